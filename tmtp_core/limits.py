@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Every bound of the service, by name.
+
+A queue, buffer, loop or timeout that has no name here has no bound, and that is a bug. Units stand in
+the name. What an administrator may change is a field of `InstanceLimits`; the rest is fixed by the
+protocol or by what was measured (`docs/decisions/`).
+"""
+
+from dataclasses import dataclass
+
+# -- the wire (wire.md §1, §2) ---------------------------------------------------------------------------------------
+HEADER_MIN_BYTES = 8  # `{"op":0}`; shorter cannot be a header
+HEADER_MAX_BYTES = 0xFFFF  # four hex digits
+FRAME_PEEK_BYTES = 12  # nothing is judged before this many bytes have arrived
+PING_MAX_BYTES = 420  # 140 UTF-16 units are at most 420 bytes of UTF-8
+PING_MAX_UTF16_UNITS = 140
+NAME_MIN_BYTES = 8
+NAME_MAX_BYTES = 255  # in its escaped form
+TLS_RECORD_MAX_BYTES = 16_384
+
+# -- accounts --------------------------------------------------------------------------------------------------------
+UID_RANDOM_BYTES = 20
+NODE_SECRET_BYTES = 25
+NODES_PER_ACCOUNT_MAX = 100  # wire.md §4.7
+ALIASES_PER_ACCOUNT_MAX = 100  # revision 1 knows no bound; a name taken is taken for ever
+GROUP_MEMBERS_MAX = 10_000
+
+# -- sessions (wire.md §3) -------------------------------------------------------------------------------------------
+LOGIN_DEADLINE_S = 5.0
+IDLE_DEADLINE_S = 120.0
+WRITE_STALL_DEADLINE_S = 60.0  # a peer that takes nothing of what it is sent for this long is closed
+REDELIVERY_S = 30.0  # an unacknowledged delivery goes out again
+CONTEST_S = 10.0  # how long an old link may stay silent before a second log-in of its node replaces it
+OHI_LIST_MAX = 10_000  # uids in one account's presence list
+
+# -- back-pressure (storage.md, Sockets) -----------------------------------------------------------------------------
+SESSION_PENDING_REQUESTS_MAX = 32  # uncommitted requests of one link before it is no longer read
+SESSION_PENDING_BYTES_MAX = 4 << 20
+SERVICE_PENDING_BYTES_MAX = 64 << 20  # of all links together
+DELIVERY_WINDOW_BYTES = 1 << 20  # in flight to one device, besides the count
+DELIVERY_READY_MAX = 64  # committed messages kept in memory for one connected device
+READ_CHUNK_BYTES = 65_536
+WRITE_HIGH_WATER_BYTES = 256 << 10
+
+# -- the store -------------------------------------------------------------------------------------------------------
+PAYLOAD_INLINE_MAX_BYTES = 64 << 10  # larger payloads are files
+PAYLOAD_CHUNK_BYTES = 256 << 10  # read and written at once
+BATCH_COMMANDS_MAX = 1_000
+BATCH_BYTES_MAX = 16 << 20
+CHECKPOINT_INTERVAL_S = 30.0  # storage.md: no file holds a delivered message for longer than 60 s
+REPOST_MEMORY_S = 24 * 3600  # a request id is known for this long …
+REPOST_MEMORY_COUNT = 1_000  # … and for at least this many requests of its node
+CACHED_ACCOUNTS_MAX = 100_000
+CACHED_GROUPS_MAX = 20_000
+DATABASE_BUSY_TIMEOUT_MS = 10_000
+
+# -- invitations -----------------------------------------------------------------------------------------------------
+INVITATION_TOKEN_BYTES = 20
+INVITATION_USES_MAX = 100_000
+INVITATION_NOTE_MAX_CHARACTERS = 500
+
+# -- instances -------------------------------------------------------------------------------------------------------
+CONNECTIONS_MAX = 20_000
+STOP_GRACE_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceLimits:
+    """What an administrator sets for one instance (`limits:` in the YAML file)."""
+
+    message_max_bytes: int = 64 << 20
+    window_revision1: int = 16  # deliveries in flight to a revision 1 client; 1 = stop and wait
+    connections_max: int = CONNECTIONS_MAX

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Header JSON as revision 1 programs read and write it (wire.md §1.2 to §1.6, §9).
+
+Reading is lenient exactly where existing clients need it (field names in any case, the last of two wins,
+null means "not given", bad UTF-8 becomes U+FFFD) and strict everywhere else. Writing is compact, sorted
+and escaped, because `headsum` is computed over the text.
+"""
+
+import json
+import re
+from functools import cache
+from typing import Any, Final, NoReturn, TypeVar
+
+import google_crc32c
+import msgspec
+
+from tmtp_core.errors import ProtocolError
+from tmtp_core.wire.codec import frame
+
+T = TypeVar("T")
+
+_ENCODER: Final = msgspec.json.Encoder(order="sorted")
+_GO_ESCAPES: Final = {
+    b"<": b"\\u003c",
+    b">": b"\\u003e",
+    b"&": b"\\u0026",
+    b"\xe2\x80\xa8": b"\\u2028",
+    b"\xe2\x80\xa9": b"\\u2029",
+    b"\\\\": b"\\\\",
+    b"\\b": b"\\u0008",
+    b"\\f": b"\\u000c",
+}
+_TO_ESCAPE: Final = re.compile(rb"[<>&]|\xe2\x80[\xa8\xa9]|\\[\\bf]")
+_MANY_DIGITS: Final = 40  # no 64-bit number is longer
+
+
+def encode_header(message: msgspec.Struct) -> bytes:
+    """A message's header, framed: length digits and JSON as wire.md §1.5 describes them."""
+    return frame(_TO_ESCAPE.sub(_go_escape, _ENCODER.encode(message)))
+
+
+def header_sum(framed: bytes) -> int:
+    """`headsum` of a framed header that does not carry it yet: CRC-32C over digits and JSON (wire.md §9)."""
+    return int(google_crc32c.value(framed))
+
+
+def decode_header(raw: bytes, decoder: "msgspec.json.Decoder[T]", shape: type[T]) -> T:
+    """Parse a request's header into `shape`.
+
+    `decoder` must be of that shape and forbid unknown fields: it is the short way for headers that are
+    plain already. Anything else takes the long way through `_normalise`, which gives the same answer
+    for all headers that both accept (tested). Raises `ProtocolError("invalid header")`.
+    """
+    try:
+        return decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass
+    try:
+        return msgspec.convert(_normalise(raw, shape), shape, strict=True)
+    except (ValueError, RecursionError, msgspec.ValidationError):
+        raise ProtocolError("invalid header") from None
+
+
+def _go_escape(match: "re.Match[bytes]") -> bytes:
+    return _GO_ESCAPES[match[0]]
+
+
+def _normalise(raw: bytes, shape: type[Any]) -> dict[str, Any]:
+    """The header as a dict with lower-case names, without nulls and unknown names."""
+    text = _decode_utf8(raw)
+    pairs = _JSON.decode(text)
+    if not isinstance(pairs, _Pairs):
+        raise ValueError("not an object")  # noqa: TRY004 - every refusal of a header is one
+    return _named(pairs, _wire_names(shape))
+
+
+@cache
+def _wire_names(shape: type[Any]) -> frozenset[str]:
+    return frozenset(field.encode_name for field in msgspec.structs.fields(shape))
+
+
+def _named(pairs: "_Pairs", known: frozenset[str] | None) -> dict[str, Any]:
+    """Fold names, drop nulls; keep only `known` names (None: all). The last of several wins."""
+    named: dict[str, Any] = {}
+    for name, value in pairs:
+        folded = name.casefold()
+        if value is not None and (known is None or folded in known):
+            named[folded] = _plain(value)
+    return named
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, _Pairs):
+        return _named(value, None)
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, str):
+        return _without_lone_surrogates(value)
+    return value
+
+
+class _Pairs(tuple[tuple[str, Any], ...]):
+    """A JSON object with its names as written and in their order."""
+
+    __slots__ = ()
+
+
+def _pairs(items: list[tuple[str, Any]]) -> _Pairs:
+    return _Pairs(items)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _integer(digits: str) -> int | float:
+    """An integer, or a float where it is too long for any field: then it fails as a wrong type, or not at all."""
+    return int(digits) if len(digits) < _MANY_DIGITS else float("inf")
+
+
+_JSON: Final = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_refuse_constant, parse_int=_integer)
+
+
+def _decode_utf8(raw: bytes) -> str:
+    """Decode, with one U+FFFD for each bad byte inside strings; bad bytes elsewhere stay and fail as JSON."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        text = raw.decode(errors="surrogateescape")
+        return re.sub("[\udc80-\udcff]", "\ufffd", text)
+
+
+def _without_lone_surrogates(text: str) -> str:
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""One link as a table of states and operations, in both roles (wire.md §3). No socket in sight.
+
+The service's side: bytes in (`ServerLink.receive`), events out (`ServerLink.events`). What is illegal in a
+state fails by look-up in `_SERVER_TABLE`; whatever is wrong is raised as `ProtocolError`, whose `quit_text`
+is what the peer is told. After that the link is over.
+
+The client's side (`ClientLink`) checks that answers come in the order a service may send them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+from tmtp_core import limits
+from tmtp_core.errors import ProtocolError
+from tmtp_core.wire import messages as m
+from tmtp_core.wire.codec import DataEnd, DataRead, FrameReader, HeadRead
+
+
+class LinkState(Enum):
+    """How far a link is."""
+
+    OPEN = auto()  # accepted, nothing read
+    NEGOTIATED = auto()  # TmtpRev seen
+    ENTERING = auto()  # Login or Register seen, not answered: what follows waits
+    MEMBER = auto()  # logged in
+    ENDED = auto()
+
+
+# -- events of the service's side ------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Negotiated:
+    """Op 0 came; the answer is due."""
+
+    request: m.TmtpRev
+
+
+@dataclass(frozen=True, slots=True)
+class Entering:
+    """Op 1 or 2 came. Nothing more is parsed until `ServerLink.entered`."""
+
+    request: m.Register | m.Login
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRead:
+    """A whole request without streamed data; `text` is the checked UTF-8 text of a ping or group invitation."""
+
+    request: m.Request
+    text: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class BodyBegan:
+    """A post's header came; `request.datalen` octets follow as `BodyChunk`s."""
+
+    request: m.Post | m.PostNotify
+
+
+@dataclass(frozen=True, slots=True)
+class BodyChunk:
+    """The next octets of the post."""
+
+    chunk: memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class BodyEnded:
+    """The post is complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Goodbye:
+    """Op 12 came: answer `quit` and close."""
+
+
+ServerEvent = Negotiated | Entering | RequestRead | BodyBegan | BodyChunk | BodyEnded | Goodbye
+
+_REPEATED: Final = "disallowed op repetition"
+_UNAUTHENTICATED: Final = "disallowed op on unauthenticated link"
+_CONNECTED: Final = "disallowed op on connected link"
+_MEMBER_REQUESTS: Final = (
+    m.UserEdit,
+    m.OhiEdit,
+    m.GroupInvite,
+    m.GroupEdit,
+    m.Post,
+    m.PostNotify,
+    m.Ping,
+    m.Ack,
+    m.Pulse,
+    m.Quit,
+)
+
+_SERVER_TABLE: Final[dict[LinkState, dict[type, LinkState | str]]] = {
+    # Before TmtpRev every error is a close without a word (wire.md §3.3): see `ServerLink._fail`.
+    LinkState.OPEN: {
+        m.TmtpRev: LinkState.NEGOTIATED,
+        m.Register: _UNAUTHENTICATED,
+        m.Login: _UNAUTHENTICATED,
+        **dict.fromkeys(_MEMBER_REQUESTS, _UNAUTHENTICATED),
+    },
+    LinkState.NEGOTIATED: {
+        m.TmtpRev: _REPEATED,
+        m.Register: LinkState.ENTERING,
+        m.Login: LinkState.ENTERING,
+        **dict.fromkeys(_MEMBER_REQUESTS, _UNAUTHENTICATED),
+    },
+    LinkState.MEMBER: {
+        m.TmtpRev: _REPEATED,
+        m.Register: _CONNECTED,
+        m.Login: _CONNECTED,
+        **dict.fromkeys(_MEMBER_REQUESTS, LinkState.MEMBER),
+        m.Quit: LinkState.ENDED,
+    },
+}
+
+
+class ServerLink:
+    """The service's end of one link.
+
+    Feed what was read to `receive`, then take `events` until they end; after `Entering` they end early, until
+    `entered` is called. The clock is an argument: `now_s` is monotonic seconds.
+    """
+
+    def __init__(self, now_s: float, message_max_bytes: int) -> None:
+        self.state = LinkState.OPEN
+        self._message_max_bytes = message_max_bytes
+        self._reader: FrameReader[m.Request] = FrameReader(m.parse_request)
+        self._request: m.Request | None = None  # whose data is being read
+        self._text: bytearray | None = None  # of a ping or invitation; None while data is streamed
+        self._opened_s = now_s
+        self._last_read_s = now_s
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes received and not yet parsed."""
+        return self._reader.buffered_bytes
+
+    @property
+    def last_read_s(self) -> float:
+        """When the peer last sent anything."""
+        return self._last_read_s
+
+    def deadline_s(self) -> float:
+        """When the link is to be closed without a word, if nothing happens before (wire.md §3.1)."""
+        if self.state in (LinkState.OPEN, LinkState.NEGOTIATED):
+            return self._opened_s + limits.LOGIN_DEADLINE_S  # not renewed by what is read
+        if self.state is LinkState.ENTERING:
+            return float("inf")  # it is the service that is awaited
+        return self._last_read_s + limits.IDLE_DEADLINE_S
+
+    def receive(self, chunk: bytes | bytearray | memoryview, now_s: float) -> None:
+        """Take the next bytes of the stream."""
+        self._last_read_s = now_s
+        self._reader.feed(chunk)
+
+    def entered(self) -> None:
+        """The log-in was granted: what was received since may be parsed."""
+        self.state = LinkState.MEMBER
+
+    def events(self) -> Iterator[ServerEvent]:
+        """Yield what the bytes so far mean. Raises `ProtocolError`; the link has ended then."""
+        try:
+            if self.state in (LinkState.ENTERING, LinkState.ENDED):
+                return
+            for event in self._reader.events():
+                meant = self._meaning(event)
+                if meant is not None:
+                    yield meant
+                if self.state in (LinkState.ENTERING, LinkState.ENDED):
+                    return
+        except ProtocolError as error:
+            raise self._fail(error) from None
+
+    def _meaning(self, event: HeadRead[m.Request] | DataRead | DataEnd) -> ServerEvent | None:
+        if isinstance(event, HeadRead):
+            return self._begin(event.head)
+        if isinstance(event, DataRead):
+            if self._text is None:
+                return BodyChunk(event.chunk)
+            self._text += event.chunk
+            return None
+        return self._end()
+
+    def _begin(self, request: m.Request) -> ServerEvent | None:
+        verdict = _SERVER_TABLE[self.state][type(request)]
+        if isinstance(verdict, str):
+            raise ProtocolError(verdict)
+        self.state = verdict
+        self._request = request
+        self._text = None
+        if isinstance(request, m.Post | m.PostNotify):
+            self._check_post(request)
+            return BodyBegan(request)
+        if request.datalen > limits.PING_MAX_BYTES:  # only pings and group invitations get here with data
+            raise ProtocolError("data too long for request type")
+        self._text = bytearray()
+        return None
+
+    def _check_post(self, request: m.Post | m.PostNotify) -> None:
+        """What is refused before any data is read (wire.md §2, and the decision on `datalen`)."""
+        if request.datalen > self._message_max_bytes:
+            raise ProtocolError("data too long for request type")
+        if isinstance(request, m.PostNotify):
+            if request.datalen <= request.notelen:
+                raise ProtocolError("data too short for request type")
+            if request.fornotself and not request.for_:
+                raise ProtocolError("recipient list empty")
+
+    def _end(self) -> ServerEvent:
+        request, text = self._request, self._text
+        self._request = self._text = None
+        if text is None:
+            return BodyEnded()
+        if isinstance(request, m.TmtpRev):
+            return Negotiated(request)
+        if isinstance(request, m.Register | m.Login):
+            return Entering(request)
+        if isinstance(request, m.Quit):
+            return Goodbye()
+        assert request is not None
+        if isinstance(request, m.Ping | m.GroupInvite):
+            check_ping_text(text)
+        return RequestRead(request, bytes(text))
+
+    def _fail(self, error: ProtocolError) -> ProtocolError:
+        """End the link; before TmtpRev the peer is told nothing (wire.md §3.3)."""
+        silent = self.state is LinkState.OPEN
+        self.state = LinkState.ENDED
+        return ProtocolError(None) if silent else error
+
+
+def check_ping_text(text: bytes | bytearray) -> None:
+    """D2, wire.md §6: valid UTF-8 without U+FFFD, at most 140 UTF-16 units. Raises `ProtocolError`."""
+    try:
+        decoded = text.decode()
+    except UnicodeDecodeError:
+        raise ProtocolError("data not valid UTF8") from None
+    if "\ufffd" in decoded:
+        raise ProtocolError("data not valid UTF8")
+    if len(decoded.encode("utf-16-le")) // 2 > limits.PING_MAX_UTF16_UNITS:
+        raise ProtocolError("data too long for request type")
+
+
+# -- the client's side -----------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class EventRead:
+    """A header from the service; its data, if any, follows as `BodyChunk`s, then `BodyEnded`."""
+
+    event: m.Event
+
+
+ClientEvent = EventRead | BodyChunk | BodyEnded
+
+_STORED: Final = (
+    m.LoginEvent,
+    m.UserEvent,
+    m.OhiEditEvent,
+    m.PingEvent,
+    m.InviteEvent,
+    m.MemberEvent,
+    m.Delivery,
+    m.Notify,
+)
+
+_CLIENT_TABLE: Final[dict[LinkState, dict[type, LinkState]]] = {
+    LinkState.OPEN: {m.TmtpRevAnswer: LinkState.NEGOTIATED, m.QuitNotice: LinkState.ENDED},
+    LinkState.NEGOTIATED: {
+        m.Registered: LinkState.ENTERING,
+        m.Info: LinkState.MEMBER,
+        m.QuitNotice: LinkState.ENDED,
+    },
+    LinkState.ENTERING: {m.Info: LinkState.MEMBER, m.QuitNotice: LinkState.ENDED},
+    LinkState.MEMBER: {
+        m.Acked: LinkState.MEMBER,
+        m.Ohi: LinkState.MEMBER,
+        m.Info: LinkState.MEMBER,
+        m.QuitNotice: LinkState.ENDED,
+        **dict.fromkeys(_STORED, LinkState.MEMBER),
+    },
+    LinkState.ENDED: {},
+}
+
+
+class ClientLink:
+    """The client's end of one link: bytes from the service in, events out, in an order that makes sense."""
+
+    def __init__(self) -> None:
+        self.state = LinkState.OPEN
+        self._reader: FrameReader[m.Event] = FrameReader(m.parse_event)
+
+    def receive(self, chunk: bytes | bytearray | memoryview) -> None:
+        """Take the next bytes of the stream."""
+        self._reader.feed(chunk)
+
+    def events(self) -> Iterator[ClientEvent]:
+        """Yield what the bytes so far mean. Raises `ProtocolError` for what no service sends in this state."""
+        for event in self._reader.events():
+            if isinstance(event, HeadRead):
+                follows = _CLIENT_TABLE[self.state].get(type(event.head))
+                if follows is None:
+                    raise ProtocolError(
+                        f"the service sent {type(event.head).__name__} on a link that is {self.state.name}"
+                    )
+                self.state = follows
+                yield EventRead(event.head)
+            elif isinstance(event, DataRead):
+                yield BodyChunk(event.chunk)
+            else:
+                yield BodyEnded()

@@ -1,0 +1,487 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""One struct per operation, in both directions (wire.md §2, §10).
+
+Field names are the wire's; `for_` and `from_` stand for `for` and `from`. Sizes are octets. A struct that
+exists is well formed: `parse_request` raises for a header that lacks what its operation requires.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta, Struct
+
+from tmtp_core.errors import ProtocolError
+from tmtp_core.wire.header import decode_header, encode_header, header_sum
+
+Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+UInt64 = Annotated[int, Meta(ge=0)]  # msgspec knows no upper bound beyond 63 bits: `_lengths_hold` checks it
+Int8 = Annotated[int, Meta(ge=-128, le=127)]
+
+TO_UID, TO_GROUP, TO_GROUP_NOT_SELF = 1, 2, 3
+"""`type` of a recipient: a uid; a group; a group, and the sender is not one of its recipients (wire.md §7)."""
+
+_WIRE_NAMES: Final = {"for_": "for", "from_": "from"}
+
+
+class Recipient(Struct, frozen=True):
+    """One entry of `for`: a uid or a gid. `type` is ignored in op 4."""
+
+    id: str = ""
+    type: Int8 = 0
+
+
+class OhiEntry(Struct, frozen=True):
+    """One entry of `for` in an `ohiedit` message, with the reference server's capitals (wire.md §1.4)."""
+
+    Id: str
+    Type: int = 0
+
+
+# -- requests --------------------------------------------------------------------------------------------------------
+class TmtpRev(Struct, frozen=True, tag_field="op", tag=0):
+    """Op 0: which revision the client speaks."""
+
+    id: str
+    datalen: int = 0
+
+
+class Register(Struct, frozen=True, tag_field="op", tag=1, omit_defaults=True):
+    """Op 1: a new account. `newalias` "_" means none; `invite` is this project's field for an invitation's token."""
+
+    newnode: str
+    newalias: str
+    oidc: dict[str, Any] | None = None
+    invite: str | None = None
+    datalen: int = 0
+
+
+class Login(Struct, frozen=True, tag_field="op", tag=2, omit_defaults=True):
+    """Op 2: `node` is the secret that registration or op 3 gave."""
+
+    uid: str
+    node: str
+    datalen: int = 0
+
+
+class UserEdit(Struct, frozen=True, tag_field="op", tag=3, omit_defaults=True):
+    """Op 3: exactly one of a further node or a further alias."""
+
+    id: str
+    newnode: str | None = None
+    newalias: str | None = None
+    datalen: int = 0
+
+
+class OhiEdit(Struct, frozen=True, tag_field="op", tag=4, rename=_WIRE_NAMES, omit_defaults=True):
+    """Op 4: whom to tell that one is present; `type` is add, drop or init."""
+
+    id: str
+    type: str
+    for_: tuple[Recipient, ...]
+    datalen: int = 0
+
+
+class GroupInvite(Struct, frozen=True, tag_field="op", tag=5, rename=_WIRE_NAMES, omit_defaults=True):
+    """Op 5: invite the owner of alias `to` into `gid`, with a text under the rules of a ping."""
+
+    id: str
+    gid: str
+    from_: str
+    to: str
+    datalen: int = 0
+    datahead: int = 0
+    datasum: int = 0
+
+
+class GroupEdit(Struct, frozen=True, tag_field="op", tag=6, omit_defaults=True):
+    """Op 6: `act` is join (`newalias` optional), alias (`newalias`) or drop (`to`)."""
+
+    id: str
+    act: str
+    gid: str
+    newalias: str | None = None
+    to: str | None = None
+    datalen: int = 0
+
+
+class Post(Struct, frozen=True, tag_field="op", tag=7, rename=_WIRE_NAMES, omit_defaults=True):
+    """Op 7: data for accounts and groups; an empty `for` reaches the sender's other nodes only."""
+
+    id: str
+    for_: tuple[Recipient, ...]
+    datalen: int = 0
+    datahead: int = 0
+    datasum: int = 0
+
+
+class PostNotify(Struct, frozen=True, tag_field="op", tag=8, rename=_WIRE_NAMES, omit_defaults=True):
+    """Op 8: a note of `notelen` octets for `for` and `notefor`, then data for `for`."""
+
+    id: str
+    for_: tuple[Recipient, ...]
+    notefor: tuple[Recipient, ...] = ()
+    fornotself: bool = False
+    datalen: int = 0
+    datahead: int = 0
+    datasum: int = 0
+    notelen: int = 0
+    notehead: int = 0
+    notesum: int = 0
+
+
+class Ping(Struct, frozen=True, tag_field="op", tag=9, rename=_WIRE_NAMES, omit_defaults=True):
+    """Op 9: at most 140 UTF-16 units of plain text to the owner of alias `to` (D2)."""
+
+    id: str
+    from_: str
+    to: str
+    datalen: int = 0
+    datahead: int = 0
+    datasum: int = 0
+
+
+class Ack(Struct, frozen=True, tag_field="op", tag=10, omit_defaults=True):
+    """Op 10: this node keeps message `id`; the service may forget it. `type` is any text."""
+
+    id: str
+    type: str = "ok"
+    datalen: int = 0
+
+
+class Pulse(Struct, frozen=True, tag_field="op", tag=11, omit_defaults=True):
+    """Op 11: still here."""
+
+    datalen: int = 0
+
+
+class Quit(Struct, frozen=True, tag_field="op", tag=12, omit_defaults=True):
+    """Op 12: log out."""
+
+    datalen: int = 0
+
+
+Request = (
+    TmtpRev
+    | Register
+    | Login
+    | UserEdit
+    | OhiEdit
+    | GroupInvite
+    | GroupEdit
+    | Post
+    | PostNotify
+    | Ping
+    | Ack
+    | Pulse
+    | Quit
+)
+
+
+class _AnyRequest(Struct, frozen=True, forbid_unknown_fields=True, rename=_WIRE_NAMES):
+    """All fields of all requests: a field of the wrong type is an error whatever the operation (wire.md §1.3)."""
+
+    op: Annotated[int, Meta(ge=0, le=255)] = 255
+    id: str = ""
+    datalen: Int64 = 0
+    datahead: Int64 = 0
+    datasum: UInt64 = 0
+    newnode: str = ""
+    newalias: str = ""
+    oidc: dict[str, Any] | None = None
+    invite: str | None = None
+    uid: str = ""
+    node: str = ""
+    for_: tuple[Recipient, ...] | None = None
+    type: str = ""
+    gid: str = ""
+    from_: str = ""
+    to: str = ""
+    act: str = ""
+    notefor: tuple[Recipient, ...] = ()
+    fornotself: bool = False
+    notelen: Int64 = 0
+    notehead: Int64 = 0
+    notesum: UInt64 = 0
+
+
+_ANY_DECODER: Final = msgspec.json.Decoder(_AnyRequest)
+_UINT64_MAX: Final = 2**64 - 1
+_OPS_WITH_DATA: Final = (5, 7, 8, 9)
+
+
+def parse_request(raw: bytes) -> Request:
+    """Parse and check a request's header. Raises `ProtocolError("invalid header")` (wire.md §1.3, §2)."""
+    head = decode_header(raw, _ANY_DECODER, _AnyRequest)
+    build = _BUILDERS.get(head.op)
+    if build is None or not _lengths_hold(head) or not _recipients_hold(head):
+        raise ProtocolError("invalid header")
+    request = build(head)
+    if request is None:
+        raise ProtocolError("invalid header")
+    return request
+
+
+def _lengths_hold(head: _AnyRequest) -> bool:
+    """0 <= datahead <= datalen, the same for notes, and neither where the operation carries none."""
+    if max(head.datasum, head.notesum) > _UINT64_MAX:
+        return False
+    if not 0 <= head.datahead <= head.datalen or not 0 <= head.notehead <= head.notelen:
+        return False
+    if head.datalen and head.op not in _OPS_WITH_DATA:
+        return False
+    return not head.notelen or head.op == 8
+
+
+def _recipients_hold(head: _AnyRequest) -> bool:
+    """Every entry has an id and, except in op 4, a type of 1 to 3."""
+    return all(
+        entry.id and (head.op == 4 or 1 <= entry.type <= 3)
+        for entries in (head.for_ or (), head.notefor)
+        for entry in entries
+    )
+
+
+def _build_ohi_edit(head: _AnyRequest) -> OhiEdit | None:
+    if not (head.id and head.for_ and head.type in {"add", "drop", "init"}):
+        return None
+    return OhiEdit(head.id, head.type, head.for_)
+
+
+def _build_user_edit(head: _AnyRequest) -> UserEdit | None:
+    if not head.id or bool(head.newnode) == bool(head.newalias):
+        return None
+    return UserEdit(head.id, head.newnode or None, head.newalias or None)
+
+
+def _build_group_edit(head: _AnyRequest) -> GroupEdit | None:
+    if not (head.id and head.gid):
+        return None
+    allowed = {"join": True, "alias": bool(head.newalias), "drop": bool(head.to)}
+    if not allowed.get(head.act, False):
+        return None
+    return GroupEdit(head.id, head.act, head.gid, head.newalias or None, head.to or None)
+
+
+def _build_post(head: _AnyRequest) -> Post | None:
+    if not head.id or head.for_ is None or not head.datalen:
+        return None
+    return Post(head.id, head.for_, head.datalen, head.datahead, head.datasum)
+
+
+def _build_post_notify(head: _AnyRequest) -> PostNotify | None:
+    if not head.id or head.for_ is None or not head.datalen or not head.notelen:
+        return None
+    return PostNotify(
+        head.id,
+        head.for_,
+        head.notefor,
+        head.fornotself,
+        head.datalen,
+        head.datahead,
+        head.datasum,
+        head.notelen,
+        head.notehead,
+        head.notesum,
+    )
+
+
+def _build_group_invite(head: _AnyRequest) -> GroupInvite | None:
+    if not (head.id and head.gid and head.from_ and head.to):
+        return None
+    return GroupInvite(head.id, head.gid, head.from_, head.to, head.datalen, head.datahead, head.datasum)
+
+
+def _build_ping(head: _AnyRequest) -> Ping | None:
+    if not (head.id and head.from_ and head.to):
+        return None
+    return Ping(head.id, head.from_, head.to, head.datalen, head.datahead, head.datasum)
+
+
+def _build_register(head: _AnyRequest) -> Register | None:
+    return Register(head.newnode, head.newalias, head.oidc, head.invite) if head.newnode and head.newalias else None
+
+
+_BUILDERS: Final[dict[int, Callable[[_AnyRequest], Request | None]]] = {
+    0: lambda head: TmtpRev(head.id) if head.id else None,
+    1: _build_register,
+    2: lambda head: Login(head.uid, head.node) if head.uid and head.node else None,
+    3: _build_user_edit,
+    4: _build_ohi_edit,
+    5: _build_group_invite,
+    6: _build_group_edit,
+    7: _build_post,
+    8: _build_post_notify,
+    9: _build_ping,
+    10: lambda head: Ack(head.id, head.type) if head.id and head.type else None,
+    11: lambda head: Pulse(),
+    12: lambda head: Quit(),
+}
+
+
+# -- from the service, not stored ------------------------------------------------------------------------------------
+class SignIn(Struct, frozen=True):
+    """One entry of `authby`: a provider's name and where to sign in; each pair is a URL and its parameters."""
+
+    label: str
+    login: tuple[str, str]
+    token: tuple[str, str]
+
+
+class TmtpRevAnswer(Struct, frozen=True, tag_field="op", tag="tmtprev", omit_defaults=True):
+    """The answer to op 0. `auth` 1: sign-in possible, 2: required."""
+
+    id: str
+    name: str
+    auth: int = 0
+    authby: tuple[SignIn, ...] = ()
+    datalen: int = 0
+
+
+class Registered(Struct, frozen=True, tag_field="op", tag="registered", omit_defaults=True):
+    """The account exists; `nodeid` is the node's secret, told once. `error`: why the alias was not given."""
+
+    uid: str
+    nodeid: str
+    error: str = ""
+    datalen: int = 0
+
+
+class Info(Struct, frozen=True, tag_field="op", tag="info", omit_defaults=True):
+    """Logged in; `ohi` lists the uids that are present now and have this account in their list."""
+
+    info: str
+    ohi: tuple[str, ...] = ()
+    datalen: int = 0
+
+
+class Acked(Struct, frozen=True, tag_field="op", tag="ack", omit_defaults=True):
+    """The answer to the request `id`: stored under `msgid` at `posted`, or refused with `error`."""
+
+    id: str
+    msgid: str = ""
+    posted: str = ""
+    error: str = ""
+    datalen: int = 0
+
+
+class Ohi(Struct, frozen=True, tag_field="op", tag="ohi", rename=_WIRE_NAMES, omit_defaults=True):
+    """Presence of another account: `status` 1 on, 2 off."""
+
+    from_: str
+    status: int
+    datalen: int = 0
+
+
+class QuitNotice(Struct, frozen=True, tag_field="op", tag="quit", omit_defaults=True):
+    """The link closes after this."""
+
+    error: str
+    datalen: int = 0
+
+
+# -- from the service, stored until acknowledged ---------------------------------------------------------------------
+class _Stored(Struct, frozen=True, tag_field="op", rename=_WIRE_NAMES, omit_defaults=True, kw_only=True):
+    """What every stored message carries. `datalen` has no default, so that it is written also when 0."""
+
+    id: str
+    from_: str
+    posted: str
+    datalen: int
+    headsum: int | None = None
+
+
+class LoginEvent(_Stored, frozen=True, tag="login", kw_only=True):
+    """One of the account's nodes logged in."""
+
+    node: str
+
+
+class UserEvent(_Stored, frozen=True, tag="user", kw_only=True):
+    """The account has a new alias or a new node; `nodeid`, the secret, only in the copy for the asking node."""
+
+    newalias: str | None = None
+    newnode: str | None = None
+    nodeid: str | None = None
+
+
+class OhiEditEvent(_Stored, frozen=True, tag="ohiedit", kw_only=True):
+    """The account's presence list was edited."""
+
+    for_: tuple[OhiEntry, ...]
+    type: str
+
+
+class PingEvent(_Stored, frozen=True, tag="ping", kw_only=True):
+    """A first contact from the owner of `alias`, addressed to alias `to`."""
+
+    alias: str
+    to: str
+
+
+class InviteEvent(_Stored, frozen=True, tag="invite", kw_only=True):
+    """An invitation of alias `to` into group `gid` by the owner of `alias`."""
+
+    gid: str
+    alias: str
+    to: str
+
+
+class MemberEvent(_Stored, frozen=True, tag="member", kw_only=True):
+    """A group's membership changed: `act` is invite, join, alias or drop."""
+
+    act: str
+    gid: str
+    alias: str
+    newalias: str | None = None
+
+
+class Delivery(_Stored, frozen=True, tag="delivery", kw_only=True):
+    """A post. `notify` counts whom a PostNotify tells."""
+
+    datahead: int = 0
+    datasum: int = 0
+    notify: int = 0
+
+
+class Notify(_Stored, frozen=True, tag="notify", kw_only=True):
+    """The note of a PostNotify; `postid` names its delivery."""
+
+    postid: str
+    datahead: int = 0
+    datasum: int = 0
+
+
+StoredEvent = LoginEvent | UserEvent | OhiEditEvent | PingEvent | InviteEvent | MemberEvent | Delivery | Notify
+Event = TmtpRevAnswer | Registered | Info | Acked | Ohi | QuitNotice | StoredEvent
+
+_EVENT_DECODER: Final = msgspec.json.Decoder(Event)
+
+
+def parse_event(raw: bytes) -> Event:
+    """Parse a header from the service (the client's side). Raises `ProtocolError` for what no service sends."""
+    event: Event
+    try:
+        event = _EVENT_DECODER.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ProtocolError(f"invalid header from the service: {error}") from None
+    if event.datalen < 0:
+        raise ProtocolError("invalid header from the service: negative datalen")
+    return event
+
+
+def encode_head(message: Request | Event) -> bytes:
+    """The framed header of any message but a stored one."""
+    return encode_header(message)
+
+
+def encode_stored(message: StoredEvent) -> bytes:
+    """The framed header of a stored message, with its `headsum` (wire.md §9)."""
+    return encode_header(msgspec.structs.replace(message, headsum=header_sum(encode_header(message))))
+
+
+def encode_frame(message: Request | Event, data: bytes = b"") -> bytes:
+    """Header and data in one piece; `datalen` must say how much data there is."""
+    if message.datalen != len(data):
+        raise ValueError(f"datalen is {message.datalen}, the data has {len(data)} octets")
+    return encode_header(message) + data
