@@ -8,8 +8,7 @@ and escaped, because `headsum` is computed over the text.
 
 import json
 import re
-from functools import cache
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, Generic, NoReturn, TypeVar
 
 import google_crc32c
 import msgspec
@@ -17,7 +16,7 @@ import msgspec
 from tmtp_core.errors import ProtocolError
 from tmtp_core.wire.codec import frame
 
-T = TypeVar("T")
+T = TypeVar("T", bound=msgspec.Struct)
 
 _ENCODER: Final = msgspec.json.Encoder(order="sorted")
 _GO_ESCAPES: Final = {
@@ -44,39 +43,41 @@ def header_sum(framed: bytes) -> int:
     return int(google_crc32c.value(framed))
 
 
-def decode_header(raw: bytes, decoder: "msgspec.json.Decoder[T]", shape: type[T]) -> T:
-    """Parse a request's header into `shape`.
+class HeaderShape(Generic[T]):
+    """How headers become structs of one type.
 
-    `decoder` must be of that shape and forbid unknown fields: it is the short way for headers that are
-    plain already. Anything else takes the long way through `_normalise`, which gives the same answer
-    for all headers that both accept (tested). Raises `ProtocolError("invalid header")`.
+    A header that is plain already takes the short way through msgspec. Anything else takes the long way
+    through `_normalise`, which gives the same answer for every header that both accept (tested).
     """
-    try:
-        return decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        pass
-    try:
-        return msgspec.convert(_normalise(raw, shape), shape, strict=True)
-    except (ValueError, RecursionError, msgspec.ValidationError):
-        raise ProtocolError("invalid header") from None
+
+    def __init__(self, shape: type[T]) -> None:
+        """`shape` is a struct that forbids unknown fields, or the short way would miss names in other case."""
+        self._shape = shape
+        self._decoder = msgspec.json.Decoder(shape)
+        self._names = frozenset(field.encode_name for field in msgspec.structs.fields(shape))
+
+    def parse(self, raw: bytes) -> T:
+        """Parse a request's header. Raises `ProtocolError("invalid header")`."""
+        try:
+            return self._decoder.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            pass
+        try:
+            return msgspec.convert(_normalise(raw, self._names), self._shape, strict=True)
+        except (ValueError, RecursionError, msgspec.ValidationError):
+            raise ProtocolError("invalid header") from None
 
 
 def _go_escape(match: "re.Match[bytes]") -> bytes:
     return _GO_ESCAPES[match[0]]
 
 
-def _normalise(raw: bytes, shape: type[Any]) -> dict[str, Any]:
+def _normalise(raw: bytes, known: frozenset[str]) -> dict[str, Any]:
     """The header as a dict with lower-case names, without nulls and unknown names."""
-    text = _decode_utf8(raw)
-    pairs = _JSON.decode(text)
+    pairs = _JSON.decode(_decode_utf8(raw))
     if not isinstance(pairs, _Pairs):
         raise ValueError("not an object")  # noqa: TRY004 - every refusal of a header is one
-    return _named(pairs, _wire_names(shape))
-
-
-@cache
-def _wire_names(shape: type[Any]) -> frozenset[str]:
-    return frozenset(field.encode_name for field in msgspec.structs.fields(shape))
+    return _named(pairs, known)
 
 
 def _named(pairs: "_Pairs", known: frozenset[str] | None) -> dict[str, Any]:

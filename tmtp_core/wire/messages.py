@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from tmtp_core.errors import ProtocolError
-from tmtp_core.wire.header import decode_header, encode_header, header_sum
+from tmtp_core.wire.header import HeaderShape, encode_header, header_sum
 
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 UInt64 = Annotated[int, Meta(ge=0)]  # msgspec knows no upper bound beyond 63 bits: `_lengths_hold` checks it
@@ -205,14 +205,14 @@ class _AnyRequest(Struct, frozen=True, forbid_unknown_fields=True, rename=_WIRE_
     notesum: UInt64 = 0
 
 
-_ANY_DECODER: Final = msgspec.json.Decoder(_AnyRequest)
+_ANY_REQUEST: Final = HeaderShape(_AnyRequest)
 _UINT64_MAX: Final = 2**64 - 1
 _OPS_WITH_DATA: Final = (5, 7, 8, 9)
 
 
 def parse_request(raw: bytes) -> Request:
     """Parse and check a request's header. Raises `ProtocolError("invalid header")` (wire.md §1.3, §2)."""
-    head = decode_header(raw, _ANY_DECODER, _AnyRequest)
+    head = _ANY_REQUEST.parse(raw)
     build = _BUILDERS.get(head.op)
     if build is None or not _lengths_hold(head) or not _recipients_hold(head):
         raise ProtocolError("invalid header")
