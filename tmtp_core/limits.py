@@ -36,6 +36,7 @@ OHI_LIST_MAX = 10_000  # uids in one account's presence list
 # -- back-pressure (storage.md, Sockets) -----------------------------------------------------------------------------
 SESSION_PENDING_REQUESTS_MAX = 32  # uncommitted requests of one link before it is no longer read
 SESSION_PENDING_BYTES_MAX = 4 << 20
+UPLOAD_BACKLOG_MAX_BYTES = 1 << 20  # of one post, taken from the network and not yet with the disk
 SERVICE_PENDING_BYTES_MAX = 64 << 20  # of all links together
 DELIVERY_WINDOW_BYTES = 1 << 20  # in flight to one device, besides the count
 DELIVERY_READY_MAX = 64  # committed messages kept in memory for one connected device
@@ -50,6 +51,7 @@ BATCH_BYTES_MAX = 16 << 20
 CHECKPOINT_INTERVAL_S = 30.0  # storage.md: no file holds a delivered message for longer than 60 s
 REPOST_MEMORY_S = 24 * 3600  # a request id is known for this long …
 REPOST_MEMORY_COUNT = 1_000  # … and for at least this many requests of its node
+REPOST_FORGET_INTERVAL_S = 3600.0
 CACHED_ACCOUNTS_MAX = 100_000
 CACHED_GROUPS_MAX = 20_000
 DATABASE_BUSY_TIMEOUT_MS = 10_000

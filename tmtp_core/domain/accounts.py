@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Accounts, their nodes and their aliases: ops 1, 2 and 3 (wire.md §3, §6)."""
+
+from tmtp_core import limits
+from tmtp_core.crypto.credentials import credential, credentials_match
+from tmtp_core.domain.admission import Admissions
+from tmtp_core.domain.fanout import Stamp, own_devices, send
+from tmtp_core.domain.naming import take_alias
+from tmtp_core.domain.outcome import Asker, Moment, Outcome
+from tmtp_core.domain.port import Account, Ledger, Role, Status
+from tmtp_core.errors import LoginRefused, RequestRefused
+from tmtp_core.ids import RandomBytes, decode_base32, new_node_secret, new_uid
+from tmtp_core.wire.messages import (
+    Acked,
+    Info,
+    Login,
+    LoginEvent,
+    Register,
+    Registered,
+    UserEdit,
+    UserEvent,
+    encode_stored,
+)
+
+LOGIN_OK = "login ok"
+
+
+class Accounts:
+    """Opens accounts and knows their nodes by secret. `key` is the instance's credential key."""
+
+    def __init__(self, key: bytes, random_bytes: RandomBytes, admissions: Admissions) -> None:
+        self._key = key
+        self._random_bytes = random_bytes
+        self._admissions = admissions
+
+    def register(self, ledger: Ledger, request: Register, moment: Moment) -> Outcome:
+        """Op 1. A bad alias does not fail it: the account exists and `registered` says why it has no name."""
+        admission = self._admissions.admit(ledger, request, moment)
+        account = ledger.create_account(new_uid(self._random_bytes), Role.MEMBER, moment.ms)
+        secret, device = self._new_device(ledger, account, moment)
+        error = "choose an alias" if admission.choose_later else ""
+        if admission.alias is not None:
+            try:
+                take_alias(ledger, account, admission.alias)
+            except RequestRefused as refusal:
+                error = refusal.text
+        return Outcome(
+            answers=[Registered(account.uid, secret, error), Info(LOGIN_OK)],
+            enters=Asker(account.key, device, account.uid),
+        )
+
+    def recognise(self, ledger: Ledger, request: Login) -> Asker:
+        """Op 2, first half: whose node this is. Raises `LoginRefused` (wire.md §3.4); changes nothing."""
+        try:
+            secret = decode_base32(request.node)
+        except ValueError:
+            raise LoginRefused("corrupt base32 value") from None
+        account = ledger.account(request.uid)
+        if account is None or account.status is not Status.ACTIVE:
+            raise LoginRefused("login failed")
+        offered = credential(self._key, secret)
+        for device in account.devices:
+            if credentials_match(device.credential, offered):
+                return Asker(account.key, device.key, account.uid)
+        raise LoginRefused("login failed")
+
+    def log_in(self, ledger: Ledger, asker: Asker, moment: Moment) -> Outcome:
+        """Op 2, second half: the link enters, and all nodes of the account are told (wire.md §3.7)."""
+        account = active_account(ledger, asker)
+        outcome = Outcome(answers=[Info(LOGIN_OK)], enters=asker)
+        stamp = Stamp(ledger, asker, moment)
+        number, message_id = stamp.id()
+        event = LoginEvent(id=message_id, from_=asker.uid, posted=stamp.posted, datalen=0, node="tbd")
+        send(ledger, outcome, number, event, own_devices(account))
+        return outcome
+
+    def probe(self, ledger: Ledger, asker: Asker, moment: Moment) -> bytes:
+        """A `login` message that is not stored: a live client acks it, which shows that its link lives."""
+        stamp = Stamp(ledger, asker, moment)
+        _, message_id = stamp.id()
+        return encode_stored(LoginEvent(id=message_id, from_=asker.uid, posted=stamp.posted, datalen=0, node="tbd"))
+
+    def edit_user(self, request: UserEdit, ledger: Ledger, asker: Asker, moment: Moment) -> Outcome:
+        """Op 3: a further alias or a further node."""
+        account = active_account(ledger, asker)
+        if request.newalias is not None:
+            return self._add_alias(ledger, asker, account, request, moment)
+        return self._add_node(ledger, asker, account, request, moment)
+
+    def open_bridge(self, ledger: Ledger, moment: Moment) -> tuple[Account, str]:
+        """An account with the role bridge, and its node's secret (C2)."""
+        account = ledger.create_account(new_uid(self._random_bytes), Role.BRIDGE, moment.ms)
+        secret, _ = self._new_device(ledger, account, moment)
+        return account, secret
+
+    def renew_bridge(self, ledger: Ledger, account: Account) -> str:
+        """A new secret for a bridge whose own was lost; the old one is void."""
+        secret = new_node_secret(self._random_bytes)
+        ledger.replace_credential(account.devices[0], credential(self._key, decode_base32(secret)))
+        return secret
+
+    def _new_device(self, ledger: Ledger, account: Account, moment: Moment) -> tuple[str, int]:
+        secret = new_node_secret(self._random_bytes)
+        device = ledger.add_device(account, credential(self._key, decode_base32(secret)), moment.ms)
+        return secret, device.key
+
+    def _add_alias(self, ledger: Ledger, asker: Asker, account: Account, request: UserEdit, moment: Moment) -> Outcome:
+        alias = request.newalias or ""
+        take_alias(ledger, account, alias)
+        outcome = Outcome(answers=[Acked(request.id)])
+        stamp = Stamp(ledger, asker, moment)
+        number, message_id = stamp.id()
+        event = UserEvent(id=message_id, from_=asker.uid, posted=stamp.posted, datalen=0, newalias=alias)
+        send(ledger, outcome, number, event, own_devices(account))
+        return outcome
+
+    def _add_node(self, ledger: Ledger, asker: Asker, account: Account, request: UserEdit, moment: Moment) -> Outcome:
+        """The new node's queue starts as a copy of the asking node's; then all nodes hear of it.
+
+        The secret stands only in the asking node's copy, which is therefore a message of its own.
+        """
+        if len(account.devices) >= limits.NODES_PER_ACCOUNT_MAX:
+            raise RequestRefused(f"AddNode: Exceeds {limits.NODES_PER_ACCOUNT_MAX} nodes")
+        secret, device = self._new_device(ledger, account, moment)
+        ledger.copy_queue(asker.device, device)
+        outcome = Outcome(answers=[Acked(request.id)])
+        stamp = Stamp(ledger, asker, moment)
+        for nodeid, devices in ((secret, [asker.device]), (None, own_devices(account, but=asker.device))):
+            number, message_id = stamp.id()
+            event = UserEvent(
+                id=message_id,
+                from_=asker.uid,
+                posted=stamp.posted,
+                datalen=0,
+                newnode=request.newnode,
+                nodeid=nodeid,
+            )
+            send(ledger, outcome, number, event, devices)
+        return outcome
+
+
+def active_account(ledger: Ledger, asker: Asker) -> Account:
+    """The asking account. Raises `LoginRefused` when it was barred or removed meanwhile: its link ends."""
+    account = ledger.account_by_key(asker.account)
+    if account.status is not Status.ACTIVE:
+        raise LoginRefused("login failed")
+    return account

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The life of a group: invite, join, alias, drop (ops 5 and 6; A6; wire.md §6)."""
+
+from collections.abc import Iterable
+
+from tmtp_core.domain.accounts import active_account
+from tmtp_core.domain.fanout import Stamp, devices_of, own_devices, send
+from tmtp_core.domain.naming import check_free_for_group, check_size
+from tmtp_core.domain.outcome import Asker, Moment, Outcome
+from tmtp_core.domain.port import Account, Body, Group, Ledger, Membership, MemberStatus
+from tmtp_core.domain.posting import account_of_alias, answered, refuse_bridge, repetition
+from tmtp_core.errors import RequestRefused
+from tmtp_core.wire.messages import Acked, GroupEdit, GroupInvite, InviteEvent, MemberEvent
+
+
+def invite(request: GroupInvite, text: bytes, ledger: Ledger, asker: Asker, moment: Moment) -> Outcome:
+    """Op 5. A group that does not exist yet is made, with the sender joined under the alias it speaks as."""
+    sender = active_account(ledger, asker)
+    refuse_bridge(sender)
+    repeated = repetition(ledger, asker, request.id)
+    if repeated is not None:
+        return repeated
+    check_size("gid", request.gid)
+    if request.from_ not in sender.aliases:
+        raise RequestRefused(f"GroupInvite: iByAlias {request.from_} not for iByUid {sender.uid}")
+    invitee = account_of_alias(ledger, request.to)
+    if invitee is None:
+        raise RequestRefused(f"GroupInvite: iAlias {request.to} not found")
+    group = _group_to_invite_into(ledger, sender, invitee, request)
+    ledger.set_membership(group, Membership(invitee.key, request.to, MemberStatus.INVITED))
+
+    outcome = Outcome()
+    stamp = Stamp(ledger, asker, moment)
+    number, message_id = stamp.id()
+    event = InviteEvent(
+        id=message_id,
+        from_=asker.uid,
+        posted=stamp.posted,
+        datalen=len(text),
+        gid=request.gid,
+        alias=request.from_,
+        to=request.to,
+    )
+    devices = own_devices(invitee) + own_devices(sender, but=asker.device)
+    send(ledger, outcome, number, event, devices, Body(len(text), text))
+    _announce(ledger, outcome, stamp, sender, group, act="invite", alias=request.to)
+    return answered(ledger, outcome, asker, request.id, number, stamp)
+
+
+def edit(request: GroupEdit, ledger: Ledger, asker: Asker, moment: Moment) -> Outcome:
+    """Op 6."""
+    sender = active_account(ledger, asker)
+    refuse_bridge(sender)
+    act = {"join": _join, "alias": _change_alias, "drop": _drop}[request.act]
+    outcome = Outcome(answers=[Acked(request.id)])
+    act(ledger, outcome, Stamp(ledger, asker, moment), sender, request)
+    return outcome
+
+
+def _group_to_invite_into(ledger: Ledger, sender: Account, invitee: Account, request: GroupInvite) -> Group:
+    group = ledger.group(request.gid)
+    if group is None:
+        form = check_free_for_group(ledger, request.gid)
+        if invitee.key == sender.key:
+            raise RequestRefused(f"GroupInvite: iAlias {request.to} is your own")
+        group = ledger.create_group(request.gid, form)
+        ledger.set_membership(group, Membership(sender.key, request.from_, MemberStatus.JOINED))
+        return group
+    own = group.members.get(sender.key)
+    if own is None or own.status is not MemberStatus.JOINED:
+        raise RequestRefused(f"GroupInvite: iByUid {sender.uid} not a member")
+    place = group.members.get(invitee.key)
+    if place is not None and place.status is MemberStatus.JOINED:
+        raise RequestRefused(f"GroupInvite: iAlias {request.to} already joined")
+    return group
+
+
+def _join(ledger: Ledger, outcome: Outcome, stamp: Stamp, sender: Account, request: GroupEdit) -> None:
+    group = _existing(ledger, "GroupJoin", request.gid)
+    place = group.members.get(sender.key)
+    if place is None or place.status is MemberStatus.BARRED:
+        raise RequestRefused(f"GroupJoin: iUid {sender.uid} not invited")
+    if request.newalias is not None and request.newalias not in sender.aliases:
+        raise RequestRefused(f"GroupJoin: iNewAlias {request.newalias} not for iUid {sender.uid}")
+    alias = request.newalias or place.alias
+    ledger.set_membership(group, Membership(sender.key, alias, MemberStatus.JOINED))
+    _announce(ledger, outcome, stamp, sender, group, act="join", alias=alias)
+
+
+def _change_alias(ledger: Ledger, outcome: Outcome, stamp: Stamp, sender: Account, request: GroupEdit) -> None:
+    group = _existing(ledger, "GroupAlias", request.gid)
+    place = group.members.get(sender.key)
+    if place is None or place.status is not MemberStatus.JOINED:
+        raise RequestRefused(f"GroupAlias: iUid {sender.uid} not a member")
+    newalias = request.newalias or ""
+    if newalias not in sender.aliases:
+        raise RequestRefused(f"GroupAlias: iNewAlias {newalias} not for iUid {sender.uid}")
+    old = place.alias
+    ledger.set_membership(group, Membership(sender.key, newalias, MemberStatus.JOINED))
+    _announce(ledger, outcome, stamp, sender, group, act="alias", alias=old, newalias=newalias)
+
+
+def _drop(ledger: Ledger, outcome: Outcome, stamp: Stamp, sender: Account, request: GroupEdit) -> None:
+    """Oneself: invited again. Another: barred, by any joined member. A bar cannot be lifted by dropping oneself."""
+    group = _existing(ledger, "GroupQuit", request.gid)
+    alias = request.to or ""
+    target = group.on_record(alias)
+    if target is None:
+        raise RequestRefused(f"GroupQuit: iAlias {alias} not a member")
+    own = group.members.get(sender.key)
+    if own is None or own.status is MemberStatus.BARRED:
+        raise RequestRefused(f"GroupQuit: iByUid {sender.uid} not a member")
+    if target.account == sender.key:
+        status = MemberStatus.INVITED
+    elif own.status is MemberStatus.JOINED:
+        status = MemberStatus.BARRED
+    else:
+        raise RequestRefused(f"GroupQuit: iByUid {sender.uid} not a member")
+    ledger.set_membership(group, Membership(target.account, alias, status))
+    _announce(ledger, outcome, stamp, sender, group, act="drop", alias=alias, also=(target.account,))
+
+
+def _existing(ledger: Ledger, step: str, gid: str) -> Group:
+    group = ledger.group(gid)
+    if group is None:
+        raise RequestRefused(f"{step}: iGid {gid} not found")
+    return group
+
+
+def _announce(
+    ledger: Ledger,
+    outcome: Outcome,
+    stamp: Stamp,
+    sender: Account,
+    group: Group,
+    *,
+    act: str,
+    alias: str,
+    newalias: str | None = None,
+    also: Iterable[int] = (),
+) -> None:
+    """A `member` message to the joined members, those `also` concerned, and all nodes of the sender."""
+    number, message_id = stamp.id()
+    event = MemberEvent(
+        id=message_id,
+        from_=stamp.sender,
+        posted=stamp.posted,
+        datalen=0,
+        act=act,
+        gid=group.gid,
+        alias=alias,
+        newalias=newalias,
+    )
+    send(ledger, outcome, number, event, devices_of(ledger, (*group.joined(), *also, sender.key)))

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The one name space of aliases and groups: for ever one owner, no look-alikes (D1, wire.md §4.5 and §4.6)."""
+
+from tmtp_core import limits
+from tmtp_core.domain.port import Account, Ledger
+from tmtp_core.errors import RequestRefused
+from tmtp_core.names import NameRefused, check_name, skeleton
+
+
+def check_size(field: str, name: str) -> None:
+    """Refuse a name under 8 bytes, in the words every client knows."""
+    if len(name.encode()) < limits.NAME_MIN_BYTES:
+        raise RequestRefused(f"{field} must be 8+ characters")
+
+
+def check_form(step: str, name: str) -> None:
+    """Refuse what cannot be a name. `step` is the reference server's name of the step that fails."""
+    try:
+        check_name(name)
+    except NameRefused as refusal:
+        if refusal.reason == "invalid":
+            raise RequestRefused(f"{step}: invalid string '{name}'") from None
+        raise RequestRefused(f"{step}: {refusal}") from None
+
+
+def take_alias(ledger: Ledger, account: Account, alias: str) -> None:
+    """Make `alias` one of the account's; asking again for one it has succeeds.
+
+    Raises `RequestRefused` with wire.md §5's texts.
+    """
+    check_size("newalias", alias)
+    check_form("AddAlias", alias)
+    owner = ledger.name(alias)
+    if owner is not None:
+        if owner.account == account.key:
+            return
+        raise RequestRefused(
+            f"AddAlias: alias {alias} not available"
+            if owner.group is not None
+            else f"AddAlias: alias {alias} already taken"
+        )
+    form = skeleton(alias)
+    if any(other.account != account.key for other in ledger.names_like(form)):
+        raise RequestRefused(f"AddAlias: alias {alias} looks like a name already taken")
+    if len(account.aliases) >= limits.ALIASES_PER_ACCOUNT_MAX:
+        raise RequestRefused(f"AddAlias: Exceeds {limits.ALIASES_PER_ACCOUNT_MAX} aliases")
+    ledger.take_alias(account, alias, form)
+
+
+def check_free_for_group(ledger: Ledger, gid: str) -> str:
+    """The skeleton of a name that a new group may take. Raises `RequestRefused` when it may not."""
+    check_form("GroupInvite", gid)
+    if ledger.name(gid) is not None:
+        raise RequestRefused(f"GroupInvite: gid {gid} not available")
+    form = skeleton(gid)
+    if ledger.names_like(form):
+        raise RequestRefused(f"GroupInvite: gid {gid} looks like a name already taken")
+    return form

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What is under way to one connected device (wire.md §8).
+
+A window of deliveries awaits acks; behind it a few committed messages wait in memory; everything beyond
+that is in the store only and comes in pages. Pure: the caller passes the time, sends what `take` and
+`overdue` return, and fetches a page when `wants_page` says so.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tmtp_core import limits
+from tmtp_core.domain.port import Message, Rank
+
+
+@dataclass(slots=True)
+class _Flight:
+    message: Message
+    sent_s: float
+
+
+class DeliveryWindow:
+    """Order: `user` messages ahead of what is not in flight, then by number. At most `count` are in flight,
+    and about `limits.DELIVERY_WINDOW_BYTES` of them, but always one.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._in_flight: dict[int, _Flight] = {}
+        self._flight_bytes = 0
+        self._ready: deque[Message] = deque()
+        self._ready_bytes = 0
+        self._behind = True  # the store may hold more than `_ready`
+        self._page_requested = False
+        self._acked_since_request: set[int] = set()
+
+    @property
+    def wants_page(self) -> bool:
+        """Whether to fetch the first messages of this device's queue from the store now."""
+        return self._behind and not self._page_requested and not self._ready
+
+    @property
+    def page_size(self) -> int:
+        """How many messages to fetch: enough to fill the window beside what is in flight."""
+        return limits.DELIVERY_READY_MAX + len(self._in_flight)
+
+    @property
+    def in_flight(self) -> int:
+        """Deliveries that await their acks."""
+        return len(self._in_flight)
+
+    def page_requested(self) -> None:
+        """A page is being fetched; until it comes, nothing else is asked of the store."""
+        self._page_requested = True
+        self._acked_since_request.clear()
+
+    def page(self, messages: Iterable[Message], *, complete: bool) -> None:
+        """The first messages of the queue, in order. `complete`: the store holds no others."""
+        self._page_requested = False
+        known = {message.number for message in self._ready}
+        for message in messages:
+            number = message.number
+            if number in self._in_flight or number in known or number in self._acked_since_request:
+                continue
+            self._append(message)
+        self._behind = not complete
+        self._acked_since_request.clear()
+
+    def offer(self, message: Message) -> None:
+        """A message was just committed for this device."""
+        if message.rank is Rank.USER:
+            self._put_first(message)
+        elif self._behind:
+            return
+        elif len(self._ready) >= limits.DELIVERY_READY_MAX or (
+            self._ready and self._ready_bytes + message.size > limits.DELIVERY_WINDOW_BYTES
+        ):
+            self._behind = True
+        else:
+            self._append(message)
+
+    def take(self, now_s: float) -> list[Message]:
+        """The messages to send now; they count as in flight from now on."""
+        taken: list[Message] = []
+        while self._ready and len(self._in_flight) < self._count:
+            message = self._ready[0]
+            if self._in_flight and self._flight_bytes + message.size > limits.DELIVERY_WINDOW_BYTES:
+                break
+            self._ready.popleft()
+            self._ready_bytes -= message.size
+            self._in_flight[message.number] = _Flight(message, now_s)
+            self._flight_bytes += message.size
+            taken.append(message)
+        return taken
+
+    def acknowledge(self, number: int) -> Message | None:
+        """The message that this ack ends, or None for a stray one."""
+        flight = self._in_flight.pop(number, None)
+        if flight is None:
+            return None
+        self._flight_bytes -= flight.message.size
+        if self._page_requested:
+            self._acked_since_request.add(number)
+        return flight.message
+
+    def overdue(self, now_s: float) -> list[Message]:
+        """What was sent `limits.REDELIVERY_S` ago and not acknowledged: to be sent again now."""
+        late: list[Message] = []
+        for flight in self._in_flight.values():
+            if now_s - flight.sent_s >= limits.REDELIVERY_S:
+                flight.sent_s = now_s
+                late.append(flight.message)
+        return late
+
+    def _append(self, message: Message) -> None:
+        self._ready.append(message)
+        self._ready_bytes += message.size
+
+    def _put_first(self, message: Message) -> None:
+        """Behind other `user` messages, ahead of everything else that is ready."""
+        place = next((i for i, ready in enumerate(self._ready) if ready.rank is not Rank.USER), len(self._ready))
+        self._ready.insert(place, message)
+        self._ready_bytes += message.size

@@ -1,0 +1,424 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""One instance: links come in, decisions are committed, effects go out. The only door into the domain.
+
+Everything here runs on one thread, the event loop's, but the decisions themselves, which the writer makes
+inside its transaction. An effect of a decision (an ack, a delivery, presence) leaves only after its commit.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tmtp_core import limits
+from tmtp_core.clock import Clock
+from tmtp_core.domain import administration as admin
+from tmtp_core.domain.accounts import Accounts
+from tmtp_core.domain.admission import Admissions, Registration, SignInRule
+from tmtp_core.domain.outcome import Asker, Copy, Moment, Outcome
+from tmtp_core.domain.port import Message
+from tmtp_core.domain.presence import PresenceBoard
+from tmtp_core.errors import LoginRefused, ProtocolError
+from tmtp_core.ids import RandomBytes
+from tmtp_core.session import UNAVAILABLE, Outlet, Session
+from tmtp_core.store.database import Database
+from tmtp_core.store.ledger import SqlLedger
+from tmtp_core.store.payloads import PayloadFolder, Upload
+from tmtp_core.store.writer import Job, PageRead, Result, Writer
+from tmtp_core.wire import messages as m
+
+T = TypeVar("T")
+
+_PAYLOAD_THREADS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSettings:
+    """What makes one instance different from another. `credential_key`: see `tmtp_core.crypto.credentials`."""
+
+    name: str
+    title: str
+    folder: Path
+    registration: Registration
+    credential_key: bytes
+    limits: limits.InstanceLimits = field(default_factory=limits.InstanceLimits)
+    sign_in: SignInRule | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Contest:
+    """A second log-in of a node whose first link may be dead: the old link has until `until_s` to show life."""
+
+    old: Session
+    new: Session
+    asker: Asker
+    until_s: float
+
+
+class Service:
+    """A TMTP service instance over its own database and payload folder.
+
+    Construct it on the thread of the event loop that will call it, `start` it, and `await stop()`.
+    Raises `DatabaseInUse`, `DatabaseTooNew` or OSError when its data cannot be opened.
+    """
+
+    def __init__(
+        self,
+        settings: ServiceSettings,
+        clock: Clock,
+        random_bytes: RandomBytes,
+        in_loop: Callable[[Callable[[], None]], None],
+        report: Callable[[str, dict[str, object]], None],
+    ) -> None:
+        self.settings = settings
+        self.message_max_bytes = settings.limits.message_max_bytes
+        self.in_loop = in_loop
+        self._clock = clock
+        self._random_bytes = random_bytes
+        self._report = report
+        self._admissions = Admissions(settings.registration, settings.credential_key, settings.sign_in)
+        self.accounts = Accounts(settings.credential_key, random_bytes, self._admissions)
+        payload_folder = settings.folder / "payloads"
+        payload_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._database = Database(settings.folder / "service.sqlite3")
+        self._executor = ThreadPoolExecutor(_PAYLOAD_THREADS, thread_name_prefix="tmtp-payload")
+        self.payloads = PayloadFolder(payload_folder, self._executor, random_bytes)
+        self._writer = Writer(self._database, self.payloads, in_loop, report)
+        self._sessions: set[Session] = set()
+        self._links: dict[int, Session] = {}  # device -> the link it is logged in by
+        self._by_uid: dict[str, set[Session]] = {}
+        self._entering: set[int] = set()  # devices whose log-in is being committed
+        self._contests: list[_Contest] = []
+        self._board = PresenceBoard()
+        self._pending_bytes = 0
+        self._throttled = False
+        self._next_checkpoint_s = clock.monotonic_s() + limits.CHECKPOINT_INTERVAL_S
+        self._next_forgetting_s = clock.monotonic_s()
+        self._stopping = False
+        self._deliveries = 0
+
+    # -- life --------------------------------------------------------------------------------------------------------
+    def start(self) -> None:
+        """Begin to commit."""
+        self._writer.start()
+
+    async def stop(self) -> None:
+        """End all links, commit what was asked, close the database. Idempotent."""
+        if self._stopping:
+            return
+        self._stopping = True
+        for session in list(self._sessions):
+            session.end(None)
+        await asyncio.to_thread(self._shut_down)
+
+    def tick(self) -> None:
+        """Once a second: deadlines, contests, upkeep of the store."""
+        now_s = self._clock.monotonic_s()
+        for session in list(self._sessions):
+            session.sweep()
+        self._settle_contests(now_s)
+        if not self._writer.figures.healthy:
+            self._writer.retry()
+        if now_s >= self._next_checkpoint_s:
+            self._next_checkpoint_s = now_s + limits.CHECKPOINT_INTERVAL_S
+            self._writer.request_checkpoint()
+        if now_s >= self._next_forgetting_s:
+            self._next_forgetting_s = now_s + limits.REPOST_FORGET_INTERVAL_S
+            before_ms = self.moment().ms - limits.REPOST_MEMORY_S * 1000
+            self._writer.submit(Job(lambda ledger: ledger.forget_old_posts(before_ms), lambda result: None))
+
+    def connect(self, outlet: Outlet) -> Session | None:
+        """A new link, or None when there are as many as the instance allows."""
+        if self._stopping or len(self._sessions) >= self.settings.limits.connections_max:
+            return None
+        session = Session(self, outlet, self.settings.limits.window_revision1)
+        self._sessions.add(session)
+        return session
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the last commit worked."""
+        return self._writer.figures.healthy and not self._stopping
+
+    def figures(self) -> dict[str, float]:
+        """Gauges and counters for `/metrics`."""
+        written = self._writer.figures
+        references = self._writer.ledger.references
+        return {
+            "links": len(self._sessions),
+            "devices_connected": len(self._links),
+            "messages_queued": references.messages,
+            "commits_total": written.commits,
+            "decisions_total": written.jobs,
+            "acks_total": written.acks,
+            "commit_failures_total": written.failures,
+            "deliveries_total": self._deliveries,
+            "healthy": float(self.healthy),
+        }
+
+    # -- administration ----------------------------------------------------------------------------------------------
+    async def create_invitation(self, uses: int = 1, expires_ms: int | None = None, note: str = "") -> str:
+        """A token that lets `uses` people register until `expires_ms` (since 1970); told once, stored as a hash."""
+        moment = self.moment()
+        return await self.decide(
+            lambda ledger: self._admissions.create_invitation(
+                ledger, self._random_bytes, uses, expires_ms, note, moment
+            )
+        )
+
+    async def list_accounts(self) -> list[admin.AccountSummary]:
+        """All accounts, oldest first."""
+        return await self.decide(admin.summaries)
+
+    async def bar_account(self, who: str) -> admin.AccountSummary:
+        """Bar the account of a uid or alias: its links end, nobody logs in to it. Raises `RequestRefused`."""
+        return await self._administer(partial(admin.bar, who))
+
+    async def lift_bar(self, who: str) -> admin.AccountSummary:
+        """Let a barred account in again. Raises `RequestRefused`."""
+        return await self._administer(partial(admin.lift_bar, who))
+
+    async def remove_account(self, who: str) -> admin.AccountSummary:
+        """Delete an account, its devices and what waits for them; its names stay taken. Raises `RequestRefused`."""
+        return await self._administer(partial(admin.remove, who))
+
+    async def ensure_bridge(self, name: str, routes: dict[str, str], *, renew: bool) -> tuple[str, str | None]:
+        """The uid of the bridge account `name`, made when missing, with exactly these routes.
+
+        Its node's secret comes along when the account is new, or when `renew` asks for another one.
+        """
+        moment = self.moment()
+        return await self.decide(lambda ledger: admin.ensure_bridge(name, routes, renew, self.accounts, ledger, moment))
+
+    async def decide(self, decide: Callable[[SqlLedger], T]) -> T:
+        """Have the writer run a decision; its result, once it is durable. Raises what it raised."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+        def done(result: Any) -> None:
+            if future.cancelled():
+                return
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+        self._writer.submit(Job(decide, done))
+        return await future
+
+    async def _administer(self, act: "Callable[[SqlLedger], admin.Administered]") -> admin.AccountSummary:
+        administered = await self.decide(act)
+        for device in administered.cuts:
+            link = self._links.get(device)
+            if link is not None:
+                link.end("account barred")
+        return administered.account
+
+    # -- for sessions (`tmtp_core.session.Host`) ---------------------------------------------------------------------
+    def greeting(self) -> m.TmtpRevAnswer:
+        """The answer to op 0; `auth` and `authby` only when sign-in is configured (wire.md §3.2)."""
+        rule = self.settings.sign_in
+        if rule is None:
+            return m.TmtpRevAnswer("1", self.settings.title)
+        return m.TmtpRevAnswer("1", self.settings.title, 2 if rule.required else 1, rule.providers)
+
+    def moment(self) -> Moment:
+        """Now, for a decision."""
+        return Moment(self._clock.wall_ns())
+
+    def monotonic_s(self) -> float:
+        """Now, for waiting."""
+        return self._clock.monotonic_s()
+
+    def submit(self, job: Job) -> None:
+        """Hand a decision to the writer, and keep count of what waits for the disk."""
+        self._pending_bytes += job.size
+        done = job.done
+
+        def counted(result: Result) -> None:
+            self._pending_bytes -= job.size
+            done(result)
+            if self._throttled and not self.overloaded():
+                self._unthrottle()
+
+        job.done = counted
+        self._writer.submit(job)
+
+    def overloaded(self) -> bool:
+        """Whether the posts of all links that wait for the disk fill their share of memory."""
+        full = self._pending_bytes >= limits.SERVICE_PENDING_BYTES_MAX
+        self._throttled = self._throttled or full
+        return full
+
+    def acknowledge(self, device: int, message: Message) -> None:
+        """A device keeps a message."""
+        self._writer.acknowledge(device, int(message.rank), message.number)
+
+    def new_upload(self, size: int, on_progress: Callable[[], None]) -> Upload:
+        """A payload on its way in."""
+        return Upload(self.payloads, size, on_progress)
+
+    def discard(self, files: tuple[str, ...]) -> None:
+        """Payloads of a post that will not be."""
+        if files:
+            self._executor.submit(self.payloads.unlink, files)
+
+    def request_page(self, session: Session) -> None:
+        """Fetch what waits for a session's device."""
+        window, asker = session.window, session.asker
+        assert window is not None
+        assert asker is not None
+
+        def done(messages: Sequence[Message], complete: bool) -> None:
+            if session.window is window:
+                window.page(messages, complete=complete)
+                session.pump()
+
+        self._writer.read_page(PageRead(asker.device, window.page_size, done))
+
+    def enter(self, session: Session, request: m.Login | m.Register) -> None:
+        """Op 1 or 2 came on a link."""
+        if isinstance(request, m.Register):
+            moment = self.moment()
+            register = request
+            self._writer.submit(
+                Job(lambda ledger: self.accounts.register(ledger, register, moment), partial(self._entered, session))
+            )
+        else:
+            login = request
+            self._writer.submit(
+                Job(lambda ledger: self.accounts.recognise(ledger, login), partial(self._recognised, session))
+            )
+
+    def released(self, session: Session, outcome: Outcome) -> None:
+        """A decision is durable: its copies and its presence may be seen."""
+        if outcome.presence is not None and session.asker is not None and session.open:
+            self._tell_presence(session.asker.uid, self._board.edit(session.asker.uid, session, outcome.presence))
+        self._deliver(outcome.copies)
+
+    def shows_life(self, session: Session) -> None:
+        """A link whose node another link wants was heard of: the other one is refused (wire.md §3.4)."""
+        session.contested = False
+        for contest in [contest for contest in self._contests if contest.old is session]:
+            self._contests.remove(contest)
+            contest.new.end("node already connected")
+
+    def gone(self, session: Session) -> None:
+        """A link has ended."""
+        self._sessions.discard(session)
+        self._contests = [contest for contest in self._contests if contest.new is not session]
+        asker = session.asker
+        if asker is None:
+            return
+        if self._links.get(asker.device) is session:
+            del self._links[asker.device]
+        links = self._by_uid.get(asker.uid, set())
+        links.discard(session)
+        if not links:
+            self._by_uid.pop(asker.uid, None)
+        self._tell_presence(asker.uid, self._board.link_closed(asker.uid, session))
+        for contest in [contest for contest in self._contests if contest.old is session]:
+            self._contests.remove(contest)
+            self._log_in(contest.new, contest.asker)
+
+    # -- logging in --------------------------------------------------------------------------------------------------
+    def _recognised(self, session: Session, result: Result) -> None:
+        """The node is known; let it in, unless an older link of it may be alive."""
+        if not isinstance(result, Asker):
+            self._refuse_entry(session, result)
+            return
+        if not session.open:
+            return
+        old = self._links.get(result.device)
+        if old is not None and old.open and not any(contest.old is old for contest in self._contests):
+            self._contest(old, session, result)
+        elif old is not None or result.device in self._entering:
+            session.end("node already connected")
+        else:
+            self._log_in(session, result)
+
+    def _contest(self, old: Session, new: Session, asker: Asker) -> None:
+        until_s = self.monotonic_s() + limits.CONTEST_S
+        self._contests.append(_Contest(old, new, asker, until_s))
+        old.contested = True
+        moment = self.moment()
+
+        def done(result: Result) -> None:
+            if isinstance(result, bytes) and old.open:
+                old.outlet.send(result)
+
+        self._writer.submit(Job(lambda ledger: self.accounts.probe(ledger, asker, moment), done))
+
+    def _settle_contests(self, now_s: float) -> None:
+        for contest in list(self._contests):
+            if now_s >= contest.until_s:
+                contest.old.cut()  # `gone` lets the new link in
+
+    def _log_in(self, session: Session, asker: Asker) -> None:
+        self._entering.add(asker.device)
+        moment = self.moment()
+
+        def done(result: Result) -> None:
+            self._entering.discard(asker.device)
+            self._entered(session, result)
+
+        self._writer.submit(Job(lambda ledger: self.accounts.log_in(ledger, asker, moment), done))
+
+    def _entered(self, session: Session, result: Result) -> None:
+        """The log-in is durable: `info` is the first thing the link hears (wire.md §3.5)."""
+        if not isinstance(result, Outcome) or result.enters is None:
+            self._refuse_entry(session, result)
+            return
+        if session.open:
+            asker = result.enters
+            for answer in result.answers:
+                if isinstance(answer, m.Info):
+                    session.send(m.Info(answer.info, self._board.present_for(asker.uid)))
+                else:
+                    session.send(answer)
+            self._links[asker.device] = session
+            self._by_uid.setdefault(asker.uid, set()).add(session)
+            session.entered(asker)
+        self._deliver(result.copies)
+
+    def _refuse_entry(self, session: Session, result: Result) -> None:
+        if isinstance(result, LoginRefused | ProtocolError):
+            session.end(result.quit_text)
+        else:
+            session.end(UNAVAILABLE)
+
+    # -- effects -----------------------------------------------------------------------------------------------------
+    def _deliver(self, copies: Iterable[Copy]) -> None:
+        """Offer committed messages to the devices that are connected."""
+        touched: dict[Session, None] = {}
+        for copy in copies:
+            for device in copy.devices:
+                link = self._links.get(device)
+                if link is not None and link.window is not None:
+                    link.window.offer(copy.message)
+                    touched[link] = None
+                    self._deliveries += 1
+        for link in touched:
+            link.pump()
+
+    def _tell_presence(self, uid: str, changes: Iterable[tuple[str, int]]) -> None:
+        """`ohi` to every connected node of those concerned; lost where the link is busy (wire.md §6)."""
+        for other, status in changes:
+            for link in self._by_uid.get(other, ()):
+                if link.open and not link.outlet.congested:
+                    link.send(m.Ohi(uid, status))
+
+    def _unthrottle(self) -> None:
+        self._throttled = False
+        for session in list(self._sessions):
+            session.proceed()
+
+    def _shut_down(self) -> None:
+        """On a thread of its own: wait for the writer and the payload threads."""
+        self._executor.shutdown(wait=True)
+        self._writer.stop()
+        if self._writer.is_alive():
+            self._writer.join()
+        self._database.close()

@@ -1,0 +1,415 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""One link's life in the service: bytes in, decisions asked for, frames out (A3, A4, wire.md §3 and §8).
+
+A session owns the link's state table, the payload that is being uploaded, the requests that wait for their
+commit, and the delivery window. It knows no socket: what carries the bytes is an `Outlet`.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol
+
+from tmtp_core import limits
+from tmtp_core.domain import groups, posting, presence
+from tmtp_core.domain.accounts import Accounts
+from tmtp_core.domain.outcome import Asker, Moment, Outcome
+from tmtp_core.domain.port import EMPTY, Body, Message
+from tmtp_core.domain.window import DeliveryWindow
+from tmtp_core.errors import ProtocolError, RequestRefused, ServiceUnavailable
+from tmtp_core.ids import message_id_number
+from tmtp_core.store.ledger import SqlLedger
+from tmtp_core.store.payloads import Upload
+from tmtp_core.store.writer import Job, Result
+from tmtp_core.wire import link as wire
+from tmtp_core.wire import messages as m
+
+Decide = Callable[[SqlLedger, Asker, Moment], Outcome]
+
+UNAVAILABLE = "service temporarily unavailable, try again"
+
+
+class Outlet(Protocol):
+    """What carries a session's bytes."""
+
+    def send(self, head: bytes, body: Body = EMPTY) -> None:
+        """Queue one frame; frames queued in one turn of the loop leave together."""
+        ...
+
+    def close(self) -> None:
+        """Send what is queued, then close."""
+        ...
+
+    def set_reading(self, wanted: bool) -> None:
+        """Read on, or leave what comes to the peer's own buffers."""
+        ...
+
+    @property
+    def congested(self) -> bool:
+        """Whether the peer takes less than it is sent."""
+        ...
+
+
+class Host(Protocol):
+    """What a session needs of the service it belongs to."""
+
+    message_max_bytes: int
+    accounts: Accounts
+
+    def greeting(self) -> m.TmtpRevAnswer: ...
+    def moment(self) -> Moment: ...
+    def monotonic_s(self) -> float: ...
+    def submit(self, job: Job) -> None: ...
+    def acknowledge(self, device: int, message: Message) -> None: ...
+    def request_page(self, session: "Session") -> None: ...
+    def enter(self, session: "Session", request: m.Login | m.Register) -> None: ...
+    def released(self, session: "Session", outcome: Outcome) -> None: ...
+    def shows_life(self, session: "Session") -> None: ...
+    def gone(self, session: "Session") -> None: ...
+    def new_upload(self, size: int, on_progress: Callable[[], None]) -> Upload: ...
+    def discard(self, files: tuple[str, ...]) -> None: ...
+    def in_loop(self, act: Callable[[], None]) -> None: ...
+    def overloaded(self) -> bool: ...
+
+
+@dataclass(slots=True, eq=False)
+class _Step:
+    """A request on its way to the writer, in its place among the others of its link.
+
+    `waits_for` counts payloads that are not durable yet; without `decide` then, one could not be written.
+    """
+
+    decide: Decide | None
+    request_id: str
+    size: int = 0
+    repeatable: bool = False  # known by its id: asked again, it is answered again and not done again
+    waits_for: int = 0
+    bodies: dict[int, Body] = field(default_factory=dict)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return tuple(body.file for body in self.bodies.values() if body.file is not None)
+
+
+class _Incoming:
+    """The post that is being uploaded: one payload, or the note's and the data's."""
+
+    def __init__(self, request: m.Post | m.PostNotify, new_upload: Callable[[int], Upload]) -> None:
+        self.request = request
+        sizes = [request.datalen]
+        if isinstance(request, m.PostNotify):
+            sizes = [request.notelen, request.datalen - request.notelen]
+        self.uploads = [(new_upload(size), size) for size in sizes]
+        self._current = 0
+        self._left = sizes[0]
+
+    @property
+    def backlog_bytes(self) -> int:
+        return sum(upload.backlog_bytes for upload, _ in self.uploads)
+
+    def take(self, chunk: memoryview) -> None:
+        while chunk:
+            if not self._left:
+                self._current += 1
+                self._left = self.uploads[self._current][1]
+            part = chunk[: self._left]
+            self.uploads[self._current][0].take(part)
+            self._left -= len(part)
+            chunk = chunk[len(part) :]
+
+    def discard(self) -> None:
+        for upload, _ in self.uploads:
+            upload.discard()
+
+
+class Session:
+    """One link. The listener calls `receive`, `connection_lost` and `resumed`; the service the rest."""
+
+    def __init__(self, host: Host, outlet: Outlet, window: int) -> None:
+        self.outlet = outlet
+        self.asker: Asker | None = None
+        self.contested = False  # another link wants this one's node: the next byte shows that it lives
+        self.window: DeliveryWindow | None = None
+        self._host = host
+        self._window_count = window
+        self._link = wire.ServerLink(host.monotonic_s(), host.message_max_bytes)
+        self._incoming: _Incoming | None = None
+        self._steps: deque[_Step] = deque()
+        self._uncommitted = 0
+        self._uncommitted_bytes = 0
+        self._ending = False
+        self._last_word: bytes | None = None
+        self._closed = False
+        self._parsing = False
+        self._reading = True
+
+    # -- from the listener -------------------------------------------------------------------------------------------
+    def receive(self, chunk: bytes | bytearray | memoryview) -> None:
+        """The peer sent these bytes."""
+        if self.contested:
+            self._host.shows_life(self)
+        if self._ending:
+            return
+        self._link.receive(chunk, self._host.monotonic_s())
+        self.proceed()
+
+    def connection_lost(self) -> None:
+        """The connection is gone. Requests read whole are still decided; an unfinished one is forgotten."""
+        if self._closed:
+            return
+        self._closed = self._ending = True
+        if self._incoming is not None:
+            self._incoming.discard()
+            self._incoming = None
+        self._host.gone(self)
+
+    def resumed(self) -> None:
+        """The peer takes what it is sent again."""
+        self.pump()
+        self.proceed()
+
+    # -- from the service --------------------------------------------------------------------------------------------
+    @property
+    def open(self) -> bool:
+        """Whether the link may still be spoken on."""
+        return not self._ending
+
+    def proceed(self) -> None:
+        """Parse what was received as far as back-pressure allows."""
+        if self._parsing:
+            return
+        self._parsing = True
+        try:
+            while not self._ending and self._may_read() and self._parse_one():
+                pass
+        except ProtocolError as error:
+            self.end(error.quit_text)
+        finally:
+            self._parsing = False
+        self._set_reading()
+
+    def send(self, message: m.Event) -> None:
+        """Send a message that is not stored."""
+        if not self._closed:
+            self.outlet.send(m.encode_head(message))
+
+    def entered(self, asker: Asker) -> None:
+        """The log-in is durable and its answers are sent: deliveries may flow."""
+        self.asker = asker
+        self.window = DeliveryWindow(self._window_count)
+        self._link.entered()
+        self.pump()
+        self.proceed()
+
+    def pump(self) -> None:
+        """Send what the window allows, and ask for more when it runs dry."""
+        window = self.window
+        if window is None or self._ending or self.outlet.congested:
+            return
+        for message in window.take(self._host.monotonic_s()):
+            self.outlet.send(message.head, message.body)
+        if window.wants_page:
+            window.page_requested()
+            self._host.request_page(self)
+
+    def sweep(self) -> None:
+        """Once a second: deadlines, and deliveries that were not acknowledged in time."""
+        if self._ending:
+            return
+        now_s = self._host.monotonic_s()
+        if self._reading and now_s >= self._link.deadline_s():
+            self.end(None)
+            return
+        if self.window is not None and not self.outlet.congested:
+            for message in self.window.overdue(now_s):
+                self.outlet.send(message.head, message.body)
+
+    def end(self, quit_text: str | None) -> None:
+        """End the link: what was asked before is answered first, `quit` is the last frame (wire.md §3.8)."""
+        if self._ending:
+            return
+        self._ending = True
+        self.window = None
+        self._last_word = m.encode_head(m.QuitNotice(quit_text)) if quit_text is not None else None
+        if self._incoming is not None:
+            self._incoming.discard()
+            self._incoming = None
+        self._set_reading()
+        self._close_if_done()
+
+    def cut(self) -> None:
+        """Close at once and without a word: the peer is taken for dead."""
+        self.end(None)
+        if not self._closed:
+            self._closed = True
+            self.outlet.close()
+            self._host.gone(self)
+
+    # -- parsing -----------------------------------------------------------------------------------------------------
+    def _parse_one(self) -> bool:
+        """Act on the next event; False when there is none."""
+        for event in self._link.events():
+            self._act(event)
+            return True
+        return False
+
+    def _act(self, event: wire.ServerEvent) -> None:
+        if isinstance(event, wire.BodyChunk):
+            assert self._incoming is not None
+            self._incoming.take(event.chunk)
+        elif isinstance(event, wire.RequestRead):
+            self._act_on_request(event)
+        elif isinstance(event, wire.BodyBegan):
+            self._incoming = _Incoming(event.request, lambda size: self._host.new_upload(size, self._progressed))
+        elif isinstance(event, wire.BodyEnded):
+            self._post_is_complete()
+        elif isinstance(event, wire.Entering):
+            self._host.enter(self, event.request)
+        elif isinstance(event, wire.Negotiated):
+            self.send(self._host.greeting())
+        else:
+            self._say_goodbye()
+
+    def _act_on_request(self, event: wire.RequestRead) -> None:
+        request = event.request
+        if isinstance(request, m.Ack):
+            self._acknowledge(request)
+        elif isinstance(request, m.Ping):
+            self._ask(_Step(partial(posting.ping, request, event.text), request.id, len(event.text), repeatable=True))
+        elif isinstance(request, m.GroupInvite):
+            self._ask(_Step(partial(groups.invite, request, event.text), request.id, len(event.text), repeatable=True))
+        elif isinstance(request, m.UserEdit):
+            self._ask(_Step(partial(self._host.accounts.edit_user, request), request.id))
+        elif isinstance(request, m.OhiEdit):
+            self._ask(_Step(partial(presence.edit, request), request.id))
+        elif isinstance(request, m.GroupEdit):
+            self._ask(_Step(partial(groups.edit, request), request.id))
+
+    def _acknowledge(self, ack: m.Ack) -> None:
+        """Op 10: acted on at once, ahead of posts that wait for the disk; a stray one costs nothing."""
+        number = message_id_number(ack.id)
+        if number is None or self.window is None or self.asker is None:
+            return
+        message = self.window.acknowledge(number)
+        if message is not None:
+            self._host.acknowledge(self.asker.device, message)
+            self.pump()
+
+    def _post_is_complete(self) -> None:
+        incoming, self._incoming = self._incoming, None
+        assert incoming is not None
+        step = _Step(None, incoming.request.id, repeatable=True, waits_for=len(incoming.uploads))
+        self._steps.append(step)
+        for place, (upload, _) in enumerate(incoming.uploads):
+            upload.finish(partial(self._body_is_durable, step, incoming.request, place))
+
+    def _body_is_durable(self, step: _Step, request: m.Post | m.PostNotify, place: int, body: Body | OSError) -> None:
+        """From any thread: one payload of a post is where a crash leaves it, or could not be written."""
+        if isinstance(body, Body) and body.file is None:
+            self._body_arrived(step, request, place, body)  # small ones never leave this thread
+        else:
+            self._host.in_loop(partial(self._body_arrived, step, request, place, body))
+
+    def _body_arrived(self, step: _Step, request: m.Post | m.PostNotify, place: int, body: Body | OSError) -> None:
+        step.waits_for -= 1
+        if isinstance(body, Body):
+            step.bodies[place] = body
+            step.size += len(body.inline)
+        if step.waits_for:
+            return
+        if isinstance(request, m.Post) and len(step.bodies) == 1:
+            step.decide = partial(posting.post, request, step.bodies[0])
+        elif isinstance(request, m.PostNotify) and len(step.bodies) == 2:
+            step.decide = partial(posting.post_notify, request, step.bodies[0], step.bodies[1])
+        self._submit_ready()
+
+    def _say_goodbye(self) -> None:
+        """Op 12: once every ack of this link is durable, `logout ok`."""
+        self._ask(_Step(lambda ledger, asker, moment: Outcome(), ""))
+        self.end("logout ok")
+
+    # -- requests on their way ---------------------------------------------------------------------------------------
+    def _ask(self, step: _Step) -> None:
+        self._steps.append(step)
+        self._submit_ready()
+
+    def _submit_ready(self) -> None:
+        """Hand requests to the writer, in the order in which they came."""
+        while self._steps and not self._steps[0].waits_for:
+            step = self._steps.popleft()
+            if step.decide is None:
+                self._host.discard(step.files)
+                self.end(UNAVAILABLE)
+                continue
+            self._submit(step, step.decide)
+        self._close_if_done()
+
+    def _submit(self, step: _Step, decide: Decide) -> None:
+        asker = self.asker
+        assert asker is not None
+        self._uncommitted += 1
+        self._uncommitted_bytes += step.size
+        moment = self._host.moment()
+        self._host.submit(
+            Job(
+                decide=lambda ledger: decide(ledger, asker, moment),
+                done=partial(self._decided, step),
+                request=(asker.device, step.request_id) if step.repeatable else None,
+                files=step.files,
+                size=step.size,
+            )
+        )
+
+    def _decided(self, step: _Step, result: Result) -> None:
+        """The request's commit is durable, or it was refused."""
+        self._uncommitted -= 1
+        self._uncommitted_bytes -= step.size
+        if isinstance(result, Outcome):
+            for answer in result.answers:
+                self.send(answer)
+            self._host.released(self, result)
+        elif isinstance(result, RequestRefused):
+            self.send(m.Acked(step.request_id, error=result.text))
+        elif isinstance(result, ProtocolError):
+            self.end(result.quit_text)
+        else:
+            assert isinstance(result, ServiceUnavailable)
+            self.end(UNAVAILABLE)
+        self._close_if_done()
+        self.proceed()
+
+    # -- back-pressure and the end -----------------------------------------------------------------------------------
+    def _may_read(self) -> bool:
+        return (
+            self._uncommitted + len(self._steps) < limits.SESSION_PENDING_REQUESTS_MAX
+            and self._uncommitted_bytes < limits.SESSION_PENDING_BYTES_MAX
+            and (self._incoming is None or self._incoming.backlog_bytes < limits.UPLOAD_BACKLOG_MAX_BYTES)
+            and self._link.buffered_bytes < limits.SESSION_PENDING_BYTES_MAX
+            and not self.outlet.congested
+            and not self._host.overloaded()
+        )
+
+    def _set_reading(self) -> None:
+        if self._closed:
+            return
+        waits_for_login = self._link.state is wire.LinkState.ENTERING
+        wanted = self._ending or (
+            self._may_read() and not (waits_for_login and self._link.buffered_bytes > limits.READ_CHUNK_BYTES)
+        )
+        if wanted is not self._reading:
+            self._reading = wanted
+            self.outlet.set_reading(wanted)
+
+    def _progressed(self) -> None:
+        """From a worker thread: the disk took a piece of the upload."""
+        self._host.in_loop(self.proceed)
+
+    def _close_if_done(self) -> None:
+        if not self._ending or self._closed or self._uncommitted or self._steps:
+            return
+        self._closed = True
+        if self._last_word is not None:
+            self.outlet.send(self._last_word)
+        self.outlet.close()
+        self._host.gone(self)

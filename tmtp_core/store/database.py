@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""One instance's database: opened, locked, brought to the newest schema (storage.md).
+
+SQLite is the embedded default: one file to back up, one transaction for everything.
+"""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.pool import StaticPool
+
+from tmtp_core import limits
+from tmtp_core.errors import TmtpError
+
+_WAL_AUTOCHECKPOINT_PAGES: Final = 4_000
+_CACHE_KIB: Final = 64 << 10
+_PRAGMAS: Final = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",  # commit, then speak: an ack promises the disk
+    "PRAGMA secure_delete=ON",  # A4, D5: gone means gone
+    "PRAGMA foreign_keys=ON",
+    "PRAGMA temp_store=MEMORY",
+    f"PRAGMA wal_autocheckpoint={_WAL_AUTOCHECKPOINT_PAGES}",
+    f"PRAGMA cache_size=-{_CACHE_KIB}",
+    f"PRAGMA busy_timeout={limits.DATABASE_BUSY_TIMEOUT_MS}",
+)
+
+
+class DatabaseInUse(TmtpError):
+    """Another process owns this database."""
+
+
+class DatabaseTooNew(TmtpError):
+    """The database was written by a newer release than this one."""
+
+
+class Database:
+    """An instance's SQLite database, owned by this process from construction to `close`.
+
+    Raises `DatabaseInUse` or `DatabaseTooNew`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = _lock(path.with_name(path.name + ".lock"))
+        try:
+            self.engine = _engine(path)
+            self._migrate()
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """One write transaction: committed, with the data on the disk, when the block ends well."""
+        with self.engine.begin() as connection:
+            yield connection
+
+    def checkpoint(self) -> None:
+        """Move the log into the database and empty it, so that deleted content is on no disk block of ours."""
+        with self.engine.connect() as connection:
+            raw = connection.connection.driver_connection
+            assert raw is not None
+            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def close(self) -> None:
+        """Give the database back."""
+        self.engine.dispose()
+        os.close(self._lock)
+
+    def _migrate(self) -> None:
+        """Bring the schema up to date; before an existing one changes, a copy of the file is made."""
+        config = Config()
+        config.set_main_option("script_location", "migrations:")
+        script = ScriptDirectory.from_config(config)
+        with self.engine.connect() as connection:
+            current = MigrationContext.configure(connection).get_current_revision()
+            connection.rollback()
+        if current == script.get_current_head():
+            return
+        if current is not None and current not in {revision.revision for revision in script.walk_revisions()}:
+            raise DatabaseTooNew(
+                f"{self.path} has schema {current}, which this release does not know; use the newer one"
+            )
+        backup = self._backup(current) if current is not None else None
+        with self.engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+        if backup is not None:
+            backup.unlink()  # gone means gone: the copy holds messages too
+
+    def _backup(self, revision: str) -> Path:
+        """A consistent copy beside the database, on the disk before this returns."""
+        path = self.path.with_name(f"{self.path.name}.before-{revision}")
+        path.unlink(missing_ok=True)
+        path.touch(mode=0o600)
+        with closing(sqlite3.connect(self.path)) as source, closing(sqlite3.connect(path)) as target:
+            source.backup(target)
+        for durable in (path, path.parent):
+            descriptor = os.open(durable, os.O_RDONLY)
+            os.fsync(descriptor)
+            os.close(descriptor)
+        return path
+
+
+def _lock(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise DatabaseInUse(f"{path} is locked: another process serves this database") from None
+    return descriptor
+
+
+def _engine(path: Path) -> Engine:
+    """An engine with one connection, and with transactions that begin where SQLAlchemy says so."""
+    path.touch(mode=0o600)
+    engine = create_engine(
+        f"sqlite:///{path}",
+        poolclass=StaticPool,
+        connect_args={"check_same_thread": False, "isolation_level": None},
+    )
+
+    @event.listens_for(engine, "connect")
+    def set_pragmas(connection: Any, record: Any) -> None:
+        for pragma in _PRAGMAS:
+            connection.execute(pragma)
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine

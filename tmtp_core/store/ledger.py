@@ -1,0 +1,386 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The port of `tmtp_core.domain`, on SQLAlchemy Core.
+
+One `SqlLedger` serves all transactions of an instance, one after the other, on the writer's thread. What
+the hot path writes waits in lists and goes out at `flush`, one statement a kind; the rest goes out at
+once. Accounts, names and groups are cached: whoever owns the database is its only writer.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import Connection, Table, delete, func, insert, select, update
+
+from tmtp_core import limits
+from tmtp_core.crypto.credentials import request_hash
+from tmtp_core.domain.port import (
+    Account,
+    Device,
+    Group,
+    Invitation,
+    Membership,
+    MemberStatus,
+    Message,
+    NameOwner,
+    Posted,
+    Role,
+    Status,
+)
+from tmtp_core.errors import StoreCorrupt
+from tmtp_core.store import sqlite as hot
+from tmtp_core.store import tables as t
+from tmtp_core.store.references import References
+
+_HIGH_WATER = "message_high_water"
+
+
+class SqlLedger:
+    """Implements `tmtp_core.domain.port.Ledger`; `begin`, `flush`, `committed` and `rolled_back` are the writer's."""
+
+    def __init__(self) -> None:
+        self.references = References()
+        self._connection: Connection
+        self._number = 0
+        self._number_stored = 0
+        self._messages: list[hot.MessageRow] = []
+        self._entries: list[tuple[int, int, int]] = []
+        self._acked: list[tuple[int, int, int]] = []
+        self._remembered: list[tuple[int, int, int, int]] = []
+        self._posted: dict[tuple[int, int], Posted | None] = {}
+        self._forget_caches()
+
+    # -- the transaction ---------------------------------------------------------------------------------------------
+    def load(self, connection: Connection) -> None:
+        """Read what is kept in memory: counts, payload files, the high-water mark."""
+        files = connection.execute(select(t.message.c.number, t.message.c.file).where(t.message.c.file.is_not(None)))
+        self.references.load(hot.count_references(connection), {row[0]: row[1] for row in files})
+        stored = connection.scalar(select(t.counter.c.value).where(t.counter.c.name == _HIGH_WATER)) or 0
+        newest = connection.scalar(select(func.max(t.message.c.number))) or 0
+        self._number = self._number_stored = max(stored, newest)
+
+    def begin(self, connection: Connection) -> None:
+        """Start a transaction's work."""
+        self._connection = connection
+
+    def prefetch_posted(self, requests: Sequence[tuple[int, str]]) -> None:
+        """Look up at once which of these (device, request id) were answered before."""
+        if not requests:
+            return
+        keys = [(device, request_hash(request_id)) for device, request_id in requests]
+        self._posted.update(dict.fromkeys(keys))
+        for device, request, message, posted_ms in hot.find_reposted(self._connection, keys):
+            self._posted[device, request] = Posted(message, posted_ms)
+
+    def acknowledge(self, entries: Sequence[tuple[int, int, int]]) -> None:
+        """Remove queue entries (device, rank, message)."""
+        self._acked.extend(entries)
+        self.references.drop(number for _, _, number in entries)
+
+    def flush(self) -> None:
+        """Write what waits."""
+        self._flush_queue()
+        if self._remembered:
+            hot.insert_reposted(self._connection, self._remembered)
+            self._remembered = []
+        unwanted = self.references.unwanted()
+        if unwanted:
+            hot.delete_messages(self._connection, unwanted)
+        if self._number != self._number_stored:
+            self._set_counter(_HIGH_WATER, self._number)
+
+    def page(self, device: int, count: int) -> tuple[list[Message], bool]:
+        """The first messages of a queue, at most `count` and about a window of bytes; whether these are all."""
+        messages: list[Message] = []
+        size = 0
+        for message in hot.page(self._connection, device, count):
+            messages.append(message)
+            size += message.size
+            if size > limits.DELIVERY_WINDOW_BYTES:
+                return messages, False
+        return messages, len(messages) < count
+
+    def committed(self) -> list[str]:
+        """The transaction is durable. The payload files that may go now."""
+        self._number_stored = self._number
+        self._posted.clear()
+        return self.references.committed()
+
+    def rolled_back(self) -> None:
+        """The transaction is void: forget what it did. Numbers it drew stay drawn."""
+        self.references.rolled_back()
+        self._messages, self._entries, self._acked, self._remembered = [], [], [], []
+        self._posted.clear()
+        self._forget_caches()
+
+    def forget_old_posts(self, before_ms: int) -> int:
+        """Forget request ids that are old enough; how many."""
+        return hot.forget_reposted(self._connection, before_ms, limits.REPOST_MEMORY_COUNT)
+
+    # -- accounts ----------------------------------------------------------------------------------------------------
+    def account(self, uid: str) -> Account | None:
+        """See the port."""
+        key = self._key_of_uid.get(uid)
+        if key is None:
+            key = self._connection.scalar(select(t.account.c.key).where(t.account.c.uid == uid))
+            if key is None:
+                return None
+            self._key_of_uid[uid] = key
+        return self.account_by_key(key)
+
+    def account_by_key(self, key: int) -> Account:
+        """See the port."""
+        cached = self._accounts.get(key)
+        if cached is not None:
+            return cached
+        row = self._connection.execute(select(t.account).where(t.account.c.key == key)).one_or_none()
+        if row is None:
+            raise StoreCorrupt(f"account {key} is named but not there")
+        devices = self._connection.execute(
+            select(t.device.c.key, t.device.c.credential).where(t.device.c.account == key).order_by(t.device.c.key)
+        )
+        aliases = self._connection.scalars(
+            select(t.name.c.name).where(t.name.c.account == key).order_by(t.name.c.place)
+        )
+        account = Account(
+            key, row.uid, Status(row.status), Role(row.role), [Device(k, c) for k, c in devices], list(aliases)
+        )
+        self._cache_account(account)
+        return account
+
+    def create_account(self, uid: str, role: Role, now_ms: int) -> Account:
+        """See the port."""
+        values = {"uid": uid, "status": Status.ACTIVE, "role": role, "created_ms": now_ms}
+        account = Account(self._insert(t.account, values), uid, Status.ACTIVE, role)
+        self._cache_account(account)
+        return account
+
+    def set_status(self, account: Account, status: Status) -> None:
+        """See the port."""
+        self._connection.execute(update(t.account).where(t.account.c.key == account.key).values(status=status))
+        account.status = status
+        if status is Status.REMOVED:
+            for device in account.devices:
+                self._delete_device(device)
+            account.devices = []
+            self._connection.execute(delete(t.membership).where(t.membership.c.account == account.key))
+            self._connection.execute(delete(t.route).where(t.route.c.account == account.key))
+            self._groups.clear()
+
+    def add_device(self, account: Account, credential: bytes, now_ms: int) -> Device:
+        """See the port."""
+        values = {"account": account.key, "credential": credential, "created_ms": now_ms}
+        device = Device(self._insert(t.device, values), credential)
+        account.devices.append(device)
+        return device
+
+    def replace_credential(self, device: Device, credential: bytes) -> None:
+        """See the port."""
+        self._connection.execute(update(t.device).where(t.device.c.key == device.key).values(credential=credential))
+        device.credential = credential
+
+    # -- names and groups --------------------------------------------------------------------------------------------
+    def name(self, name: str) -> NameOwner | None:
+        """See the port."""
+        cached = self._names.get(name)
+        if cached is not None:
+            return cached
+        row = self._connection.execute(
+            select(t.name.c.account, t.name.c.group).where(t.name.c.name == name)
+        ).one_or_none()
+        if row is None:
+            return None
+        if len(self._names) >= limits.CACHED_ACCOUNTS_MAX:
+            self._names.clear()
+        self._names[name] = NameOwner(name, row[0], row[1])
+        return self._names[name]
+
+    def names_like(self, skeleton: str) -> list[NameOwner]:
+        """See the port."""
+        rows = self._connection.execute(
+            select(t.name.c.name, t.name.c.account, t.name.c.group).where(t.name.c.skeleton == skeleton)
+        )
+        return [NameOwner(*row) for row in rows]
+
+    def take_alias(self, account: Account, alias: str, skeleton: str) -> None:
+        """See the port."""
+        values = {"name": alias, "skeleton": skeleton, "account": account.key, "place": len(account.aliases)}
+        self._connection.execute(insert(t.name).values(values))
+        account.aliases.append(alias)
+
+    def group(self, gid: str) -> Group | None:
+        """See the port."""
+        cached = self._groups.get(gid)
+        if cached is not None:
+            return cached
+        key = self._connection.scalar(select(t.group.c.key).where(t.group.c.gid == gid))
+        if key is None:
+            return None
+        rows = self._connection.execute(
+            select(t.membership.c.account, t.membership.c.alias, t.membership.c.status).where(
+                t.membership.c.group == key
+            )
+        )
+        group = Group(key, gid, {row[0]: Membership(row[0], row[1], MemberStatus(row[2])) for row in rows})
+        self._cache_group(group)
+        return group
+
+    def create_group(self, gid: str, skeleton: str) -> Group:
+        """See the port."""
+        group = Group(self._insert(t.group, {"gid": gid}), gid)
+        values = {"name": gid, "skeleton": skeleton, "group": group.key, "place": 0}
+        self._connection.execute(insert(t.name).values(values))
+        self._cache_group(group)
+        return group
+
+    def set_membership(self, group: Group, place: Membership) -> None:
+        """See the port."""
+        m = t.membership.c
+        values = {"alias": place.alias, "status": place.status}
+        if place.account in group.members:
+            where = (m.group == group.key) & (m.account == place.account)
+            self._connection.execute(update(t.membership).where(where).values(values))
+        else:
+            self._connection.execute(insert(t.membership).values(group=group.key, account=place.account, **values))
+        group.members[place.account] = place
+
+    # -- messages ----------------------------------------------------------------------------------------------------
+    def next_number(self, now_ns: int) -> int:
+        """See the port."""
+        self._number = max(self._number + 1, now_ns)
+        return self._number
+
+    def enqueue(self, message: Message, devices: Iterable[int]) -> None:
+        """See the port."""
+        entries = [(device, int(message.rank), message.number) for device in devices]
+        if not entries:
+            return
+        body = message.body
+        inline = body.inline if body.file is None else None
+        self._messages.append((message.number, message.head, body.size, inline, body.file))
+        self._entries.extend(entries)
+        self.references.add(message.number, len(entries), body.file)
+
+    def copy_queue(self, source: int, target: int) -> None:
+        """See the port."""
+        self._flush_queue()
+        for number in hot.copy_queue(self._connection, source, target):
+            self.references.add(number, 1)
+
+    def posted_before(self, device: int, request_id: str) -> Posted | None:
+        """See the port."""
+        key = (device, request_hash(request_id))
+        if key not in self._posted:
+            self.prefetch_posted([(device, request_id)])
+        return self._posted[key]
+
+    def remember_post(self, device: int, request_id: str, posted: Posted) -> None:
+        """See the port."""
+        key = (device, request_hash(request_id))
+        self._posted[key] = posted
+        self._remembered.append((*key, posted.number, posted.time_ms))
+
+    # -- invitations and bridges -------------------------------------------------------------------------------------
+    def invitation(self, token_hash: bytes) -> Invitation | None:
+        """See the port."""
+        i = t.invitation.c
+        row = self._connection.execute(
+            select(i.key, i.uses_left, i.expires_ms).where(i.token_hash == token_hash)
+        ).one_or_none()
+        return None if row is None else Invitation(*row)
+
+    def create_invitation(self, token_hash: bytes, uses: int, expires_ms: int | None, note: str, now_ms: int) -> None:
+        """See the port."""
+        values = {"token_hash": token_hash, "uses_left": uses, "expires_ms": expires_ms, "note": note}
+        self._connection.execute(insert(t.invitation).values(created_ms=now_ms, **values))
+
+    def use_invitation(self, invitation: Invitation) -> None:
+        """See the port."""
+        i = t.invitation.c
+        self._connection.execute(update(t.invitation).where(i.key == invitation.key).values(uses_left=i.uses_left - 1))
+
+    def set_routes(self, account: Account, routes: dict[str, str]) -> None:
+        """See the port."""
+        self._connection.execute(delete(t.route).where(t.route.c.account == account.key))
+        if routes:
+            rows = [{"account": account.key, "recipient": r, "target": to} for r, to in routes.items()]
+            self._connection.execute(insert(t.route), rows)
+
+    def route(self, account: Account, recipient: str) -> str | None:
+        """See the port."""
+        where = (t.route.c.account == account.key) & (t.route.c.recipient == recipient)
+        return self._connection.scalar(select(t.route.c.target).where(where))
+
+    # -- for the service's administration ----------------------------------------------------------------------------
+    def account_keys(self) -> list[int]:
+        """Keys of all accounts that were not removed, oldest first."""
+        a = t.account.c
+        return list(self._connection.scalars(select(a.key).where(a.status != Status.REMOVED).order_by(a.key)))
+
+    def queued_for(self, account: Account) -> int:
+        """How many deliveries wait for an account's devices."""
+        self._flush_queue()
+        keys = [device.key for device in account.devices]
+        return self._connection.scalar(select(func.count()).where(t.queue.c.device.in_(keys))) or 0
+
+    def counter(self, name: str) -> int | None:
+        """A named number of the instance."""
+        return self._connection.scalar(select(t.counter.c.value).where(t.counter.c.name == name))
+
+    def set_counter(self, name: str, value: int) -> None:
+        """Store a named number of the instance."""
+        self._set_counter(name, value)
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+    def _flush_queue(self) -> None:
+        """Write new messages and queue entries, and remove acknowledged entries."""
+        if self._messages:
+            hot.insert_messages(self._connection, self._messages)
+            hot.insert_queue(self._connection, self._entries)
+            self._messages, self._entries = [], []
+        if self._acked:
+            removed = hot.delete_queue(self._connection, self._acked)
+            if removed != len(self._acked):  # an entry was gone already: count again, never delete on a guess
+                self._recount({number for _, _, number in self._acked})
+            self._acked = []
+
+    def _recount(self, numbers: Iterable[int]) -> None:
+        q = t.queue.c
+        for number in numbers:
+            self.references.set(number, self._connection.scalar(select(func.count()).where(q.message == number)) or 0)
+
+    def _delete_device(self, device: Device) -> None:
+        self._flush_queue()
+        q = t.queue.c
+        waiting = self._connection.execute(select(q.device, q.rank, q.message).where(q.device == device.key))
+        self.acknowledge([(row[0], row[1], row[2]) for row in waiting])
+        self._flush_queue()
+        self._connection.execute(delete(t.reposted).where(t.reposted.c.device == device.key))
+        self._connection.execute(delete(t.device).where(t.device.c.key == device.key))
+
+    def _insert(self, table: Table, values: dict[str, object]) -> int:
+        """Insert one row; its new key."""
+        key = self._connection.execute(insert(table).values(values)).inserted_primary_key
+        assert key is not None
+        return int(key[0])
+
+    def _set_counter(self, name: str, value: int) -> None:
+        changed = self._connection.execute(update(t.counter).where(t.counter.c.name == name).values(value=value))
+        if not changed.rowcount:
+            self._connection.execute(insert(t.counter).values(name=name, value=value))
+
+    def _cache_account(self, account: Account) -> None:
+        if len(self._accounts) >= limits.CACHED_ACCOUNTS_MAX:
+            self._accounts.clear()
+            self._key_of_uid.clear()
+        self._accounts[account.key] = account
+        self._key_of_uid[account.uid] = account.key
+
+    def _cache_group(self, group: Group) -> None:
+        if len(self._groups) >= limits.CACHED_GROUPS_MAX:
+            self._groups.clear()
+        self._groups[group.gid] = group
+
+    def _forget_caches(self) -> None:
+        self._accounts: dict[int, Account] = {}
+        self._key_of_uid: dict[str, int] = {}
+        self._names: dict[str, NameOwner] = {}
+        self._groups: dict[str, Group] = {}

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Payloads too large for a row: files, durable before the commit that names them (storage.md, A4).
+
+An `Upload` gathers one message's data: in memory up to `limits.PAYLOAD_INLINE_MAX_BYTES`, beyond that in a
+file under a random name, written by worker threads so that nobody waits for the disk but the one who posts.
+A file that no message names is swept away at start.
+"""
+
+import contextlib
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from pathlib import Path
+
+from tmtp_core import limits
+from tmtp_core.domain.port import Body
+from tmtp_core.ids import RandomBytes
+
+_NAME_BYTES = 16
+
+
+class PayloadFolder:
+    """The folder of one instance's large payloads. Calls that touch the disk say so."""
+
+    def __init__(self, folder: Path, executor: Executor, random_bytes: RandomBytes) -> None:
+        self.folder = folder
+        self.executor = executor
+        self._random_bytes = random_bytes
+
+    def new_path(self) -> Path:
+        """An unused path."""
+        return self.folder / self._random_bytes(_NAME_BYTES).hex()
+
+    def path(self, file: str) -> Path:
+        """Where the payload of this name is."""
+        return self.folder / file
+
+    def unlink(self, files: Iterable[str]) -> None:
+        """Remove payloads that no message names any more (disk)."""
+        for file in files:
+            with contextlib.suppress(FileNotFoundError):
+                (self.folder / file).unlink()
+
+    def sweep(self, named: frozenset[str]) -> int:
+        """Remove every file that no message names: left by a crash between file and commit (disk). How many."""
+        orphans = [path for path in self.folder.iterdir() if path.name not in named]
+        for path in orphans:
+            path.unlink()
+        return len(orphans)
+
+
+class Upload:
+    """One payload on its way in, of a size known beforehand.
+
+    `take` never blocks; while `backlog_bytes` is high the caller should read no further. `finish` calls
+    back with the `Body`, or with the OSError that spoilt it, from any thread.
+    """
+
+    def __init__(self, folder: PayloadFolder, size: int, on_progress: Callable[[], None] | None = None) -> None:
+        self._folder = folder
+        self._size = size
+        self._on_progress = on_progress
+        self._memory = bytearray()
+        self._path = folder.new_path() if size > limits.PAYLOAD_INLINE_MAX_BYTES else None
+        self._writing = _FileWriting(folder, self._path, on_progress) if self._path is not None else None
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Octets taken and not yet with the operating system."""
+        return self._writing.backlog_bytes if self._writing is not None else 0
+
+    def take(self, chunk: memoryview) -> None:
+        """The next octets."""
+        self._memory += chunk
+        if self._writing is not None and len(self._memory) >= limits.PAYLOAD_CHUNK_BYTES:
+            self._hand_over()
+
+    def finish(self, done: Callable[[Body | OSError], None]) -> None:
+        """All octets were taken: make them durable, then call back."""
+        if self._writing is None:
+            done(Body(self._size, inline=bytes(self._memory)))
+            return
+        assert self._path is not None
+        self._hand_over()
+        body = Body(self._size, file=self._path.name)
+        self._writing.finish(lambda error: done(error if error is not None else body))
+
+    def discard(self) -> None:
+        """The post will not be: forget what came."""
+        self._memory.clear()
+        if self._writing is not None:
+            self._writing.discard()
+
+    def _hand_over(self) -> None:
+        assert self._writing is not None
+        if self._memory:
+            self._writing.append(bytes(self._memory))
+            self._memory.clear()
+
+
+class _FileWriting:
+    """Appends to one file on worker threads, one piece after the other."""
+
+    def __init__(self, folder: PayloadFolder, path: Path, on_progress: Callable[[], None] | None) -> None:
+        self._folder = folder
+        self._path = path
+        self._on_progress = on_progress
+        self._lock = threading.Lock()
+        self._pieces: deque[bytes] = deque()
+        self._busy = False
+        self._finished: Callable[[OSError | None], None] | None = None
+        self._discarded = False
+        self._error: OSError | None = None
+        self._descriptor: int | None = None
+        self.backlog_bytes = 0
+
+    def append(self, piece: bytes) -> None:
+        with self._lock:
+            self._pieces.append(piece)
+            self.backlog_bytes += len(piece)
+        self._start()
+
+    def finish(self, done: Callable[[OSError | None], None]) -> None:
+        with self._lock:
+            self._finished = done
+        self._start()
+
+    def discard(self) -> None:
+        with self._lock:
+            self._discarded = True
+        self._start()
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._busy:
+                return
+            self._busy = True
+        self._folder.executor.submit(self._work)
+
+    def _work(self) -> None:
+        """On a worker thread: write until nothing waits, then end if the end was asked for."""
+        while True:
+            with self._lock:
+                if self._discarded:
+                    self._pieces.clear()
+                    self.backlog_bytes = 0
+                    break
+                if not self._pieces:
+                    if self._finished is None:
+                        self._busy = False
+                        return
+                    break
+                piece = self._pieces.popleft()
+            self._write(piece)
+            with self._lock:
+                self.backlog_bytes -= len(piece)
+            if self._on_progress is not None:
+                self._on_progress()
+        self._end()
+
+    def _write(self, piece: bytes) -> None:
+        if self._error is not None:
+            return
+        try:
+            if self._descriptor is None:
+                self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            view = memoryview(piece)
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+        except OSError as error:
+            self._error = error
+
+    def _end(self) -> None:
+        """Sync file and folder, or remove what a discarded or failed upload left."""
+        keep = not self._discarded and self._error is None
+        try:
+            if self._descriptor is not None:
+                if keep:
+                    os.fsync(self._descriptor)
+                os.close(self._descriptor)
+                self._descriptor = None
+            if keep:
+                _sync_folder(self._folder.folder)
+            else:
+                self._path.unlink(missing_ok=True)
+        except OSError as error:
+            self._error = error
+            with contextlib.suppress(OSError):
+                self._path.unlink(missing_ok=True)
+        if self._finished is not None and not self._discarded:
+            self._finished(self._error)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

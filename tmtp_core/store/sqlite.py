@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The statements of the hot path, in SQLite's own words: one per kind of operation and batch (storage.md).
+
+Rows travel as one JSON array and come apart in the database, because `executemany` hands the GIL over at
+every row. Everything else goes through SQLAlchemy Core and knows no dialect.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+
+import msgspec
+from sqlalchemy import Connection
+
+from tmtp_core.domain.port import Body, Message, Rank
+
+MessageRow = tuple[int, bytes, int, bytes | None, str | None]
+"""Number, head, size of the body, the body or None, the name of its file or None."""
+
+_MESSAGE_COLUMNS = 5
+_MESSAGE_ROWS_MAX = 2_000  # 10,000 parameters; SQLite takes 32,766
+
+
+def _json(rows: Sequence[object]) -> str:
+    return msgspec.json.encode(rows).decode()
+
+
+@cache
+def _insert_messages_sql(rows: int) -> str:
+    row = "(" + ",".join("?" * _MESSAGE_COLUMNS) + ")"
+    return "INSERT INTO message (number, head, size, body, file) VALUES " + ",".join([row] * rows)  # noqa: S608 - marks only
+
+
+def insert_messages(connection: Connection, rows: Sequence[MessageRow]) -> None:
+    """Store messages."""
+    for start in range(0, len(rows), _MESSAGE_ROWS_MAX):
+        part = rows[start : start + _MESSAGE_ROWS_MAX]
+        parameters = tuple(value for row in part for value in row)
+        connection.exec_driver_sql(_insert_messages_sql(len(part)), parameters)
+
+
+def delete_messages(connection: Connection, numbers: Sequence[int]) -> None:
+    """Forget messages."""
+    connection.exec_driver_sql(
+        "DELETE FROM message WHERE number IN (SELECT value FROM json_each(?))", (_json(numbers),)
+    )
+
+
+def insert_queue(connection: Connection, entries: Sequence[tuple[int, int, int]]) -> None:
+    """Queue entries (device, rank, message)."""
+    connection.exec_driver_sql(
+        "INSERT INTO queue (device, rank, message) SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'),"
+        " json_extract(value, '$[2]') FROM json_each(?)",
+        (_json(entries),),
+    )
+
+
+def delete_queue(connection: Connection, entries: Sequence[tuple[int, int, int]]) -> int:
+    """Remove queue entries; how many there were."""
+    result = connection.exec_driver_sql(
+        "DELETE FROM queue WHERE (device, rank, message) IN (SELECT json_extract(value, '$[0]'),"
+        " json_extract(value, '$[1]'), json_extract(value, '$[2]') FROM json_each(?))",
+        (_json(entries),),
+    )
+    return result.rowcount
+
+
+def copy_queue(connection: Connection, source: int, target: int) -> list[int]:
+    """Queue for one device what is queued for another; the numbers of those messages."""
+    connection.exec_driver_sql(
+        "INSERT INTO queue (device, rank, message) SELECT ?, rank, message FROM queue WHERE device = ?",
+        (target, source),
+    )
+    rows = connection.exec_driver_sql("SELECT message FROM queue WHERE device = ?", (target,))
+    return [row[0] for row in rows]
+
+
+def insert_reposted(connection: Connection, rows: Sequence[tuple[int, int, int, int]]) -> None:
+    """Remember requests (device, request hash, message, posted ms)."""
+    connection.exec_driver_sql(
+        "INSERT INTO reposted (device, request, message, posted_ms) SELECT json_extract(value, '$[0]'),"
+        " json_extract(value, '$[1]'), json_extract(value, '$[2]'), json_extract(value, '$[3]') FROM json_each(?)",
+        (_json(rows),),
+    )
+
+
+def find_reposted(connection: Connection, keys: Sequence[tuple[int, int]]) -> list[tuple[int, int, int, int]]:
+    """Which of these (device, request hash) are remembered, as whole rows."""
+    rows = connection.exec_driver_sql(
+        "SELECT r.device, r.request, r.message, r.posted_ms FROM json_each(?) AS k CROSS JOIN reposted AS r"
+        " ON r.device = json_extract(k.value, '$[0]') AND r.request = json_extract(k.value, '$[1]')",
+        (_json(keys),),
+    )
+    return [(row[0], row[1], row[2], row[3]) for row in rows]
+
+
+def forget_reposted(connection: Connection, before_ms: int, keep: int) -> int:
+    """Forget requests older than `before_ms`, but of each device the newest `keep`; how many."""
+    result = connection.exec_driver_sql(
+        "DELETE FROM reposted WHERE (device, request) IN (SELECT device, request FROM (SELECT device, request,"
+        " posted_ms, row_number() OVER (PARTITION BY device ORDER BY message DESC) AS place FROM reposted)"
+        " WHERE place > ? AND posted_ms < ?)",
+        (keep, before_ms),
+    )
+    return result.rowcount
+
+
+def page(connection: Connection, device: int, count: int) -> Iterator[Message]:
+    """The first messages of a device's queue, in order of delivery. Read lazily: leaving early costs nothing."""
+    result = connection.exec_driver_sql(
+        "SELECT q.rank, m.number, m.head, m.size, m.body, m.file FROM queue AS q CROSS JOIN message AS m"
+        " ON m.number = q.message WHERE q.device = ? ORDER BY q.rank, q.message LIMIT ?",
+        (device, count),
+    )
+    with result:
+        for rank, number, head, size, body, file in result:
+            yield Message(number, Rank(rank), head, Body(size, body or b"", file))
+
+
+def count_references(connection: Connection) -> dict[int, int]:
+    """How many queue entries each queued message has."""
+    rows = connection.exec_driver_sql("SELECT message, count(*) FROM queue GROUP BY message")
+    return {row[0]: row[1] for row in rows}

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The group-commit writer: one thread, one transaction for everything that waits (storage.md).
+
+Decisions are made *inside* the transaction, one after the other, on the writer's thread; their results
+come back only after the commit, a whole batch at a time. There is no timer: while one batch is being
+committed the next one gathers, so batches grow with the load by themselves.
+"""
+
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.exc import DBAPIError
+
+from tmtp_core import limits
+from tmtp_core.domain.port import Message
+from tmtp_core.errors import ProtocolError, RequestRefused, ServiceUnavailable
+from tmtp_core.store.database import Database
+from tmtp_core.store.ledger import SqlLedger
+from tmtp_core.store.payloads import PayloadFolder
+
+Result = Any
+"""What a decision returned, or the exception that it raised: theirs, or `ServiceUnavailable`."""
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One decision. `done` is called with its result after the commit, where the writer's `wake` runs it.
+
+    `request` (device, request id) announces a request that may be a repetition; `files` are payloads that
+    belong to nobody unless the decision stores a message with them; `size` is what it holds in memory.
+    """
+
+    decide: Callable[[SqlLedger], Result]
+    done: Callable[[Result], None]
+    request: tuple[int, str] | None = None
+    files: tuple[str, ...] = ()
+    size: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class PageRead:
+    """Fetch the first `count` messages of a device's queue, as they are after the batch it rides in."""
+
+    device: int
+    count: int
+    done: Callable[[Sequence[Message], bool], None]
+
+
+@dataclass(slots=True)
+class WriterFigures:
+    """Counted since the start."""
+
+    commits: int = 0
+    jobs: int = 0
+    acks: int = 0
+    failures: int = 0
+    healthy: bool = True
+
+
+class Writer(threading.Thread):
+    """Owns an instance's ledger.
+
+    `wake` runs a callable on the caller's own thread (the event loop); `report` hears of our own errors,
+    as (event, fields), from the writer's thread.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        payloads: PayloadFolder,
+        wake: Callable[[Callable[[], None]], None],
+        report: Callable[[str, dict[str, object]], None],
+    ) -> None:
+        super().__init__(name="tmtp-writer", daemon=True)
+        self.figures = WriterFigures()
+        self.ledger = SqlLedger()
+        self._database = database
+        self._payloads = payloads
+        self._wake = wake
+        self._report = report
+        self._jobs: deque[Job] = deque()
+        self._acks: deque[tuple[int, int, int]] = deque()
+        self._pages: deque[PageRead] = deque()
+        self._awake = threading.Event()
+        self._stopping = False
+        self._checkpoint_due = False
+        with database.transaction() as connection:
+            self.ledger.load(connection)
+        payloads.sweep(self.ledger.references.named_files())
+
+    # -- from the caller's thread ------------------------------------------------------------------------------------
+    def submit(self, job: Job) -> None:
+        """Queue a decision. Decisions are made in the order of their submission."""
+        self._jobs.append(job)
+        self._awake.set()
+
+    def acknowledge(self, device: int, rank: int, number: int) -> None:
+        """A device keeps a message: it rides in the next commit and nobody waits for it."""
+        self._acks.append((device, rank, number))
+        self._awake.set()
+
+    def read_page(self, read: PageRead) -> None:
+        """Queue a page read; it sees every decision and ack submitted before."""
+        self._pages.append(read)
+        self._awake.set()
+
+    def request_checkpoint(self) -> None:
+        """Empty the database's log soon."""
+        self._checkpoint_due = True
+        self._awake.set()
+
+    def retry(self) -> None:
+        """Try again what a failed commit left waiting."""
+        self._awake.set()
+
+    def stop(self) -> None:
+        """Finish what was submitted, then end; `join` waits for it."""
+        self._stopping = True
+        self._awake.set()
+
+    # -- on the writer's thread --------------------------------------------------------------------------------------
+    def run(self) -> None:
+        """Commit batch after batch until told to stop and nothing is left."""
+        while True:
+            self._awake.wait()
+            self._awake.clear()
+            while self._jobs or self._pages or self._acks:
+                if not self._commit_what_waits():
+                    break
+            if self._checkpoint_due or self._stopping:
+                self._checkpoint()
+            if self._stopping:
+                return
+
+    def _commit_what_waits(self) -> bool:
+        """One batch. False when nothing could be committed and only acks are left: they wait for better times."""
+        # Pages and acks first: a page must not see a queue that an ack submitted before it has yet to shorten.
+        pages = [self._pages.popleft() for _ in range(min(len(self._pages), limits.BATCH_COMMANDS_MAX))]
+        acks = [self._acks.popleft() for _ in range(len(self._acks))]
+        jobs = self._take_jobs()
+        try:
+            finished = self._commit(jobs, acks, pages)
+        except Exception as error:
+            self._void(acks, error)
+            return self._recover(jobs, pages, error)
+        self._wake(finished)
+        return True
+
+    def _take_jobs(self) -> list[Job]:
+        jobs: list[Job] = []
+        size = 0
+        while self._jobs and len(jobs) < limits.BATCH_COMMANDS_MAX and size < limits.BATCH_BYTES_MAX:
+            job = self._jobs.popleft()
+            size += job.size
+            jobs.append(job)
+        return jobs
+
+    def _commit(self, jobs: list[Job], acks: list[tuple[int, int, int]], pages: list[PageRead]) -> Callable[[], None]:
+        """Decide and commit; what to do on the caller's thread afterwards."""
+        ledger = self.ledger
+        results: list[tuple[Job, Result]] = []
+        read: list[tuple[PageRead, list[Message], bool]] = []
+        with self._database.transaction() as connection:
+            ledger.begin(connection)
+            if acks:
+                ledger.acknowledge(acks)
+            ledger.prefetch_posted([job.request for job in jobs if job.request is not None])
+            for job in jobs:
+                try:
+                    results.append((job, job.decide(ledger)))
+                except (RequestRefused, ProtocolError) as refusal:
+                    results.append((job, refusal))
+            ledger.flush()
+            for page in pages:
+                messages, complete = ledger.page(page.device, page.count)
+                read.append((page, messages, complete))
+        unlink = ledger.committed()
+        self._unlink([*unlink, *self._unnamed(jobs)])
+        self._count(jobs, acks)
+
+        def finished() -> None:
+            for job, result in results:
+                job.done(result)
+            for page, messages, complete in read:
+                page.done(messages, complete)
+
+        return finished
+
+    def _recover(self, jobs: list[Job], pages: list[PageRead], error: Exception) -> bool:
+        """After a void transaction: when a job may have spoilt it, each gets one of its own; else all are told."""
+        self._pages.extendleft(reversed(pages))
+        if isinstance(error, DBAPIError) or len(jobs) <= 1:
+            self._refuse(jobs)
+            return False
+        for job in jobs:
+            try:
+                self._wake(self._commit([job], [], []))
+            except Exception as own_error:
+                self._void([], own_error)
+                self._refuse([job])
+        return True
+
+    def _void(self, acks: list[tuple[int, int, int]], error: Exception) -> None:
+        self.ledger.rolled_back()
+        self._acks.extendleft(reversed(acks))
+        self.figures.failures += 1
+        self.figures.healthy = False
+        self._report("commit_failed", _described(error))
+
+    def _refuse(self, jobs: list[Job]) -> None:
+        self._unlink([file for job in jobs for file in job.files])
+        unavailable = ServiceUnavailable("the service could not store this; it stored nothing; try again")
+
+        def tell() -> None:
+            for job in jobs:
+                job.done(unavailable)
+
+        self._wake(tell)
+
+    def _unnamed(self, jobs: list[Job]) -> list[str]:
+        """Payload files whose decision stored no message with them: refused, or a repetition."""
+        files = [file for job in jobs for file in job.files]
+        if not files:
+            return []
+        named = self.ledger.references.named_files()
+        return [file for file in files if file not in named]
+
+    def _unlink(self, files: list[str]) -> None:
+        if not files:
+            return
+        try:
+            self._payloads.unlink(files)
+        except OSError as error:  # swept at the next start
+            self._report("payload_not_removed", {"error": str(error), "files": len(files)})
+
+    def _count(self, jobs: list[Job], acks: list[tuple[int, int, int]]) -> None:
+        self.figures.commits += 1
+        self.figures.jobs += len(jobs)
+        self.figures.acks += len(acks)
+        self.figures.healthy = True
+
+    def _checkpoint(self) -> None:
+        self._checkpoint_due = False
+        try:
+            self._database.checkpoint()
+        except Exception as error:
+            self._report("checkpoint_failed", {"error": str(error)})
+
+
+def _described(error: Exception) -> dict[str, object]:
+    """An error for the log. Only the database's own words are repeated: another's could hold content."""
+    if isinstance(error, DBAPIError):
+        return {"error": f"{type(error.orig).__name__}: {error.orig}"}
+    return {"error": type(error).__name__, "trace": traceback.format_tb(error.__traceback__)}
