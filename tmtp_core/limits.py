@@ -64,6 +64,7 @@ INVITATION_NOTE_MAX_CHARACTERS = 500
 # -- instances -------------------------------------------------------------------------------------------------------
 CONNECTIONS_MAX = 20_000
 STOP_GRACE_S = 10.0
+LISTEN_BACKLOG = 1_024
 
 
 @dataclass(frozen=True, slots=True)

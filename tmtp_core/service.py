@@ -23,6 +23,7 @@ from tmtp_core.domain.port import Message
 from tmtp_core.domain.presence import PresenceBoard
 from tmtp_core.errors import LoginRefused, ProtocolError
 from tmtp_core.ids import RandomBytes
+from tmtp_core.limits import InstanceLimits
 from tmtp_core.session import UNAVAILABLE, Outlet, Session
 from tmtp_core.store.database import Database
 from tmtp_core.store.ledger import SqlLedger
@@ -44,7 +45,7 @@ class ServiceSettings:
     folder: Path
     registration: Registration
     credential_key: bytes
-    limits: limits.InstanceLimits = field(default_factory=limits.InstanceLimits)
+    limits: InstanceLimits = field(default_factory=InstanceLimits)
     sign_in: SignInRule | None = None
 
 

@@ -52,13 +52,18 @@ def _names_and_groups() -> None:
     op.create_table(
         "name",
         sa.Column("name", sa.String, primary_key=True),
-        sa.Column("skeleton", sa.String, nullable=False),
         sa.Column("account", KEY, sa.ForeignKey("account.key")),
         sa.Column("group", KEY, sa.ForeignKey("group.key")),
         sa.Column("place", sa.Integer, nullable=False),
     )
-    op.create_index("ix_name_skeleton", "name", ["skeleton"])
     op.create_index("ix_name_account", "name", ["account"])
+    op.create_table(
+        "look_alike",
+        sa.Column("skeleton", sa.String, nullable=False),
+        sa.Column("name", sa.String, sa.ForeignKey("name.name"), nullable=False),
+        sa.PrimaryKeyConstraint("skeleton", "name"),
+        sqlite_with_rowid=False,
+    )
     op.create_table(
         "membership",
         sa.Column("group", KEY, sa.ForeignKey("group.key"), nullable=False),

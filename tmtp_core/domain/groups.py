@@ -60,10 +60,10 @@ def edit(request: GroupEdit, ledger: Ledger, asker: Asker, moment: Moment) -> Ou
 def _group_to_invite_into(ledger: Ledger, sender: Account, invitee: Account, request: GroupInvite) -> Group:
     group = ledger.group(request.gid)
     if group is None:
-        form = check_free_for_group(ledger, request.gid)
+        forms = check_free_for_group(ledger, request.gid)
         if invitee.key == sender.key:
             raise RequestRefused(f"GroupInvite: iAlias {request.to} is your own")
-        group = ledger.create_group(request.gid, form)
+        group = ledger.create_group(request.gid, forms)
         ledger.set_membership(group, Membership(sender.key, request.from_, MemberStatus.JOINED))
         return group
     own = group.members.get(sender.key)

@@ -4,7 +4,7 @@
 from tmtp_core import limits
 from tmtp_core.domain.port import Account, Ledger
 from tmtp_core.errors import RequestRefused
-from tmtp_core.names import NameRefused, check_name, skeleton
+from tmtp_core.names import NameRefused, check_name, skeletons
 
 
 def check_size(field: str, name: str) -> None:
@@ -39,20 +39,20 @@ def take_alias(ledger: Ledger, account: Account, alias: str) -> None:
             if owner.group is not None
             else f"AddAlias: alias {alias} already taken"
         )
-    form = skeleton(alias)
-    if any(other.account != account.key for other in ledger.names_like(form)):
+    forms = skeletons(alias)
+    if any(other.account != account.key for other in ledger.names_like(forms)):
         raise RequestRefused(f"AddAlias: alias {alias} looks like a name already taken")
     if len(account.aliases) >= limits.ALIASES_PER_ACCOUNT_MAX:
         raise RequestRefused(f"AddAlias: Exceeds {limits.ALIASES_PER_ACCOUNT_MAX} aliases")
-    ledger.take_alias(account, alias, form)
+    ledger.take_alias(account, alias, forms)
 
 
-def check_free_for_group(ledger: Ledger, gid: str) -> str:
-    """The skeleton of a name that a new group may take. Raises `RequestRefused` when it may not."""
+def check_free_for_group(ledger: Ledger, gid: str) -> frozenset[str]:
+    """The skeletons of a name that a new group may take. Raises `RequestRefused` when it may not."""
     check_form("GroupInvite", gid)
     if ledger.name(gid) is not None:
         raise RequestRefused(f"GroupInvite: gid {gid} not available")
-    form = skeleton(gid)
-    if ledger.names_like(form):
+    forms = skeletons(gid)
+    if ledger.names_like(forms):
         raise RequestRefused(f"GroupInvite: gid {gid} looks like a name already taken")
-    return form
+    return forms

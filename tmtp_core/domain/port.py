@@ -171,11 +171,11 @@ class Ledger(Protocol):
         """Who holds exactly this name."""
         ...
 
-    def names_like(self, skeleton: str) -> list[NameOwner]:
-        """Who holds names with this look-alike skeleton (D1)."""
+    def names_like(self, skeletons: frozenset[str]) -> list[NameOwner]:
+        """Who holds names that share one of these skeletons (D1)."""
         ...
 
-    def take_alias(self, account: Account, alias: str, skeleton: str) -> None:
+    def take_alias(self, account: Account, alias: str, skeletons: frozenset[str]) -> None:
         """Give a free name to an account, for ever."""
         ...
 
@@ -183,7 +183,7 @@ class Ledger(Protocol):
         """The group of this name."""
         ...
 
-    def create_group(self, gid: str, skeleton: str) -> Group:
+    def create_group(self, gid: str, skeletons: frozenset[str]) -> Group:
         """A new group, without members, under a free name."""
         ...
 

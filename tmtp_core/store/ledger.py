@@ -193,17 +193,18 @@ class SqlLedger:
         self._names[name] = NameOwner(name, row[0], row[1])
         return self._names[name]
 
-    def names_like(self, skeleton: str) -> list[NameOwner]:
+    def names_like(self, skeletons: frozenset[str]) -> list[NameOwner]:
         """See the port."""
         rows = self._connection.execute(
-            select(t.name.c.name, t.name.c.account, t.name.c.group).where(t.name.c.skeleton == skeleton)
+            select(t.name.c.name, t.name.c.account, t.name.c.group)
+            .join(t.look_alike, t.look_alike.c.name == t.name.c.name)
+            .where(t.look_alike.c.skeleton.in_(skeletons))
         )
         return [NameOwner(*row) for row in rows]
 
-    def take_alias(self, account: Account, alias: str, skeleton: str) -> None:
+    def take_alias(self, account: Account, alias: str, skeletons: frozenset[str]) -> None:
         """See the port."""
-        values = {"name": alias, "skeleton": skeleton, "account": account.key, "place": len(account.aliases)}
-        self._connection.execute(insert(t.name).values(values))
+        self._take_name(alias, skeletons, account=account.key, place=len(account.aliases))
         account.aliases.append(alias)
 
     def group(self, gid: str) -> Group | None:
@@ -223,11 +224,10 @@ class SqlLedger:
         self._cache_group(group)
         return group
 
-    def create_group(self, gid: str, skeleton: str) -> Group:
+    def create_group(self, gid: str, skeletons: frozenset[str]) -> Group:
         """See the port."""
         group = Group(self._insert(t.group, {"gid": gid}), gid)
-        values = {"name": gid, "skeleton": skeleton, "group": group.key, "place": 0}
-        self._connection.execute(insert(t.name).values(values))
+        self._take_name(gid, skeletons, group=group.key, place=0)
         self._cache_group(group)
         return group
 
@@ -346,6 +346,11 @@ class SqlLedger:
         q = t.queue.c
         for number in numbers:
             self.references.set(number, self._connection.scalar(select(func.count()).where(q.message == number)) or 0)
+
+    def _take_name(self, name: str, skeletons: frozenset[str], **owner: int) -> None:
+        self._connection.execute(insert(t.name).values(name=name, **owner))
+        rows = [{"skeleton": skeleton, "name": name} for skeleton in skeletons]
+        self._connection.execute(insert(t.look_alike), rows)
 
     def _delete_device(self, device: Device) -> None:
         self._flush_queue()

@@ -57,10 +57,19 @@ name = Table(
     "name",
     metadata,
     Column("name", String, primary_key=True),
-    Column("skeleton", String, nullable=False, index=True),
     Column("account", KEY, ForeignKey("account.key"), index=True),
     Column("group", KEY, ForeignKey("group.key")),
     Column("place", Integer, nullable=False),  # order among the aliases of an account
+)
+
+# Under which forms a name is compared: `tmtp_core.names.skeletons`.
+look_alike = Table(
+    "look_alike",
+    metadata,
+    Column("skeleton", String, nullable=False),
+    Column("name", String, ForeignKey("name.name"), nullable=False),
+    PrimaryKeyConstraint("skeleton", "name"),
+    sqlite_with_rowid=False,
 )
 
 membership = Table(

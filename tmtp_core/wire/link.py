@@ -168,8 +168,9 @@ class ServerLink:
                 return
             for event in self._reader.events():
                 meant = self._meaning(event)
-                if meant is not None:
-                    yield meant
+                if meant is None:
+                    continue
+                yield meant
                 if self.state in (LinkState.ENTERING, LinkState.ENDED):
                     return
         except ProtocolError as error:

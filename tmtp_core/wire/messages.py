@@ -145,7 +145,7 @@ class Ack(Struct, frozen=True, tag_field="op", tag=10, omit_defaults=True):
     """Op 10: this node keeps message `id`; the service may forget it. `type` is any text."""
 
     id: str
-    type: str = "ok"
+    type: str
     datalen: int = 0
 
 

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""TLS for the listeners: a configured certificate, or a self-signed one made at first start (A7).
+
+Clients of a self-signed service pin its key: `sha256:` and the base64url SHA-256 of the SPKI. The pin
+stays the same as long as the key does.
+"""
+
+import base64
+import hashlib
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from gateway.files import write_private
+
+_VALID_FOR = timedelta(days=3650)  # pinned by key, so its end protects nobody
+_CLOCK_SKEW = timedelta(days=1)
+
+
+def make_self_signed(certificate: Path, key: Path, name: str, now: datetime) -> None:
+    """Make a P-256 key and a certificate for it; the key is readable for its owner only."""
+    private_key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
+    built = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(private_key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _CLOCK_SKEW)
+        .not_valid_after(now + _VALID_FOR)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .sign(private_key, hashes.SHA256())
+    )
+    pem = private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    write_private(key, pem)
+    write_private(certificate, built.public_bytes(Encoding.PEM))
+
+
+def ensure_self_signed(folder: Path, name: str) -> tuple[Path, Path]:
+    """The paths of an instance's own certificate and key, made when there are none yet."""
+    certificate, key = folder / "tls.crt", folder / "tls.key"
+    if not (certificate.exists() and key.exists()):
+        make_self_signed(certificate, key, name, datetime.now(UTC))
+    return certificate, key
+
+
+def spki_pin(certificate: Path) -> str:
+    """`sha256:` and the base64url SHA-256 of the certificate's public key, as clients pin it."""
+    loaded = x509.load_pem_x509_certificate(certificate.read_bytes())
+    spki = loaded.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return "sha256:" + base64.urlsafe_b64encode(hashlib.sha256(spki).digest()).rstrip(b"=").decode()
+
+
+def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
+    """TLS 1.2 or newer, with this certificate. Raises OSError or ssl.SSLError when it cannot be used."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    context.load_cert_chain(certificate, key)
+    return context

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""One running instance: its service, its listeners, and the second hand that drives both."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from gateway.certificates import ensure_self_signed, server_context, spki_pin
+from gateway.files import write_private
+from gateway.listeners.tcp import TcpListener
+from tmtp_core import limits
+from tmtp_core.clock import Clock
+from tmtp_core.crypto.credentials import KEY_BYTES
+from tmtp_core.domain.admission import Registration, SignInRule
+from tmtp_core.ids import RandomBytes
+from tmtp_core.service import Service, ServiceSettings
+
+log = structlog.get_logger()
+
+_TICK_S = 1.0
+
+
+class StartFailed(Exception):
+    """The gateway cannot start; the text says why and what would mend it."""
+
+
+class RunningInstance:
+    """A service with its listeners.
+
+    `addresses` pairs each (host, port) with whether it speaks TLS. `certificate` and `key` None: self-signed.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        title: str,
+        folder: Path,
+        registration: Registration,
+        addresses: list[tuple[str, int, bool]],
+        clock: Clock,
+        random_bytes: RandomBytes,
+        instance_limits: limits.InstanceLimits | None = None,
+        certificate: Path | None = None,
+        key: Path | None = None,
+        sign_in: SignInRule | None = None,
+    ) -> None:
+        self.name = name
+        self._folder = folder
+        self._clock = clock
+        self._addresses = addresses
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._certificate, self._key = self._tls_files(certificate, key, title)
+        self.spki_pin = spki_pin(self._certificate)
+        loop = asyncio.get_running_loop()
+        self.service = Service(
+            ServiceSettings(
+                name=name,
+                title=title,
+                folder=folder,
+                registration=registration,
+                credential_key=_credential_key(folder, random_bytes),
+                limits=instance_limits or limits.InstanceLimits(),
+                sign_in=sign_in,
+            ),
+            clock,
+            random_bytes,
+            _in_loop(loop),
+            lambda event, fields: log.error(event, instance=name, **fields),
+        )
+        self.listeners: list[TcpListener] = []
+        self._ticking: asyncio.Task[None] | None = None
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where the first listener listens."""
+        return self.listeners[0].address
+
+    async def start(self, *, ticking: bool = True) -> None:
+        """Serve. With `ticking` False the caller calls `tick` (tests with a clock of their own)."""
+        context = self._context()
+        self.service.start()
+        for host, port, tls in self._addresses:
+            listener = TcpListener(self.service, host, port, context if tls else None)
+            try:
+                await listener.start()
+            except OSError as error:
+                await self.stop()
+                raise StartFailed(
+                    f"instance {self.name} cannot listen on {host}:{port}: {error.strerror}; choose another address"
+                ) from None
+            self.listeners.append(listener)
+        if ticking:
+            self._ticking = asyncio.get_running_loop().create_task(self._tick_forever())
+
+    def tick(self) -> None:
+        """Look at every deadline."""
+        self.service.tick()
+        for listener in self.listeners:
+            listener.sweep(self._clock)
+
+    async def stop(self, grace_s: float = limits.STOP_GRACE_S) -> None:
+        """Stop accepting, finish commits, send what is due, close. Idempotent."""
+        for listener in self.listeners:
+            listener.stop_accepting()
+        if self._ticking is not None:
+            self._ticking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._ticking
+            self._ticking = None
+        await self.service.stop()
+        await asyncio.gather(*(listener.close(grace_s) for listener in self.listeners))
+        self.listeners = []
+
+    async def _tick_forever(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_S)
+            self.tick()
+
+    def _tls_files(self, certificate: Path | None, key: Path | None, title: str) -> tuple[Path, Path]:
+        if certificate is not None and key is not None:
+            return certificate, key
+        return ensure_self_signed(self._folder, title)
+
+    def _context(self) -> ssl.SSLContext:
+        try:
+            return server_context(self._certificate, self._key)
+        except (OSError, ssl.SSLError) as error:
+            raise StartFailed(
+                f"instance {self.name} cannot use its certificate {self._certificate} with the key {self._key}: {error}"
+            ) from None
+
+
+def _in_loop(loop: asyncio.AbstractEventLoop) -> Callable[[Callable[[], None]], None]:
+    """Run a callable in the loop, from any thread; after the loop's end nobody is left to hear it."""
+
+    def in_loop(act: Callable[[], None]) -> None:
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(act)
+
+    return in_loop
+
+
+def _credential_key(folder: Path, random_bytes: RandomBytes) -> bytes:
+    """The instance's key for credentials at rest, made with the instance. Raises `StartFailed` when it was lost."""
+    path = folder / "credential.key"
+    if not path.exists():
+        if (folder / "service.sqlite3").exists():
+            raise StartFailed(f"{path} is missing, and without it nobody can log in: restore it from the backup")
+        write_private(path, random_bytes(KEY_BYTES))
+    key = path.read_bytes()
+    if len(key) != KEY_BYTES:
+        raise StartFailed(f"{path} must hold {KEY_BYTES} bytes, not {len(key)}: restore it from the backup")
+    return key
