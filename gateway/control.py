@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The control socket: `Administration` over HTTP and JSON on a Unix socket that only its owner may open."""
+
+import contextlib
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+import msgspec
+from aiohttp import web
+
+from gateway.administration import Act, Administration, NewInvitation
+from gateway.instance import StartFailed
+from tmtp_core.domain.administration import AccountSummary
+from tmtp_core.errors import RequestRefused, ServiceUnavailable
+
+SOCKET_NAME: Final = "control.sock"
+_SOCKET_PATH_MAX_BYTES: Final = 107  # sun_path, with its final zero
+_BODY_MAX_BYTES: Final = 64 << 10
+_TIMEOUT_S: Final = 60.0
+
+
+class _CreateInvitation(msgspec.Struct, forbid_unknown_fields=True):
+    uses: int
+    expires_ms: int | None
+    note: str
+
+
+class _Administer(msgspec.Struct, forbid_unknown_fields=True):
+    who: str
+
+
+class ControlServer:
+    """Listens on `socket_path` until `stop`. Raises `StartFailed` when the path is too long for a socket."""
+
+    def __init__(self, administration: Administration, socket_path: Path) -> None:
+        self._administration = administration
+        self._path = socket_path
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        """Listen; a socket that a dead process left is replaced (the caller holds the data folder's lock)."""
+        if len(os.fsencode(self._path)) > _SOCKET_PATH_MAX_BYTES:
+            most = _SOCKET_PATH_MAX_BYTES
+            raise StartFailed(
+                f"{self._path} is too long for a socket ({most} bytes at most); choose a shorter data_dir"
+            )
+        self._path.unlink(missing_ok=True)
+        app = web.Application(client_max_size=_BODY_MAX_BYTES)
+        app.router.add_post("/instances/{instance}/invitations", _answering(self._create_invitation))
+        app.router.add_get("/instances/{instance}/accounts", _answering(self._list_accounts))
+        app.router.add_post("/instances/{instance}/accounts/{act:bar|unbar|remove}", _answering(self._administer))
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        before = os.umask(0o177)
+        try:
+            await web.UnixSite(self._runner, str(self._path)).start()
+        finally:
+            os.umask(before)
+
+    async def stop(self) -> None:
+        """Stop listening and remove the socket."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+            self._path.unlink(missing_ok=True)
+
+    async def _create_invitation(self, request: web.Request) -> Any:
+        wanted = msgspec.json.decode(await request.read(), type=_CreateInvitation)
+        return await self._administration.create_invitation(
+            request.match_info["instance"], wanted.uses, wanted.expires_ms, wanted.note
+        )
+
+    async def _list_accounts(self, request: web.Request) -> Any:
+        return await self._administration.list_accounts(request.match_info["instance"])
+
+    async def _administer(self, request: web.Request) -> Any:
+        wanted = msgspec.json.decode(await request.read(), type=_Administer)
+        act: Any = request.match_info["act"]
+        return await self._administration.administer(request.match_info["instance"], act, wanted.who)
+
+
+def _answering(act: Callable[[web.Request], Awaitable[Any]]) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """A handler that answers with JSON: 200 the result, 409 a refusal, 400 a request that makes no sense."""
+
+    async def handler(request: web.Request) -> web.Response:
+        try:
+            body, status = msgspec.json.encode(await act(request)), 200
+        except RequestRefused as refusal:
+            body, status = msgspec.json.encode({"error": refusal.text}), 409
+        except ServiceUnavailable as error:
+            body, status = msgspec.json.encode({"error": str(error)}), 503
+        except msgspec.DecodeError as error:
+            body, status = msgspec.json.encode({"error": str(error)}), 400
+        return web.Response(body=body, status=status, content_type="application/json")
+
+    return handler
+
+
+class ControlClient:
+    """Implements `Administration` by asking the gateway that serves the socket."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    async def create_invitation(self, instance: str, uses: int, expires_ms: int | None, note: str) -> NewInvitation:
+        """See `Administration`."""
+        body = {"uses": uses, "expires_ms": expires_ms, "note": note}
+        return msgspec.convert(await self._call("POST", f"/instances/{instance}/invitations", body), NewInvitation)
+
+    async def list_accounts(self, instance: str) -> list[AccountSummary]:
+        """See `Administration`."""
+        return msgspec.convert(await self._call("GET", f"/instances/{instance}/accounts", None), list[AccountSummary])
+
+    async def administer(self, instance: str, act: Act, who: str) -> AccountSummary:
+        """See `Administration`."""
+        return msgspec.convert(
+            await self._call("POST", f"/instances/{instance}/accounts/{act}", {"who": who}), AccountSummary
+        )
+
+    async def _call(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
+        async with self._session.request(method, f"http://control{path}", json=body) as answer:
+            decoded = msgspec.json.decode(await answer.read())
+            if answer.status != 200:
+                raise RequestRefused(decoded["error"])
+            return decoded
+
+
+@asynccontextmanager
+async def control_client(socket_path: Path) -> AsyncIterator[ControlClient | None]:
+    """A client for the gateway behind a socket, or None when none answers there."""
+    connector = aiohttp.UnixConnector(str(socket_path))
+    timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+        alive = False
+        with contextlib.suppress(aiohttp.ClientConnectorError):
+            async with session.get("http://control/"):
+                alive = True
+        yield ControlClient(session) if alive else None

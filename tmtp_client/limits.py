@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Every bound of the client, by name."""
+
+CONNECT_TIMEOUT_S = 20.0
+ANSWER_TIMEOUT_S = 60.0  # of a request whose data is sent
+PULSE_AFTER_S = 115.0  # of silence; the service closes after 120
+TCP_USER_TIMEOUT_MS = 30_000  # unacknowledged data for this long ends the connection
+READ_CHUNK_BYTES = 65_536
+EVENTS_WAITING_MAX = 1_024  # received and not yet handled; the service's window is far smaller
+PAYLOAD_BUFFER_BYTES = 1 << 20  # of one incoming payload, ahead of its handler
+RECONNECT_FIRST_S = 0.5
+RECONNECT_LONGEST_S = 60.0
+PAYLOAD_HEAD_MAX_BYTES = 1 << 20  # the JSON at the start of a post
+TEXT_MAX_BYTES = 16 << 20
+ATTACHMENTS_MAX = 1_000
+FILE_NAME_MAX_BYTES = 200
