@@ -15,7 +15,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -24,6 +24,8 @@ from tmtp_client import limits
 from tmtp_core.errors import ProtocolError
 from tmtp_core.wire import link as wire
 from tmtp_core.wire import messages as m
+
+T = TypeVar("T")
 
 
 class Refused(Exception):
@@ -250,9 +252,10 @@ class Connection:
             raise Refused(acked.error)
         return acked
 
-    async def _wait(self, answer: "asyncio.Future[Any]") -> Any:
+    async def _wait(self, answer: "asyncio.Future[T]") -> T:
         async with asyncio.timeout(limits.ANSWER_TIMEOUT_S):
-            await asyncio.wait({answer, self._ended}, return_when=asyncio.FIRST_COMPLETED)
+            waited_for: set[asyncio.Future[Any]] = {answer, self._ended}
+            await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
         if answer.done():
             return answer.result()
         raise Disconnected(self._ended.result())

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Every bound of the bridges, by name."""
+
+# -- MIME (untrusted bytes, in worker processes) -----------------------------------------------------------------------
+PARSE_WALL_S = 2.0
+PARSE_CPU_S = 2
+PARSE_MEMORY_BYTES = 1 << 30  # address space of a worker; a 25 MiB mail needs about a quarter
+PARSE_WORKERS = 2
+WORKER_START_S = 30.0
+WORKER_ANSWER_MAX_BYTES = 64 << 20  # one line: the text of a mail and the names of its parts
+MIME_DEPTH_MAX = 20
+MIME_PARTS_MAX = 1_000
+MIME_HEADER_MAX_BYTES = 64 << 10
+SUBJECT_MAX_CHARACTERS = 998
+FILE_NAME_MAX_BYTES = 150
+
+# -- SMTP --------------------------------------------------------------------------------------------------------------
+COMMAND_LINE_MAX_BYTES = 2_048  # RFC 5321 §4.5.3.1.4 says 512; SMTPUTF8 and ESMTP parameters make it longer
+DATA_LINE_MAX_BYTES = 16_384  # RFC 5321 §4.5.3.1.6 says 1000; real senders do send longer ones
+SESSION_IDLE_S = 120.0
+SESSION_MAX_S = 3_600.0
+SESSION_COMMANDS_MAX = 2_000
+SESSION_ERRORS_MAX = 20
+BUFFERED_BYTES_MAX = 256 << 20  # of mail being received, all sessions together; beyond it 452
+SERVICE_WAIT_S = 15.0  # for the service to be there, and to acknowledge; then 451
+STREAM_CHUNK_BYTES = 256 << 10

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The intake: approved senders in, everybody else refused in the session (C2).
+
+`250` is said only after the service has acknowledged the post for every recipient. Temporary trouble is
+always 4xx; the same mail sent again is posted under the same ids and stored once.
+"""
+
+import asyncio
+import errno
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from bridges import limits
+from bridges.mime import Letter, ParserPool, Unparsable
+from bridges.mime.pool import ParserFailed
+from bridges.smtp.mail import MailPost, post_id
+from bridges.smtp.rules import IntakeSettings, Rules, folded
+from bridges.smtp.session import GuardedSession, Traffic
+from tmtp_client.connection import Disconnected, PersistentConnection, Refused
+from tmtp_core.wire.messages import TO_UID, Recipient
+
+log = structlog.get_logger()
+
+_NOT_APPROVED = "550 5.7.1 This service takes mail only from approved senders; {} is not one, or not from your address"
+_NO_ROUTE = "550 5.1.1 {} is not reached by SMTP here"
+_OTHER_FROM = "550 5.7.1 The From header must name exactly the approved sender {}, and no other"
+_UNPARSABLE = "554 5.6.0 This mail cannot be read: {}"
+_TEMPORARY = "451 4.3.0 Cannot be delivered just now, try again later: {}"
+_DISK_FULL = "452 4.3.1 No room for this mail just now, try again later"
+_YET = "nobody has the alias"
+
+
+class SmtpIntake:
+    """Listens from `start` to `stop`. It runs whether the service is there or not, and says 451 meanwhile."""
+
+    def __init__(self, settings: IntakeSettings) -> None:
+        self._settings = settings
+        self._rules = Rules(settings)
+        self._traffic = Traffic(settings.limits)
+        self._parser = ParserPool()
+        self._service: PersistentConnection | None = None
+        self._server: asyncio.Server | None = None
+        self._busy = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        assert self._server is not None
+        host, port = self._server.sockets[0].getsockname()[:2]
+        return host, port
+
+    async def start(self) -> None:
+        """Listen. Raises OSError when the address or the spool cannot be had."""
+        settings = self._settings
+        await asyncio.to_thread(_empty_folder, settings.spool)
+        self._service = PersistentConnection(settings.endpoint, settings.uid, settings.node)
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: GuardedSession(_Handler(self), self._traffic, settings.hostname), settings.host, settings.port
+        )
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no new mail, finish what is being posted, close."""
+        if self._server is not None:
+            self._server.close()
+        try:
+            await asyncio.wait_for(self._quiet.wait(), grace_s)
+        except TimeoutError:
+            log.warning("smtp_stopped_with_mail_under_way", bridge=self._settings.name, mails=self._busy)
+        for session in list(self._traffic.sessions):
+            session.abort()
+        if self._service is not None:
+            await self._service.stop()
+        await self._parser.stop()
+
+    # -- decisions ---------------------------------------------------------------------------------------------------
+    def sender_refusal(self, address: str, peer: str) -> str | None:
+        """Why mail from this sender is not taken, or None."""
+        if self._rules.sender(address, peer) is not None:
+            return None
+        log.info("smtp_sender_refused", bridge=self._settings.name, sender=address, peer=peer)
+        return _NOT_APPROVED.format(address or "<>")
+
+    def recipient_refusal(self, address: str, accepted: int) -> str | None:
+        """Why this recipient is not taken, or None."""
+        if accepted >= self._settings.limits.recipients_max:
+            return "452 4.5.3 Too many recipients"  # RFC 5321 §4.5.3.1.10: the sender splits its mail
+        if self._rules.route(address) is None:
+            return _NO_ROUTE.format(address)
+        return None
+
+    async def take(self, sender: str, recipients: list[str], content: bytes) -> str:
+        """Post one mail to all its recipients; the reply to DATA."""
+        self._busy += 1
+        self._quiet.clear()
+        try:
+            return await self._take(sender, recipients, content)
+        except OSError as error:
+            log.exception("smtp_spool_failed", bridge=self._settings.name, errno=error.errno)
+            return _DISK_FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else _TEMPORARY.format("the spool failed")
+        finally:
+            self._busy -= 1
+            if not self._busy:
+                self._quiet.set()
+
+    async def _take(self, sender: str, recipients: list[str], content: bytes) -> str:
+        folder = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=self._settings.spool))
+        try:
+            path = folder / "mail"
+            await asyncio.to_thread(path.write_bytes, content)
+            letter = await self._parser.parse(path, folder)
+            if folded(letter.sender) != folded(sender):
+                return _OTHER_FROM.format(sender)
+            return await self._post(sender, recipients, letter, content)
+        except Unparsable as unparsable:
+            return _UNPARSABLE.format(unparsable)
+        except ParserFailed as failed:
+            log.error("smtp_parser_failed", bridge=self._settings.name, error=str(failed))
+            return _TEMPORARY.format("the parser is not available")
+        finally:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    async def _post(self, sender: str, recipients: list[str], letter: Letter, content: bytes) -> str:
+        """One post a recipient, each under its own id; an answer for all of them."""
+        assert self._service is not None
+        post = MailPost(letter, sender)
+        routes = {route.recipient: None for one in recipients if (route := self._rules.route(one)) is not None}
+        try:
+            for recipient in routes:
+                connection = await self._service.current(limits.SERVICE_WAIT_S)
+                await connection.post(
+                    post_id(sender, recipient, letter, content),
+                    [Recipient(recipient, TO_UID)],
+                    post.pieces(),
+                    post.size,
+                    len(post.head),
+                )
+        except (Disconnected, TimeoutError) as error:
+            log.warning("smtp_service_away", bridge=self._settings.name, error=str(error))
+            return _TEMPORARY.format("the service is away")
+        except Refused as refused:
+            log.warning("smtp_post_refused", bridge=self._settings.name, error=str(refused))
+            if _YET in str(refused):
+                return _TEMPORARY.format("the recipient has not joined yet")
+            return f"550 5.7.1 The service does not take this: {refused}"
+        log.info("smtp_mail_delivered", bridge=self._settings.name, sender=sender, recipients=len(routes))
+        return "250 2.0.0 Delivered to the service"
+
+
+class _Handler:
+    """aiosmtpd's hooks for one session."""
+
+    def __init__(self, intake: SmtpIntake) -> None:
+        self._intake = intake
+
+    async def handle_EHLO(
+        self, server: GuardedSession, session: Any, envelope: Any, hostname: str, responses: list[str]
+    ) -> list[str]:
+        session.host_name = hostname
+        return [*responses[:-1], "250-ENHANCEDSTATUSCODES", responses[-1]]
+
+    async def handle_MAIL(
+        self, server: GuardedSession, session: Any, envelope: Any, address: str, options: list[str]
+    ) -> str:
+        refusal = self._intake.sender_refusal(address, session.peer[0])
+        if refusal is not None:
+            return refusal
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return "250 2.1.0 OK"
+
+    async def handle_RCPT(
+        self, server: GuardedSession, session: Any, envelope: Any, address: str, options: list[str]
+    ) -> str:
+        refusal = self._intake.recipient_refusal(address, len(envelope.rcpt_tos))
+        if refusal is not None:
+            return refusal
+        envelope.rcpt_tos.append(address)
+        envelope.rcpt_options.extend(options)
+        return "250 2.1.5 OK"
+
+    async def handle_DATA(self, server: GuardedSession, session: Any, envelope: Any) -> str:
+        try:
+            return await self._intake.take(envelope.mail_from, envelope.rcpt_tos, envelope.original_content)
+        finally:
+            server.mail_is_over()
+
+    async def handle_exception(self, error: Exception) -> str:
+        log.error("smtp_session_failed", error=type(error).__name__)
+        return "451 4.3.0 Something failed here, try again later"
+
+
+def _empty_folder(folder: Path) -> None:
+    """A spool without what a crash left: such mail was never acknowledged, so its sender still has it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700, parents=True)

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The composition root: settings in, running services out. The only place that imports everything."""
+
+import fcntl
+import ipaddress
+import json
+import os
+import socket
+from pathlib import Path
+
+import structlog
+
+from bridges.smtp import IntakeLimits, IntakeSettings, Route, SenderRule, SmtpIntake
+from gateway.administration import LocalAdministration, reachable_host
+from gateway.control import SOCKET_NAME, ControlServer
+from gateway.files import write_private
+from gateway.instance import RunningInstance, StartFailed
+from gateway.listeners.http import HttpListener
+from gateway.settings import Instance, Settings, SmtpBridge
+from tmtp_client.connection import Endpoint
+from tmtp_core import limits
+from tmtp_core.clock import Clock
+from tmtp_core.domain.admission import Registration
+from tmtp_core.errors import RequestRefused, TmtpError
+from tmtp_core.ids import RandomBytes
+from tmtp_core.wire.address import ServiceAddress
+
+log = structlog.get_logger()
+
+
+class DataFolderInUse(StartFailed):
+    """A gateway runs on this data folder already."""
+
+
+class Gateway:
+    """All instances and bridges of one settings file. `start` and `stop` once each; `StartFailed` says what to mend.
+
+    `listening` False opens the instances for administration only: no listener, no bridge, no socket.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock, random_bytes: RandomBytes) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._random_bytes = random_bytes
+        self._lock: int | None = None
+        self._http: HttpListener | None = None
+        self._control: ControlServer | None = None
+        self.instances: dict[str, RunningInstance] = {}
+        self.bridges: dict[str, SmtpIntake] = {}
+
+    async def start(self, *, listening: bool = True) -> None:
+        """Start everything, or nothing: whatever was started is stopped again before `StartFailed` leaves."""
+        try:
+            self._own_data_folder()
+            for instance in self._settings.instances:
+                await self._start_instance(instance, listening=listening)
+            if listening:
+                await self._start_http()
+                await self._start_control()
+                for bridge in self._settings.bridges.smtp:
+                    await self._start_bridge(bridge)
+        except BaseException:
+            await self.stop(grace_s=0.0)
+            raise
+
+    async def stop(self, grace_s: float = limits.STOP_GRACE_S) -> None:
+        """Stop accepting, finish what was begun, close; at most about `grace_s` seconds. Idempotent."""
+        for bridge in self.bridges.values():
+            await bridge.stop(grace_s)
+        self.bridges = {}
+        if self._control is not None:
+            await self._control.stop()
+        if self._http is not None:
+            await self._http.stop()
+        for instance in self.instances.values():
+            await instance.stop(grace_s)
+        self.instances = {}
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    @property
+    def http_address(self) -> tuple[str, int]:
+        """Where health and metrics are."""
+        assert self._http is not None
+        return self._http.address
+
+    def administration(self) -> LocalAdministration:
+        """What an administrator can do to these instances."""
+        return LocalAdministration(self.instances, {name: self.client_address(name) for name in self.instances})
+
+    def client_address(self, name: str) -> ServiceAddress:
+        """Where clients find an instance, with the pin of a self-signed certificate."""
+        settings = next(one for one in self._settings.instances if one.name == name)
+        running = self.instances[name]
+        listen = next((one.tls for one in settings.listen if one.tls is not None), None)
+        host, port = (listen.host, listen.port) if listen is not None else ("127.0.0.1", 0)
+        if running.listeners and not port:
+            port = running.address[1]
+        pin = running.spki_pin if settings.tls.certificate is None else None
+        return ServiceAddress(reachable_host(host), port, pin)
+
+    # -- pieces ------------------------------------------------------------------------------------------------------
+    def _own_data_folder(self) -> None:
+        folder = self._settings.data_dir
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StartFailed(f"data_dir {folder} cannot be used: {error.strerror}") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise DataFolderInUse(
+                f"a gateway runs on {folder} already; stop it first, or use another data_dir"
+            ) from None
+
+    async def _start_instance(self, settings: Instance, *, listening: bool) -> None:
+        addresses = [
+            (address.host, address.port, address is listen.tls)
+            for listen in settings.listen
+            for address in (listen.tls, listen.tcp)
+            if address is not None
+        ]
+        try:
+            running = RunningInstance(
+                name=settings.name,
+                title=settings.announced_title,
+                folder=self._settings.data_dir / "instances" / settings.name,
+                registration=Registration(settings.registration),
+                addresses=addresses if listening else [],
+                clock=self._clock,
+                random_bytes=self._random_bytes,
+                instance_limits=limits.InstanceLimits(
+                    message_max_bytes=settings.limits.message_max_bytes,
+                    window_revision1=settings.limits.window_revision1,
+                    connections_max=settings.limits.connections_max,
+                ),
+                certificate=settings.tls.certificate,
+                key=settings.tls.key,
+            )
+        except (OSError, TmtpError) as error:
+            raise StartFailed(f"instance {settings.name} cannot open its data: {error}") from None
+        self.instances[settings.name] = running
+        await running.start(ticking=listening)
+        for listener in running.listeners:
+            host, port = listener.address
+            log.info("listening", instance=settings.name, address=f"{host}:{port}", fingerprint=running.spki_pin)
+        if listening and settings.acquaintance != "everyone":
+            log.warning(
+                "acquaintance_not_enforced_yet",
+                instance=settings.name,
+                effect="who knows a uid may post to it, as in revision 1 of the protocol",
+            )
+
+    async def _start_http(self) -> None:
+        address = self._settings.http.listen
+        services = {name: instance.service for name, instance in self.instances.items()}
+        self._http = HttpListener(services, address.host, address.port)
+        try:
+            await self._http.start()
+        except OSError as error:
+            raise StartFailed(f"http cannot listen on {address}: {error.strerror}; choose another address") from None
+
+    async def _start_control(self) -> None:
+        self._control = ControlServer(self.administration(), self._settings.data_dir / SOCKET_NAME)
+        await self._control.start()
+
+    async def _start_bridge(self, bridge: SmtpBridge) -> None:
+        instance = self.instances[bridge.instance]
+        credentials = self._settings.data_dir / "bridges" / f"{bridge.name}.json"
+        uid, node = await self._bridge_account(bridge, instance, credentials)
+        host, port = instance.address
+        intake = SmtpIntake(
+            IntakeSettings(
+                name=bridge.name,
+                host=bridge.listen.host,
+                port=bridge.listen.port,
+                hostname=bridge.hostname or socket.getfqdn(),
+                senders=tuple(
+                    SenderRule(one.address, tuple(ipaddress.ip_network(proof.network) for proof in one.proof))
+                    for one in bridge.senders
+                ),
+                routes=tuple(Route(one.recipient) for one in bridge.routes),
+                endpoint=Endpoint(_dialable(host), port, instance.spki_pin),
+                uid=uid,
+                node=node,
+                spool=self._settings.data_dir / "bridges" / bridge.name / "spool",
+                limits=IntakeLimits(**bridge.limits.model_dump()),
+            )
+        )
+        try:
+            await intake.start()
+        except OSError as error:
+            raise StartFailed(
+                f"bridge {bridge.name} cannot listen on {bridge.listen}: {error.strerror}; choose another address"
+            ) from None
+        self.bridges[bridge.name] = intake
+        log.info("listening", bridge=bridge.name, address=f"{intake.address[0]}:{intake.address[1]}")
+
+    async def _bridge_account(self, bridge: SmtpBridge, instance: RunningInstance, path: Path) -> tuple[str, str]:
+        """The bridge's account on its instance, with the role and the routes that the file gives it (C2)."""
+        known = _known_credentials(path)
+        routes = {route.recipient: route.to for route in bridge.routes}
+        try:
+            uid, node = await instance.service.ensure_bridge(bridge.name, routes, renew=known is None)
+        except RequestRefused as refusal:
+            raise StartFailed(refusal.text) from None
+        if known is not None and node is None and known["uid"] == uid:
+            return uid, known["node"]
+        if node is None:
+            uid, node = await instance.service.ensure_bridge(bridge.name, routes, renew=True)
+        assert node is not None
+        write_private(path, json.dumps({"uid": uid, "node": node}).encode())
+        return uid, node
+
+
+def _known_credentials(path: Path) -> dict[str, str] | None:
+    """What an earlier start wrote for a bridge."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not path.exists():
+        return None
+    known: dict[str, str] = json.loads(path.read_bytes())
+    return known
+
+
+def _dialable(host: str) -> str:
+    """Where a listener on this machine answers."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not listened on

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What clients put into a post's data (wire.md §11). The service never looks.
+
+A post's data is a JSON head of `datahead` octets, the text (CommonMark), then the attachments' octets in
+the order of `attach`; the text's length is what remains.
+"""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+
+class Attached(Struct, frozen=True, omit_defaults=True):
+    """One attachment: `name` is unique in its post and begins with `u:` (a file), `f:` or `r:` (forms)."""
+
+    name: str
+    size: Annotated[int, Meta(ge=0)]
+    ffn: str = ""
+
+
+class Subscriber(Struct, frozen=True, omit_defaults=True):
+    """One entry of `cc`: who reads a thread, and who asked them in."""
+
+    who: str
+    whouid: str
+    by: str = ""
+    byuid: str = ""
+    date: str = ""
+    note: str = ""
+    subscribe: bool = False
+
+
+class PostHead(Struct, frozen=True, omit_defaults=True):
+    """The head of a post. An empty `threadid` begins a thread, whose id becomes the post's `msgid`."""
+
+    threadid: str | None = None
+    alias: str = ""
+    subject: str = ""
+    cc: tuple[Subscriber, ...] = ()
+    attach: tuple[Attached, ...] = ()
+    confirmid: str = ""
+    confirmposted: str = ""
+    nodesync: bool = False
+
+
+_DECODER = msgspec.json.Decoder(PostHead)
+
+
+def encode_post_head(head: PostHead) -> bytes:
+    """The octets that `datahead` counts."""
+    return msgspec.json.encode(head)
+
+
+def decode_post_head(data: bytes) -> PostHead:
+    """Read a head. Raises ValueError for what is none."""
+    try:
+        return _DECODER.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"the head of the post cannot be read: {error}") from None
+
+
+def text_size(head: PostHead, datahead: int, datalen: int) -> int:
+    """How many octets of text stand between head and attachments. Raises ValueError when the sizes do not add up."""
+    size = datalen - datahead - sum(attached.size for attached in head.attach)
+    if size < 0:
+        raise ValueError("the attachments are announced larger than the post")
+    return size
