@@ -36,6 +36,7 @@ T = TypeVar("T")
 _FAILED: Final = 1
 _USAGE: Final = 2
 _INTERRUPTED: Final = 130
+_UID_CHARACTERS: Final = 32
 _DURATION: Final = re.compile(r"(\d{1,6})([smhdw])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -142,7 +143,10 @@ def list_accounts(
     if not accounts:
         out.print(f"No accounts on {instance} yet. Invite somebody: tmtp-gateway invite --instance {instance}")
         return
-    table = Table("aliases", "uid", "devices", "waiting", "role", "status", title=f"Accounts on {instance}")
+    table = Table("aliases", title=f"Accounts on {instance}")
+    table.add_column("uid", no_wrap=True, min_width=_UID_CHARACTERS)
+    for column in ("devices", "waiting", "role", "status"):
+        table.add_column(column)
     for one in accounts:
         aliases = "\n".join(one.aliases) or "(none)"
         table.add_row(aliases, one.uid, str(one.devices), str(one.queued), one.role, one.status)
