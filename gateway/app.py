@@ -146,7 +146,7 @@ class Gateway:
         for listener in running.listeners:
             host, port = listener.address
             log.info("listening", instance=settings.name, address=f"{host}:{port}", fingerprint=running.spki_pin)
-        if listening and settings.acquaintance != "everyone":
+        if listening and settings.strictness != "everyone":
             log.warning(
                 "acquaintance_not_enforced_yet",
                 instance=settings.name,

@@ -116,6 +116,11 @@ class Instance(_Model):
     limits: Limits = Limits()
 
     @property
+    def strictness(self) -> str:
+        """The setting `acquaintance`, or its default for this policy."""
+        return self.acquaintance or ("everyone" if self.policy == "members" else "introduction")
+
+    @property
     def announced_title(self) -> str:
         """The site name that clients show."""
         return self.title or self.name

@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+# Everything here only calls a script, which works without make.
+.PHONY: run test check nightly
+
+run:      ## the demo organisation, until Ctrl-C
+	@bash scripts/run.sh
+
+test:     ## everything that is checked before a change lands
+	@bash scripts/test.sh
+
+check:    ## lint, types, import contracts and the fast tests, in under two minutes
+	@bash scripts/test.sh fast
+
+nightly:  ## the tests with their long profiles
+	@bash scripts/test.sh nightly

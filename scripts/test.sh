@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: AGPL-3.0-or-later
+# Installs what the tests need and runs everything: lint, types, import contracts, all tests.
+#
+#   scripts/test.sh          everything
+#   scripts/test.sh fast     lint, types, contracts and the fast tests (make check)
+#   scripts/test.sh nightly  the tests with their long profiles
+set -euo pipefail
+# shellcheck source=scripts/environment.sh
+. "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+what=${1:-all}
+
+debian_packages="swaks"
+
+install_debian_packages() {
+    local missing="" package
+    for package in $debian_packages; do
+        command -v "$package" >/dev/null 2>&1 || missing="$missing $package"
+    done
+    [ -n "$missing" ] || return 0
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+        say "Installing for the tests:$missing …"
+        # shellcheck disable=SC2086 # a list of words
+        { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $missing >/dev/null; } ||
+            say "They could not be installed; the tests that need them are skipped by name."
+    else
+        say "Some tests need more and are skipped by name. To run them too:  sudo apt-get install$missing"
+    fi
+}
+
+step() {
+    say "== $*"
+    "$@"
+}
+
+environment "[test]"
+cd "$root"
+PATH="$venv/bin:$PATH"
+export PATH
+[ "$what" = fast ] || install_debian_packages
+
+step ruff check .
+step ruff format --check .
+step mypy
+step lint-imports --no-cache
+case $what in
+    fast) step pytest -m "not slow" tests/unit ;;
+    nightly) HYPOTHESIS_PROFILE=nightly step pytest ;;
+    *) step pytest ;;
+esac
