@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The service's end of a link, played by the test: what a client must cope with and no real service does."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from gateway.certificates import make_self_signed, server_context, spki_pin
+from tmtp_client.connection import Endpoint
+from tmtp_core.wire import messages as m
+from tmtp_core.wire.codec import DataRead, FrameReader, HeadRead
+
+POSTED = "2026-11-24T12:00:00.000Z"
+
+
+class PeerLink:
+    """One accepted connection: requests in, whatever the test says out."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+        self._frames: FrameReader[m.Request] = FrameReader(m.parse_request)
+        self._requests = self._parse()
+
+    async def request(self) -> tuple[m.Request, bytes]:
+        """The next request and its data."""
+        return await anext(self._requests)
+
+    async def send(self, event: m.Event, data: bytes = b"") -> None:
+        """Send a message whole."""
+        self.writer.write(m.encode_head(event) + data)
+        await self.writer.drain()
+
+    async def greet(self) -> None:
+        """Answer op 0 and op 2 as a service does that lets the device in."""
+        await self.request()
+        await self.send(m.TmtpRevAnswer("1", "Scripted"))
+        await self.request()
+        await self.send(m.Info("login ok"))
+
+    async def close(self) -> None:
+        """Close without a word."""
+        self.writer.transport.abort()
+        await asyncio.sleep(0)
+
+    async def _parse(self) -> AsyncIterator[tuple[m.Request, bytes]]:
+        head: m.Request | None = None
+        data = bytearray()
+        while chunk := await self.reader.read(65_536):
+            self._frames.feed(chunk)
+            for event in self._frames.events():
+                if isinstance(event, HeadRead):
+                    head, data = event.head, bytearray()
+                elif isinstance(event, DataRead):
+                    data += event.chunk
+                else:
+                    assert head is not None
+                    yield head, bytes(data)
+
+
+class ScriptedPeer:
+    """Listens on loopback; `link` waits for the next connection."""
+
+    def __init__(self, folder: Path) -> None:
+        self.certificate, self._key = folder / "peer.crt", folder / "peer.key"
+        make_self_signed(self.certificate, self._key, "peer", datetime.now(UTC))
+        self._links: asyncio.Queue[PeerLink] = asyncio.Queue()
+        self._all: list[PeerLink] = []
+        self._server: asyncio.Server
+        self.port = 0
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where it is, with its pin."""
+        return Endpoint("127.0.0.1", self.port, spki_pin(self.certificate))
+
+    async def link(self) -> PeerLink:
+        """The next connection that was accepted."""
+        return await self._links.get()
+
+    async def start(self) -> None:
+        """Listen."""
+        context = server_context(self.certificate, self._key)
+        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", 0, ssl=context)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        """Drop everything."""
+        self._server.close()
+        for link in self._all:
+            link.writer.transport.abort()
+        await self._server.wait_closed()
+        await asyncio.sleep(0)
+
+    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        link = PeerLink(reader, writer)
+        self._all.append(link)
+        self._links.put_nowait(link)
+
+
+@asynccontextmanager
+async def scripted_peer(folder: Path) -> AsyncIterator[ScriptedPeer]:
+    """A peer for the length of the block."""
+    peer = ScriptedPeer(folder)
+    await peer.start()
+    try:
+        yield peer
+    finally:
+        await peer.stop()
+
+
+def ping_event(number: int, text: bytes) -> m.PingEvent:
+    """The header of a ping's delivery."""
+    return m.PingEvent(
+        id=f"{number:016x}", from_="U" * 32, posted=POSTED, datalen=len(text), alias="Ada Lovelace", to="Bob Builder"
+    )
+
+
+def delivery_event(number: int, datalen: int, datahead: int = 0, from_: str = "U" * 32) -> m.Delivery:
+    """The header of a post's delivery."""
+    return m.Delivery(id=f"{number:016x}", from_=from_, posted=POSTED, datalen=datalen, datahead=datahead)
