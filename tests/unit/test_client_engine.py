@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The engine between a scripted service and a history: what comes is kept, what waits is sent, once each."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.support.client_peer import POSTED, PeerLink, ScriptedPeer, delivery_event, ping_event, scripted_peer
+from tmtp_client import limits
+from tmtp_client.engine.engine import Engine, safe_file_name
+from tmtp_client.engine.history import History, Identity, Outgoing, Recorded, StoredFile
+from tmtp_core.wire import messages as m
+from tmtp_core.wire.payload import Attached, PostHead, decode_post_head, encode_post_head, text_size
+
+ADA_UID = "A" * 32
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "RECONNECT_FIRST_S", 0.01)
+
+
+@pytest.fixture
+async def peer(tmp_path: Path) -> AsyncIterator[ScriptedPeer]:
+    async with scripted_peer(tmp_path) as peer:
+        yield peer
+
+
+class Device:
+    """Ada's device with its engine running, and the service's end of its link."""
+
+    def __init__(self, history: History, engine: Engine, link: PeerLink) -> None:
+        self.history = history
+        self.engine = engine
+        self.link = link
+
+    async def receive(self, event: m.StoredEvent, data: bytes = b"") -> Recorded | None:
+        """Deliver one message, wait for its ack; what is in the history then."""
+        await self.link.send(event, data)
+        request, _ = await self.link.request()
+        assert isinstance(request, m.Ack)
+        assert request.id == event.id
+        return self.history.message(event.id)
+
+
+@asynccontextmanager
+async def device(peer: ScriptedPeer, folder: Path) -> AsyncIterator[Device]:
+    endpoint = peer.endpoint
+    history = History(folder / "history.sqlite3")
+    identity = Identity(
+        ADA_UID, "N" * 40, "Ada Lovelace", endpoint.host, endpoint.port, endpoint.pin, None, "Test Site"
+    )
+    async with Engine(history, identity).running() as engine:
+        link = await peer.link()
+        await link.greet()
+        try:
+            yield Device(history, engine, link)
+        finally:
+            await link.close()
+    history.close()
+
+
+def post(head: PostHead, text: bytes = b"", *files: bytes) -> tuple[bytes, int]:
+    """The data of a post, and its datahead."""
+    start = encode_post_head(head)
+    return start + text + b"".join(files), len(start)
+
+
+def contents(files: list[StoredFile]) -> list[bytes]:
+    """What the attachments hold."""
+    return [Path(file.path).read_bytes() for file in files]
+
+
+# -- receiving -------------------------------------------------------------------------------------------------------
+async def test_a_ping_is_kept_and_makes_its_sender_known(peer: ScriptedPeer, tmp_path: Path) -> None:
+    async with device(peer, tmp_path) as ada:
+        kept = await ada.receive(ping_event(7, b"hello <b>"), b"hello <b>")
+        assert kept is not None
+        assert (kept.kind, kept.alias, kept.text, kept.outgoing) == ("ping", "Ada Lovelace", "hello <b>", False)
+        assert ada.history.contact("Ada Lovelace") == "U" * 32
+
+
+async def test_a_post_is_kept_with_its_attachments(peer: ScriptedPeer, tmp_path: Path) -> None:
+    files = (b"\x00" * 200_000, b"", b"x")
+    names = ("u:plan.pdf", "u:empty", "f:form")
+    attach = tuple(Attached(name, len(file)) for name, file in zip(names, files, strict=True))
+    data, datahead = post(PostHead(threadid="", alias="Bob", subject="The plan", attach=attach), b"Here", *files)
+    async with device(peer, tmp_path) as ada:
+        kept = await ada.receive(delivery_event(7, len(data), datahead), data)
+        assert kept is not None
+        assert (kept.subject, kept.text, kept.thread) == ("The plan", "Here", kept.id)
+        stored = ada.history.files(kept.id)
+        assert contents(stored) == list(files)
+        assert stored[0].name == "plan.pdf"
+
+
+async def test_the_name_in_a_payload_is_only_a_claim(peer: ScriptedPeer, tmp_path: Path) -> None:
+    """D1: what the sender calls himself names nobody; only what the service checked does."""
+    data, datahead = post(PostHead(threadid="", alias="Bob Builder"), b"it is me")
+    async with device(peer, tmp_path) as ada:
+        kept = await ada.receive(delivery_event(7, len(data), datahead), data)
+        assert kept is not None
+        assert kept.alias != "Bob Builder"
+        assert "Bob Builder" in kept.alias
+        assert ada.history.contact("Bob Builder") is None
+        await ada.receive(ping_event(8, b"x"), b"x")
+        kept = await ada.receive(delivery_event(9, len(data), datahead), data)
+        assert kept is not None
+        assert kept.alias == "Ada Lovelace"  # as the service said when that uid pinged
+
+
+async def test_what_comes_twice_is_kept_once_and_acknowledged_twice(peer: ScriptedPeer, tmp_path: Path) -> None:
+    data, datahead = post(PostHead(threadid="", attach=(Attached("u:a", 3),)), b"text", b"abc")
+    async with device(peer, tmp_path) as ada:
+        for _ in range(2):
+            await ada.receive(delivery_event(7, len(data), datahead), data)
+        assert len(ada.history.latest(10)) == 1
+        assert len(list((tmp_path / "attachments").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("datahead", "data"),
+    [
+        (4, b"{}}}"),
+        (2, b"[]"),
+        (30, b'{"attach":[{"name":"u:a","size":99}]}'[:30]),
+        (37, b'{"attach":[{"name":"u:a","size":99}]}'),
+        (15, b'{"alias":"\xff\xff\xff"}...'),
+        (1_000, b"[" * 1_000),
+    ],
+)
+async def test_a_head_that_makes_no_sense_stops_nothing(
+    peer: ScriptedPeer, tmp_path: Path, datahead: int, data: bytes
+) -> None:
+    async with device(peer, tmp_path) as ada:
+        kept = await ada.receive(delivery_event(7, len(data), datahead), data)
+        assert kept is not None
+        assert "cannot be read" in kept.text
+        assert await ada.receive(ping_event(8, b"x"), b"x") is not None
+
+
+async def test_my_other_device_shows_what_i_sent(peer: ScriptedPeer, tmp_path: Path) -> None:
+    data, datahead = post(PostHead(threadid="", alias="Ada Lovelace"), b"sent elsewhere")
+    async with device(peer, tmp_path) as ada:
+        kept = await ada.receive(delivery_event(7, len(data), datahead, from_=ADA_UID), data)
+        assert kept is not None
+        assert kept.outgoing
+        sync, datahead = post(PostHead(nodesync=True), b"state")
+        assert await ada.receive(delivery_event(8, len(sync), datahead, from_=ADA_UID), sync) is None
+
+
+@pytest.mark.parametrize(
+    ("claimed", "kept"),
+    [
+        ("u:plan.pdf", "plan.pdf"),
+        ("u:../../etc/passwd", "passwd"),
+        ("u:a\\b\\c.txt", "c.txt"),
+        ("u:..", "attachment"),
+        ("u:", "attachment"),
+        ("u:.bashrc", "bashrc"),
+        ("u:gpj.\u202eexe", "gpj._exe"),
+        ("u:a\x00b\nc", "a_b_c"),
+        ("u:Straße 日本.txt", "Straße 日本.txt"),
+    ],
+)
+def test_an_attachment_has_a_name_and_nothing_but_a_name(claimed: str, kept: str) -> None:
+    assert safe_file_name(claimed) == kept
+
+
+def test_a_long_name_keeps_its_end() -> None:
+    kept = safe_file_name("u:" + "é" * 300 + ".pdf")
+    assert kept.endswith("é.pdf")
+    assert len(kept.encode()) <= limits.FILE_NAME_MAX_BYTES
+
+
+# -- sending ---------------------------------------------------------------------------------------------------------
+def outgoing(request_id: str = "r1", *files: Path) -> Outgoing:
+    return Outgoing(
+        request_id, "message", "B" * 32, "Bob Builder", "Plan", "text", "", tuple(str(file) for file in files)
+    )
+
+
+async def test_what_waits_is_sent_with_its_head_and_attachments(peer: ScriptedPeer, tmp_path: Path) -> None:
+    file = tmp_path / "plan (1).pdf"
+    file.write_bytes(b"x" * 100_000)
+    async with device(peer, tmp_path) as ada:
+        ada.history.queue(outgoing("r1", file))
+        request, data = await ada.link.request()
+        assert isinstance(request, m.Post)
+        assert request.id == "r1"
+        assert request.for_ == (m.Recipient("B" * 32, m.TO_UID),)
+        head = decode_post_head(data[: request.datahead])
+        size = text_size(head, request.datahead, request.datalen)
+        assert data[request.datahead :][:size] == b"text"
+        assert data.endswith(b"x" * 100_000)
+        assert head == PostHead("", "Ada Lovelace", "Plan", attach=(Attached("u:plan (1).pdf", 100_000),))
+        await ada.link.send(m.Acked("r1", f"{5:016x}", POSTED))
+        await settled(ada.history)
+        kept = ada.history.message(f"{5:016x}")
+        assert kept is not None
+        assert (kept.outgoing, kept.seen, kept.thread) == (True, True, kept.id)
+
+
+async def settled(history: History) -> None:
+    """Wait until the outbox is empty."""
+    async with asyncio.timeout(20.0):
+        while history.waiting():  # noqa: ASYNC110 - what is waited for is a row in a file
+            await asyncio.sleep(0.01)
+
+
+async def test_a_post_without_an_answer_is_tried_again_under_its_id(peer: ScriptedPeer, tmp_path: Path) -> None:
+    async with device(peer, tmp_path) as ada:
+        ada.history.queue(outgoing())
+        first, data = await ada.link.request()
+        await ada.link.close()
+        link = await peer.link()
+        await link.greet()
+        second, again = await link.request()
+        assert (first, data) == (second, again)
+        await link.send(m.Acked("r1", f"{5:016x}", POSTED))
+        await settled(ada.history)
+        assert len(ada.history.latest(10)) == 1
+        await link.close()
+
+
+async def test_a_post_outlives_the_process_that_was_asked(peer: ScriptedPeer, tmp_path: Path) -> None:
+    async with device(peer, tmp_path) as ada:
+        ada.history.queue(outgoing())
+        first, _ = await ada.link.request()
+    async with device(peer, tmp_path) as ada:
+        second, _ = await ada.link.request()
+        assert first == second
+
+
+async def test_what_is_refused_stays_with_its_reason_and_stops_nothing(peer: ScriptedPeer, tmp_path: Path) -> None:
+    async with device(peer, tmp_path) as ada:
+        ada.history.queue(replace(outgoing("r1"), kind="ping", to="Nobody Here"))
+        ada.history.queue(outgoing("r2"))
+        request, _ = await ada.link.request()
+        assert isinstance(request, m.Ping)
+        await ada.link.send(m.Acked("r1", error="Lookup: iAlias Nobody Here not found"))
+        request, _ = await ada.link.request()
+        assert isinstance(request, m.Post)
+        await ada.link.send(m.Acked("r2", f"{5:016x}", POSTED))
+        await settled(ada.history)
+        left = ada.history.outgoing("r1")
+        assert left is not None
+        assert "not found" in left.error
+
+
+async def test_a_file_that_is_gone_is_said_and_stops_nothing(peer: ScriptedPeer, tmp_path: Path) -> None:
+    async with device(peer, tmp_path) as ada:
+        ada.history.queue(outgoing("r1", tmp_path / "gone.pdf"))
+        ada.history.queue(outgoing("r2"))
+        request, _ = await ada.link.request()
+        assert isinstance(request, m.Post)
+        assert request.id == "r2"
+        left = ada.history.outgoing("r1")
+        assert left is not None
+        assert "gone.pdf" in left.error
