@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""`tmtp` as people use it: two of them in two terminals, and scripts that read JSON."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.instance import TestInstance, running_instance
+from tmtp_core.wire.address import ServiceAddress
+
+TMTP = Path(sys.executable).with_name("tmtp")
+PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """What it printed, for scripts."""
+        return json.loads(self.out)
+
+
+class Terminal:
+    """One person's terminal: a home of their own."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self._environment = {
+            **os.environ,
+            "TMTP_HOME": str(home),
+            "COLUMNS": "200",
+            "NO_COLOR": "1",
+            "PYTHONWARNINGS": "error",
+        }
+
+    async def start(self, *arguments: str) -> asyncio.subprocess.Process:
+        """A command that goes on."""
+        pipe = asyncio.subprocess.PIPE
+        return await asyncio.create_subprocess_exec(
+            TMTP,
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=pipe,
+            stderr=pipe,
+            env=self._environment,
+            limit=1 << 20,
+        )
+
+    async def run(self, *arguments: str) -> Ran:
+        """A command, to its end. Whatever it says, it never shows a traceback."""
+        process = await self.start(*arguments)
+        out, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
+        assert process.returncode is not None
+        assert b"Traceback" not in err, err.decode()
+        return Ran(process.returncode, out.decode(), err.decode())
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[TestInstance]:
+    async with running_instance(tmp_path / "service") as instance:
+        yield instance
+
+
+def link(service: TestInstance, invite: str | None = None) -> str:
+    """What an administrator hands to a person."""
+    return ServiceAddress(service.host, service.port, service.spki_pin, invite).link()
+
+
+async def joined(service: TestInstance, home: Path, alias: str) -> Terminal:
+    terminal = Terminal(home)
+    ran = await terminal.run("join", link(service), "--alias", alias)
+    assert ran.code == 0, ran.err
+    assert f"You are {alias} on Test Site" in ran.out
+    return terminal
+
+
+async def test_two_people_meet_and_talk(service: TestInstance, tmp_path: Path) -> None:
+    ada = await joined(service, tmp_path / "ada", "Ada Lovelace")
+    bob = await joined(service, tmp_path / "bob", "Bob Builder")
+    stranger = await ada.run("send", "Bob Builder", "Let me in")
+    assert stranger.code == 1
+    assert "Ping first" in stranger.err
+    assert (await ada.run("ping", "Bob Builder", "[bold]It is me[/bold] \x1b[31m")).code == 0
+    seen = await bob.run("inbox")
+    assert "ping from Ada Lovelace" in seen.out
+    assert "[bold]It is me[/bold] \\u001b[31m" in seen.out
+    plan = tmp_path / "plan.pdf"
+    plan.write_bytes(os.urandom(300_000))
+    answer = await bob.run("send", "Ada Lovelace", "Here is the plan.", "-s", "The plan", "-a", str(plan))
+    assert (answer.code, answer.out) == (0, "Sent to Ada Lovelace.\n")
+    (got,) = [one for one in (await ada.run("inbox", "--json")).json if not one["outgoing"]]
+    assert (got["subject"], got["text"]) == ("The plan", "Here is the plan.")
+    assert [(one["name"], one["size"]) for one in got["attachments"]] == [("plan.pdf", 300_000)]
+    downloads = tmp_path / "downloads"
+    downloads.mkdir()
+    for name in ("plan.pdf", "plan-2.pdf"):  # nothing is overwritten
+        read = await ada.run("read", got["id"][-8:], "--save", str(downloads))
+        assert read.code == 0, read.err
+        assert "Here is the plan." in read.out
+        assert (downloads / name).read_bytes() == plan.read_bytes()
+
+
+async def test_watch_shows_what_comes_and_sends_for_other_terminals(service: TestInstance, tmp_path: Path) -> None:
+    ada = await joined(service, tmp_path / "ada", "Ada Lovelace")
+    bob = await joined(service, tmp_path / "bob", "Bob Builder")
+    watching = await bob.start("watch", "--json")
+    assert watching.stdout is not None
+    try:
+        assert (await ada.run("ping", "Bob Builder", "Are you there?")).code == 0
+        line = await asyncio.wait_for(watching.stdout.readline(), PATIENCE_S)
+        assert json.loads(line)["text"] == "Are you there?"
+        assert (await bob.run("watch")).code == 1  # one at a time
+        assert (await bob.run("ping", "Ada Lovelace", "I am")).code == 0
+        assert (await bob.run("send", "Ada Lovelace", "and I can write")).code == 0
+        assert [one["text"] for one in (await bob.run("inbox", "--json")).json] == [
+            "Are you there?",
+            "I am",
+            "and I can write",
+        ]
+    finally:
+        watching.send_signal(signal.SIGINT)
+        _, errors = await asyncio.wait_for(watching.communicate(), PATIENCE_S)
+    assert watching.returncode == 130
+    assert b"Traceback" not in errors
+    assert [one["text"] for one in (await ada.run("inbox", "--json")).json][1:] == ["I am", "and I can write"]
+
+
+async def test_joining_with_an_invitation(tmp_path: Path) -> None:
+    async with running_instance(tmp_path / "service", registration="invite") as service:
+        ada = Terminal(tmp_path / "ada")
+        refused = await ada.run("join", link(service), "--alias", "Ada Lovelace")
+        assert refused.code == 1
+        assert "invitation required" in refused.err
+        token = await service.new_invitation()
+        ran = await ada.run("join", link(service, token), "--alias", "Ada Lovelace", "--json")
+        assert ran.code == 0, ran.err
+        assert ran.json["service"] == "Test Site"
+        assert (await ada.run("whoami", "--json")).json["uid"] == ran.json["uid"]
+        again = await ada.run("join", link(service, token), "--alias", "Ada the Second")
+        assert again.code == 2
+        assert "choose another --profile" in again.err
+        bob = Terminal(tmp_path / "bob")
+        plain = f"{service.host}:{service.port}"
+        token = await service.new_invitation()
+        ran = await bob.run("join", plain, "--pin", service.spki_pin, "--invite", token, "--alias", "Bob Builder")
+        assert ran.code == 0, ran.err
+
+
+async def test_one_home_holds_several_accounts(service: TestInstance, tmp_path: Path) -> None:
+    home = Terminal(tmp_path / "home")
+    for profile, alias in (("work", "Ada Lovelace"), ("club", "Countess of L.")):
+        ran = await home.run("join", link(service), "--alias", alias, "--profile", profile)
+        assert ran.code == 0, ran.err
+    assert (await home.run("ping", "Countess of L.", "hello me", "-p", "work")).code == 0
+    assert "hello me" in (await home.run("inbox", "-p", "club")).out
+
+
+async def test_a_service_that_is_not_the_pinned_one_is_left(service: TestInstance, tmp_path: Path) -> None:
+    ada = Terminal(tmp_path / "ada")
+    for arguments in (["--pin", "sha256:" + "A" * 43], []):
+        ran = await ada.run("join", f"{service.host}:{service.port}", "--alias", "Ada Lovelace", *arguments)
+        assert ran.code == 1
+        assert "pin" in ran.err
+
+
+async def test_refusals_end_with_the_words_of_the_service(service: TestInstance, tmp_path: Path) -> None:
+    ada = await joined(service, tmp_path / "ada", "Ada Lovelace")
+    ran = await ada.run("ping", "Nobody Here", "hello")
+    assert ran.code == 1
+    assert "Nobody Here not found" in ran.err
+    assert (await ada.run("send", "B" * 32, "hello")).code == 1
+    assert (await ada.run("send", "B" * 32, "hello", "-a", "no such file")).code == 2
+    assert (await ada.run("send", "B" * 32, "hello", "--reply", "ffffffff")).code == 2
+    assert (await ada.run("read", "ffffffff")).code == 1
+    assert "Nothing here yet" in (await ada.run("inbox")).out
