@@ -12,6 +12,7 @@ from gateway.instance import RunningInstance
 from tmtp_core.domain.admission import Registration, SignInRule
 from tmtp_core.limits import InstanceLimits
 
+_SETTLE_S = 0.1
 _START_NS = 1_790_000_000_000_000_000
 
 
@@ -95,7 +96,8 @@ class TestInstance:
         await self.start()
 
     async def advance(self, seconds: float) -> None:
-        """Let time pass and everything that was due happen."""
+        """Let time pass and everything that was due happen; first, what is on its way arrives."""
+        await asyncio.sleep(_SETTLE_S)
         self.clock.advance(seconds)
         self.running.tick()
         await asyncio.sleep(0)

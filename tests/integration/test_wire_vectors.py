@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Every wire vector over a real TLS socket, as written and byte by byte (A3, A4; tests/vectors/format.md)."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.instance import running_instance
+from tests.vectors.runner import Vector, read_vectors, replay
+
+_FOLDER = Path(__file__).parent.parent / "vectors" / "wire"
+VECTORS = [vector for file in sorted(_FOLDER.glob("*.vec")) for vector in read_vectors(file)]
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the empty instance will be that every vector starts from."""
+    return tmp_path_factory.mktemp("vectors") / "template"
+
+
+async def _prepared(template: Path) -> Path:
+    if not template.exists():
+        async with running_instance(template):
+            pass
+    return template
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: f"{vector.file.stem}:{vector.name}")
+async def test_vector(vector: Vector, template: Path, tmp_path: Path) -> None:
+    await replay(vector, await _prepared(template), tmp_path / "instance", byte_by_byte=False)
+
+
+@pytest.mark.parametrize(
+    "vector",
+    [vector for vector in VECTORS if vector.settings.get("whole") != "yes"],
+    ids=lambda vector: f"{vector.file.stem}:{vector.name}",
+)
+async def test_vector_byte_by_byte(vector: Vector, template: Path, tmp_path: Path) -> None:
+    await replay(vector, await _prepared(template), tmp_path / "instance", byte_by_byte=True)
+
+
+def test_vectors_have_names_of_their_own() -> None:
+    names = [vector.name for vector in VECTORS]
+    assert sorted(set(names)) == sorted(names)
