@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Every wire vector over a real TLS socket, as written and byte by byte (A3, A4; tests/vectors/format.md)."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -14,20 +15,20 @@ VECTORS = [vector for file in sorted(_FOLDER.glob("*.vec")) for vector in read_v
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the empty instance will be that every vector starts from."""
-    return tmp_path_factory.mktemp("vectors") / "template"
+    """The empty instance that every vector starts from."""
 
-
-async def _prepared(template: Path) -> Path:
-    if not template.exists():
-        async with running_instance(template):
+    async def make(folder: Path) -> None:
+        async with running_instance(folder):
             pass
-    return template
+
+    folder = tmp_path_factory.mktemp("vectors") / "template"
+    asyncio.run(make(folder))
+    return folder
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: f"{vector.file.stem}:{vector.name}")
 async def test_vector(vector: Vector, template: Path, tmp_path: Path) -> None:
-    await replay(vector, await _prepared(template), tmp_path / "instance", byte_by_byte=False)
+    await replay(vector, template, tmp_path / "instance", byte_by_byte=False)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,7 @@ async def test_vector(vector: Vector, template: Path, tmp_path: Path) -> None:
     ids=lambda vector: f"{vector.file.stem}:{vector.name}",
 )
 async def test_vector_byte_by_byte(vector: Vector, template: Path, tmp_path: Path) -> None:
-    await replay(vector, await _prepared(template), tmp_path / "instance", byte_by_byte=True)
+    await replay(vector, template, tmp_path / "instance", byte_by_byte=True)
 
 
 def test_vectors_have_names_of_their_own() -> None:
