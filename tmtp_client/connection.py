@@ -423,11 +423,14 @@ class PersistentConnection:
             except (OSError, ssl.SSLError, WrongService, Disconnected, TimeoutError) as error:
                 self.trouble = str(error) or type(error).__name__
             else:
-                if await self._log_in(connection):
-                    pause_s = limits.RECONNECT_FIRST_S
-                    self.trouble = await connection.closed()
-                await connection.close()
-                await self._set(None)
+                try:
+                    if await self._log_in(connection):
+                        pause_s = limits.RECONNECT_FIRST_S
+                        self.trouble = await connection.closed()
+                        await self._set(None)
+                finally:
+                    if connection is not self._connection:  # else `stop` logs out of it
+                        await connection.close()
             await asyncio.sleep(pause_s * (0.5 + self._jitter()))
             pause_s = min(2 * pause_s, limits.RECONNECT_LONGEST_S)
 

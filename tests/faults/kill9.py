@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import random
 import signal
 import socket
@@ -295,7 +294,7 @@ def _verdict(ledger: Ledger, process: Process) -> None:
         left = {
             table: database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("message", "queue")
         }
-    unnamed = len(os.listdir(process.payloads))
+    unnamed = len(list(process.payloads.iterdir()))
     logins = left["queue"]  # a last `login` message may wait for the devices that were cut off at the end
     if left["message"] > logins or unnamed:
         raise PromiseBroken(f"delivered messages were kept: {left}, {unnamed} payload files")
