@@ -64,7 +64,7 @@ class Person:
     async def outbox_empty(self) -> None:
         """Wait until the service has everything."""
         async with asyncio.timeout(PATIENCE_S):
-            while self.history.waiting():  # noqa: ASYNC110 - what is waited for is a row in a file
+            while self.history.waiting():
                 await asyncio.sleep(0.01)
 
     @asynccontextmanager
@@ -222,7 +222,7 @@ async def test_another_service_at_the_address_gets_nothing(service: TestInstance
         await Connection.open(wrong)
     persistent = PersistentConnection(wrong, "A" * 32, "N" * 40)
     async with asyncio.timeout(PATIENCE_S):
-        while persistent.trouble is None:  # noqa: ASYNC110 - it has no event of its own
+        while persistent.trouble is None:
             await asyncio.sleep(0.01)
     await persistent.stop()
     assert "not the one that was pinned" in persistent.trouble

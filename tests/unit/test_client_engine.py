@@ -208,7 +208,7 @@ async def test_what_waits_is_sent_with_its_head_and_attachments(peer: ScriptedPe
 async def settled(history: History) -> None:
     """Wait until the outbox is empty."""
     async with asyncio.timeout(20.0):
-        while history.waiting():  # noqa: ASYNC110 - what is waited for is a row in a file
+        while history.waiting():
             await asyncio.sleep(0.01)
 
 

@@ -4,6 +4,7 @@
 from tmtp_core import limits
 from tmtp_core.crypto.credentials import credential, credentials_match
 from tmtp_core.domain.admission import Admissions
+from tmtp_core.domain.bridging import refuse_bridge
 from tmtp_core.domain.fanout import Stamp, own_devices, send
 from tmtp_core.domain.naming import take_alias
 from tmtp_core.domain.outcome import Asker, Moment, Outcome
@@ -83,6 +84,7 @@ class Accounts:
     def edit_user(self, request: UserEdit, ledger: Ledger, asker: Asker, moment: Moment) -> Outcome:
         """Op 3: a further alias or a further node."""
         account = active_account(ledger, asker)
+        refuse_bridge(account)
         if request.newalias is not None:
             return self._add_alias(ledger, asker, account, request, moment)
         return self._add_node(ledger, asker, account, request, moment)

@@ -7,7 +7,7 @@ is broken into has nobody else to write to.
 
 from collections.abc import Iterable
 
-from tmtp_core.domain.port import Account, Ledger, Status
+from tmtp_core.domain.port import Account, Ledger, Role, Status
 from tmtp_core.errors import RequestRefused
 from tmtp_core.wire.messages import TO_UID, Recipient
 
@@ -26,6 +26,12 @@ def resolve_routes(ledger: Ledger, bridge: Account, entries: Iterable[Recipient]
     if not reached:
         raise RequestRefused("a bridge must name a route")
     return list(reached)
+
+
+def refuse_bridge(account: Account) -> None:
+    """A bridge posts to its routes and does nothing else (protocol.md, *Bridges*)."""
+    if account.role is Role.BRIDGE:
+        raise RequestRefused("a bridge may only post to its routes")
 
 
 def _accounts_named(ledger: Ledger, target: str) -> list[int]:

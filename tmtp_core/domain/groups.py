@@ -4,11 +4,12 @@
 from collections.abc import Iterable
 
 from tmtp_core.domain.accounts import active_account
+from tmtp_core.domain.bridging import refuse_bridge
 from tmtp_core.domain.fanout import Stamp, devices_of, own_devices, send
 from tmtp_core.domain.naming import check_free_for_group, check_size
 from tmtp_core.domain.outcome import Asker, Moment, Outcome
 from tmtp_core.domain.port import Account, Body, Group, Ledger, Membership, MemberStatus
-from tmtp_core.domain.posting import account_of_alias, answered, refuse_bridge, repetition
+from tmtp_core.domain.posting import account_of_alias, answered, repetition
 from tmtp_core.errors import RequestRefused
 from tmtp_core.wire.messages import Acked, GroupEdit, GroupInvite, InviteEvent, MemberEvent
 

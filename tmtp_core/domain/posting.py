@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tmtp_core.domain.accounts import active_account
-from tmtp_core.domain.bridging import resolve_routes
+from tmtp_core.domain.bridging import refuse_bridge, resolve_routes
 from tmtp_core.domain.fanout import Stamp, devices_of, own_devices, send
 from tmtp_core.domain.outcome import Asker, Moment, Outcome
 from tmtp_core.domain.port import Account, Body, Group, Ledger, MemberStatus, Posted, Role, Status
@@ -181,12 +181,6 @@ def account_of_alias(ledger: Ledger, alias: str) -> Account | None:
         return None
     account = ledger.account_by_key(owner.account)
     return None if account.status is Status.REMOVED else account
-
-
-def refuse_bridge(account: Account) -> None:
-    """A bridge posts to its routes and does nothing else (protocol.md, *Bridges*)."""
-    if account.role is Role.BRIDGE:
-        raise RequestRefused("a bridge may only post to its routes")
 
 
 def repetition(ledger: Ledger, asker: Asker, request_id: str) -> Outcome | None:

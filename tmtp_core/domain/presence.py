@@ -7,10 +7,11 @@ memory and only as long as a link of the account that edited them.
 
 from tmtp_core import limits
 from tmtp_core.domain.accounts import active_account
+from tmtp_core.domain.bridging import refuse_bridge
 from tmtp_core.domain.fanout import Stamp, own_devices, send
 from tmtp_core.domain.outcome import Asker, Moment, Outcome, PresenceEdit
 from tmtp_core.domain.port import Ledger
-from tmtp_core.domain.posting import account_of_uid, refuse_bridge
+from tmtp_core.domain.posting import account_of_uid
 from tmtp_core.errors import RequestRefused
 from tmtp_core.wire.messages import Acked, OhiEdit, OhiEditEvent, OhiEntry
 
