@@ -211,6 +211,11 @@ def _utf8_or_latin(octets: bytes) -> str:
 
 
 def _raw_name(part: "Message[str, str]") -> str:
+    """The name that a part gives itself. Headers with octets that are not ASCII are decoded first."""
+    for field in ("Content-Disposition", "Content-Type"):
+        value = _header(part, field)
+        if not value.isascii():
+            part.replace_header(field, value)
     try:
         return part.get_filename() or ""
     except (ValueError, LookupError, TypeError, AttributeError, IndexError):

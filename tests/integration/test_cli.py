@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""`tmtp-gateway` as an administrator runs it (C1, C4): exit codes, plain words, no traceback."""
+
+import asyncio
+import json
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PROGRAM = [sys.executable, "-c", "from gateway.cli.main import main; main()"]
+
+SETTINGS = """\
+data_dir: ./data
+http: {{listen: "127.0.0.1:{http}"}}
+instances:
+  - {{name: members, policy: members, listen: [{{tls: "127.0.0.1:{tls}"}}]}}
+"""
+
+
+def run(*arguments: str | Path, given: str = "") -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*PROGRAM, *map(str, arguments)], input=given, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    file = tmp_path / "gateway.yaml"
+    file.write_text(SETTINGS.format(http=free_port(), tls=free_port()), "utf-8")
+    return file
+
+
+@pytest.fixture
+def serving(config: Path) -> Iterator["subprocess.Popen[str]"]:
+    process = subprocess.Popen([*PROGRAM, "serve", "-c", str(config)], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "ready" in line:
+            break
+    yield process
+    if process.poll() is None:
+        process.kill()
+    process.wait()
+    process.stderr.close()
+
+
+def test_a_gateway_serves_and_stops(config: Path, serving: "subprocess.Popen[str]") -> None:
+    port = int(config.read_text().split('http: {listen: "127.0.0.1:')[1].split('"')[0])
+    pages = {}
+    for page in ("healthz", "readyz", "metrics"):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=10) as answer:
+            pages[page] = answer.read().decode()
+    assert pages["healthz"] == "ok\n"
+    assert pages["readyz"] == "ready\n"
+    assert 'tmtp_healthy{instance="members"} 1.0' in pages["metrics"]
+    assert 'tmtp_commits_total{instance="members"}' in pages["metrics"]
+
+    made = json.loads(run("invite", "-c", config, "-i", "members", "--expires", "7d", "--json").stdout)
+    assert made["token"] in made["link"].replace("%2B", "+").replace("%25", "%")
+    assert json.loads(run("account", "list", "-c", config, "-i", "members", "--json").stdout) == []
+    second = run("serve", "-c", config)
+    assert second.returncode == 1
+    assert "a gateway runs on" in second.stderr
+
+    serving.send_signal(signal.SIGTERM)
+    assert serving.wait(20) == 0
+    assert not (config.parent / "data" / "control.sock").exists()
+
+
+def test_ctrl_c_ends_it_cleanly(serving: "subprocess.Popen[str]") -> None:
+    serving.send_signal(signal.SIGINT)
+    assert serving.wait(20) == 0
+    assert serving.stderr is not None
+    assert "Traceback" not in serving.stderr.read()
+
+
+def test_without_a_running_gateway_the_data_is_used_directly(config: Path) -> None:
+    assert run("account", "list", "-c", config, "-i", "members").stdout.startswith("No accounts on members yet")
+    made = run("invite", "-c", config, "-i", "members")
+    assert "tmtp join 'tmtp://127.0.0.1:" in made.stdout
+    assert made.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["account", "bar", "-i", "members", "Nobody Here"], 1, "no account has the uid or alias"),
+        (["account", "list", "-i", "elsewhere"], 1, "there is no instance elsewhere; the file has: members"),
+        (["invite", "-i", "members", "--expires", "soon"], 2, "for example 12h, 7d or 4w"),
+        (["invite", "-i", "members", "--uses", "0"], 1, "an invitation has 1 to"),
+        (["invite"], 2, "Missing option"),
+    ],
+)
+def test_wrong_input_is_answered_in_plain_words(config: Path, arguments: list[str], code: int, words: str) -> None:
+    at = 2 if arguments[0] == "account" else 1
+    done = run(*arguments[:at], "-c", config, *arguments[at:])
+    assert done.returncode == code
+    assert words in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_removing_asks_first(config: Path) -> None:
+    done = run("account", "remove", "-c", config, "-i", "members", "Somebody", given="n\n")
+    assert done.returncode == 1
+    assert "Nothing was removed" in done.stderr
+
+
+def test_check_config(config: Path, tmp_path: Path) -> None:
+    assert run("check-config", config).stdout.startswith(f"{config} is fine")
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(config.read_text().replace("policy: members", "policy: member"), "utf-8")
+    done = run("check-config", bad)
+    assert done.returncode == 2
+    assert f"{bad}:4:" in done.stderr
+    assert "right: one of 'members' or 'public'" in done.stderr
+    as_json = run("check-config", bad, "--json")
+    assert as_json.returncode == 2
+    assert json.loads(as_json.stdout)["problems"][0]["line"] == 4
+    assert run("check-config", tmp_path / "none.yaml").returncode == 2
+    assert run("serve", "-c", bad).returncode == 2
+
+
+def test_the_sample_is_a_good_file(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text(run("sample-config").stdout, "utf-8")
+    assert run("check-config", file).returncode == 0
+
+
+async def test_a_taken_port_is_named(config: Path) -> None:
+    port = int(config.read_text().split('tls: "127.0.0.1:')[1].split('"')[0])
+    server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", port)
+    async with server:
+        done = await asyncio.to_thread(run, "serve", "-c", config)
+    assert done.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in done.stderr

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The store through a running instance: gone means gone, files and rows agree, trouble heals (A4, D5)."""
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from tests.support.instance import TestInstance, running_instance
+from tmtp_client.connection import Connection, Disconnected, Endpoint, Payload
+from tmtp_core import limits
+from tmtp_core.store import tables
+from tmtp_core.store.database import Database, DatabaseInUse, DatabaseTooNew
+from tmtp_core.wire import messages as m
+
+CANARY = b"canary-7f3a-do-not-keep"
+
+
+class Member:
+    """A connected member that keeps what it gets, and acknowledges it unless told to hold."""
+
+    def __init__(self) -> None:
+        self.got: list[tuple[m.StoredEvent, int]] = []
+        self.heard = asyncio.Event()
+        self.connection: Connection
+        self.uid = ""
+        self.node = ""
+
+    async def keep(self, event: m.StoredEvent, payload: Payload) -> None:
+        size = 0
+        async for piece in payload:
+            size += len(piece)
+        self.got.append((event, size))
+        self.heard.set()
+
+    async def until(self, count: int) -> None:
+        async with asyncio.timeout(30):
+            while len(self.got) < count:
+                self.heard.clear()
+                await self.heard.wait()
+
+
+async def a_member(instance: TestInstance, alias: str) -> Member:
+    member = Member()
+    member.connection = await Connection.open(Endpoint(instance.host, instance.port, instance.spki_pin), member.keep)
+    registered = await member.connection.register("n", alias)
+    member.uid, member.node = registered.uid, registered.nodeid
+    return member
+
+
+def files_with(folder: Path, needle: bytes) -> list[str]:
+    return [path.name for path in folder.rglob("*") if path.is_file() and needle in path.read_bytes()]
+
+
+async def test_delivered_messages_are_in_no_file(tmp_path: Path) -> None:
+    folder = tmp_path / "instance"
+    async with running_instance(folder) as instance:
+        alice = await a_member(instance, "Alice Liddell")
+        bob = await a_member(instance, "Bob Builder")
+        to_bob = [m.Recipient(bob.uid, m.TO_UID)]
+        await alice.connection.post("1", to_bob, CANARY * 100)
+        await alice.connection.post("2", to_bob, CANARY * 20_000)
+        await bob.until(2)
+        await bob.connection.quit()  # its acks are durable now
+        await instance.advance(limits.CHECKPOINT_INTERVAL_S + 1)
+        for _ in range(2):  # when the second is answered, the writer has emptied its log after the first
+            await instance.service.list_accounts()
+        assert files_with(folder, CANARY) == []
+        assert list((folder / "payloads").iterdir()) == []
+        await alice.connection.quit()
+    assert files_with(folder, CANARY) == []
+
+
+async def test_undelivered_messages_outlive_a_restart_and_orphaned_files_do_not(tmp_path: Path) -> None:
+    folder = tmp_path / "instance"
+    async with running_instance(folder) as instance:
+        alice = await a_member(instance, "Alice Liddell")
+        bob = await a_member(instance, "Bob Builder")
+        await bob.connection.quit()
+        await alice.connection.post("1", [m.Recipient(bob.uid, m.TO_UID)], CANARY * 20_000)
+        await alice.connection.quit()
+        orphan = folder / "payloads" / ("0" * 32)
+        await asyncio.to_thread(orphan.write_bytes, b"left by a crash")
+        await instance.restart()
+        assert not orphan.exists()
+        assert len(list((folder / "payloads").iterdir())) == 1
+        bob.connection = await Connection.open(Endpoint(instance.host, instance.port, instance.spki_pin), bob.keep)
+        await bob.connection.login(bob.uid, bob.node)
+        await bob.until(2)  # the delivery and the `login` message
+        assert bob.got[0][1] == len(CANARY) * 20_000
+        await bob.connection.quit()
+
+
+async def test_a_refused_post_leaves_no_file(tmp_path: Path) -> None:
+    folder = tmp_path / "instance"
+    async with running_instance(folder) as instance:
+        alice = await a_member(instance, "Alice Liddell")
+        with pytest.raises(Exception, match="not found"):
+            await alice.connection.post("1", [m.Recipient("B" * 32, m.TO_UID)], bytes(300_000))
+        assert list((folder / "payloads").iterdir()) == []
+        alice.connection._writer.write(m.encode_head(m.Post("2", (), 300_000)) + bytes(200_000))
+        await asyncio.sleep(0.2)
+        await alice.connection.close()  # in the middle of an upload
+        async with asyncio.timeout(10):
+            while list((folder / "payloads").iterdir()):
+                await asyncio.sleep(0.02)
+
+
+async def test_a_payload_larger_than_memory_limits_streams_through(tmp_path: Path) -> None:
+    size = 40 << 20
+
+    async def pieces() -> object:
+        for _ in range(size >> 20):
+            yield bytes(1 << 20)
+
+    async with running_instance(tmp_path / "instance") as instance:
+        alice = await a_member(instance, "Alice Liddell")
+        bob = await a_member(instance, "Bob Builder")
+        await alice.connection.post("1", [m.Recipient(bob.uid, m.TO_UID)], pieces(), size)
+        await bob.until(1)
+        assert bob.got[0][1] == size
+        await alice.connection.quit()
+        await bob.connection.quit()
+
+
+async def test_a_failed_commit_acknowledges_nothing_and_heals(tmp_path: Path) -> None:
+    """The disk says no: the post is not acknowledged, the link ends, and the same id works when the disk is well."""
+    async with running_instance(tmp_path / "instance") as instance:
+        alice = await a_member(instance, "Alice Liddell")
+        bob = await a_member(instance, "Bob Builder")
+        to_bob = [m.Recipient(bob.uid, m.TO_UID)]
+        service = instance.service
+        with service._database.engine.connect() as connection:
+            raw = connection.connection.driver_connection
+        pages = raw.execute("PRAGMA page_count").fetchone()[0]
+        raw.execute(f"PRAGMA max_page_count={pages}")  # SQLite answers "database or disk is full"
+        with pytest.raises(Disconnected, match="temporarily unavailable"):
+            for number in range(200):
+                await alice.connection.post(f"full {number}", to_bob, bytes(60_000))
+        assert not service.healthy
+        raw.execute("PRAGMA max_page_count=1000000")
+        alice.connection = await Connection.open(Endpoint(instance.host, instance.port, instance.spki_pin), alice.keep)
+        await alice.connection.login(alice.uid, alice.node)
+        await alice.connection.post(f"full {number}", to_bob, bytes(60_000))
+        await bob.until(number + 1)
+        assert service.healthy
+        assert len(bob.got) == number + 1  # nothing lost, nothing twice
+        await alice.connection.quit()
+        await bob.connection.quit()
+
+
+async def test_a_faulty_decision_harms_only_itself(tmp_path: Path) -> None:
+    async with running_instance(tmp_path / "instance") as instance:
+
+        def broken(ledger: object) -> None:
+            raise ZeroDivisionError
+
+        good = [instance.service.create_invitation() for _ in range(3)]
+        results = await asyncio.gather(good[0], instance.service.decide(broken), *good[1:], return_exceptions=True)
+        assert [type(result).__name__ for result in results] == ["str", "ServiceUnavailable", "str", "str"]
+
+
+async def test_removing_an_account_keeps_its_name_taken(tmp_path: Path) -> None:
+    async with running_instance(tmp_path / "instance") as instance:
+        alice = await a_member(instance, "Alice Liddell")
+        bob = await a_member(instance, "Bob Builder")
+        await bob.connection.quit()
+        await alice.connection.post("1", [m.Recipient(bob.uid, m.TO_UID)], bytes(200_000))
+        await instance.service.remove_account("Bob Builder")
+        assert instance.service.figures()["messages_queued"] == 0
+        assert list((tmp_path / "instance" / "payloads").iterdir()) == []
+        again = await Connection.open(Endpoint(instance.host, instance.port, instance.spki_pin))
+        assert "already taken" in (await again.register("n", "Bob Builder")).error
+        await again.quit()
+        with pytest.raises(Exception, match="not found"):
+            await alice.connection.post("2", [m.Recipient(bob.uid, m.TO_UID)], b"x")
+        await alice.connection.quit()
+
+
+async def test_barring_cuts_the_link_and_lifting_lets_in_again(tmp_path: Path) -> None:
+    async with running_instance(tmp_path / "instance") as instance:
+        alice = await a_member(instance, "Alice Liddell")
+        await instance.service.bar_account("Alice Liddell")
+        assert await alice.connection.closed() == "account barred"
+        await alice.connection.close()
+        endpoint = Endpoint(instance.host, instance.port, instance.spki_pin)
+        for _ in range(2):
+            connection = await Connection.open(endpoint)
+            with pytest.raises(Disconnected, match="login failed"):
+                await connection.login(alice.uid, alice.node)
+            await connection.close()
+        await instance.service.lift_bar(alice.uid)
+        connection = await Connection.open(endpoint)
+        assert (await connection.login(alice.uid, alice.node)).info == "login ok"
+        await connection.quit()
+
+
+def test_the_migrations_make_exactly_the_tables(tmp_path: Path) -> None:
+    database = Database(tmp_path / "service.sqlite3")
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        differences = compare_metadata(context, tables.metadata)
+        schema = {row[0]: row[1] for row in connection.exec_driver_sql("SELECT name, sql FROM sqlite_master")}
+        pragmas = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "secure_delete")
+        }
+    database.close()
+    assert differences == []
+    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "secure_delete": 1}
+    assert "WITHOUT ROWID" in schema["queue"]
+    assert "AUTOINCREMENT" in schema["device"]
+
+
+def test_a_database_has_one_owner(tmp_path: Path) -> None:
+    database = Database(tmp_path / "service.sqlite3")
+    with pytest.raises(DatabaseInUse):
+        Database(tmp_path / "service.sqlite3")
+    database.close()
+    Database(tmp_path / "service.sqlite3").close()
+
+
+def test_a_database_of_a_newer_release_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "service.sqlite3"
+    Database(path).close()
+    with closing(sqlite3.connect(path)) as raw:
+        raw.execute("UPDATE alembic_version SET version_num = '9999'")
+        raw.commit()
+    with pytest.raises(DatabaseTooNew, match="newer"):
+        Database(path)
+
+
+def test_private_files_are_private(tmp_path: Path) -> None:
+    database = Database(tmp_path / "service.sqlite3")
+    modes = {path.name: path.stat().st_mode & 0o077 for path in tmp_path.iterdir()}
+    database.close()
+    assert set(modes.values()) == {0}, modes

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The settings file (C4): every mistake with its line, what is wrong and what would be right."""
+
+from importlib import resources
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from gateway.settings import Settings, SettingsInvalid, load_settings
+from gateway.yaml_source import Problem
+
+GOOD = """\
+data_dir: ./data
+instances:
+  - name: members
+    policy: members
+    listen: [{tls: "127.0.0.1:4433"}]
+  - name: public
+    policy: public
+    registration: open
+    listen: [{tls: "127.0.0.1:4434"}, {tcp: "127.0.0.1:4435"}]
+bridges:
+  smtp:
+    - name: intake
+      instance: public
+      listen: 127.0.0.1:2525
+      senders: [{address: a@b.example, proof: [network: 127.0.0.0/8]}]
+      routes: [{recipient: c@d.example, to: Support Desk}]
+"""
+
+
+def problems(tmp_path: Path, text: str) -> list[Problem]:
+    file = tmp_path / "gateway.yaml"
+    file.write_text(text, "utf-8")
+    with pytest.raises(SettingsInvalid) as invalid:
+        load_settings(file)
+    return invalid.value.problems
+
+
+def load(tmp_path: Path, text: str) -> Settings:
+    file = tmp_path / "gateway.yaml"
+    file.write_text(text, "utf-8")
+    return load_settings(file)
+
+
+def test_a_good_file(tmp_path: Path) -> None:
+    settings = load(tmp_path, GOOD)
+    assert settings.data_dir == tmp_path / "data"
+    assert [instance.strictness for instance in settings.instances] == ["everyone", "introduction"]
+    assert settings.instances[0].registration == "invite"
+    assert str(settings.bridges.smtp[0].listen) == "127.0.0.1:2525"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "path", "wrong", "right"),
+    [
+        ("data_dir: ./data", "datadir: x", 1, "datadir", "there is no setting", "did you mean data_dir?"),
+        ("policy: members", "policy: membres", 4, "instances[0].policy", "'membres' is not allowed", "'members' or"),
+        ("policy: members", "policy: public\n    registration: maybe", 5, "instances[0].registration", "maybe", "one of"),
+        ("    policy: members\n", "", 3, "instances[0].policy", "is missing", "add policy:"),
+        ("name: members", "name: My Members", 3, "instances[0].name", "cannot be a name", "lower-case"),
+        ("name: public", "name: members", 6, "instances[1].name", "used already", "choose another"),
+        ('"127.0.0.1:4433"', '"localhost"', 5, "instances[0].listen[0].tls", "does not fit", "host:port"),
+        ('"127.0.0.1:4433"', '"127.0.0.1:99999"', 5, "instances[0].listen[0].tls", "does not fit", "host:port"),
+        ('tcp: "127.0.0.1:4435"', 'tcp: "0.0.0.0:4435"', 9, "instances[1].listen[1].tcp", "plain TCP", "tls:"),
+        ("4434", "4433", 9, "instances[1].listen[0].tls", "used already", "choose another"),
+        ("policy: public\n    registration: open", "policy: members\n    registration: open", 8, "instances[1].registration", "A1", "invite"),
+        ("registration: open", "registration: oidc", 8, "instances[1].registration", "not part of this release", "invite"),
+        ("registration: open", "database: mysql://x", 8, "instances[1].database", "no database", "null"),
+        ("registration: open", "limits: {message_max_bytes: -1}", 8, "instances[1].limits.message_max_bytes", "-1", "greater"),
+        ("registration: open", "tls: {certificate: x.pem}", 8, "instances[1].tls", "come together", "both"),
+        ("instance: public", "instance: members", 13, "bridges.smtp[0].instance", "C2", "instance: public"),
+        ("instance: public", "instance: nowhere", 13, "bridges.smtp[0].instance", "no instance", "instance: public"),
+        ("address: a@b.example", "address: nobody", 15, "bridges.smtp[0].senders[0].address", "no mail address", "name@domain"),
+        ("127.0.0.0/8", "127.0.0.1/8", 15, "bridges.smtp[0].senders[0].proof[0].network", "host bits", "for example"),
+        ("network: 127.0.0.0/8", "dkim: x", 15, "bridges.smtp[0].senders[0].proof[0].dkim", "there is no setting", "network"),
+        ("recipient: c@d.example", "recipient: all", 16, "bridges.smtp[0].routes[0].recipient", "no mail address", "name@"),
+        ("data_dir: ./data", 'http: {listen: "0.0.0.0:8080"}', 1, "http.listen", "from outside", "loopback"),
+        ("data_dir: ./data", "data_dir: a\ndata_dir: b", 2, "data_dir", "twice", "line 1"),
+        ("data_dir: ./data", "data_dir:\n\tx", 2, "", "not YAML", "never with tabs"),
+        ("data_dir: ./data", "data_dir: [", 3, "", "not YAML", "syntax"),
+    ],
+)  # fmt: skip
+def test_each_mistake_is_named(
+    tmp_path: Path, old: str, new: str, line: int, path: str, wrong: str, right: str
+) -> None:
+    assert old in GOOD
+    found = problems(tmp_path, GOOD.replace(old, new, 1))
+    there = [problem for problem in found if (problem.line, problem.path) == (line, path)]
+    assert len(there) == 1, found
+    assert wrong in there[0].wrong
+    assert right in there[0].right
+
+
+def test_all_mistakes_at_once(tmp_path: Path) -> None:
+    text = (
+        GOOD.replace("policy: members", "policy: x").replace("name: intake", "name: In Take").replace("data_dir", "dir")
+    )
+    assert [problem.line for problem in problems(tmp_path, text)] == [1, 4, 12]
+
+
+def test_an_empty_file_says_what_is_missing(tmp_path: Path) -> None:
+    assert problems(tmp_path, "")[0].wrong == "instances is missing"
+
+
+def test_the_manual_loads_and_names_every_setting(tmp_path: Path) -> None:
+    text = resources.files("config").joinpath("gateway.yaml").read_text("utf-8")
+    load(tmp_path, text)
+    for model in _models(Settings):
+        for name in model.model_fields:
+            assert f"{name}:" in text or name in {"host", "port"}, name
+
+
+def _models(model: type[BaseModel]) -> list[type[BaseModel]]:
+    found = [model]
+    for field in model.model_fields.values():
+        for part in (field.annotation, *getattr(field.annotation, "__args__", ())):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                found += _models(part)
+    return found

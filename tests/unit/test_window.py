@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The delivery window (wire.md §8): against a plain model of a device's queue, nothing lost, doubled or out of order."""
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from tmtp_core import limits
+from tmtp_core.domain.port import Body, Message, Rank
+from tmtp_core.domain.window import DeliveryWindow
+
+
+def a_message(number: int, rank: Rank = Rank.ORDINARY, size: int = 10) -> Message:
+    return Message(number, rank, b"head", Body(size, b"x" * size if size < 1_000 else b""))
+
+
+def test_an_overdue_delivery_comes_again_once_each_time() -> None:
+    window = DeliveryWindow(4)
+    window.page([a_message(1), a_message(2)], complete=True)
+    assert [one.number for one in window.take(0.0)] == [1, 2]
+    assert window.overdue(limits.REDELIVERY_S - 1) == []
+    assert [one.number for one in window.overdue(limits.REDELIVERY_S)] == [1, 2]
+    assert window.overdue(limits.REDELIVERY_S + 1) == []
+    assert window.acknowledge(1) is not None
+    assert [one.number for one in window.overdue(2 * limits.REDELIVERY_S)] == [2]
+
+
+def test_bytes_bound_the_window_but_one_always_fits() -> None:
+    window = DeliveryWindow(16)
+    big = limits.DELIVERY_WINDOW_BYTES + 1
+    window.page([a_message(1, size=big), a_message(2)], complete=True)
+    assert [one.number for one in window.take(0.0)] == [1]
+    window.acknowledge(1)
+    assert [one.number for one in window.take(0.0)] == [2]
+
+
+def test_a_stray_ack_is_nothing() -> None:
+    assert DeliveryWindow(1).acknowledge(7) is None
+
+
+class WindowMachine(RuleBasedStateMachine):
+    """A store, a window and a device. `stored` is the truth: rank and number of what was committed, not acknowledged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.window = DeliveryWindow(3)
+        self.stored: dict[int, Message] = {}
+        self.unacked: list[int] = []  # acknowledged to the window, and not yet with the store
+        self.sent: list[int] = []
+        self.snapshot: tuple[list[Message], bool] | None = None
+        self.number = 0
+
+    def _queue(self) -> list[Message]:
+        return sorted(self.stored.values(), key=lambda one: (one.rank, one.number))
+
+    @rule(rank=st.sampled_from([Rank.ORDINARY] * 4 + [Rank.USER]), count=st.integers(1, 90))
+    def commit(self, rank: Rank, count: int) -> None:
+        """A batch is committed and its copies are offered."""
+        for _ in range(count if rank is Rank.ORDINARY else 1):
+            self.number += 1
+            message = a_message(self.number, rank)
+            self.stored[message.number] = message
+            self.window.offer(message)
+
+    @precondition(lambda self: self.window.wants_page)
+    @rule()
+    def ask_for_a_page(self) -> None:
+        """The writer forgets what was acknowledged before, then reads the page."""
+        size = self.window.page_size
+        self.window.page_requested()
+        self._store_acks()
+        queue = self._queue()
+        self.snapshot = (queue[:size], len(queue) < size)
+
+    @precondition(lambda self: self.snapshot is not None)
+    @rule()
+    def the_page_comes(self) -> None:
+        """No commit's offers come between a page's reading and its arrival: both ride in one batch."""
+        assert self.snapshot is not None
+        messages, complete = self.snapshot
+        if {one.number for one in messages} | set(self.stored) != set(self.stored) and complete:
+            messages = list(messages)
+        late = [one for one in self._queue() if one.number > max((m.number for m in messages), default=0)]
+        self.snapshot = None
+        self.window.page(messages, complete=complete and not late)
+
+    @rule()
+    def send(self) -> None:
+        """The link takes what the window allows."""
+        for message in self.window.take(0.0):
+            assert message.number not in self.sent, "sent twice"
+            self.sent.append(message.number)
+
+    @rule(data=st.data())
+    def acknowledge(self, data: st.DataObject) -> None:
+        """The device acknowledges something, not always in order, and sometimes nonsense."""
+        number = data.draw(st.integers(0, self.number + 1))
+        flying = self.window.acknowledge(number)
+        assert (flying is not None) == (number in self.sent and number in self.stored and number not in self.unacked)
+        if flying is not None:
+            self.unacked.append(number)
+
+    @rule()
+    def store_acks(self) -> None:
+        """The writer commits."""
+        self._store_acks()
+
+    def _store_acks(self) -> None:
+        for number in self.unacked:
+            del self.stored[number]
+        self.unacked = []
+
+    @invariant()
+    def never_more_than_the_window(self) -> None:
+        assert self.window.in_flight <= 3
+
+    def teardown(self) -> None:
+        """Whatever happened, a patient device gets everything, in order."""
+        for _ in range(10_000):
+            self.send()
+            for number in list(self.sent):
+                if number in self.stored and number not in self.unacked and self.window.acknowledge(number):
+                    self.unacked.append(number)
+            if self.snapshot is not None:
+                self.the_page_comes()
+            elif self.window.wants_page:
+                self.ask_for_a_page()
+            elif not self.stored or len(self.unacked) == len(self.stored):
+                break
+        assert set(self.sent) == set(range(1, self.number + 1)), "something was never sent"
+
+
+TestWindow = WindowMachine.TestCase
+TestWindow.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
