@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # SPDX-License-Identifier: AGPL-3.0-or-later
 # Sourced by the other scripts: finds Python, makes .venv, installs what pyproject.toml names. Quick when
 # nothing has changed.
