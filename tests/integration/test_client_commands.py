@@ -63,10 +63,14 @@ class Terminal:
     async def run(self, *arguments: str) -> Ran:
         """A command, to its end. Whatever it says, it never shows a traceback."""
         process = await self.start(*arguments)
-        out, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
-        assert process.returncode is not None
+        try:
+            out, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
         assert b"Traceback" not in err, err.decode()
-        return Ran(process.returncode, out.decode(), err.decode())
+        return Ran(process.returncode or 0, out.decode(), err.decode())
 
 
 @pytest.fixture
