@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The composition root: settings in, running services out. The only place that imports everything."""
 
+import asyncio
 import fcntl
 import ipaddress
 import json
@@ -65,15 +66,15 @@ class Gateway:
 
     async def stop(self, grace_s: float = limits.STOP_GRACE_S) -> None:
         """Stop accepting, finish what was begun, close; at most about `grace_s` seconds. Idempotent."""
-        for bridge in self.bridges.values():
-            await bridge.stop(grace_s)
+        end_s = self._clock.monotonic_s() + grace_s
+        await asyncio.gather(*(bridge.stop(grace_s / 2) for bridge in self.bridges.values()))
         self.bridges = {}
         if self._control is not None:
             await self._control.stop()
         if self._http is not None:
             await self._http.stop()
-        for instance in self.instances.values():
-            await instance.stop(grace_s)
+        left_s = max(0.0, end_s - self._clock.monotonic_s())
+        await asyncio.gather(*(instance.stop(left_s) for instance in self.instances.values()))
         self.instances = {}
         if self._lock is not None:
             os.close(self._lock)

@@ -91,6 +91,7 @@ class Service:
         self._sessions: set[Session] = set()
         self._links: dict[int, Session] = {}  # device -> the link it is logged in by
         self._by_uid: dict[str, set[Session]] = {}
+        self._interrupted: dict[int, frozenset[int]] = {}  # what was in flight to devices that left; a window each
         self._entering: set[int] = set()  # devices whose log-in is being committed
         self._contests: list[_Contest] = []
         self._board = PresenceBoard()
@@ -315,6 +316,8 @@ class Service:
             return
         if self._links.get(asker.device) is session:
             del self._links[asker.device]
+            if session.interrupted:
+                self._interrupted[asker.device] = session.interrupted
         links = self._by_uid.get(asker.uid, set())
         links.discard(session)
         if not links:
@@ -381,7 +384,7 @@ class Service:
                     session.send(answer)
             self._links[asker.device] = session
             self._by_uid.setdefault(asker.uid, set()).add(session)
-            session.entered(asker)
+            session.entered(asker, self._interrupted.pop(asker.device, frozenset()))
         self._deliver(result.copies)
 
     def _refuse_entry(self, session: Session, result: Result) -> None:

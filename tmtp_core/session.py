@@ -131,6 +131,7 @@ class Session:
         self.asker: Asker | None = None
         self.contested = False  # another link wants this one's node: the next byte shows that it lives
         self.window: DeliveryWindow | None = None
+        self.interrupted: frozenset[int] = frozenset()  # numbers that were in flight when the link ended
         self._host = host
         self._window_count = window
         self._link = wire.ServerLink(host.monotonic_s(), host.message_max_bytes)
@@ -158,6 +159,8 @@ class Session:
         """The connection is gone. Requests read whole are still decided; an unfinished one is forgotten."""
         if self._closed:
             return
+        if self.window is not None:
+            self.interrupted = self.window.in_flight
         self._closed = self._ending = True
         if self._incoming is not None:
             self._incoming.discard()
@@ -194,10 +197,10 @@ class Session:
         if not self._closed:
             self.outlet.send(m.encode_head(message))
 
-    def entered(self, asker: Asker) -> None:
-        """The log-in is durable and its answers are sent: deliveries may flow."""
+    def entered(self, asker: Asker, interrupted: frozenset[int]) -> None:
+        """The log-in is durable and its answers are sent: deliveries may flow, the interrupted ones first."""
         self.asker = asker
-        self.window = DeliveryWindow(self._window_count)
+        self.window = DeliveryWindow(self._window_count, interrupted)
         self._link.entered()
         self.pump()
         self.proceed()
@@ -230,6 +233,7 @@ class Session:
         if self._ending:
             return
         self._ending = True
+        self.interrupted = self.window.in_flight if self.window is not None else frozenset()
         self.window = None
         self._last_word = m.encode_head(m.QuitNotice(quit_text)) if quit_text is not None else None
         if self._incoming is not None:

@@ -2,6 +2,7 @@
 """The store through a running instance: gone means gone, files and rows agree, trouble heals (A4, D5)."""
 
 import asyncio
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from sqlalchemy.exc import OperationalError
 
+import migrations
 from tests.support.instance import TestInstance, running_instance
 from tmtp_client.connection import Connection, Disconnected, Endpoint, Payload
 from tmtp_core import limits
@@ -214,6 +217,43 @@ def test_the_migrations_make_exactly_the_tables(tmp_path: Path) -> None:
     assert pragmas == {"journal_mode": "wal", "synchronous": 2, "secure_delete": 1}
     assert "WITHOUT ROWID" in schema["queue"]
     assert "AUTOINCREMENT" in schema["device"]
+
+
+def test_an_old_database_is_copied_before_it_is_changed(tmp_path: Path) -> None:
+    """The copy is there while the step runs, is a whole database, and is gone when the step has succeeded."""
+    path = tmp_path / "service.sqlite3"
+    Database(path).close()
+    steps = tmp_path / "steps"
+    shutil.copytree(Path(migrations.__file__).parent, steps, ignore=shutil.ignore_patterns("__pycache__"))
+    (steps / "versions" / "s0002_next.py").write_text(
+        "import sqlite3\n"
+        "from alembic import op\n"
+        'revision, down_revision = "0002", "0001"\n'
+        "def upgrade():\n"
+        f"    copy = sqlite3.connect({str(path)!r} + '.before-0001')\n"
+        "    assert copy.execute('SELECT count(*) FROM account').fetchone() == (0,)\n"
+        "    copy.close()\n"
+        "    op.execute('CREATE TABLE next (x)')\n",
+        "utf-8",
+    )
+    database = Database(path, str(steps))
+    with database.engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM next").scalar() == 0
+    database.close()
+    assert not list(tmp_path.glob("*.before-*"))
+
+    (steps / "versions" / "s0003_bad.py").write_text(
+        'from alembic import op\nrevision, down_revision = "0003", "0002"\n'
+        "def upgrade():\n    op.execute('CREATE TABLE third (x)')\n    op.execute('nonsense')\n",
+        "utf-8",
+    )
+    with pytest.raises(OperationalError):
+        Database(path, str(steps))
+    (kept,) = tmp_path.glob("*.before-0002")  # for the administrator, since the step failed
+    with closing(sqlite3.connect(path)) as raw:
+        assert raw.execute("SELECT version_num FROM alembic_version").fetchone() == ("0002",)
+        assert raw.execute("SELECT count(*) FROM sqlite_master WHERE name = 'third'").fetchone() == (0,)
+    assert kept.stat().st_mode & 0o077 == 0
 
 
 def test_a_database_has_one_owner(tmp_path: Path) -> None:

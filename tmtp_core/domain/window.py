@@ -23,10 +23,13 @@ class _Flight:
 class DeliveryWindow:
     """Order: `user` messages ahead of what is not in flight, then by number. At most `count` are in flight,
     and about `limits.DELIVERY_WINDOW_BYTES` of them, but always one.
+
+    `interrupted` are numbers that were in flight when the device's last link ended: they go first again.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, interrupted: frozenset[int] = frozenset()) -> None:
         self._count = count
+        self._interrupted = interrupted
         self._in_flight: dict[int, _Flight] = {}
         self._flight_bytes = 0
         self._ready: deque[Message] = deque()
@@ -46,9 +49,9 @@ class DeliveryWindow:
         return limits.DELIVERY_READY_MAX + len(self._in_flight)
 
     @property
-    def in_flight(self) -> int:
-        """Deliveries that await their acks."""
-        return len(self._in_flight)
+    def in_flight(self) -> frozenset[int]:
+        """Numbers of the deliveries that await their acks."""
+        return frozenset(self._in_flight)
 
     def page_requested(self) -> None:
         """A page is being fetched; until it comes, nothing else is asked of the store."""
@@ -59,7 +62,7 @@ class DeliveryWindow:
         """The first messages of the queue, in order. `complete`: the store holds no others."""
         self._page_requested = False
         known = {message.number for message in self._ready}
-        for message in messages:
+        for message in sorted(messages, key=lambda message: message.number not in self._interrupted):
             number = message.number
             if number in self._in_flight or number in known or number in self._acked_since_request:
                 continue

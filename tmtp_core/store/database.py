@@ -47,11 +47,12 @@ class DatabaseTooNew(TmtpError):
 class Database:
     """An instance's SQLite database, owned by this process from construction to `close`.
 
-    Raises `DatabaseInUse` or `DatabaseTooNew`.
+    `migrations` is where Alembic finds the steps. Raises `DatabaseInUse` or `DatabaseTooNew`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, migrations: str = "migrations:") -> None:
         self.path = path
+        self._migrations = migrations
         self._lock = _lock(path.with_name(path.name + ".lock"))
         try:
             self.engine = _engine(path)
@@ -81,7 +82,7 @@ class Database:
     def _migrate(self) -> None:
         """Bring the schema up to date; before an existing one changes, a copy of the file is made."""
         config = Config()
-        config.set_main_option("script_location", "migrations:")
+        config.set_main_option("script_location", self._migrations)
         script = ScriptDirectory.from_config(config)
         with self.engine.connect() as connection:
             current = MigrationContext.configure(connection).get_current_revision()

@@ -15,6 +15,7 @@ class References:
     def __init__(self) -> None:
         self._counts: dict[int, int] = {}
         self._files: dict[int, str] = {}
+        self._file_names: set[str] = set()
         self._changes: Counter[int] = Counter()
         self._new_files: dict[int, str] = {}
 
@@ -22,6 +23,7 @@ class References:
         """Start from what the store holds."""
         self._counts = counts
         self._files = files
+        self._file_names = set(files.values())
         self.rolled_back()
 
     @property
@@ -29,14 +31,13 @@ class References:
         """How many messages wait for somebody."""
         return len(self._counts)
 
-    @property
-    def entries(self) -> int:
-        """How many queue entries there are."""
-        return sum(self._counts.values())
-
     def named_files(self) -> frozenset[str]:
         """All payload files that a message names."""
         return frozenset(self._files.values())
+
+    def names(self, file: str) -> bool:
+        """Whether a message that waits for somebody has this payload file."""
+        return file in self._file_names
 
     def add(self, number: int, count: int, file: str | None = None) -> None:
         """`count` more devices wait for a message."""
@@ -64,6 +65,7 @@ class References:
     def committed(self) -> list[str]:
         """Take over the transaction's changes; the payload files to unlink."""
         self._files.update(self._new_files)
+        self._file_names.update(self._new_files.values())
         unlink: list[str] = []
         for number, change in self._changes.items():
             count = self._counts.get(number, 0) + change
@@ -73,6 +75,7 @@ class References:
             self._counts.pop(number, None)
             file = self._files.pop(number, None)
             if file is not None:
+                self._file_names.discard(file)
                 unlink.append(file)
         self._changes.clear()
         self._new_files.clear()

@@ -129,7 +129,10 @@ class Writer(threading.Thread):
             self._awake.wait()
             self._awake.clear()
             while self._jobs or self._pages or self._acks:
-                if not self._commit_what_waits():
+                committed = self._commit_what_waits()
+                if self._checkpoint_due:  # here, since under load something always waits
+                    self._checkpoint()
+                if not committed:
                     break
             if self._checkpoint_due or self._stopping:
                 self._checkpoint()
@@ -223,11 +226,8 @@ class Writer(threading.Thread):
 
     def _unnamed(self, jobs: list[Job]) -> list[str]:
         """Payload files whose decision stored no message with them: refused, or a repetition."""
-        files = [file for job in jobs for file in job.files]
-        if not files:
-            return []
-        named = self.ledger.references.named_files()
-        return [file for file in files if file not in named]
+        names = self.ledger.references.names
+        return [file for job in jobs for file in job.files if not names(file)]
 
     def _unlink(self, files: list[str]) -> None:
         if not files:

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Peers that do not log in, do not speak, do not read: closed, and the others notice nothing (wire.md §3)."""
+
+import asyncio
+import socket
+import ssl
+from pathlib import Path
+
+import pytest
+
+from tests.support.instance import TestInstance, running_instance
+from tmtp_client.connection import Connection, Disconnected, Endpoint, Payload
+from tmtp_core import limits
+from tmtp_core.wire import messages as m
+
+
+async def a_peer_that_never_reads(instance: TestInstance) -> tuple[str, ssl.SSLSocket]:
+    """A member on a blocking socket with a small receive buffer; its uid."""
+
+    def connect() -> tuple[str, ssl.SSLSocket]:
+        plain = socket.socket()
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        plain.connect((instance.host, instance.port))
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        link = context.wrap_socket(plain)
+        link.sendall(m.encode_head(m.TmtpRev("1")) + m.encode_head(m.Register("n", "The Silent One")))
+        read = b""
+        while b"login ok" not in read:
+            read += link.recv(4096)
+        uid = read.split(b'"uid":"')[1].split(b'"')[0].decode()
+        return uid, link
+
+    return await asyncio.to_thread(connect)
+
+
+async def test_a_peer_that_does_not_read_is_closed_and_costs_the_others_nothing(tmp_path: Path) -> None:
+    got = asyncio.Event()
+
+    async def hear(event: m.StoredEvent, payload: Payload) -> None:
+        got.set()
+
+    async with running_instance(tmp_path / "instance") as instance:
+        uid, silent = await a_peer_that_never_reads(instance)
+        endpoint = Endpoint(instance.host, instance.port, instance.spki_pin)
+        alice = await Connection.open(endpoint, hear)
+        own = (await alice.register("n", "Alice Liddell")).uid
+        for number in range(4):  # far more than buffers hold
+            await alice.post(f"{number}", [m.Recipient(uid, m.TO_UID)], bytes(8 << 20))
+        await alice.post("to myself", [m.Recipient(own, m.TO_UID)], b"x")
+        await asyncio.wait_for(got.wait(), 10)
+        links = instance.running.listeners[0].links
+        assert len(links) == 2
+        await instance.advance(limits.WRITE_STALL_DEADLINE_S / 2)  # the stall is noticed
+        await alice.ask(m.UserEdit("still", newalias="Alice in Wonderland"))
+        await instance.advance(limits.WRITE_STALL_DEADLINE_S + 1)
+        await alice.ask(m.UserEdit("there", newalias="Alice of Oxford"))
+        async with asyncio.timeout(10):
+            while len(links) > 1:
+                await asyncio.sleep(0.01)
+        assert alice.is_open
+        silent.close()
+        await alice.quit()
+
+
+async def test_a_link_over_the_limit_is_turned_away(tmp_path: Path) -> None:
+    async with running_instance(tmp_path / "instance", limits={"connections_max": 1}) as instance:
+        endpoint = Endpoint(instance.host, instance.port, instance.spki_pin)
+        first = await Connection.open(endpoint)
+        await first.register("n", "Alice Liddell")
+        with pytest.raises((OSError, Disconnected)):
+            await Connection.open(endpoint)
+        await first.quit()
+        third = await Connection.open(endpoint)
+        await third.close()
+
+
+async def test_request_ids_are_forgotten_when_old_and_beyond_a_thousand(tmp_path: Path) -> None:
+    """Known for 24 hours, and at least the last 1,000 of a node (protocol.md, One id per post)."""
+    async with running_instance(tmp_path / "instance") as instance:
+        endpoint = Endpoint(instance.host, instance.port, instance.spki_pin)
+        alice = await Connection.open(endpoint)
+        registered = await alice.register("n", "Alice Liddell")
+        first = await alice.post("0", [], b"x")
+        for start in range(1, 1_101, 100):
+            await asyncio.gather(*(alice.post(f"{number}", [], b"x") for number in range(start, start + 100)))
+        await alice.quit()
+
+        async def again(request_id: str) -> str:
+            connection = await Connection.open(endpoint)
+            await connection.login(registered.uid, registered.nodeid)
+            acked = await connection.post(request_id, [], b"x")
+            await connection.quit()
+            return acked.msgid
+
+        assert await again("0") == first.msgid
+        await instance.advance(limits.REPOST_MEMORY_S + limits.REPOST_FORGET_INTERVAL_S)
+        await instance.service.list_accounts()
+        later = await again("0")  # older than a day, and more than 1,000 came after it
+        assert later != first.msgid
+        assert await again("0") == later
