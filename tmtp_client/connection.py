@@ -15,7 +15,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -26,6 +26,8 @@ from tmtp_core.wire import link as wire
 from tmtp_core.wire import messages as m
 
 T = TypeVar("T")
+
+_REFUSALS: Final = frozenset({"login failed", "corrupt base32 value"})  # of a device, for good
 
 
 class Refused(Exception):
@@ -129,6 +131,7 @@ class Connection:
         self._entered: asyncio.Future[m.Info] = loop.create_future()
         self._ended: asyncio.Future[str] = loop.create_future()
         self._writing = asyncio.Lock()
+        self._acks = bytearray()  # not sent yet, because a request is being sent
         self._events: asyncio.Queue[tuple[m.StoredEvent, Payload]] = asyncio.Queue(limits.EVENTS_WAITING_MAX)
         self._last_sent_s = loop.time()
         self._tasks = [loop.create_task(work()) for work in (self._read, self._handle, self._pulse)]
@@ -262,7 +265,24 @@ class Connection:
 
     async def _send(self, frame: bytes) -> None:
         async with self._writing:
+            await self._write_acks()
             await self._write(frame)
+            await self._write_acks()
+
+    async def _acknowledge(self, message_id: str) -> None:
+        """Ack a message now, or right after the request that is being sent: messages go on coming meanwhile.
+
+        If they did not, an upload could wait for the service and the service for acks, each for the other.
+        """
+        self._acks += m.encode_head(m.Ack(message_id, "ok"))
+        if not self._writing.locked():
+            async with self._writing:
+                await self._write_acks()
+
+    async def _write_acks(self) -> None:
+        while self._acks:
+            acks, self._acks = self._acks, bytearray()
+            await self._write(bytes(acks))
 
     async def _send_pieces(self, head: bytes, data: AsyncIterator[bytes], size: int) -> None:
         """A frame whose data comes in pieces; if the pieces do not add up the link is lost, so it is closed."""
@@ -278,6 +298,7 @@ class Connection:
             finally:
                 if left:
                     self._end("the data did not have the length that was announced")
+            await self._write_acks()
 
     async def _write(self, data: bytes) -> None:
         if self._ended.done():
@@ -315,6 +336,9 @@ class Connection:
             self._end(f"the connection broke: {error}")
         except ProtocolError as error:
             self._end(f"the service does not speak TMTP: {error.quit_text}")
+        except Exception as error:
+            self._end(f"presence could not be shown: {type(error).__name__}: {error}")
+            raise
         finally:
             if payload is not None:
                 payload.end(broken=True)
@@ -357,7 +381,7 @@ class Connection:
             finally:
                 payload.abandon()
             with contextlib.suppress(Disconnected):
-                await self._send(m.encode_head(m.Ack(event.id, "ok")))
+                await self._acknowledge(event.id)
 
     async def _pulse(self) -> None:
         """Be heard of at least every `limits.PULSE_AFTER_S`."""
@@ -408,58 +432,66 @@ class PersistentConnection:
                     return self._connection
                 await self._changed.wait()
 
+    async def at_once(self, timeout_s: float) -> Connection:
+        """A connection that is logged in. Raises `Disconnected` when one try has failed, and says why."""
+        async with asyncio.timeout(timeout_s), self._changed:
+            while self._connection is None or not self._connection.is_open:
+                reason = self.failed or self.trouble
+                if reason is not None:
+                    raise Disconnected(reason)
+                await self._changed.wait()
+            return self._connection
+
     async def stop(self) -> None:
-        """Log out and stay away. Idempotent."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        """Log out and stay away; whoever waits for a connection hears it. Idempotent."""
         if self._connection is not None:
             await self._connection.quit()
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await self._set(None, self.failed or "stopped")
 
     async def _keep(self) -> None:
+        loop = asyncio.get_running_loop()
         pause_s = limits.RECONNECT_FIRST_S
         while self.failed is None:
+            began_s = loop.time()
             try:
-                connection = await Connection.open(self._endpoint, self._on_event, self._on_presence)
-            except (OSError, ssl.SSLError, WrongService, Disconnected, TimeoutError) as error:
+                await self._live()
+            except (OSError, ssl.SSLError, ValueError, WrongService, Disconnected, TimeoutError) as error:
                 self.trouble = str(error) or type(error).__name__
-            else:
-                try:
-                    if await self._log_in(connection):
-                        pause_s = limits.RECONNECT_FIRST_S
-                        self.trouble = await connection.closed()
-                        await self._set(None)
-                finally:
-                    if connection is not self._connection:  # else `stop` logs out of it
-                        await connection.close()
+            await self._set(None, self.trouble if self.trouble in _REFUSALS else None)
+            if loop.time() - began_s >= limits.STEADY_AFTER_S:
+                pause_s = limits.RECONNECT_FIRST_S
             await asyncio.sleep(pause_s * (0.5 + self._jitter()))
             pause_s = min(2 * pause_s, limits.RECONNECT_LONGEST_S)
 
-    async def _log_in(self, connection: Connection) -> bool:
+    async def _live(self) -> None:
+        """One connection, from its beginning to its end."""
+        connection = await Connection.open(self._endpoint, self._on_event, self._on_presence)
         try:
             await connection.login(self._uid, self._node)
-        except (Disconnected, TimeoutError) as error:
-            self.trouble = str(error)
-            if self.trouble in {"login failed", "corrupt base32 value"}:
-                self.failed = self.trouble
-                await self._set(None)
-            return False
-        self.trouble = None
-        await self._set(connection)
-        return True
+            self.trouble = None
+            await self._set(connection)
+            self.trouble = await connection.closed()
+        finally:
+            await connection.close()
 
-    async def _set(self, connection: Connection | None) -> None:
+    async def _set(self, connection: Connection | None, failed: str | None = None) -> None:
         async with self._changed:
             self._connection = connection
+            self.failed = failed
             self._changed.notify_all()
 
 
 def _client_context(endpoint: Endpoint) -> ssl.SSLContext:
     """With a pin the key itself is checked, and neither names nor dates of the certificate."""
-    context = ssl.create_default_context(cafile=str(endpoint.ca_file) if endpoint.ca_file is not None else None)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
     if endpoint.pin is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # loads no authorities, which would cost 20 ms a connection
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
+    else:
+        context = ssl.create_default_context(cafile=str(endpoint.ca_file) if endpoint.ca_file is not None else None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 
 

@@ -10,6 +10,7 @@ EVENTS_WAITING_MAX = 1_024  # received and not yet handled; the service's window
 PAYLOAD_BUFFER_BYTES = 1 << 20  # of one incoming payload, ahead of its handler
 RECONNECT_FIRST_S = 0.5
 RECONNECT_LONGEST_S = 60.0
+STEADY_AFTER_S = 30.0  # a connection that lasted this long begins the pauses anew
 PAYLOAD_HEAD_MAX_BYTES = 1 << 20  # the JSON at the start of a post
 TEXT_MAX_BYTES = 16 << 20
 ATTACHMENTS_MAX = 1_000

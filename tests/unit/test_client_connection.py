@@ -339,3 +339,91 @@ async def test_pauses_grow_and_are_bounded(tmp_path: Path, monkeypatch: pytest.M
     await persistent.stop()
     assert pauses[:5] == [0.001, 0.002, 0.004, 0.004, 0.004]
     assert persistent.trouble
+
+
+async def test_stopping_in_the_middle_of_a_log_in_leaves_nothing(tmp_path: Path) -> None:
+    async with scripted_peer(tmp_path) as peer:
+        persistent = PersistentConnection(peer.endpoint, "A" * 32, "N" * 40)
+        link = await peer.link()
+        await link.request()
+        await link.send(m.TmtpRevAnswer("1", "Scripted"))
+        await link.request()
+        waiting = asyncio.create_task(persistent.current())
+        await asyncio.sleep(0)
+        await persistent.stop()
+        with pytest.raises(Disconnected):
+            await asyncio.wait_for(waiting, 5.0)
+        with pytest.raises(StopAsyncIteration):
+            await asyncio.wait_for(link.request(), 5.0)
+
+
+async def test_acks_wait_behind_an_upload_without_stopping_what_comes(tmp_path: Path) -> None:
+    """Else both ends wait: the service for acks before it reads on, the client for its upload before it acks."""
+    handled = asyncio.Queue[str]()
+    size = 2 * limits.PAYLOAD_BUFFER_BYTES
+
+    async def record(event: m.StoredEvent, payload: Payload) -> None:
+        async for _ in payload:
+            pass
+        handled.put_nowait(event.id)
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"a"
+        for _ in range(3):
+            await handled.get()
+        yield b"b"
+
+    async with logged_in(tmp_path, record) as (connection, link):
+        posting = asyncio.create_task(connection.post("r1", BOB, slow(), 2))
+        await asyncio.sleep(0)
+        for number in range(3):
+            await asyncio.wait_for(link.send(delivery_event(number, size), bytes(size)), 5.0)
+        request, data = await asyncio.wait_for(link.request(), 5.0)
+        assert isinstance(request, m.Post)
+        assert data == b"ab"
+        acks = [(await asyncio.wait_for(link.request(), 5.0))[0] for _ in range(3)]
+        assert [ack.id for ack in acks if isinstance(ack, m.Ack)] == [f"{number:016x}" for number in range(3)]
+        await link.send(m.Acked("r1", "1" * 16, POSTED))
+        await posting
+
+
+async def test_a_service_that_drops_every_link_is_not_stormed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "RECONNECT_FIRST_S", 0.001)
+    pauses: list[float] = []
+    sleep = asyncio.sleep
+
+    async def noted(seconds: float) -> None:
+        if 0 < seconds < limits.PULSE_AFTER_S / 2:
+            pauses.append(seconds)
+        await sleep(min(seconds, 0.01) if seconds < limits.PULSE_AFTER_S / 2 else seconds)
+
+    async with scripted_peer(tmp_path) as peer:
+        monkeypatch.setattr("tmtp_client.connection.asyncio.sleep", noted)
+        persistent = PersistentConnection(peer.endpoint, "A" * 32, "N" * 40, jitter=lambda: 0.5)
+        for _ in range(4):
+            link = await peer.link()
+            await link.greet()
+            link.writer.transport.abort()
+        await peer.link()
+        await persistent.stop()
+    assert pauses[:4] == [0.001, 0.002, 0.004, 0.008]
+
+
+async def test_a_handler_of_presence_that_fails_does_not_leave_a_deaf_connection(tmp_path: Path) -> None:
+    def fail(ohi: m.Ohi) -> None:
+        raise KeyError(ohi.from_)
+
+    async with scripted_peer(tmp_path) as peer:
+        greeting = asyncio.create_task(_greet_next(peer))
+        connection = await Connection.open(peer.endpoint, on_presence=fail)
+        await connection.login("A" * 32, "N" * 40)
+        link = await greeting
+        await link.send(m.Ohi("U" * 32, 1))
+        assert "KeyError" in await asyncio.wait_for(connection.closed(), 5.0)
+        await connection.close()
+
+
+async def _greet_next(peer: ScriptedPeer) -> PeerLink:
+    link = await peer.link()
+    await link.greet()
+    return link
