@@ -140,6 +140,8 @@ async def test_a_head_that_makes_no_sense_stops_nothing(
         kept = await ada.receive(delivery_event(7, len(data), datahead), data)
         assert kept is not None
         assert "cannot be read" in kept.text
+        (file,) = ada.history.files(kept.id)
+        assert contents([file]) == [data]  # acknowledged, so the service has it no more
         assert await ada.receive(ping_event(8, b"x"), b"x") is not None
 
 
@@ -151,6 +153,81 @@ async def test_my_other_device_shows_what_i_sent(peer: ScriptedPeer, tmp_path: P
         assert kept.outgoing
         sync, datahead = post(PostHead(nodesync=True), b"state")
         assert await ada.receive(delivery_event(8, len(sync), datahead, from_=ADA_UID), sync) is None
+
+
+async def test_heads_of_existing_clients_are_understood(peer: ScriptedPeer, tmp_path: Path) -> None:
+    """They write names in any case, null for what is empty, and no size for an empty file."""
+    head = (
+        b'{"Alias":"Bob Builder","ThreadId":"","Subject":"Plan","Cc":null,'
+        b'"Attach":[{"Name":"u:plan.txt","Size":3},{"Name":"u:empty","Ffn":""}]}'
+    )
+    data = head + b"Here" + b"abc"
+    async with device(peer, tmp_path) as ada:
+        kept = await ada.receive(delivery_event(7, len(data), len(head)), data)
+        assert kept is not None
+        assert (kept.subject, kept.text) == ("Plan", "Here")
+        assert "Bob Builder" in kept.alias
+        files = ada.history.files(kept.id)
+        assert [(file.name, file.size) for file in files] == [("plan.txt", 3), ("empty", 0)]
+        assert contents(files) == [b"abc", b""]
+
+
+async def test_a_note_is_kept_like_a_post(peer: ScriptedPeer, tmp_path: Path) -> None:
+    data, datahead = post(PostHead(threadid=f"{5:016x}"), b"Carol joins us")
+    event = m.Notify(
+        id=f"{7:016x}", from_="U" * 32, posted=POSTED, datalen=len(data), datahead=datahead, postid=f"{6:016x}"
+    )
+    async with device(peer, tmp_path) as ada:
+        kept = await ada.receive(event, data)
+        assert kept is not None
+        assert (kept.text, kept.thread) == ("Carol joins us", f"{5:016x}")
+
+
+async def test_only_my_own_devices_sync_with_me(peer: ScriptedPeer, tmp_path: Path) -> None:
+    data, datahead = post(PostHead(nodesync=True), b"unseen")
+    async with device(peer, tmp_path) as ada:
+        kept = await ada.receive(delivery_event(7, len(data), datahead), data)
+        assert kept is not None
+        assert kept.text == "unseen"
+
+
+@pytest.mark.parametrize("identifier", ["../../../escaped", "/tmp/escaped", "", "7", "0" * 15 + "G", "\u0000" * 16])
+async def test_an_id_that_is_none_writes_nowhere(peer: ScriptedPeer, tmp_path: Path, identifier: str) -> None:
+    """D5: whoever breaks into a service must not write files on its members' devices."""
+    data, datahead = post(PostHead(attach=(Attached("u:a.desktop", 3),)), b"", b"abc")
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    async with device(peer, tmp_path / "deep" / "er") as ada:
+        event = m.Delivery(id=identifier, from_="U" * 32, posted=POSTED, datalen=len(data), datahead=datahead)
+        await ada.link.send(event, data)
+        with pytest.raises(StopAsyncIteration):
+            await asyncio.wait_for(ada.link.request(), 10.0)
+        assert ada.history.latest(10) == []
+        assert files_below(tmp_path, "*a.desktop") == []
+
+
+def files_below(folder: Path, pattern: str) -> list[Path]:
+    return list(folder.rglob(pattern))
+
+
+async def test_members_of_a_group_become_known(peer: ScriptedPeer, tmp_path: Path) -> None:
+    """The service checks that the alias is the joiner's; an invitation's names somebody else than its sender."""
+    async with device(peer, tmp_path) as ada:
+        for number, (act, alias, newalias) in enumerate(
+            (("invite", "Carol the Guest", None), ("join", "Bob Builder", None), ("alias", "Bob Builder", "Bob Again"))
+        ):
+            await ada.receive(
+                m.MemberEvent(
+                    id=f"{number:016x}",
+                    from_="U" * 32,
+                    posted=POSTED,
+                    datalen=0,
+                    act=act,
+                    gid="Builders of Engines",
+                    alias=alias,
+                    newalias=newalias,
+                )
+            )
+        assert ada.history.contacts() == [("Bob Again", "U" * 32), ("Bob Builder", "U" * 32)]
 
 
 @pytest.mark.parametrize(
@@ -171,8 +248,10 @@ def test_an_attachment_has_a_name_and_nothing_but_a_name(claimed: str, kept: str
     assert safe_file_name(claimed) == kept
 
 
-def test_a_long_name_keeps_its_end() -> None:
-    kept = safe_file_name("u:" + "é" * 300 + ".pdf")
+@pytest.mark.parametrize("length", [300, 1_000_000])
+def test_a_long_name_keeps_its_end(length: int) -> None:
+    """A million letters fit the head of one post, and must not keep the device busy for minutes."""
+    kept = safe_file_name("u:" + "é" * length + ".pdf")
     assert kept.endswith("é.pdf")
     assert len(kept.encode()) <= limits.FILE_NAME_MAX_BYTES
 
@@ -197,7 +276,11 @@ async def test_what_waits_is_sent_with_its_head_and_attachments(peer: ScriptedPe
         size = text_size(head, request.datahead, request.datalen)
         assert data[request.datahead :][:size] == b"text"
         assert data.endswith(b"x" * 100_000)
-        assert head == PostHead("", "Ada Lovelace", "Plan", attach=(Attached("u:plan (1).pdf", 100_000),))
+        assert (head.threadid, head.alias, head.subject) == ("", "Ada Lovelace", "Plan")
+        assert head.attach == (Attached("u:plan (1).pdf", 100_000),)
+        # Existing clients answer a thread by its cc, and stop working when there is none.
+        assert [(one.who, one.whouid) for one in head.cc] == [("Ada Lovelace", ADA_UID), ("Bob Builder", "B" * 32)]
+        assert all(one.subscribe and one.by == "Ada Lovelace" and one.byuid == ADA_UID for one in head.cc)
         await ada.link.send(m.Acked("r1", f"{5:016x}", POSTED))
         await settled(ada.history)
         kept = ada.history.message(f"{5:016x}")
@@ -262,3 +345,62 @@ async def test_a_file_that_is_gone_is_said_and_stops_nothing(peer: ScriptedPeer,
         left = ada.history.outgoing("r1")
         assert left is not None
         assert "gone.pdf" in left.error
+
+
+async def test_an_answer_names_its_thread_and_no_cc(peer: ScriptedPeer, tmp_path: Path) -> None:
+    async with device(peer, tmp_path) as ada:
+        ada.history.queue(replace(outgoing(), thread=f"{5:016x}"))
+        request, data = await ada.link.request()
+        assert isinstance(request, m.Post)
+        head = decode_post_head(data[: request.datahead])
+        assert (head.threadid, head.cc) == (f"{5:016x}", ())
+
+
+@pytest.mark.parametrize("reason", ["data too long for request type", "data not valid UTF8", "invalid header"])
+async def test_what_the_service_hangs_up_on_is_not_tried_for_ever(
+    peer: ScriptedPeer, tmp_path: Path, reason: str
+) -> None:
+    async with device(peer, tmp_path) as ada:
+        ada.history.queue(outgoing("r1"))
+        ada.history.queue(outgoing("r2"))
+        await ada.link.request()
+        await ada.link.send(m.QuitNotice(reason))
+        await ada.link.close()
+        link = await peer.link()
+        await link.greet()
+        request, _ = await link.request()
+        assert isinstance(request, m.Post)
+        assert request.id == "r2"
+        left = ada.history.outgoing("r1")
+        assert left is not None
+        assert left.error == reason
+        await link.close()
+
+
+async def test_what_cannot_be_said_on_the_wire_is_refused_here(peer: ScriptedPeer, tmp_path: Path) -> None:
+    async with device(peer, tmp_path) as ada:
+        ada.history.queue(replace(outgoing("r1"), kind="ping", to="x" * 70_000))
+        ada.history.queue(outgoing("r2"))
+        request, _ = await asyncio.wait_for(ada.link.request(), 10.0)
+        assert isinstance(request, m.Post)
+        assert request.id == "r2"
+        left = ada.history.outgoing("r1")
+        assert left is not None
+        assert "header" in left.error
+
+
+async def test_settled_waits_for_a_message_that_is_still_coming(peer: ScriptedPeer, tmp_path: Path) -> None:
+    """Everything that was queued before the log-in stands before the log-in's own message (wire.md §3.7)."""
+    login = m.LoginEvent(id=f"{9:016x}", from_=ADA_UID, posted=POSTED, datalen=0, node="tbd")
+    async with device(peer, tmp_path) as ada:
+        settled = asyncio.create_task(ada.engine.settled(0.05, 10.0))
+        ada.link.writer.write(m.encode_head(delivery_event(7, 10)) + b"first")
+        await asyncio.sleep(0.3)
+        assert not settled.done()
+        ada.link.writer.write(b"-last")
+        await ada.link.request()
+        await asyncio.sleep(0.3)
+        assert not settled.done()
+        await ada.receive(login)
+        await asyncio.wait_for(settled, 10.0)
+        assert ada.history.latest(1)[0].text == "first-last"

@@ -16,11 +16,22 @@ from typing import Final
 from tmtp_client import limits
 from tmtp_client.connection import Connection, Disconnected, Endpoint, Payload, PersistentConnection, Refused
 from tmtp_client.engine.history import History, Identity, Outgoing, Recorded, StoredFile
+from tmtp_core.ids import message_id_number
 from tmtp_core.wire import messages as m
-from tmtp_core.wire.payload import Attached, PostHead, decode_post_head, encode_post_head, text_size
+from tmtp_core.wire.payload import Attached, PostHead, Subscriber, decode_post_head, encode_post_head, text_size
 
 _OUTBOX_POLL_S: Final = 0.3
 _UNSAFE: Final = re.compile(r"[^\w. ()\[\]+,=-]")
+_NOT_YET: Final = "."  # the date of a cc entry before the service has dated its post, as existing clients write it
+_HOPELESS: Final = frozenset(  # quits that a request earns by what it is: it would earn them again (wire.md §2, §6)
+    {
+        "invalid header",
+        "invalid header length",
+        "data too long for request type",
+        "data too short for request type",
+        "data not valid UTF8",
+    }
+)
 
 OnRecorded = Callable[[Recorded], None]
 
@@ -33,6 +44,8 @@ class Engine:
         self._identity = identity
         self._on_recorded = on_recorded
         self._heard = asyncio.Event()
+        self._recording = False
+        self._caught_up = False  # what was queued at log-in has come
         self.connection: PersistentConnection
 
     @asynccontextmanager
@@ -52,33 +65,52 @@ class Engine:
             await self.connection.stop()
 
     async def settled(self, quiet_s: float, longest_s: float) -> None:
-        """Wait until nothing has come for `quiet_s`, or for `longest_s` in all."""
-        try:
-            async with asyncio.timeout(longest_s):
-                while True:
-                    self._heard.clear()
-                    try:
-                        async with asyncio.timeout(quiet_s):
-                            await self._heard.wait()
-                    except TimeoutError:
-                        return
-        except TimeoutError:
-            return
+        """Wait until all that was queued at log-in is here and nothing has come for `quiet_s`.
+
+        Give up when not an octet has come for `longest_s`.
+        """
+        while True:
+            self._heard.clear()
+            complete = self._caught_up and not self._recording
+            try:
+                async with asyncio.timeout(quiet_s if complete else longest_s):
+                    await self._heard.wait()
+            except TimeoutError:
+                return
 
     # -- receiving ---------------------------------------------------------------------------------------------------
     async def _record(self, event: m.StoredEvent, payload: Payload) -> None:
         """Keep one message; when this returns it is durable, and the service may forget it."""
+        if message_id_number(event.id) is None:  # it names files, too
+            raise ValueError(f"the service gave a message the id {event.id!r}")
+        self._recording = True
         self._heard.set()
-        if self._history.knows(event.id):
-            return
+        try:
+            if not self._history.knows(event.id):
+                await self._record_new(event, payload)
+        finally:
+            self._recording = False
+            self._heard.set()
+
+    async def _record_new(self, event: m.StoredEvent, payload: Payload) -> None:
         message: Recorded | None = None
         files: list[StoredFile] = []
         if isinstance(event, m.PingEvent | m.InviteEvent):
             message = await self._ping(event, payload)
-        elif isinstance(event, m.Delivery):
+        elif isinstance(event, m.Delivery | m.Notify):
             message, files = await self._delivery(event, payload)
+        elif isinstance(event, m.MemberEvent):
+            self._learn_member(event)
+        elif isinstance(event, m.LoginEvent):
+            self._caught_up = True  # it stands behind all that was queued before (wire.md §3.7)
         if message is not None and self._history.record(message, files) and self._on_recorded is not None:
             self._on_recorded(message)
+
+    def _learn_member(self, event: m.MemberEvent) -> None:
+        """Who joins or changes his alias in a group is named by the service; an invitation names its guest."""
+        alias = {"join": event.alias, "alias": event.newalias}.get(event.act)
+        if alias and event.from_ != self._identity.uid:
+            self._history.learn_contact(alias, event.from_)
 
     async def _ping(self, event: m.PingEvent | m.InviteEvent, payload: Payload) -> Recorded:
         """A first contact, or an invitation to a group. The service has checked that `alias` is the sender's."""
@@ -99,20 +131,26 @@ class Engine:
             posted=event.posted,
         )
 
-    async def _delivery(self, event: m.Delivery, payload: Payload) -> tuple[Recorded | None, list[StoredFile]]:
-        """A post: head, text, attachments. What does not add up is kept as text, and says so."""
-        reader = _Reader(payload)
+    async def _delivery(
+        self, event: m.Delivery | m.Notify, payload: Payload
+    ) -> tuple[Recorded | None, list[StoredFile]]:
+        """A post: head, text, attachments. What does not add up is kept as it came, and says so."""
+        reader = _Reader(payload, self._heard.set)
+        raw = b""
         try:
-            head, size = await _head_and_text_size(event, reader)
+            raw = await _raw_head(event, reader)
+            head, size = _layout(event, raw)
         except ValueError as error:
-            return self._received(event, PostHead(), f"(This message cannot be read: {error}.)"), []
-        if head.nodesync:
+            reader.unread(raw)
+            file = await self._keep_file(event.id, 0, Attached("message.bin", event.datalen), reader)
+            return self._received(event, PostHead(), f"(This message cannot be read: {error}.)"), [file]
+        if head.nodesync and event.from_ == self._identity.uid:
             return None, []
         text = (await reader.take(size)).decode(errors="replace")
         files = [await self._keep_file(event.id, place, one, reader) for place, one in enumerate(head.attach)]
         return self._received(event, head, text), files
 
-    def _received(self, event: m.Delivery, head: PostHead, text: str) -> Recorded:
+    def _received(self, event: m.Delivery | m.Notify, head: PostHead, text: str) -> Recorded:
         outgoing = event.from_ == self._identity.uid
         known = self._history.alias_of(event.from_)
         claimed = f"{head.alias or event.from_} (unverified)"  # revision 1: the payload's alias is a claim (D1)
@@ -138,6 +176,7 @@ class Engine:
                 await asyncio.to_thread(file.write, piece)
             file.flush()
             await asyncio.to_thread(os.fsync, file.fileno())
+        await asyncio.to_thread(_sync_folders, folder)
         return StoredFile(name, attached.size, str(path))
 
     # -- sending -----------------------------------------------------------------------------------------------------
@@ -155,10 +194,16 @@ class Engine:
                 await self._send(connection, outgoing)
             except Refused as refused:
                 self._history.refused(outgoing.request_id, str(refused))
+            except TimeoutError:
+                continue
             except OSError as error:
                 self._history.refused(outgoing.request_id, f"{error.filename}: {error.strerror}")
-            except (Disconnected, TimeoutError):
-                continue
+            except ValueError as error:
+                self._history.refused(outgoing.request_id, str(error))
+            except Disconnected as error:
+                if str(error) not in _HOPELESS:
+                    continue
+                self._history.refused(outgoing.request_id, str(error))
             return
 
     async def _send(self, connection: Connection, outgoing: Outgoing) -> None:
@@ -173,6 +218,7 @@ class Engine:
                     threadid=outgoing.thread,
                     alias=identity.alias,
                     subject=outgoing.subject,
+                    cc=() if outgoing.thread else self._readers(outgoing),
                     attach=tuple(Attached(f"u:{file.name}", file.size) for file in files),
                 )
             )
@@ -198,13 +244,27 @@ class Engine:
         )
         self._history.sent(outgoing, message, files)
 
+    def _readers(self, outgoing: Outgoing) -> tuple[Subscriber, ...]:
+        """`cc` of a new thread: sender and recipient. Existing clients answer to those it names, and to nobody else."""
+        identity = self._identity
+        people = ((identity.alias, identity.uid, "author"), (outgoing.alias, outgoing.to, ""))
+        return tuple(
+            Subscriber(alias, uid, identity.alias, identity.uid, _NOT_YET, note, subscribe=True)
+            for alias, uid, note in people
+        )
+
 
 class _Reader:
     """Takes exact numbers of octets from a payload."""
 
-    def __init__(self, payload: Payload) -> None:
+    def __init__(self, payload: Payload, on_piece: Callable[[], None]) -> None:
         self._source = aiter(payload)
+        self._on_piece = on_piece
         self._rest = b""
+
+    def unread(self, data: bytes) -> None:
+        """Put back what was taken last."""
+        self._rest = data + self._rest
 
     async def take(self, size: int) -> bytes:
         return b"".join([piece async for piece in self.pieces(size)])
@@ -216,16 +276,22 @@ class _Reader:
                     self._rest = await anext(self._source)
                 except StopAsyncIteration:
                     raise Disconnected("a message ended before its announced size") from None
+                self._on_piece()
             piece, self._rest = self._rest[:size], self._rest[size:]
             size -= len(piece)
             yield piece
 
 
-async def _head_and_text_size(event: m.Delivery, reader: _Reader) -> tuple[PostHead, int]:
-    """A post's head, and how many octets of text follow it. Raises ValueError for what is out of bounds."""
-    if event.datahead > limits.PAYLOAD_HEAD_MAX_BYTES:
+async def _raw_head(event: m.Delivery | m.Notify, reader: _Reader) -> bytes:
+    """The octets of a post's head. Raises ValueError, with nothing taken, for a size out of bounds."""
+    if not 0 <= event.datahead <= min(event.datalen, limits.PAYLOAD_HEAD_MAX_BYTES):
         raise ValueError("the head of the post is too long")
-    head = decode_post_head(await reader.take(event.datahead)) if event.datahead else PostHead()
+    return await reader.take(event.datahead)
+
+
+def _layout(event: m.Delivery | m.Notify, raw: bytes) -> tuple[PostHead, int]:
+    """A post's head, and how many octets of text follow it. Raises ValueError for what is out of bounds."""
+    head = decode_post_head(raw) if raw else PostHead()
     size = text_size(head, event.datahead, event.datalen)
     if size > limits.TEXT_MAX_BYTES or len(head.attach) > limits.ATTACHMENTS_MAX:
         raise ValueError("the post has too much text or too many attachments")
@@ -235,7 +301,7 @@ async def _head_and_text_size(event: m.Delivery, reader: _Reader) -> tuple[PostH
 def safe_file_name(name: str) -> str:
     """A name that is only a name, for a file on this device."""
     bare = re.split(r"[/\\]", name.removeprefix("u:"))[-1]
-    kept = _UNSAFE.sub("_", bare).strip(" .")
+    kept = _UNSAFE.sub("_", bare[-limits.FILE_NAME_MAX_BYTES :]).strip(" .")
     while len(kept.encode()) > limits.FILE_NAME_MAX_BYTES:
         kept = kept[1:]
     return kept or "attachment"
@@ -251,3 +317,13 @@ async def _pieces(start: bytes, files: list[StoredFile]) -> AsyncIterator[bytes]
         with await asyncio.to_thread(Path(file.path).open, "rb") as source:
             while piece := await asyncio.to_thread(source.read, limits.READ_CHUNK_BYTES):
                 yield piece
+
+
+def _sync_folders(folder: Path) -> None:
+    """Make new names in a folder durable, and its own name in the one above."""
+    for path in (folder, folder.parent):
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

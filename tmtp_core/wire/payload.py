@@ -5,7 +5,7 @@ A post's data is a JSON head of `datahead` octets, the text (CommonMark), then t
 the order of `attach`; the text's length is what remains.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
@@ -15,7 +15,7 @@ class Attached(Struct, frozen=True, omit_defaults=True):
     """One attachment: `name` is unique in its post and begins with `u:` (a file), `f:` or `r:` (forms)."""
 
     name: str
-    size: Annotated[int, Meta(ge=0)]
+    size: Annotated[int, Meta(ge=0)] = 0  # existing clients leave it out for an empty file
     ffn: str = ""
 
 
@@ -44,20 +44,29 @@ class PostHead(Struct, frozen=True, omit_defaults=True):
     nodesync: bool = False
 
 
-_DECODER = msgspec.json.Decoder(PostHead)
-
-
 def encode_post_head(head: PostHead) -> bytes:
     """The octets that `datahead` counts."""
     return msgspec.json.encode(head)
 
 
 def decode_post_head(data: bytes) -> PostHead:
-    """Read a head. Raises ValueError for what is none."""
+    """Read a head, with names in any case and null for "not given", as existing clients write them.
+
+    Raises ValueError for what is none.
+    """
     try:
-        return _DECODER.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return msgspec.convert(_folded(msgspec.json.decode(data)), PostHead)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"the head of the post cannot be read: {error}") from None
+
+
+def _folded(value: Any) -> Any:
+    """The same with names in lower case and without nulls."""
+    if isinstance(value, dict):
+        return {name.lower(): _folded(one) for name, one in value.items() if one is not None}
+    if isinstance(value, list):
+        return [_folded(one) for one in value]
+    return value
 
 
 def text_size(head: PostHead, datahead: int, datalen: int) -> int:
