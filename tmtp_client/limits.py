@@ -15,3 +15,7 @@ PAYLOAD_HEAD_MAX_BYTES = 1 << 20  # the JSON at the start of a post
 TEXT_MAX_BYTES = 16 << 20
 ATTACHMENTS_MAX = 1_000
 FILE_NAME_MAX_BYTES = 200
+PATIENCE_S = 60.0  # of a command, with a service that says nothing
+QUIET_S = 0.7  # after which nothing more is expected to come
+OUTBOX_POLL_S = 0.2  # between looks at what other processes left in the outbox
+WATCH_POLL_S = 2.0

@@ -109,6 +109,9 @@ async def test_two_people_meet_and_talk(service: TestInstance, tmp_path: Path) -
     (got,) = [one for one in (await ada.run("inbox", "--json")).json if not one["outgoing"]]
     assert (got["subject"], got["text"]) == ("The plan", "Here is the plan.")
     assert [(one["name"], one["size"]) for one in got["attachments"]] == [("plan.pdf", 300_000)]
+    thanks = await ada.run("reply", got["id"][-8:], "It arrived, thank you.")
+    assert (thanks.code, thanks.out) == (0, "Sent to Bob Builder (unverified).\n")
+    assert [one["thread"] for one in (await bob.run("inbox", "--json")).json][1:] == [got["thread"]] * 2
     downloads = tmp_path / "downloads"
     downloads.mkdir()
     for name in ("plan.pdf", "plan-2.pdf"):  # nothing is overwritten
@@ -150,6 +153,9 @@ async def test_joining_with_an_invitation(tmp_path: Path) -> None:
         assert refused.code == 1
         assert "invitation required" in refused.err
         token = await service.new_invitation()
+        short = await ada.run("join", link(service, token), "--alias", "Ada")
+        assert short.code == 2  # and the invitation is not spent
+        assert "shorter than 8 bytes" in short.err
         ran = await ada.run("join", link(service, token), "--alias", "Ada Lovelace", "--json")
         assert ran.code == 0, ran.err
         assert ran.json["service"] == "Test Site"
@@ -188,6 +194,63 @@ async def test_refusals_end_with_the_words_of_the_service(service: TestInstance,
     assert "Nobody Here not found" in ran.err
     assert (await ada.run("send", "B" * 32, "hello")).code == 1
     assert (await ada.run("send", "B" * 32, "hello", "-a", "no such file")).code == 2
-    assert (await ada.run("send", "B" * 32, "hello", "--reply", "ffffffff")).code == 2
+    assert (await ada.run("send", "B" * 32, "hello", "--reply", "ffffffff")).code == 1
     assert (await ada.run("read", "ffffffff")).code == 1
     assert "Nothing here yet" in (await ada.run("inbox")).out
+
+
+async def test_what_was_cut_off_goes_out_with_the_next_command(service: TestInstance, tmp_path: Path) -> None:
+    ada = await joined(service, tmp_path / "ada", "Ada Lovelace")
+    bob = await joined(service, tmp_path / "bob", "Bob Builder")
+    assert (await bob.run("ping", "Ada Lovelace", "Write to me")).code == 0
+    assert "Write to me" in (await ada.run("inbox")).out
+    plan = tmp_path / "plan.txt"
+    plan.write_bytes(b"as it was")
+    await service.stop()
+    kept = await ada.run("send", "Bob Builder", "Here it is", "-a", str(plan))
+    assert kept.code == 3
+    assert "is kept and goes out next time" in kept.err
+    assert (await ada.run("send", "B" * 32, "to nobody")).code == 3
+    offline = await ada.run("inbox")
+    assert offline.code == 0
+    assert "cannot be reached" in offline.err
+    assert "Write to me" in offline.out
+    plan.write_bytes(b"changed meanwhile")
+    await service.start()
+    later = await ada.run("inbox")
+    while "Not sent to" not in later.err:
+        later = await ada.run("inbox")
+    assert "not found" in later.err
+    (got,) = [one for one in (await bob.run("inbox", "--json")).json if not one["outgoing"]]
+    assert got["text"] == "Here it is"
+    assert _content(got["attachments"][0]["path"]) == b"as it was"
+    assert "Not sent to" not in (await ada.run("inbox")).err  # told once
+
+
+def _content(path: str) -> bytes:
+    return Path(path).read_bytes()
+
+
+async def test_a_key_that_changed_is_said_at_once(service: TestInstance, tmp_path: Path) -> None:
+    ada = await joined(service, tmp_path / "ada", "Ada Lovelace")
+    await service.stop()
+    for name in ("tls.crt", "tls.key"):
+        (tmp_path / "service" / name).unlink()
+    await service.start()
+    ran = await ada.run("ping", "Bob Builder", "hello")
+    assert ran.code == 3
+    assert "not the one that was pinned" in ran.err
+
+
+async def test_what_the_service_does_not_take_is_refused_and_not_tried_again(tmp_path: Path) -> None:
+    async with running_instance(tmp_path / "service", limits={"message_max_bytes": 100_000}) as service:
+        ada = await joined(service, tmp_path / "ada", "Ada Lovelace")
+        large = tmp_path / "large"
+        large.write_bytes(bytes(200_000))
+        ran = await ada.run("send", "B" * 32, "hello", "-a", str(large))
+        assert ran.code == 1
+        assert "data too long" in ran.err
+        assert not list((tmp_path / "ada").rglob("large"))
+        ran = await ada.run("ping", "Ada Lovelace", "\udcff is no UTF-8")
+        assert ran.code == 2
+        assert (await ada.run("ping", "Ada Lovelace", "hello me")).code == 0

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tmtp_client.cli.main import app
+from tmtp_client.cli.main import app, main
+from tmtp_client.engine.history import Identity
+from tmtp_client.engine.profile import Profile
 
 
 def run(home: Path, *arguments: str) -> tuple[int, str]:
@@ -34,8 +36,40 @@ def test_wrong_use_is_said_in_words(tmp_path: Path, arguments: list[str], code: 
     assert words in run(tmp_path / "home", *arguments)[1]
 
 
-@pytest.mark.parametrize("command", ["join", "whoami", "ping", "send", "inbox", "read", "watch"])
+@pytest.mark.parametrize("command", ["join", "alias", "whoami", "ping", "send", "reply", "inbox", "read", "watch"])
 def test_every_command_explains_itself_with_an_example(tmp_path: Path, command: str) -> None:
     code, text = run(tmp_path / "home", command, "--help")
     assert code == 0
     assert f"Example: tmtp {command}" in text
+
+
+@pytest.mark.parametrize("damage", ["a file where home should be", "no database"])
+def test_a_profile_that_cannot_be_used_is_said_without_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    home = tmp_path / "home"
+    if damage == "no database":
+        (home / "default").mkdir(parents=True)
+        (home / "default" / "history.sqlite3").write_bytes(b"this is no database, and longer than a header " * 100)
+    else:
+        home.touch()
+    monkeypatch.setenv("TMTP_HOME", str(home))
+    monkeypatch.setattr("sys.argv", ["tmtp", "whoami"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert "cannot be used" in capsys.readouterr().err
+
+
+def test_names_steer_no_terminal(tmp_path: Path) -> None:
+    """A service that was broken into may call itself, and others, what it likes."""
+    history = Profile(tmp_path, "default").open()
+    history.set_identity(
+        Identity("A" * 32, "N" * 40, "Ada :smile: [b]", "127.0.0.1", 1, None, None, "\x1b]0;title\x07\u202e")
+    )
+    history.learn_contact("\x1b[2J", "B" * 32)
+    history.close()
+    code, text = run(tmp_path, "whoami")
+    assert code == 0
+    assert "Ada :smile: [b] on \\u001b]0;title\\u0007\\u202e" in text
+    assert "knows \\u001b[2J" in text

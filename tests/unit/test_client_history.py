@@ -75,6 +75,7 @@ def test_the_outbox_keeps_order_and_id_until_the_service_has_it(tmp_path: Path) 
     left = history.outgoing("r2")
     assert left is not None
     assert left.error == "no"
+    assert history.refusals() == [left]
     history.forget_outgoing("r2")
     assert history.outgoing("r2") is None
     history.close()

@@ -26,7 +26,7 @@ def shown(
 @given(st.text(st.characters()))
 def test_nothing_that_steers_is_left(text: str) -> None:
     left = {unicodedata.category(character) for character in visible(text) if character != "\n"}
-    assert not left & {"Cc", "Cf", "Co", "Cs"}
+    assert not left & {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
 
 
 @given(st.text(st.characters(categories=("L", "M", "N", "P", "S", "Zs"))))

@@ -5,25 +5,32 @@ Exit codes: 0 done · 1 refused or failed, and said why · 2 wrong usage · 3 no
 """
 
 import asyncio
+import contextlib
 import json
+import os
 import secrets
+import shutil
 import ssl
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
 
 import typer
 from rich.console import Console
+from rich.text import Text
+from sqlalchemy.exc import SQLAlchemyError
 
+from tmtp_client import limits
 from tmtp_client.cli.show import as_json as message_json
-from tmtp_client.cli.show import print_message
+from tmtp_client.cli.show import print_message, visible
 from tmtp_client.connection import Connection, Disconnected, Endpoint, Refused, WrongService
-from tmtp_client.engine.engine import Engine
+from tmtp_client.engine.engine import Engine, safe_file_name
 from tmtp_client.engine.history import History, Identity, Outgoing, Recorded
 from tmtp_client.engine.profile import Profile, default_home
 from tmtp_core import limits as service_limits
+from tmtp_core.names import NameRefused, check_name
 from tmtp_core.wire import messages as m
 from tmtp_core.wire.address import ServiceAddress, parse_address
 
@@ -31,9 +38,6 @@ _FAILED: Final = 1
 _USAGE: Final = 2
 _NOT_NOW: Final = 3
 _INTERRUPTED: Final = 130
-_SEND_WAIT_S: Final = 60.0
-_QUIET_S: Final = 0.7  # after which nothing more is expected to come
-_POLL_S: Final = 0.2
 _UID_CHARACTERS: Final = 32
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
@@ -79,6 +83,7 @@ def join(
         parsed = parse_address(address)
     except ValueError as error:
         _fail(str(error), _USAGE)
+    _check_name(alias)
     named = ServiceAddress(parsed.host, parsed.port, pin or parsed.pin, invite or parsed.invite)
     place = _profile(profile)
     history = place.open()
@@ -89,8 +94,8 @@ def join(
     if as_json:
         _print_json({"uid": identity.uid, "alias": identity.alias, "service": identity.service})
     else:
-        out.print(f"You are {identity.alias} on {identity.service}.", markup=False)
-        out.print("Next: tmtp ping 'Somebody Known' 'Hello, it is me' · tmtp inbox · tmtp watch", markup=False)
+        _say(f"You are {identity.alias} on {identity.service}.")
+        _say("Next: tmtp ping 'Somebody Known' 'Hello, it is me' · tmtp inbox · tmtp watch")
 
 
 @app.command("alias")
@@ -101,12 +106,13 @@ def take_alias(
 
     Example: tmtp alias 'Ada, sales'
     """
+    _check_name(name)
     account = _account(profile)
     with account.profile.lock() as ours:
         if not ours:
             _fail("tmtp watch runs for this profile; end it first", _FAILED)
         _run(_take_alias(account, name))
-    out.print(f"You are {name} now.", markup=False)
+    _say(f"You are {name} now.")
 
 
 @app.command()
@@ -121,9 +127,9 @@ def whoami(profile: ProfileOption = "default", as_json: JsonOption = False) -> N
         values = {"uid": account.identity.uid, "alias": account.identity.alias, "service": account.identity.service}
         _print_json({**values, "contacts": [{"alias": alias, "uid": uid} for alias, uid in contacts]})
         return
-    out.print(f"{account.identity.alias} on {account.identity.service} (uid {account.identity.uid})", markup=False)
+    _say(f"{account.identity.alias} on {account.identity.service} (uid {account.identity.uid})")
     for alias, uid in contacts:
-        out.print(f"  knows {alias} ({uid})", markup=False)
+        _say(f"  knows {alias} ({uid})")
 
 
 @app.command()
@@ -159,19 +165,27 @@ def send(
     Example: tmtp send 'Bob Builder' 'Here it is.' --subject 'The plan' --attach plan.pdf
     """
     account = _account(profile)
-    files = []
-    for path in attach or []:
-        if not path.is_file():
-            _fail(f"{path} is not a file", _USAGE)
-        files.append(str(path.resolve()))
-    thread = ""
-    if reply is not None:
-        answered = account.history.message(reply)
-        if answered is None:
-            _fail(f"no message has the id {reply}; tmtp inbox shows them", _USAGE)
-        thread = answered.thread
-    outgoing = Outgoing(_new_request_id(), "message", _uid_of(account, to), to, subject, text, thread, tuple(files))
-    _send(account, outgoing, as_json)
+    thread = "" if reply is None else _message(account, reply).thread
+    _post(account, _uid_of(account, to), to, text, subject, thread, attach or (), as_json)
+
+
+@app.command()
+def reply(
+    message_id: Annotated[str, typer.Argument(metavar="ID", help="The id, or its end as tmtp inbox shows it.")],
+    text: Annotated[str, typer.Argument(help="The message.")],
+    attach: AttachOption = None,
+    profile: ProfileOption = "default",
+    as_json: JsonOption = False,
+) -> None:
+    """Answer a message: to the account it came from, whatever name it claimed, in its thread.
+
+    Example: tmtp reply 1f2e3d4c 'Thank you, it arrived.'
+    """
+    account = _account(profile)
+    answered = _message(account, message_id)
+    if answered.outgoing:
+        _fail("that message is your own; tmtp send --reply continues its thread", _USAGE)
+    _post(account, answered.peer, answered.alias, text, "", answered.thread, attach or (), as_json)
 
 
 @app.command()
@@ -192,7 +206,7 @@ def inbox(
     if as_json:
         _print_json([message_json(message, account.history.files(message.id)) for message in messages])
     elif not messages:
-        out.print("Nothing here yet. Say hello: tmtp ping 'Their Alias' 'It is me'", markup=False)
+        _say("Nothing here yet. Say hello: tmtp ping 'Their Alias' 'It is me'")
     else:
         for message in messages:
             print_message(out, message, account.history.files(message.id), whole=False)
@@ -211,9 +225,7 @@ def read(
     Example: tmtp read 1f2e3d4c --save Downloads
     """
     account = _account(profile)
-    message = account.history.message(message_id.removeprefix("#"))
-    if message is None:
-        _fail(f"no message, or more than one, has an id that ends in {message_id}; tmtp inbox shows them", _FAILED)
+    message = _message(account, message_id)
     files = account.history.files(message.id)
     account.history.mark_seen([message.id])
     if as_json:
@@ -223,13 +235,12 @@ def read(
     if save is None:
         return
     for file in files:
-        target = _free_name(save, file.name)
         try:
-            target.write_bytes(Path(file.path).read_bytes())
+            target = _copy_new(Path(file.path), save, file.name)
         except OSError as error:
-            _fail(f"{target} cannot be written: {error.strerror}", _FAILED)
+            _fail(f"{file.name} cannot be saved in {save}: {error.strerror}", _FAILED)
         if not as_json:
-            out.print(f"  saved {target}", markup=False)
+            _say(f"  saved {target}")
 
 
 @app.command()
@@ -254,7 +265,7 @@ def watch(profile: ProfileOption = "default", as_json: JsonOption = False) -> No
             _fail("tmtp watch runs already for this profile", _FAILED)
         if not as_json:
             name, service = account.identity.alias, account.identity.service
-            err.print(f"Watching as {name} on {service}; Ctrl-C ends it.", markup=False)
+            _say(f"Watching as {name} on {service}; Ctrl-C ends it.", to=err)
         _run(_watch(account, show))
 
 
@@ -264,6 +275,12 @@ def main() -> None:
         app()
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(_FAILED)
+    except (OSError, SQLAlchemyError) as error:
+        _say(f"The profile in {default_home()} cannot be used: {_reason(error)}", to=err, style="red")
+        sys.exit(_FAILED)
 
 
 # -- what the commands do --------------------------------------------------------------------------------------------
@@ -293,72 +310,141 @@ async def _join(address: ServiceAddress, alias: str, ca: str | None, history: Hi
 
 async def _take_alias(account: _Account, name: str) -> None:
     async with Engine(account.history, account.identity).running() as engine:
-        connection = await engine.connection.current(_SEND_WAIT_S)
+        connection = await engine.connection.at_once(limits.PATIENCE_S)
         await connection.ask(m.UserEdit(_new_request_id(), newalias=name))
     account.history.set_identity(replace(account.identity, alias=name))
 
 
+def _post(
+    account: _Account,
+    uid: str,
+    called: str,
+    text: str,
+    subject: str,
+    thread: str,
+    attach: Iterable[Path],
+    as_json: bool,
+) -> None:
+    """Send a message with copies of the files as they are now: a later try must not send another content."""
+    request_id = _new_request_id()
+    copies = []
+    for place, path in enumerate(attach):
+        if not path.is_file():
+            _fail(f"{path} is not a file", _USAGE)
+        folder = account.history.folder / "attachments" / f"{request_id}-{place}"
+        folder.mkdir(mode=0o700, parents=True)
+        copies.append(str(_copy_new(path, folder, safe_file_name(path.name))))
+    _send(account, Outgoing(request_id, "message", uid, called, subject, text, thread, tuple(copies)), as_json)
+
+
 def _send(account: _Account, outgoing: Outgoing, as_json: bool) -> None:
     """Into the outbox first; then this process sends it, or the one that runs the engine does."""
+    if not account.identity.alias:
+        _fail("You have no name yet; choose one: tmtp alias 'Your Name'", _USAGE)
+    for typed in (outgoing.alias, outgoing.subject, outgoing.text):
+        if not typed.isascii() and "\ufffd" in typed.encode(errors="surrogateescape").decode(errors="replace"):
+            _fail("The text is no valid UTF-8; is the terminal set to another encoding?", _USAGE)
     history = account.history
     history.queue(outgoing)
     with account.profile.lock() as ours:
-        done = _run(_send_now(account, outgoing) if ours else _sent_by_another(history, outgoing))
-    if not done:
-        _fail("The service cannot be reached. The message is kept and goes out next time.", _NOT_NOW)
+        trouble = _run(_send_now(account, outgoing) if ours else _sent_by_another(history, outgoing))
+    if trouble:
+        _fail(f"{trouble}. The message is kept and goes out next time.", _NOT_NOW)
     left = history.outgoing(outgoing.request_id)
     if left is not None:
-        history.forget_outgoing(outgoing.request_id)
+        _forget(history, left)
         _fail(f"The service refused it: {left.error}", _FAILED)
+    _tell_of_refusals(history)
     if as_json:
         _print_json({"sent": True, "request_id": outgoing.request_id})
     else:
-        out.print(f"Sent to {outgoing.alias}.", markup=False)
+        _say(f"Sent to {outgoing.alias}.")
 
 
-async def _send_now(account: _Account, outgoing: Outgoing) -> bool:
+async def _send_now(account: _Account, outgoing: Outgoing) -> str:
+    """Send it; why it could not be sent now, or nothing."""
     async with Engine(account.history, account.identity).running() as engine:
-        try:
-            await engine.connection.current(_SEND_WAIT_S)
-        except TimeoutError:
-            return False
-        return await _sent_by_another(account.history, outgoing)
+        trouble = await _connected(engine)
+        while not trouble and not _decided(account.history, outgoing):
+            await asyncio.sleep(limits.OUTBOX_POLL_S)
+            trouble = engine.connection.trouble or ""
+        return "" if _decided(account.history, outgoing) else trouble
 
 
-async def _sent_by_another(history: History, outgoing: Outgoing) -> bool:
-    """Wait until an outbox entry is gone, or refused."""
-    while True:
-        left = history.outgoing(outgoing.request_id)
-        if left is None or left.error:
-            return True
-        await asyncio.sleep(_POLL_S)
+async def _sent_by_another(history: History, outgoing: Outgoing) -> str:
+    """Wait for the process that runs the engine; why it could not send it now, or nothing."""
+    try:
+        async with asyncio.timeout(limits.PATIENCE_S):
+            while not _decided(history, outgoing):  # noqa: ASYNC110 - what is waited for is a row in a file
+                await asyncio.sleep(limits.OUTBOX_POLL_S)
+    except TimeoutError:
+        return "The tmtp watch that runs for this profile does not reach the service"
+    return ""
+
+
+def _decided(history: History, outgoing: Outgoing) -> bool:
+    """Whether an outbox entry is gone, or refused."""
+    left = history.outgoing(outgoing.request_id)
+    return left is None or bool(left.error)
+
+
+async def _connected(engine: Engine) -> str:
+    """Wait until the service has let us in; why it did not, or nothing. Raises `Disconnected` when it never will."""
+    try:
+        await engine.connection.at_once(limits.PATIENCE_S)
+    except (Disconnected, TimeoutError) as error:
+        if engine.connection.failed is not None:
+            raise
+        return f"The service cannot be reached: {str(error) or 'no answer'}"
+    return ""
 
 
 def _fetch(account: _Account) -> None:
     """Bring the history up to date, unless another process does that already."""
     with account.profile.lock() as ours:
-        if not ours:
-            return
-        if not _run(_fetch_now(account)):
-            err.print("The service cannot be reached; this is what was here before.", style="yellow")
+        trouble = _run(_fetch_now(account)) if ours else ""
+    if trouble:
+        _say(f"{trouble}. This is what was here before.", to=err, style="yellow")
+    _tell_of_refusals(account.history)
 
 
-async def _fetch_now(account: _Account) -> bool:
+async def _fetch_now(account: _Account) -> str:
     async with Engine(account.history, account.identity).running() as engine:
-        try:
-            await engine.connection.current(_SEND_WAIT_S)
-        except TimeoutError:
-            return False
-        await engine.settled(_QUIET_S, _SEND_WAIT_S)
-        return True
+        trouble = await _connected(engine)
+        if not trouble:
+            await engine.settled(limits.QUIET_S, limits.PATIENCE_S)
+        return trouble
+
+
+def _tell_of_refusals(history: History) -> None:
+    """What was sent earlier and refused later: nobody was there to be told."""
+    for refused in history.refusals():
+        _forget(history, refused)
+        _say(f"Not sent to {refused.alias}: {refused.error} ({refused.text[:40]})", to=err, style="red")
+
+
+def _forget(history: History, refused: Outgoing) -> None:
+    history.forget_outgoing(refused.request_id)
+    for path in refused.files:
+        shutil.rmtree(Path(path).parent, ignore_errors=True)
 
 
 async def _watch(account: _Account, show: Any) -> None:
     async with Engine(account.history, account.identity, show).running() as engine:
+        told = None
         while True:
-            connection = await engine.connection.current()
-            reason = await connection.closed()
-            err.print(f"Disconnected: {reason}. Trying again.", markup=False, style="yellow")
+            try:
+                connection = await engine.connection.current(limits.WATCH_POLL_S)
+            except TimeoutError:
+                trouble = engine.connection.trouble
+                if trouble != told:
+                    _say(f"Not connected: {trouble}. Trying again.", to=err, style="yellow")
+                told = trouble
+                continue
+            if told is not None:
+                _say("Connected again.", to=err)
+            told = await connection.closed()
+            _say(f"Disconnected: {told}. Trying again.", to=err, style="yellow")
 
 
 # -- inside ----------------------------------------------------------------------------------------------------------
@@ -378,11 +464,30 @@ def _account(name: str) -> _Account:
     return _Account(profile, history, identity)
 
 
+def _check_name(name: str) -> None:
+    """Said here, before an invitation is spent on it."""
+    try:
+        check_name(name)
+    except (NameRefused, UnicodeEncodeError) as refused:
+        _fail(f"That cannot be a name: {refused}", _USAGE)
+
+
+def _message(account: _Account, message_id: str) -> Recorded:
+    message = account.history.message(message_id.removeprefix("#"))
+    if message is None:
+        _fail(f"no message, or more than one, has an id that ends in {message_id}; tmtp inbox shows them", _FAILED)
+    return message
+
+
 def _uid_of(account: _Account, to: str) -> str:
     """The uid behind an alias that the service has vouched for, or a uid as it stands."""
     uid = account.history.contact(to) or (to if len(to) == _UID_CHARACTERS and " " not in to else None)
     if uid is None:
-        _fail(f"You do not know {to} yet. Ping first: tmtp ping '{to}' '…'; when {to} answers, you can write.", _FAILED)
+        _fail(
+            f"The service has not told yet who {to} is: it does when {to} pings you. Ping first: tmtp ping '{to}' '…'. "
+            "To answer a message, tmtp reply needs no name.",
+            _FAILED,
+        )
     return uid
 
 
@@ -405,19 +510,32 @@ def _new_request_id() -> str:
     return secrets.token_hex(12)
 
 
-def _free_name(folder: Path, name: str) -> Path:
-    """A path in `folder` that nothing has yet."""
+def _copy_new(source: Path, folder: Path, name: str) -> Path:
+    """A durable copy in `folder` under a name that nothing there has yet. Raises OSError."""
     target, count = folder / name, 1
-    while target.exists():
+    while True:
+        with contextlib.suppress(FileExistsError), source.open("rb") as old, target.open("xb") as new:
+            shutil.copyfileobj(old, new)
+            new.flush()
+            os.fsync(new.fileno())
+            return target
         count += 1
         target = folder / f"{Path(name).stem}-{count}{Path(name).suffix}"
-    return target
 
 
 def _print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def _reason(error: OSError | SQLAlchemyError) -> str:
+    return (error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]) or type(error).__name__
+
+
+def _say(text: str, *, to: Console = out, style: str = "") -> None:
+    """One line. Names and errors come from others: they steer no terminal."""
+    to.print(Text(visible(text), style), soft_wrap=True)
+
+
 def _fail(text: str, code: int) -> NoReturn:
-    err.print(text, style="red", markup=False, soft_wrap=True)
+    _say(text, to=err, style="red")
     raise typer.Exit(code)

@@ -11,13 +11,14 @@ from rich.text import Text
 from tmtp_client.engine.history import Recorded, StoredFile
 
 _UNITS = ("B", "KiB", "MiB", "GiB")
+_STEERING = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
 
 
 def visible(text: str) -> str:
     """Text with every control and format character spelled out: no escape sequence, no reversed direction."""
     return "".join(
         character
-        if character == "\n" or unicodedata.category(character) not in {"Cc", "Cf", "Co", "Cs"}
+        if character == "\n" or unicodedata.category(character) not in _STEERING
         else f"\\u{ord(character):04x}"
         for character in text
     )

@@ -20,7 +20,6 @@ from tmtp_core.ids import message_id_number
 from tmtp_core.wire import messages as m
 from tmtp_core.wire.payload import Attached, PostHead, Subscriber, decode_post_head, encode_post_head, text_size
 
-_OUTBOX_POLL_S: Final = 0.3
 _UNSAFE: Final = re.compile(r"[^\w. ()\[\]+,=-]")
 _NOT_YET: Final = "."  # the date of a cc entry before the service has dated its post, as existing clients write it
 _HOPELESS: Final = frozenset(  # quits that a request earns by what it is: it would earn them again (wire.md §2, §6)
@@ -184,7 +183,7 @@ class Engine:
         while True:
             for outgoing in self._history.waiting():
                 await self._retried(outgoing)
-            await asyncio.sleep(_OUTBOX_POLL_S)
+            await asyncio.sleep(limits.OUTBOX_POLL_S)
 
     async def _retried(self, outgoing: Outgoing) -> None:
         """Send one entry, again and again under the same id, until the service has it or refuses it."""

@@ -252,6 +252,13 @@ class History:
             rows = connection.execute(select(_outbox).where(o.error == "").order_by(o.order)).all()
         return [_outgoing(row) for row in rows]
 
+    def refusals(self) -> list[Outgoing]:
+        """What the service has refused, in order."""
+        o = _outbox.c
+        with self._engine.connect() as connection:
+            rows = connection.execute(select(_outbox).where(o.error != "").order_by(o.order)).all()
+        return [_outgoing(row) for row in rows]
+
     def outgoing(self, request_id: str) -> Outgoing | None:
         """One outbox entry: None once the service has it, with an `error` when it was refused."""
         with self._engine.connect() as connection:
