@@ -210,10 +210,10 @@ class Connection:
         return await self._request(request.id, m.encode_head(request), b"", 0)
 
     async def quit(self) -> None:
-        """Log out: once this returns, every ack of this connection is durable. Never raises."""
+        """Log out: once the service has answered, every ack of this connection is durable. Never raises."""
         with contextlib.suppress(Disconnected, TimeoutError):
-            await self._send(m.encode_head(m.Quit()))
-            async with asyncio.timeout(limits.ANSWER_TIMEOUT_S):
+            async with asyncio.timeout(limits.QUIT_TIMEOUT_S):
+                await self._send(m.encode_head(m.Quit()))
                 await asyncio.shield(self._ended)
         await self.close()
 
@@ -225,8 +225,10 @@ class Connection:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        with contextlib.suppress(OSError, ssl.SSLError):
-            await self._writer.wait_closed()
+        with contextlib.suppress(OSError, ssl.SSLError, TimeoutError):
+            async with asyncio.timeout(limits.CLOSE_TIMEOUT_S):
+                await self._writer.wait_closed()
+        self._writer.transport.abort()  # a peer that does not close its side is not waited for
 
     async def closed(self) -> str:
         """Wait for the end; why it came."""

@@ -3,6 +3,8 @@
 
 CONNECT_TIMEOUT_S = 20.0
 ANSWER_TIMEOUT_S = 60.0  # of a request whose data is sent
+QUIT_TIMEOUT_S = 10.0  # a person has asked to end: whoever does not answer by then is left
+CLOSE_TIMEOUT_S = 2.0
 PULSE_AFTER_S = 115.0  # of silence; the service closes after 120
 TCP_USER_TIMEOUT_MS = 30_000  # unacknowledged data for this long ends the connection
 READ_CHUNK_BYTES = 65_536

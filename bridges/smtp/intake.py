@@ -128,7 +128,7 @@ class SmtpIntake:
     async def _post(self, sender: str, recipients: list[str], letter: Letter, content: bytes) -> str:
         """One post a recipient, each under its own id; an answer for all of them."""
         assert self._service is not None
-        post = MailPost(letter, sender)
+        post = MailPost(letter, sender, self._settings.uid)
         routes = {route.recipient: None for one in recipients if (route := self._rules.route(one)) is not None}
         try:
             for recipient in routes:

@@ -8,21 +8,24 @@ from pathlib import Path
 
 from bridges import limits
 from bridges.mime import Letter
-from tmtp_core.wire.payload import Attached, PostHead, encode_post_head
+from tmtp_core.wire.payload import Attached, PostHead, Subscriber, encode_post_head
 
 
 class MailPost:
     """The data of one post: `head` (its length is `datahead`), then text, then attachments; `size` octets in all."""
 
-    def __init__(self, letter: Letter, sender: str) -> None:
+    def __init__(self, letter: Letter, sender: str, bridge_uid: str) -> None:
         self._text = letter.text.encode()
         self._files = [Path(attachment.path) for attachment in letter.attachments]
         subject = letter.subject or "(no subject)"
+        alias = f"{sender} (by SMTP)"
         self.head = encode_post_head(
             PostHead(
                 threadid="",
-                alias=f"{sender} (by SMTP)",
+                alias=alias,
                 subject=f"[SMTP: {sender}] {subject}",
+                # A thread begins with its subscribers: existing clients count on at least its author.
+                cc=(Subscriber(who=alias, whouid=bridge_uid, by=alias, byuid=bridge_uid),),
                 attach=tuple(Attached(f"u:{one.name}", one.size) for one in letter.attachments),
             )
         )

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from tmtp_core.errors import ProtocolError
+from tmtp_core.ids import message_id_number
 from tmtp_core.wire.header import HeaderShape, encode_header, header_sum
 
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
@@ -467,6 +468,10 @@ def parse_event(raw: bytes) -> Event:
         raise ProtocolError(f"invalid header from the service: {error}") from None
     if event.datalen < 0:
         raise ProtocolError("invalid header from the service: negative datalen")
+    if isinstance(event, _Stored) and message_id_number(event.id) is None:
+        raise ProtocolError("invalid header from the service: the id is not 16 hex digits")
+    if isinstance(event, Delivery | Notify) and not 0 <= event.datahead <= event.datalen:
+        raise ProtocolError("invalid header from the service: datahead does not fit datalen")
     return event
 
 
