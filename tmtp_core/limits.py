@@ -36,6 +36,8 @@ OHI_LIST_MAX = 10_000  # uids in one account's presence list
 # -- back-pressure (storage.md, Sockets) -----------------------------------------------------------------------------
 SESSION_PENDING_REQUESTS_MAX = 32  # uncommitted requests of one link before it is no longer read
 SESSION_PENDING_BYTES_MAX = 4 << 20
+SESSION_BUFFER_MAX_BYTES = 128 << 10  # read and not parsed: more than the longest header
+OUTLET_FRAMES_MAX = 1_024  # answers that wait behind a payload which is being sent
 UPLOAD_BACKLOG_MAX_BYTES = 1 << 20  # of one post, taken from the network and not yet with the disk
 SERVICE_PENDING_BYTES_MAX = 64 << 20  # of all links together
 DELIVERY_WINDOW_BYTES = 1 << 20  # in flight to one device, besides the count

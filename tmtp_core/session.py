@@ -47,7 +47,12 @@ class Outlet(Protocol):
 
     @property
     def congested(self) -> bool:
-        """Whether the peer takes less than it is sent."""
+        """Whether the peer takes less than it is sent: no delivery should be added."""
+        ...
+
+    @property
+    def clogged(self) -> bool:
+        """Whether even answers pile up: no request should be read."""
         ...
 
 
@@ -184,7 +189,7 @@ class Session:
             return
         self._parsing = True
         try:
-            while not self._ending and self._may_read() and self._parse_one():
+            while not self._ending and self._may_parse() and self._parse_one():
                 pass
         except ProtocolError as error:
             self.end(error.quit_text)
@@ -224,9 +229,13 @@ class Session:
         if self._reading and now_s >= self._link.deadline_s():
             self.end(None)
             return
-        if self.window is not None and not self.outlet.congested:
-            for message in self.window.overdue(now_s):
-                self.outlet.send(message.head, message.body)
+        if self.window is None:
+            return
+        if self.outlet.congested:  # what is still on its way out cannot be late
+            self.window.restart_timers(now_s)
+            return
+        for message in self.window.overdue(now_s):
+            self.outlet.send(message.head, message.body)
 
     def end(self, quit_text: str | None) -> None:
         """End the link: what was asked before is answered first, `quit` is the last frame (wire.md §3.8)."""
@@ -384,23 +393,20 @@ class Session:
         self.proceed()
 
     # -- back-pressure and the end -----------------------------------------------------------------------------------
-    def _may_read(self) -> bool:
+    def _may_parse(self) -> bool:
         return (
             self._uncommitted + len(self._steps) < limits.SESSION_PENDING_REQUESTS_MAX
             and self._uncommitted_bytes < limits.SESSION_PENDING_BYTES_MAX
             and (self._incoming is None or self._incoming.backlog_bytes < limits.UPLOAD_BACKLOG_MAX_BYTES)
-            and self._link.buffered_bytes < limits.SESSION_PENDING_BYTES_MAX
-            and not self.outlet.congested
+            and not self.outlet.clogged
             and not self._host.overloaded()
         )
 
     def _set_reading(self) -> None:
         if self._closed:
             return
-        waits_for_login = self._link.state is wire.LinkState.ENTERING
-        wanted = self._ending or (
-            self._may_read() and not (waits_for_login and self._link.buffered_bytes > limits.READ_CHUNK_BYTES)
-        )
+        room = self._link.buffered_bytes < limits.SESSION_BUFFER_MAX_BYTES
+        wanted = self._ending or (room and self._may_parse())
         if wanted is not self._reading:
             self._reading = wanted
             self.outlet.set_reading(wanted)

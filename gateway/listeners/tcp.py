@@ -101,8 +101,15 @@ class TcpLink(asyncio.Protocol):
 
     @property
     def congested(self) -> bool:
-        """Whether the peer takes less than it is sent."""
+        """Whether the peer takes less than it is sent: no delivery should be added."""
         return not self._drained.is_set() or self._streaming is not None
+
+    @property
+    def clogged(self) -> bool:
+        """Whether even answers pile up. While a large payload is sent they wait behind it, a bounded number of them."""
+        if self._streaming is not None:
+            return len(self._frames) > limits.OUTLET_FRAMES_MAX
+        return not self._drained.is_set()
 
     def abort(self) -> None:
         """Drop the connection, whatever is still to be sent."""

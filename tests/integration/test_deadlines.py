@@ -100,3 +100,32 @@ async def test_request_ids_are_forgotten_when_old_and_beyond_a_thousand(tmp_path
         later = await again("0")  # older than a day, and more than 1,000 came after it
         assert later != first.msgid
         assert await again("0") == later
+
+
+async def test_a_member_may_post_while_a_large_message_is_on_its_way_to_it(tmp_path: Path) -> None:
+    """The service goes on reading a link whose peer is slow to take a payload; the answers come after it."""
+    async with running_instance(tmp_path / "instance") as instance:
+        uid, slow = await a_peer_that_never_reads(instance)
+        heard = asyncio.Event()
+
+        async def hear(event: m.StoredEvent, payload: Payload) -> None:
+            heard.set()
+
+        alice = await Connection.open(Endpoint(instance.host, instance.port, instance.spki_pin), hear)
+        own = (await alice.register("n", "Alice Liddell")).uid
+        await alice.post("large", [m.Recipient(uid, m.TO_UID)], bytes(16 << 20))
+        await asyncio.to_thread(slow.sendall, m.encode_frame(m.Post("1", (m.Recipient(own, m.TO_UID),), 1), b"x"))
+        await asyncio.wait_for(heard.wait(), 10)
+        await instance.advance(limits.REDELIVERY_S + 1)  # still on its way: not sent again
+
+        def read_all() -> bytes:
+            read = b""
+            while b'"id":"1"' not in read[-200:]:
+                read += slow.recv(1 << 20)
+            return read
+
+        read = await asyncio.to_thread(read_all)
+        assert read.count(b'"op":"delivery"') == 1
+        assert len(read) > 16 << 20
+        slow.close()
+        await alice.quit()

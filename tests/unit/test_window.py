@@ -34,6 +34,15 @@ def test_bytes_bound_the_window_but_one_always_fits() -> None:
     assert [one.number for one in window.take(0.0)] == [2]
 
 
+def test_what_has_not_left_yet_is_not_late() -> None:
+    window = DeliveryWindow(4)
+    window.page([a_message(1)], complete=True)
+    window.take(0.0)
+    window.restart_timers(limits.REDELIVERY_S)
+    assert window.overdue(limits.REDELIVERY_S + 1) == []
+    assert [one.number for one in window.overdue(2 * limits.REDELIVERY_S)] == [1]
+
+
 def test_what_was_interrupted_goes_first() -> None:
     window = DeliveryWindow(4, frozenset({2}))
     window.page([a_message(3, Rank.USER), a_message(1), a_message(2)], complete=True)

@@ -192,6 +192,10 @@ class Run:
         elif verb == "framed":
             headers = [self._substituted(text).encode("latin-1") for text in json.loads(f"[{argument}]")]
             await link.send(b"".join(b"%04x%b" % (len(header), header) for header in headers))
+        elif verb == "padded":
+            header = json.dumps({"op": 11, "pad": ""}).encode()
+            header = header[:-2] + b"x" * (int(argument) - len(header)) + header[-2:]
+            await link.send(b"%04x%b" % (len(header), header))
         elif verb == "<":
             await self._expect(link, argument)
         elif verb == "<any":

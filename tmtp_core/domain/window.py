@@ -116,6 +116,11 @@ class DeliveryWindow:
                 late.append(flight.message)
         return late
 
+    def restart_timers(self, now_s: float) -> None:
+        """Count the time for acks anew: what was sent has not left yet."""
+        for flight in self._in_flight.values():
+            flight.sent_s = now_s
+
     def _append(self, message: Message) -> None:
         self._ready.append(message)
         self._ready_bytes += message.size
