@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable
 from random import Random
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tmtp_core.errors import ProtocolError
@@ -118,6 +118,8 @@ plain = st.fixed_dictionaries(
         "datahead": st.integers(-1, 20),
         "datasum": st.integers(-1, 2**64),
         "for": st.lists(st.fixed_dictionaries({"id": texts, "type": st.integers(-1, 4)}), max_size=2),
+        "notefor": st.lists(st.fixed_dictionaries({"id": texts, "type": st.integers(0, 4)}), max_size=2),
+        "oidc": st.dictionaries(st.sampled_from(["id_token", "token_type"]), texts, max_size=2),
         "type": st.sampled_from(["add", "drop", "init", "ok", ""]),
         "newalias": texts,
         "newnode": texts,
@@ -132,6 +134,7 @@ plain = st.fixed_dictionaries(
 )
 
 
+@example({"op": 11, "for": [{"id": "x", "type": 1}]}, Random(3))
 @given(plain, st.randoms(use_true_random=False))
 def test_field_names_match_in_any_case(header: dict[str, object], random: Random) -> None:
     """The short way (plain names) and the long way (odd names) make the same of a header."""

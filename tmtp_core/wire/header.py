@@ -8,7 +8,7 @@ and escaped, because `headsum` is computed over the text.
 
 import json
 import re
-from typing import Any, Final, Generic, NoReturn, TypeVar
+from typing import Any, Final, Generic, NamedTuple, NoReturn, TypeVar
 
 import google_crc32c
 import msgspec
@@ -50,11 +50,14 @@ class HeaderShape(Generic[T]):
     through `_normalise`, which gives the same answer for every header that both accept (tested).
     """
 
-    def __init__(self, shape: type[T]) -> None:
-        """`shape` is a struct that forbids unknown fields, or the short way would miss names in other case."""
+    def __init__(self, shape: type[T], entry: type[msgspec.Struct]) -> None:
+        """`shape` is the header's struct, `entry` that of the objects in its lists.
+
+        Both forbid unknown fields, or the short way would miss names in other case.
+        """
         self._shape = shape
         self._decoder = msgspec.json.Decoder(shape)
-        self._names = frozenset(field.encode_name for field in msgspec.structs.fields(shape))
+        self._names = _Names(_wire_names(shape), _wire_names(entry))
 
     def parse(self, raw: bytes) -> T:
         """Parse a request's header. Raises `ProtocolError("invalid header")`."""
@@ -72,29 +75,40 @@ def _go_escape(match: "re.Match[bytes]") -> bytes:
     return _GO_ESCAPES[match[0]]
 
 
-def _normalise(raw: bytes, known: frozenset[str]) -> dict[str, Any]:
+class _Names(NamedTuple):
+    """The names that are known: in the header, and in the objects of its lists."""
+
+    header: frozenset[str]
+    entry: frozenset[str]
+
+
+def _wire_names(shape: type[msgspec.Struct]) -> frozenset[str]:
+    return frozenset(field.encode_name for field in msgspec.structs.fields(shape))
+
+
+def _normalise(raw: bytes, known: _Names) -> dict[str, Any]:
     """The header as a dict with lower-case names, without nulls and unknown names."""
     pairs = _JSON.decode(_decode_utf8(raw))
     if not isinstance(pairs, _Pairs):
         raise ValueError("not an object")  # noqa: TRY004 - every refusal of a header is one
-    return _named(pairs, known)
+    return _named(pairs, known.header, known.entry)
 
 
-def _named(pairs: "_Pairs", known: frozenset[str] | None) -> dict[str, Any]:
+def _named(pairs: "_Pairs", known: frozenset[str] | None, entry: frozenset[str]) -> dict[str, Any]:
     """Fold names, drop nulls; keep only `known` names (None: all). The last of several wins."""
     named: dict[str, Any] = {}
     for name, value in pairs:
         folded = name.casefold()
         if value is not None and (known is None or folded in known):
-            named[folded] = _plain(value)
+            named[folded] = _plain(value, entry)
     return named
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, entry: frozenset[str]) -> Any:
     if isinstance(value, _Pairs):
-        return _named(value, None)
+        return _named(value, None, entry)
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [_named(one, entry, entry) if isinstance(one, _Pairs) else _plain(one, entry) for one in value]
     if isinstance(value, str):
         return _without_lone_surrogates(value)
     return value

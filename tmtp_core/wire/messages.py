@@ -25,7 +25,7 @@ TO_UID, TO_GROUP, TO_GROUP_NOT_SELF = 1, 2, 3
 _WIRE_NAMES: Final = {"for_": "for", "from_": "from"}
 
 
-class Recipient(Struct, frozen=True):
+class Recipient(Struct, frozen=True, forbid_unknown_fields=True):
     """One entry of `for`: a uid or a gid. `type` is ignored in op 4."""
 
     id: str = ""
@@ -206,7 +206,7 @@ class _AnyRequest(Struct, frozen=True, forbid_unknown_fields=True, rename=_WIRE_
     notesum: UInt64 = 0
 
 
-_ANY_REQUEST: Final = HeaderShape(_AnyRequest)
+_ANY_REQUEST: Final = HeaderShape(_AnyRequest, Recipient)
 _UINT64_MAX: Final = 2**64 - 1
 _OPS_WITH_DATA: Final = (5, 7, 8, 9)
 
@@ -300,7 +300,10 @@ def _build_ping(head: _AnyRequest) -> Ping | None:
 
 
 def _build_register(head: _AnyRequest) -> Register | None:
-    return Register(head.newnode, head.newalias, head.oidc, head.invite) if head.newnode and head.newalias else None
+    if not (head.newnode and head.newalias):
+        return None
+    oidc = {name.casefold(): value for name, value in head.oidc.items()} if head.oidc is not None else None
+    return Register(head.newnode, head.newalias, oidc, head.invite)
 
 
 _BUILDERS: Final[dict[int, Callable[[_AnyRequest], Request | None]]] = {
