@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Listeners of a whole gateway: plain TCP on loopback, several addresses, a certificate of one's own (C1)."""
+
+import asyncio
+import ssl
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from gateway.certificates import make_self_signed, spki_pin
+from gateway.instance import StartFailed
+from tests.support.gateway import running_gateway
+from tmtp_client.connection import Connection, Endpoint, WrongService
+
+SETTINGS = """\
+http: {listen: "127.0.0.1:0"}
+instances:
+  - name: members
+    title: The Members
+    policy: members
+    listen: [{tls: "127.0.0.1:0"}, {tcp: "127.0.0.1:0"}]
+    tls: {certificate: own.crt, key: own.key}
+"""
+
+
+async def test_plain_tcp_and_an_own_certificate(tmp_path: Path) -> None:
+    make_self_signed(tmp_path / "own.crt", tmp_path / "own.key", "members.example", datetime.now(UTC))
+    async with running_gateway(tmp_path, SETTINGS) as gateway:
+        tls, plain = gateway.instances["members"].listeners
+        assert gateway.client_address("members").pin is None  # others vouch for a certificate of one's own
+        connection = await Connection.open(Endpoint(*tls.address, pin=spki_pin(tmp_path / "own.crt")))
+        assert connection.service.result().name == "The Members"
+        await connection.close()
+        with pytest.raises(WrongService, match="nothing was sent"):
+            await Connection.open(Endpoint(*tls.address, pin="sha256:" + "A" * 43))
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await Connection.open(Endpoint(*tls.address))
+
+        reader, writer = await asyncio.open_connection(*plain.address)
+        writer.write(b'0011{"op":0,"id":"1"}')
+        answer = b'{"id":"1","name":"The Members","op":"tmtprev"}'
+        assert await reader.readexactly(4 + len(answer)) == b"%04x%b" % (len(answer), answer)
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_key_that_does_not_fit_is_named(tmp_path: Path) -> None:
+    make_self_signed(tmp_path / "own.crt", tmp_path / "other.key", "members.example", datetime.now(UTC))
+    make_self_signed(tmp_path / "other.crt", tmp_path / "own.key", "members.example", datetime.now(UTC))
+    with pytest.raises(StartFailed, match=r"cannot use its certificate .*own\.crt"):
+        async with running_gateway(tmp_path, SETTINGS):
+            pass
+
+
+async def test_a_lost_credential_key_is_not_replaced(tmp_path: Path) -> None:
+    settings = SETTINGS.replace("    tls: {certificate: own.crt, key: own.key}\n", "")
+    async with running_gateway(tmp_path, settings):
+        pass
+    (tmp_path / "data/instances/members/credential.key").unlink()
+    with pytest.raises(StartFailed, match="restore it from the backup"):
+        async with running_gateway(tmp_path, settings):
+            pass
