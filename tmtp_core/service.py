@@ -18,13 +18,13 @@ from tmtp_core.clock import Clock
 from tmtp_core.domain import administration as admin
 from tmtp_core.domain.accounts import Accounts
 from tmtp_core.domain.admission import Admissions, Registration, SignInRule
-from tmtp_core.domain.outcome import Asker, Copy, Moment, Outcome
+from tmtp_core.domain.outcome import Copy, Moment, Outcome
 from tmtp_core.domain.port import Message
 from tmtp_core.domain.presence import PresenceBoard
-from tmtp_core.errors import LoginRefused, ProtocolError
+from tmtp_core.entrance import Entrance
 from tmtp_core.ids import RandomBytes
 from tmtp_core.limits import InstanceLimits
-from tmtp_core.session import UNAVAILABLE, Outlet, Session
+from tmtp_core.session import Outlet, Session
 from tmtp_core.store.database import Database
 from tmtp_core.store.ledger import SqlLedger
 from tmtp_core.store.payloads import PayloadFolder, Upload
@@ -47,16 +47,6 @@ class ServiceSettings:
     credential_key: bytes
     limits: InstanceLimits = field(default_factory=InstanceLimits)
     sign_in: SignInRule | None = None
-
-
-@dataclass(slots=True, eq=False)
-class _Contest:
-    """A second log-in of a node whose first link may be dead: the old link has until `until_s` to show life."""
-
-    old: Session
-    new: Session
-    asker: Asker
-    until_s: float
 
 
 class Service:
@@ -92,9 +82,8 @@ class Service:
         self._links: dict[int, Session] = {}  # device -> the link it is logged in by
         self._by_uid: dict[str, set[Session]] = {}
         self._interrupted: dict[int, frozenset[int]] = {}  # what was in flight to devices that left; a window each
-        self._entering: set[int] = set()  # devices whose log-in is being committed
-        self._contests: list[_Contest] = []
         self._board = PresenceBoard()
+        self._entrance = Entrance(self, self._links)
         self._pending_bytes = 0
         self._throttled = False
         self._next_checkpoint_s = clock.monotonic_s() + limits.CHECKPOINT_INTERVAL_S
@@ -121,7 +110,7 @@ class Service:
         now_s = self._clock.monotonic_s()
         for session in list(self._sessions):
             session.sweep()
-        self._settle_contests(now_s)
+        self._entrance.settle_contests(now_s)
         if not self._writer.figures.healthy:
             self._writer.retry()
         if now_s >= self._next_checkpoint_s:
@@ -282,17 +271,25 @@ class Service:
 
     def enter(self, session: Session, request: m.Login | m.Register) -> None:
         """Op 1 or 2 came on a link."""
-        if isinstance(request, m.Register):
-            moment = self.moment()
-            register = request
-            self._writer.submit(
-                Job(lambda ledger: self.accounts.register(ledger, register, moment), partial(self._entered, session))
-            )
-        else:
-            login = request
-            self._writer.submit(
-                Job(lambda ledger: self.accounts.recognise(ledger, login), partial(self._recognised, session))
-            )
+        self._entrance.enter(session, request)
+
+    def shows_life(self, session: Session) -> None:
+        """A link whose node another link wants was heard of."""
+        self._entrance.shows_life(session)
+
+    def admit(self, session: Session, outcome: Outcome) -> None:
+        """A log-in is durable: `info` is the first thing the link hears (wire.md §3.5), then what waits for it."""
+        asker = outcome.enters
+        if session.open and asker is not None:
+            for answer in outcome.answers:
+                if isinstance(answer, m.Info):
+                    session.send(m.Info(answer.info, self._board.present_for(asker.uid)))
+                else:
+                    session.send(answer)
+            self._links[asker.device] = session
+            self._by_uid.setdefault(asker.uid, set()).add(session)
+            session.entered(asker, self._interrupted.pop(asker.device, frozenset()))
+        self._deliver(outcome.copies)
 
     def released(self, session: Session, outcome: Outcome) -> None:
         """A decision is durable: its copies and its presence may be seen."""
@@ -300,17 +297,10 @@ class Service:
             self._tell_presence(session.asker.uid, self._board.edit(session.asker.uid, session, outcome.presence))
         self._deliver(outcome.copies)
 
-    def shows_life(self, session: Session) -> None:
-        """A link whose node another link wants was heard of: the other one is refused (wire.md §3.4)."""
-        session.contested = False
-        for contest in [contest for contest in self._contests if contest.old is session]:
-            self._contests.remove(contest)
-            contest.new.end("node already connected")
-
     def gone(self, session: Session) -> None:
         """A link has ended."""
         self._sessions.discard(session)
-        self._contests = [contest for contest in self._contests if contest.new is not session]
+        self._entrance.left(session)
         asker = session.asker
         if asker is None:
             return
@@ -323,75 +313,7 @@ class Service:
         if not links:
             self._by_uid.pop(asker.uid, None)
         self._tell_presence(asker.uid, self._board.link_closed(asker.uid, session))
-        for contest in [contest for contest in self._contests if contest.old is session]:
-            self._contests.remove(contest)
-            self._log_in(contest.new, contest.asker)
-
-    # -- logging in --------------------------------------------------------------------------------------------------
-    def _recognised(self, session: Session, result: Result) -> None:
-        """The node is known; let it in, unless an older link of it may be alive."""
-        if not isinstance(result, Asker):
-            self._refuse_entry(session, result)
-            return
-        if not session.open:
-            return
-        old = self._links.get(result.device)
-        if old is not None and old.open and not any(contest.old is old for contest in self._contests):
-            self._contest(old, session, result)
-        elif old is not None or result.device in self._entering:
-            session.end("node already connected")
-        else:
-            self._log_in(session, result)
-
-    def _contest(self, old: Session, new: Session, asker: Asker) -> None:
-        until_s = self.monotonic_s() + limits.CONTEST_S
-        self._contests.append(_Contest(old, new, asker, until_s))
-        old.contested = True
-        moment = self.moment()
-
-        def done(result: Result) -> None:
-            if isinstance(result, bytes) and old.open:
-                old.outlet.send(result)
-
-        self._writer.submit(Job(lambda ledger: self.accounts.probe(ledger, asker, moment), done))
-
-    def _settle_contests(self, now_s: float) -> None:
-        for contest in list(self._contests):
-            if now_s >= contest.until_s:
-                contest.old.cut()  # `gone` lets the new link in
-
-    def _log_in(self, session: Session, asker: Asker) -> None:
-        self._entering.add(asker.device)
-        moment = self.moment()
-
-        def done(result: Result) -> None:
-            self._entering.discard(asker.device)
-            self._entered(session, result)
-
-        self._writer.submit(Job(lambda ledger: self.accounts.log_in(ledger, asker, moment), done))
-
-    def _entered(self, session: Session, result: Result) -> None:
-        """The log-in is durable: `info` is the first thing the link hears (wire.md §3.5)."""
-        if not isinstance(result, Outcome) or result.enters is None:
-            self._refuse_entry(session, result)
-            return
-        if session.open:
-            asker = result.enters
-            for answer in result.answers:
-                if isinstance(answer, m.Info):
-                    session.send(m.Info(answer.info, self._board.present_for(asker.uid)))
-                else:
-                    session.send(answer)
-            self._links[asker.device] = session
-            self._by_uid.setdefault(asker.uid, set()).add(session)
-            session.entered(asker, self._interrupted.pop(asker.device, frozenset()))
-        self._deliver(result.copies)
-
-    def _refuse_entry(self, session: Session, result: Result) -> None:
-        if isinstance(result, LoginRefused | ProtocolError):
-            session.end(result.quit_text)
-        else:
-            session.end(UNAVAILABLE)
+        self._entrance.made_room(session)
 
     # -- effects -----------------------------------------------------------------------------------------------------
     def _deliver(self, copies: Iterable[Copy]) -> None:

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""How a link becomes a device's link: registration, log-in, and two links that want one node (wire.md §3.4 to §3.7).
+
+A node is one link's at a time. When a second one logs in, the first is sent a probe that a live client answers;
+the second waits until the first is heard of, or has been silent for `limits.CONTEST_S` (docs/decisions/0003).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from tmtp_core import limits
+from tmtp_core.domain.accounts import Accounts
+from tmtp_core.domain.outcome import Asker, Moment, Outcome
+from tmtp_core.errors import ProtocolError
+from tmtp_core.session import UNAVAILABLE, Session
+from tmtp_core.store.writer import Job, Result
+from tmtp_core.wire import messages as m
+
+
+class Door(Protocol):
+    """What the entrance needs of its service."""
+
+    accounts: Accounts
+
+    def moment(self) -> Moment:
+        """Now, for a decision."""
+        ...
+
+    def monotonic_s(self) -> float:
+        """Now, for waiting."""
+        ...
+
+    def submit(self, job: Job) -> None:
+        """Hand a decision to the writer."""
+        ...
+
+    def admit(self, session: Session, outcome: Outcome) -> None:
+        """A log-in is durable."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class _Contest:
+    """Two links want one node: the old one has until `until_s` to show life."""
+
+    old: Session
+    new: Session
+    asker: Asker
+    until_s: float
+
+
+class Entrance:
+    """Lets links in. `links` is the service's: which link each device is logged in by."""
+
+    def __init__(self, door: Door, links: Mapping[int, Session]) -> None:
+        self._door = door
+        self._links = links
+        self._entering: set[int] = set()  # devices whose log-in is being committed
+        self._contests: list[_Contest] = []
+
+    def enter(self, session: Session, request: m.Login | m.Register) -> None:
+        """Op 1 or 2 came on a link."""
+        accounts, moment = self._door.accounts, self._door.moment()
+        if isinstance(request, m.Register):
+            register = request
+            decision = Job(lambda ledger: accounts.register(ledger, register, moment), partial(self._decided, session))
+        else:
+            login = request
+            decision = Job(lambda ledger: accounts.recognise(ledger, login), partial(self._recognised, session))
+        self._door.submit(decision)
+
+    def shows_life(self, session: Session) -> None:
+        """A contested link was heard of: the other one is refused."""
+        session.contested = False
+        for contest in self._contests_of(session):
+            self._contests.remove(contest)
+            contest.new.end("node already connected")
+
+    def settle_contests(self, now_s: float) -> None:
+        """Once a second: links that were silent for too long lose their node; `made_room` lets the others in."""
+        for contest in list(self._contests):
+            if now_s >= contest.until_s:
+                contest.old.cut()
+
+    def left(self, session: Session) -> None:
+        """A link that may have waited for a node has ended."""
+        self._contests = [contest for contest in self._contests if contest.new is not session]
+
+    def made_room(self, session: Session) -> None:
+        """A link that had a node has ended: who waits for the node gets it."""
+        for contest in self._contests_of(session):
+            self._contests.remove(contest)
+            self._log_in(contest.new, contest.asker)
+
+    def _contests_of(self, old: Session) -> list[_Contest]:
+        return [contest for contest in self._contests if contest.old is old]
+
+    def _recognised(self, session: Session, result: Result) -> None:
+        """The node is known; let it in, unless an older link of it may be alive."""
+        if not isinstance(result, Asker):
+            _refuse(session, result)
+            return
+        if not session.open:
+            return
+        old = self._links.get(result.device)
+        if old is not None and old.open and not self._contests_of(old):
+            self._contest(old, session, result)
+        elif old is not None or result.device in self._entering:
+            session.end("node already connected")
+        else:
+            self._log_in(session, result)
+
+    def _contest(self, old: Session, new: Session, asker: Asker) -> None:
+        self._contests.append(_Contest(old, new, asker, self._door.monotonic_s() + limits.CONTEST_S))
+        old.contested = True
+        accounts, moment = self._door.accounts, self._door.moment()
+
+        def probe(result: Result) -> None:
+            if isinstance(result, bytes) and old.open:
+                old.outlet.send(result)
+
+        self._door.submit(Job(lambda ledger: accounts.probe(ledger, asker, moment), probe))
+
+    def _log_in(self, session: Session, asker: Asker) -> None:
+        self._entering.add(asker.device)
+        accounts, moment = self._door.accounts, self._door.moment()
+
+        def done(result: Result) -> None:
+            self._entering.discard(asker.device)
+            self._decided(session, result)
+
+        self._door.submit(Job(lambda ledger: accounts.log_in(ledger, asker, moment), done))
+
+    def _decided(self, session: Session, result: Result) -> None:
+        if isinstance(result, Outcome):
+            self._door.admit(session, result)
+        else:
+            _refuse(session, result)
+
+
+def _refuse(session: Session, result: Result) -> None:
+    """Tell a link why it is not let in (wire.md §3.4), or that the trouble is ours."""
+    session.end(result.quit_text if isinstance(result, ProtocolError) else UNAVAILABLE)
