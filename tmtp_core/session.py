@@ -88,7 +88,7 @@ class _Step:
     decide: Decide | None
     request_id: str
     size: int = 0
-    repeatable: bool = False  # known by its id: asked again, it is answered again and not done again
+    key: str | None = None  # what a repetition is known by, where there can be one
     waits_for: int = 0
     bodies: dict[int, Body] = field(default_factory=dict)
 
@@ -289,9 +289,17 @@ class Session:
         if isinstance(request, m.Ack):
             self._acknowledge(request)
         elif isinstance(request, m.Ping):
-            self._ask(_Step(partial(posting.ping, request, event.text), request.id, len(event.text), repeatable=True))
+            self._ask(
+                _Step(
+                    partial(posting.ping, request, event.text), request.id, len(event.text), m.repetition_key(request)
+                )
+            )
         elif isinstance(request, m.GroupInvite):
-            self._ask(_Step(partial(groups.invite, request, event.text), request.id, len(event.text), repeatable=True))
+            self._ask(
+                _Step(
+                    partial(groups.invite, request, event.text), request.id, len(event.text), m.repetition_key(request)
+                )
+            )
         elif isinstance(request, m.UserEdit):
             self._ask(_Step(partial(self._host.accounts.edit_user, request), request.id))
         elif isinstance(request, m.OhiEdit):
@@ -312,7 +320,7 @@ class Session:
     def _post_is_complete(self) -> None:
         incoming, self._incoming = self._incoming, None
         assert incoming is not None
-        step = _Step(None, incoming.request.id, repeatable=True, waits_for=len(incoming.uploads))
+        step = _Step(None, incoming.request.id, key=m.repetition_key(incoming.request), waits_for=len(incoming.uploads))
         self._steps.append(step)
         for place, (upload, _) in enumerate(incoming.uploads):
             upload.finish(partial(self._body_is_durable, step, incoming.request, place))
@@ -368,7 +376,7 @@ class Session:
             Job(
                 decide=lambda ledger: decide(ledger, asker, moment),
                 done=partial(self._decided, step),
-                request=(asker.device, step.request_id) if step.repeatable else None,
+                request=(asker.device, step.key) if step.key is not None else None,
                 files=step.files,
                 size=step.size,
             )

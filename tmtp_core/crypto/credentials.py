@@ -28,6 +28,6 @@ def invitation_hash(key: bytes, token: str) -> bytes:
     return blake2b(token.encode(), digest_size=_DIGEST_BYTES, key=key, person=b"tmtp-invite").digest()
 
 
-def request_hash(request_id: str) -> int:
-    """A signed 64-bit number that stands for a request id within its node (protocol.md, *One id per post*)."""
-    return int.from_bytes(blake2b(request_id.encode(), digest_size=8).digest(), signed=True)
+def request_hash(key: str) -> int:
+    """A signed 64-bit number that stands for a request within its node (protocol.md, *One id per post*)."""
+    return int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), signed=True)

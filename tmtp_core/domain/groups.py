@@ -18,7 +18,7 @@ def invite(request: GroupInvite, text: bytes, ledger: Ledger, asker: Asker, mome
     """Op 5. A group that does not exist yet is made, with the sender joined under the alias it speaks as."""
     sender = active_account(ledger, asker)
     refuse_bridge(sender)
-    repeated = repetition(ledger, asker, request.id)
+    repeated = repetition(ledger, asker, request)
     if repeated is not None:
         return repeated
     check_size("gid", request.gid)
@@ -45,7 +45,7 @@ def invite(request: GroupInvite, text: bytes, ledger: Ledger, asker: Asker, mome
     devices = own_devices(invitee) + own_devices(sender, but=asker.device)
     send(ledger, outcome, number, event, devices, Body(len(text), text))
     _announce(ledger, outcome, stamp, sender, group, act="invite", alias=request.to)
-    return answered(ledger, outcome, asker, request.id, number, stamp)
+    return answered(ledger, outcome, asker, request, number, stamp)
 
 
 def edit(request: GroupEdit, ledger: Ledger, asker: Asker, moment: Moment) -> Outcome:

@@ -203,11 +203,11 @@ class Ledger(Protocol):
         """Queue for `target` what `source` has not acknowledged."""
         ...
 
-    def posted_before(self, device: int, request_id: str) -> Posted | None:
-        """What this device's request of the same id was answered with."""
+    def posted_before(self, device: int, key: str) -> Posted | None:
+        """What this device's request of the same key (`wire.messages.repetition_key`) was answered with."""
         ...
 
-    def remember_post(self, device: int, request_id: str, posted: Posted) -> None:
+    def remember_post(self, device: int, key: str, posted: Posted) -> None:
         """Keep the answer for a repetition of the request."""
         ...
 

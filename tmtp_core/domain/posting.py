@@ -27,6 +27,8 @@ from tmtp_core.wire.messages import (
     Post,
     PostNotify,
     Recipient,
+    Repeatable,
+    repetition_key,
 )
 
 _UID_CHARACTERS: Final = re.compile(r"[A-Za-z0-9+%]*")
@@ -52,7 +54,7 @@ class Audience:
 def post(request: Post, body: Body, ledger: Ledger, asker: Asker, moment: Moment) -> Outcome:
     """Op 7."""
     sender = active_account(ledger, asker)
-    repeated = repetition(ledger, asker, request.id)
+    repeated = repetition(ledger, asker, request)
     if repeated is not None:
         return repeated
     audience = resolve(ledger, sender, request.for_)
@@ -68,13 +70,13 @@ def post(request: Post, body: Body, ledger: Ledger, asker: Asker, moment: Moment
         datasum=request.datasum,
     )
     send(ledger, outcome, number, event, audience.devices(ledger, sender, asker), body)
-    return answered(ledger, outcome, asker, request.id, number, stamp)
+    return answered(ledger, outcome, asker, request, number, stamp)
 
 
 def post_notify(request: PostNotify, note: Body, body: Body, ledger: Ledger, asker: Asker, moment: Moment) -> Outcome:
     """Op 8: the delivery first, then the note that names it, with one date for both (wire.md §4.3)."""
     sender = active_account(ledger, asker)
-    repeated = repetition(ledger, asker, request.id)
+    repeated = repetition(ledger, asker, request)
     if repeated is not None:
         return repeated
     audience = resolve(ledger, sender, request.for_)
@@ -110,14 +112,14 @@ def post_notify(request: PostNotify, note: Body, body: Body, ledger: Ledger, ask
         postid=message_id,
     )
     send(ledger, outcome, note_number, notify, told.devices(ledger, sender, asker), note)
-    return answered(ledger, outcome, asker, request.id, number, stamp)
+    return answered(ledger, outcome, asker, request, number, stamp)
 
 
 def ping(request: Ping, text: bytes, ledger: Ledger, asker: Asker, moment: Moment) -> Outcome:
     """Op 9: a first contact, at most 140 UTF-16 units of plain text (D2), already checked by the link."""
     sender = active_account(ledger, asker)
     refuse_bridge(sender)
-    repeated = repetition(ledger, asker, request.id)
+    repeated = repetition(ledger, asker, request)
     if repeated is not None:
         return repeated
     if request.from_ not in sender.aliases:
@@ -139,7 +141,7 @@ def ping(request: Ping, text: bytes, ledger: Ledger, asker: Asker, moment: Momen
     to_self = recipient.key == sender.key
     audience = Audience(() if to_self else (recipient.key,), asking_node=to_self)
     send(ledger, outcome, number, event, audience.devices(ledger, sender, asker), Body(len(text), text))
-    return answered(ledger, outcome, asker, request.id, number, stamp)
+    return answered(ledger, outcome, asker, request, number, stamp)
 
 
 def resolve(ledger: Ledger, sender: Account, entries: Iterable[Recipient]) -> Audience:
@@ -183,18 +185,18 @@ def account_of_alias(ledger: Ledger, alias: str) -> Account | None:
     return None if account.status is Status.REMOVED else account
 
 
-def repetition(ledger: Ledger, asker: Asker, request_id: str) -> Outcome | None:
+def repetition(ledger: Ledger, asker: Asker, request: Repeatable) -> Outcome | None:
     """The answer of a request that this node made before, with nothing sent again (*One id per post*)."""
-    before = ledger.posted_before(asker.device, request_id)
+    before = ledger.posted_before(asker.device, repetition_key(request))
     if before is None:
         return None
-    return Outcome(answers=[Acked(request_id, message_id_text(before.number), posted_text(before.time_ms))])
+    return Outcome(answers=[Acked(request.id, message_id_text(before.number), posted_text(before.time_ms))])
 
 
-def answered(ledger: Ledger, outcome: Outcome, asker: Asker, request_id: str, number: int, stamp: Stamp) -> Outcome:
+def answered(ledger: Ledger, outcome: Outcome, asker: Asker, request: Repeatable, number: int, stamp: Stamp) -> Outcome:
     """Add the ack to an outcome, and remember it for a repetition of the request."""
-    ledger.remember_post(asker.device, request_id, Posted(number, stamp.time_ms))
-    outcome.answers.append(Acked(request_id, message_id_text(number), stamp.posted))
+    ledger.remember_post(asker.device, repetition_key(request), Posted(number, stamp.time_ms))
+    outcome.answers.append(Acked(request.id, message_id_text(number), stamp.posted))
     return outcome
 
 

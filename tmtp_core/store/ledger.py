@@ -62,10 +62,10 @@ class SqlLedger:
         self._connection = connection
 
     def prefetch_posted(self, requests: Sequence[tuple[int, str]]) -> None:
-        """Look up at once which of these (device, request id) were answered before."""
+        """Look up at once which of these (device, repetition key) were answered before."""
         if not requests:
             return
-        keys = [(device, request_hash(request_id)) for device, request_id in requests]
+        keys = [(device, request_hash(key)) for device, key in requests]
         self._posted.update(dict.fromkeys(keys))
         for device, request, message, posted_ms in hot.find_reposted(self._connection, keys):
             self._posted[device, request] = Posted(message, posted_ms)
@@ -265,18 +265,18 @@ class SqlLedger:
         for number in hot.copy_queue(self._connection, source, target):
             self.references.add(number, 1)
 
-    def posted_before(self, device: int, request_id: str) -> Posted | None:
+    def posted_before(self, device: int, key: str) -> Posted | None:
         """See the port."""
-        key = (device, request_hash(request_id))
-        if key not in self._posted:
-            self.prefetch_posted([(device, request_id)])
-        return self._posted[key]
+        row = (device, request_hash(key))
+        if row not in self._posted:
+            self.prefetch_posted([(device, key)])
+        return self._posted[row]
 
-    def remember_post(self, device: int, request_id: str, posted: Posted) -> None:
+    def remember_post(self, device: int, key: str, posted: Posted) -> None:
         """See the port."""
-        key = (device, request_hash(request_id))
-        self._posted[key] = posted
-        self._remembered.append((*key, posted.number, posted.time_ms))
+        row = (device, request_hash(key))
+        self._posted[row] = posted
+        self._remembered.append((*row, posted.number, posted.time_ms))
 
     # -- invitations and bridges -------------------------------------------------------------------------------------
     def invitation(self, token_hash: bytes) -> Invitation | None:

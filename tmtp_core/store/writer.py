@@ -30,7 +30,7 @@ Result = Any
 class Job:
     """One decision. `done` is called with its result after the commit, where the writer's `wake` runs it.
 
-    `request` (device, request id) announces a request that may be a repetition; `files` are payloads that
+    `request` (device, repetition key) announces a request that may be a repetition; `files` are payloads that
     belong to nobody unless the decision stores a message with them; `size` is what it holds in memory.
     """
 

@@ -179,6 +179,15 @@ Request = (
 )
 
 
+Repeatable = GroupInvite | Post | PostNotify | Ping
+"""Requests that are known by their id: asked again, they are answered again and not done again."""
+
+
+def repetition_key(request: Repeatable) -> str:
+    """What a repetition of a request is known by, within its node: its operation and its id."""
+    return f"{request.__struct_config__.tag} {request.id}"
+
+
 class _AnyRequest(Struct, frozen=True, forbid_unknown_fields=True, rename=_WIRE_NAMES):
     """All fields of all requests: a field of the wrong type is an error whatever the operation (wire.md §1.3)."""
 
