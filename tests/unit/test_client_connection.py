@@ -333,7 +333,7 @@ async def test_pauses_grow_and_are_bounded(tmp_path: Path, monkeypatch: pytest.M
             done.set()
         await sleep(0)
 
-    monkeypatch.setattr("tmtp_client.connection.asyncio.sleep", noted)
+    monkeypatch.setattr("tmtp_client.connection.persistent.asyncio.sleep", noted)
     persistent = PersistentConnection(nobody, "A" * 32, "N" * 40, jitter=lambda: 0.5)
     await done.wait()
     await persistent.stop()
@@ -398,7 +398,7 @@ async def test_a_service_that_drops_every_link_is_not_stormed(tmp_path: Path, mo
         await sleep(min(seconds, 0.01) if seconds < limits.PULSE_AFTER_S / 2 else seconds)
 
     async with scripted_peer(tmp_path) as peer:
-        monkeypatch.setattr("tmtp_client.connection.asyncio.sleep", noted)
+        monkeypatch.setattr("tmtp_client.connection.persistent.asyncio.sleep", noted)
         persistent = PersistentConnection(peer.endpoint, "A" * 32, "N" * 40, jitter=lambda: 0.5)
         for _ in range(4):
             link = await peer.link()

@@ -1,106 +1,24 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""One TMTP connection over asyncio and TLS (B1, B3); clients, bridges and load generators use it.
-
-Record first, ack after: a message is acknowledged to the service only when `on_event` has returned. One id
-per post: whoever tries a post again passes the same `request_id`, and the service stores it once.
-"""
+"""One link: requests out, answers and messages in (wire.md §1 to §8)."""
 
 import asyncio
-import base64
 import contextlib
-import hashlib
-import random
-import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final, TypeVar, cast
-
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from typing import Any, TypeVar
 
 from tmtp_client import limits
+from tmtp_client.connection.endpoint import Endpoint, check_pin, client_context, set_user_timeout
+from tmtp_client.connection.payload import Disconnected, Payload
 from tmtp_core.errors import ProtocolError
 from tmtp_core.wire import link as wire
 from tmtp_core.wire import messages as m
 
 T = TypeVar("T")
 
-_REFUSALS: Final = frozenset({"login failed", "corrupt base32 value"})  # of a device, for good
-
 
 class Refused(Exception):
     """The service does not grant a request: the text of its error ack."""
-
-
-class Disconnected(Exception):
-    """The connection is over; the text says why, in the service's words when it gave any."""
-
-
-class WrongService(Exception):
-    """The certificate is not the one that was pinned: nothing was sent."""
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where a service is, and how to know it: by `pin` (`sha256:<base64url of the SPKI's SHA-256>`), else by CA."""
-
-    host: str
-    port: int
-    pin: str | None = None
-    ca_file: Path | None = None
-
-
-class Payload:
-    """The data of one incoming message, as it comes. Whatever the handler leaves unread is thrown away."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self._buffered = 0
-        self._room = asyncio.Event()
-        self._room.set()
-        self._abandoned = False
-        self._broken = False
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._iterate()
-
-    async def read(self) -> bytes:
-        """All of it. For what is known to be small."""
-        return b"".join([chunk async for chunk in self])
-
-    async def _iterate(self) -> AsyncIterator[bytes]:
-        while True:
-            chunk = await self._chunks.get()
-            if chunk is None:
-                if self._broken:
-                    raise Disconnected("the connection broke in the middle of a message")
-                return
-            self._buffered -= len(chunk)
-            self._room.set()
-            yield chunk
-
-    async def feed(self, chunk: bytes) -> None:
-        """From the connection: the next octets; waits while the handler is behind."""
-        if self._abandoned:
-            return
-        while self._buffered >= limits.PAYLOAD_BUFFER_BYTES and not self._abandoned:
-            self._room.clear()
-            await self._room.wait()
-        self._buffered += len(chunk)
-        self._chunks.put_nowait(chunk)
-
-    def end(self, *, broken: bool = False) -> None:
-        """From the connection: that was all, or all that will ever come."""
-        self._broken = broken
-        self._chunks.put_nowait(None)
-
-    def abandon(self) -> None:
-        """The handler is done with it."""
-        self._abandoned = True
-        self._room.set()
 
 
 OnEvent = Callable[[m.StoredEvent, Payload], Awaitable[None]]
@@ -111,8 +29,8 @@ is not acknowledged and comes again."""
 OnPresence = Callable[[m.Ohi], None]
 
 
-async def _ignore(event: m.StoredEvent, payload: Payload) -> None:
-    return
+async def ignore(event: m.StoredEvent, payload: Payload) -> None:
+    """Acknowledge every message and keep none."""
 
 
 class Connection:
@@ -122,7 +40,7 @@ class Connection:
         self._reader = reader
         self._writer = writer
         self._link = wire.ClientLink()
-        self._on_event: OnEvent = _ignore
+        self._on_event: OnEvent = ignore
         self._on_presence: OnPresence | None = None
         self._answers: dict[str, asyncio.Future[m.Acked]] = {}
         loop = asyncio.get_running_loop()
@@ -138,7 +56,7 @@ class Connection:
 
     @classmethod
     async def open(
-        cls, endpoint: Endpoint, on_event: OnEvent = _ignore, on_presence: OnPresence | None = None
+        cls, endpoint: Endpoint, on_event: OnEvent = ignore, on_presence: OnPresence | None = None
     ) -> "Connection":
         """Connect, check who is there, say which revision is spoken.
 
@@ -146,11 +64,11 @@ class Connection:
         """
         async with asyncio.timeout(limits.CONNECT_TIMEOUT_S):
             reader, writer = await asyncio.open_connection(
-                endpoint.host, endpoint.port, ssl=_client_context(endpoint), limit=limits.READ_CHUNK_BYTES
+                endpoint.host, endpoint.port, ssl=client_context(endpoint), limit=limits.READ_CHUNK_BYTES
             )
             try:
-                _check_pin(endpoint, writer)
-                _set_user_timeout(writer)
+                check_pin(endpoint, writer)
+                set_user_timeout(writer)
             except BaseException:
                 writer.transport.abort()
                 raise
@@ -395,128 +313,3 @@ class Connection:
                     await self._send(m.encode_head(m.Pulse()))
                 silent_s = 0.0
             await asyncio.sleep(limits.PULSE_AFTER_S - silent_s)
-
-
-class PersistentConnection:
-    """A connection that comes back: reconnects with growing, jittered pauses and logs in again.
-
-    `current` waits for a connection that is logged in. A log-in that is refused ends it all: `failed` says why.
-    """
-
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        uid: str,
-        node: str,
-        on_event: OnEvent = _ignore,
-        on_presence: OnPresence | None = None,
-        jitter: Callable[[], float] = random.random,
-    ) -> None:
-        self._endpoint = endpoint
-        self._uid = uid
-        self._node = node
-        self._on_event = on_event
-        self._on_presence = on_presence
-        self._jitter = jitter
-        self._changed = asyncio.Condition()
-        self._connection: Connection | None = None
-        self.failed: str | None = None
-        self.trouble: str | None = None  # why there is no connection just now
-        self._task = asyncio.get_running_loop().create_task(self._keep())
-
-    async def current(self, timeout_s: float | None = None) -> Connection:
-        """A connection that is logged in. Raises `Disconnected` when log-in is refused, TimeoutError otherwise."""
-        async with asyncio.timeout(timeout_s), self._changed:
-            while True:
-                if self.failed is not None:
-                    raise Disconnected(self.failed)
-                if self._connection is not None and self._connection.is_open:
-                    return self._connection
-                await self._changed.wait()
-
-    async def at_once(self, timeout_s: float) -> Connection:
-        """A connection that is logged in. Raises `Disconnected` when one try has failed, and says why."""
-        async with asyncio.timeout(timeout_s), self._changed:
-            while self._connection is None or not self._connection.is_open:
-                reason = self.failed or self.trouble
-                if reason is not None:
-                    raise Disconnected(reason)
-                await self._changed.wait()
-            return self._connection
-
-    async def stop(self) -> None:
-        """Log out and stay away; whoever waits for a connection hears it. Idempotent."""
-        if self._connection is not None:
-            await self._connection.quit()
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        await self._set(None, self.failed or "stopped")
-
-    async def _keep(self) -> None:
-        loop = asyncio.get_running_loop()
-        pause_s = limits.RECONNECT_FIRST_S
-        while self.failed is None:
-            began_s = loop.time()
-            try:
-                await self._live()
-            except (OSError, ssl.SSLError, ValueError, WrongService, Disconnected, TimeoutError) as error:
-                self.trouble = str(error) or type(error).__name__
-            await self._set(None, self.trouble if self.trouble in _REFUSALS else None)
-            if loop.time() - began_s >= limits.STEADY_AFTER_S:
-                pause_s = limits.RECONNECT_FIRST_S
-            await asyncio.sleep(pause_s * (0.5 + self._jitter()))
-            pause_s = min(2 * pause_s, limits.RECONNECT_LONGEST_S)
-
-    async def _live(self) -> None:
-        """One connection, from its beginning to its end."""
-        connection = await Connection.open(self._endpoint, self._on_event, self._on_presence)
-        try:
-            await connection.login(self._uid, self._node)
-            self.trouble = None
-            await self._set(connection)
-            self.trouble = await connection.closed()
-        finally:
-            await connection.close()
-
-    async def _set(self, connection: Connection | None, failed: str | None = None) -> None:
-        async with self._changed:
-            self._connection = connection
-            self.failed = failed
-            self._changed.notify_all()
-
-
-def _client_context(endpoint: Endpoint) -> ssl.SSLContext:
-    """With a pin the key itself is checked, and neither names nor dates of the certificate."""
-    if endpoint.pin is not None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # loads no authorities, which would cost 20 ms a connection
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    else:
-        context = ssl.create_default_context(cafile=str(endpoint.ca_file) if endpoint.ca_file is not None else None)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
-
-
-def _check_pin(endpoint: Endpoint, writer: asyncio.StreamWriter) -> None:
-    if endpoint.pin is None:
-        return
-    tls = cast(ssl.SSLObject, writer.get_extra_info("ssl_object"))
-    certificate = tls.getpeercert(binary_form=True)
-    if certificate is None or certificate_pin(certificate) != endpoint.pin:
-        raise WrongService(
-            f"the service at {endpoint.host}:{endpoint.port} is not the one that was pinned; nothing was sent to it"
-        )
-
-
-def certificate_pin(certificate_der: bytes) -> str:
-    """The pin of a certificate's key: `sha256:` and the base64url SHA-256 of its SPKI."""
-    key = x509.load_der_x509_certificate(certificate_der).public_key()
-    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return "sha256:" + base64.urlsafe_b64encode(hashlib.sha256(spki).digest()).rstrip(b"=").decode()
-
-
-def _set_user_timeout(writer: asyncio.StreamWriter) -> None:
-    """A peer that vanished is noticed in seconds, where the system can do that."""
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        connection = writer.get_extra_info("socket")
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limits.TCP_USER_TIMEOUT_MS)

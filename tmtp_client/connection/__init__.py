@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""One TMTP connection over asyncio and TLS (B1, B3); clients, bridges and load generators use it.
+
+Record first, ack after: a message is acknowledged to the service only when `on_event` has returned. One id
+per post: whoever tries a post again passes the same `request_id`, and the service stores it once.
+"""
+
+from tmtp_client.connection.endpoint import Endpoint, WrongService, certificate_pin
+from tmtp_client.connection.link import Connection, OnEvent, OnPresence, Refused
+from tmtp_client.connection.payload import Disconnected, Payload
+from tmtp_client.connection.persistent import PersistentConnection
+
+__all__ = [
+    "Connection",
+    "Disconnected",
+    "Endpoint",
+    "OnEvent",
+    "OnPresence",
+    "Payload",
+    "PersistentConnection",
+    "Refused",
+    "WrongService",
+    "certificate_pin",
+]

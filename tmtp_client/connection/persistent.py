@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A connection that comes back (B3)."""
+
+import asyncio
+import random
+import ssl
+from collections.abc import Callable
+from typing import Final
+
+from tmtp_client import limits
+from tmtp_client.connection.endpoint import Endpoint, WrongService
+from tmtp_client.connection.link import Connection, OnEvent, OnPresence, ignore
+from tmtp_client.connection.payload import Disconnected
+
+_REFUSALS: Final = frozenset({"login failed", "corrupt base32 value"})  # of a device, for good
+
+
+class PersistentConnection:
+    """A connection that comes back: reconnects with growing, jittered pauses and logs in again.
+
+    `current` waits for a connection that is logged in. A log-in that is refused ends it all: `failed` says why.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        uid: str,
+        node: str,
+        on_event: OnEvent = ignore,
+        on_presence: OnPresence | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._endpoint = endpoint
+        self._uid = uid
+        self._node = node
+        self._on_event = on_event
+        self._on_presence = on_presence
+        self._jitter = jitter
+        self._changed = asyncio.Condition()
+        self._connection: Connection | None = None
+        self.failed: str | None = None
+        self.trouble: str | None = None  # why there is no connection just now
+        self._task = asyncio.get_running_loop().create_task(self._keep())
+
+    async def current(self, timeout_s: float | None = None) -> Connection:
+        """A connection that is logged in. Raises `Disconnected` when log-in is refused, TimeoutError otherwise."""
+        async with asyncio.timeout(timeout_s), self._changed:
+            while True:
+                if self.failed is not None:
+                    raise Disconnected(self.failed)
+                if self._connection is not None and self._connection.is_open:
+                    return self._connection
+                await self._changed.wait()
+
+    async def at_once(self, timeout_s: float) -> Connection:
+        """A connection that is logged in. Raises `Disconnected` when one try has failed, and says why."""
+        async with asyncio.timeout(timeout_s), self._changed:
+            while self._connection is None or not self._connection.is_open:
+                reason = self.failed or self.trouble
+                if reason is not None:
+                    raise Disconnected(reason)
+                await self._changed.wait()
+            return self._connection
+
+    async def stop(self) -> None:
+        """Log out and stay away; whoever waits for a connection hears it. Idempotent."""
+        if self._connection is not None:
+            await self._connection.quit()
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await self._set(None, self.failed or "stopped")
+
+    async def _keep(self) -> None:
+        loop = asyncio.get_running_loop()
+        pause_s = limits.RECONNECT_FIRST_S
+        while self.failed is None:
+            began_s = loop.time()
+            try:
+                await self._live()
+            except (OSError, ssl.SSLError, ValueError, WrongService, Disconnected, TimeoutError) as error:
+                self.trouble = str(error) or type(error).__name__
+            await self._set(None, self.trouble if self.trouble in _REFUSALS else None)
+            if loop.time() - began_s >= limits.STEADY_AFTER_S:
+                pause_s = limits.RECONNECT_FIRST_S
+            await asyncio.sleep(pause_s * (0.5 + self._jitter()))
+            pause_s = min(2 * pause_s, limits.RECONNECT_LONGEST_S)
+
+    async def _live(self) -> None:
+        """One connection, from its beginning to its end."""
+        connection = await Connection.open(self._endpoint, self._on_event, self._on_presence)
+        try:
+            await connection.login(self._uid, self._node)
+            self.trouble = None
+            await self._set(connection)
+            self.trouble = await connection.closed()
+        finally:
+            await connection.close()
+
+    async def _set(self, connection: Connection | None, failed: str | None = None) -> None:
+        async with self._changed:
+            self._connection = connection
+            self.failed = failed
+            self._changed.notify_all()
