@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The wire vectors name every part of the wire's description, and their reader knows what it reads."""
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 import google_crc32c
 import pytest
 
 from tests.vectors.reference import canonical_header, head_sum
-from tests.vectors.runner import read_vectors
+from tests.vectors.runner import Frame, VectorFailed, VectorLink, check_form, read_vectors
 
 _FOLDER = Path(__file__).parent.parent / "vectors" / "wire"
 
@@ -83,3 +85,92 @@ def test_the_reference_writes_as_the_existing_server_does() -> None:
 def test_crc32c_by_its_published_check_value() -> None:
     """CRC-32C of "123456789" is e3069283 (RFC 3720 appendix B.4 uses the same polynomial)."""
     assert google_crc32c.value(b"123456789") == 0xE3069283
+
+
+ANSWER = b'0015{"id":"1","op":"ack"}'
+PING_HEAD = {
+    "alias": "Alice Liddell",
+    "datalen": 5,
+    "from": "%+12345678%+12345678%+12345678%+",
+    "headsum": 0,
+    "id": "18d75b8423f30000",
+    "op": "ping",
+    "posted": "2026-09-21T14:13:20.000Z",
+    "to": "Bob Builder",
+}
+
+
+def framed(**changed: Any) -> bytes:
+    """A ping's framed header, right in all that `changed` does not spoil."""
+    head = PING_HEAD | changed
+    raw = canonical_header(head)
+    head["headsum"] = head_sum(b"%04x%b" % (len(raw), raw))
+    raw = canonical_header(head)
+    return b"%04x%b" % (len(raw), raw)
+
+
+class Records:
+    """Stands for a `RecordLink`: the plaintext of these records, one after the other."""
+
+    def __init__(self, *records: bytes) -> None:
+        self._records = list(records)
+
+    async def read(self) -> bytes | None:
+        return self._records.pop(0) if self._records else None
+
+
+def link_that_reads(*records: bytes) -> VectorLink:
+    link = VectorLink("a", byte_by_byte=False)
+    link._records = Records(*records)  # type: ignore[assignment]
+    return link
+
+
+@pytest.mark.parametrize(
+    ("records", "count"),
+    [
+        ([framed() + b"hello"], 1),
+        ([framed() + b"he", b"llo"], 2),
+        ([framed(), b"hello"], 2),
+        ([framed()[:4], framed()[4:] + b"hello"], 2),
+        ([ANSWER + framed(), b"hello"], 2),
+        ([framed(), b"hel", b"lo"], 3),
+    ],
+    ids=["one", "data cut", "head apart", "digits apart", "behind another", "three"],
+)
+async def test_a_frame_knows_its_records(records: list[bytes], count: int) -> None:
+    link = link_that_reads(*records)
+    frame = await link.read()
+    while frame is not None and frame.head["op"] != "ping":
+        frame = await link.read()
+    assert frame is not None
+    assert (frame.data, frame.records) == (b"hello", count)
+    assert await link.read() is None
+
+
+@pytest.mark.parametrize("cut", [1, 4, 20, len(framed()), len(framed()) + 4])
+async def test_a_frame_cut_short_is_a_failure(cut: int) -> None:
+    with pytest.raises(VectorFailed, match="in the middle of a frame"):
+        await link_that_reads((framed() + b"hello")[:cut]).read()
+
+
+@pytest.mark.parametrize(
+    ("raw", "wrong"),
+    [
+        (framed().upper()[:4] + framed()[4:], "not lower case"),
+        (framed().replace(b":5,", b": 5,", 1), "lower case|compact"),
+        (framed(id="18D75B8423F30000"), "16 lower-case hex"),
+        (framed(id="18d75b8423f3000"), "16 lower-case hex"),
+        (framed(posted="2026-09-21T14:13:20Z"), "posted has not the form"),
+        (framed(**{"from": "A" * 32}), "from has not the form"),
+        (framed().replace(b'"headsum":', b'"headsum":1', 1), "lower case|headsum"),
+    ],
+)
+def test_what_is_checked_for_every_frame(raw: bytes, wrong: str) -> None:
+    with pytest.raises(VectorFailed, match=wrong):
+        check_form(Frame(json.loads(raw[4:]), raw, b"hello", 1))
+
+
+def test_a_right_frame_passes_in_one_record_only() -> None:
+    check_form(Frame(json.loads(framed()[4:]), framed(), b"hello", 1))
+    with pytest.raises(VectorFailed, match="came in 2 TLS records"):
+        check_form(Frame(json.loads(framed()[4:]), framed(), b"hello", 2))

@@ -23,6 +23,7 @@ FORMS = {
     "?uid": re.compile(r"[%+1-9B-DF-HJ-NP-TV-Z]{32}"),
     "?secret": re.compile(r"[%+1-9B-DF-HJ-NP-TV-Z]{40}"),
 }
+_FORM_OF = {"msgid": "?id", "postid": "?id", "posted": "?date", "from": "?uid", "uid": "?uid", "nodeid": "?secret"}
 _RECORD_BYTES = 16_384
 _VARIABLE = re.compile(r"\$([a-z]\w*(?:\.\w+)?)")
 _FENCE = {"op": 6, "id": "fence", "act": "join", "gid": "there is no such group"}
@@ -42,6 +43,9 @@ class Vector:
 
 class VectorFailed(AssertionError):
     """What was expected at a line of a vector did not happen."""
+
+
+_FAILURES = (VectorFailed, TimeoutError, ConnectionError, KeyError, ValueError)
 
 
 def read_vectors(file: Path) -> Iterator[Vector]:
@@ -86,8 +90,12 @@ class VectorLink:
         self.acks_by_itself = True
         self.seen: list[str] = []  # ids of stored messages, in order
         self._byte_by_byte = byte_by_byte
+        self.entered = False  # logged in, as far as this side has heard
+        self.over = False  # dropped, or seen to end
         self._records = RecordLink()
-        self._plain: list[bytes] = []
+        self._record = 0  # records read so far
+        self._plain: list[tuple[int, bytes]] = []  # record number, what of it is still to be taken
+        self._touched: set[int] = set()  # records that the current frame lay in
 
     async def connect(self, host: str, port: int) -> None:
         """Open it."""
@@ -103,39 +111,42 @@ class VectorLink:
 
     async def read(self) -> Frame | None:
         """The next frame, or None at the end. A frame cut short is a failure."""
-        digits, records = await self._take(4)
-        if digits is None:
+        self._touched.clear()
+        digits = await self._take(4)
+        if not digits:
+            self.over = True
             return None
-        raw, more = await self._take(int(digits, 16))
-        if raw is None:
-            raise VectorFailed("the link ended in the middle of a header")
+        raw = await self._take(int(digits, 16))
         head = json.loads(raw)
-        data, most = await self._take(head.get("datalen", 0))
-        if data is None:
-            raise VectorFailed("the link ended in the middle of data")
-        return Frame(head, digits + raw, data, records + more + most - 2)
+        if head["op"] == "info":
+            self.entered = True
+        data = await self._take(head.get("datalen", 0))
+        return Frame(head, digits + raw, data, len(self._touched))
 
     async def close(self) -> None:
         """Cut it."""
+        self.over = True
         await self._records.close()
 
-    async def _take(self, size: int) -> tuple[bytes | None, int]:
-        """Exactly `size` bytes, and how many records they lay in."""
+    async def _take(self, size: int) -> bytes:
+        """Exactly `size` bytes; none at all at the end of the link, if it ends between two frames."""
         taken = b""
-        records = 1
         while len(taken) < size:
             if not self._plain:
                 plain = await self._records.read()
+                if plain is None and not taken and not self._touched:
+                    return b""
                 if plain is None:
-                    return None, 0
-                records += bool(taken)
-                self._plain.append(plain)
-            piece = self._plain.pop(0)
+                    raise VectorFailed("the link ended in the middle of a frame")
+                self._record += 1
+                self._plain.append((self._record, plain))
+            record, plain = self._plain.pop(0)
             need = size - len(taken)
-            taken += piece[:need]
-            if piece[need:]:
-                self._plain.insert(0, piece[need:])
-        return taken, records
+            taken += plain[:need]
+            self._touched.add(record)
+            if plain[need:]:
+                self._plain.insert(0, (record, plain[need:]))
+        return taken
 
 
 class Run:
@@ -154,12 +165,24 @@ class Run:
             for number, line in self._vector.lines:
                 try:
                     await self._line(line)
-                except (VectorFailed, TimeoutError, ConnectionError, KeyError, ValueError) as error:
-                    what = str(error) or "nothing came in time"
-                    raise VectorFailed(f"{self._vector.file.name}:{number}: {line}\n  {what}") from None
+                except _FAILURES as error:
+                    raise self._failed(f"{number}: {line}", error) from None
+            await self._nothing_is_left()
         finally:
             for link in self._links.values():
                 await link.close()
+
+    async def _nothing_is_left(self) -> None:
+        """At the end of a vector every link that is still open has received what the vector says, and no more."""
+        for link in self._links.values():
+            if link.entered and not link.over:
+                try:
+                    await self._quiet(link)
+                except _FAILURES as error:
+                    raise self._failed(f"{self._vector.name}: at its end, {link.name}", error) from None
+
+    def _failed(self, where: str, error: Exception) -> VectorFailed:
+        return VectorFailed(f"{self._vector.file.name}:{where}\n  {str(error) or 'nothing came in time'}")
 
     async def _line(self, line: str) -> None:
         first, _, rest = line.partition(" ")
@@ -169,6 +192,8 @@ class Run:
             self._instance.clock.step_wall(float(rest))
         elif first == "restart":
             await self._instance.restart()
+            for link in self._links.values():
+                link.over = True
         elif first == "invitation":
             self._variables[rest.strip().removeprefix("$")] = await self._instance.new_invitation()
         else:
@@ -335,7 +360,9 @@ class Run:
 
 
 def check_form(frame: Frame) -> None:
-    """What holds for every frame from the service: §1.5, §1.6, §1.8, §9."""
+    """What holds for every frame from the service: §1.5, §1.6, §1.8, §4.1 to §4.3, §9."""
+    if frame.raw[:4] != b"%04x" % len(frame.raw[4:]):
+        raise VectorFailed(f"the length digits are not lower case: {frame.raw!r}")
     if canonical_header(frame.head) != frame.raw[4:]:
         raise VectorFailed(f"the header is not compact, sorted and escaped: {frame.raw!r}")
     stored = frame.head["op"] in STORED
@@ -343,6 +370,11 @@ def check_form(frame: Frame) -> None:
         raise VectorFailed(f"headsum and datalen belong to stored messages, and to all of them: {frame.raw!r}")
     if stored and head_sum(frame.raw) != frame.head["headsum"]:
         raise VectorFailed(f"headsum should be {head_sum(frame.raw)}: {frame.raw!r}")
+    if stored and not FORMS["?id"].fullmatch(frame.head["id"]):
+        raise VectorFailed(f"the id of a stored message is not 16 lower-case hex digits: {frame.raw!r}")
+    for key, form in _FORM_OF.items():
+        if key in frame.head and not FORMS[form].fullmatch(frame.head[key]):
+            raise VectorFailed(f"{key} has not the form of {form}: {frame.raw!r}")
     if len(frame.raw) + len(frame.data) <= _RECORD_BYTES and frame.records != 1:
         raise VectorFailed(f"a frame of {len(frame.raw) + len(frame.data)} bytes came in {frame.records} TLS records")
 
