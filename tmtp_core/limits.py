@@ -31,6 +31,9 @@ IDLE_DEADLINE_S = 120.0
 WRITE_STALL_DEADLINE_S = 60.0  # a peer that takes nothing of what it is sent for this long is closed
 REDELIVERY_S = 30.0  # an unacknowledged delivery goes out again
 CONTEST_S = 10.0  # how long an old link may stay silent before a second log-in of its node replaces it
+OHI_EDIT_MAX = 1_200  # uids in one edit: its `ohiedit` message must fit a header
+OHI_IN_INFO_MAX = 1_500  # uids in `info`; the others follow as `ohi`
+NEWNODE_MAX_BYTES = 1_000
 OHI_LIST_MAX = 10_000  # uids in one account's presence list
 
 # -- back-pressure (storage.md, Sockets) -----------------------------------------------------------------------------

@@ -283,7 +283,10 @@ class Service:
         if session.open and asker is not None:
             for answer in outcome.answers:
                 if isinstance(answer, m.Info):
-                    session.send(m.Info(answer.info, self._board.present_for(asker.uid)))
+                    present = self._board.present_for(asker.uid)
+                    session.send(m.Info(answer.info, present[: limits.OHI_IN_INFO_MAX]))
+                    for other in present[limits.OHI_IN_INFO_MAX :]:
+                        session.send(m.Ohi(other, 1))
                 else:
                     session.send(answer)
             self._links[asker.device] = session

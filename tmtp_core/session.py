@@ -199,8 +199,14 @@ class Session:
 
     def send(self, message: m.Event) -> None:
         """Send a message that is not stored."""
-        if not self._closed:
-            self.outlet.send(m.encode_head(message))
+        if self._closed:
+            return
+        try:
+            head = m.encode_head(message)
+        except ValueError:  # the request's id or names, repeated and escaped, do not fit a header
+            self.end("invalid header")
+            return
+        self.outlet.send(head)
 
     def entered(self, asker: Asker, interrupted: frozenset[int]) -> None:
         """The log-in is durable and its answers are sent: deliveries may flow, the interrupted ones first."""

@@ -123,6 +123,8 @@ class Accounts:
         """
         if len(account.devices) >= limits.NODES_PER_ACCOUNT_MAX:
             raise RequestRefused(f"AddNode: Exceeds {limits.NODES_PER_ACCOUNT_MAX} nodes")
+        if len((request.newnode or "").encode()) > limits.NEWNODE_MAX_BYTES:
+            raise RequestRefused(f"AddNode: newnode is longer than {limits.NEWNODE_MAX_BYTES} bytes")
         secret, device = self._new_device(ledger, account, moment)
         ledger.copy_queue(asker.device, device)
         outcome = Outcome(answers=[Acked(request.id)])

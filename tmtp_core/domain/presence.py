@@ -23,8 +23,8 @@ def edit(request: OhiEdit, ledger: Ledger, asker: Asker, moment: Moment) -> Outc
     """Op 4. One unknown uid fails the whole request; `init` is not told to own nodes."""
     account = active_account(ledger, asker)
     refuse_bridge(account)
-    if len(request.for_) > limits.OHI_LIST_MAX:
-        raise RequestRefused(f"OhiEdit: Exceeds {limits.OHI_LIST_MAX} uids")
+    if len(request.for_) > limits.OHI_EDIT_MAX:
+        raise RequestRefused(f"OhiEdit: Exceeds {limits.OHI_EDIT_MAX} uids")
     for entry in request.for_:
         account_of_uid(ledger, entry.id)
     outcome = Outcome(answers=[Acked(request.id)])

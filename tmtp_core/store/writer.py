@@ -11,6 +11,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError
@@ -141,10 +142,10 @@ class Writer(threading.Thread):
 
     def _commit_what_waits(self) -> bool:
         """One batch. False when nothing could be committed and only acks are left: they wait for better times."""
-        # Pages and acks first: a page must not see a queue that an ack submitted before it has yet to shorten.
+        # Acks last: whatever a device acknowledged before a page or a request that is in this batch is in it too.
         pages = [self._pages.popleft() for _ in range(min(len(self._pages), limits.BATCH_COMMANDS_MAX))]
-        acks = [self._acks.popleft() for _ in range(len(self._acks))]
         jobs = self._take_jobs()
+        acks = [self._acks.popleft() for _ in range(len(self._acks))]
         try:
             finished = self._commit(jobs, acks, pages)
         except Exception as error:
@@ -187,9 +188,9 @@ class Writer(threading.Thread):
 
         def finished() -> None:
             for job, result in results:
-                job.done(result)
+                self._guarded(partial(job.done, result))
             for page, messages, complete in read:
-                page.done(messages, complete)
+                self._guarded(partial(page.done, messages, complete))
 
         return finished
 
@@ -200,12 +201,20 @@ class Writer(threading.Thread):
             self._refuse(jobs)
             return False
         for job in jobs:
+            acks = [self._acks.popleft() for _ in range(len(self._acks))]
             try:
-                self._wake(self._commit([job], [], []))
+                self._wake(self._commit([job], acks, []))
             except Exception as own_error:
-                self._void([], own_error)
+                self._void(acks, own_error)
                 self._refuse([job])
         return True
+
+    def _guarded(self, tell: Callable[[], None]) -> None:
+        """One effect must never keep the others of its batch from theirs."""
+        try:
+            tell()
+        except Exception as error:
+            self._report("effect_failed", _described(error))
 
     def _void(self, acks: list[tuple[int, int, int]], error: Exception) -> None:
         self.ledger.rolled_back()
