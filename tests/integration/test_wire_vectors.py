@@ -33,7 +33,7 @@ async def test_vector(vector: Vector, template: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "vector",
-    [vector for vector in VECTORS if vector.settings.get("whole") != "yes"],
+    [vector for vector in VECTORS if "whole" not in vector.settings],
     ids=lambda vector: f"{vector.file.stem}:{vector.name}",
 )
 async def test_vector_byte_by_byte(vector: Vector, template: Path, tmp_path: Path) -> None:

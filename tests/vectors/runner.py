@@ -196,6 +196,11 @@ class Run:
                 link.over = True
         elif first == "invitation":
             self._variables[rest.strip().removeprefix("$")] = await self._instance.new_invitation()
+        elif first == "repeat":
+            count, _, repeated = rest.partition(" ")
+            for number in range(1, int(count) + 1):
+                self._variables["i"] = str(number)
+                await self._line(repeated)
         else:
             verb, _, argument = rest.strip().partition(" ")
             await self._verb(first, verb, argument.strip())
@@ -399,9 +404,10 @@ async def replay(vector: Vector, template: Path, folder: Path, *, byte_by_byte: 
     settings.pop("whole", None)
     registration = settings.pop("registration", "open")
     sign_in = None
-    if settings.pop("sign_in", None):
+    demanded = settings.pop("sign_in", None)
+    if demanded is not None:
         providers = (SignIn("Our provider", ("https://id.example/auth", "a=b"), ("https://id.example/token", "c=d")),)
-        sign_in = SignInRule(providers, required=True, accepts=lambda oidc: oidc.get("id_token") == "good")
+        sign_in = SignInRule(providers, required=demanded == "required", accepts=lambda oidc: oidc.get("id_token") == "good")
     limits = {name: int(value) for name, value in settings.items()}
     async with running_instance(folder, registration=registration, limits=limits, sign_in=sign_in) as instance:
         await Run(vector, instance, byte_by_byte=byte_by_byte).play()
