@@ -34,6 +34,7 @@ CONTEST_S = 10.0  # how long an old link may stay silent before a second log-in 
 OHI_EDIT_MAX = 1_200  # uids in one edit: its `ohiedit` message must fit a header
 OHI_IN_INFO_MAX = 1_500  # uids in `info`; the others follow as `ohi`
 NEWNODE_MAX_BYTES = 1_000
+ERROR_TEXT_MAX_CHARACTERS = 1_000  # of an `ack`: names that a request brought are repeated in it
 OHI_LIST_MAX = 10_000  # uids in one account's presence list
 
 # -- back-pressure (storage.md, Sockets) -----------------------------------------------------------------------------

@@ -397,7 +397,7 @@ class Session:
                 self.send(answer)
             self._host.released(self, result)
         elif isinstance(result, RequestRefused):
-            self.send(m.Acked(step.request_id, error=result.text))
+            self.send(m.Acked(step.request_id, error=result.text[: limits.ERROR_TEXT_MAX_CHARACTERS]))
         elif isinstance(result, ProtocolError):
             self.end(result.quit_text)
         else:

@@ -407,7 +407,9 @@ async def replay(vector: Vector, template: Path, folder: Path, *, byte_by_byte: 
     demanded = settings.pop("sign_in", None)
     if demanded is not None:
         providers = (SignIn("Our provider", ("https://id.example/auth", "a=b"), ("https://id.example/token", "c=d")),)
-        sign_in = SignInRule(providers, required=demanded == "required", accepts=lambda oidc: oidc.get("id_token") == "good")
+        sign_in = SignInRule(
+            providers, required=demanded == "required", accepts=lambda oidc: oidc.get("id_token") == "good"
+        )
     limits = {name: int(value) for name, value in settings.items()}
     async with running_instance(folder, registration=registration, limits=limits, sign_in=sign_in) as instance:
         await Run(vector, instance, byte_by_byte=byte_by_byte).play()
