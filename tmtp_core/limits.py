@@ -25,6 +25,14 @@ NODES_PER_ACCOUNT_MAX = 100  # wire.md §4.7
 ALIASES_PER_ACCOUNT_MAX = 100  # revision 1 knows no bound; a name taken is taken for ever
 GROUP_MEMBERS_MAX = 10_000
 
+# -- the account log (docs/protocol.md) ------------------------------------------------------------------------------
+LOG_ENTRY_MAX_BYTES = 1_024  # the longest act needs about 250
+LOG_RECORDS_ORDINARY_MAX = 9_000
+LOG_RECORDS_MAX = 10_000  # the recovery key and resets find room when a device has filled the log
+LOG_ALONE_MS = 72 * 3600 * 1000
+LOG_PAGE_MAX_BYTES = 256 << 10  # of one answer to LogFetch
+BOX_KEY_BYTES = 32
+
 # -- sessions (wire.md §3) -------------------------------------------------------------------------------------------
 LOGIN_DEADLINE_S = 5.0
 IDLE_DEADLINE_S = 120.0

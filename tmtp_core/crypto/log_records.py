@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Entries of the account log as bytes, their signatures and the service's stamp (B4; docs/protocol.md).
+
+The rules are `tmtp_core.crypto.account_log`'s. `append` is the service's part, `verify` the client's.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from tmtp_core import limits
+from tmtp_core.crypto.account_log import RECOVERY, Entry, LogRefused, LogState
+from tmtp_core.crypto.encoding import from_text
+from tmtp_core.crypto.signing import Signer, check_public_key, signed_by
+
+ENTRY: Final = b"tmtp-log"
+STAMP: Final = b"tmtp-stamp"
+
+
+class LogInvalid(ValueError):
+    """These records are no log: a signature, the chain or a rule does not hold."""
+
+
+class Signature(Struct, frozen=True):
+    """One signature over an entry: `by` a device, or `RECOVERY`."""
+
+    by: str
+    sig: str
+
+
+class Record(Struct, frozen=True):
+    """An entry as the service stored it: its bytes as text, who signed it, when it came, and the service's stamp."""
+
+    entry: str
+    sigs: tuple[Signature, ...]
+    time: int
+    stamp: str
+
+
+_FIELDS: Final[dict[str, frozenset[str]]] = {
+    "genesis": frozenset({"device", "box", "recovery"}),
+    "add": frozenset({"device", "box"}),
+    "confirm": frozenset({"target"}),
+    "suspend": frozenset({"target"}),
+    "contest": frozenset(),
+    "resume": frozenset({"target"}),
+    "revoke": frozenset({"target"}),
+    "rekey": frozenset({"recovery"}),
+}
+_OPTIONAL: Final = ("device", "box", "recovery", "target")
+_ENTRIES: Final = msgspec.json.Decoder(Entry)
+
+
+def parse_entry(raw: bytes) -> Entry:
+    """An entry from its bytes, with keys that are keys. Raises `LogRefused`."""
+    if len(raw) > limits.LOG_ENTRY_MAX_BYTES:
+        raise LogRefused(f"an entry has at most {limits.LOG_ENTRY_MAX_BYTES} bytes")
+    try:
+        entry = _ENTRIES.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise LogRefused(f"this is no entry: {error}") from None
+    wanted = _FIELDS[entry.act]
+    for name in _OPTIONAL:
+        text = getattr(entry, name)
+        if bool(text) is not (name in wanted):
+            raise LogRefused(f"{entry.act} {'lacks' if not text else 'has no'} {name}")
+        try:
+            if text and name == "box":
+                from_text(text, limits.BOX_KEY_BYTES)
+            elif text:
+                check_public_key(text)
+        except ValueError as error:
+            raise LogRefused(f"{name} is no key: {error}") from None
+    return entry
+
+
+def signers_of(log: LogState, entry: Entry, raw: bytes, sigs: Sequence[Signature]) -> frozenset[str]:
+    """Who signed an entry. Raises `LogRefused` when one of the signatures does not hold, or one stands twice."""
+    if len(sigs) > limits.NODES_PER_ACCOUNT_MAX + 1:
+        raise LogRefused("more signatures than an account has devices")
+    by = [signature.by for signature in sigs]
+    if len(set(by)) != len(by):
+        raise LogRefused("a signer stands twice")
+    for signature in sigs:
+        public = signature.by
+        if public == RECOVERY:
+            public = entry.recovery if entry.act == "genesis" else log.recovery
+        elif public not in log.devices and public != entry.device:
+            raise LogRefused("a signer is not a device of this account")
+        if not signed_by(public, signature.sig, ENTRY, raw):
+            raise LogRefused("a signature does not hold")
+    return frozenset(by)
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """An entry's bytes, to be signed."""
+    return msgspec.json.encode(entry)
+
+
+def sign_entry(raw: bytes, by: str, key: Signer) -> Signature:
+    """A device's or the recovery key's signature over an entry."""
+    return Signature(by, key.sign(ENTRY, raw))
+
+
+# -- the service's part ----------------------------------------------------------------------------------------------
+def append(
+    log: LogState,
+    entry_text: str,
+    sigs: Sequence[Signature],
+    now_ms: int,
+    *,
+    uid: str,
+    service: Signer,
+    admitted: bool = False,
+) -> Record:
+    """Judge an entry, add it to the log, stamp it. Raises `LogRefused`; then the log is as before."""
+    try:
+        raw = from_text(entry_text)
+    except ValueError as error:
+        raise LogRefused(f"entry: {error}") from None
+    entry = parse_entry(raw)
+    signers = signers_of(log, entry, raw, sigs)
+    time_ms = max(now_ms, log.time_ms)
+    log.apply(entry, signers, time_ms, raw, admitted=admitted)
+    stamp = service.sign(STAMP, _stamped(uid, log.count - 1, log.head))
+    return Record(entry_text, tuple(sigs), time_ms, stamp)
+
+
+def replay(records: Iterable[Record]) -> LogState:
+    """The state after records that this service judged before; their signatures are not checked again."""
+    log = LogState()
+    for record in records:
+        raw = from_text(record.entry)
+        signers = frozenset(signature.by for signature in record.sigs)
+        log.apply(parse_entry(raw), signers, record.time, raw, admitted=True)
+    return log
+
+
+# -- the client's part -----------------------------------------------------------------------------------------------
+def verify(records: Iterable[Record], *, uid: str, service_key: str, known: LogState | None = None) -> LogState:
+    """The state that these records lead to, continuing `known` (which is changed). Raises `LogInvalid`.
+
+    A genesis after the first is accepted: the service stamped it. Whoever watches shows it to the person.
+    """
+    log = known if known is not None else LogState()
+    for record in records:
+        place = log.count
+        try:
+            raw = from_text(record.entry)
+            entry = parse_entry(raw)
+            signers = signers_of(log, entry, raw, record.sigs)
+            log.apply(entry, signers, record.time, raw, admitted=True)
+        except (LogRefused, ValueError) as error:
+            raise LogInvalid(f"record {place}: {error}") from None
+        if not signed_by(service_key, record.stamp, STAMP, _stamped(uid, place, log.head)):
+            raise LogInvalid(f"record {place}: the service's stamp does not hold")
+    return log
+
+
+def _stamped(uid: str, place: int, head: bytes) -> bytes:
+    return uid.encode() + place.to_bytes(4) + head
