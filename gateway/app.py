@@ -4,7 +4,6 @@
 import asyncio
 import fcntl
 import ipaddress
-import json
 import os
 import socket
 from pathlib import Path
@@ -13,15 +12,20 @@ import structlog
 
 from bridges.smtp import IntakeLimits, IntakeSettings, Route, SenderRule, SmtpIntake
 from gateway.administration import LocalAdministration, reachable_host
+from gateway.certificates import pin_hash
 from gateway.control import SOCKET_NAME, ControlServer
 from gateway.files import write_private
 from gateway.instance import RunningInstance, StartFailed
 from gateway.listeners.http import HttpListener
 from gateway.settings import Instance, Settings, SmtpBridge
-from tmtp_client.connection import Endpoint
+from tmtp_client.connection import AccountKeys, Endpoint, KeyLogin
 from tmtp_core import limits
 from tmtp_core.clock import Clock
+from tmtp_core.crypto.signing import SEED_BYTES
 from tmtp_core.domain.admission import Registration
+from tmtp_core.domain.devices import Genesis
+from tmtp_core.domain.policy import Acquaintance, Policy, Quotas
+from tmtp_core.domain.quotas import DAY_MS
 from tmtp_core.errors import RequestRefused, TmtpError
 from tmtp_core.ids import RandomBytes
 from tmtp_core.wire.address import ServiceAddress
@@ -135,10 +139,13 @@ class Gateway:
                 instance_limits=limits.InstanceLimits(
                     message_max_bytes=settings.limits.message_max_bytes,
                     window_revision1=settings.limits.window_revision1,
+                    window_revision2=settings.limits.window_revision2,
                     connections_max=settings.limits.connections_max,
                 ),
                 certificate=settings.tls.certificate,
                 key=settings.tls.key,
+                policy=_policy(settings),
+                proxy_spki_hashes=tuple(pin_hash(pin) for pin in settings.tls.proxy_pins),
             )
         except (OSError, TmtpError) as error:
             raise StartFailed(f"instance {settings.name} cannot open its data: {error}") from None
@@ -147,12 +154,6 @@ class Gateway:
         for listener in running.listeners:
             host, port = listener.address
             log.info("listening", instance=settings.name, address=f"{host}:{port}", fingerprint=running.spki_pin)
-        if listening and settings.strictness != "everyone":
-            log.warning(
-                "acquaintance_not_enforced_yet",
-                instance=settings.name,
-                effect="who knows a uid may post to it, as in revision 1 of the protocol",
-            )
 
     async def _start_http(self) -> None:
         address = self._settings.http.listen
@@ -169,8 +170,8 @@ class Gateway:
 
     async def _start_bridge(self, bridge: SmtpBridge) -> None:
         instance = self.instances[bridge.instance]
-        credentials = self._settings.data_dir / "bridges" / f"{bridge.name}.json"
-        uid, node = await self._bridge_account(bridge, instance, credentials)
+        credentials = self._settings.data_dir / "bridges" / f"{bridge.name}.key"
+        login = await self._bridge_account(bridge, instance, credentials)
         host, port = instance.address
         intake = SmtpIntake(
             IntakeSettings(
@@ -184,8 +185,7 @@ class Gateway:
                 ),
                 routes=tuple(Route(one.recipient) for one in bridge.routes),
                 endpoint=Endpoint(_dialable(host), port, instance.spki_pin),
-                uid=uid,
-                node=node,
+                login=login,
                 spool=self._settings.data_dir / "bridges" / bridge.name / "spool",
                 limits=IntakeLimits(**bridge.limits.model_dump()),
             )
@@ -199,30 +199,45 @@ class Gateway:
         self.bridges[bridge.name] = intake
         log.info("listening", bridge=bridge.name, address=f"{intake.address[0]}:{intake.address[1]}")
 
-    async def _bridge_account(self, bridge: SmtpBridge, instance: RunningInstance, path: Path) -> tuple[str, str]:
-        """The bridge's account on its instance, with the role and the routes that the file gives it (C2)."""
-        known = _known_credentials(path)
+    async def _bridge_account(self, bridge: SmtpBridge, instance: RunningInstance, path: Path) -> KeyLogin:
+        """The bridge's account on its instance, with the role and the routes that the file gives it (C2).
+
+        The bridge holds the key of its only device. The recovery key is forgotten at once: who runs the service
+        can let a bridge begin anew, which happens here when its key file is gone.
+        """
+        keys = self._bridge_keys(path)
+        entry, sigs = keys.genesis()
         routes = {route.recipient: route.to for route in bridge.routes}
         try:
-            uid, node = await instance.service.ensure_bridge(bridge.name, routes, renew=known is None)
+            uid = await instance.service.ensure_bridge(bridge.name, routes, Genesis(entry, sigs))
         except RequestRefused as refusal:
             raise StartFailed(refusal.text) from None
-        if known is not None and node is None and known["uid"] == uid:
-            return uid, known["node"]
-        if node is None:
-            uid, node = await instance.service.ensure_bridge(bridge.name, routes, renew=True)
-        assert node is not None
-        write_private(path, json.dumps({"uid": uid, "node": node}).encode())
-        return uid, node
+        return KeyLogin(uid, keys.device, instance.service.identity.public)
+
+    def _bridge_keys(self, path: Path) -> AccountKeys:
+        """The keys of a bridge's device, made at its first start."""
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            write_private(path, self._random_bytes(2 * SEED_BYTES))
+        kept = path.read_bytes()
+        if len(kept) != 2 * SEED_BYTES:
+            raise StartFailed(f"{path} must hold {2 * SEED_BYTES} bytes, not {len(kept)}: remove it, or restore it")
+        return AccountKeys(kept[:SEED_BYTES], self._random_bytes(SEED_BYTES), kept[SEED_BYTES:])
 
 
-def _known_credentials(path: Path) -> dict[str, str] | None:
-    """What an earlier start wrote for a bridge."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not path.exists():
-        return None
-    known: dict[str, str] = json.loads(path.read_bytes())
-    return known
+def _policy(settings: Instance) -> Policy:
+    """The rules that the file gives an instance."""
+    days = settings.delivery.return_after_days
+    return Policy(
+        members=settings.policy == "members",
+        acquaintance=Acquaintance(settings.strictness),
+        revision1=settings.revision1,
+        owners_moderate=settings.groups.moderation == "owners",
+        members_invite=settings.members_invite,
+        directory=settings.has_directory,
+        return_after_ms=days * DAY_MS if days else None,
+        quotas=Quotas(**settings.quotas.model_dump()),
+    )
 
 
 def _dialable(host: str) -> str:

@@ -60,9 +60,23 @@ def ensure_self_signed(folder: Path, name: str) -> tuple[Path, Path]:
 
 def spki_pin(certificate: Path) -> str:
     """`sha256:` and the base64url SHA-256 of the certificate's public key, as clients pin it."""
+    return "sha256:" + base64.urlsafe_b64encode(spki_hash(certificate)).rstrip(b"=").decode()
+
+
+def spki_hash(certificate: Path) -> bytes:
+    """SHA-256 of the certificate's public key: what a device signs when it logs in (docs/protocol.md)."""
     loaded = x509.load_pem_x509_certificate(certificate.read_bytes())
     spki = loaded.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return "sha256:" + base64.urlsafe_b64encode(hashlib.sha256(spki).digest()).rstrip(b"=").decode()
+    return hashlib.sha256(spki).digest()
+
+
+def pin_hash(pin: str) -> bytes:
+    """The SHA-256 in a pin. Raises ValueError for what is none."""
+    kind, _, text = pin.partition(":")
+    digest = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)) if kind == "sha256" else b""
+    if len(digest) != hashlib.sha256().digest_size:
+        raise ValueError(f"{pin} is no pin: sha256: and 43 characters of base64url")
+    return digest
 
 
 def server_context(certificate: Path, key: Path) -> ssl.SSLContext:

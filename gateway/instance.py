@@ -9,13 +9,16 @@ from pathlib import Path
 
 import structlog
 
-from gateway.certificates import ensure_self_signed, server_context, spki_pin
+from gateway.certificates import ensure_self_signed, server_context, spki_hash, spki_pin
 from gateway.files import write_private
 from gateway.listeners.tcp import TcpListener
 from tmtp_core import limits
 from tmtp_core.clock import Clock
 from tmtp_core.crypto.credentials import KEY_BYTES
+from tmtp_core.crypto.possession import NO_TLS
+from tmtp_core.crypto.signing import SEED_BYTES
 from tmtp_core.domain.admission import Registration, SignInRule
+from tmtp_core.domain.policy import Policy
 from tmtp_core.ids import RandomBytes
 from tmtp_core.service import Service, ServiceSettings
 
@@ -32,6 +35,7 @@ class RunningInstance:
     """A service with its listeners.
 
     `addresses` pairs each (host, port) with whether it speaks TLS. `certificate` and `key` None: self-signed.
+    `proxy_spki_hashes`: of the certificates that clients see when something in front of this program ends their TLS.
     """
 
     def __init__(
@@ -48,6 +52,9 @@ class RunningInstance:
         certificate: Path | None = None,
         key: Path | None = None,
         sign_in: SignInRule | None = None,
+        policy: Policy | None = None,
+        skin: bytes = b"",
+        proxy_spki_hashes: tuple[bytes, ...] = (),
     ) -> None:
         self.name = name
         self._folder = folder
@@ -63,15 +70,19 @@ class RunningInstance:
                 title=title,
                 folder=folder,
                 registration=registration,
-                credential_key=_credential_key(folder, random_bytes),
+                credential_key=_secret(folder / "credential.key", KEY_BYTES, random_bytes),
+                signing_seed=_secret(folder / "service.key", SEED_BYTES, random_bytes),
+                policy=policy or Policy(),
                 limits=instance_limits or limits.InstanceLimits(),
                 sign_in=sign_in,
+                skin=skin,
             ),
             clock,
             random_bytes,
             _in_loop(loop),
             lambda event, fields: log.error(event, instance=name, **fields),
         )
+        self._proxy_spki_hashes = proxy_spki_hashes
         self.listeners: list[TcpListener] = []
         self._ticking: asyncio.Task[None] | None = None
 
@@ -85,7 +96,8 @@ class RunningInstance:
         context = self._context()
         self.service.start()
         for host, port, tls in self._addresses:
-            listener = TcpListener(self.service, host, port, context if tls else None)
+            spki_hashes = (spki_hash(self._certificate) if tls else NO_TLS, *self._proxy_spki_hashes)
+            listener = TcpListener(self.service, host, port, context if tls else None, spki_hashes)
             try:
                 await listener.start()
             except OSError as error:
@@ -145,14 +157,13 @@ def _in_loop(loop: asyncio.AbstractEventLoop) -> Callable[[Callable[[], None]], 
     return in_loop
 
 
-def _credential_key(folder: Path, random_bytes: RandomBytes) -> bytes:
-    """The instance's key for credentials at rest, made with the instance. Raises `StartFailed` when it was lost."""
-    path = folder / "credential.key"
+def _secret(path: Path, size: int, random_bytes: RandomBytes) -> bytes:
+    """A secret of the instance, made with it. Raises `StartFailed` when it was lost."""
     if not path.exists():
-        if (folder / "service.sqlite3").exists():
+        if path.name == "credential.key" and (path.parent / "service.sqlite3").exists():
             raise StartFailed(f"{path} is missing, and without it nobody can log in: restore it from the backup")
-        write_private(path, random_bytes(KEY_BYTES))
-    key = path.read_bytes()
-    if len(key) != KEY_BYTES:
-        raise StartFailed(f"{path} must hold {KEY_BYTES} bytes, not {len(key)}: restore it from the backup")
-    return key
+        write_private(path, random_bytes(size))
+    secret = path.read_bytes()
+    if len(secret) != size:
+        raise StartFailed(f"{path} must hold {size} bytes, not {len(secret)}: restore it from the backup")
+    return secret

@@ -20,6 +20,7 @@ from gateway.yaml_source import Problem, YamlSource
 
 _ADDRESS = re.compile(r"[^\s@<>]+@[^\s@<>]+\.?[^\s@<>]*")
 _LISTEN = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^:\s]+):(?P<port>\d{1,5})")
+_PIN = re.compile(r"sha256:[A-Za-z0-9_-]{43}")
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 
@@ -88,10 +89,32 @@ class Listen(_Model):
 
 
 class Tls(_Model):
-    """The instance's certificate; both or none. None: self-signed, kept in `data_dir`."""
+    """The instance's certificate; both or none. None: self-signed, kept in `data_dir`.
+
+    `proxy_pins`: of the certificates that clients see when a proxy in front of `tcp` ends their TLS.
+    """
 
     certificate: Path | None = Field(default=None, strict=False)
     key: Path | None = Field(default=None, strict=False)
+    proxy_pins: list[str] = Field(default=[], max_length=16)
+
+
+class Protocol(_Model):
+    """What is spoken. Revision 1 knows passwords only; its accounts lack what device keys give (B4)."""
+
+    revision1: Literal["allow", "deny"] | None = None
+
+
+class Groups(_Model):
+    """Who bars members of a group, and lifts bars: any joined member, or the group's owner."""
+
+    moderation: Literal["members", "owners"] = "members"
+
+
+class DeliverySettings(_Model):
+    """What is not delivered in time goes back to its sender and is deleted (A4). 0: it waits for ever."""
+
+    return_after_days: int = Field(default=30, ge=0, le=3650)
 
 
 class Limits(_Model):
@@ -99,7 +122,20 @@ class Limits(_Model):
 
     message_max_bytes: int = Field(default=64 << 20, ge=1024, le=1 << 40)
     window_revision1: int = Field(default=16, ge=1, le=256)
+    window_revision2: int = Field(default=64, ge=1, le=1024)
     connections_max: int = Field(default=20_000, ge=1, le=1_000_000)
+
+
+class QuotaSettings(_Model):
+    """How much one account may do (D3)."""
+
+    pings_per_day: int = Field(default=200, ge=1, le=1_000_000)
+    failed_pings_in_a_row: int = Field(default=20, ge=1, le=1_000_000)
+    posts_per_hour: int = Field(default=10_000, ge=1, le=1 << 40)
+    bytes_per_hour: int = Field(default=4 << 30, ge=1024, le=1 << 60)
+    introductions_per_day: int = Field(default=64, ge=0, le=10_000)
+    invitations_per_day: int = Field(default=20, ge=1, le=10_000)
+    finds_per_hour: int = Field(default=60, ge=1, le=10_000)
 
 
 class Instance(_Model):
@@ -110,15 +146,36 @@ class Instance(_Model):
     policy: Literal["members", "public"]
     registration: Literal["open", "invite", "oidc", "closed"] = "invite"
     acquaintance: Literal["ping", "introduction", "everyone"] | None = None
+    protocol: Protocol = Protocol()
+    invitations: Literal["admins", "members"] | None = None
+    directory: bool | None = None
+    groups: Groups = Groups()
+    delivery: DeliverySettings = DeliverySettings()
     listen: list[Listen] = Field(min_length=1, max_length=16)
     tls: Tls = Tls()
     database: str | None = None
     limits: Limits = Limits()
+    quotas: QuotaSettings = QuotaSettings()
 
     @property
     def strictness(self) -> str:
         """The setting `acquaintance`, or its default for this policy."""
         return self.acquaintance or ("everyone" if self.policy == "members" else "introduction")
+
+    @property
+    def revision1(self) -> bool:
+        """Whether revision 1 is spoken: by default on public instances only."""
+        return (self.protocol.revision1 or ("deny" if self.policy == "members" else "allow")) == "allow"
+
+    @property
+    def members_invite(self) -> bool:
+        """Whether members make invitations: by default on public instances only."""
+        return (self.invitations or ("admins" if self.policy == "members" else "members")) == "members"
+
+    @property
+    def has_directory(self) -> bool:
+        """Whether aliases can be looked up: by default on members instances only."""
+        return self.policy == "members" if self.directory is None else self.directory
 
     @property
     def announced_title(self) -> str:
@@ -211,6 +268,7 @@ def _with_base(settings: Settings, base: Path) -> Settings:
                 "tls": Tls(
                     certificate=base / instance.tls.certificate if instance.tls.certificate else None,
                     key=base / instance.tls.key if instance.tls.key else None,
+                    proxy_pins=instance.tls.proxy_pins,
                 )
             }
         )
@@ -302,6 +360,9 @@ def _listen_checks(path: YamlPath, listen: Listen) -> Iterator[Found]:
 def _tls_checks(path: YamlPath, tls: Tls) -> Iterator[Found]:
     if (tls.certificate is None) != (tls.key is None):
         yield path, "certificate and key come together", "give both, or neither for a self-signed certificate"
+    for index, pin in enumerate(tls.proxy_pins):
+        if not _PIN.fullmatch(pin):
+            yield (*path, "proxy_pins", index), f"{pin} is no pin", "sha256: and 43 characters of base64url"
     for field, file in (("certificate", tls.certificate), ("key", tls.key)):
         if file is not None and not (file.is_file() and os.access(file, os.R_OK)):
             yield (*path, field), f"{file} is not a file that can be read", "give the path of a PEM file"

@@ -11,18 +11,19 @@ from functools import partial
 from typing import Protocol
 
 from tmtp_core import limits
-from tmtp_core.domain.accounts import Accounts
 from tmtp_core.domain.outcome import Asker, Moment, Outcome
+from tmtp_core.domain.rules import Rules
 from tmtp_core.errors import ProtocolError
 from tmtp_core.session import UNAVAILABLE, Session
 from tmtp_core.store.writer import Job, Result
 from tmtp_core.wire import messages as m
+from tmtp_core.wire import revision2 as m2
 
 
 class Door(Protocol):
     """What the entrance needs of its service."""
 
-    accounts: Accounts
+    rules: Rules
 
     def moment(self) -> Moment:
         """Now, for a decision."""
@@ -60,16 +61,29 @@ class Entrance:
         self._entering: set[int] = set()  # devices whose log-in is being committed
         self._contests: list[_Contest] = []
 
-    def enter(self, session: Session, request: m.Login | m.Register) -> None:
+    def enter(self, session: Session, request: m.Login | m.Register | m2.LoginByKey | m2.RegisterKeys) -> None:
         """Op 1 or 2 came on a link."""
-        accounts, moment = self._door.accounts, self._door.moment()
+        rules, moment, channels = self._door.rules, self._door.moment(), session.channels
+        done = partial(self._decided, session)
         if isinstance(request, m.Register):
             register = request
-            decision = Job(lambda ledger: accounts.register(ledger, register, moment), partial(self._decided, session))
+            self._door.submit(Job(lambda ledger: rules.accounts.register(ledger, register, moment), done))
+        elif isinstance(request, m2.RegisterKeys):
+            keys = request
+            self._door.submit(Job(lambda ledger: rules.devices.register(keys, channels, ledger, moment), done))
+        elif isinstance(request, m2.LoginByKey):
+            by_key = request
+            self._door.submit(
+                Job(
+                    lambda ledger: rules.devices.recognise(by_key, channels, ledger, moment),
+                    partial(self._recognised, session),
+                )
+            )
         else:
             login = request
-            decision = Job(lambda ledger: accounts.recognise(ledger, login), partial(self._recognised, session))
-        self._door.submit(decision)
+            self._door.submit(
+                Job(lambda ledger: rules.accounts.recognise(ledger, login), partial(self._recognised, session))
+            )
 
     def shows_life(self, session: Session) -> None:
         """A contested link was heard of: the other one is refused."""
@@ -115,7 +129,7 @@ class Entrance:
     def _contest(self, old: Session, new: Session, asker: Asker) -> None:
         self._contests.append(_Contest(old, new, asker, self._door.monotonic_s() + limits.CONTEST_S))
         old.contested = True
-        accounts, moment = self._door.accounts, self._door.moment()
+        accounts, moment = self._door.rules.accounts, self._door.moment()
 
         def probe(result: Result) -> None:
             if isinstance(result, bytes) and old.open:
@@ -125,7 +139,7 @@ class Entrance:
 
     def _log_in(self, session: Session, asker: Asker) -> None:
         self._entering.add(asker.device)
-        accounts, moment = self._door.accounts, self._door.moment()
+        accounts, moment = self._door.rules.accounts, self._door.moment()
 
         def done(result: Result) -> None:
             self._entering.discard(asker.device)

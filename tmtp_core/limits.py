@@ -25,6 +25,18 @@ NODES_PER_ACCOUNT_MAX = 100  # wire.md §4.7
 ALIASES_PER_ACCOUNT_MAX = 100  # revision 1 knows no bound; a name taken is taken for ever
 GROUP_MEMBERS_MAX = 10_000
 
+# -- consent (docs/protocol.md, *Acquaintance*) ----------------------------------------------------------------------
+INTRODUCTIONS_PER_MESSAGE_MAX = 16
+BLOCKS_PER_ACCOUNT_MAX = 10_000
+NAME_MAX_CHARACTERS = 64  # of a new alias or group name, where messages need consent: a name carries no letter
+DIRECTORY_ANSWERS_MAX = 20
+DIRECTORY_TEXT_MIN_CHARACTERS = 3
+LABEL_MAX_CHARACTERS = 100
+OUTSIDE_ADDRESS_MAX_BYTES = 320
+INVITATIONS_LISTED_MAX = 1_000
+RETURNS_AT_ONCE_MAX = 200  # messages given up in one transaction
+RETURN_INTERVAL_S = 600.0
+
 # -- the account log (docs/protocol.md) ------------------------------------------------------------------------------
 LOG_ENTRY_MAX_BYTES = 1_024  # the longest act needs about 250
 LOG_RECORDS_ORDINARY_MAX = 9_000
@@ -72,6 +84,7 @@ DATABASE_BUSY_TIMEOUT_MS = 10_000
 
 # -- invitations -----------------------------------------------------------------------------------------------------
 INVITATION_TOKEN_BYTES = 20
+RESET_VALID_MS = 7 * 24 * 3600 * 1000
 INVITATION_USES_MAX = 100_000
 INVITATION_NOTE_MAX_CHARACTERS = 500
 
@@ -87,4 +100,5 @@ class InstanceLimits:
 
     message_max_bytes: int = 64 << 20
     window_revision1: int = 16  # deliveries in flight to a revision 1 client; 1 = stop and wait
+    window_revision2: int = 64  # the same for a device with a key; announced to it
     connections_max: int = CONNECTIONS_MAX

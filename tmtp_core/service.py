@@ -15,12 +15,21 @@ from typing import Any, TypeVar
 
 from tmtp_core import limits
 from tmtp_core.clock import Clock
+from tmtp_core.crypto.encoding import to_text
+from tmtp_core.crypto.possession import NO_TLS, Channel
+from tmtp_core.crypto.signing import NONCE_BYTES, Signer
 from tmtp_core.domain import administration as admin
 from tmtp_core.domain.accounts import Accounts
 from tmtp_core.domain.admission import Admissions, Registration, SignInRule
-from tmtp_core.domain.outcome import Copy, Moment, Outcome
+from tmtp_core.domain.devices import Devices, Genesis
+from tmtp_core.domain.invitations import Invitations
+from tmtp_core.domain.outcome import Answer, Asker, Copy, Moment, Outcome
+from tmtp_core.domain.policy import Policy
 from tmtp_core.domain.port import Message
+from tmtp_core.domain.posting import Posting
 from tmtp_core.domain.presence import PresenceBoard
+from tmtp_core.domain.returns import give_up_stale
+from tmtp_core.domain.rules import Rules
 from tmtp_core.entrance import Entrance
 from tmtp_core.ids import RandomBytes
 from tmtp_core.limits import InstanceLimits
@@ -30,6 +39,7 @@ from tmtp_core.store.ledger import SqlLedger
 from tmtp_core.store.payloads import PayloadFolder, Upload
 from tmtp_core.store.writer import Job, PageRead, Result, Writer
 from tmtp_core.wire import messages as m
+from tmtp_core.wire import revision2 as m2
 
 T = TypeVar("T")
 
@@ -38,15 +48,22 @@ _PAYLOAD_THREADS = 2
 
 @dataclass(frozen=True, slots=True)
 class ServiceSettings:
-    """What makes one instance different from another. `credential_key`: see `tmtp_core.crypto.credentials`."""
+    """What makes one instance different from another.
+
+    `credential_key`: see `tmtp_core.crypto.credentials`; `signing_seed`: of the service's own Ed25519 key, by which
+    clients know it; `skin`: the bytes of its look (B2), empty for none.
+    """
 
     name: str
     title: str
     folder: Path
     registration: Registration
     credential_key: bytes
+    signing_seed: bytes
+    policy: Policy = field(default_factory=Policy)
     limits: InstanceLimits = field(default_factory=InstanceLimits)
     sign_in: SignInRule | None = None
+    skin: bytes = b""
 
 
 class Service:
@@ -70,8 +87,15 @@ class Service:
         self._clock = clock
         self._random_bytes = random_bytes
         self._report = report
-        self._admissions = Admissions(settings.registration, settings.credential_key, settings.sign_in)
-        self.accounts = Accounts(settings.credential_key, random_bytes, self._admissions)
+        self.identity = Signer(settings.signing_seed)
+        admissions = Admissions(settings.registration, settings.credential_key, settings.sign_in)
+        self.rules = Rules(
+            admissions,
+            Accounts(settings.credential_key, random_bytes, admissions),
+            Devices(self.identity, random_bytes, admissions),
+            Invitations(admissions, random_bytes),
+            Posting(random_bytes),
+        )
         payload_folder = settings.folder / "payloads"
         payload_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._database = Database(settings.folder / "service.sqlite3")
@@ -88,6 +112,7 @@ class Service:
         self._throttled = False
         self._next_checkpoint_s = clock.monotonic_s() + limits.CHECKPOINT_INTERVAL_S
         self._next_forgetting_s = clock.monotonic_s()
+        self._next_return_s = clock.monotonic_s()
         self._stopping = False
         self._deliveries = 0
 
@@ -116,16 +141,22 @@ class Service:
         if now_s >= self._next_checkpoint_s:
             self._next_checkpoint_s = now_s + limits.CHECKPOINT_INTERVAL_S
             self._writer.request_checkpoint()
+        if now_s >= self._next_return_s:
+            self._next_return_s = now_s + limits.RETURN_INTERVAL_S
+            self._give_up_stale()
         if now_s >= self._next_forgetting_s:
             self._next_forgetting_s = now_s + limits.REPOST_FORGET_INTERVAL_S
             before_ms = self.moment().ms - limits.REPOST_MEMORY_S * 1000
             self._writer.submit(Job(lambda ledger: ledger.forget_old_posts(before_ms), lambda result: None))
 
-    def connect(self, outlet: Outlet) -> Session | None:
-        """A new link, or None when there are as many as the instance allows."""
+    def connect(self, outlet: Outlet, spki_hashes: tuple[bytes, ...] = (NO_TLS,)) -> Session | None:
+        """A new link, or None when there are as many as the instance allows.
+
+        `spki_hashes`: SHA-256 of the SPKI of the certificates that its peer may see.
+        """
         if self._stopping or len(self._sessions) >= self.settings.limits.connections_max:
             return None
-        session = Session(self, outlet, self.settings.limits.window_revision1)
+        session = Session(self, outlet, spki_hashes)
         self._sessions.add(session)
         return session
 
@@ -154,11 +185,36 @@ class Service:
     async def create_invitation(self, uses: int = 1, expires_ms: int | None = None, note: str = "") -> str:
         """A token that lets `uses` people register until `expires_ms` (since 1970); told once, stored as a hash."""
         moment = self.moment()
-        return await self.decide(
-            lambda ledger: self._admissions.create_invitation(
+        _, token = await self.decide(
+            lambda ledger: self.rules.admissions.create_invitation(
                 ledger, self._random_bytes, uses, expires_ms, note, moment
             )
         )
+        return token
+
+    async def list_invitations(self) -> list[admin.InvitationSummary]:
+        """The invitations with uses left, administrators' and members'."""
+        return await self.decide(admin.invitations)
+
+    async def revoke_invitation(self, key: int) -> None:
+        """Nobody can use it any more. Raises `RequestRefused`."""
+        await self.decide(partial(admin.revoke_invitation, key))
+
+    async def reset_account(self, who: str) -> str:
+        """A token with which one new device begins the account's log anew (B4). Raises `RequestRefused`."""
+        moment = self.moment()
+        return await self.decide(
+            lambda ledger: admin.reset(who, self.rules.admissions, self._random_bytes, ledger, moment)
+        )
+
+    async def list_devices(self, who: str) -> list[admin.DeviceSummary]:
+        """The devices of an account. Raises `RequestRefused`."""
+        moment = self.moment()
+        return await self.decide(lambda ledger: admin.devices(who, ledger, moment))
+
+    async def bar_device(self, who: str, device: int) -> admin.AccountSummary:
+        """Delete one device of a revision 1 account, and what waits for it (B4). Raises `RequestRefused`."""
+        return await self._administer(partial(admin.bar_device, who, device), "device barred")
 
     async def list_accounts(self) -> list[admin.AccountSummary]:
         """All accounts, oldest first."""
@@ -176,13 +232,18 @@ class Service:
         """Delete an account, its devices and what waits for them; its names stay taken. Raises `RequestRefused`."""
         return await self._administer(partial(admin.remove, who))
 
-    async def ensure_bridge(self, name: str, routes: dict[str, str], *, renew: bool) -> tuple[str, str | None]:
-        """The uid of the bridge account `name`, made when missing, with exactly these routes.
+    async def ensure_bridge(self, name: str, routes: dict[str, str], genesis: Genesis, *, replies: bool = False) -> str:
+        """The uid of the bridge account `name`, made when missing, with exactly these routes and this key (C2).
 
-        Its node's secret comes along when the account is new, or when `renew` asks for another one.
+        A genesis of another device than the account has begins its log anew. `replies`: what members write to its
+        ghosts is handed to it. Raises `RequestRefused`, always in a members instance.
         """
         moment = self.moment()
-        return await self.decide(lambda ledger: admin.ensure_bridge(name, routes, renew, self.accounts, ledger, moment))
+        uid, outcome = await self.decide(
+            lambda ledger: admin.ensure_bridge(name, routes, genesis, replies, self.rules.devices, ledger, moment)
+        )
+        self._cut(outcome)
+        return uid
 
     async def decide(self, decide: Callable[[SqlLedger], T]) -> T:
         """Have the writer run a decision; its result, once it is durable. Raises what it raised."""
@@ -199,25 +260,53 @@ class Service:
         self._writer.submit(Job(decide, done))
         return await future
 
-    async def _administer(self, act: "Callable[[SqlLedger], admin.Administered]") -> admin.AccountSummary:
+    async def _administer(
+        self, act: "Callable[[SqlLedger], admin.Administered]", told: str = "account barred"
+    ) -> admin.AccountSummary:
         administered = await self.decide(act)
-        for device in administered.cuts:
-            link = self._links.get(device)
-            if link is not None:
-                link.end("account barred")
+        self._cut(Outcome(cuts=dict.fromkeys(administered.cuts, told)))
         return administered.account
 
     # -- for sessions (`tmtp_core.session.Host`) ---------------------------------------------------------------------
-    def greeting(self) -> m.TmtpRevAnswer:
-        """The answer to op 0; `auth` and `authby` only when sign-in is configured (wire.md §3.2)."""
-        rule = self.settings.sign_in
-        if rule is None:
-            return m.TmtpRevAnswer("1", self.settings.title)
-        return m.TmtpRevAnswer("1", self.settings.title, 2 if rule.required else 1, rule.providers)
+    def greet(self, session: Session) -> m.TmtpRevAnswer | None:
+        """The answer to op 0, or None where revision 1 was asked for and is not spoken.
+
+        `auth` and `authby` only when sign-in is configured (wire.md §3.2).
+        """
+        settings, rule = self.settings, self.settings.sign_in
+        auth = 0 if rule is None else 2 if rule.required else 1
+        providers = rule.providers if rule is not None else ()
+        if session.revision == 1:
+            return m.TmtpRevAnswer("1", settings.title, auth, providers) if settings.policy.revision1 else None
+        nonce = self._random_bytes(NONCE_BYTES)
+        session.channels = tuple(Channel(nonce, self.identity.public_key, spki) for spki in session.spki_hashes)
+        return m.TmtpRevAnswer(
+            m2.REVISION,
+            settings.title,
+            auth,
+            providers,
+            service=m.ServiceKey(
+                self.identity.public, "members" if settings.policy.members else "public", settings.title
+            ),
+            nonce=to_text(nonce),
+            features=self._features(),
+            limits=m.AnnouncedLimits(
+                header=limits.HEADER_MAX_BYTES,
+                message=settings.limits.message_max_bytes,
+                ping=limits.PING_MAX_UTF16_UNITS,
+                window=settings.limits.window_revision2,
+                queue=0,
+            ),
+        )
+
+    def announce(self, request: m2.ServiceInfo) -> Answer:
+        """The answer to op 18: the look, signed with the service's key."""
+        skin = self.settings.skin
+        return Answer(m2.Skin(request.id, self.identity.sign(m2.SKIN, skin), len(skin)), skin)
 
     def moment(self) -> Moment:
-        """Now, for a decision."""
-        return Moment(self._clock.wall_ns())
+        """Now and under these rules, for a decision."""
+        return Moment(self._clock.wall_ns(), self.settings.policy)
 
     def monotonic_s(self) -> float:
         """Now, for waiting."""
@@ -269,7 +358,7 @@ class Service:
 
         self._writer.read_page(PageRead(asker.device, window.page_size, done))
 
-    def enter(self, session: Session, request: m.Login | m.Register) -> None:
+    def enter(self, session: Session, request: m.Login | m.Register | m2.LoginByKey | m2.RegisterKeys) -> None:
         """Op 1 or 2 came on a link."""
         self._entrance.enter(session, request)
 
@@ -281,23 +370,28 @@ class Service:
         """A log-in is durable: `info` is the first thing the link hears (wire.md §3.5), then what waits for it."""
         asker = outcome.enters
         if session.open and asker is not None:
+            chosen = self.settings.limits
+            window = chosen.window_revision1 if asker.revision == 1 else chosen.window_revision2
             for answer in outcome.answers:
-                if isinstance(answer, m.Info):
-                    present = self._board.present_for(asker.uid)
-                    session.send(m.Info(answer.info, present[: limits.OHI_IN_INFO_MAX]))
-                    for other in present[limits.OHI_IN_INFO_MAX :]:
-                        session.send(m.Ohi(other, 1))
+                if isinstance(answer, m.Info) and not outcome.restricted:
+                    self._inform(session, asker, answer, 0 if asker.revision == 1 else window)
                 else:
                     session.send(answer)
             self._links[asker.device] = session
             self._by_uid.setdefault(asker.uid, set()).add(session)
-            session.entered(asker, self._interrupted.pop(asker.device, frozenset()))
+            interrupted = self._interrupted.pop(asker.device, frozenset())
+            session.entered(asker, window, interrupted, restricted=outcome.restricted)
+        self._cut(outcome)
         self._deliver(outcome.copies)
 
     def released(self, session: Session, outcome: Outcome) -> None:
         """A decision is durable: its copies and its presence may be seen."""
         if outcome.presence is not None and session.asker is not None and session.open:
             self._tell_presence(session.asker.uid, self._board.edit(session.asker.uid, session, outcome.presence))
+        if outcome.hidden is not None:
+            for uid, other, status in self._board.hide(*outcome.hidden):
+                self._tell_presence(uid, [(other, status)])
+        self._cut(outcome)
         self._deliver(outcome.copies)
 
     def gone(self, session: Session) -> None:
@@ -319,6 +413,41 @@ class Service:
         self._entrance.made_room(session)
 
     # -- effects -----------------------------------------------------------------------------------------------------
+    def _inform(self, session: Session, asker: Asker, info: m.Info, window: int) -> None:
+        """`info`, with who is present; whom it has no room for follow as `ohi`."""
+        present = self._board.present_for(asker.uid)
+        session.send(m.Info(info.info, present[: limits.OHI_IN_INFO_MAX], window=window, head=info.head))
+        for other in present[limits.OHI_IN_INFO_MAX :]:
+            session.send(m.Ohi(other, 1))
+
+    def _cut(self, outcome: Outcome) -> None:
+        """End the links of devices that may not go on."""
+        for device, told in outcome.cuts.items():
+            link = self._links.get(device)
+            if link is not None:
+                link.end(told)
+
+    def _give_up_stale(self) -> None:
+        """What has waited too long goes back (A4)."""
+        moment = self.moment()
+
+        def done(result: Result) -> None:
+            if isinstance(result, Outcome):
+                self._deliver(result.copies)
+
+        self._writer.submit(Job(lambda ledger: give_up_stale(ledger, moment), done))
+
+    def _features(self) -> tuple[str, ...]:
+        """What a client may offer here."""
+        policy = self.settings.policy
+        offered = {
+            "directory": policy.directory,
+            "invitations": policy.members_invite,
+            "skin": bool(self.settings.skin),
+            "revision1": policy.revision1,
+        }
+        return tuple(name for name, there in offered.items() if there)
+
     def _deliver(self, copies: Iterable[Copy]) -> None:
         """Offer committed messages to the devices that are connected."""
         touched: dict[Session, None] = {}

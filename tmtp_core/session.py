@@ -12,18 +12,20 @@ from functools import partial
 from typing import Protocol
 
 from tmtp_core import limits
-from tmtp_core.domain import groups, posting, presence
-from tmtp_core.domain.accounts import Accounts
-from tmtp_core.domain.outcome import Asker, Moment, Outcome
+from tmtp_core.crypto.possession import Channel
+from tmtp_core.domain import acquaintance, devices, directory, groups, posting, presence
+from tmtp_core.domain.outcome import Answer, Asker, Moment, Outcome
 from tmtp_core.domain.port import EMPTY, Body, Message
+from tmtp_core.domain.rules import Rules
 from tmtp_core.domain.window import DeliveryWindow
-from tmtp_core.errors import ProtocolError, RequestRefused, ServiceUnavailable
+from tmtp_core.errors import LoginRefused, ProtocolError, RequestRefused, ServiceUnavailable
 from tmtp_core.ids import message_id_number
 from tmtp_core.store.ledger import SqlLedger
 from tmtp_core.store.payloads import Upload
 from tmtp_core.store.writer import Job, Result
 from tmtp_core.wire import link as wire
 from tmtp_core.wire import messages as m
+from tmtp_core.wire import revision2 as m2
 
 Decide = Callable[[SqlLedger, Asker, Moment], Outcome]
 
@@ -60,15 +62,16 @@ class Host(Protocol):
     """What a session needs of the service it belongs to."""
 
     message_max_bytes: int
-    accounts: Accounts
+    rules: Rules
 
-    def greeting(self) -> m.TmtpRevAnswer: ...
+    def greet(self, session: "Session") -> m.TmtpRevAnswer | None: ...
+    def announce(self, request: m2.ServiceInfo) -> Answer: ...
     def moment(self) -> Moment: ...
     def monotonic_s(self) -> float: ...
     def submit(self, job: Job) -> None: ...
     def acknowledge(self, device: int, message: Message) -> None: ...
     def request_page(self, session: "Session") -> None: ...
-    def enter(self, session: "Session", request: m.Login | m.Register) -> None: ...
+    def enter(self, session: "Session", request: m.Login | m.Register | m2.LoginByKey | m2.RegisterKeys) -> None: ...
     def released(self, session: "Session", outcome: Outcome) -> None: ...
     def shows_life(self, session: "Session") -> None: ...
     def gone(self, session: "Session") -> None: ...
@@ -90,6 +93,7 @@ class _Step:
     size: int = 0
     key: str | None = None  # what a repetition is known by, where there can be one
     waits_for: int = 0
+    narrow: bool = False  # a restricted link may ask for this
     bodies: dict[int, Body] = field(default_factory=dict)
 
     @property
@@ -131,14 +135,17 @@ class _Incoming:
 class Session:
     """One link. The listener calls `receive`, `connection_lost` and `resumed`; the service the rest."""
 
-    def __init__(self, host: Host, outlet: Outlet, window: int) -> None:
+    def __init__(self, host: Host, outlet: Outlet, spki_hashes: tuple[bytes, ...]) -> None:
+        """`spki_hashes`: SHA-256 of the SPKI of the certificates that the peer may see on this link."""
         self.outlet = outlet
         self.asker: Asker | None = None
+        self.channels: tuple[Channel, ...] = ()  # what a device signs to enter; set once, by the greeting
+        self.spki_hashes = spki_hashes
         self.contested = False  # another link wants this one's node: the next byte shows that it lives
         self.window: DeliveryWindow | None = None
         self.interrupted: frozenset[int] = frozenset()  # numbers that were in flight when the link ended
         self._host = host
-        self._window_count = window
+        self._restricted = False  # the device may look at its account's log and add to it, and nothing else
         self._link = wire.ServerLink(host.monotonic_s(), host.message_max_bytes)
         self._incoming: _Incoming | None = None
         self._steps: deque[_Step] = deque()
@@ -179,6 +186,11 @@ class Session:
 
     # -- from the service --------------------------------------------------------------------------------------------
     @property
+    def revision(self) -> int:
+        """What was agreed on for this link."""
+        return self._link.revision
+
+    @property
     def open(self) -> bool:
         """Whether the link may still be spoken on."""
         return not self._ending
@@ -197,32 +209,37 @@ class Session:
             self._parsing = False
         self._set_reading()
 
-    def send(self, message: m.Event) -> None:
+    def send(self, message: m2.Event | Answer) -> None:
         """Send a message that is not stored."""
         if self._closed:
             return
+        event, data = (message.event, message.data) if isinstance(message, Answer) else (message, b"")
         try:
-            head = m.encode_head(message)
+            head = m.encode_head(event)
         except ValueError:  # the request's id or names, repeated and escaped, do not fit a header
             self.end("invalid header")
             return
-        self.outlet.send(head)
+        self.outlet.send(head, Body(len(data), data) if data else EMPTY)
 
-    def entered(self, asker: Asker, interrupted: frozenset[int]) -> None:
-        """The log-in is durable and its answers are sent: deliveries may flow, the interrupted ones first."""
+    def entered(self, asker: Asker, window: int, interrupted: frozenset[int], *, restricted: bool = False) -> None:
+        """The log-in is durable and its answers are sent: deliveries may flow, `window` at a time, the interrupted
+        ones first. To a restricted link nothing flows.
+        """
         self.asker = asker
-        self.window = DeliveryWindow(self._window_count, interrupted)
+        self._restricted = restricted
+        if not restricted:
+            self.window = DeliveryWindow(window, interrupted)
         self._link.entered()
         self.pump()
         self.proceed()
 
     def pump(self) -> None:
         """Send what the window allows, and ask for more when it runs dry."""
-        window = self.window
-        if window is None or self._ending or self.outlet.congested:
+        window, asker = self.window, self.asker
+        if window is None or asker is None or self._ending or self.outlet.congested:
             return
         for message in window.take(self._host.monotonic_s()):
-            self.outlet.send(message.head, message.body)
+            self.outlet.send(message.head_for(asker.revision), message.body)
         if window.wants_page:
             window.page_requested()
             self._host.request_page(self)
@@ -235,13 +252,13 @@ class Session:
         if self._reading and now_s >= self._link.deadline_s():
             self.end(None)
             return
-        if self.window is None:
+        if self.window is None or self.asker is None:
             return
         if self.outlet.congested:  # what is still on its way out cannot be late
             self.window.restart_timers(now_s)
             return
         for message in self.window.overdue(now_s):
-            self.outlet.send(message.head, message.body)
+            self.outlet.send(message.head_for(self.asker.revision), message.body)
 
     def end(self, quit_text: str | None) -> None:
         """End the link: what was asked before is answered first, `quit` is the last frame (wire.md §3.8)."""
@@ -286,41 +303,67 @@ class Session:
         elif isinstance(event, wire.Entering):
             self._host.enter(self, event.request)
         elif isinstance(event, wire.Negotiated):
-            self.send(self._host.greeting())
+            self._greet()
         else:
             self._say_goodbye()
 
+    def _greet(self) -> None:
+        answer = self._host.greet(self)
+        if answer is None:
+            self.end("revision 1 is not spoken here")
+        else:
+            self.send(answer)
+
     def _act_on_request(self, event: wire.RequestRead) -> None:
-        request = event.request
+        request, text, rules = event.request, event.text, self._host.rules
         if isinstance(request, m.Ack):
             self._acknowledge(request)
         elif isinstance(request, m.Ping):
-            self._ask(
-                _Step(
-                    partial(posting.ping, request, event.text), request.id, len(event.text), m.repetition_key(request)
-                )
-            )
+            self._ask(_Step(partial(posting.ping, request, text), request.id, len(text), m.repetition_key(request)))
         elif isinstance(request, m.GroupInvite):
-            self._ask(
-                _Step(
-                    partial(groups.invite, request, event.text), request.id, len(event.text), m.repetition_key(request)
-                )
-            )
+            self._ask(_Step(partial(groups.invite, request, text), request.id, len(text), m.repetition_key(request)))
         elif isinstance(request, m.UserEdit):
-            self._ask(_Step(partial(self._host.accounts.edit_user, request), request.id))
+            self._ask(_Step(partial(rules.accounts.edit_user, request), request.id))
         elif isinstance(request, m.OhiEdit):
             self._ask(_Step(partial(presence.edit, request), request.id))
         elif isinstance(request, m.GroupEdit):
             self._ask(_Step(partial(groups.edit, request), request.id))
+        elif not isinstance(request, m.Pulse):
+            self._act_on_request_2(request)
+
+    def _act_on_request_2(self, request: m2.Request) -> None:
+        """What only revision 2 has."""
+        rules = self._host.rules
+        if isinstance(request, m2.LogAppend):
+            self._ask(_Step(partial(rules.devices.append, request), request.id, narrow=True))
+        elif isinstance(request, m2.LogFetch):
+            self._ask(_Step(partial(devices.fetch_log, request), request.id, narrow=True))
+        elif isinstance(request, m2.InviteEdit):
+            self._ask(_Step(partial(rules.invitations.edit, request), request.id))
+        elif isinstance(request, m2.BlockEdit):
+            self._ask(_Step(partial(acquaintance.edit_block, request), request.id))
+        elif isinstance(request, m2.Find):
+            self._ask(_Step(partial(directory.find, request), request.id))
+        elif isinstance(request, m2.KeyEdit):
+            self._ask(_Step(partial(devices.edit_key, request), request.id))
+        elif isinstance(request, m2.GroupInfo):
+            self._ask(_Step(partial(groups.info, request), request.id))
+        elif isinstance(request, m2.ServiceInfo):
+            skin = self._host.announce(request)
+            self._ask(_Step(lambda ledger, asker, moment: Outcome(answers=[skin]), request.id))
 
     def _acknowledge(self, ack: m.Ack) -> None:
         """Op 10: acted on at once, ahead of posts that wait for the disk; a stray one costs nothing."""
-        number = message_id_number(ack.id)
-        if number is None or self.window is None or self.asker is None:
+        if self.window is None or self.asker is None:
             return
-        message = self.window.acknowledge(number)
-        if message is not None:
-            self._host.acknowledge(self.asker.device, message)
+        acknowledged = False
+        for text in (ack.id, *ack.ids):
+            number = message_id_number(text)
+            message = self.window.acknowledge(number) if number is not None else None
+            if message is not None:
+                self._host.acknowledge(self.asker.device, message)
+                acknowledged = True
+        if acknowledged:
             self.pump()
 
     def _post_is_complete(self) -> None:
@@ -346,14 +389,14 @@ class Session:
         if step.waits_for:
             return
         if isinstance(request, m.Post) and len(step.bodies) == 1:
-            step.decide = partial(posting.post, request, step.bodies[0])
+            step.decide = partial(self._host.rules.posting.post, request, step.bodies[0])
         elif isinstance(request, m.PostNotify) and len(step.bodies) == 2:
             step.decide = partial(posting.post_notify, request, step.bodies[0], step.bodies[1])
         self._submit_ready()
 
     def _say_goodbye(self) -> None:
         """Op 12: once every ack of this link is durable, `logout ok`."""
-        self._ask(_Step(lambda ledger, asker, moment: Outcome(), ""))
+        self._ask(_Step(lambda ledger, asker, moment: Outcome(), "", narrow=True))
         self.end("logout ok")
 
     # -- requests on their way ---------------------------------------------------------------------------------------
@@ -375,6 +418,8 @@ class Session:
     def _submit(self, step: _Step, decide: Decide) -> None:
         asker = self.asker
         assert asker is not None
+        if self._restricted and not step.narrow:
+            decide = _refuse_restricted
         self._uncommitted += 1
         self._uncommitted_bytes += step.size
         moment = self._host.moment()
@@ -437,3 +482,7 @@ class Session:
             self.outlet.send(self._last_word)
         self.outlet.close()
         self._host.gone(self)
+
+
+def _refuse_restricted(ledger: SqlLedger, asker: Asker, moment: Moment) -> Outcome:
+    raise LoginRefused("this device may only look at its account's log and add to it")

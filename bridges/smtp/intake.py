@@ -21,7 +21,7 @@ from bridges.smtp.mail import MailPost, post_id
 from bridges.smtp.rules import IntakeSettings, Rules, folded
 from bridges.smtp.session import GuardedSession, Traffic
 from tmtp_client.connection import Disconnected, PersistentConnection, Refused
-from tmtp_core.wire.messages import TO_UID, Recipient
+from tmtp_core.wire.messages import TO_UID, Outsider, Recipient
 
 log = structlog.get_logger()
 
@@ -31,6 +31,7 @@ _OTHER_FROM = "550 5.7.1 The From header must name exactly the approved sender {
 _UNPARSABLE = "554 5.6.0 This mail cannot be read: {}"
 _TEMPORARY = "451 4.3.0 Cannot be delivered just now, try again later: {}"
 _DISK_FULL = "452 4.3.1 No room for this mail just now, try again later"
+_PROOF = "network"  # how an approved sender's address is proved in this release
 _YET = "nobody has the alias"
 
 
@@ -59,7 +60,7 @@ class SmtpIntake:
         """Listen. Raises OSError when the address or the spool cannot be had."""
         settings = self._settings
         await asyncio.to_thread(_empty_folder, settings.spool)
-        self._service = PersistentConnection(settings.endpoint, settings.uid, settings.node)
+        self._service = PersistentConnection(settings.endpoint, settings.login)
         self._server = await asyncio.get_running_loop().create_server(
             lambda: GuardedSession(_Handler(self), self._traffic, settings.hostname), settings.host, settings.port
         )
@@ -128,7 +129,7 @@ class SmtpIntake:
     async def _post(self, sender: str, recipients: list[str], letter: Letter, content: bytes) -> str:
         """One post a recipient, each under its own id; an answer for all of them."""
         assert self._service is not None
-        post = MailPost(letter, sender, self._settings.uid)
+        post = MailPost(letter, sender, self._settings.login.uid)
         routes = {route.recipient: None for one in recipients if (route := self._rules.route(one)) is not None}
         try:
             for recipient in routes:
@@ -139,6 +140,7 @@ class SmtpIntake:
                     post.pieces(),
                     post.size,
                     len(post.head),
+                    as_=Outsider(sender, _PROOF),
                 )
         except (Disconnected, TimeoutError) as error:
             log.warning("smtp_service_away", bridge=self._settings.name, error=str(error))

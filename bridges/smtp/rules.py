@@ -5,7 +5,7 @@ import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tmtp_client.connection import Endpoint
+from tmtp_client.connection import Endpoint, KeyLogin
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -37,7 +37,7 @@ class IntakeLimits:
 
 @dataclass(frozen=True, slots=True)
 class IntakeSettings:
-    """All that one intake needs to know. `uid` and `node` are the bridge's own credentials."""
+    """All that one intake needs to know. `login` is the bridge's own device."""
 
     name: str
     host: str
@@ -46,8 +46,7 @@ class IntakeSettings:
     senders: tuple[SenderRule, ...]
     routes: tuple[Route, ...]
     endpoint: Endpoint
-    uid: str
-    node: str = field(repr=False)
+    login: KeyLogin
     spool: Path
     limits: IntakeLimits = field(default_factory=IntakeLimits)
 

@@ -45,7 +45,7 @@ class TcpLink(asyncio.Protocol):
         """The TLS handshake is done."""
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=limits.WRITE_HIGH_WATER_BYTES)
-        self._session = self._listener.service.connect(self)
+        self._session = self._listener.service.connect(self, self._listener.spki_hashes)
         if self._session is None:
             self._transport.abort()
             return
@@ -180,11 +180,14 @@ class TcpLink(asyncio.Protocol):
 class TcpListener:
     """Accepts connections for one service on one address.
 
-    `context` None means plain TCP, which the settings allow on loopback only.
+    `context` None means plain TCP, which the settings allow on loopback only. `spki_hashes`: see `Service.connect`.
     """
 
-    def __init__(self, service: Service, host: str, port: int, context: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, service: Service, host: str, port: int, context: ssl.SSLContext | None, spki_hashes: tuple[bytes, ...]
+    ) -> None:
         self.service = service
+        self.spki_hashes = spki_hashes
         self.links: set[TcpLink] = set()
         self._host = host
         self._port = port

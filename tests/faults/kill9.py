@@ -25,6 +25,7 @@ from pathlib import Path
 
 from tmtp_client.connection import Connection, Disconnected, Endpoint, Payload
 from tmtp_core.wire import messages as m
+from tmtp_core.wire import revision2 as m2
 
 ACCOUNTS = 20
 LIFE_S = (0.02, 0.8)  # how long a process is under load before it is killed
@@ -85,7 +86,7 @@ class Device:
         self._pending: tuple[str, list[Device], bytes] | None = None
         self._last_id: str = ""
 
-    async def record(self, event: m.StoredEvent, payload: Payload) -> None:
+    async def record(self, event: m2.StoredEvent, payload: Payload) -> None:
         """One message came; when this returns it is acknowledged."""
         data = await payload.read()
         if event.id in self._surely_ids:
@@ -256,7 +257,7 @@ async def _join(endpoint: Endpoint, ledger: Ledger, chance: random.Random) -> li
         second = Device(f"{number}b", endpoint, ledger, chance)
         told: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
-        async def hear(event: m.StoredEvent, payload: Payload, told: "asyncio.Future[str]" = told) -> None:
+        async def hear(event: m2.StoredEvent, payload: Payload, told: "asyncio.Future[str]" = told) -> None:
             if isinstance(event, m.UserEvent) and event.nodeid is not None:
                 told.set_result(event.nodeid)
 

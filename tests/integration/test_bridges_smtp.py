@@ -2,7 +2,6 @@
 """Mail of real clients through the intake (C2, D1): approved mail arrives, everything else leaves nothing behind."""
 
 import asyncio
-import json
 import shutil
 import smtplib
 from collections.abc import Callable
@@ -15,8 +14,10 @@ import pytest
 
 from gateway.app import Gateway
 from tests.support.gateway import endpoint, member, running_gateway
-from tmtp_client.connection import Connection, Refused
+from tmtp_client.connection import Connection, KeyLogin, Refused
+from tmtp_core.crypto.signing import SEED_BYTES, Signer
 from tmtp_core.wire import messages as m
+from tmtp_core.wire import revision2 as m2
 from tmtp_core.wire.payload import PostHead, decode_post_head
 
 SENDER, RECIPIENT = "orders@partner.example", "support@example.org"
@@ -47,7 +48,7 @@ async def smtp(gateway: Gateway, talk: Callable[[smtplib.SMTP], Any]) -> Any:
     return await asyncio.to_thread(run)
 
 
-def content(got: tuple[m.StoredEvent, bytes]) -> tuple[PostHead, str, list[bytes]]:
+def content(got: tuple[m2.StoredEvent, bytes]) -> tuple[PostHead, str, list[bytes]]:
     """A delivery taken apart: head, text, attachments."""
     event, data = got
     assert isinstance(event, m.Delivery)
@@ -175,17 +176,25 @@ async def test_a_recipient_that_has_not_joined_is_temporary(tmp_path: Path) -> N
         assert refused.value.smtp_code == 451
 
 
+def stolen_login(gateway: Gateway, folder: Path) -> KeyLogin:
+    """What lies on the bridge's disk, in an attacker's hand."""
+    seed = (folder / "data/bridges/intake.key").read_bytes()[:SEED_BYTES]
+    uid = gateway.bridges["intake"]._settings.login.uid
+    return KeyLogin(uid, Signer(seed), gateway.instances["public"].service.identity.public)
+
+
 async def test_a_bridge_reaches_its_routes_and_nobody_else(tmp_path: Path) -> None:
     """Its credentials in an attacker's hand: the core still lets it reach its routes' recipients only (C2)."""
     async with running_gateway(tmp_path) as gateway, member(gateway, "public", "Ada Lovelace") as ada:
         await gateway.bridges["intake"].stop(1.0)
-        known = json.loads(await asyncio.to_thread((tmp_path / "data/bridges/intake.json").read_bytes))
-        thief = await Connection.open(endpoint(gateway, "public"))
-        await thief.login(known["uid"], known["node"])
+        thief = await Connection.open(endpoint(gateway, "public"), revision="2")
+        await thief.enter(await asyncio.to_thread(stolen_login, gateway, tmp_path))
         for attempt in (
             thief.post("1", [m.Recipient(ada.uid, m.TO_UID)], b"x"),
             thief.post("2", [m.Recipient("Ada Lovelace", m.TO_UID)], b"x"),
-            thief.post("3", [], b"x"),
+            thief.post("3", [], b"x", as_=m.Outsider(SENDER)),
+            thief.post("3a", [m.Recipient(RECIPIENT, m.TO_UID)], b"as nobody"),
+            thief.post("3b", [m.Recipient(RECIPIENT, m.TO_UID)], b"x", as_=m.Outsider("Support Desk")),
             thief.ping("4", "Support Desk", "Ada Lovelace", "x"),
             thief.group_invite("5", "A group of theirs", "Support Desk", "Ada Lovelace"),
             thief.ask(m.UserEdit("6", newalias="Ada Lovelace II")),

@@ -15,6 +15,7 @@ from tmtp_client.connection import (
     Connection,
     Disconnected,
     Endpoint,
+    PasswordLogin,
     Payload,
     PersistentConnection,
     Refused,
@@ -23,6 +24,7 @@ from tmtp_client.connection import (
 from tmtp_client.engine.engine import Engine
 from tmtp_client.engine.history import History, Identity, Outgoing, Recorded
 from tmtp_core.wire import messages as m
+from tmtp_core.wire import revision2 as m2
 
 PATIENCE_S = 30.0
 
@@ -191,7 +193,7 @@ async def test_a_post_made_again_under_its_id_is_one_message(service: TestInstan
 async def test_a_second_device_has_both_sides_of_the_conversation(service: TestInstance, tmp_path: Path) -> None:
     secrets: asyncio.Queue[str] = asyncio.Queue()
 
-    async def listen(event: m.StoredEvent, payload: Payload) -> None:
+    async def listen(event: m2.StoredEvent, payload: Payload) -> None:
         if isinstance(event, m.UserEvent) and event.nodeid is not None:
             secrets.put_nowait(event.nodeid)
 
@@ -220,7 +222,7 @@ async def test_another_service_at_the_address_gets_nothing(service: TestInstance
     wrong = Endpoint(service.host, service.port, "sha256:" + "A" * 43)
     with pytest.raises(WrongService):
         await Connection.open(wrong)
-    persistent = PersistentConnection(wrong, "A" * 32, "N" * 40)
+    persistent = PersistentConnection(wrong, PasswordLogin("A" * 32, "N" * 40))
     async with asyncio.timeout(PATIENCE_S):
         while persistent.trouble is None:
             await asyncio.sleep(0.01)
@@ -249,7 +251,7 @@ async def test_refusals_come_in_the_words_of_the_service(service: TestInstance, 
 async def test_a_device_that_is_barred_is_told_so(service: TestInstance, tmp_path: Path) -> None:
     ada = await join(service, tmp_path / "ada", "Ada Lovelace")
     await service.service.bar_account(ada.uid)
-    persistent = PersistentConnection(endpoint(service), ada.uid, ada.identity.node)
+    persistent = PersistentConnection(endpoint(service), PasswordLogin(ada.uid, ada.identity.node))
     with pytest.raises(Disconnected, match="login failed"):
         await persistent.current(PATIENCE_S)
     await persistent.stop()

@@ -12,6 +12,7 @@ from tests.support.instance import TestInstance, running_instance
 from tmtp_client.connection import Connection, Disconnected, Endpoint, Payload
 from tmtp_core import limits
 from tmtp_core.wire import messages as m
+from tmtp_core.wire import revision2 as m2
 
 
 async def a_peer_that_never_reads(instance: TestInstance) -> tuple[str, ssl.SSLSocket]:
@@ -38,7 +39,7 @@ async def a_peer_that_never_reads(instance: TestInstance) -> tuple[str, ssl.SSLS
 async def test_a_peer_that_does_not_read_is_closed_and_costs_the_others_nothing(tmp_path: Path) -> None:
     got = asyncio.Event()
 
-    async def hear(event: m.StoredEvent, payload: Payload) -> None:
+    async def hear(event: m2.StoredEvent, payload: Payload) -> None:
         got.set()
 
     async with running_instance(tmp_path / "instance") as instance:
@@ -108,7 +109,7 @@ async def test_a_member_may_post_while_a_large_message_is_on_its_way_to_it(tmp_p
         uid, slow = await a_peer_that_never_reads(instance)
         heard = asyncio.Event()
 
-        async def hear(event: m.StoredEvent, payload: Payload) -> None:
+        async def hear(event: m2.StoredEvent, payload: Payload) -> None:
             heard.set()
 
         alice = await Connection.open(Endpoint(instance.host, instance.port, instance.spki_pin), hear)

@@ -19,6 +19,7 @@ instances:
   - name: members
     title: The Members
     policy: members
+    protocol: {revision1: allow}
     listen: [{tls: "127.0.0.1:0"}, {tcp: "127.0.0.1:0"}]
     tls: {certificate: own.crt, key: own.key}
 """

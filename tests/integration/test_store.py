@@ -19,6 +19,7 @@ from tmtp_core import limits
 from tmtp_core.store import tables
 from tmtp_core.store.database import Database, DatabaseInUse, DatabaseTooNew
 from tmtp_core.wire import messages as m
+from tmtp_core.wire import revision2 as m2
 
 CANARY = b"canary-7f3a-do-not-keep"
 
@@ -27,13 +28,13 @@ class Member:
     """A connected member that keeps what it gets, and acknowledges it unless told to hold."""
 
     def __init__(self) -> None:
-        self.got: list[tuple[m.StoredEvent, int]] = []
+        self.got: list[tuple[m2.StoredEvent, int]] = []
         self.heard = asyncio.Event()
         self.connection: Connection
         self.uid = ""
         self.node = ""
 
-    async def keep(self, event: m.StoredEvent, payload: Payload) -> None:
+    async def keep(self, event: m2.StoredEvent, payload: Payload) -> None:
         size = 0
         async for piece in payload:
             size += len(piece)
@@ -225,12 +226,12 @@ def test_an_old_database_is_copied_before_it_is_changed(tmp_path: Path) -> None:
     Database(path).close()
     steps = tmp_path / "steps"
     shutil.copytree(Path(migrations.__file__).parent, steps, ignore=shutil.ignore_patterns("__pycache__"))
-    (steps / "versions" / "s0002_next.py").write_text(
+    (steps / "versions" / "s9001_next.py").write_text(
         "import sqlite3\n"
         "from alembic import op\n"
-        'revision, down_revision = "0002", "0001"\n'
+        'revision, down_revision = "9001", "0002"\n'
         "def upgrade():\n"
-        f"    copy = sqlite3.connect({str(path)!r} + '.before-0001')\n"
+        f"    copy = sqlite3.connect({str(path)!r} + '.before-0002')\n"
         "    assert copy.execute('SELECT count(*) FROM account').fetchone() == (0,)\n"
         "    copy.close()\n"
         "    op.execute('CREATE TABLE next (x)')\n",
@@ -242,16 +243,16 @@ def test_an_old_database_is_copied_before_it_is_changed(tmp_path: Path) -> None:
     database.close()
     assert not list(tmp_path.glob("*.before-*"))
 
-    (steps / "versions" / "s0003_bad.py").write_text(
-        'from alembic import op\nrevision, down_revision = "0003", "0002"\n'
+    (steps / "versions" / "s9002_bad.py").write_text(
+        'from alembic import op\nrevision, down_revision = "9002", "9001"\n'
         "def upgrade():\n    op.execute('CREATE TABLE third (x)')\n    op.execute('nonsense')\n",
         "utf-8",
     )
     with pytest.raises(OperationalError):
         Database(path, str(steps))
-    (kept,) = tmp_path.glob("*.before-0002")  # for the administrator, since the step failed
+    (kept,) = tmp_path.glob("*.before-9001")  # for the administrator, since the step failed
     with closing(sqlite3.connect(path)) as raw:
-        assert raw.execute("SELECT version_num FROM alembic_version").fetchone() == ("0002",)
+        assert raw.execute("SELECT version_num FROM alembic_version").fetchone() == ("9001",)
         assert raw.execute("SELECT count(*) FROM sqlite_master WHERE name = 'third'").fetchone() == (0,)
     assert kept.stat().st_mode & 0o077 == 0
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from gateway.app import Gateway
 from gateway.clock import SystemClock
 from gateway.settings import load_settings
-from tmtp_client.connection import Connection, Endpoint, Payload
-from tmtp_core.wire import messages as m
+from tmtp_client.connection import AccountKeys, Connection, Endpoint, Payload
+from tmtp_core.wire import revision2 as m2
 
 SETTINGS = """\
 data_dir: ./data
@@ -64,10 +64,10 @@ class Desk:
 
     connection: Connection
     uid: str
-    got: list[tuple[m.StoredEvent, bytes]] = field(default_factory=list)
+    got: list[tuple[m2.StoredEvent, bytes]] = field(default_factory=list)
     heard: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def until(self, count: int) -> list[tuple[m.StoredEvent, bytes]]:
+    async def until(self, count: int) -> list[tuple[m2.StoredEvent, bytes]]:
         """The first `count` messages."""
         async with asyncio.timeout(20):
             while len(self.got) < count:
@@ -78,16 +78,16 @@ class Desk:
 
 @asynccontextmanager
 async def member(gateway: Gateway, instance: str, alias: str, invite: str | None = None) -> AsyncIterator[Desk]:
-    """A new member of an instance, connected for the length of the block."""
-    got: list[tuple[m.StoredEvent, bytes]] = []
+    """A new member of an instance whose device has a key, connected for the length of the block."""
+    got: list[tuple[m2.StoredEvent, bytes]] = []
     heard = asyncio.Event()
 
-    async def keep(event: m.StoredEvent, payload: Payload) -> None:
+    async def keep(event: m2.StoredEvent, payload: Payload) -> None:
         got.append((event, await payload.read()))
         heard.set()
 
-    connection = await Connection.open(endpoint(gateway, instance), keep)
-    registered = await connection.register(alias, alias, invite)
+    connection = await Connection.open(endpoint(gateway, instance), keep, revision="2")
+    registered = await connection.register_keys(alias, AccountKeys.new(os.urandom), alias, invite)
     assert not registered.error
     try:
         yield Desk(connection, registered.uid, got, heard)

@@ -16,18 +16,20 @@ from tmtp_client.connection import (
     Connection,
     Disconnected,
     Endpoint,
+    PasswordLogin,
     Payload,
     PersistentConnection,
     Refused,
     WrongService,
 )
 from tmtp_core.wire import messages as m
+from tmtp_core.wire import revision2 as m2
 
-Handler = Callable[[m.StoredEvent, Payload], Awaitable[None]]
+Handler = Callable[[m2.StoredEvent, Payload], Awaitable[None]]
 BOB = [m.Recipient("B" * 32, m.TO_UID)]
 
 
-async def _ignore(event: m.StoredEvent, payload: Payload) -> None:
+async def _ignore(event: m2.StoredEvent, payload: Payload) -> None:
     return
 
 
@@ -164,7 +166,7 @@ async def test_one_id_is_not_asked_twice_at_once(tmp_path: Path) -> None:
 async def test_a_message_is_acknowledged_only_after_its_handler_returned(tmp_path: Path) -> None:
     recorded, entered = asyncio.Event(), asyncio.Event()
 
-    async def record(event: m.StoredEvent, payload: Payload) -> None:
+    async def record(event: m2.StoredEvent, payload: Payload) -> None:
         entered.set()
         await recorded.wait()
 
@@ -183,7 +185,7 @@ async def test_a_message_is_acknowledged_only_after_its_handler_returned(tmp_pat
 
 
 async def test_what_could_not_be_recorded_is_not_acknowledged(tmp_path: Path) -> None:
-    async def fail(event: m.StoredEvent, payload: Payload) -> None:
+    async def fail(event: m2.StoredEvent, payload: Payload) -> None:
         raise OSError("the disk is full")
 
     async with logged_in(tmp_path, fail) as (connection, link):
@@ -196,7 +198,7 @@ async def test_what_could_not_be_recorded_is_not_acknowledged(tmp_path: Path) ->
 async def test_messages_are_handled_one_after_the_other_in_their_order(tmp_path: Path) -> None:
     seen: list[tuple[str, bytes]] = []
 
-    async def record(event: m.StoredEvent, payload: Payload) -> None:
+    async def record(event: m2.StoredEvent, payload: Payload) -> None:
         data = await payload.read()
         await asyncio.sleep(0)
         seen.append((event.id, data))
@@ -213,7 +215,7 @@ async def test_a_large_payload_passes_a_slow_handler_in_bounded_memory(tmp_path:
     size = 8 << 20
     most = read = 0
 
-    async def record(event: m.StoredEvent, payload: Payload) -> None:
+    async def record(event: m2.StoredEvent, payload: Payload) -> None:
         nonlocal most, read
         async for chunk in payload:
             read += len(chunk)
@@ -239,7 +241,7 @@ async def test_what_the_handler_leaves_unread_is_thrown_away(tmp_path: Path) -> 
 async def test_a_message_that_breaks_off_is_an_error_for_its_handler(tmp_path: Path) -> None:
     broken: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
 
-    async def record(event: m.StoredEvent, payload: Payload) -> None:
+    async def record(event: m2.StoredEvent, payload: Payload) -> None:
         try:
             await payload.read()
         except Disconnected as error:
@@ -288,7 +290,7 @@ async def test_a_persistent_connection_comes_back_and_logs_in_again(
 ) -> None:
     monkeypatch.setattr(limits, "RECONNECT_FIRST_S", 0.01)
     async with scripted_peer(tmp_path) as peer:
-        persistent = PersistentConnection(peer.endpoint, "A" * 32, "N" * 40, jitter=lambda: 0.0)
+        persistent = PersistentConnection(peer.endpoint, PasswordLogin("A" * 32, "N" * 40), jitter=lambda: 0.0)
         first_link = await peer.link()
         await first_link.greet()
         first = await persistent.current(5.0)
@@ -307,7 +309,7 @@ async def test_a_persistent_connection_comes_back_and_logs_in_again(
 
 async def test_a_log_in_that_is_refused_is_not_tried_for_ever(tmp_path: Path) -> None:
     async with scripted_peer(tmp_path) as peer:
-        persistent = PersistentConnection(peer.endpoint, "A" * 32, "N" * 40)
+        persistent = PersistentConnection(peer.endpoint, PasswordLogin("A" * 32, "N" * 40))
         link = await peer.link()
         await link.request()
         await link.send(m.TmtpRevAnswer("1", "Scripted"))
@@ -334,7 +336,7 @@ async def test_pauses_grow_and_are_bounded(tmp_path: Path, monkeypatch: pytest.M
         await sleep(0)
 
     monkeypatch.setattr("tmtp_client.connection.persistent.asyncio.sleep", noted)
-    persistent = PersistentConnection(nobody, "A" * 32, "N" * 40, jitter=lambda: 0.5)
+    persistent = PersistentConnection(nobody, PasswordLogin("A" * 32, "N" * 40), jitter=lambda: 0.5)
     await done.wait()
     await persistent.stop()
     assert pauses[:5] == [0.001, 0.002, 0.004, 0.004, 0.004]
@@ -343,7 +345,7 @@ async def test_pauses_grow_and_are_bounded(tmp_path: Path, monkeypatch: pytest.M
 
 async def test_stopping_in_the_middle_of_a_log_in_leaves_nothing(tmp_path: Path) -> None:
     async with scripted_peer(tmp_path) as peer:
-        persistent = PersistentConnection(peer.endpoint, "A" * 32, "N" * 40)
+        persistent = PersistentConnection(peer.endpoint, PasswordLogin("A" * 32, "N" * 40))
         link = await peer.link()
         await link.request()
         await link.send(m.TmtpRevAnswer("1", "Scripted"))
@@ -362,7 +364,7 @@ async def test_acks_wait_behind_an_upload_without_stopping_what_comes(tmp_path: 
     handled = asyncio.Queue[str]()
     size = 2 * limits.PAYLOAD_BUFFER_BYTES
 
-    async def record(event: m.StoredEvent, payload: Payload) -> None:
+    async def record(event: m2.StoredEvent, payload: Payload) -> None:
         async for _ in payload:
             pass
         handled.put_nowait(event.id)
@@ -399,7 +401,7 @@ async def test_a_service_that_drops_every_link_is_not_stormed(tmp_path: Path, mo
 
     async with scripted_peer(tmp_path) as peer:
         monkeypatch.setattr("tmtp_client.connection.persistent.asyncio.sleep", noted)
-        persistent = PersistentConnection(peer.endpoint, "A" * 32, "N" * 40, jitter=lambda: 0.5)
+        persistent = PersistentConnection(peer.endpoint, PasswordLogin("A" * 32, "N" * 40), jitter=lambda: 0.5)
         for _ in range(4):
             link = await peer.link()
             await link.greet()

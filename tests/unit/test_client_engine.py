@@ -14,6 +14,7 @@ from tmtp_client import limits
 from tmtp_client.engine.engine import Engine, safe_file_name
 from tmtp_client.engine.history import History, Identity, Outgoing, Recorded, StoredFile
 from tmtp_core.wire import messages as m
+from tmtp_core.wire import revision2 as m2
 from tmtp_core.wire.payload import Attached, PostHead, decode_post_head, encode_post_head, text_size
 
 ADA_UID = "A" * 32
@@ -38,7 +39,7 @@ class Device:
         self.engine = engine
         self.link = link
 
-    async def receive(self, event: m.StoredEvent, data: bytes = b"") -> Recorded | None:
+    async def receive(self, event: m2.StoredEvent, data: bytes = b"") -> Recorded | None:
         """Deliver one message, wait for its ack; what is in the history then."""
         await self.link.send(event, data)
         request, _ = await self.link.request()

@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 import shutil
+import socket
 import ssl
 import sys
 from collections.abc import Coroutine, Iterable
@@ -25,7 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tmtp_client import limits
 from tmtp_client.cli.show import as_json as message_json
 from tmtp_client.cli.show import print_message, visible
-from tmtp_client.connection import Connection, Disconnected, Endpoint, Refused, WrongService
+from tmtp_client.connection import AccountKeys, Connection, Disconnected, Endpoint, Refused, WrongService
 from tmtp_client.engine.engine import Engine, safe_file_name
 from tmtp_client.engine.history import History, Identity, Outgoing, Recorded
 from tmtp_client.engine.profile import Profile, default_home
@@ -286,10 +287,15 @@ def main() -> None:
 # -- what the commands do --------------------------------------------------------------------------------------------
 async def _join(address: ServiceAddress, alias: str, ca: str | None, history: History) -> Identity:
     """Register; once the service has made the account its secret is kept, whatever follows."""
-    connection = await Connection.open(Endpoint(address.host, address.port, address.pin, Path(ca) if ca else None))
+    endpoint = Endpoint(address.host, address.port, address.pin, Path(ca) if ca else None)
+    connection = await Connection.open(endpoint, revision="2")
     try:
         greeting = connection.service.result()
-        registered = await connection.register(alias, alias, address.invite)
+        keys = AccountKeys.new(os.urandom) if greeting.service is not None else None
+        if keys is not None:
+            registered = await connection.register_keys(socket.gethostname(), keys, alias, address.invite)
+        else:  # a service that knows revision 1 only
+            registered = await connection.register(alias, alias, address.invite)
         identity = Identity(
             uid=registered.uid,
             node=registered.nodeid,
@@ -299,6 +305,8 @@ async def _join(address: ServiceAddress, alias: str, ca: str | None, history: Hi
             pin=address.pin,
             ca_file=ca,
             service=greeting.name,
+            keys=keys,
+            service_key=greeting.service.key if greeting.service is not None else "",
         )
         history.set_identity(identity)
     finally:

@@ -5,23 +5,40 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from tmtp_client import limits
-from tmtp_client.connection.endpoint import Endpoint, check_pin, client_context, set_user_timeout
-from tmtp_client.connection.payload import Disconnected, Payload
+from tmtp_client.connection.endpoint import (
+    Endpoint,
+    WrongService,
+    check_pin,
+    client_context,
+    set_user_timeout,
+    spki_hash,
+)
+from tmtp_client.connection.login import AccountKeys, Login, PasswordLogin
+from tmtp_client.connection.payload import Disconnected, Gathered, Payload
+from tmtp_core.crypto.encoding import from_text
+from tmtp_core.crypto.possession import NO_TLS, Channel, login_proof, registration_proof
+from tmtp_core.crypto.signing import NONCE_BYTES, PUBLIC_KEY_BYTES, Signer
 from tmtp_core.errors import ProtocolError
 from tmtp_core.wire import link as wire
 from tmtp_core.wire import messages as m
+from tmtp_core.wire import revision2 as m2
 
 T = TypeVar("T")
+
+
+Answer = tuple[m.Acked | m2.LogPage | m2.Listing | m2.Skin, bytes]
+"""An answer and its data."""
 
 
 class Refused(Exception):
     """The service does not grant a request: the text of its error ack."""
 
 
-OnEvent = Callable[[m.StoredEvent, Payload], Awaitable[None]]
+OnEvent = Callable[[m2.StoredEvent, Payload], Awaitable[None]]
 """Records one message durably; when it returns, the message is acknowledged. It must not wait for an answer
 of the service: the answer may stand behind the very payload that waits for it. If it raises, the message
 is not acknowledged and comes again."""
@@ -29,7 +46,7 @@ is not acknowledged and comes again."""
 OnPresence = Callable[[m.Ohi], None]
 
 
-async def ignore(event: m.StoredEvent, payload: Payload) -> None:
+async def ignore(event: m2.StoredEvent, payload: Payload) -> None:
     """Acknowledge every message and keep none."""
 
 
@@ -42,7 +59,7 @@ class Connection:
         self._link = wire.ClientLink()
         self._on_event: OnEvent = ignore
         self._on_presence: OnPresence | None = None
-        self._answers: dict[str, asyncio.Future[m.Acked]] = {}
+        self._answers: dict[str, asyncio.Future[Answer]] = {}
         loop = asyncio.get_running_loop()
         self.service: asyncio.Future[m.TmtpRevAnswer] = loop.create_future()
         self._registered: asyncio.Future[m.Registered] = loop.create_future()
@@ -50,13 +67,17 @@ class Connection:
         self._ended: asyncio.Future[str] = loop.create_future()
         self._writing = asyncio.Lock()
         self._acks = bytearray()  # not sent yet, because a request is being sent
-        self._events: asyncio.Queue[tuple[m.StoredEvent, Payload]] = asyncio.Queue(limits.EVENTS_WAITING_MAX)
+        self._events: asyncio.Queue[tuple[m2.StoredEvent, Payload]] = asyncio.Queue(limits.EVENTS_WAITING_MAX)
         self._last_sent_s = loop.time()
         self._tasks = [loop.create_task(work()) for work in (self._read, self._handle, self._pulse)]
 
     @classmethod
     async def open(
-        cls, endpoint: Endpoint, on_event: OnEvent = ignore, on_presence: OnPresence | None = None
+        cls,
+        endpoint: Endpoint,
+        on_event: OnEvent = ignore,
+        on_presence: OnPresence | None = None,
+        revision: str = "1",
     ) -> "Connection":
         """Connect, check who is there, say which revision is spoken.
 
@@ -76,7 +97,7 @@ class Connection:
             connection._on_event = on_event
             connection._on_presence = on_presence
             try:
-                await connection._send(m.encode_head(m.TmtpRev("1")))
+                await connection._send(m.encode_head(m.TmtpRev(revision)))
                 await connection._wait(connection.service)
             except BaseException:
                 await connection.close()
@@ -96,6 +117,56 @@ class Connection:
         await self._send(m.encode_head(m.Login(uid, node)))
         return await self._wait(self._entered)
 
+    async def register_keys(
+        self, label: str, keys: AccountKeys, newalias: str = "_", invite: str | None = None
+    ) -> m.Registered:
+        """Open an account whose first device has these keys; on a connection of revision 2. Raises `Disconnected`."""
+        entry, sigs = keys.genesis()
+        channel = await self.channel()
+        request = m2.RegisterKeys(
+            label,
+            newalias,
+            keys.device.public,
+            entry,
+            sigs,
+            registration_proof(keys.device, channel, from_text(entry)),
+            registration_proof(keys.recovery, channel, from_text(entry)),
+            invite=invite,
+        )
+        await self._send(m.encode_head(request))
+        registered = await self._wait(self._registered)
+        await self._wait(self._entered)
+        return registered
+
+    async def login_by_key(self, uid: str, device: Signer, service_key: str | None = None) -> m.Info:
+        """Log this device in by signature. `service_key`: the service must have this one.
+
+        Raises `Disconnected`, or `WrongService` before anything was signed.
+        """
+        channel = await self.channel()
+        announced = (await self._wait(self.service)).service
+        if service_key is not None and (announced is None or announced.key != service_key):
+            raise WrongService("the service has not the key that it had; nothing was signed for it")
+        await self._send(m.encode_head(m2.LoginByKey(uid, device.public, login_proof(device, channel, uid))))
+        return await self._wait(self._entered)
+
+    async def enter(self, login: Login) -> m.Info:
+        """Log in with what the device has."""
+        if isinstance(login, PasswordLogin):
+            return await self.login(login.uid, login.node)
+        return await self.login_by_key(login.uid, login.device, login.service_key)
+
+    async def channel(self) -> Channel:
+        """What a device signs to enter. Raises `Disconnected` when the service announced no revision 2."""
+        greeting = await self._wait(self.service)
+        if greeting.service is None:
+            raise Disconnected("the service speaks revision 1 only")
+        try:
+            nonce, key = from_text(greeting.nonce, NONCE_BYTES), from_text(greeting.service.key, PUBLIC_KEY_BYTES)
+        except ValueError as error:
+            raise Disconnected(f"the service does not speak TMTP: {error}") from None
+        return Channel(nonce, key, spki_hash(self._writer) or NO_TLS)
+
     # -- requests ----------------------------------------------------------------------------------------------------
     async def post(
         self,
@@ -104,12 +175,18 @@ class Connection:
         data: bytes | AsyncIterator[bytes],
         datalen: int | None = None,
         datahead: int = 0,
+        *,
+        from_: str = "",
+        as_: m.Outsider | None = None,
     ) -> m.Acked:
-        """Post `data`; an iterator must yield exactly `datalen` octets. Raises `Refused` or `Disconnected`."""
+        """Post `data`; an iterator must yield exactly `datalen` octets. Raises `Refused` or `Disconnected`.
+
+        Revision 2: `from_` is the alias that speaks, `as_` whom a bridge speaks for.
+        """
         size = len(data) if isinstance(data, bytes) else datalen
         if size is None:
             raise ValueError("datalen must be given for data that comes in pieces")
-        head = m.encode_head(m.Post(request_id, tuple(recipients), size, datahead))
+        head = m.encode_head(m.Post(request_id, tuple(recipients), size, datahead, 0, from_, as_))
         return await self._request(request_id, head, data, size)
 
     async def ping(self, request_id: str, from_: str, to: str, text: str) -> m.Acked:
@@ -123,9 +200,21 @@ class Connection:
         head = m.encode_head(m.GroupInvite(request_id, gid, from_, to, len(data)))
         return await self._request(request_id, head, data, len(data))
 
-    async def ask(self, request: m.UserEdit | m.OhiEdit | m.GroupEdit) -> m.Acked:
-        """Any request without data."""
+    async def ask(
+        self,
+        request: m.UserEdit | m.OhiEdit | m.GroupEdit | m2.LogAppend | m2.InviteEdit | m2.BlockEdit | m2.KeyEdit,
+    ) -> m.Acked:
+        """Any request without data that is answered by an ack. Raises `Refused` or `Disconnected`."""
         return await self._request(request.id, m.encode_head(request), b"", 0)
+
+    async def inquire(
+        self, request: m2.LogFetch | m2.InviteEdit | m2.Find | m2.ServiceInfo | m2.GroupInfo
+    ) -> tuple[m2.LogPage | m2.Listing | m2.Skin, bytes]:
+        """Any request that is answered with data. Raises `Refused` or `Disconnected`."""
+        event, data = await self._answer(request.id, m.encode_head(request), b"", 0)
+        if isinstance(event, m.Acked):
+            raise Disconnected("the service does not speak TMTP: an ack without an answer")
+        return event, data
 
     async def quit(self) -> None:
         """Log out: once the service has answered, every ack of this connection is durable. Never raises."""
@@ -159,21 +248,27 @@ class Connection:
 
     # -- inside ------------------------------------------------------------------------------------------------------
     async def _request(self, request_id: str, head: bytes, data: bytes | AsyncIterator[bytes], size: int) -> m.Acked:
+        event, _ = await self._answer(request_id, head, data, size)
+        if not isinstance(event, m.Acked):
+            raise Disconnected("the service does not speak TMTP: another answer than an ack")
+        return event
+
+    async def _answer(self, request_id: str, head: bytes, data: bytes | AsyncIterator[bytes], size: int) -> Answer:
         if request_id in self._answers:
             raise ValueError(f"a request with the id {request_id!r} is under way")
-        answer: asyncio.Future[m.Acked] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._answers[request_id] = answer
         try:
             if isinstance(data, bytes):
                 await self._send(head + data)
             else:
                 await self._send_pieces(head, data, size)
-            acked = await self._wait(answer)
+            event, answered = await self._wait(answer)
         finally:
             self._answers.pop(request_id, None)
-        if acked.error:
-            raise Refused(acked.error)
-        return acked
+        if isinstance(event, m.Acked) and event.error:
+            raise Refused(event.error)
+        return event, answered
 
     async def _wait(self, answer: "asyncio.Future[T]") -> T:
         async with asyncio.timeout(limits.ANSWER_TIMEOUT_S):
@@ -238,7 +333,7 @@ class Connection:
 
     async def _read(self) -> None:
         """Read until the end; answers go to who waits, messages to the handler, in their order."""
-        payload: Payload | None = None
+        payload: Payload | Gathered | None = None
         try:
             while chunk := await self._reader.read(limits.READ_CHUNK_BYTES):
                 self._link.receive(chunk)
@@ -263,13 +358,19 @@ class Connection:
             if payload is not None:
                 payload.end(broken=True)
 
-    async def _take(self, event: m.Event) -> Payload | None:
+    async def _take(self, event: m2.Event) -> Payload | Gathered | None:
         """Act on a header; the payload to feed, if its data is wanted."""
-        if isinstance(event, m.Acked):
+        if isinstance(event, m.Acked | m2.LogPage | m2.Listing | m2.Skin):
             answer = self._answers.get(event.id)
-            if answer is not None and not answer.done():
-                answer.set_result(event)
-        elif isinstance(event, m.Ohi):
+            if answer is None or answer.done():
+                return None
+            if isinstance(event, m.Acked):
+                answer.set_result((event, b""))
+                return None
+            if event.datalen > limits.ANSWER_MAX_BYTES:
+                raise ProtocolError("an answer that is too long")
+            return Gathered(partial(_answered, answer, event))
+        if isinstance(event, m.Ohi):
             if self._on_presence is not None:
                 self._on_presence(event)
         elif isinstance(event, m.QuitNotice):
@@ -313,3 +414,9 @@ class Connection:
                     await self._send(m.encode_head(m.Pulse()))
                 silent_s = 0.0
             await asyncio.sleep(limits.PULSE_AFTER_S - silent_s)
+
+
+def _answered(answer: "asyncio.Future[Answer]", event: m2.LogPage | m2.Listing | m2.Skin, data: bytes) -> None:
+    """The data of an answer is complete."""
+    if not answer.done():
+        answer.set_result((event, data))

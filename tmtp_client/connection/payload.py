@@ -2,7 +2,7 @@
 """The data of an incoming message, as it comes: bounded memory, and back-pressure to the service."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from tmtp_client import limits
 
@@ -60,3 +60,20 @@ class Payload:
         """The handler is done with it."""
         self._abandoned = True
         self._room.set()
+
+
+class Gathered:
+    """The data of an answer, whose size is known to be small; `done` gets all of it."""
+
+    def __init__(self, done: Callable[[bytes], object]) -> None:
+        self._done = done
+        self._data = bytearray()
+
+    async def feed(self, chunk: bytes) -> None:
+        """From the connection: the next octets."""
+        self._data += chunk
+
+    def end(self, *, broken: bool = False) -> None:
+        """From the connection: that was all, or all that will ever come."""
+        if not broken:
+            self._done(bytes(self._data))

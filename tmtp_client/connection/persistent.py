@@ -10,6 +10,7 @@ from typing import Final
 from tmtp_client import limits
 from tmtp_client.connection.endpoint import Endpoint, WrongService
 from tmtp_client.connection.link import Connection, OnEvent, OnPresence, ignore
+from tmtp_client.connection.login import Login
 from tmtp_client.connection.payload import Disconnected
 
 _REFUSALS: Final = frozenset({"login failed", "corrupt base32 value"})  # of a device, for good
@@ -24,15 +25,13 @@ class PersistentConnection:
     def __init__(
         self,
         endpoint: Endpoint,
-        uid: str,
-        node: str,
+        login: Login,
         on_event: OnEvent = ignore,
         on_presence: OnPresence | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._endpoint = endpoint
-        self._uid = uid
-        self._node = node
+        self._login = login
         self._on_event = on_event
         self._on_presence = on_presence
         self._jitter = jitter
@@ -87,9 +86,9 @@ class PersistentConnection:
 
     async def _live(self) -> None:
         """One connection, from its beginning to its end."""
-        connection = await Connection.open(self._endpoint, self._on_event, self._on_presence)
+        connection = await Connection.open(self._endpoint, self._on_event, self._on_presence, self._login.revision)
         try:
-            await connection.login(self._uid, self._node)
+            await connection.enter(self._login)
             self.trouble = None
             await self._set(connection)
             self.trouble = await connection.closed()

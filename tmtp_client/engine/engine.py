@@ -14,10 +14,18 @@ from pathlib import Path
 from typing import Final
 
 from tmtp_client import limits
-from tmtp_client.connection import Connection, Disconnected, Endpoint, Payload, PersistentConnection, Refused
+from tmtp_client.connection import (
+    Connection,
+    Disconnected,
+    Endpoint,
+    Payload,
+    PersistentConnection,
+    Refused,
+)
 from tmtp_client.engine.history import History, Identity, Outgoing, Recorded, StoredFile
 from tmtp_core.ids import message_id_number
 from tmtp_core.wire import messages as m
+from tmtp_core.wire import revision2 as m2
 from tmtp_core.wire.payload import Attached, PostHead, Subscriber, decode_post_head, encode_post_head, text_size
 
 _UNSAFE: Final = re.compile(r"[^\w. ()\[\]+,=-]")
@@ -54,7 +62,7 @@ class Engine:
         endpoint = Endpoint(
             identity.host, identity.port, identity.pin, Path(identity.ca_file) if identity.ca_file else None
         )
-        self.connection = PersistentConnection(endpoint, identity.uid, identity.node, self._record)
+        self.connection = PersistentConnection(endpoint, identity.login, self._record)
         sending = asyncio.get_running_loop().create_task(self._send_what_waits())
         try:
             yield self
@@ -78,7 +86,7 @@ class Engine:
                 return
 
     # -- receiving ---------------------------------------------------------------------------------------------------
-    async def _record(self, event: m.StoredEvent, payload: Payload) -> None:
+    async def _record(self, event: m2.StoredEvent, payload: Payload) -> None:
         """Keep one message; when this returns it is durable, and the service may forget it."""
         if message_id_number(event.id) is None:  # it names files, too
             raise ValueError(f"the service gave a message the id {event.id!r}")
@@ -91,7 +99,7 @@ class Engine:
             self._recording = False
             self._heard.set()
 
-    async def _record_new(self, event: m.StoredEvent, payload: Payload) -> None:
+    async def _record_new(self, event: m2.StoredEvent, payload: Payload) -> None:
         message: Recorded | None = None
         files: list[StoredFile] = []
         if isinstance(event, m.PingEvent | m.InviteEvent):

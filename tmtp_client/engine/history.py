@@ -7,7 +7,7 @@ to be sent waits in the outbox under one request id for all tries, until the ser
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from sqlalchemy import (
     Column,
     Engine,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -27,6 +28,8 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.sqlite import insert as upsert
+
+from tmtp_client.connection import AccountKeys, KeyLogin, Login, PasswordLogin
 
 _metadata = MetaData()
 
@@ -41,6 +44,15 @@ _identity = Table(
     Column("pin", String),
     Column("ca_file", String),
     Column("service", String, nullable=False),
+)
+
+_keys = Table(  # of this device, where the service knows revision 2
+    "keys",
+    _metadata,
+    Column("service_key", String, primary_key=True),
+    Column("device_seed", LargeBinary, nullable=False),
+    Column("recovery_seed", LargeBinary, nullable=False),
+    Column("box_key", LargeBinary, nullable=False),
 )
 
 _contact = Table(
@@ -90,7 +102,10 @@ _outbox = Table(
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who this device is, and where its service is. `node` is its secret."""
+    """Who this device is, and where its service is.
+
+    `node` is its secret under revision 1. Under revision 2 it has `keys`, and knows the service by `service_key`.
+    """
 
     uid: str
     node: str
@@ -100,6 +115,15 @@ class Identity:
     pin: str | None
     ca_file: str | None
     service: str
+    keys: AccountKeys | None = field(default=None, repr=False)
+    service_key: str = ""
+
+    @property
+    def login(self) -> Login:
+        """With what this device enters."""
+        if self.keys is None:
+            return PasswordLogin(self.uid, self.node)
+        return KeyLogin(self.uid, self.keys.device, self.service_key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,14 +184,24 @@ class History:
         """Who this device is, or None before it joined."""
         with self._engine.connect() as connection:
             row = connection.execute(select(_identity)).one_or_none()
-        return None if row is None else Identity(*row)
+            keys = connection.execute(select(_keys)).one_or_none()
+        if row is None:
+            return None
+        if keys is None:
+            return Identity(*row)
+        seeds = AccountKeys(keys.device_seed, keys.recovery_seed, keys.box_key)
+        return Identity(**row._mapping, keys=seeds, service_key=keys.service_key)
 
     def set_identity(self, identity: Identity) -> None:
         """Remember who this device is."""
-        values = {name: getattr(identity, name) for name in Identity.__dataclass_fields__}
+        values = {column.name: getattr(identity, column.name) for column in _identity.columns}
         with self._engine.begin() as connection:
             connection.execute(delete(_identity))
+            connection.execute(delete(_keys))
             connection.execute(insert(_identity).values(values))
+            if identity.keys is not None:
+                seeds = {name: getattr(identity.keys, name) for name in AccountKeys.__dataclass_fields__}
+                connection.execute(insert(_keys).values(service_key=identity.service_key, **seeds))
 
     # -- contacts ----------------------------------------------------------------------------------------------------
     def learn_contact(self, alias: str, uid: str) -> None:

@@ -4,7 +4,7 @@
 The rules are `tmtp_core.crypto.account_log`'s. `append` is the service's part, `verify` the client's.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from tmtp_core import limits
 from tmtp_core.crypto.account_log import RECOVERY, Entry, LogRefused, LogState
-from tmtp_core.crypto.encoding import from_text
+from tmtp_core.crypto.encoding import from_text, to_text
 from tmtp_core.crypto.signing import Signer, check_public_key, signed_by
 
 ENTRY: Final = b"tmtp-log"
@@ -97,6 +97,39 @@ def signers_of(log: LogState, entry: Entry, raw: bytes, sigs: Sequence[Signature
 def encode_entry(entry: Entry) -> bytes:
     """An entry's bytes, to be signed."""
     return msgspec.json.encode(entry)
+
+
+def compose(entry: Entry, signers: Mapping[str, Signer]) -> tuple[str, tuple[Signature, ...]]:
+    """`entry` and `sigs` of op 1 or 13: an entry, signed by these keys; the names are devices', or `RECOVERY`."""
+    raw = encode_entry(entry)
+    return to_text(raw), tuple(sign_entry(raw, by, key) for by, key in signers.items())
+
+
+def genesis(device: Signer, recovery: Signer, box: str) -> tuple[str, tuple[Signature, ...]]:
+    """The first entry of a new account's log, signed."""
+    entry = Entry("genesis", "", device=device.public, box=box, recovery=recovery.public)
+    return compose(entry, {device.public: device, RECOVERY: recovery})
+
+
+def encode_record(record: Record) -> bytes:
+    """A record as JSON: the data of a `log` message, and one of those in a `logpage`."""
+    return msgspec.json.encode(record)
+
+
+def decode_record(raw: bytes) -> Record:
+    """Undo `encode_record`. Raises `LogInvalid`."""
+    try:
+        return msgspec.json.decode(raw, type=Record)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise LogInvalid(f"this is no record: {error}") from None
+
+
+def decode_records(raw: bytes) -> list[Record]:
+    """The data of a `logpage`. Raises `LogInvalid`."""
+    try:
+        return msgspec.json.decode(raw, type=list[Record])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise LogInvalid(f"these are no records: {error}") from None
 
 
 def sign_entry(raw: bytes, by: str, key: Signer) -> Signature:

@@ -3,7 +3,7 @@
 
 from tmtp_core import limits
 from tmtp_core.crypto.credentials import credential, credentials_match
-from tmtp_core.domain.admission import Admissions
+from tmtp_core.domain.admission import Admissions, redeem
 from tmtp_core.domain.bridging import refuse_bridge
 from tmtp_core.domain.fanout import Stamp, own_devices, send
 from tmtp_core.domain.naming import take_alias
@@ -24,6 +24,8 @@ from tmtp_core.wire.messages import (
 )
 
 LOGIN_OK = "login ok"
+SUSPENDED = "device suspended"
+"""`info` of a suspended device's log-in, and what its links are told when they end."""
 
 
 class Accounts:
@@ -37,18 +39,16 @@ class Accounts:
     def register(self, ledger: Ledger, request: Register, moment: Moment) -> Outcome:
         """Op 1. A bad alias does not fail it: the account exists and `registered` says why it has no name."""
         admission = self._admissions.admit(ledger, request, moment)
+        self._admissions.use(ledger, admission)
         account = ledger.create_account(new_uid(self._random_bytes), Role.MEMBER, moment.ms)
-        secret, device = self._new_device(ledger, account, moment)
-        error = "choose an alias" if admission.choose_later else ""
-        if admission.alias is not None:
-            try:
-                take_alias(ledger, account, admission.alias)
-            except RequestRefused as refusal:
-                error = refusal.text
-        return Outcome(
+        secret, device = self._new_device(ledger, account, request.newnode, moment)
+        error = self._admissions.name(ledger, account, admission, moment)
+        outcome = Outcome(
             answers=[Registered(account.uid, secret, error), Info(LOGIN_OK)],
             enters=Asker(account.key, device, account.uid),
         )
+        redeem(ledger, outcome, account, admission, moment)
+        return outcome
 
     def recognise(self, ledger: Ledger, request: Login) -> Asker:
         """Op 2, first half: whose node this is. Raises `LoginRefused` (wire.md §3.4); changes nothing."""
@@ -67,8 +67,13 @@ class Accounts:
 
     def log_in(self, ledger: Ledger, asker: Asker, moment: Moment) -> Outcome:
         """Op 2, second half: the link enters, and all nodes of the account are told (wire.md §3.7)."""
-        account = active_account(ledger, asker)
-        outcome = Outcome(answers=[Info(LOGIN_OK)], enters=asker)
+        account = live_account(ledger, asker)
+        head = account.log.head_text if account.log is not None else ""
+        if is_suspended(account, asker, moment):
+            return Outcome(answers=[Info(SUSPENDED, head=head)], enters=asker, restricted=True)
+        if asker.revision == 1 and not moment.policy.revision1:  # it may move to keys, and nothing else
+            return Outcome(answers=[Info("move this account to keys")], enters=asker, restricted=True)
+        outcome = Outcome(answers=[Info(LOGIN_OK, head=head if asker.revision == 2 else "")], enters=asker)
         stamp = Stamp(ledger, asker, moment)
         number, message_id = stamp.id()
         event = LoginEvent(id=message_id, from_=asker.uid, posted=stamp.posted, datalen=0, node="tbd")
@@ -83,27 +88,16 @@ class Accounts:
 
     def edit_user(self, request: UserEdit, ledger: Ledger, asker: Asker, moment: Moment) -> Outcome:
         """Op 3: a further alias or a further node."""
-        account = active_account(ledger, asker)
+        account = active_account(ledger, asker, moment)
         refuse_bridge(account)
         if request.newalias is not None:
             return self._add_alias(ledger, asker, account, request, moment)
         return self._add_node(ledger, asker, account, request, moment)
 
-    def open_bridge(self, ledger: Ledger, moment: Moment) -> tuple[Account, str]:
-        """An account with the role bridge, and its node's secret (C2)."""
-        account = ledger.create_account(new_uid(self._random_bytes), Role.BRIDGE, moment.ms)
-        secret, _ = self._new_device(ledger, account, moment)
-        return account, secret
-
-    def renew_bridge(self, ledger: Ledger, account: Account) -> str:
-        """A new secret for a bridge whose own was lost; the old one is void."""
+    def _new_device(self, ledger: Ledger, account: Account, label: str, moment: Moment) -> tuple[str, int]:
         secret = new_node_secret(self._random_bytes)
-        ledger.replace_credential(account.devices[0], credential(self._key, decode_base32(secret)))
-        return secret
-
-    def _new_device(self, ledger: Ledger, account: Account, moment: Moment) -> tuple[str, int]:
-        secret = new_node_secret(self._random_bytes)
-        device = ledger.add_device(account, credential(self._key, decode_base32(secret)), moment.ms)
+        hashed = credential(self._key, decode_base32(secret))
+        device = ledger.add_device(account, hashed, moment.ms, label=label[: limits.LABEL_MAX_CHARACTERS])
         return secret, device.key
 
     def _add_alias(self, ledger: Ledger, asker: Asker, account: Account, request: UserEdit, moment: Moment) -> Outcome:
@@ -121,15 +115,18 @@ class Accounts:
 
         The secret stands only in the asking node's copy, which is therefore a message of its own.
         """
+        if account.log is not None:
+            raise RequestRefused("AddNode: this account's devices have keys; add the device in its log")
         if len(account.devices) >= limits.NODES_PER_ACCOUNT_MAX:
             raise RequestRefused(f"AddNode: Exceeds {limits.NODES_PER_ACCOUNT_MAX} nodes")
         if len((request.newnode or "").encode()) > limits.NEWNODE_MAX_BYTES:
             raise RequestRefused(f"AddNode: newnode is longer than {limits.NEWNODE_MAX_BYTES} bytes")
-        secret, device = self._new_device(ledger, account, moment)
+        secret, device = self._new_device(ledger, account, request.newnode or "", moment)
         ledger.copy_queue(asker.device, device)
         outcome = Outcome(answers=[Acked(request.id)])
         stamp = Stamp(ledger, asker, moment)
-        for nodeid, devices in ((secret, [asker.device]), (None, own_devices(account, but=asker.device))):
+        asking = [one for one in account.devices if one.key == asker.device]
+        for nodeid, devices in ((secret, asking), (None, own_devices(account, but=asker.device))):
             number, message_id = stamp.id()
             event = UserEvent(
                 id=message_id,
@@ -143,9 +140,24 @@ class Accounts:
         return outcome
 
 
-def active_account(ledger: Ledger, asker: Asker) -> Account:
-    """The asking account. Raises `LoginRefused` when it was barred or removed meanwhile: its link ends."""
+def live_account(ledger: Ledger, asker: Asker) -> Account:
+    """The asking account. Raises `LoginRefused` when it or its device has gone meanwhile: the link ends."""
     account = ledger.account_by_key(asker.account)
-    if account.status is not Status.ACTIVE:
+    if account.status is not Status.ACTIVE or account.device(asker.device) is None:
         raise LoginRefused("login failed")
     return account
+
+
+def active_account(ledger: Ledger, asker: Asker, moment: Moment) -> Account:
+    """The asking account, by a device that may act for it. Raises `LoginRefused`."""
+    account = live_account(ledger, asker)
+    if is_suspended(account, asker, moment):
+        raise LoginRefused(SUSPENDED)
+    return account
+
+
+def is_suspended(account: Account, asker: Asker, moment: Moment) -> bool:
+    """Whether the asking device is suspended in its account's log."""
+    if account.log is None or asker.public is None:
+        return False
+    return account.log.devices[asker.public].suspended_by is not None

@@ -4,11 +4,18 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from tmtp_core.domain.accounts import Accounts
-from tmtp_core.domain.outcome import Moment
-from tmtp_core.domain.port import Account, Ledger, Role, Status
+from tmtp_core import limits
+from tmtp_core.domain.admission import Admissions
+from tmtp_core.domain.devices import Devices, Genesis
+from tmtp_core.domain.outcome import Moment, Outcome
+from tmtp_core.domain.port import Account, Device, Invitation, Ledger, Role, Status
 from tmtp_core.domain.posting import account_of_alias
 from tmtp_core.errors import RequestRefused
+from tmtp_core.ids import RandomBytes
+
+BRIDGE = "bridge:"
+REPLIES = "replies:"
+"""Counters: a bridge's account by its name, and whether it is handed replies."""
 
 
 class Register(Ledger, Protocol):
@@ -16,6 +23,14 @@ class Register(Ledger, Protocol):
 
     def account_keys(self) -> list[int]:
         """Keys of all accounts that were not removed, oldest first."""
+        ...
+
+    def all_invitations(self) -> list[Invitation]:
+        """Every invitation with uses left, oldest first."""
+        ...
+
+    def waiting_for(self, device: Device) -> int:
+        """How many deliveries wait for a device."""
         ...
 
     def queued_for(self, account: Account) -> int:
@@ -41,6 +56,29 @@ class AccountSummary:
     status: str
     role: str
     queued: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSummary:
+    """What an administrator sees of a device; `device` names it to `bar_device`."""
+
+    device: int
+    label: str
+    standing: str
+    key: str
+    created_ms: int
+    queued: int
+
+
+@dataclass(frozen=True, slots=True)
+class InvitationSummary:
+    """What an administrator sees of an invitation: never its token. `creator` is empty for administrators'."""
+
+    invitation: int
+    uses_left: int
+    expires_ms: int | None
+    note: str
+    creator: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,23 +117,91 @@ def remove(who: str, ledger: Register) -> Administered:
 
 
 def ensure_bridge(
-    name: str, routes: dict[str, str], renew: bool, accounts: Accounts, ledger: Register, moment: Moment
-) -> tuple[str, str | None]:
-    """The bridge account `name` with exactly these routes; its secret when it is new or renewed."""
-    counter = f"bridge:{name}"
-    key = ledger.counter(counter)
-    secret: str | None = None
+    name: str,
+    routes: dict[str, str],
+    genesis: Genesis,
+    replies: bool,
+    devices: Devices,
+    ledger: Register,
+    moment: Moment,
+) -> tuple[str, Outcome]:
+    """The bridge account `name` with exactly these routes and the device of this genesis; links that end."""
+    if moment.policy.members:
+        raise RequestRefused("a members instance has no bridges (A1, C2)")
+    key = ledger.counter(BRIDGE + name)
+    outcome = Outcome()
     if key is None:
-        account, secret = accounts.open_bridge(ledger, moment)
-        ledger.set_counter(counter, account.key)
+        account = devices.open_bridge(genesis, ledger, moment)
+        ledger.set_counter(BRIDGE + name, account.key)
     else:
         account = ledger.account_by_key(key)
         if account.status is not Status.ACTIVE:
             raise RequestRefused(f"the bridge {name} is {account.status.name.lower()}; lift that first")
-        if renew:
-            secret = accounts.renew_bridge(ledger, account)
+        if all(device.public != genesis.device for device in account.devices):
+            outcome = devices.renew_bridge(account, genesis, ledger, moment)
+    ledger.set_counter(REPLIES + name, int(replies))
     ledger.set_routes(account, routes)
-    return account.uid, secret
+    return account.uid, outcome
+
+
+def devices(who: str, ledger: Register, moment: Moment) -> list[DeviceSummary]:
+    """The devices of an account, oldest first."""
+    account = _find(ledger, who)
+    found: list[DeviceSummary] = []
+    for device in account.devices:
+        standing = "password"
+        if device.public is not None and account.log is not None:
+            standing = account.log.standing(device.public, moment.ms)
+        waiting = ledger.waiting_for(device)
+        found.append(DeviceSummary(device.key, device.label, standing, device.public or "", device.created_ms, waiting))
+    return found
+
+
+def bar_device(who: str, key: int, ledger: Register) -> Administered:
+    """Delete a device of a revision 1 account, its secret and its queue (B4)."""
+    account = _find(ledger, who)
+    device = account.device(key)
+    if device is None:
+        raise RequestRefused(f"{who} has no device {key}")
+    if device.public is not None:
+        raise RequestRefused("this device has a key: its owner suspends or revokes it; `account reset` begins anew")
+    ledger.remove_device(account, device)
+    return Administered(_summary(ledger, account), (key,))
+
+
+def reset(who: str, admissions: Admissions, random_bytes: RandomBytes, ledger: Register, moment: Moment) -> str:
+    """A token with which one new device begins the account's log anew."""
+    account = _find(ledger, who)
+    if account.role is not Role.MEMBER:
+        raise RequestRefused("only a member's account is reset")
+    expires_ms = moment.ms + limits.RESET_VALID_MS
+    _, token = admissions.create_invitation(
+        ledger, random_bytes, 1, expires_ms, f"reset of {account.uid}", moment, account=account.key
+    )
+    return token
+
+
+def invitations(ledger: Register) -> list[InvitationSummary]:
+    """All invitations with uses left, oldest first."""
+    return [
+        InvitationSummary(
+            one.key,
+            one.uses_left,
+            one.expires_ms,
+            one.note,
+            ledger.account_by_key(one.creator).uid if one.creator is not None else "",
+        )
+        for one in ledger.all_invitations()
+    ]
+
+
+def revoke_invitation(key: int, ledger: Register) -> None:
+    """Nobody can use it any more."""
+    for one in ledger.all_invitations():
+        if one.key == key:
+            ledger.revoke_invitation(one)
+            return
+    raise RequestRefused(f"there is no invitation {key}")
 
 
 def _find(ledger: Register, who: str) -> Account:

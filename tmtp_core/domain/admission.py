@@ -8,11 +8,14 @@ from typing import Any
 
 from tmtp_core import limits
 from tmtp_core.crypto.credentials import invitation_hash
-from tmtp_core.domain.outcome import Moment
-from tmtp_core.domain.port import Invitation, Ledger
-from tmtp_core.errors import LoginRefused
+from tmtp_core.domain.fanout import Stamp, own_devices, send
+from tmtp_core.domain.naming import take_alias
+from tmtp_core.domain.outcome import Asker, Moment, Outcome
+from tmtp_core.domain.port import Account, Invitation, Ledger, Membership, MemberStatus, Status
+from tmtp_core.errors import LoginRefused, RequestRefused
 from tmtp_core.ids import RandomBytes, encode_base32
-from tmtp_core.wire.messages import Register, SignIn
+from tmtp_core.wire.messages import InviteEvent, Register, SignIn
+from tmtp_core.wire.revision2 import RegisterKeys
 
 NO_ALIAS = "_"
 """What a client sends as `newalias` to register without one (wire.md §2)."""
@@ -42,52 +45,95 @@ class SignInRule:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The outcome of the check: which alias to try, if any, and whether the client must choose one later."""
+    """The outcome of the check: which alias to try, whether one is to be chosen later, and what invitation is used."""
 
     alias: str | None
     choose_later: bool = False
+    invitation: Invitation | None = None
+
+    @property
+    def reset(self) -> int | None:
+        """The account that begins anew, when an administrator allows that."""
+        return self.invitation.account if self.invitation is not None else None
 
 
 class Admissions:
-    """One instance's rule for op 1."""
+    """One instance's rule for op 1. `admit` only checks; `use` counts the invitation."""
 
     def __init__(self, registration: Registration, token_key: bytes, sign_in: SignInRule | None = None) -> None:
         self.registration = registration
         self.sign_in = sign_in
         self._token_key = token_key
 
-    def admit(self, ledger: Ledger, request: Register, moment: Moment) -> Admission:
-        """Decide about one registration, and use up its invitation. Raises `LoginRefused`."""
-        self._check_sign_in(request)
+    def admit(self, ledger: Ledger, request: Register | RegisterKeys, moment: Moment) -> Admission:
+        """Decide about one registration. Raises `LoginRefused`."""
         alias = None if request.newalias == NO_ALIAS else request.newalias
-        if self.registration is Registration.CLOSED:
-            raise LoginRefused("registration is closed")
+        if request.invite is not None:
+            invitation = self._valid(ledger, request.invite, moment)
+            if invitation.account is not None:
+                if not isinstance(request, RegisterKeys):
+                    raise LoginRefused("this invitation is for a device with a key")
+                return Admission(None, invitation=invitation)
+            self._check_open(request)
+            return Admission(alias, invitation=invitation)
+        self._check_open(request)
         if self.registration is not Registration.INVITE:
             return Admission(alias)
-        if request.invite is not None:
-            ledger.use_invitation(self._valid(ledger, request.invite, moment))
-            return Admission(alias)
+        if isinstance(request, RegisterKeys):
+            raise LoginRefused("invitation required")
         # A client that knows no such field brings the token as its whole alias.
-        ledger.use_invitation(self._valid(ledger, request.newalias, moment))
-        return Admission(None, choose_later=True)
+        invitation = self._valid(ledger, request.newalias, moment)
+        if invitation.account is not None:
+            raise LoginRefused("this invitation is for a device with a key")
+        return Admission(None, choose_later=True, invitation=invitation)
+
+    def use(self, ledger: Ledger, admission: Admission) -> None:
+        """Count one use of the invitation, if there is one."""
+        if admission.invitation is not None:
+            ledger.use_invitation(admission.invitation)
+
+    def name(self, ledger: Ledger, account: Account, admission: Admission, moment: Moment) -> str:
+        """Give a new account its alias; the text says why it was not given, which does not fail the registration."""
+        if admission.alias is None:
+            return "choose an alias" if admission.choose_later else ""
+        try:
+            take_alias(ledger, account, admission.alias)
+        except RequestRefused as refusal:
+            return refusal.text
+        return ""
 
     def create_invitation(
-        self, ledger: Ledger, random_bytes: RandomBytes, uses: int, expires_ms: int | None, note: str, moment: Moment
-    ) -> str:
-        """A new token for `uses` registrations until `expires_ms`; only its hash is stored."""
-        token = encode_base32(random_bytes(limits.INVITATION_TOKEN_BYTES))
-        ledger.create_invitation(invitation_hash(self._token_key, token), uses, expires_ms, note, moment.ms)
-        return token
+        self,
+        ledger: Ledger,
+        random_bytes: RandomBytes,
+        uses: int,
+        expires_ms: int | None,
+        note: str,
+        moment: Moment,
+        *,
+        creator: int | None = None,
+        gid: str | None = None,
+        account: int | None = None,
+    ) -> tuple[int, str]:
+        """The key of a new invitation, and its token for `uses` registrations until `expires_ms`.
 
-    def _check_sign_in(self, request: Register) -> None:
-        """wire.md §3.4: `authentication required` when sign-in is demanded and missing or bad."""
+        Only the token's hash is stored.
+        """
+        token = encode_base32(random_bytes(limits.INVITATION_TOKEN_BYTES))
+        hashed = invitation_hash(self._token_key, token)
+        key = ledger.create_invitation(
+            hashed, uses, expires_ms, note, moment.ms, creator=creator, gid=gid, account=account
+        )
+        return key, token
+
+    def _check_open(self, request: Register | RegisterKeys) -> None:
+        """Sign-in (wire.md §3.4: `authentication required`), and whether anybody may register."""
         rule = self.sign_in
-        if rule is None:
-            return
-        if request.oidc is None and not rule.required:
-            return
-        if request.oidc is None or not rule.accepts(request.oidc):
+        demanded = rule is not None and (rule.required or request.oidc is not None)
+        if rule is not None and demanded and (request.oidc is None or not rule.accepts(request.oidc)):
             raise LoginRefused("authentication required")
+        if self.registration is Registration.CLOSED:
+            raise LoginRefused("registration is closed")
 
     def _valid(self, ledger: Ledger, token: str, moment: Moment) -> Invitation:
         found = ledger.invitation(invitation_hash(self._token_key, token))
@@ -95,4 +141,34 @@ class Admissions:
             raise LoginRefused("invitation required")
         if found.expires_ms is not None and found.expires_ms <= moment.ms:
             raise LoginRefused("invitation expired")
+        if found.creator is not None and ledger.account_by_key(found.creator).status is not Status.ACTIVE:
+            raise LoginRefused("invitation required")  # void when its maker is barred
         return found
+
+
+def redeem(ledger: Ledger, outcome: Outcome, account: Account, admission: Admission, moment: Moment) -> None:
+    """A new account used an invitation: inviter and invitee are acquainted, and a group may await the newcomer."""
+    invitation = admission.invitation
+    if invitation is None or invitation.creator is None:
+        return
+    inviter = ledger.account_by_key(invitation.creator)
+    ledger.admit(account, inviter.key)
+    ledger.admit(inviter, account.key)
+    group = ledger.group(invitation.gid) if invitation.gid is not None else None
+    place = group.members.get(inviter.key) if group is not None else None
+    if group is None or place is None or place.status is not MemberStatus.JOINED or account.key in group.members:
+        return  # the inviter has left the group meanwhile
+    alias = account.aliases[0] if account.aliases else ""
+    ledger.set_membership(group, Membership(account.key, alias, MemberStatus.INVITED))
+    stamp = Stamp(ledger, Asker(inviter.key, 0, inviter.uid), moment)
+    number, message_id = stamp.id()
+    event = InviteEvent(
+        id=message_id,
+        from_=inviter.uid,
+        posted=stamp.posted,
+        datalen=0,
+        gid=group.gid,
+        alias=place.alias,
+        to=alias,
+    )
+    send(ledger, outcome, number, event, own_devices(account))

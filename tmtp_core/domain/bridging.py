@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What a bridge reaches: its routes' recipients and nobody else (C2, protocol.md *Bridges*).
+"""What a bridge reaches: its routes' recipients and nobody else; and for whom it speaks (C2, docs/protocol.md).
 
 The routes are the service's. A bridge names a route by its recipient address; it learns no uid, so one that
-is broken into has nobody else to write to.
+is broken into has nobody else to write to. Whom it speaks for is a *ghost*: an account of its own that nobody logs in
+to, whose name is its address, and whose every message is marked with the bridge it came by (D1).
 """
 
 from collections.abc import Iterable
 
+from tmtp_core import limits
+from tmtp_core.domain.outcome import Moment
 from tmtp_core.domain.port import Account, Ledger, Role, Status
 from tmtp_core.errors import RequestRefused
-from tmtp_core.wire.messages import TO_UID, Recipient
+from tmtp_core.ids import RandomBytes, new_uid
+from tmtp_core.names import has_address_form
+from tmtp_core.wire.messages import TO_UID, Outsider, Recipient, Via
 
 
 def resolve_routes(ledger: Ledger, bridge: Account, entries: Iterable[Recipient]) -> list[int]:
@@ -26,6 +31,25 @@ def resolve_routes(ledger: Ledger, bridge: Account, entries: Iterable[Recipient]
     if not reached:
         raise RequestRefused("a bridge must name a route")
     return list(reached)
+
+
+def ghost_for(
+    ledger: Ledger, bridge: Account, outsider: Outsider, random_bytes: RandomBytes, moment: Moment
+) -> Account:
+    """The ghost that stands for an address outside, made at its first message. Raises `RequestRefused`."""
+    if moment.policy.members:
+        raise RequestRefused("nobody speaks for outsiders in a members instance (A1, C2)")
+    address = outsider.address
+    printable = address.isprintable() and " " not in address
+    if not (printable and has_address_form(address)) or len(address.encode()) > limits.OUTSIDE_ADDRESS_MAX_BYTES:
+        raise RequestRefused("as: the address has not the form of one")
+    ghost = ledger.ghost_at(bridge, address)
+    return ghost if ghost is not None else ledger.create_ghost(bridge, new_uid(random_bytes), address, moment.ms)
+
+
+def via(ledger: Ledger, bridge: Account, outsider: Outsider) -> Via:
+    """The mark on everything that is sent for a ghost: the service's word, not the bridge's, on which bridge it was."""
+    return Via(ledger.bridge_name(bridge), outsider.address, outsider.proof[: limits.LABEL_MAX_CHARACTERS])
 
 
 def refuse_bridge(account: Account) -> None:

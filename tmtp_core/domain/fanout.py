@@ -4,19 +4,19 @@
 from collections.abc import Iterable
 
 from tmtp_core.domain.outcome import Asker, Copy, Moment, Outcome
-from tmtp_core.domain.port import EMPTY, Account, Body, Ledger, Message, Rank
+from tmtp_core.domain.port import EMPTY, Account, Body, Device, Ledger, Message, Rank
 from tmtp_core.ids import message_id_text, posted_text
-from tmtp_core.wire.messages import StoredEvent, UserEvent, encode_stored
+from tmtp_core.wire.messages import Stored, UserEvent, encode_stored
 
 
-def devices_of(ledger: Ledger, accounts: Iterable[int]) -> list[int]:
-    """Keys of all devices of these accounts."""
-    return [device.key for account in accounts for device in ledger.account_by_key(account).devices]
+def devices_of(ledger: Ledger, accounts: Iterable[int]) -> list[Device]:
+    """All devices of these accounts."""
+    return [device for account in accounts for device in ledger.account_by_key(account).devices]
 
 
-def own_devices(account: Account, *, but: int | None = None) -> list[int]:
-    """Keys of an account's devices, all or all but one."""
-    return [device.key for device in account.devices if device.key != but]
+def own_devices(account: Account, *, but: int | None = None) -> list[Device]:
+    """An account's devices, all or all but the one of this key."""
+    return [device for device in account.devices if device.key != but]
 
 
 class Stamp:
@@ -40,11 +40,31 @@ class Stamp:
 
 
 def send(
-    ledger: Ledger, outcome: Outcome, number: int, event: StoredEvent, devices: Iterable[int], body: Body = EMPTY
+    ledger: Ledger,
+    outcome: Outcome,
+    number: int,
+    event: Stored | None,
+    devices: Iterable[Device],
+    body: Body = EMPTY,
+    *,
+    event2: Stored | None = None,
+    sender: int | None = None,
 ) -> None:
-    """Queue one message for some devices, each at most once, and note the copies for when it is durable."""
+    """Queue one message for some devices, each at most once, and note the copies for when it is durable.
+
+    `event2` is what devices that speak revision 2 get, where that differs; `event` None: others get nothing.
+    `sender` is the account that hears when it cannot be delivered.
+    """
+    targets = {device.key: device.speaks for device in devices if event is not None or device.speaks == 2}
+    revisions = set(targets.values())
+    first = event if event2 is None or 1 in revisions else event2
+    assert first is not None or not targets
+    if first is None:
+        return
+    head = encode_stored(first)
+    head2 = encode_stored(event2) if event2 is not None and revisions == {1, 2} else b""
     rank = Rank.USER if isinstance(event, UserEvent) else Rank.ORDINARY
-    targets = tuple(dict.fromkeys(devices))
-    message = Message(number, rank, encode_stored(event), body)
-    ledger.enqueue(message, targets)
-    outcome.copies.append(Copy(message, targets))
+    message = Message(number, rank, head, body, head2, sender)
+    keys = tuple(targets)
+    ledger.enqueue(message, keys)
+    outcome.copies.append(Copy(message, keys))

@@ -3,20 +3,26 @@
 
 from collections.abc import Iterable
 
+import msgspec
+
+from tmtp_core import limits
+from tmtp_core.domain import quotas
 from tmtp_core.domain.accounts import active_account
+from tmtp_core.domain.acquaintance import hears, reached_out
 from tmtp_core.domain.bridging import refuse_bridge
 from tmtp_core.domain.fanout import Stamp, devices_of, own_devices, send
 from tmtp_core.domain.naming import check_free_for_group, check_size
-from tmtp_core.domain.outcome import Asker, Moment, Outcome
+from tmtp_core.domain.outcome import Answer, Asker, Moment, Outcome
 from tmtp_core.domain.port import Account, Body, Group, Ledger, Membership, MemberStatus
 from tmtp_core.domain.posting import account_of_alias, answered, repetition
 from tmtp_core.errors import RequestRefused
 from tmtp_core.wire.messages import Acked, GroupEdit, GroupInvite, InviteEvent, MemberEvent
+from tmtp_core.wire.revision2 import GroupInfo, Listing, MemberListed
 
 
 def invite(request: GroupInvite, text: bytes, ledger: Ledger, asker: Asker, moment: Moment) -> Outcome:
     """Op 5. A group that does not exist yet is made, with the sender joined under the alias it speaks as."""
-    sender = active_account(ledger, asker)
+    sender = active_account(ledger, asker, moment)
     refuse_bridge(sender)
     repeated = repetition(ledger, asker, request)
     if repeated is not None:
@@ -24,10 +30,13 @@ def invite(request: GroupInvite, text: bytes, ledger: Ledger, asker: Asker, mome
     check_size("gid", request.gid)
     if request.from_ not in sender.aliases:
         raise RequestRefused(f"GroupInvite: iByAlias {request.from_} not for iByUid {sender.uid}")
+    quotas.check_ping(ledger, sender, moment)  # an invitation counts as a ping
     invitee = account_of_alias(ledger, request.to)
     if invitee is None:
+        quotas.ping_failed(ledger, sender, moment)
         raise RequestRefused(f"GroupInvite: iAlias {request.to} not found")
-    group = _group_to_invite_into(ledger, sender, invitee, request)
+    group = _group_to_invite_into(ledger, sender, invitee, request, moment)
+    quotas.ping_reached(ledger, sender, moment)
     ledger.set_membership(group, Membership(invitee.key, request.to, MemberStatus.INVITED))
 
     outcome = Outcome()
@@ -42,29 +51,50 @@ def invite(request: GroupInvite, text: bytes, ledger: Ledger, asker: Asker, mome
         alias=request.from_,
         to=request.to,
     )
-    devices = own_devices(invitee) + own_devices(sender, but=asker.device)
-    send(ledger, outcome, number, event, devices, Body(len(text), text))
+    devices = own_devices(sender, but=asker.device)
+    if hears(sender, invitee):
+        devices = own_devices(invitee) + devices
+    send(ledger, outcome, number, event, devices, Body(len(text), text), sender=sender.key)
+    reached_out(ledger, sender, (invitee,))
     _announce(ledger, outcome, stamp, sender, group, act="invite", alias=request.to)
     return answered(ledger, outcome, asker, request, number, stamp)
 
 
 def edit(request: GroupEdit, ledger: Ledger, asker: Asker, moment: Moment) -> Outcome:
     """Op 6."""
-    sender = active_account(ledger, asker)
+    sender = active_account(ledger, asker, moment)
     refuse_bridge(sender)
     act = {"join": _join, "alias": _change_alias, "drop": _drop}[request.act]
     outcome = Outcome(answers=[Acked(request.id)])
-    act(ledger, outcome, Stamp(ledger, asker, moment), sender, request)
+    act(ledger, outcome, Stamp(ledger, asker, moment), sender, request, moment)
     return outcome
 
 
-def _group_to_invite_into(ledger: Ledger, sender: Account, invitee: Account, request: GroupInvite) -> Group:
+def info(request: GroupInfo, ledger: Ledger, asker: Asker, moment: Moment) -> Outcome:
+    """Op 20: who has joined, for those who have."""
+    sender = active_account(ledger, asker, moment)
+    refuse_bridge(sender)
+    group = _existing(ledger, "GroupInfo", request.gid)
+    place = group.members.get(sender.key)
+    if place is None or place.status is not MemberStatus.JOINED:
+        raise RequestRefused(f"GroupInfo: iUid {sender.uid} not a member")
+    joined = [
+        MemberListed(ledger.account_by_key(key).uid, group.members[key].alias, key == group.owner)
+        for key in group.joined()
+    ]
+    data = msgspec.json.encode(joined)
+    return Outcome(answers=[Answer(Listing(request.id, len(data)), data)])
+
+
+def _group_to_invite_into(
+    ledger: Ledger, sender: Account, invitee: Account, request: GroupInvite, moment: Moment
+) -> Group:
     group = ledger.group(request.gid)
     if group is None:
         forms = check_free_for_group(ledger, request.gid)
         if invitee.key == sender.key:
             raise RequestRefused(f"GroupInvite: iAlias {request.to} is your own")
-        group = ledger.create_group(request.gid, forms)
+        group = ledger.create_group(request.gid, forms, sender.key)
         ledger.set_membership(group, Membership(sender.key, request.from_, MemberStatus.JOINED))
         return group
     own = group.members.get(sender.key)
@@ -73,10 +103,14 @@ def _group_to_invite_into(ledger: Ledger, sender: Account, invitee: Account, req
     place = group.members.get(invitee.key)
     if place is not None and place.status is MemberStatus.JOINED:
         raise RequestRefused(f"GroupInvite: iAlias {request.to} already joined")
+    if place is not None and place.status is MemberStatus.BARRED and not _moderates(sender, group, moment):
+        raise RequestRefused("GroupInvite: only the owner lifts a bar")
+    if place is None and len(group.members) >= limits.GROUP_MEMBERS_MAX:
+        raise RequestRefused(f"GroupInvite: Exceeds {limits.GROUP_MEMBERS_MAX} members")
     return group
 
 
-def _join(ledger: Ledger, outcome: Outcome, stamp: Stamp, sender: Account, request: GroupEdit) -> None:
+def _join(ledger: Ledger, outcome: Outcome, stamp: Stamp, sender: Account, request: GroupEdit, moment: Moment) -> None:
     group = _existing(ledger, "GroupJoin", request.gid)
     place = group.members.get(sender.key)
     if place is None or place.status is MemberStatus.BARRED:
@@ -88,7 +122,9 @@ def _join(ledger: Ledger, outcome: Outcome, stamp: Stamp, sender: Account, reque
     _announce(ledger, outcome, stamp, sender, group, act="join", alias=alias)
 
 
-def _change_alias(ledger: Ledger, outcome: Outcome, stamp: Stamp, sender: Account, request: GroupEdit) -> None:
+def _change_alias(
+    ledger: Ledger, outcome: Outcome, stamp: Stamp, sender: Account, request: GroupEdit, moment: Moment
+) -> None:
     group = _existing(ledger, "GroupAlias", request.gid)
     place = group.members.get(sender.key)
     if place is None or place.status is not MemberStatus.JOINED:
@@ -101,7 +137,7 @@ def _change_alias(ledger: Ledger, outcome: Outcome, stamp: Stamp, sender: Accoun
     _announce(ledger, outcome, stamp, sender, group, act="alias", alias=old, newalias=newalias)
 
 
-def _drop(ledger: Ledger, outcome: Outcome, stamp: Stamp, sender: Account, request: GroupEdit) -> None:
+def _drop(ledger: Ledger, outcome: Outcome, stamp: Stamp, sender: Account, request: GroupEdit, moment: Moment) -> None:
     """Oneself: invited again. Another: barred, by any joined member. A bar cannot be lifted by dropping oneself."""
     group = _existing(ledger, "GroupQuit", request.gid)
     alias = request.to or ""
@@ -114,11 +150,20 @@ def _drop(ledger: Ledger, outcome: Outcome, stamp: Stamp, sender: Account, reque
     if target.account == sender.key:
         status = MemberStatus.INVITED
     elif own.status is MemberStatus.JOINED:
+        if not _moderates(sender, group, moment):
+            raise RequestRefused("GroupQuit: only the owner drops others")
         status = MemberStatus.BARRED
     else:
         raise RequestRefused(f"GroupQuit: iByUid {sender.uid} not a member")
     ledger.set_membership(group, Membership(target.account, alias, status))
+    if target.account == group.owner:  # the group passes to its oldest member
+        ledger.set_owner(group, min(group.joined(), default=group.owner))
     _announce(ledger, outcome, stamp, sender, group, act="drop", alias=alias, also=(target.account,))
+
+
+def _moderates(sender: Account, group: Group, moment: Moment) -> bool:
+    """Whether this joined member may bar others, and lift bars (`groups: {moderation: …}`)."""
+    return not moment.policy.owners_moderate or group.owner == sender.key
 
 
 def _existing(ledger: Ledger, step: str, gid: str) -> Group:

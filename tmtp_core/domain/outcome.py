@@ -5,17 +5,20 @@ Rules return an `Outcome` and change nothing but the ledger. The service lets an
 after the commit that holds the decision (*commit, then speak*).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tmtp_core.domain.policy import Policy
 from tmtp_core.domain.port import Message
-from tmtp_core.wire.messages import Event
+from tmtp_core.wire.revision2 import Event
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """The time of a decision: wall clock, nanoseconds since 1970."""
+    """The time of a decision (wall clock, nanoseconds since 1970), and the rules in force then."""
 
     wall_ns: int
+    policy: Policy = field(default_factory=Policy)
 
     @property
     def ms(self) -> int:
@@ -25,11 +28,20 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Who asks: keys of the account and of the device, and the account's uid."""
+    """Who asks: keys of the account and of the device, and the account's uid.
+
+    `public`: the device's key, where it has one; its messages are revision 2's then.
+    """
 
     account: int
     device: int
     uid: str
+    public: str | None = None
+
+    @property
+    def revision(self) -> int:
+        """In which revision messages to this device are written."""
+        return 1 if self.public is None else 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +50,14 @@ class Copy:
 
     message: Message
     devices: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer with data."""
+
+    event: Event
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +72,10 @@ class PresenceEdit:
 class Outcome:
     """The effects of one decision, in the order they take place."""
 
-    answers: list[Event] = field(default_factory=list)
+    answers: list[Event | Answer] = field(default_factory=list)
     copies: list[Copy] = field(default_factory=list)
     presence: PresenceEdit | None = None
+    hidden: tuple[str, str] | None = None  # these two show one another no presence from now on (a block)
     enters: Asker | None = None  # the asking link is logged in as this device
-    cuts: tuple[int, ...] = ()  # devices whose links end
+    restricted: bool = False  # and may do little: it is suspended
+    cuts: Mapping[int, str] = field(default_factory=dict)  # devices whose links end, and what they are told

@@ -5,10 +5,13 @@ All calls happen inside one transaction, on one thread, and see what the transac
 small integers that never leave the service; uids, names and ids are what the wire shows.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
+
+from tmtp_core.crypto.account_log import LogState
+from tmtp_core.crypto.log_records import Record
 
 
 class Status(IntEnum):
@@ -24,6 +27,7 @@ class Role(IntEnum):
 
     MEMBER = 0
     BRIDGE = 1  # posts to its routes' recipients and does nothing else (C2)
+    GHOST = 2  # somebody outside, for whom a bridge posts; nobody logs in as one
 
 
 class MemberStatus(IntEnum):
@@ -43,15 +47,42 @@ class Rank(IntEnum):
 
 @dataclass(slots=True)
 class Device:
-    """A node of an account; `credential` is the keyed hash of its secret."""
+    """A node of an account: with a secret, whose keyed hash is `credential` (revision 1), or with a key of its own.
+
+    `public` is the key's name, `prekey` the device's present prekey and its signature, both as the wire writes them.
+    """
 
     key: int
     credential: bytes
+    public: str | None = None
+    box: str = ""
+    label: str = ""
+    prekey: tuple[str, str] | None = None
+    created_ms: int = 0
+
+    @property
+    def speaks(self) -> int:
+        """The revision in which messages for it are written."""
+        return 1 if self.public is None else 2
+
+
+@dataclass(slots=True)
+class Spent:
+    """What an account used of its quotas in the hour that began at `since_ms`. Kept in memory only."""
+
+    since_ms: int = 0
+    posts: int = 0
+    octets: int = 0
+    finds: int = 0
 
 
 @dataclass(slots=True)
 class Account:
-    """An account with its devices and aliases, oldest first."""
+    """An account with its devices and aliases, oldest first.
+
+    `log`: None for a revision 1 account. `admits`: keys of the accounts that may post to this one, each with the
+    account that introduced it, if one did. `blocked`: keys of those whose messages are dropped.
+    """
 
     key: int
     uid: str
@@ -59,6 +90,15 @@ class Account:
     role: Role
     devices: list[Device] = field(default_factory=list)
     aliases: list[str] = field(default_factory=list)
+    log: LogState | None = None
+    admits: dict[int, int | None] = field(default_factory=dict)
+    blocked: set[int] = field(default_factory=set)
+    introductions: bool = True
+    spent: Spent = field(default_factory=Spent)
+
+    def device(self, key: int) -> Device | None:
+        """The device of this key, if it is the account's still."""
+        return next((device for device in self.devices if device.key == key), None)
 
 
 @dataclass(slots=True)
@@ -77,6 +117,7 @@ class Group:
     key: int
     gid: str
     members: dict[int, Membership] = field(default_factory=dict)
+    owner: int | None = None  # who made it
 
     def joined(self) -> list[int]:
         """Account keys of the joined members."""
@@ -110,12 +151,22 @@ EMPTY = Body(0)
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A stored message. `number` is its id, `head` its framed header as every recipient gets it."""
+    """A stored message. `number` is its id, `head` its framed header as every recipient gets it.
+
+    Where recipients speak both revisions and the headers differ, `head` is revision 1's and `head2` revision 2's.
+    `sender` is the account that hears when it cannot be delivered; None where nobody does.
+    """
 
     number: int
     rank: Rank
     head: bytes
     body: Body
+    head2: bytes = b""
+    sender: int | None = None
+
+    def head_for(self, revision: int) -> bytes:
+        """The header for a device that speaks `revision`."""
+        return self.head2 if revision == 2 and self.head2 else self.head
 
     @property
     def size(self) -> int:
@@ -133,11 +184,36 @@ class Posted:
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    """A registration token's record; the token itself is known to nobody but its bearer."""
+    """A registration token's record; the token itself is known to nobody but its bearer.
+
+    `creator`: the member who invites, None for an administrator. `account`: whose devices it resets, if it does that.
+    """
 
     key: int
     uses_left: int
     expires_ms: int | None
+    note: str = ""
+    creator: int | None = None
+    gid: str | None = None
+    account: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ghost:
+    """Somebody outside: the account that stands for them, the bridge that owns it, their address."""
+
+    account: int
+    bridge: int
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """A message that has waited too long: its sender, and per account the devices that still wait for it."""
+
+    number: int
+    sender: int | None
+    waiting: dict[int, tuple[int, ...]]
 
 
 class Ledger(Protocol):
@@ -159,8 +235,69 @@ class Ledger(Protocol):
         """Bar, unbar or remove; removal deletes devices, queues and memberships and keeps the names."""
         ...
 
-    def add_device(self, account: Account, credential: bytes, now_ms: int) -> Device:
+    def add_device(
+        self,
+        account: Account,
+        credential: bytes,
+        now_ms: int,
+        *,
+        public: str | None = None,
+        box: str = "",
+        label: str = "",
+    ) -> Device:
         """A further device with an empty queue."""
+        ...
+
+    def remove_device(self, account: Account, device: Device) -> None:
+        """Delete a device, its key and its queue."""
+        ...
+
+    def device_gets_key(self, device: Device, public: str, box: str) -> None:
+        """A device's secret gives way to a key."""
+        ...
+
+    def label_device(self, device: Device, label: str) -> None:
+        """What the person calls a device."""
+        ...
+
+    def set_prekey(self, device: Device, key: str, sig: str) -> None:
+        """Replace a device's prekey."""
+        ...
+
+    def append_log(self, account: Account, record: Record) -> None:
+        """Store a record; `account.log` holds its effect already."""
+        ...
+
+    def log_records(self, account: Account, since: int, size_max: int) -> tuple[list[bytes], bool]:
+        """Records from number `since` on as JSON, about `size_max` octets of them; whether there are more."""
+        ...
+
+    def admit(self, account: Account, other: int, introducer: int | None = None) -> None:
+        """From now on `other` may post to `account`; an acquaintance that needs no introducer stays one."""
+        ...
+
+    def forget_introduced(self, account: Account, introducer: int) -> None:
+        """Those whom `introducer` introduced to `account` may not post to it any more."""
+        ...
+
+    def admitting(self, account: Account) -> list[int]:
+        """Keys of the accounts to which `account` may post."""
+        ...
+
+    def set_block(self, account: Account, other: int, blocked: bool) -> None:
+        """`account` blocks another one, or does so no longer."""
+        ...
+
+    def set_introductions(self, account: Account, wanted: bool) -> None:
+        """Whether others may make `account` acquainted with somebody."""
+        ...
+
+    def meter(self, account: Account, kind: str) -> tuple[int, int]:
+        """A durable count: when it began (ms since 1970), and how much it counts."""
+        ...
+
+    def set_meter(self, account: Account, kind: str, since_ms: int, count: int) -> None:
+        """Store a durable count."""
         ...
 
     def replace_credential(self, device: Device, credential: bytes) -> None:
@@ -183,8 +320,16 @@ class Ledger(Protocol):
         """The group of this name."""
         ...
 
-    def create_group(self, gid: str, skeletons: frozenset[str]) -> Group:
+    def create_group(self, gid: str, skeletons: frozenset[str], owner: int) -> Group:
         """A new group, without members, under a free name."""
+        ...
+
+    def set_owner(self, group: Group, owner: int) -> None:
+        """The group's owner changes."""
+        ...
+
+    def aliases_from(self, text: str, count: int) -> Sequence[str]:
+        """Aliases of active members that begin with `text`, in any case."""
         ...
 
     def set_membership(self, group: Group, place: Membership) -> None:
@@ -215,8 +360,27 @@ class Ledger(Protocol):
         """The invitation of a token, unless it was revoked."""
         ...
 
-    def create_invitation(self, token_hash: bytes, uses: int, expires_ms: int | None, note: str, now_ms: int) -> None:
-        """Store a new invitation."""
+    def create_invitation(
+        self,
+        token_hash: bytes,
+        uses: int,
+        expires_ms: int | None,
+        note: str,
+        now_ms: int,
+        *,
+        creator: int | None = None,
+        gid: str | None = None,
+        account: int | None = None,
+    ) -> int:
+        """Store a new invitation; its key."""
+        ...
+
+    def invitations_of(self, creator: int | None) -> list[Invitation]:
+        """The invitations that a member, or for None administrators, made, with uses left."""
+        ...
+
+    def revoke_invitation(self, invitation: Invitation) -> None:
+        """Nobody can use it any more."""
         ...
 
     def use_invitation(self, invitation: Invitation) -> None:
@@ -229,4 +393,32 @@ class Ledger(Protocol):
 
     def route(self, account: Account, recipient: str) -> str | None:
         """Where a bridge's recipient leads."""
+        ...
+
+    def bridge_name(self, bridge: Account) -> str:
+        """What the administrator calls a bridge."""
+        ...
+
+    def takes_replies(self, bridge: Account) -> bool:
+        """Whether what members write to a bridge's ghosts is handed to it."""
+        ...
+
+    def ghost_at(self, bridge: Account, address: str) -> Account | None:
+        """The account that stands for an address outside, at this bridge."""
+        ...
+
+    def create_ghost(self, bridge: Account, uid: str, address: str, now_ms: int) -> Account:
+        """A new ghost of a bridge."""
+        ...
+
+    def ghost(self, account: Account) -> Ghost:
+        """Whom a ghost stands for."""
+        ...
+
+    def stale(self, before_number: int, count: int) -> list[Stale]:
+        """The oldest messages with numbers below `before_number`, at most `count`."""
+        ...
+
+    def give_up(self, number: int) -> None:
+        """Take a message out of every queue."""
         ...

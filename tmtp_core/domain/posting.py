@@ -9,13 +9,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from msgspec.structs import replace
+
+from tmtp_core.domain import quotas
 from tmtp_core.domain.accounts import active_account
-from tmtp_core.domain.bridging import refuse_bridge, resolve_routes
-from tmtp_core.domain.fanout import Stamp, devices_of, own_devices, send
+from tmtp_core.domain.acquaintance import check_posts, hears, introduce, reached_out
+from tmtp_core.domain.bridging import ghost_for, refuse_bridge, resolve_routes, via
+from tmtp_core.domain.fanout import Stamp, own_devices, send
 from tmtp_core.domain.outcome import Asker, Moment, Outcome
-from tmtp_core.domain.port import Account, Body, Group, Ledger, MemberStatus, Posted, Role, Status
+from tmtp_core.domain.port import Account, Body, Device, Group, Ledger, MemberStatus, Posted, Role, Status
 from tmtp_core.errors import RequestRefused
-from tmtp_core.ids import message_id_text, posted_text
+from tmtp_core.ids import RandomBytes, message_id_text, posted_text
 from tmtp_core.wire.messages import (
     TO_GROUP_NOT_SELF,
     TO_UID,
@@ -28,6 +32,7 @@ from tmtp_core.wire.messages import (
     PostNotify,
     Recipient,
     Repeatable,
+    Via,
     repetition_key,
 )
 
@@ -36,51 +41,98 @@ _UID_CHARACTERS: Final = re.compile(r"[A-Za-z0-9+%]*")
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """Accounts that get a message, the sender not counted, and whether the asking node is among the recipients."""
+    """Accounts that get a message, the sender not counted, and whether the asking node is among the recipients.
 
-    others: tuple[int, ...]
+    `direct` were named by uid, which needs consent; `joined` are reached through a group that the sender shares.
+    """
+
+    direct: tuple[Account, ...]
+    joined: tuple[Account, ...]
     asking_node: bool
 
-    def devices(self, ledger: Ledger, sender: Account, asker: Asker, *, own: bool = True) -> list[int]:
-        """Device keys: everybody's, and the sender's own other nodes (and the asking one when addressed)."""
-        mine: list[int] = []
+    def devices(self, sender: Account, asker: Asker, *, own: bool = True) -> list[Device]:
+        """Everybody's devices, and the sender's own other ones (and the asking one when addressed).
+
+        Who blocks the sender is left out here, where no answer depends on it any more.
+        """
+        mine: list[Device] = []
         if self.asking_node:
             mine = own_devices(sender)
         elif own:
             mine = own_devices(sender, but=asker.device)
-        return devices_of(ledger, self.others) + mine
+        theirs = [device for one in self.direct if hears(sender, one) for device in one.devices]
+        return theirs + [device for one in self.joined for device in one.devices] + mine
+
+    def ghosts(self) -> list[Account]:
+        """Those outside who are written to."""
+        return [one for one in self.direct if one.role is Role.GHOST]
 
 
-def post(request: Post, body: Body, ledger: Ledger, asker: Asker, moment: Moment) -> Outcome:
-    """Op 7."""
-    sender = active_account(ledger, asker)
-    repeated = repetition(ledger, asker, request)
-    if repeated is not None:
-        return repeated
-    audience = resolve(ledger, sender, request.for_)
-    outcome = Outcome()
-    stamp = Stamp(ledger, asker, moment)
-    number, message_id = stamp.id()
-    event = Delivery(
-        id=message_id,
-        from_=asker.uid,
-        posted=stamp.posted,
-        datalen=body.size,
-        datahead=request.datahead,
-        datasum=request.datasum,
-    )
-    send(ledger, outcome, number, event, audience.devices(ledger, sender, asker), body)
-    return answered(ledger, outcome, asker, request, number, stamp)
+@dataclass(frozen=True, slots=True)
+class _Voice:
+    """Who speaks in a message: uid and verified alias, and the bridge's mark where it is somebody outside."""
+
+    uid: str
+    alias: str
+    via: Via | None = None
+
+
+class Posting:
+    """Op 7 on one instance: bridges speak for people outside, whose accounts are made as they turn up."""
+
+    def __init__(self, random_bytes: RandomBytes) -> None:
+        self._random_bytes = random_bytes
+
+    def post(self, request: Post, body: Body, ledger: Ledger, asker: Asker, moment: Moment) -> Outcome:
+        """Op 7."""
+        sender = active_account(ledger, asker, moment)
+        repeated = repetition(ledger, asker, request)
+        if repeated is not None:
+            return repeated
+        if sender.role is Role.BRIDGE:
+            return self._post_for_outsider(request, body, ledger, asker, sender, moment)
+        voice = _Voice(asker.uid, _alias_of(sender, request.from_))
+        audience = resolve(ledger, sender, request.for_)
+        _check_consent(ledger, sender, audience, body.size, moment)
+        outcome, stamp = Outcome(), Stamp(ledger, asker, moment)
+        number = stamp.number()
+        _deliver(ledger, outcome, stamp, number, request, body, voice, audience.devices(sender, asker), sender)
+        for ghost in audience.ghosts():
+            _deliver_outside(ledger, outcome, stamp, request, body, voice, ghost)
+        _note_contact(ledger, sender, audience, moment)
+        return answered(ledger, outcome, asker, request, number, stamp)
+
+    def _post_for_outsider(
+        self, request: Post, body: Body, ledger: Ledger, asker: Asker, bridge: Account, moment: Moment
+    ) -> Outcome:
+        """A bridge reaches its routes' recipients, in the name of a ghost and with its own mark (C2, D1)."""
+        if request.as_ is None:
+            raise RequestRefused("a bridge names in `as` for whom it speaks")
+        reached = [ledger.account_by_key(key) for key in resolve_routes(ledger, bridge, request.for_)]
+        ghost = ghost_for(ledger, bridge, request.as_, self._random_bytes, moment)
+        quotas.count_post(bridge, body.size * max(1, len(reached)), moment)
+        voice = _Voice(ghost.uid, request.as_.address, via(ledger, bridge, request.as_))
+        outcome, stamp = Outcome(), Stamp(ledger, asker, moment)
+        number = stamp.number()
+        devices = [device for one in reached if hears(ghost, one) for device in one.devices]
+        _deliver(ledger, outcome, stamp, number, request, body, voice, devices, None)
+        reached_out(ledger, ghost, reached)
+        return answered(ledger, outcome, asker, request, number, stamp)
 
 
 def post_notify(request: PostNotify, note: Body, body: Body, ledger: Ledger, asker: Asker, moment: Moment) -> Outcome:
     """Op 8: the delivery first, then the note that names it, with one date for both (wire.md §4.3)."""
-    sender = active_account(ledger, asker)
+    sender = active_account(ledger, asker, moment)
+    refuse_bridge(sender)
     repeated = repetition(ledger, asker, request)
     if repeated is not None:
         return repeated
+    alias = _alias_of(sender, request.from_)
     audience = resolve(ledger, sender, request.for_)
     told = resolve(ledger, sender, (*request.for_, *request.notefor))
+    if told.ghosts():
+        raise RequestRefused("who is outside cannot be notified")
+    _check_consent(ledger, sender, told, body.size + note.size, moment)
     outcome = Outcome()
     stamp = Stamp(ledger, asker, moment)
     number, message_id = stamp.id()
@@ -93,14 +145,9 @@ def post_notify(request: PostNotify, note: Body, body: Body, ledger: Ledger, ask
         datasum=request.datasum,
         notify=len(request.for_) + len(request.notefor) + (not request.fornotself),
     )
-    send(
-        ledger,
-        outcome,
-        number,
-        delivery,
-        audience.devices(ledger, sender, asker, own=not request.fornotself),
-        body,
-    )
+    devices = audience.devices(sender, asker, own=not request.fornotself)
+    second = replace(delivery, alias=alias) if _some_speak_2(devices) else None
+    send(ledger, outcome, number, delivery, devices, body, event2=second, sender=sender.key)
     note_number, note_id = stamp.id()
     notify = Notify(
         id=note_id,
@@ -111,22 +158,28 @@ def post_notify(request: PostNotify, note: Body, body: Body, ledger: Ledger, ask
         datasum=request.notesum,
         postid=message_id,
     )
-    send(ledger, outcome, note_number, notify, told.devices(ledger, sender, asker), note)
+    devices = told.devices(sender, asker)
+    second_note = replace(notify, alias=alias) if _some_speak_2(devices) else None
+    send(ledger, outcome, note_number, notify, devices, note, event2=second_note)
+    _note_contact(ledger, sender, told, moment)
     return answered(ledger, outcome, asker, request, number, stamp)
 
 
 def ping(request: Ping, text: bytes, ledger: Ledger, asker: Asker, moment: Moment) -> Outcome:
     """Op 9: a first contact, at most 140 UTF-16 units of plain text (D2), already checked by the link."""
-    sender = active_account(ledger, asker)
+    sender = active_account(ledger, asker, moment)
     refuse_bridge(sender)
     repeated = repetition(ledger, asker, request)
     if repeated is not None:
         return repeated
     if request.from_ not in sender.aliases:
         raise RequestRefused("from must identify sender")
+    quotas.check_ping(ledger, sender, moment)
     recipient = account_of_alias(ledger, request.to)
     if recipient is None:
+        quotas.ping_failed(ledger, sender, moment)
         raise RequestRefused(f"Lookup: iAlias {request.to} not found")
+    quotas.ping_reached(ledger, sender, moment)
     outcome = Outcome()
     stamp = Stamp(ledger, asker, moment)
     number, message_id = stamp.id()
@@ -139,31 +192,34 @@ def ping(request: Ping, text: bytes, ledger: Ledger, asker: Asker, moment: Momen
         to=request.to,
     )
     to_self = recipient.key == sender.key
-    audience = Audience(() if to_self else (recipient.key,), asking_node=to_self)
-    send(ledger, outcome, number, event, audience.devices(ledger, sender, asker), Body(len(text), text))
+    audience = Audience(() if to_self else (recipient,), (), asking_node=to_self)
+    devices = audience.devices(sender, asker)
+    send(ledger, outcome, number, event, devices, Body(len(text), text), sender=sender.key)
+    reached_out(ledger, sender, audience.direct)
     return answered(ledger, outcome, asker, request, number, stamp)
 
 
 def resolve(ledger: Ledger, sender: Account, entries: Iterable[Recipient]) -> Audience:
-    """Turn `for` entries into accounts. Raises `RequestRefused` at the first that is bad.
-
-    A bridge's entries name its routes, and nothing else is looked up for it (C2).
-    """
-    if sender.role is Role.BRIDGE:
-        return Audience(tuple(resolve_routes(ledger, sender, entries)), asking_node=False)
-    others: dict[int, None] = {}
+    """Turn `for` entries into accounts. Raises `RequestRefused` at the first that is bad."""
+    direct: dict[int, None] = {}
+    joined: dict[int, None] = {}
     asking_node = False
     for entry in entries:
         if entry.type == TO_UID:
             account = account_of_uid(ledger, entry.id)
             asking_node = asking_node or account.key == sender.key
-            others[account.key] = None
+            direct[account.key] = None
         else:
             group = _group_joined_by(ledger, sender, entry.id)
             asking_node = asking_node or entry.type != TO_GROUP_NOT_SELF
-            others.update(dict.fromkeys(group.joined()))
-    others.pop(sender.key, None)
-    return Audience(tuple(others), asking_node)
+            joined.update(dict.fromkeys(group.joined()))
+    direct.pop(sender.key, None)
+    joined.pop(sender.key, None)
+    return Audience(
+        tuple(ledger.account_by_key(key) for key in direct),
+        tuple(ledger.account_by_key(key) for key in joined),
+        asking_node,
+    )
 
 
 def account_of_uid(ledger: Ledger, uid: str) -> Account:
@@ -208,3 +264,73 @@ def _group_joined_by(ledger: Ledger, sender: Account, gid: str) -> Group:
     if place is None or place.status is not MemberStatus.JOINED:
         raise RequestRefused(f"GroupGetUsers: iByUid {sender.uid} not a member")
     return group
+
+
+def _alias_of(sender: Account, wanted: str) -> str:
+    """The alias that a message carries: the one asked for, if it is the sender's; else the sender's first."""
+    if wanted and wanted not in sender.aliases:
+        raise RequestRefused("from must identify sender")
+    return wanted or (sender.aliases[0] if sender.aliases else "")
+
+
+def _check_consent(ledger: Ledger, sender: Account, audience: Audience, octets: int, moment: Moment) -> None:
+    """Everything an answer depends on, before anything is written (A3, D3)."""
+    check_posts(sender, audience.direct, moment)
+    for ghost in audience.ghosts():
+        bridge = ledger.account_by_key(ledger.ghost(ghost).bridge)
+        if bridge.status is not Status.ACTIVE or not ledger.takes_replies(bridge):
+            raise RequestRefused(f"{ledger.ghost(ghost).address} cannot be answered by way of this bridge")
+    quotas.count_post(sender, octets * max(1, len(audience.direct) + len(audience.joined)), moment)
+
+
+def _note_contact(ledger: Ledger, sender: Account, audience: Audience, moment: Moment) -> None:
+    """Whoever was written to may answer, and those who were written to together are introduced."""
+    reached_out(ledger, sender, audience.direct)
+    introduce(ledger, sender, [*audience.direct], moment)
+
+
+def _some_speak_2(devices: Iterable[Device]) -> bool:
+    return any(device.speaks == 2 for device in devices)
+
+
+def _deliver(
+    ledger: Ledger,
+    outcome: Outcome,
+    stamp: Stamp,
+    number: int,
+    request: Post,
+    body: Body,
+    voice: _Voice,
+    devices: list[Device],
+    sender: Account | None,
+) -> None:
+    event = Delivery(
+        id=message_id_text(number),
+        from_=voice.uid,
+        posted=stamp.posted,
+        datalen=body.size,
+        datahead=request.datahead,
+        datasum=request.datasum,
+    )
+    second = replace(event, alias=voice.alias, via=voice.via) if _some_speak_2(devices) else None
+    key = sender.key if sender is not None else None
+    send(ledger, outcome, number, event, devices, body, event2=second, sender=key)
+
+
+def _deliver_outside(
+    ledger: Ledger, outcome: Outcome, stamp: Stamp, request: Post, body: Body, voice: _Voice, ghost: Account
+) -> None:
+    """What is written to a ghost goes to the bridge that owns it, under an id of its own, with the address in `to`."""
+    owner = ledger.ghost(ghost)
+    number, message_id = stamp.id()
+    event = Delivery(
+        id=message_id,
+        from_=voice.uid,
+        posted=stamp.posted,
+        datalen=body.size,
+        datahead=request.datahead,
+        datasum=request.datasum,
+        alias=voice.alias,
+        to=owner.address,
+    )
+    send(ledger, outcome, number, None, ledger.account_by_key(owner.bridge).devices, body, event2=event)

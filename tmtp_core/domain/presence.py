@@ -7,10 +7,11 @@ memory and only as long as a link of the account that edited them.
 
 from tmtp_core import limits
 from tmtp_core.domain.accounts import active_account
+from tmtp_core.domain.acquaintance import may_post
 from tmtp_core.domain.bridging import refuse_bridge
 from tmtp_core.domain.fanout import Stamp, own_devices, send
 from tmtp_core.domain.outcome import Asker, Moment, Outcome, PresenceEdit
-from tmtp_core.domain.port import Ledger
+from tmtp_core.domain.port import Account, Ledger
 from tmtp_core.domain.posting import account_of_uid
 from tmtp_core.errors import RequestRefused
 from tmtp_core.wire.messages import Acked, OhiEdit, OhiEditEvent, OhiEntry
@@ -21,14 +22,14 @@ ON, OFF = 1, 2
 
 def edit(request: OhiEdit, ledger: Ledger, asker: Asker, moment: Moment) -> Outcome:
     """Op 4. One unknown uid fails the whole request; `init` is not told to own nodes."""
-    account = active_account(ledger, asker)
+    account = active_account(ledger, asker, moment)
     refuse_bridge(account)
     if len(request.for_) > limits.OHI_EDIT_MAX:
         raise RequestRefused(f"OhiEdit: Exceeds {limits.OHI_EDIT_MAX} uids")
-    for entry in request.for_:
-        account_of_uid(ledger, entry.id)
+    others = [account_of_uid(ledger, entry.id) for entry in request.for_]
     outcome = Outcome(answers=[Acked(request.id)])
-    outcome.presence = PresenceEdit(request.type, tuple(entry.id for entry in request.for_))
+    shown = tuple(other.uid for other in others if request.type == "drop" or _may_see(account, other, moment))
+    outcome.presence = PresenceEdit(request.type, shown)
     if request.type != "init":
         stamp = Stamp(ledger, asker, moment)
         number, message_id = stamp.id()
@@ -42,6 +43,12 @@ def edit(request: OhiEdit, ledger: Ledger, asker: Asker, moment: Moment) -> Outc
         )
         send(ledger, outcome, number, event, own_devices(account))
     return outcome
+
+
+def _may_see(account: Account, other: Account, moment: Moment) -> bool:
+    """Presence goes to acquaintances (A3), and never where one of the two blocks the other. Nobody is told why."""
+    blocked = other.key in account.blocked or account.key in other.blocked
+    return not blocked and (other.key == account.key or may_post(account, other, moment))
 
 
 class PresenceBoard:
@@ -85,6 +92,15 @@ class PresenceBoard:
             self._forget(uid, other)
         self._told.pop(uid, None)
         return [(other, OFF) for other in gone]
+
+    def hide(self, uid: str, other: str) -> list[tuple[str, str, int]]:
+        """Two accounts show one another no presence any more: (whose, to whom, off) for each that did."""
+        changed: list[tuple[str, str, int]] = []
+        for one, two in ((uid, other), (other, uid)):
+            if two in self._told.get(one, ()):
+                self._forget(one, two)
+                changed.append((one, two, OFF))
+        return changed
 
     def _forget(self, uid: str, other: str) -> None:
         self._told[uid].discard(other)

@@ -7,33 +7,36 @@ once. Accounts, names and groups are cached: whoever owns the database is its on
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-from sqlalchemy import Connection, Table, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, Table, delete, func, insert, select, update
 
 from tmtp_core import limits
 from tmtp_core.crypto.credentials import request_hash
+from tmtp_core.crypto.log_records import Record, decode_record, encode_record, replay
 from tmtp_core.domain.port import (
     Account,
     Device,
     Group,
-    Invitation,
     Membership,
     MemberStatus,
     Message,
     NameOwner,
     Posted,
     Role,
+    Stale,
     Status,
 )
 from tmtp_core.errors import StoreCorrupt
 from tmtp_core.store import sqlite as hot
 from tmtp_core.store import tables as t
+from tmtp_core.store.consent import ConsentRows
 from tmtp_core.store.references import References
 
 _HIGH_WATER = "message_high_water"
 
 
-class SqlLedger:
+class SqlLedger(ConsentRows):
     """Implements `tmtp_core.domain.port.Ledger`; `begin`, `flush`, `committed` and `rolled_back` are the writer's."""
 
     def __init__(self) -> None:
@@ -134,15 +137,23 @@ class SqlLedger:
         row = self._connection.execute(select(t.account).where(t.account.c.key == key)).one_or_none()
         if row is None:
             raise StoreCorrupt(f"account {key} is named but not there")
-        devices = self._connection.execute(
-            select(t.device.c.key, t.device.c.credential).where(t.device.c.account == key).order_by(t.device.c.key)
-        )
+        devices = self._connection.execute(select(t.device).where(t.device.c.account == key).order_by(t.device.c.key))
         aliases = self._connection.scalars(
             select(t.name.c.name).where(t.name.c.account == key).order_by(t.name.c.place)
         )
         account = Account(
-            key, row.uid, Status(row.status), Role(row.role), [Device(k, c) for k, c in devices], list(aliases)
+            key,
+            row.uid,
+            Status(row.status),
+            Role(row.role),
+            [_device(device) for device in devices],
+            list(aliases),
+            introductions=bool(row.introductions),
         )
+        records = self._log_rows(key, 0)
+        if records:
+            account.log = replay(decode_record(record) for record in records)
+        self.load_consent(account)
         self._cache_account(account)
         return account
 
@@ -162,15 +173,64 @@ class SqlLedger:
                 self._delete_device(device)
             account.devices = []
             self._connection.execute(delete(t.membership).where(t.membership.c.account == account.key))
-            self._connection.execute(delete(t.route).where(t.route.c.account == account.key))
-            self._groups.clear()
+            self._connection.execute(delete(t.log_record).where(t.log_record.c.account == account.key))
+            account.log = None
+            self.forget_consent(account)
+            self._forget_caches()
 
-    def add_device(self, account: Account, credential: bytes, now_ms: int) -> Device:
+    def add_device(
+        self,
+        account: Account,
+        credential: bytes,
+        now_ms: int,
+        *,
+        public: str | None = None,
+        box: str = "",
+        label: str = "",
+    ) -> Device:
         """See the port."""
-        values = {"account": account.key, "credential": credential, "created_ms": now_ms}
-        device = Device(self._insert(t.device, values), credential)
+        values = {"credential": credential, "public": public, "box": box, "label": label, "created_ms": now_ms}
+        key = self._insert(t.device, {"account": account.key, **values})
+        device = Device(key, credential, public, box, label, None, now_ms)
         account.devices.append(device)
         return device
+
+    def remove_device(self, account: Account, device: Device) -> None:
+        """See the port."""
+        self._delete_device(device)
+        account.devices.remove(device)
+
+    def device_gets_key(self, device: Device, public: str, box: str) -> None:
+        """See the port."""
+        values = {"public": public, "box": box, "credential": b""}
+        self._connection.execute(update(t.device).where(t.device.c.key == device.key).values(values))
+        device.public, device.box, device.credential = public, box, b""
+
+    def label_device(self, device: Device, label: str) -> None:
+        """See the port."""
+        self._connection.execute(update(t.device).where(t.device.c.key == device.key).values(label=label))
+        device.label = label
+
+    def set_prekey(self, device: Device, key: str, sig: str) -> None:
+        """See the port."""
+        values = {"prekey": key, "prekey_sig": sig}
+        self._connection.execute(update(t.device).where(t.device.c.key == device.key).values(values))
+        device.prekey = key, sig
+
+    def append_log(self, account: Account, record: Record) -> None:
+        """See the port."""
+        assert account.log is not None
+        values = {"account": account.key, "place": account.log.count - 1, "record": encode_record(record)}
+        self._connection.execute(insert(t.log_record).values(values))
+
+    def log_records(self, account: Account, since: int, size_max: int) -> tuple[list[bytes], bool]:
+        """See the port."""
+        rows: list[bytes] = []
+        for record in self._log_rows(account.key, since):
+            if sum(map(len, rows)) + len(record) > size_max:
+                return rows, True
+            rows.append(record)
+        return rows, False
 
     def replace_credential(self, device: Device, credential: bytes) -> None:
         """See the port."""
@@ -212,24 +272,44 @@ class SqlLedger:
         cached = self._groups.get(gid)
         if cached is not None:
             return cached
-        key = self._connection.scalar(select(t.group.c.key).where(t.group.c.gid == gid))
-        if key is None:
+        found = self._connection.execute(
+            select(t.group.c.key, t.group.c.owner).where(t.group.c.gid == gid)
+        ).one_or_none()
+        if found is None:
             return None
+        key, owner = found
         rows = self._connection.execute(
             select(t.membership.c.account, t.membership.c.alias, t.membership.c.status).where(
                 t.membership.c.group == key
             )
         )
-        group = Group(key, gid, {row[0]: Membership(row[0], row[1], MemberStatus(row[2])) for row in rows})
+        group = Group(key, gid, {row[0]: Membership(row[0], row[1], MemberStatus(row[2])) for row in rows}, owner)
         self._cache_group(group)
         return group
 
-    def create_group(self, gid: str, skeletons: frozenset[str]) -> Group:
+    def create_group(self, gid: str, skeletons: frozenset[str], owner: int) -> Group:
         """See the port."""
-        group = Group(self._insert(t.group, {"gid": gid}), gid)
+        group = Group(self._insert(t.group, {"gid": gid, "owner": owner}), gid, owner=owner)
         self._take_name(gid, skeletons, group=group.key, place=0)
         self._cache_group(group)
         return group
+
+    def set_owner(self, group: Group, owner: int) -> None:
+        """See the port."""
+        self._connection.execute(update(t.group).where(t.group.c.key == group.key).values(owner=owner))
+        group.owner = owner
+
+    def aliases_from(self, text: str, count: int) -> Sequence[str]:
+        """See the port."""
+        found = (
+            select(t.name.c.name)
+            .join(t.account, t.account.c.key == t.name.c.account)
+            .where((t.account.c.status == Status.ACTIVE) & (t.account.c.role == Role.MEMBER))
+            .where(t.name.c.name.istartswith(text, autoescape=True))
+            .order_by(t.name.c.name)
+            .limit(count)
+        )
+        return list(self._connection.scalars(found))
 
     def set_membership(self, group: Group, place: Membership) -> None:
         """See the port."""
@@ -255,7 +335,9 @@ class SqlLedger:
             return
         body = message.body
         inline = body.inline if body.file is None else None
-        self._messages.append((message.number, message.head, body.size, inline, body.file))
+        self._messages.append(
+            (message.number, message.head, body.size, inline, body.file, message.head2 or None, message.sender)
+        )
         self._entries.extend(entries)
         self.references.add(message.number, len(entries), body.file)
 
@@ -278,36 +360,30 @@ class SqlLedger:
         self._posted[row] = posted
         self._remembered.append((*row, posted.number, posted.time_ms))
 
-    # -- invitations and bridges -------------------------------------------------------------------------------------
-    def invitation(self, token_hash: bytes) -> Invitation | None:
+    def stale(self, before_number: int, count: int) -> list[Stale]:
         """See the port."""
-        i = t.invitation.c
-        row = self._connection.execute(
-            select(i.key, i.uses_left, i.expires_ms).where(i.token_hash == token_hash)
-        ).one_or_none()
-        return None if row is None else Invitation(*row)
+        self._flush_queue()
+        n, q, d = t.message.c, t.queue.c, t.device.c
+        found = self._connection.execute(
+            select(n.number, n.sender).where(n.number < before_number).order_by(n.number).limit(count)
+        ).all()
+        stale: list[Stale] = []
+        for number, sender in found:
+            waiting: dict[int, tuple[int, ...]] = {}
+            rows = self._connection.execute(
+                select(d.account, d.key).join(t.queue, q.device == d.key).where(q.message == number)
+            )
+            for account, device in rows:
+                waiting[account] = (*waiting.get(account, ()), device)
+            stale.append(Stale(number, sender, waiting))
+        return stale
 
-    def create_invitation(self, token_hash: bytes, uses: int, expires_ms: int | None, note: str, now_ms: int) -> None:
+    def give_up(self, number: int) -> None:
         """See the port."""
-        values = {"token_hash": token_hash, "uses_left": uses, "expires_ms": expires_ms, "note": note}
-        self._connection.execute(insert(t.invitation).values(created_ms=now_ms, **values))
-
-    def use_invitation(self, invitation: Invitation) -> None:
-        """See the port."""
-        i = t.invitation.c
-        self._connection.execute(update(t.invitation).where(i.key == invitation.key).values(uses_left=i.uses_left - 1))
-
-    def set_routes(self, account: Account, routes: dict[str, str]) -> None:
-        """See the port."""
-        self._connection.execute(delete(t.route).where(t.route.c.account == account.key))
-        if routes:
-            rows = [{"account": account.key, "recipient": r, "target": to} for r, to in routes.items()]
-            self._connection.execute(insert(t.route), rows)
-
-    def route(self, account: Account, recipient: str) -> str | None:
-        """See the port."""
-        where = (t.route.c.account == account.key) & (t.route.c.recipient == recipient)
-        return self._connection.scalar(select(t.route.c.target).where(where))
+        q = t.queue.c
+        waiting = self._connection.execute(select(q.device, q.rank, q.message).where(q.message == number))
+        self.acknowledge([(row[0], row[1], row[2]) for row in waiting])
+        self._flush_queue()
 
     # -- for the service's administration ----------------------------------------------------------------------------
     def account_keys(self) -> list[int]:
@@ -320,6 +396,11 @@ class SqlLedger:
         self._flush_queue()
         keys = [device.key for device in account.devices]
         return self._connection.scalar(select(func.count()).where(t.queue.c.device.in_(keys))) or 0
+
+    def waiting_for(self, device: Device) -> int:
+        """How many deliveries wait for a device."""
+        self._flush_queue()
+        return self._connection.scalar(select(func.count()).where(t.queue.c.device == device.key)) or 0
 
     def counter(self, name: str) -> int | None:
         """A named number of the instance."""
@@ -341,6 +422,11 @@ class SqlLedger:
             if removed != len(self._acked):  # an entry was gone already: count again, never delete on a guess
                 self._recount({number for _, _, number in self._acked})
             self._acked = []
+
+    def _log_rows(self, account: int, since: int) -> Sequence[bytes]:
+        r = t.log_record.c
+        where = (r.account == account) & (r.place >= since)
+        return self._connection.scalars(select(r.record).where(where).order_by(r.place)).all()
 
     def _recount(self, numbers: Iterable[int]) -> None:
         q = t.queue.c
@@ -389,3 +475,8 @@ class SqlLedger:
         self._key_of_uid: dict[str, int] = {}
         self._names: dict[str, NameOwner] = {}
         self._groups: dict[str, Group] = {}
+
+
+def _device(row: Row[Any]) -> Device:
+    prekey = (row.prekey, row.prekey_sig) if row.prekey is not None else None
+    return Device(row.key, row.credential, row.public, row.box, row.label, prekey, row.created_ms)

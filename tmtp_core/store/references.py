@@ -15,7 +15,7 @@ class References:
     def __init__(self) -> None:
         self._counts: dict[int, int] = {}
         self._files: dict[int, str] = {}
-        self._file_names: set[str] = set()
+        self._file_names: Counter[str] = Counter()  # how many messages name a file
         self._changes: Counter[int] = Counter()
         self._new_files: dict[int, str] = {}
 
@@ -23,7 +23,7 @@ class References:
         """Start from what the store holds."""
         self._counts = counts
         self._files = files
-        self._file_names = set(files.values())
+        self._file_names = Counter(files.values())
         self.rolled_back()
 
     @property
@@ -75,8 +75,10 @@ class References:
             self._counts.pop(number, None)
             file = self._files.pop(number, None)
             if file is not None:
-                self._file_names.discard(file)
-                unlink.append(file)
+                self._file_names[file] -= 1
+                if not self._file_names[file]:
+                    del self._file_names[file]
+                    unlink.append(file)
         self._changes.clear()
         self._new_files.clear()
         return unlink

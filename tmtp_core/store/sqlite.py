@@ -13,11 +13,11 @@ from sqlalchemy import Connection
 
 from tmtp_core.domain.port import Body, Message, Rank
 
-MessageRow = tuple[int, bytes, int, bytes | None, str | None]
-"""Number, head, size of the body, the body or None, the name of its file or None."""
+MessageRow = tuple[int, bytes, int, bytes | None, str | None, bytes | None, int | None]
+"""Number, head, size of the body, the body or None, the name of its file or None, revision 2's head, the sender."""
 
-_MESSAGE_COLUMNS = 5
-_MESSAGE_ROWS_MAX = 2_000  # 10,000 parameters; SQLite takes 32,766
+_MESSAGE_COLUMNS = 7
+_MESSAGE_ROWS_MAX = 2_000  # 14,000 parameters; SQLite takes 32,766
 
 
 def _json(rows: Sequence[object]) -> str:
@@ -27,7 +27,7 @@ def _json(rows: Sequence[object]) -> str:
 @cache
 def _insert_messages_sql(rows: int) -> str:
     row = "(" + ",".join("?" * _MESSAGE_COLUMNS) + ")"
-    return "INSERT INTO message (number, head, size, body, file) VALUES " + ",".join([row] * rows)  # noqa: S608 - marks only
+    return "INSERT INTO message (number, head, size, body, file, head2, sender) VALUES " + ",".join([row] * rows)  # noqa: S608 - marks only
 
 
 def insert_messages(connection: Connection, rows: Sequence[MessageRow]) -> None:
@@ -107,13 +107,13 @@ def forget_reposted(connection: Connection, before_ms: int, keep: int) -> int:
 def page(connection: Connection, device: int, count: int) -> Iterator[Message]:
     """The first messages of a device's queue, in order of delivery. Read lazily: leaving early costs nothing."""
     result = connection.exec_driver_sql(
-        "SELECT q.rank, m.number, m.head, m.size, m.body, m.file FROM queue AS q CROSS JOIN message AS m"
+        "SELECT q.rank, m.number, m.head, m.size, m.body, m.file, m.head2 FROM queue AS q CROSS JOIN message AS m"
         " ON m.number = q.message WHERE q.device = ? ORDER BY q.rank, q.message LIMIT ?",
         (device, count),
     )
     with result:
-        for rank, number, head, size, body, file in result:
-            yield Message(number, Rank(rank), head, Body(size, body or b"", file))
+        for rank, number, head, size, body, file, head2 in result:
+            yield Message(number, Rank(rank), head, Body(size, body or b"", file), head2 or b"")
 
 
 def count_references(connection: Connection) -> dict[int, int]:

@@ -31,6 +31,7 @@ account = Table(
     Column("status", Integer, nullable=False),
     Column("role", Integer, nullable=False),
     Column("created_ms", KEY, nullable=False),
+    Column("introductions", Integer, nullable=False, server_default="1"),
     sqlite_autoincrement=True,
 )
 
@@ -41,7 +42,66 @@ device = Table(
     Column("account", KEY, ForeignKey("account.key"), nullable=False, index=True),
     Column("credential", LargeBinary, nullable=False),
     Column("created_ms", KEY, nullable=False),
+    Column("public", String),  # a device has this key, or a credential
+    Column("box", String, nullable=False, server_default=""),
+    Column("label", String, nullable=False, server_default=""),
+    Column("prekey", String),
+    Column("prekey_sig", String),
     sqlite_autoincrement=True,
+)
+
+# The account log (B4): public keys and signatures only.
+log_record = Table(
+    "log_record",
+    metadata,
+    Column("account", KEY, ForeignKey("account.key"), nullable=False),
+    Column("place", Integer, nullable=False),
+    Column("record", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("account", "place"),
+    sqlite_with_rowid=False,
+)
+
+# Who may post to an account (A3); `introducer` where a third one made them acquainted.
+acquaintance = Table(
+    "acquaintance",
+    metadata,
+    Column("account", KEY, ForeignKey("account.key"), nullable=False),
+    Column("other", KEY, ForeignKey("account.key"), nullable=False),
+    Column("introducer", KEY),
+    PrimaryKeyConstraint("account", "other"),
+    Index("ix_acquaintance_other", "other"),
+    sqlite_with_rowid=False,
+)
+
+block = Table(
+    "block",
+    metadata,
+    Column("account", KEY, ForeignKey("account.key"), nullable=False),
+    Column("blocked", KEY, ForeignKey("account.key"), nullable=False),
+    PrimaryKeyConstraint("account", "blocked"),
+    sqlite_with_rowid=False,
+)
+
+# Counts that survive a restart: pings a day, failed tries, introductions, invitations.
+meter = Table(
+    "meter",
+    metadata,
+    Column("account", KEY, ForeignKey("account.key"), nullable=False),
+    Column("kind", String, nullable=False),
+    Column("since_ms", KEY, nullable=False),
+    Column("count", KEY, nullable=False),
+    PrimaryKeyConstraint("account", "kind"),
+    sqlite_with_rowid=False,
+)
+
+# Somebody outside, for whom a bridge posts.
+ghost = Table(
+    "ghost",
+    metadata,
+    Column("account", KEY, ForeignKey("account.key"), primary_key=True, autoincrement=False),
+    Column("bridge", KEY, ForeignKey("account.key"), nullable=False),
+    Column("address", String, nullable=False),
+    Index("ix_ghost_address", "bridge", "address", unique=True),
 )
 
 group = Table(
@@ -49,6 +109,7 @@ group = Table(
     metadata,
     Column("key", KEY, primary_key=True, autoincrement=True),
     Column("gid", String, nullable=False, unique=True),
+    Column("owner", KEY),
     sqlite_autoincrement=True,
 )
 
@@ -93,6 +154,8 @@ message = Table(
     Column("size", KEY, nullable=False),
     Column("body", LargeBinary),
     Column("file", String),
+    Column("head2", LargeBinary),  # revision 2's header, where recipients speak both
+    Column("sender", KEY),  # who hears of it when it cannot be delivered
 )
 
 queue = Table(
@@ -126,6 +189,9 @@ invitation = Table(
     Column("expires_ms", KEY),
     Column("note", String, nullable=False),
     Column("created_ms", KEY, nullable=False),
+    Column("creator", KEY),
+    Column("gid", String),
+    Column("account", KEY),  # whose devices it resets
     sqlite_autoincrement=True,
 )
 

@@ -16,6 +16,7 @@ from typing import Final
 from tmtp_core import limits
 from tmtp_core.errors import ProtocolError
 from tmtp_core.wire import messages as m
+from tmtp_core.wire import revision2 as m2
 from tmtp_core.wire.codec import DataEnd, DataRead, FrameReader, HeadRead
 
 
@@ -41,14 +42,14 @@ class Negotiated:
 class Entering:
     """Op 1 or 2 came. Nothing more is parsed until `ServerLink.entered`."""
 
-    request: m.Register | m.Login
+    request: m.Register | m.Login | m2.RegisterKeys | m2.LoginByKey
 
 
 @dataclass(frozen=True, slots=True)
 class RequestRead:
     """A whole request without streamed data; `text` is the checked UTF-8 text of a ping or group invitation."""
 
-    request: m.Request
+    request: m2.Request
     text: bytes = b""
 
 
@@ -92,26 +93,25 @@ _MEMBER_REQUESTS: Final = (
     m.Ack,
     m.Pulse,
     m.Quit,
+    *m2.MEMBER_REQUESTS,
 )
+_ENTRANCES: Final = (m.Register, m.Login, m2.RegisterKeys, m2.LoginByKey)
 
 _SERVER_TABLE: Final[dict[LinkState, dict[type, LinkState | str]]] = {
     # Before TmtpRev every error is a close without a word (wire.md §3.3): see `ServerLink._fail`.
     LinkState.OPEN: {
         m.TmtpRev: LinkState.NEGOTIATED,
-        m.Register: _UNAUTHENTICATED,
-        m.Login: _UNAUTHENTICATED,
+        **dict.fromkeys(_ENTRANCES, _UNAUTHENTICATED),
         **dict.fromkeys(_MEMBER_REQUESTS, _UNAUTHENTICATED),
     },
     LinkState.NEGOTIATED: {
         m.TmtpRev: _REPEATED,
-        m.Register: LinkState.ENTERING,
-        m.Login: LinkState.ENTERING,
+        **dict.fromkeys(_ENTRANCES, LinkState.ENTERING),
         **dict.fromkeys(_MEMBER_REQUESTS, _UNAUTHENTICATED),
     },
     LinkState.MEMBER: {
         m.TmtpRev: _REPEATED,
-        m.Register: _CONNECTED,
-        m.Login: _CONNECTED,
+        **dict.fromkeys(_ENTRANCES, _CONNECTED),
         **dict.fromkeys(_MEMBER_REQUESTS, LinkState.MEMBER),
         m.Quit: LinkState.ENDED,
     },
@@ -128,8 +128,9 @@ class ServerLink:
     def __init__(self, now_s: float, message_max_bytes: int) -> None:
         self.state = LinkState.OPEN
         self._message_max_bytes = message_max_bytes
-        self._reader: FrameReader[m.Request] = FrameReader(m.parse_request)
-        self._request: m.Request | None = None  # whose data is being read
+        self.revision = 1
+        self._reader: FrameReader[m2.Request] = FrameReader(self._parse)
+        self._request: m2.Request | None = None  # whose data is being read
         self._text: bytearray | None = None  # of a ping or invitation; None while data is streamed
         self._opened_s = now_s
         self._last_read_s = now_s
@@ -161,6 +162,10 @@ class ServerLink:
         """The log-in was granted: what was received since may be parsed."""
         self.state = LinkState.MEMBER
 
+    def _parse(self, raw: bytes) -> m2.Request:
+        """In the way of the revision that was agreed; the first header is read as revision 1 reads it."""
+        return m.parse_request(raw) if self.revision == 1 else m2.parse_request(raw)
+
     def events(self) -> Iterator[ServerEvent]:
         """Yield what the bytes so far mean. Raises `ProtocolError`; the link has ended then."""
         try:
@@ -176,7 +181,7 @@ class ServerLink:
         except ProtocolError as error:
             raise self._fail(error) from None
 
-    def _meaning(self, event: HeadRead[m.Request] | DataRead | DataEnd) -> ServerEvent | None:
+    def _meaning(self, event: HeadRead[m2.Request] | DataRead | DataEnd) -> ServerEvent | None:
         if isinstance(event, HeadRead):
             return self._begin(event.head)
         if isinstance(event, DataRead):
@@ -186,7 +191,7 @@ class ServerLink:
             return None
         return self._end()
 
-    def _begin(self, request: m.Request) -> ServerEvent | None:
+    def _begin(self, request: m2.Request) -> ServerEvent | None:
         verdict = _SERVER_TABLE[self.state][type(request)]
         if isinstance(verdict, str):
             raise ProtocolError(verdict)
@@ -217,8 +222,9 @@ class ServerLink:
         if text is None:
             return BodyEnded()
         if isinstance(request, m.TmtpRev):
+            self.revision = 2 if request.id == m2.REVISION else 1
             return Negotiated(request)
-        if isinstance(request, m.Register | m.Login):
+        if isinstance(request, _ENTRANCES):
             return Entering(request)
         if isinstance(request, m.Quit):
             return Goodbye()
@@ -251,7 +257,7 @@ def check_ping_text(text: bytes | bytearray) -> None:
 class EventRead:
     """A header from the service; its data, if any, follows as `BodyChunk`s, then `BodyEnded`."""
 
-    event: m.Event
+    event: m2.Event
 
 
 ClientEvent = EventRead | BodyChunk | BodyEnded
@@ -265,6 +271,7 @@ _STORED: Final = (
     m.MemberEvent,
     m.Delivery,
     m.Notify,
+    *m2.STORED_ONLY_HERE,
 )
 
 _CLIENT_TABLE: Final[dict[LinkState, dict[type, LinkState]]] = {
@@ -280,6 +287,7 @@ _CLIENT_TABLE: Final[dict[LinkState, dict[type, LinkState]]] = {
         m.Ohi: LinkState.MEMBER,
         m.Info: LinkState.MEMBER,
         m.QuitNotice: LinkState.ENDED,
+        **dict.fromkeys((m2.LogPage, m2.Listing, m2.Skin), LinkState.MEMBER),
         **dict.fromkeys(_STORED, LinkState.MEMBER),
     },
     LinkState.ENDED: {},
@@ -291,7 +299,7 @@ class ClientLink:
 
     def __init__(self) -> None:
         self.state = LinkState.OPEN
-        self._reader: FrameReader[m.Event] = FrameReader(m.parse_event)
+        self._reader: FrameReader[m2.Event] = FrameReader(m2.parse_event)
 
     def receive(self, chunk: bytes | bytearray | memoryview) -> None:
         """Take the next bytes of the stream."""

@@ -22,7 +22,7 @@ Int8 = Annotated[int, Meta(ge=-128, le=127)]
 TO_UID, TO_GROUP, TO_GROUP_NOT_SELF = 1, 2, 3
 """`type` of a recipient: a uid; a group; a group, and the sender is not one of its recipients (wire.md §7)."""
 
-_WIRE_NAMES: Final = {"for_": "for", "from_": "from"}
+WIRE_NAMES: Final = {"for_": "for", "from_": "from", "as_": "as"}
 
 
 class Recipient(Struct, frozen=True, forbid_unknown_fields=True):
@@ -74,7 +74,7 @@ class UserEdit(Struct, frozen=True, tag_field="op", tag=3, omit_defaults=True):
     datalen: int = 0
 
 
-class OhiEdit(Struct, frozen=True, tag_field="op", tag=4, rename=_WIRE_NAMES, omit_defaults=True):
+class OhiEdit(Struct, frozen=True, tag_field="op", tag=4, rename=WIRE_NAMES, omit_defaults=True):
     """Op 4: whom to tell that one is present; `type` is add, drop or init."""
 
     id: str
@@ -83,7 +83,7 @@ class OhiEdit(Struct, frozen=True, tag_field="op", tag=4, rename=_WIRE_NAMES, om
     datalen: int = 0
 
 
-class GroupInvite(Struct, frozen=True, tag_field="op", tag=5, rename=_WIRE_NAMES, omit_defaults=True):
+class GroupInvite(Struct, frozen=True, tag_field="op", tag=5, rename=WIRE_NAMES, omit_defaults=True):
     """Op 5: invite the owner of alias `to` into `gid`, with a text under the rules of a ping."""
 
     id: str
@@ -106,17 +106,29 @@ class GroupEdit(Struct, frozen=True, tag_field="op", tag=6, omit_defaults=True):
     datalen: int = 0
 
 
-class Post(Struct, frozen=True, tag_field="op", tag=7, rename=_WIRE_NAMES, omit_defaults=True):
-    """Op 7: data for accounts and groups; an empty `for` reaches the sender's other nodes only."""
+class Outsider(Struct, frozen=True, omit_defaults=True):
+    """Whom a bridge speaks for (`as`): an address outside, and how it was proved (C2). The rest is not looked at."""
+
+    address: str
+    proof: str = ""
+
+
+class Post(Struct, frozen=True, tag_field="op", tag=7, rename=WIRE_NAMES, omit_defaults=True):
+    """Op 7: data for accounts and groups; an empty `for` reaches the sender's other nodes only.
+
+    Revision 2: `from_` is the alias that speaks, `as_` whom a bridge speaks for.
+    """
 
     id: str
     for_: tuple[Recipient, ...]
     datalen: int = 0
     datahead: int = 0
     datasum: int = 0
+    from_: str = ""
+    as_: Outsider | None = None
 
 
-class PostNotify(Struct, frozen=True, tag_field="op", tag=8, rename=_WIRE_NAMES, omit_defaults=True):
+class PostNotify(Struct, frozen=True, tag_field="op", tag=8, rename=WIRE_NAMES, omit_defaults=True):
     """Op 8: a note of `notelen` octets for `for` and `notefor`, then data for `for`."""
 
     id: str
@@ -129,9 +141,10 @@ class PostNotify(Struct, frozen=True, tag_field="op", tag=8, rename=_WIRE_NAMES,
     notelen: int = 0
     notehead: int = 0
     notesum: int = 0
+    from_: str = ""
 
 
-class Ping(Struct, frozen=True, tag_field="op", tag=9, rename=_WIRE_NAMES, omit_defaults=True):
+class Ping(Struct, frozen=True, tag_field="op", tag=9, rename=WIRE_NAMES, omit_defaults=True):
     """Op 9: at most 140 UTF-16 units of plain text to the owner of alias `to` (D2)."""
 
     id: str
@@ -143,11 +156,15 @@ class Ping(Struct, frozen=True, tag_field="op", tag=9, rename=_WIRE_NAMES, omit_
 
 
 class Ack(Struct, frozen=True, tag_field="op", tag=10, omit_defaults=True):
-    """Op 10: this node keeps message `id`; the service may forget it. `type` is any text."""
+    """Op 10: this node keeps message `id`; the service may forget it. `type` is any text.
+
+    Revision 2: `ids` are further messages.
+    """
 
     id: str
     type: str
     datalen: int = 0
+    ids: tuple[str, ...] = ()
 
 
 class Pulse(Struct, frozen=True, tag_field="op", tag=11, omit_defaults=True):
@@ -188,7 +205,7 @@ def repetition_key(request: Repeatable) -> str:
     return f"{request.__struct_config__.tag} {request.id}"
 
 
-class _AnyRequest(Struct, frozen=True, forbid_unknown_fields=True, rename=_WIRE_NAMES):
+class AnyRequest(Struct, frozen=True, forbid_unknown_fields=True, rename=WIRE_NAMES):
     """All fields of all requests: a field of the wrong type is an error whatever the operation (wire.md §1.3)."""
 
     op: Annotated[int, Meta(ge=0, le=255)] = 255
@@ -215,7 +232,7 @@ class _AnyRequest(Struct, frozen=True, forbid_unknown_fields=True, rename=_WIRE_
     notesum: UInt64 = 0
 
 
-_ANY_REQUEST: Final = HeaderShape(_AnyRequest, Recipient)
+_ANY_REQUEST: Final = HeaderShape(AnyRequest, Recipient)
 _UINT64_MAX: Final = 2**64 - 1
 _OPS_WITH_DATA: Final = (5, 7, 8, 9)
 
@@ -223,8 +240,8 @@ _OPS_WITH_DATA: Final = (5, 7, 8, 9)
 def parse_request(raw: bytes) -> Request:
     """Parse and check a request's header. Raises `ProtocolError("invalid header")` (wire.md §1.3, §2)."""
     head = _ANY_REQUEST.parse(raw)
-    build = _BUILDERS.get(head.op)
-    if build is None or not _lengths_hold(head) or not _recipients_hold(head):
+    build = BUILDERS.get(head.op)
+    if build is None or not well_formed(head):
         raise ProtocolError("invalid header")
     request = build(head)
     if request is None:
@@ -232,7 +249,12 @@ def parse_request(raw: bytes) -> Request:
     return request
 
 
-def _lengths_hold(head: _AnyRequest) -> bool:
+def well_formed(head: "AnyRequest") -> bool:
+    """What holds in both revisions: lengths that fit one another, recipients that name somebody."""
+    return _lengths_hold(head) and _recipients_hold(head)
+
+
+def _lengths_hold(head: AnyRequest) -> bool:
     """0 <= datahead <= datalen, the same for notes, and neither where the operation carries none."""
     if max(head.datasum, head.notesum) > _UINT64_MAX:
         return False
@@ -243,7 +265,7 @@ def _lengths_hold(head: _AnyRequest) -> bool:
     return not head.notelen or head.op == 8
 
 
-def _recipients_hold(head: _AnyRequest) -> bool:
+def _recipients_hold(head: AnyRequest) -> bool:
     """Every entry has an id and, except in op 4, a type of 1 to 3."""
     return all(
         entry.id and (head.op == 4 or 1 <= entry.type <= 3)
@@ -252,19 +274,19 @@ def _recipients_hold(head: _AnyRequest) -> bool:
     )
 
 
-def _build_ohi_edit(head: _AnyRequest) -> OhiEdit | None:
+def _build_ohi_edit(head: AnyRequest) -> OhiEdit | None:
     if not (head.id and head.for_ and head.type in {"add", "drop", "init"}):
         return None
     return OhiEdit(head.id, head.type, head.for_)
 
 
-def _build_user_edit(head: _AnyRequest) -> UserEdit | None:
+def _build_user_edit(head: AnyRequest) -> UserEdit | None:
     if not head.id or bool(head.newnode) == bool(head.newalias):
         return None
     return UserEdit(head.id, head.newnode or None, head.newalias or None)
 
 
-def _build_group_edit(head: _AnyRequest) -> GroupEdit | None:
+def _build_group_edit(head: AnyRequest) -> GroupEdit | None:
     if not (head.id and head.gid):
         return None
     allowed = {"join": True, "alias": bool(head.newalias), "drop": bool(head.to)}
@@ -273,13 +295,13 @@ def _build_group_edit(head: _AnyRequest) -> GroupEdit | None:
     return GroupEdit(head.id, head.act, head.gid, head.newalias or None, head.to or None)
 
 
-def _build_post(head: _AnyRequest) -> Post | None:
+def _build_post(head: AnyRequest) -> Post | None:
     if not head.id or head.for_ is None or not head.datalen:
         return None
     return Post(head.id, head.for_, head.datalen, head.datahead, head.datasum)
 
 
-def _build_post_notify(head: _AnyRequest) -> PostNotify | None:
+def _build_post_notify(head: AnyRequest) -> PostNotify | None:
     if not head.id or head.for_ is None or not head.datalen or not head.notelen:
         return None
     return PostNotify(
@@ -296,26 +318,26 @@ def _build_post_notify(head: _AnyRequest) -> PostNotify | None:
     )
 
 
-def _build_group_invite(head: _AnyRequest) -> GroupInvite | None:
+def _build_group_invite(head: AnyRequest) -> GroupInvite | None:
     if not (head.id and head.gid and head.from_ and head.to):
         return None
     return GroupInvite(head.id, head.gid, head.from_, head.to, head.datalen, head.datahead, head.datasum)
 
 
-def _build_ping(head: _AnyRequest) -> Ping | None:
+def _build_ping(head: AnyRequest) -> Ping | None:
     if not (head.id and head.from_ and head.to):
         return None
     return Ping(head.id, head.from_, head.to, head.datalen, head.datahead, head.datasum)
 
 
-def _build_register(head: _AnyRequest) -> Register | None:
+def _build_register(head: AnyRequest) -> Register | None:
     if not (head.newnode and head.newalias):
         return None
     oidc = {name.casefold(): value for name, value in head.oidc.items()} if head.oidc is not None else None
     return Register(head.newnode, head.newalias, oidc, head.invite)
 
 
-_BUILDERS: Final[dict[int, Callable[[_AnyRequest], Request | None]]] = {
+BUILDERS: Final[dict[int, Callable[[AnyRequest], Request | None]]] = {
     0: lambda head: TmtpRev(head.id) if head.id else None,
     1: _build_register,
     2: lambda head: Login(head.uid, head.node) if head.uid and head.node else None,
@@ -341,44 +363,81 @@ class SignIn(Struct, frozen=True):
     token: tuple[str, str]
 
 
+class ServiceKey(Struct, frozen=True):
+    """Who the service is (`service` in revision 2's `tmtprev`): its Ed25519 key, its policy, its name."""
+
+    key: str
+    policy: str
+    name: str
+
+
+class AnnouncedLimits(Struct, frozen=True):
+    """What a revision 2 client may count on: octets of a header and of a message, UTF-16 units of a ping, messages."""
+
+    header: int
+    message: int
+    ping: int
+    window: int
+    queue: int
+
+
 class TmtpRevAnswer(Struct, frozen=True, tag_field="op", tag="tmtprev", omit_defaults=True):
-    """The answer to op 0. `auth` 1: sign-in possible, 2: required."""
+    """The answer to op 0. `auth` 1: sign-in possible, 2: required. From `service` on: revision 2."""
 
     id: str
     name: str
     auth: int = 0
     authby: tuple[SignIn, ...] = ()
     datalen: int = 0
+    service: ServiceKey | None = None
+    nonce: str = ""
+    features: tuple[str, ...] = ()
+    limits: AnnouncedLimits | None = None
 
 
 class Registered(Struct, frozen=True, tag_field="op", tag="registered", omit_defaults=True):
-    """The account exists; `nodeid` is the node's secret, told once. `error`: why the alias was not given."""
+    """The account exists; `nodeid` is the node's secret, told once. `error`: why the alias was not given.
+
+    Revision 2 has `device`, the name of the device's key, and no secret.
+    """
 
     uid: str
-    nodeid: str
+    nodeid: str = ""
     error: str = ""
     datalen: int = 0
+    device: str = ""
 
 
 class Info(Struct, frozen=True, tag_field="op", tag="info", omit_defaults=True):
-    """Logged in; `ohi` lists the uids that are present now and have this account in their list."""
+    """Logged in; `ohi` lists the uids that are present now and have this account in their list.
+
+    Revision 2: how many deliveries may await acks, and the head of the account's log.
+    """
 
     info: str
     ohi: tuple[str, ...] = ()
     datalen: int = 0
+    window: int = 0
+    head: str = ""
 
 
 class Acked(Struct, frozen=True, tag_field="op", tag="ack", omit_defaults=True):
-    """The answer to the request `id`: stored under `msgid` at `posted`, or refused with `error`."""
+    """The answer to the request `id`: stored under `msgid` at `posted`, or refused with `error`.
+
+    Revision 2: the log's new `head` (op 13), an invitation's name and its `token`, told once (op 15).
+    """
 
     id: str
     msgid: str = ""
     posted: str = ""
     error: str = ""
     datalen: int = 0
+    head: str = ""
+    invitation: str = ""
+    token: str = ""
 
 
-class Ohi(Struct, frozen=True, tag_field="op", tag="ohi", rename=_WIRE_NAMES, omit_defaults=True):
+class Ohi(Struct, frozen=True, tag_field="op", tag="ohi", rename=WIRE_NAMES, omit_defaults=True):
     """Presence of another account: `status` 1 on, 2 off."""
 
     from_: str
@@ -394,7 +453,7 @@ class QuitNotice(Struct, frozen=True, tag_field="op", tag="quit", omit_defaults=
 
 
 # -- from the service, stored until acknowledged ---------------------------------------------------------------------
-class _Stored(Struct, frozen=True, tag_field="op", rename=_WIRE_NAMES, omit_defaults=True, kw_only=True):
+class Stored(Struct, frozen=True, tag_field="op", rename=WIRE_NAMES, omit_defaults=True, kw_only=True):
     """What every stored message carries. `datalen` has no default, so that it is written also when 0."""
 
     id: str
@@ -404,13 +463,13 @@ class _Stored(Struct, frozen=True, tag_field="op", rename=_WIRE_NAMES, omit_defa
     headsum: int | None = None
 
 
-class LoginEvent(_Stored, frozen=True, tag="login", kw_only=True):
+class LoginEvent(Stored, frozen=True, tag="login", kw_only=True):
     """One of the account's nodes logged in."""
 
     node: str
 
 
-class UserEvent(_Stored, frozen=True, tag="user", kw_only=True):
+class UserEvent(Stored, frozen=True, tag="user", kw_only=True):
     """The account has a new alias or a new node; `nodeid`, the secret, only in the copy for the asking node."""
 
     newalias: str | None = None
@@ -418,21 +477,21 @@ class UserEvent(_Stored, frozen=True, tag="user", kw_only=True):
     nodeid: str | None = None
 
 
-class OhiEditEvent(_Stored, frozen=True, tag="ohiedit", kw_only=True):
+class OhiEditEvent(Stored, frozen=True, tag="ohiedit", kw_only=True):
     """The account's presence list was edited."""
 
     for_: tuple[OhiEntry, ...]
     type: str
 
 
-class PingEvent(_Stored, frozen=True, tag="ping", kw_only=True):
+class PingEvent(Stored, frozen=True, tag="ping", kw_only=True):
     """A first contact from the owner of `alias`, addressed to alias `to`."""
 
     alias: str
     to: str
 
 
-class InviteEvent(_Stored, frozen=True, tag="invite", kw_only=True):
+class InviteEvent(Stored, frozen=True, tag="invite", kw_only=True):
     """An invitation of alias `to` into group `gid` by the owner of `alias`."""
 
     gid: str
@@ -440,7 +499,7 @@ class InviteEvent(_Stored, frozen=True, tag="invite", kw_only=True):
     to: str
 
 
-class MemberEvent(_Stored, frozen=True, tag="member", kw_only=True):
+class MemberEvent(Stored, frozen=True, tag="member", kw_only=True):
     """A group's membership changed: `act` is invite, join, alias or drop."""
 
     act: str
@@ -449,20 +508,36 @@ class MemberEvent(_Stored, frozen=True, tag="member", kw_only=True):
     newalias: str | None = None
 
 
-class Delivery(_Stored, frozen=True, tag="delivery", kw_only=True):
-    """A post. `notify` counts whom a PostNotify tells."""
+class Via(Struct, frozen=True, omit_defaults=True):
+    """Where a message came from that no member wrote (C2, D1): the bridge, the address outside, how it was proved."""
+
+    bridge: str
+    address: str
+    proof: str = ""
+
+
+class Delivery(Stored, frozen=True, tag="delivery", kw_only=True):
+    """A post. `notify` counts whom a PostNotify tells.
+
+    Revision 2: the sender's `alias`, verified by the service; `via` on what a bridge brought; `to`, for a bridge:
+    the address outside that is written to.
+    """
 
     datahead: int = 0
     datasum: int = 0
     notify: int = 0
+    alias: str = ""
+    via: Via | None = None
+    to: str = ""
 
 
-class Notify(_Stored, frozen=True, tag="notify", kw_only=True):
-    """The note of a PostNotify; `postid` names its delivery."""
+class Notify(Stored, frozen=True, tag="notify", kw_only=True):
+    """The note of a PostNotify; `postid` names its delivery. Revision 2: the sender's `alias`."""
 
     postid: str
     datahead: int = 0
     datasum: int = 0
+    alias: str = ""
 
 
 StoredEvent = LoginEvent | UserEvent | OhiEditEvent | PingEvent | InviteEvent | MemberEvent | Delivery | Notify
@@ -478,21 +553,26 @@ def parse_event(raw: bytes) -> Event:
         event = _EVENT_DECODER.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ProtocolError(f"invalid header from the service: {error}") from None
-    if event.datalen < 0:
-        raise ProtocolError("invalid header from the service: negative datalen")
-    if isinstance(event, _Stored) and message_id_number(event.id) is None:
-        raise ProtocolError("invalid header from the service: the id is not 16 hex digits")
-    if isinstance(event, Delivery | Notify) and not 0 <= event.datahead <= event.datalen:
-        raise ProtocolError("invalid header from the service: datahead does not fit datalen")
+    check_event(event)
     return event
 
 
-def encode_head(message: Request | Event) -> bytes:
-    """The framed header of any message but a stored one."""
+def check_event(event: Any) -> None:
+    """What holds for every message of a service, in both revisions. Raises `ProtocolError`."""
+    if event.datalen < 0:
+        raise ProtocolError("invalid header from the service: negative datalen")
+    if isinstance(event, Stored) and message_id_number(event.id) is None:
+        raise ProtocolError("invalid header from the service: the id is not 16 hex digits")
+    if isinstance(event, Delivery | Notify) and not 0 <= event.datahead <= event.datalen:
+        raise ProtocolError("invalid header from the service: datahead does not fit datalen")
+
+
+def encode_head(message: Struct) -> bytes:
+    """The framed header of any message but a stored one, of either revision."""
     return encode_header(message)
 
 
-def encode_stored(message: StoredEvent) -> bytes:
+def encode_stored(message: Stored) -> bytes:
     """The framed header of a stored message, with its `headsum` (wire.md §9)."""
     return encode_header(msgspec.structs.replace(message, headsum=header_sum(encode_header(message))))
 

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""With what a device enters: a password (revision 1) or a key of its own (revision 2; B4, D4)."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from nacl.public import PrivateKey
+
+from tmtp_core.crypto.encoding import to_text
+from tmtp_core.crypto.log_records import Signature, genesis
+from tmtp_core.crypto.signing import SEED_BYTES, Signer
+from tmtp_core.ids import RandomBytes
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordLogin:
+    """A uid and the node secret that the service gave."""
+
+    revision: ClassVar[str] = "1"
+    uid: str
+    node: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyLogin:
+    """A uid, the device's key, and the service's key as it was when the account was made: a client never steps down."""
+
+    revision: ClassVar[str] = "2"
+    uid: str
+    device: Signer
+    service_key: str
+
+
+Login = PasswordLogin | KeyLogin
+
+
+@dataclass(frozen=True, slots=True)
+class AccountKeys:
+    """The keys of a new account's first device: seeds of the device and recovery keys, the private X25519 key."""
+
+    device_seed: bytes = field(repr=False)
+    recovery_seed: bytes = field(repr=False)
+    box_key: bytes = field(repr=False)
+
+    @classmethod
+    def new(cls, random_bytes: RandomBytes) -> "AccountKeys":
+        """Fresh ones: no two accounts share a key, so that organisations cannot link a person's accounts."""
+        return cls(random_bytes(SEED_BYTES), random_bytes(SEED_BYTES), random_bytes(SEED_BYTES))
+
+    @property
+    def device(self) -> Signer:
+        """The device's key."""
+        return Signer(self.device_seed)
+
+    @property
+    def recovery(self) -> Signer:
+        """The recovery key."""
+        return Signer(self.recovery_seed)
+
+    @property
+    def box(self) -> str:
+        """The public X25519 key of the device."""
+        return to_text(bytes(PrivateKey(self.box_key).public_key))
+
+    def genesis(self) -> tuple[str, tuple[Signature, ...]]:
+        """The first entry of the account's log, signed by both."""
+        return genesis(self.device, self.recovery, self.box)

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""How much one account may do (D3): pings a day, failed tries in a row, posts and octets an hour."""
+
+from typing import Final
+
+from tmtp_core.domain.outcome import Moment
+from tmtp_core.domain.port import Account, Ledger, Spent
+from tmtp_core.errors import RequestRefused
+
+HOUR_MS: Final = 3600 * 1000
+DAY_MS: Final = 24 * HOUR_MS
+
+PINGS: Final = "pings"
+FAILED: Final = "failed pings"
+INTRODUCTIONS: Final = "introductions"
+INVITATIONS: Final = "invitations"
+
+
+def count_post(account: Account, octets: int, moment: Moment) -> None:
+    """One more post, of that many octets times its recipients. Raises `RequestRefused` above the quota of the hour."""
+    spent, quotas = _this_hour(account, moment), moment.policy.quotas
+    if spent.posts >= quotas.posts_per_hour:
+        raise RequestRefused(f"quota: {quotas.posts_per_hour} posts an hour; try again later")
+    if spent.octets + octets > quotas.bytes_per_hour:
+        raise RequestRefused(f"quota: {quotas.bytes_per_hour} bytes an hour; try again later")
+    spent.posts += 1
+    spent.octets += octets
+
+
+def count_find(account: Account, moment: Moment) -> None:
+    """One more look into the directory."""
+    spent, quotas = _this_hour(account, moment), moment.policy.quotas
+    if spent.finds >= quotas.finds_per_hour:
+        raise RequestRefused(f"quota: {quotas.finds_per_hour} look-ups an hour; try again later")
+    spent.finds += 1
+
+
+def used_today(ledger: Ledger, account: Account, kind: str, moment: Moment) -> int:
+    """What a durable count says for the 24 hours that began with its first use."""
+    since_ms, count = ledger.meter(account, kind)
+    return count if moment.ms - since_ms < DAY_MS else 0
+
+
+def count_today(ledger: Ledger, account: Account, kind: str, moment: Moment, more: int = 1) -> None:
+    """Add to a durable count."""
+    since_ms, count = ledger.meter(account, kind)
+    if moment.ms - since_ms >= DAY_MS:
+        since_ms, count = moment.ms, 0
+    ledger.set_meter(account, kind, since_ms, count + more)
+
+
+def check_ping(ledger: Ledger, account: Account, moment: Moment) -> None:
+    """Whether one more ping may be tried at all. Raises `RequestRefused`."""
+    quotas = moment.policy.quotas
+    if used_today(ledger, account, PINGS, moment) >= quotas.pings_per_day:
+        raise RequestRefused(f"quota: {quotas.pings_per_day} pings a day; try again later")
+    if used_today(ledger, account, FAILED, moment) >= quotas.failed_pings_in_a_row:
+        raise RequestRefused(f"quota: {quotas.failed_pings_in_a_row} pings in a row reached nobody; try again tomorrow")
+
+
+def ping_failed(ledger: Ledger, account: Account, moment: Moment) -> None:
+    """A ping named nobody. It counts for the day, and for the row."""
+    count_today(ledger, account, PINGS, moment)
+    count_today(ledger, account, FAILED, moment)
+
+
+def ping_reached(ledger: Ledger, account: Account, moment: Moment) -> None:
+    """A ping named somebody, who may have blocked the sender: that makes no difference here."""
+    count_today(ledger, account, PINGS, moment)
+    if used_today(ledger, account, FAILED, moment):
+        ledger.set_meter(account, FAILED, moment.ms, 0)
+
+
+def _this_hour(account: Account, moment: Moment) -> Spent:
+    spent = account.spent
+    if moment.ms - spent.since_ms >= HOUR_MS:
+        spent.since_ms, spent.posts, spent.octets, spent.finds = moment.ms, 0, 0, 0
+    return spent

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The part of the port that is about consent: acquaintance, blocks, meters, invitations, bridges (A3, C2)."""
+
+from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, update
+
+from tmtp_core.domain.administration import BRIDGE, REPLIES
+from tmtp_core.domain.port import Account, Ghost, Invitation, Role
+from tmtp_core.errors import StoreCorrupt
+from tmtp_core.store import tables as t
+
+
+class ConsentRows:
+    """Mixed into `SqlLedger`, whose connection and accounts it uses."""
+
+    _connection: Connection
+
+    def account_by_key(self, key: int) -> Account:
+        """See the port."""
+        raise NotImplementedError
+
+    def create_account(self, uid: str, role: Role, now_ms: int) -> Account:
+        """See the port."""
+        raise NotImplementedError
+
+    def load_consent(self, account: Account) -> None:
+        """Read whom an account admits and blocks."""
+        a, b = t.acquaintance.c, t.block.c
+        rows = self._connection.execute(select(a.other, a.introducer).where(a.account == account.key))
+        account.admits = {row[0]: row[1] for row in rows}
+        account.blocked = set(self._connection.scalars(select(b.blocked).where(b.account == account.key)))
+
+    def forget_consent(self, account: Account) -> None:
+        """Delete everything here that names an account which is removed."""
+        a, b = t.acquaintance.c, t.block.c
+        self._connection.execute(
+            delete(t.acquaintance).where(
+                or_(a.account == account.key, a.other == account.key, a.introducer == account.key)
+            )
+        )
+        self._connection.execute(delete(t.block).where(or_(b.account == account.key, b.blocked == account.key)))
+        self._connection.execute(delete(t.meter).where(t.meter.c.account == account.key))
+        self._connection.execute(delete(t.route).where(t.route.c.account == account.key))
+        self._connection.execute(delete(t.invitation).where(t.invitation.c.creator == account.key))
+
+    # -- acquaintance ------------------------------------------------------------------------------------------------
+    def admit(self, account: Account, other: int, introducer: int | None = None) -> None:
+        """See the port."""
+        a = t.acquaintance.c
+        if other not in account.admits:
+            row = {"account": account.key, "other": other, "introducer": introducer}
+            self._connection.execute(insert(t.acquaintance).values(row))
+        elif introducer is None and account.admits[other] is not None:
+            where = (a.account == account.key) & (a.other == other)
+            self._connection.execute(update(t.acquaintance).where(where).values(introducer=None))
+        else:
+            return
+        account.admits[other] = introducer
+
+    def forget_introduced(self, account: Account, introducer: int) -> None:
+        """See the port."""
+        a = t.acquaintance.c
+        where = (a.account == account.key) & (a.introducer == introducer)
+        self._connection.execute(delete(t.acquaintance).where(where))
+        account.admits = {other: by for other, by in account.admits.items() if by != introducer}
+
+    def admitting(self, account: Account) -> list[int]:
+        """See the port."""
+        return list(
+            self._connection.scalars(select(t.acquaintance.c.account).where(t.acquaintance.c.other == account.key))
+        )
+
+    def set_block(self, account: Account, other: int, blocked: bool) -> None:
+        """See the port."""
+        b = t.block.c
+        if blocked and other not in account.blocked:
+            self._connection.execute(insert(t.block).values(account=account.key, blocked=other))
+            account.blocked.add(other)
+        elif not blocked and other in account.blocked:
+            self._connection.execute(delete(t.block).where((b.account == account.key) & (b.blocked == other)))
+            account.blocked.discard(other)
+
+    def set_introductions(self, account: Account, wanted: bool) -> None:
+        """See the port."""
+        values = {"introductions": int(wanted)}
+        self._connection.execute(update(t.account).where(t.account.c.key == account.key).values(values))
+        account.introductions = wanted
+
+    def meter(self, account: Account, kind: str) -> tuple[int, int]:
+        """See the port."""
+        where = (t.meter.c.account == account.key) & (t.meter.c.kind == kind)
+        row = self._connection.execute(select(t.meter.c.since_ms, t.meter.c.count).where(where)).one_or_none()
+        return (0, 0) if row is None else (row[0], row[1])
+
+    def set_meter(self, account: Account, kind: str, since_ms: int, count: int) -> None:
+        """See the port."""
+        where = (t.meter.c.account == account.key) & (t.meter.c.kind == kind)
+        values = {"since_ms": since_ms, "count": count}
+        if not self._connection.execute(update(t.meter).where(where).values(values)).rowcount:
+            self._connection.execute(insert(t.meter).values(account=account.key, kind=kind, **values))
+
+    # -- invitations -------------------------------------------------------------------------------------------------
+    def invitation(self, token_hash: bytes) -> Invitation | None:
+        """See the port."""
+        found = self._invitations(t.invitation.c.token_hash == token_hash)
+        return found[0] if found else None
+
+    def create_invitation(
+        self,
+        token_hash: bytes,
+        uses: int,
+        expires_ms: int | None,
+        note: str,
+        now_ms: int,
+        *,
+        creator: int | None = None,
+        gid: str | None = None,
+        account: int | None = None,
+    ) -> int:
+        """See the port."""
+        values = {"token_hash": token_hash, "uses_left": uses, "expires_ms": expires_ms, "note": note}
+        bound = {"creator": creator, "gid": gid, "account": account}
+        made = self._connection.execute(insert(t.invitation).values(created_ms=now_ms, **values, **bound))
+        key = made.inserted_primary_key
+        assert key is not None
+        return int(key[0])
+
+    def invitations_of(self, creator: int | None) -> list[Invitation]:
+        """See the port."""
+        i = t.invitation.c
+        return self._invitations((i.creator.is_(None) if creator is None else i.creator == creator) & (i.uses_left > 0))
+
+    def all_invitations(self) -> list[Invitation]:
+        """Every invitation with uses left, oldest first."""
+        return self._invitations(t.invitation.c.uses_left > 0)
+
+    def revoke_invitation(self, invitation: Invitation) -> None:
+        """See the port."""
+        self._connection.execute(delete(t.invitation).where(t.invitation.c.key == invitation.key))
+
+    def use_invitation(self, invitation: Invitation) -> None:
+        """See the port."""
+        i = t.invitation.c
+        self._connection.execute(update(t.invitation).where(i.key == invitation.key).values(uses_left=i.uses_left - 1))
+
+    def _invitations(self, where: ColumnElement[bool]) -> list[Invitation]:
+        i = t.invitation.c
+        columns = (i.key, i.uses_left, i.expires_ms, i.note, i.creator, i.gid, i.account)
+        return [Invitation(*row) for row in self._connection.execute(select(*columns).where(where).order_by(i.key))]
+
+    # -- bridges -----------------------------------------------------------------------------------------------------
+    def set_routes(self, account: Account, routes: dict[str, str]) -> None:
+        """See the port."""
+        self._connection.execute(delete(t.route).where(t.route.c.account == account.key))
+        if routes:
+            rows = [{"account": account.key, "recipient": r, "target": to} for r, to in routes.items()]
+            self._connection.execute(insert(t.route), rows)
+
+    def route(self, account: Account, recipient: str) -> str | None:
+        """See the port."""
+        where = (t.route.c.account == account.key) & (t.route.c.recipient == recipient)
+        return self._connection.scalar(select(t.route.c.target).where(where))
+
+    def bridge_name(self, bridge: Account) -> str:
+        """See the port."""
+        where = (t.counter.c.value == bridge.key) & t.counter.c.name.startswith(BRIDGE)
+        name = self._connection.scalar(select(t.counter.c.name).where(where))
+        return "" if name is None else str(name).removeprefix(BRIDGE)
+
+    def takes_replies(self, bridge: Account) -> bool:
+        """See the port."""
+        wanted = t.counter.c.name == REPLIES + self.bridge_name(bridge)
+        return bool(self._connection.scalar(select(t.counter.c.value).where(wanted)))
+
+    def ghost_at(self, bridge: Account, address: str) -> Account | None:
+        """See the port."""
+        where = (t.ghost.c.bridge == bridge.key) & (t.ghost.c.address == address)
+        key = self._connection.scalar(select(t.ghost.c.account).where(where))
+        return None if key is None else self.account_by_key(key)
+
+    def create_ghost(self, bridge: Account, uid: str, address: str, now_ms: int) -> Account:
+        """See the port."""
+        account = self.create_account(uid, Role.GHOST, now_ms)
+        self._connection.execute(insert(t.ghost).values(account=account.key, bridge=bridge.key, address=address))
+        return account
+
+    def ghost(self, account: Account) -> Ghost:
+        """See the port."""
+        row = self._connection.execute(select(t.ghost).where(t.ghost.c.account == account.key)).one_or_none()
+        if row is None:
+            raise StoreCorrupt(f"account {account.key} is a ghost of nobody")
+        return Ghost(row.account, row.bridge, row.address)
