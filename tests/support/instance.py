@@ -10,6 +10,7 @@ from typing import Any
 
 from gateway.instance import RunningInstance
 from tmtp_core.domain.admission import Registration, SignInRule
+from tmtp_core.domain.policy import Policy
 from tmtp_core.limits import InstanceLimits
 
 _SETTLE_S = 0.1
@@ -117,6 +118,8 @@ async def running_instance(
     title: str = "Test Site",
     limits: dict[str, int] | None = None,
     sign_in: SignInRule | None = None,
+    policy: Policy | None = None,
+    skin: bytes = b"",
 ) -> AsyncIterator[TestInstance]:
     """Run an instance for the length of the block. `limits` are fields of `InstanceLimits`."""
     options = {
@@ -124,6 +127,8 @@ async def running_instance(
         "registration": Registration(registration),
         "instance_limits": InstanceLimits(**(limits or {})),
         "sign_in": sign_in,
+        "policy": policy,
+        "skin": skin,
     }
     instance = TestInstance(folder, clock or ManualClock(), options)
     await instance.start()

@@ -98,7 +98,7 @@ class LogState:
 
         `raw` are the entry's bytes; `admitted` lets a later genesis in (an administrator's reset).
         """
-        if entry.prev != self.head_text:
+        if entry.prev != ("" if entry.act == "genesis" else self.head_text):  # who begins anew knows no head
             raise LogRefused("the log has moved on: fetch it, look, and sign again")
         if time_ms < self.time_ms:
             raise LogRefused("time runs back")
