@@ -28,9 +28,9 @@ class NameRefused(ValueError):
 def check_name(name: str) -> None:
     """Raise `NameRefused` unless `name` may be an alias or a group's name.
 
-    8 bytes of UTF-8 or more, 255 at most in escaped form, every character printable and none of them
-    U+FFFD, no blanks but U+0020; and never of the form of an address, so that no member can be taken for
-    somebody who writes by SMTP, nor the reverse.
+    8 bytes of UTF-8 or more, 255 at most in escaped form, and 64 characters at most (a name carries no letter, D2);
+    every character printable and none of them U+FFFD, no blanks but U+0020; and never of the form of an address, so
+    that no member can be taken for somebody who writes by SMTP, nor the reverse.
     """
     if len(name.encode()) < limits.NAME_MIN_BYTES:
         raise NameRefused("too short", f"{name} is shorter than {limits.NAME_MIN_BYTES} bytes")
@@ -38,6 +38,8 @@ def check_name(name: str) -> None:
         raise NameRefused("invalid", "the name has characters that cannot be printed")
     if len(_ESCAPED.sub("......", name).encode()) > limits.NAME_MAX_BYTES:
         raise NameRefused("too long", f"the name is longer than {limits.NAME_MAX_BYTES} bytes")
+    if len(name) > limits.NAME_MAX_CHARACTERS:
+        raise NameRefused("too long", f"the name is longer than {limits.NAME_MAX_CHARACTERS} characters")
     if has_address_form(name):
         raise NameRefused("address form", f"{name} has the form of an address")
 

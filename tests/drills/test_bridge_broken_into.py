@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A bridge is broken into: its key and its machine are in the attacker's hand (C2, D1; docs/protocol.md, *Bridges*)."""
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.devices import KeyDevice, fresh_box, fresh_id, fresh_signer, newcomer, refusal
+from tests.support.instance import TestInstance, running_instance
+from tests.support.outside import bridge
+from tmtp_client.connection import AccountKeys, Refused
+from tmtp_core.domain.devices import Genesis
+from tmtp_core.domain.policy import Acquaintance, Policy
+from tmtp_core.errors import RequestRefused
+from tmtp_core.wire import messages as m
+from tmtp_core.wire import revision2 as m2
+
+ROUTES = {"support@example.org": "Support Desk", "sales@example.org": "The Sales Team"}
+
+
+@pytest.fixture
+async def instance(tmp_path: Path) -> AsyncIterator[TestInstance]:
+    policy = Policy(acquaintance=Acquaintance.INTRODUCTION, members_invite=True)
+    async with running_instance(tmp_path / "instance", policy=policy) as running:
+        yield running
+
+
+async def scene(instance: TestInstance) -> tuple[KeyDevice, KeyDevice, KeyDevice]:
+    """A desk, a member of the sales team, and somebody whom no route names."""
+    desk, seller, ada = [await newcomer(instance, name) for name in ("Support Desk", "Sam Seller", "Ada Lovelace")]
+    await seller.connection.group_invite("1", "The Sales Team", "Sam Seller", "Support Desk")
+    return desk, seller, ada
+
+
+async def test_it_reaches_its_routes_marked_as_what_it_is_and_nobody_else(instance: TestInstance) -> None:
+    desk, seller, ada = await scene(instance)
+    async with bridge(instance, ROUTES) as thief:
+        to_ada = [m.Recipient(ada.uid, m.TO_UID)]
+        outsider = m.Outsider("boss@example.org", "dkim")
+        for attempt in (
+            thief.connection.post("1", to_ada, b"x"),
+            thief.connection.post("2", to_ada, b"x", as_=outsider),
+            thief.connection.post("3", [m.Recipient("Ada Lovelace", m.TO_UID)], b"x", as_=outsider),
+            thief.connection.post("4", [m.Recipient("The Sales Team", m.TO_GROUP)], b"x", as_=outsider),
+            thief.connection.post("5", [m.Recipient("support@example.org", m.TO_UID), *to_ada], b"x", as_=outsider),
+            thief.connection.post("6", [], b"x", as_=outsider),
+            thief.connection.post("7", [m.Recipient("support@example.org", m.TO_UID)], b"in my own name"),
+            thief.connection.ping("8", "Support Desk", "Ada Lovelace", "x"),
+            thief.connection.group_invite("9", "A group of theirs", "Support Desk", "Ada Lovelace"),
+            thief.connection.ask(m.UserEdit("10", newalias="Friendly Helper")),
+            thief.connection.ask(m.UserEdit("11", newnode="backdoor")),
+            thief.connection.ask(m.OhiEdit("12", "add", (m.Recipient(ada.uid),))),
+            thief.connection.ask(m.GroupEdit("13", "join", "The Sales Team")),
+            thief.connection.ask(m2.InviteEdit("14", "create")),
+            thief.connection.ask(m2.BlockEdit("15", "block", ada.uid)),
+            thief.connection.inquire(m2.Find("16", "Ada")),
+            thief.connection.inquire(m2.GroupInfo("17", "The Sales Team")),
+            thief.connection.inquire(m2.LogFetch("18", ada.uid)),
+            thief.append("add", thief, fresh_signer(), device=fresh_signer().public, box=fresh_box()),
+        ):
+            with pytest.raises(Refused):
+                await attempt
+        note = m.PostNotify("19", tuple(to_ada), datalen=2, notelen=1)
+        await thief.connection._send(m.encode_head(note) + b"nx")
+
+        await thief.post("support@example.org", "boss@example.org", b"pay this")
+        event, data = await desk.next(m.Delivery)
+        assert data == b"pay this"
+        assert event.via == m.Via("intake", "boss@example.org", "network")
+        assert (event.alias, event.from_) != ("Ada Lovelace", ada.uid)
+        await thief.post("sales@example.org", "boss@example.org", b"to the team")
+        assert (await seller.next(m.Delivery))[0].via == event.via
+        assert await ada.all_of(m.Delivery) == []
+        assert await ada.all_of(m.PingEvent) == []
+
+
+async def test_a_ghost_is_one_person_for_each_address_and_can_be_blocked(instance: TestInstance) -> None:
+    desk, _, _ = await scene(instance)
+    async with bridge(instance, ROUTES) as intake:
+        await intake.post("support@example.org", "a@partner.example", b"1")
+        first, _ = await desk.next(m.Delivery)
+        await intake.post("support@example.org", "a@partner.example", b"2")
+        second, _ = await desk.next(m.Delivery)
+        await intake.post("support@example.org", "b@partner.example", b"3")
+        third, _ = await desk.next(m.Delivery)
+        assert first.from_ == second.from_ != third.from_
+        await desk.block(first.from_)
+        acked = await intake.post("support@example.org", "a@partner.example", b"4")
+        assert acked.msgid
+        await intake.post("support@example.org", "b@partner.example", b"5")
+        assert (await desk.next(m.Delivery))[1] == b"5"
+
+
+async def test_an_answer_goes_to_the_bridge_that_takes_answers(instance: TestInstance) -> None:
+    desk, _, ada = await scene(instance)
+    async with bridge(instance, ROUTES, replies=True) as intake:
+        await intake.post("support@example.org", "a@partner.example", b"a question")
+        question, _ = await desk.next(m.Delivery)
+        await desk.post(question.from_, data=b"an answer" * 20_000)
+        answer, data = await intake.next(m.Delivery)
+        assert (answer.to, answer.from_, answer.alias) == ("a@partner.example", desk.uid, "Support Desk")
+        assert data == b"an answer" * 20_000
+        assert await refusal(ada.post(question.from_)) == "not acquainted"  # she was not written to
+        assert "cannot be notified" in await refusal(_notify(desk, question.from_))
+        assert "not found" in await refusal(ada.ping("a@partner.example"))
+    deaf = {"support@example.org": "Support Desk"}
+    uid = await instance.service.ensure_bridge("intake", deaf, Genesis(*AccountKeys.new(os.urandom).genesis()))
+    assert uid == intake.uid
+    assert "cannot be answered" in await refusal(desk.post(question.from_))
+
+
+async def test_a_payload_for_a_member_and_a_ghost_outlives_either(instance: TestInstance) -> None:
+    """One file, two messages: the first device to acknowledge does not take it from the other."""
+    desk, seller, _ = await scene(instance)
+    async with bridge(instance, ROUTES, replies=True) as intake:
+        await intake.post("support@example.org", "a@partner.example")
+        ghost = (await desk.next(m.Delivery))[0].from_
+        await seller.ping("Support Desk")
+        await intake.quit()
+        large = b"z" * 300_000
+        await desk.post(ghost, seller.uid, data=large)
+        assert (await seller.next(m.Delivery))[1] == large
+        await seller.all_of(m.Delivery)
+        await intake.log_in()
+        assert (await intake.next(m.Delivery))[1] == large
+        await intake.quit()
+        await desk.all_of(m.Delivery)
+        assert list((instance.folder / "payloads").iterdir()) == []
+        await intake.log_in()
+
+
+async def test_a_lost_key_ends_with_a_new_one(instance: TestInstance) -> None:
+    await scene(instance)
+    async with bridge(instance, ROUTES) as stolen:
+        keys = AccountKeys.new(os.urandom)
+        uid = await instance.service.ensure_bridge("intake", ROUTES, Genesis(*keys.genesis()))
+        assert uid == stolen.uid
+        assert await stolen.ends() == "device revoked"
+        assert await refusal(stolen.log_in()) == "login failed"
+        new = KeyDevice(instance, uid, keys.device, keys.recovery)
+        await new.log_in()
+        await new.quit()
+
+
+async def test_no_bridge_and_no_ghost_in_a_members_instance(tmp_path: Path) -> None:
+    async with running_instance(tmp_path / "members", policy=Policy(members=True)) as instance:
+        with pytest.raises(RequestRefused, match="a members instance has no bridges"):
+            await instance.service.ensure_bridge("intake", {}, Genesis(*AccountKeys.new(os.urandom).genesis()))
+
+
+async def _notify(sender: KeyDevice, uid: str) -> None:
+    note = m.PostNotify(fresh_id(), (m.Recipient(uid, m.TO_UID),), datalen=2, notelen=1)
+    await sender.connection._request(note.id, m.encode_head(note), b"nx", 2)
