@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 from gateway.instance import RunningInstance
 from tmtp_core import limits
-from tmtp_core.domain.administration import AccountSummary
+from tmtp_core.domain.administration import AccountSummary, DeviceSummary, InvitationSummary
 from tmtp_core.errors import RequestRefused
 from tmtp_core.wire.address import ServiceAddress
 
@@ -42,6 +42,26 @@ class Administration(Protocol):
         """Bar, unbar or remove the account of a uid or alias."""
         ...
 
+    async def reset_account(self, instance: str, who: str) -> NewInvitation:
+        """An invitation with which one new device begins the account's log anew (B4)."""
+        ...
+
+    async def list_devices(self, instance: str, who: str) -> list[DeviceSummary]:
+        """The devices of an account, oldest first."""
+        ...
+
+    async def bar_device(self, instance: str, who: str, device: int) -> AccountSummary:
+        """Delete one device of a revision 1 account (B4)."""
+        ...
+
+    async def list_invitations(self, instance: str) -> list[InvitationSummary]:
+        """Invitations with uses left, administrators' and members'."""
+        ...
+
+    async def revoke_invitation(self, instance: str, invitation: int) -> None:
+        """Nobody can use it any more."""
+        ...
+
 
 class LocalAdministration:
     """Implements `Administration` on instances of this process; `addresses` is where clients find each."""
@@ -56,9 +76,7 @@ class LocalAdministration:
             raise RequestRefused(f"an invitation has 1 to {limits.INVITATION_USES_MAX} uses, not {uses}")
         if len(note) > limits.INVITATION_NOTE_MAX_CHARACTERS:
             raise RequestRefused(f"a note has {limits.INVITATION_NOTE_MAX_CHARACTERS} characters at most")
-        token = await self._named(instance).service.create_invitation(uses, expires_ms, note)
-        address = self._addresses[instance]
-        return NewInvitation(token, ServiceAddress(address.host, address.port, address.pin, token).link())
+        return self._told(instance, await self._named(instance).service.create_invitation(uses, expires_ms, note))
 
     async def list_accounts(self, instance: str) -> list[AccountSummary]:
         """See `Administration`."""
@@ -69,6 +87,31 @@ class LocalAdministration:
         service = self._named(instance).service
         acts = {"bar": service.bar_account, "unbar": service.lift_bar, "remove": service.remove_account}
         return await acts[act](who)
+
+    async def reset_account(self, instance: str, who: str) -> NewInvitation:
+        """See `Administration`."""
+        return self._told(instance, await self._named(instance).service.reset_account(who))
+
+    async def list_devices(self, instance: str, who: str) -> list[DeviceSummary]:
+        """See `Administration`."""
+        return await self._named(instance).service.list_devices(who)
+
+    async def bar_device(self, instance: str, who: str, device: int) -> AccountSummary:
+        """See `Administration`."""
+        return await self._named(instance).service.bar_device(who, device)
+
+    async def list_invitations(self, instance: str) -> list[InvitationSummary]:
+        """See `Administration`."""
+        return await self._named(instance).service.list_invitations()
+
+    async def revoke_invitation(self, instance: str, invitation: int) -> None:
+        """See `Administration`."""
+        await self._named(instance).service.revoke_invitation(invitation)
+
+    def _told(self, instance: str, token: str) -> NewInvitation:
+        """A token with the link that carries it."""
+        address = self._addresses[instance]
+        return NewInvitation(token, ServiceAddress(address.host, address.port, address.pin, token).link())
 
     def _named(self, instance: str) -> RunningInstance:
         found = self._instances.get(instance)

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from gateway.administration import Act, Administration, NewInvitation
 from gateway.instance import StartFailed
-from tmtp_core.domain.administration import AccountSummary
+from tmtp_core.domain.administration import AccountSummary, DeviceSummary, InvitationSummary
 from tmtp_core.errors import RequestRefused, ServiceUnavailable
 
 SOCKET_NAME: Final = "control.sock"
@@ -31,6 +31,15 @@ class _CreateInvitation(msgspec.Struct, forbid_unknown_fields=True):
 
 class _Administer(msgspec.Struct, forbid_unknown_fields=True):
     who: str
+
+
+class _BarDevice(msgspec.Struct, forbid_unknown_fields=True):
+    who: str
+    device: int
+
+
+class _RevokeInvitation(msgspec.Struct, forbid_unknown_fields=True):
+    invitation: int
 
 
 class ControlServer:
@@ -53,6 +62,11 @@ class ControlServer:
         app.router.add_post("/instances/{instance}/invitations", _answering(self._create_invitation))
         app.router.add_get("/instances/{instance}/accounts", _answering(self._list_accounts))
         app.router.add_post("/instances/{instance}/accounts/{act:bar|unbar|remove}", _answering(self._administer))
+        app.router.add_post("/instances/{instance}/accounts/reset", _answering(self._reset_account))
+        app.router.add_post("/instances/{instance}/devices", _answering(self._list_devices))
+        app.router.add_post("/instances/{instance}/devices/bar", _answering(self._bar_device))
+        app.router.add_get("/instances/{instance}/invitations", _answering(self._list_invitations))
+        app.router.add_post("/instances/{instance}/invitations/revoke", _answering(self._revoke_invitation))
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
         before = os.umask(0o177)
@@ -81,6 +95,26 @@ class ControlServer:
         wanted = msgspec.json.decode(await request.read(), type=_Administer)
         act: Any = request.match_info["act"]
         return await self._administration.administer(request.match_info["instance"], act, wanted.who)
+
+    async def _reset_account(self, request: web.Request) -> Any:
+        wanted = msgspec.json.decode(await request.read(), type=_Administer)
+        return await self._administration.reset_account(request.match_info["instance"], wanted.who)
+
+    async def _list_devices(self, request: web.Request) -> Any:
+        wanted = msgspec.json.decode(await request.read(), type=_Administer)
+        return await self._administration.list_devices(request.match_info["instance"], wanted.who)
+
+    async def _bar_device(self, request: web.Request) -> Any:
+        wanted = msgspec.json.decode(await request.read(), type=_BarDevice)
+        return await self._administration.bar_device(request.match_info["instance"], wanted.who, wanted.device)
+
+    async def _list_invitations(self, request: web.Request) -> Any:
+        return await self._administration.list_invitations(request.match_info["instance"])
+
+    async def _revoke_invitation(self, request: web.Request) -> Any:
+        wanted = msgspec.json.decode(await request.read(), type=_RevokeInvitation)
+        await self._administration.revoke_invitation(request.match_info["instance"], wanted.invitation)
+        return None
 
 
 def _answering(act: Callable[[web.Request], Awaitable[Any]]) -> Callable[[web.Request], Awaitable[web.Response]]:
@@ -120,6 +154,33 @@ class ControlClient:
         return msgspec.convert(
             await self._call("POST", f"/instances/{instance}/accounts/{act}", {"who": who}), AccountSummary
         )
+
+    async def reset_account(self, instance: str, who: str) -> NewInvitation:
+        """See `Administration`."""
+        return msgspec.convert(
+            await self._call("POST", f"/instances/{instance}/accounts/reset", {"who": who}), NewInvitation
+        )
+
+    async def list_devices(self, instance: str, who: str) -> list[DeviceSummary]:
+        """See `Administration`."""
+        return msgspec.convert(
+            await self._call("POST", f"/instances/{instance}/devices", {"who": who}), list[DeviceSummary]
+        )
+
+    async def bar_device(self, instance: str, who: str, device: int) -> AccountSummary:
+        """See `Administration`."""
+        body = {"who": who, "device": device}
+        return msgspec.convert(await self._call("POST", f"/instances/{instance}/devices/bar", body), AccountSummary)
+
+    async def list_invitations(self, instance: str) -> list[InvitationSummary]:
+        """See `Administration`."""
+        return msgspec.convert(
+            await self._call("GET", f"/instances/{instance}/invitations", None), list[InvitationSummary]
+        )
+
+    async def revoke_invitation(self, instance: str, invitation: int) -> None:
+        """See `Administration`."""
+        await self._call("POST", f"/instances/{instance}/invitations/revoke", {"invitation": invitation})
 
     async def _call(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
         async with self._session.request(method, f"http://control{path}", json=body) as answer:

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""`tmtp-gateway invite` and `tmtp-gateway invitation …` (A1)."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from gateway.cli.common import (
+    ConfigOption,
+    InstanceOption,
+    JsonOption,
+    administer,
+    expiry_ms,
+    out,
+    print_json,
+)
+from tmtp_core.ids import posted_text
+
+invitation = typer.Typer(no_args_is_help=True, help="List and revoke invitations.")
+
+
+def invite(
+    instance: InstanceOption,
+    config: ConfigOption = Path("gateway.yaml"),
+    uses: Annotated[int, typer.Option(help="How many people may register with it.")] = 1,
+    expires: Annotated[
+        str | None, typer.Option(metavar="TIME", help="For example 12h, 7d or 4w; default: never.")
+    ] = None,
+    note: Annotated[str, typer.Option(help="For whom; kept with the invitation.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Make an invitation: a token, told once, that lets people register on an instance.
+
+    Example: tmtp-gateway invite -c gateway.yaml --instance members --expires 7d --note "Ada, sales"
+    """
+    until_ms = expiry_ms(expires)
+    made = administer(config, lambda admin: admin.create_invitation(instance, uses, until_ms, note))
+    if as_json:
+        print_json({**asdict(made), "expires": posted_text(until_ms) if until_ms is not None else None})
+        return
+    out.print("Give this to the person; it is shown only now:", highlight=False)
+    out.print(f"  tmtp join '{made.link}' --alias 'Their Name'", highlight=False, soft_wrap=True)
+    out.print(f"The token alone, for other clients: {made.token}", highlight=False, soft_wrap=True)
+
+
+@invitation.command("list")
+def list_invitations(
+    instance: InstanceOption, config: ConfigOption = Path("gateway.yaml"), as_json: JsonOption = False
+) -> None:
+    """Show the invitations that can still be used, administrators' and members'. Tokens are never shown again.
+
+    Example: tmtp-gateway invitation list -c gateway.yaml --instance members
+    """
+    found = administer(config, lambda admin: admin.list_invitations(instance))
+    if as_json:
+        print_json([asdict(one) for one in found])
+        return
+    if not found:
+        out.print(f"No invitation to {instance} is open. Make one: tmtp-gateway invite --instance {instance}")
+        return
+    table = Table("invitation", "uses left", "until", "note", "by", title=f"Invitations to {instance}")
+    for one in found:
+        until = posted_text(one.expires_ms) if one.expires_ms is not None else "revoked"
+        table.add_row(str(one.invitation), str(one.uses_left), until, one.note, one.creator or "(administrator)")
+    out.print(table)
+
+
+@invitation.command()
+def revoke(
+    number: Annotated[int, typer.Argument(metavar="INVITATION", help="As `invitation list` shows it.")],
+    instance: InstanceOption,
+    config: ConfigOption = Path("gateway.yaml"),
+) -> None:
+    """Revoke an invitation: nobody can register with it any more.
+
+    Example: tmtp-gateway invitation revoke -c gateway.yaml --instance members 7
+    """
+    administer(config, lambda admin: admin.revoke_invitation(instance, number))
+    out.print(f"Invitation {number} is revoked.")
