@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent.parent
 LISTED = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
 FILES = [ROOT / name for name in LISTED] or [path for path in ROOT.rglob("*") if ".venv" not in path.parts]
 PYTHON = [path for path in FILES if path.suffix == ".py" and path.exists()]
-PRODUCT = [path for path in PYTHON if path.relative_to(ROOT).parts[0] not in {"tests", "scripts"}]
+PRODUCT = [path for path in PYTHON if path.relative_to(ROOT).parts[0] not in {"tests", "scripts", "bench"}]
 CLOCKS = {"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "urandom", "now", "today", "utcnow"}
 
 

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What a log-in by key costs the server, beyond the TLS handshake.
+
+    python -m bench.login [--count 1000] [--at-once 50]
+
+A service runs in a process of its own. Two loads take turns, several rounds each: connect, greet and close; and the
+same with a log-in by signature. The difference of the server's CPU time is the log-in's: verifying the signature, the
+commit of the `login` message, its delivery, and the ack. `--at-once` accounts log in together, as after a restart, when
+the cost matters; 1 shows what a log-in costs that has a commit to itself.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tmtp_client.connection import AccountKeys, Connection, Endpoint, Payload
+from tmtp_core.wire import revision2 as m2
+from tmtp_core.wire.address import parse_address
+
+_ROUNDS = 5
+_SETTINGS = """\
+data_dir: ./data
+http: {{listen: "127.0.0.1:0"}}
+log: {{level: error}}
+instances:
+  - {{name: members, policy: members, listen: [{{tls: "127.0.0.1:{port}"}}]}}
+"""
+
+
+def cpu_s(pid: int) -> float:
+    """CPU seconds that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def measure(count: int, at_once: int) -> dict[str, float]:
+    """CPU milliseconds of the server for each connection without and with a log-in, and for the log-in."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "gateway.yaml"
+        await asyncio.to_thread(config.write_text, _SETTINGS.format(port=_free_port()), "utf-8")
+        program = [sys.executable, "-c", "from gateway.cli.main import main; main()"]
+        address = parse_address(await _invited(program, config))  # before the gateway owns the data
+        server = subprocess.Popen([*program, "serve", "-c", str(config)])  # noqa: ASYNC220, S603 - this program
+        try:
+            await _listening(address.port)
+            endpoint = Endpoint(address.host, address.port, address.pin)
+            devices = [await _new_device(endpoint, f"Bench Mark {number}", address.invite) for number in range(at_once)]
+
+            async def greet(uid: str, keys: AccountKeys) -> None:
+                connection = await Connection.open(endpoint, revision="2")
+                await connection.close()
+
+            async def log_in(uid: str, keys: AccountKeys) -> None:
+                heard = asyncio.Event()
+
+                async def hear(event: m2.StoredEvent, payload: Payload) -> None:
+                    heard.set()
+
+                connection = await Connection.open(endpoint, hear, revision="2")
+                await connection.login_by_key(uid, keys.device)
+                await heard.wait()  # its own `login` message, so that nothing is left for the next one
+                await connection.close()
+
+            without, with_login = [], []
+            for _ in range(_ROUNDS):
+                for act, costs in ((greet, without), (log_in, with_login)):
+                    before = cpu_s(server.pid)
+                    turns = max(1, count // _ROUNDS // at_once)
+                    for _ in range(turns):
+                        await asyncio.gather(*(act(uid, keys) for uid, keys in devices))
+                    costs.append((cpu_s(server.pid) - before) / (turns * at_once) * 1000)
+            greeting, login = statistics.median(without), statistics.median(with_login)
+            return {"connection_ms": greeting, "with_login_ms": login, "login_ms": login - greeting}
+        finally:
+            server.terminate()
+            await asyncio.to_thread(server.wait)
+
+
+async def _new_device(endpoint: Endpoint, alias: str, invite: str | None) -> tuple[str, AccountKeys]:
+    """A new account: its uid, its keys."""
+    keys = AccountKeys.new(os.urandom)
+    connection = await Connection.open(endpoint, revision="2")
+    registered = await connection.register_keys("bench", keys, alias, invite)
+    await connection.quit()
+    return registered.uid, keys
+
+
+async def _invited(program: list[str], config: Path) -> str:
+    """The link of an invitation for everybody here."""
+    command = [*program, "invite", "-c", str(config), "-i", "members", "--uses", "1000", "--json"]
+    made = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=True)
+    link: str = json.loads(made.stdout)["link"]
+    return link
+
+
+async def _listening(port: int) -> None:
+    """Wait until the server answers."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(0.1)
+            else:
+                writer.close()
+                return
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def main() -> None:
+    """Print the figures as JSON."""
+    parser = argparse.ArgumentParser(description="What a log-in by key costs the server.")
+    parser.add_argument("--count", type=int, default=1000, help="log-ins, and connections without (default: 1000)")
+    parser.add_argument("--at-once", type=int, default=50, help="accounts that log in together (default: 50)")
+    given = parser.parse_args()
+    figures = asyncio.run(measure(given.count, given.at_once))
+    print(json.dumps({name: round(value, 3) for name, value in figures.items()}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
