@@ -15,9 +15,10 @@ from gateway.administration import LocalAdministration, reachable_host
 from gateway.certificates import pin_hash
 from gateway.control import SOCKET_NAME, ControlServer
 from gateway.files import write_private
-from gateway.instance import RunningInstance, StartFailed
+from gateway.instance import ListenOn, RunningInstance, StartFailed
 from gateway.listeners.http import HttpListener
-from gateway.settings import Instance, Settings, SmtpBridge
+from gateway.listeners.tcp import TcpListener
+from gateway.settings import Instance, Listen, Settings, SmtpBridge
 from tmtp_client.connection import AccountKeys, Endpoint, KeyLogin
 from tmtp_core import limits
 from tmtp_core.clock import Clock
@@ -121,19 +122,13 @@ class Gateway:
             ) from None
 
     async def _start_instance(self, settings: Instance, *, listening: bool) -> None:
-        addresses = [
-            (address.host, address.port, address is listen.tls)
-            for listen in settings.listen
-            for address in (listen.tls, listen.tcp)
-            if address is not None
-        ]
         try:
             running = RunningInstance(
                 name=settings.name,
                 title=settings.announced_title,
                 folder=self._settings.data_dir / "instances" / settings.name,
                 registration=Registration(settings.registration),
-                addresses=addresses if listening else [],
+                addresses=[_listen_on(one) for one in settings.listen] if listening else [],
                 clock=self._clock,
                 random_bytes=self._random_bytes,
                 instance_limits=limits.InstanceLimits(
@@ -172,7 +167,9 @@ class Gateway:
         instance = self.instances[bridge.instance]
         credentials = self._settings.data_dir / "bridges" / f"{bridge.name}.key"
         login = await self._bridge_account(bridge, instance, credentials)
-        host, port = instance.address
+        host, port = next(
+            listener.address for listener in instance.listeners if isinstance(listener, TcpListener) and listener.tls
+        )
         intake = SmtpIntake(
             IntakeSettings(
                 name=bridge.name,
@@ -223,6 +220,18 @@ class Gateway:
         if len(kept) != 2 * SEED_BYTES:
             raise StartFailed(f"{path} must hold {2 * SEED_BYTES} bytes, not {len(kept)}: remove it, or restore it")
         return AccountKeys(kept[:SEED_BYTES], self._random_bytes(SEED_BYTES), kept[SEED_BYTES:])
+
+
+def _listen_on(listen: Listen) -> ListenOn:
+    """One entry of `listen`, which names exactly one address."""
+    address = listen.address
+    return ListenOn(
+        address.host,
+        address.port,
+        tls=listen.tls is not None or listen.wss is not None,
+        websocket=listen.wss is not None or listen.ws is not None,
+        origins=frozenset(origin.lower() for origin in listen.origins),
+    )
 
 
 def _policy(settings: Instance) -> Policy:

@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -12,6 +13,7 @@ import structlog
 from gateway.certificates import ensure_self_signed, server_context, spki_hash, spki_pin
 from gateway.files import write_private
 from gateway.listeners.tcp import TcpListener
+from gateway.listeners.websocket import WebSocketListener
 from tmtp_core import limits
 from tmtp_core.clock import Clock
 from tmtp_core.crypto.credentials import KEY_BYTES
@@ -31,10 +33,21 @@ class StartFailed(Exception):
     """The gateway cannot start; the text says why and what would mend it."""
 
 
+@dataclass(frozen=True, slots=True)
+class ListenOn:
+    """One address: TLS or plain, TCP or WebSocket; `origins` are those of pages that may connect."""
+
+    host: str
+    port: int
+    tls: bool = True
+    websocket: bool = False
+    origins: frozenset[str] = frozenset()
+
+
 class RunningInstance:
     """A service with its listeners.
 
-    `addresses` pairs each (host, port) with whether it speaks TLS. `certificate` and `key` None: self-signed.
+    `addresses`: where to listen. `certificate` and `key` None: self-signed.
     `proxy_spki_hashes`: of the certificates that clients see when something in front of this program ends their TLS.
     """
 
@@ -45,7 +58,7 @@ class RunningInstance:
         title: str,
         folder: Path,
         registration: Registration,
-        addresses: list[tuple[str, int, bool]],
+        addresses: list[ListenOn],
         clock: Clock,
         random_bytes: RandomBytes,
         instance_limits: limits.InstanceLimits | None = None,
@@ -83,7 +96,7 @@ class RunningInstance:
             lambda event, fields: log.error(event, instance=name, **fields),
         )
         self._proxy_spki_hashes = proxy_spki_hashes
-        self.listeners: list[TcpListener] = []
+        self.listeners: list[TcpListener | WebSocketListener] = []
         self._ticking: asyncio.Task[None] | None = None
 
     @property
@@ -95,15 +108,15 @@ class RunningInstance:
         """Serve. With `ticking` False the caller calls `tick` (tests with a clock of their own)."""
         context = self._context()
         self.service.start()
-        for host, port, tls in self._addresses:
-            spki_hashes = (spki_hash(self._certificate) if tls else NO_TLS, *self._proxy_spki_hashes)
-            listener = TcpListener(self.service, host, port, context if tls else None, spki_hashes)
+        for on in self._addresses:
+            listener = self._listener(on, context)
             try:
                 await listener.start()
             except OSError as error:
                 await self.stop()
                 raise StartFailed(
-                    f"instance {self.name} cannot listen on {host}:{port}: {error.strerror}; choose another address"
+                    f"instance {self.name} cannot listen on {on.host}:{on.port}: {error.strerror}; "
+                    "choose another address"
                 ) from None
             self.listeners.append(listener)
         if ticking:
@@ -127,6 +140,13 @@ class RunningInstance:
         await self.service.stop()
         await asyncio.gather(*(listener.close(grace_s) for listener in self.listeners))
         self.listeners = []
+
+    def _listener(self, on: ListenOn, context: ssl.SSLContext) -> TcpListener | WebSocketListener:
+        spki_hashes = (spki_hash(self._certificate) if on.tls else NO_TLS, *self._proxy_spki_hashes)
+        own = context if on.tls else None
+        if on.websocket:
+            return WebSocketListener(self.service, on.host, on.port, own, spki_hashes, on.origins)
+        return TcpListener(self.service, on.host, on.port, own, spki_hashes)
 
     async def _tick_forever(self) -> None:
         while True:

@@ -20,6 +20,7 @@ from gateway.yaml_source import Problem, YamlSource
 
 _ADDRESS = re.compile(r"[^\s@<>]+@[^\s@<>]+\.?[^\s@<>]*")
 _LISTEN = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^:\s]+):(?P<port>\d{1,5})")
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-fA-F:]+\](:\d{1,5})?")
 _PIN = re.compile(r"sha256:[A-Za-z0-9_-]{43}")
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
@@ -82,10 +83,25 @@ class Log(_Model):
 
 
 class Listen(_Model):
-    """One address of an instance: `tls` for everybody, `tcp` (plain) for loopback only."""
+    """One address of an instance: `tls` for everybody, `tcp` (plain) for loopback only; `wss` and `ws` the same as
+    WebSockets, for programs and for pages of these `origins`.
+    """
 
     tls: Address | None = None
     tcp: Address | None = None
+    wss: Address | None = None
+    ws: Address | None = None
+    origins: list[str] = Field(default=[], max_length=64)
+
+    def named(self) -> list[tuple[str, Address]]:
+        """The addresses that are given; a good entry has exactly one."""
+        kinds = (("tls", self.tls), ("tcp", self.tcp), ("wss", self.wss), ("ws", self.ws))
+        return [(kind, address) for kind, address in kinds if address is not None]
+
+    @property
+    def address(self) -> Address:
+        """The one address."""
+        return self.named()[0][1]
 
 
 class Tls(_Model):
@@ -308,9 +324,8 @@ def _addresses(settings: Settings) -> Iterator[tuple[YamlPath, str]]:
     yield ("http", "listen"), str(settings.http.listen)
     for i, instance in enumerate(settings.instances):
         for j, listen in enumerate(instance.listen):
-            for kind, address in (("tls", listen.tls), ("tcp", listen.tcp)):
-                if address is not None:
-                    yield ("instances", i, "listen", j, kind), str(address)
+            for kind, address in listen.named():
+                yield ("instances", i, "listen", j, kind), str(address)
     for i, bridge in enumerate(settings.bridges.smtp):
         yield ("bridges", "smtp", i, "listen"), str(bridge.listen)
 
@@ -347,14 +362,25 @@ def _instance_checks(path: YamlPath, instance: Instance) -> Iterator[Found]:
 
 
 def _listen_checks(path: YamlPath, listen: Listen) -> Iterator[Found]:
-    if (listen.tls is None) == (listen.tcp is None):
+    if len(listen.named()) != 1:
         yield path, "each entry names exactly one address", 'for example: {tls: "0.0.0.0:4433"}'
-    if listen.tcp is not None and not listen.tcp.loopback:
+    for kind, address in (("tcp", listen.tcp), ("ws", listen.ws)):
+        if address is not None and not address.loopback:
+            secure = {"tcp": "tls", "ws": "wss"}[kind]
+            yield (
+                (*path, kind),
+                f"plain {kind.upper()} on {address} would show passwords and messages to the network",
+                f"{secure}: there, or {kind}: on 127.0.0.1",
+            )
+    if listen.origins and listen.wss is None and listen.ws is None:
         yield (
-            (*path, "tcp"),
-            f"plain TCP on {listen.tcp} would show passwords and messages to the network",
-            "tls: there, or tcp: on 127.0.0.1",
+            (*path, "origins"),
+            "only pages have an origin, and only WebSockets are for pages",
+            "wss: or ws: beside it",
         )
+    for index, origin in enumerate(listen.origins):
+        if not _ORIGIN.fullmatch(origin):
+            yield (*path, "origins", index), f"{origin} is no origin", "for example https://chat.example.org"
 
 
 def _tls_checks(path: YamlPath, tls: Tls) -> Iterator[Found]:
@@ -380,6 +406,8 @@ def _bridge_checks(path: YamlPath, bridge: SmtpBridge, settings: Settings) -> It
             f"{bridge.instance} is a members instance, and mail from SMTP never enters one (C2)",
             suggestion,
         )
+    elif all(listen.tls is None for listen in target.listen):
+        yield (*path, "instance"), f"{bridge.instance} has no tls: address that a bridge could use", "add one to it"
     for index, sender in enumerate(bridge.senders):
         where = (*path, "senders", index)
         if not _ADDRESS.fullmatch(sender.address):

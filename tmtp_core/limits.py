@@ -92,6 +92,9 @@ INVITATION_NOTE_MAX_CHARACTERS = 500
 CONNECTIONS_MAX = 20_000
 STOP_GRACE_S = 10.0
 LISTEN_BACKLOG = 1_024
+WEBSOCKET_MESSAGE_MAX_BYTES = 1 << 20  # of one frame that a peer sends; its borders mean nothing
+WEBSOCKET_FRAME_BYTES = 64 << 10  # of one frame that it is sent, about
+CONNECTIONS_NOT_UPGRADED_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,6 +196,11 @@ class TcpListener:
         self._links_gone = asyncio.Event()
 
     @property
+    def tls(self) -> bool:
+        """Whether it speaks TLS."""
+        return self._context is not None
+
+    @property
     def address(self) -> tuple[str, int]:
         """Where it listens; the port is the real one, also when 0 was asked for."""
         assert self._server is not None

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from gateway.instance import RunningInstance
+from gateway.instance import ListenOn, RunningInstance
 from tmtp_core.domain.admission import Registration, SignInRule
 from tmtp_core.domain.policy import Policy
 from tmtp_core.limits import InstanceLimits
@@ -51,6 +51,7 @@ class TestInstance:
         self.folder = folder
         self.clock = clock
         self._options = options
+        self._more: list[ListenOn] = self._options.pop("listen", [])  # beside the first address
         self._port = 0
         self.running: RunningInstance
 
@@ -79,7 +80,7 @@ class TestInstance:
         self.running = RunningInstance(
             name="test",
             folder=self.folder,
-            addresses=[("127.0.0.1", self._port, True)],
+            addresses=[ListenOn("127.0.0.1", self._port), *self._more],
             clock=self.clock,
             random_bytes=os.urandom,
             **self._options,
@@ -120,6 +121,7 @@ async def running_instance(
     sign_in: SignInRule | None = None,
     policy: Policy | None = None,
     skin: bytes = b"",
+    listen: tuple[ListenOn, ...] = (),
 ) -> AsyncIterator[TestInstance]:
     """Run an instance for the length of the block. `limits` are fields of `InstanceLimits`."""
     options = {
@@ -129,6 +131,7 @@ async def running_instance(
         "sign_in": sign_in,
         "policy": policy,
         "skin": skin,
+        "listen": list(listen),
     }
     instance = TestInstance(folder, clock or ManualClock(), options)
     await instance.start()

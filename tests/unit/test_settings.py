@@ -52,6 +52,12 @@ def test_a_good_file(tmp_path: Path) -> None:
     assert str(settings.bridges.smtp[0].listen) == "127.0.0.1:2525"
 
 
+def test_defaults_follow_the_policy(tmp_path: Path) -> None:
+    members, public = load(tmp_path, GOOD).instances
+    assert (members.revision1, members.members_invite, members.has_directory) == (False, False, True)
+    assert (public.revision1, public.members_invite, public.has_directory) == (True, True, False)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "line", "path", "wrong", "right"),
     [
@@ -64,6 +70,16 @@ def test_a_good_file(tmp_path: Path) -> None:
         ('"127.0.0.1:4433"', '"localhost"', 5, "instances[0].listen[0].tls", "does not fit", "host:port"),
         ('"127.0.0.1:4433"', '"127.0.0.1:99999"', 5, "instances[0].listen[0].tls", "does not fit", "host:port"),
         ('tcp: "127.0.0.1:4435"', 'tcp: "0.0.0.0:4435"', 9, "instances[1].listen[1].tcp", "plain TCP", "tls:"),
+        ('tcp: "127.0.0.1:4435"', 'ws: "0.0.0.0:4435"', 9, "instances[1].listen[1].ws", "plain WS", "wss:"),
+        ('tcp: "127.0.0.1:4435"', 'tcp: "127.0.0.1:4435", ws: "127.0.0.1:4436"', 9, "instances[1].listen[1]", "exactly one", "tls:"),
+        ('"127.0.0.1:4435"', '"127.0.0.1:4435", origins: ["https://x.example"]', 9, "instances[1].listen[1].origins", "only pages", "wss: or ws:"),
+        ('tcp: "127.0.0.1:4435"', 'ws: "127.0.0.1:4435", origins: ["x.example"]', 9, "instances[1].listen[1].origins[0]", "no origin", "https://"),
+        ('{tls: "127.0.0.1:4434"}, ', "", 13, "bridges.smtp[0].instance", "no tls: address", "add one"),
+        ("registration: open", "tls: {proxy_pins: [x]}", 8, "instances[1].tls.proxy_pins[0]", "no pin", "sha256:"),
+        ("registration: open", "protocol: {revision1: maybe}", 8, "instances[1].protocol.revision1", "maybe", "'allow' or 'deny'"),
+        ("registration: open", "groups: {moderation: me}", 8, "instances[1].groups.moderation", "me", "'members' or 'owners'"),
+        ("registration: open", "delivery: {return_after_days: -1}", 8, "instances[1].delivery.return_after_days", "-1", "greater"),
+        ("registration: open", "quotas: {pings_per_day: 0}", 8, "instances[1].quotas.pings_per_day", "0", "greater"),
         ("4434", "4433", 9, "instances[1].listen[0].tls", "used already", "choose another"),
         ("policy: public\n    registration: open", "policy: members\n    registration: open", 8, "instances[1].registration", "A1", "invite"),
         ("registration: open", "registration: oidc", 8, "instances[1].registration", "not part of this release", "invite"),
