@@ -18,7 +18,9 @@ from gateway.files import write_private
 from gateway.instance import ListenOn, RunningInstance, StartFailed
 from gateway.listeners.http import HttpListener
 from gateway.listeners.tcp import TcpListener
+from gateway.pictures import PictureRefused
 from gateway.settings import Instance, Listen, Settings, SmtpBridge
+from gateway.skin import encoded
 from tmtp_client.connection import AccountKeys, Endpoint, KeyLogin
 from tmtp_core import limits
 from tmtp_core.clock import Clock
@@ -123,6 +125,10 @@ class Gateway:
 
     async def _start_instance(self, settings: Instance, *, listening: bool) -> None:
         try:
+            skin = await asyncio.to_thread(encoded, settings.skin)
+        except PictureRefused as refused:
+            raise StartFailed(f"instance {settings.name} cannot show its {refused.purpose}: {refused}") from None
+        try:
             running = RunningInstance(
                 name=settings.name,
                 title=settings.announced_title,
@@ -140,6 +146,7 @@ class Gateway:
                 certificate=settings.tls.certificate,
                 key=settings.tls.key,
                 policy=_policy(settings),
+                skin=skin,
                 proxy_spki_hashes=tuple(pin_hash(pin) for pin in settings.tls.proxy_pins),
             )
         except (OSError, TmtpError) as error:

@@ -45,6 +45,11 @@ LOG_ALONE_MS = 72 * 3600 * 1000
 LOG_PAGE_MAX_BYTES = 256 << 10  # of one answer to LogFetch
 BOX_KEY_BYTES = 32
 
+# -- the look (B2) ---------------------------------------------------------------------------------------------------
+LOOK_PICTURE_MAX_BYTES = 256 << 10  # as services send it
+PICTURE_FILE_MAX_BYTES = 16 << 20  # as an administrator gives it
+LOOK_MAX_BYTES = 1 << 20  # two pictures in base64url, and the rest
+
 # -- sessions (wire.md §3) -------------------------------------------------------------------------------------------
 LOGIN_DEADLINE_S = 5.0
 IDLE_DEADLINE_S = 120.0

@@ -350,7 +350,7 @@ class Session:
             self._ask(_Step(partial(groups.info, request), request.id))
         elif isinstance(request, m2.ServiceInfo):
             skin = self._host.announce(request)
-            self._ask(_Step(lambda ledger, asker, moment: Outcome(answers=[skin]), request.id))
+            self._ask(_Step(lambda ledger, asker, moment: Outcome(answers=[skin]), request.id, len(skin.data)))
 
     def _acknowledge(self, ack: m.Ack) -> None:
         """Op 10: acted on at once, ahead of posts that wait for the disk; a stray one costs nothing."""

@@ -60,7 +60,7 @@ def check_config(file: Annotated[Path, typer.Argument(metavar="FILE")], as_json:
     Example: tmtp-gateway check-config gateway.yaml
     """
     try:
-        settings = load_settings(file)
+        settings = load_settings(file, open_pictures=True)
     except OSError as error:
         fail(f"{file} cannot be read: {error.strerror}", USAGE)
     except SettingsInvalid as invalid:

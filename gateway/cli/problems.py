@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from gateway.yaml_source import Problem
+from gateway.settings import Problem
 
 
 def print_problems(console: Console, file: Path, problems: list[Problem]) -> None:

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from gateway.settings import Settings, SettingsInvalid, load_settings
-from gateway.yaml_source import Problem
+from gateway.settings import Problem, Settings, SettingsInvalid, load_settings
 
 GOOD = """\
 data_dir: ./data
@@ -28,6 +27,16 @@ bridges:
       senders: [{address: a@b.example, proof: [network: 127.0.0.0/8]}]
       routes: [{recipient: c@d.example, to: Support Desk}]
 """
+
+
+LIGHT = '{background: "#f6f7f9", surface: "#ffffff", text: "#1c1e21", muted: "#5b6470", accent: "#0b57d0", on_accent: "#fff0ff"}'
+DARK = '{background: "#131417", surface: "#1D1F24", text: "#e8eaed", muted: "#a3abb6", accent: "#8ab4f8", on_accent: "#0c1b33"}'
+PALETTES = {
+    "LIGHT": LIGHT,
+    "DARK": DARK,
+    "WEAK": DARK.replace("#a3abb6", "#555555"),
+    "NONE": DARK.replace("#e8eaed", "white"),
+}
 
 
 def problems(tmp_path: Path, text: str) -> list[Problem]:
@@ -77,6 +86,12 @@ def test_defaults_follow_the_policy(tmp_path: Path) -> None:
         ('{tls: "127.0.0.1:4434"}, ', "", 13, "bridges.smtp[0].instance", "no tls: address", "add one"),
         ("registration: open", "tls: {proxy_pins: [x]}", 8, "instances[1].tls.proxy_pins[0]", "no pin", "sha256:"),
         ("registration: open", "protocol: {revision1: maybe}", 8, "instances[1].protocol.revision1", "maybe", "'allow' or 'deny'"),
+        ("registration: open", "skin: {light: LIGHT, dark: DARK, font: Comic Sans}", 8, "instances[1].skin.font", "Comic Sans", "one of"),
+        ("registration: open", "skin: {light: LIGHT, dark: DARK, css: x}", 8, "instances[1].skin.css", "no setting css", "one of light"),
+        ("registration: open", "skin: {light: LIGHT}", 8, "instances[1].skin.dark", "dark is missing", "add dark:"),
+        ("registration: open", "skin: {light: LIGHT, dark: WEAK}", 8, "instances[1].skin.dark.muted", "muted #555555 on surface #1d1f24 has a contrast of 2.21:1", 'muted: "#8'),
+        ("registration: open", "skin: {light: LIGHT, dark: NONE}", 8, "instances[1].skin.dark.text", "'white' is no colour", "six hex digits"),
+        ("registration: open", "skin: {light: LIGHT, dark: DARK, logo: none.png}", 8, "instances[1].skin.logo", "not a file", "path of a PNG"),
         ("registration: open", "groups: {moderation: me}", 8, "instances[1].groups.moderation", "me", "'members' or 'owners'"),
         ("registration: open", "delivery: {return_after_days: -1}", 8, "instances[1].delivery.return_after_days", "-1", "greater"),
         ("registration: open", "quotas: {pings_per_day: 0}", 8, "instances[1].quotas.pings_per_day", "0", "greater"),
@@ -102,6 +117,8 @@ def test_each_mistake_is_named(
     tmp_path: Path, old: str, new: str, line: int, path: str, wrong: str, right: str
 ) -> None:
     assert old in GOOD
+    for name, palette in PALETTES.items():
+        new = new.replace(name, palette)
     found = problems(tmp_path, GOOD.replace(old, new, 1))
     there = [problem for problem in found if (problem.line, problem.path) == (line, path)]
     assert len(there) == 1, found

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The YAML file, typed and checked (C4). `config/gateway.yaml` is its manual."""
+
+from gateway.settings.loading import SettingsInvalid, load_settings
+from gateway.settings.models import Instance, Listen, Settings, Skin, SmtpBridge
+from gateway.settings.yaml_source import Problem
+
+__all__ = ["Instance", "Listen", "Problem", "Settings", "SettingsInvalid", "Skin", "SmtpBridge", "load_settings"]

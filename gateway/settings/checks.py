@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What one value alone cannot tell: settings that contradict each other, addresses used twice, files that are none."""
+
+import ipaddress
+import os
+import re
+from collections.abc import Iterator
+
+from gateway.pictures import PictureRefused, made_anew
+from gateway.settings.models import Instance, Listen, Settings, Skin, SmtpBridge, Tls
+from gateway.settings.yaml_source import Path
+from tmtp_core.wire.look import CONTRAST_MIN, weak_pairs
+
+_ADDRESS = re.compile(r"[^\s@<>]+@[^\s@<>]+\.?[^\s@<>]*")
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-fA-F:]+\](:\d{1,5})?")
+_PIN = re.compile(r"sha256:[A-Za-z0-9_-]{43}")
+
+Found = tuple[Path, str, str]
+"""Path, what is wrong, what would be right."""
+
+
+def cross_checks(settings: Settings) -> Iterator[Found]:
+    """Every mistake of that kind; paths are absolute already."""
+    yield from _http_checks(settings)
+    yield from _twice([(("instances", i, "name"), one.name) for i, one in enumerate(settings.instances)], "name")
+    yield from _twice(list(_addresses(settings)), "address")
+    for index, instance in enumerate(settings.instances):
+        yield from _instance_checks(("instances", index), instance)
+    yield from _twice(
+        [(("bridges", "smtp", i, "name"), one.name) for i, one in enumerate(settings.bridges.smtp)], "name"
+    )
+    for index, bridge in enumerate(settings.bridges.smtp):
+        yield from _bridge_checks(("bridges", "smtp", index), bridge, settings)
+
+
+def _http_checks(settings: Settings) -> Iterator[Found]:
+    if not settings.http.listen.loopback:
+        yield (
+            ("http", "listen"),
+            f"{settings.http.listen} can be reached from outside, and this page asks nobody who they are",
+            "listen on loopback, for example 127.0.0.1:8080, and put a reverse proxy in front",
+        )
+
+
+def _addresses(settings: Settings) -> Iterator[tuple[Path, str]]:
+    yield ("http", "listen"), str(settings.http.listen)
+    for i, instance in enumerate(settings.instances):
+        for j, listen in enumerate(instance.listen):
+            for kind, address in listen.named():
+                yield ("instances", i, "listen", j, kind), str(address)
+    for i, bridge in enumerate(settings.bridges.smtp):
+        yield ("bridges", "smtp", i, "listen"), str(bridge.listen)
+
+
+def _twice(values: list[tuple[Path, str]], what: str) -> Iterator[Found]:
+    seen: set[str] = set()
+    for path, value in values:
+        if value in seen and not value.endswith(":0"):
+            yield path, f"the {what} {value} is used already", f"choose another {what}"
+        seen.add(value)
+
+
+def _instance_checks(path: Path, instance: Instance) -> Iterator[Found]:
+    if instance.registration == "open" and instance.policy == "members":
+        yield (
+            (*path, "registration"),
+            "a members instance cannot be open to everybody (A1)",
+            "registration: invite, or policy: public",
+        )
+    if instance.registration == "oidc":
+        yield (
+            (*path, "registration"),
+            "sign-in with a provider is not part of this release",
+            "registration: invite, and one invitation a person",
+        )
+    for index, listen in enumerate(instance.listen):
+        yield from _listen_checks((*path, "listen", index), listen)
+    yield from _tls_checks((*path, "tls"), instance.tls)
+    if instance.skin is not None:
+        yield from _skin_checks((*path, "skin"), instance.skin)
+    if instance.database is not None:
+        wrong = "PostgreSQL is not part of this release"
+        if not instance.database.startswith("postgresql+asyncpg://"):
+            wrong = "this is no database this program knows"
+        yield (*path, "database"), wrong, "database: null, which keeps an SQLite database under data_dir"
+
+
+def _listen_checks(path: Path, listen: Listen) -> Iterator[Found]:
+    if len(listen.named()) != 1:
+        yield path, "each entry names exactly one address", 'for example: {tls: "0.0.0.0:4433"}'
+    for kind, address in (("tcp", listen.tcp), ("ws", listen.ws)):
+        if address is not None and not address.loopback:
+            secure = {"tcp": "tls", "ws": "wss"}[kind]
+            yield (
+                (*path, kind),
+                f"plain {kind.upper()} on {address} would show passwords and messages to the network",
+                f"{secure}: there, or {kind}: on 127.0.0.1",
+            )
+    if listen.origins and listen.wss is None and listen.ws is None:
+        yield (
+            (*path, "origins"),
+            "only pages have an origin, and only WebSockets are for pages",
+            "wss: or ws: beside it",
+        )
+    for index, origin in enumerate(listen.origins):
+        if not _ORIGIN.fullmatch(origin):
+            yield (*path, "origins", index), f"{origin} is no origin", "for example https://chat.example.org"
+
+
+def _tls_checks(path: Path, tls: Tls) -> Iterator[Found]:
+    if (tls.certificate is None) != (tls.key is None):
+        yield path, "certificate and key come together", "give both, or neither for a self-signed certificate"
+    for index, pin in enumerate(tls.proxy_pins):
+        if not _PIN.fullmatch(pin):
+            yield (*path, "proxy_pins", index), f"{pin} is no pin", "sha256: and 43 characters of base64url"
+    for field, file in (("certificate", tls.certificate), ("key", tls.key)):
+        if file is not None and not (file.is_file() and os.access(file, os.R_OK)):
+            yield (*path, field), f"{file} is not a file that can be read", "give the path of a PEM file"
+
+
+def _skin_checks(path: Path, skin: Skin) -> Iterator[Found]:
+    for name, colours in (("light", skin.light), ("dark", skin.dark)):
+        weakest = {weak.upper: weak for weak in sorted(weak_pairs(colours.palette), key=lambda weak: -weak.contrast)}
+        for weak in weakest.values():
+            colour, ground = getattr(colours, weak.upper), getattr(colours, weak.lower)
+            yield (
+                (*path, name, weak.upper),
+                f"{weak.upper} {colour} on {weak.lower} {ground} has a contrast of {weak.contrast:.2f}:1, "
+                f"and {CONTRAST_MIN}:1 is the least that people can read",
+                f'{weak.upper}: "{weak.better}", or another {weak.lower}',
+            )
+    for purpose, file in skin.pictures():
+        if not (file.is_file() and os.access(file, os.R_OK)):
+            yield (*path, purpose), f"{file} is not a file that can be read", "give the path of a PNG, JPEG or WebP"
+
+
+def picture_checks(settings: Settings) -> Iterator[Found]:
+    """Pictures of skins that cannot be shown. Each is decoded in a process of its own, which takes a moment."""
+    for index, instance in enumerate(settings.instances):
+        for purpose, file in instance.skin.pictures() if instance.skin is not None else ():
+            try:
+                made_anew(file, purpose)
+            except PictureRefused as refused:
+                yield ("instances", index, "skin", purpose), str(refused), "give a PNG, JPEG or WebP"
+
+
+def _bridge_checks(path: Path, bridge: SmtpBridge, settings: Settings) -> Iterator[Found]:
+    target = next((instance for instance in settings.instances if instance.name == bridge.instance), None)
+    public = [instance.name for instance in settings.instances if instance.policy == "public"]
+    suggestion = f"instance: {public[0]}" if public else "add an instance with policy: public"
+    if target is None:
+        yield (*path, "instance"), f"there is no instance {bridge.instance}", suggestion
+    elif target.policy == "members":
+        yield (
+            (*path, "instance"),
+            f"{bridge.instance} is a members instance, and mail from SMTP never enters one (C2)",
+            suggestion,
+        )
+    elif all(listen.tls is None for listen in target.listen):
+        yield (*path, "instance"), f"{bridge.instance} has no tls: address that a bridge could use", "add one to it"
+    for index, sender in enumerate(bridge.senders):
+        where = (*path, "senders", index)
+        if not _ADDRESS.fullmatch(sender.address):
+            yield (*where, "address"), f"{sender.address} is no mail address", "name@domain, without <>"
+        for place, proof in enumerate(sender.proof):
+            try:
+                ipaddress.ip_network(proof.network)
+            except ValueError as error:
+                yield (*where, "proof", place, "network"), str(error), "for example 192.0.2.0/24"
+    for index, route in enumerate(bridge.routes):
+        if not _ADDRESS.fullmatch(route.recipient):
+            yield (
+                (*path, "routes", index, "recipient"),
+                f"{route.recipient} is no mail address",
+                "name@domain, without <>",
+            )
+    recipients = [
+        ((*path, "routes", index, "recipient"), route.recipient.lower()) for index, route in enumerate(bridge.routes)
+    ]
+    yield from _twice(recipients, "recipient")

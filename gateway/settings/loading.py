@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""From a file to settings, or to every mistake in it, found in one pass and named with its line (C4)."""
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from gateway.settings.checks import cross_checks, picture_checks
+from gateway.settings.models import Instance, Settings
+from gateway.settings.words import explained
+from gateway.settings.yaml_source import Problem, YamlSource
+
+
+class SettingsInvalid(Exception):
+    """The file has mistakes: all of them, in the order of their lines."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__(f"{len(problems)} mistakes")
+        self.problems = sorted(problems, key=lambda problem: (problem.line, problem.column))
+
+
+def load_settings(path: Path, *, open_pictures: bool = False) -> Settings:
+    """Read and check a settings file; relative paths in it start at its folder.
+
+    `open_pictures`: decode those of skins too, which takes a moment. Raises `SettingsInvalid` with every mistake, or
+    OSError when the file cannot be read.
+    """
+    source = YamlSource(path.read_bytes().decode("utf-8", errors="replace"))
+    if source.problems:
+        raise SettingsInvalid(source.problems)
+    try:
+        settings = Settings.model_validate(source.data if source.data is not None else {})
+    except ValidationError as error:
+        raise SettingsInvalid([explained(source, detail) for detail in error.errors()]) from None
+    settings = _with_base(settings, path.resolve().parent)
+    found = list(cross_checks(settings))
+    if open_pictures and not found:
+        found = list(picture_checks(settings))
+    if found:
+        raise SettingsInvalid([source.problem(*one) for one in found])
+    return settings
+
+
+def _with_base(settings: Settings, base: Path) -> Settings:
+    """Make all paths absolute."""
+    instances = [_instance_with_base(instance, base) for instance in settings.instances]
+    return settings.model_copy(update={"data_dir": base / settings.data_dir, "instances": instances})
+
+
+def _instance_with_base(instance: Instance, base: Path) -> Instance:
+    tls, skin = instance.tls, instance.skin
+    changed: dict[str, object] = {
+        "tls": tls.model_copy(update={name: _below(base, getattr(tls, name)) for name in ("certificate", "key")})
+    }
+    if skin is not None:
+        pictures = {name: _below(base, getattr(skin, name)) for name in ("logo", "backdrop")}
+        changed["skin"] = skin.model_copy(update=pictures)
+    return instance.model_copy(update=changed)
+
+
+def _below(base: Path, path: Path | None) -> Path | None:
+    return base / path if path is not None else None

@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The settings, typed (C4): one model a block of the file, with its defaults. `config/gateway.yaml` is their manual."""
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from gateway.pictures import Purpose
+from tmtp_core.wire.look import Corners, Font, Palette, Spacing
+
+_LISTEN = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^:\s]+):(?P<port>\d{1,5})")
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+Colour = Annotated[str, StringConstraints(pattern=r"^#[0-9a-fA-F]{6}$", to_lower=True)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Address(_Model):
+    """Where to listen: a host (name or IP address) and a port; written `host:port`."""
+
+    host: str
+    port: int
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parse(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        match = _LISTEN.fullmatch(value)
+        if match is None or int(match["port"]) > 65535:
+            raise ValueError("an address is written host:port, for example 127.0.0.1:4433")
+        return {"host": match["host"].strip("[]"), "port": int(match["port"])}
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+class Http(_Model):
+    """Health and metrics for this machine."""
+
+    listen: Address = Address(host="127.0.0.1", port=8080)
+
+
+class Log(_Model):
+    """What is logged. Never content, never a secret."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["console", "json"] = "console"
+
+
+class Listen(_Model):
+    """One address of an instance: `tls` for everybody, `tcp` (plain) for loopback only; `wss` and `ws` the same as
+    WebSockets, for programs and for pages of these `origins`.
+    """
+
+    tls: Address | None = None
+    tcp: Address | None = None
+    wss: Address | None = None
+    ws: Address | None = None
+    origins: list[str] = Field(default=[], max_length=64)
+
+    def named(self) -> list[tuple[str, Address]]:
+        """The addresses that are given; a good entry has exactly one."""
+        kinds = (("tls", self.tls), ("tcp", self.tcp), ("wss", self.wss), ("ws", self.ws))
+        return [(kind, address) for kind, address in kinds if address is not None]
+
+    @property
+    def address(self) -> Address:
+        """The one address."""
+        return self.named()[0][1]
+
+
+class Tls(_Model):
+    """The instance's certificate; both or none. None: self-signed, kept in `data_dir`.
+
+    `proxy_pins`: of the certificates that clients see when a proxy in front of `tcp` ends their TLS.
+    """
+
+    certificate: Path | None = Field(default=None, strict=False)
+    key: Path | None = Field(default=None, strict=False)
+    proxy_pins: list[str] = Field(default=[], max_length=16)
+
+
+class Protocol(_Model):
+    """What is spoken. Revision 1 knows passwords only; its accounts lack what device keys give (B4)."""
+
+    revision1: Literal["allow", "deny"] | None = None
+
+
+class Groups(_Model):
+    """Who bars members of a group, and lifts bars: any joined member, or the group's owner."""
+
+    moderation: Literal["members", "owners"] = "members"
+
+
+class DeliverySettings(_Model):
+    """What is not delivered in time goes back to its sender and is deleted (A4). 0: it waits for ever."""
+
+    return_after_days: int = Field(default=30, ge=0, le=3650)
+
+
+class Limits(_Model):
+    """Bounds of one instance."""
+
+    message_max_bytes: int = Field(default=64 << 20, ge=1024, le=1 << 40)
+    window_revision1: int = Field(default=16, ge=1, le=256)
+    window_revision2: int = Field(default=64, ge=1, le=1024)
+    connections_max: int = Field(default=20_000, ge=1, le=1_000_000)
+
+
+class QuotaSettings(_Model):
+    """How much one account may do (D3)."""
+
+    pings_per_day: int = Field(default=200, ge=1, le=1_000_000)
+    failed_pings_in_a_row: int = Field(default=20, ge=1, le=1_000_000)
+    posts_per_hour: int = Field(default=10_000, ge=1, le=1 << 40)
+    bytes_per_hour: int = Field(default=4 << 30, ge=1024, le=1 << 60)
+    introductions_per_day: int = Field(default=64, ge=0, le=10_000)
+    invitations_per_day: int = Field(default=20, ge=1, le=10_000)
+    finds_per_hour: int = Field(default=60, ge=1, le=10_000)
+
+
+class PaletteSettings(_Model):
+    """Colours by what they are for; see `tmtp_core.wire.look.Palette`."""
+
+    background: Colour
+    surface: Colour
+    text: Colour
+    muted: Colour
+    accent: Colour
+    on_accent: Colour
+
+    @property
+    def palette(self) -> Palette:
+        """As clients get it."""
+        return Palette(**self.model_dump())
+
+
+class Skin(_Model):
+    """How the service looks in clients, whose users may revise it (B2)."""
+
+    light: PaletteSettings
+    dark: PaletteSettings
+    font: Font = "system"
+    headings: Font = "system"
+    spacing: Spacing = "normal"
+    corners: Corners = "soft"
+    logo: Path | None = Field(default=None, strict=False)
+    backdrop: Path | None = Field(default=None, strict=False)
+
+    def pictures(self) -> list[tuple[Purpose, Path]]:
+        """Those that are given."""
+        named: list[tuple[Purpose, Path | None]] = [("logo", self.logo), ("backdrop", self.backdrop)]
+        return [(purpose, path) for purpose, path in named if path is not None]
+
+
+class Instance(_Model):
+    """One TMTP service."""
+
+    name: Name
+    title: str | None = Field(default=None, min_length=1, max_length=100)
+    policy: Literal["members", "public"]
+    registration: Literal["open", "invite", "oidc", "closed"] = "invite"
+    acquaintance: Literal["ping", "introduction", "everyone"] | None = None
+    protocol: Protocol = Protocol()
+    invitations: Literal["admins", "members"] | None = None
+    directory: bool | None = None
+    groups: Groups = Groups()
+    delivery: DeliverySettings = DeliverySettings()
+    listen: list[Listen] = Field(min_length=1, max_length=16)
+    tls: Tls = Tls()
+    database: str | None = None
+    limits: Limits = Limits()
+    quotas: QuotaSettings = QuotaSettings()
+    skin: Skin | None = None
+
+    @property
+    def strictness(self) -> str:
+        """The setting `acquaintance`, or its default for this policy."""
+        return self.acquaintance or ("everyone" if self.policy == "members" else "introduction")
+
+    @property
+    def revision1(self) -> bool:
+        """Whether revision 1 is spoken: by default on public instances only."""
+        return (self.protocol.revision1 or ("deny" if self.policy == "members" else "allow")) == "allow"
+
+    @property
+    def members_invite(self) -> bool:
+        """Whether members make invitations: by default on public instances only."""
+        return (self.invitations or ("admins" if self.policy == "members" else "members")) == "members"
+
+    @property
+    def has_directory(self) -> bool:
+        """Whether aliases can be looked up: by default on members instances only."""
+        return self.policy == "members" if self.directory is None else self.directory
+
+    @property
+    def announced_title(self) -> str:
+        """The site name that clients show."""
+        return self.title or self.name
+
+
+class Proof(_Model):
+    """One way to show that mail is a sender's own: the network it must come from."""
+
+    network: str
+
+
+class Sender(_Model):
+    """An approved SMTP sender; every proof must hold."""
+
+    address: str
+    proof: list[Proof] = Field(min_length=1, max_length=16)
+
+
+class Route(_Model):
+    """Mail for `recipient` reaches the alias or group `to`."""
+
+    recipient: str
+    to: str = Field(min_length=1)
+
+
+class SmtpLimits(_Model):
+    """Bounds of one SMTP intake."""
+
+    message_max_bytes: int = Field(default=25 << 20, ge=1024, le=1 << 30)
+    connections_max: int = Field(default=100, ge=1, le=10_000)
+    connections_per_address_max: int = Field(default=20, ge=1, le=10_000)
+    recipients_max: int = Field(default=100, ge=1, le=1_000)
+
+
+class SmtpBridge(_Model):
+    """One SMTP intake (C2)."""
+
+    name: Name
+    instance: Name
+    listen: Address
+    hostname: str | None = None
+    senders: list[Sender] = Field(default=[], max_length=10_000)
+    routes: list[Route] = Field(default=[], max_length=10_000)
+    limits: SmtpLimits = SmtpLimits()
+
+
+class Bridges(_Model):
+    """The controlled ways in."""
+
+    smtp: list[SmtpBridge] = []
+
+
+class Settings(_Model):
+    """The whole file."""
+
+    data_dir: Path = Field(default=Path("data"), strict=False)
+    http: Http = Http()
+    log: Log = Log()
+    instances: list[Instance] = Field(min_length=1, max_length=64)
+    bridges: Bridges = Bridges()
