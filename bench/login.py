@@ -64,7 +64,7 @@ async def measure(count: int, at_once: int) -> dict[str, float]:
                     heard.set()
 
                 connection = await Connection.open(endpoint, hear, revision="2")
-                await connection.login_by_key(uid, keys.device)
+                await connection.login_by_key(uid, keys.device.signer)
                 await heard.wait()  # its own `login` message, so that nothing is left for the next one
                 await connection.close()
 

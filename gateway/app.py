@@ -21,7 +21,7 @@ from gateway.listeners.tcp import TcpListener
 from gateway.pictures import PictureRefused
 from gateway.settings import Instance, Listen, Settings, SmtpBridge
 from gateway.skin import encoded
-from tmtp_client.connection import AccountKeys, Endpoint, KeyLogin
+from tmtp_client.connection import AccountKeys, DeviceKeys, Endpoint, KeyLogin
 from tmtp_core import limits
 from tmtp_core.clock import Clock
 from tmtp_core.crypto.signing import SEED_BYTES
@@ -216,7 +216,7 @@ class Gateway:
             uid = await instance.service.ensure_bridge(bridge.name, routes, Genesis(entry, sigs))
         except RequestRefused as refusal:
             raise StartFailed(refusal.text) from None
-        return KeyLogin(uid, keys.device, instance.service.identity.public)
+        return KeyLogin(uid, keys.device.signer, instance.service.identity.public)
 
     def _bridge_keys(self, path: Path) -> AccountKeys:
         """The keys of a bridge's device, made at its first start."""
@@ -226,7 +226,7 @@ class Gateway:
         kept = path.read_bytes()
         if len(kept) != 2 * SEED_BYTES:
             raise StartFailed(f"{path} must hold {2 * SEED_BYTES} bytes, not {len(kept)}: remove it, or restore it")
-        return AccountKeys(kept[:SEED_BYTES], self._random_bytes(SEED_BYTES), kept[SEED_BYTES:])
+        return AccountKeys(DeviceKeys(kept[:SEED_BYTES], kept[SEED_BYTES:]), self._random_bytes(SEED_BYTES))
 
 
 def _listen_on(listen: Listen) -> ListenOn:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Protocol
 
 from tmtp_core import limits
-from tmtp_core.domain.outcome import Asker, Moment, Outcome
+from tmtp_core.domain.outcome import NO_DEVICE, Asker, Moment, Outcome
 from tmtp_core.domain.rules import Rules
 from tmtp_core.errors import ProtocolError
 from tmtp_core.session import UNAVAILABLE, Session
@@ -117,6 +117,9 @@ class Entrance:
             _refuse(session, result)
             return
         if not session.open:
+            return
+        if result.device == NO_DEVICE:  # the recovery key is no device: any number of links may enter by it
+            self._log_in(session, result)
             return
         old = self._links.get(result.device)
         if old is not None and old.open and not self._contests_of(old):

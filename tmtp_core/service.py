@@ -23,7 +23,7 @@ from tmtp_core.domain.accounts import Accounts
 from tmtp_core.domain.admission import Admissions, Registration, SignInRule
 from tmtp_core.domain.devices import Devices, Genesis
 from tmtp_core.domain.invitations import Invitations
-from tmtp_core.domain.outcome import Answer, Asker, Copy, Moment, Outcome
+from tmtp_core.domain.outcome import NO_DEVICE, Answer, Asker, Copy, Moment, Outcome
 from tmtp_core.domain.policy import Policy
 from tmtp_core.domain.port import Message
 from tmtp_core.domain.posting import Posting
@@ -377,8 +377,10 @@ class Service:
                     self._inform(session, asker, answer, 0 if asker.revision == 1 else window)
                 else:
                     session.send(answer)
-            self._links[asker.device] = session
-            self._by_uid.setdefault(asker.uid, set()).add(session)
+            if asker.device != NO_DEVICE:
+                self._links[asker.device] = session
+            if not outcome.restricted:  # who is told of others' presence
+                self._by_uid.setdefault(asker.uid, set()).add(session)
             interrupted = self._interrupted.pop(asker.device, frozenset())
             session.entered(asker, window, interrupted, restricted=outcome.restricted)
         self._cut(outcome)

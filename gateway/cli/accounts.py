@@ -116,7 +116,7 @@ def reset(
         print_json(asdict(made))
         return
     out.print("Give this to the person, and to nobody else; it is shown only now:", highlight=False)
-    out.print(f"  tmtp join '{made.link}' --alias _", highlight=False, soft_wrap=True)
+    out.print(f"  tmtp join '{made.link}' --alias 'Their Name'", highlight=False, soft_wrap=True)
 
 
 @device.command("list")

@@ -139,7 +139,7 @@ async def test_a_lost_key_ends_with_a_new_one(instance: TestInstance) -> None:
         assert uid == stolen.uid
         assert await stolen.ends() == "device revoked"
         assert await refusal(stolen.log_in()) == "login failed"
-        new = KeyDevice(instance, uid, keys.device, keys.recovery)
+        new = KeyDevice(instance, uid, keys.device.signer, keys.recovery)
         await new.log_in()
         await new.quit()
 

@@ -66,7 +66,7 @@ async def test_no_secret_that_logs_in_is_anywhere(tmp_path: Path) -> None:
         await old.quit()
         token = await instance.new_invitation()
         stolen = await asyncio.to_thread(everything_in, folder)
-    seeds = (keys.device_seed, keys.recovery_seed, keys.box_key)
+    seeds = (keys.device.seed, keys.recovery_seed, keys.device.box_key)
     for name, octets in stolen.items():
         for seed in seeds:
             for form in (

@@ -4,6 +4,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.support.instance import TestInstance, running_instance
+from tmtp_client.engine.recovery import seed_of
 from tmtp_core.wire.address import ServiceAddress
 
 TMTP = Path(sys.executable).with_name("tmtp")
@@ -47,24 +49,25 @@ class Terminal:
             "PYTHONWARNINGS": "error",
         }
 
-    async def start(self, *arguments: str) -> asyncio.subprocess.Process:
+    async def start(self, *arguments: str, reads: bool = False) -> asyncio.subprocess.Process:
         """A command that goes on."""
         pipe = asyncio.subprocess.PIPE
         return await asyncio.create_subprocess_exec(
             TMTP,
             *arguments,
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=pipe if reads else asyncio.subprocess.DEVNULL,
             stdout=pipe,
             stderr=pipe,
             env=self._environment,
             limit=1 << 20,
         )
 
-    async def run(self, *arguments: str) -> Ran:
+    async def run(self, *arguments: str, given: str | None = None) -> Ran:
         """A command, to its end. Whatever it says, it never shows a traceback."""
-        process = await self.start(*arguments)
+        process = await self.start(*arguments, reads=given is not None)
         try:
-            out, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
+            typed = given.encode() if given is not None else None
+            out, err = await asyncio.wait_for(process.communicate(typed), PATIENCE_S)
         finally:
             if process.returncode is None:
                 process.kill()
@@ -168,6 +171,53 @@ async def test_joining_with_an_invitation(tmp_path: Path) -> None:
         token = await service.new_invitation()
         ran = await bob.run("join", plain, "--pin", service.spki_pin, "--invite", token, "--alias", "Bob Builder")
         assert ran.code == 0, ran.err
+
+
+async def test_the_way_back_when_every_device_is_lost(service: TestInstance, tmp_path: Path) -> None:
+    lost, bob = Terminal(tmp_path / "lost"), await joined(service, tmp_path / "bob", "Bob Builder")
+    ada = (await lost.run("join", link(service), "--alias", "Ada Lovelace", "--json")).json
+    words = ada["recovery"]
+    assert len(words.split()) == 24
+    kept = b"".join(path.read_bytes() for path in (tmp_path / "lost").rglob("*") if path.is_file())
+    assert seed_of(words) not in kept  # whoever steals the device has not the sheet
+    assert seed_of(words).hex().encode() not in kept
+
+    new = Terminal(tmp_path / "new")
+    back = ("recover", link(service), "--uid", ada["uid"], "--alias", "Ada Lovelace", "--revoke-others")
+    wrong = await new.run(*back, given=words.rsplit(" ", 1)[0])
+    assert (wrong.code, "these are 23" in wrong.err) == (2, True)
+    other = (await Terminal(tmp_path / "x").run("join", link(service), "--alias", "Eve Dropper", "--json")).json
+    strangers = await new.run(*back, given=other["recovery"])
+    assert (strangers.code, "login failed" in strangers.err) == (1, True)
+    done = await new.run(*back, given=words.upper() + "\n")
+    assert done.code == 0, done.err
+    assert "You are Ada Lovelace on Test Site again." in done.out
+    assert "other device" not in done.out
+    await bob.run("ping", "Ada Lovelace", "are you back?")
+    assert "are you back?" in (await new.run("inbox")).out
+    assert "login failed" in (await lost.run("inbox")).err
+    again = await new.run(*back, given=words)
+    assert (again.code, "choose another --profile" in again.err) == (2, True)
+
+
+async def test_beginning_anew_with_an_administrators_leave(service: TestInstance, tmp_path: Path) -> None:
+    lost = await joined(service, tmp_path / "lost", "Ada Lovelace")
+    uid = (await lost.run("whoami", "--json")).json["uid"]
+    reset = link(service, await service.service.reset_account("Ada Lovelace"))
+    new = await Terminal(tmp_path / "new").run("join", reset, "--alias", "Ada Lovelace", "--json")
+    assert (new.code, new.json["uid"]) == (0, uid)
+    assert len(new.json["recovery"].split()) == 24
+    assert "login failed" in (await lost.run("inbox")).err
+
+
+async def test_the_recovery_sheet_is_shown_once(service: TestInstance, tmp_path: Path) -> None:
+    terminal = Terminal(tmp_path / "ada")
+    ran = await terminal.run("join", link(service), "--alias", "Ada Lovelace")
+    assert "it is shown only now" in ran.out
+    words = re.findall(r"\b\d+ ([a-z]+)", ran.out)
+    assert len(seed_of(" ".join(words))) == 32
+    uid = (await terminal.run("whoami", "--json")).json["uid"]
+    assert f"--uid '{uid}' --alias 'Ada Lovelace'" in ran.out
 
 
 async def test_one_home_holds_several_accounts(service: TestInstance, tmp_path: Path) -> None:

@@ -19,8 +19,9 @@ from tests.support.devices import (
 from tests.support.instance import TestInstance, running_instance
 from tmtp_client.connection import AccountKeys, Connection, Disconnected, Endpoint, WrongService
 from tmtp_core import limits
+from tmtp_core.crypto.account_log import RECOVERY, Entry
 from tmtp_core.crypto.encoding import from_text, to_text
-from tmtp_core.crypto.log_records import decode_record
+from tmtp_core.crypto.log_records import compose, decode_record
 from tmtp_core.crypto.possession import Channel, login_proof, registration_proof
 from tmtp_core.domain.policy import Acquaintance, Policy
 from tmtp_core.wire import messages as m
@@ -122,9 +123,9 @@ async def test_a_bad_registration_leaves_nothing_behind(instance: TestInstance) 
     keys, other = AccountKeys.new(os.urandom), AccountKeys.new(os.urandom)
     token = await instance.service.create_invitation()
     for entry_of, device, recovery in (
-        (other, keys.device, keys.recovery),
-        (keys, keys.device, other.recovery),
-        (keys, other.device, keys.recovery),
+        (other, keys.device.signer, keys.recovery),
+        (keys, keys.device.signer, other.recovery),
+        (keys, other.device.signer, keys.recovery),
     ):
         connection = await Connection.open(Endpoint(instance.host, instance.port, instance.spki_pin), revision="2")
         entry, sigs = entry_of.genesis()
@@ -132,7 +133,7 @@ async def test_a_bad_registration_leaves_nothing_behind(instance: TestInstance) 
         request = m2.RegisterKeys(
             "n",
             "Ada Lovelace",
-            keys.device.public,
+            keys.device.signer.public,
             entry,
             sigs,
             registration_proof(device, channel, from_text(entry)),
@@ -191,7 +192,7 @@ async def test_suspend_cuts_at_once_and_leaves_the_right_to_contest(instance: Te
     assert (await phone.log()).standing(phone.name, 0).endswith("suspended")
     assert await refusal(phone.post(bob.uid)) == "this device may only look at its account's log and add to it"
     await phone.log_in()
-    assert await refusal(phone.log(bob.uid)) == "LogFetch: this device is suspended"
+    assert await refusal(phone.log(bob.uid)) == "LogFetch: only this account's own log is for you"
     await phone.append("contest")
     assert await ada.ends() == "device suspended"
     assert len(phone.got) == taken  # nothing came out of its queue
@@ -233,6 +234,52 @@ async def test_only_the_recovery_key_enters_that_way(instance: TestInstance) -> 
     by_device = KeyDevice(instance, ada.uid, fresh_signer(), ada.signer)
     with pytest.raises(Disconnected, match="login failed"):
         await by_device.recover()
+
+
+async def test_the_recovery_key_looks_and_adds_and_does_nothing_else(instance: TestInstance) -> None:
+    ada, bob = await newcomer(instance, "Ada Lovelace"), await newcomer(instance, "Bob Builder")
+    await acquainted(ada, bob)
+    sheet = KeyDevice(instance, ada.uid, fresh_signer(), ada.recovery)
+    assert (await sheet.enter_by_recovery()).info == "recovery"
+    await ada.next(m.LoginEvent, lambda event: event.node == "recovery")  # whoever reads the sheet is noticed
+    assert (await sheet.log()).head == (await ada.log()).head
+    assert "only this account's own log" in await refusal(sheet.log(bob.uid))
+    await bob.post(ada.uid)
+    await ada.next(m.Delivery)
+    assert sheet.got == []
+    for attempt in (
+        lambda: sheet.post(bob.uid),
+        lambda: sheet.ping("Bob Builder"),
+        lambda: sheet.block(bob.uid),
+        lambda: sheet.connection.ask(m.UserEdit(fresh_id(), newalias="Ada the Second")),
+        lambda: sheet.connection.ask(m.OhiEdit(fresh_id(), "add", (m.Recipient(bob.uid),))),
+        lambda: sheet.connection.inquire(m2.Find(fresh_id(), "Bob")),
+    ):
+        assert "may only look at its account's log" in await refusal(attempt())
+        await sheet.connection.close()
+        await sheet.enter_by_recovery()
+    again = KeyDevice(instance, ada.uid, fresh_signer(), ada.recovery)
+    await again.enter_by_recovery()  # it is no device: two links do not contend for it
+    await sheet.append("revoke", recovery=True, target=ada.name)
+    assert await ada.ends() == "device revoked"
+    for link in (sheet, again):
+        await link.quit()
+
+
+async def test_a_recovery_key_that_was_replaced_is_let_out(instance: TestInstance) -> None:
+    ada = await newcomer(instance, "Ada Lovelace")
+    thief = KeyDevice(instance, ada.uid, fresh_signer(), ada.recovery)
+    await thief.enter_by_recovery()
+    new = fresh_signer()
+    head = (await ada.log()).head_text
+    entry, sigs = compose(Entry("rekey", head, recovery=new.public), {RECOVERY: ada.recovery})
+    await ada.connection.ask(m2.LogAppend(fresh_id(), entry, sigs))
+    assert await refusal(thief.log()) == "login failed"
+    with pytest.raises(Disconnected, match="login failed"):
+        await thief.enter_by_recovery()
+    thief.recovery = new
+    assert (await thief.enter_by_recovery()).info == "recovery"
+    await thief.quit()
 
 
 async def test_an_administrators_reset_is_a_visible_new_beginning(instance: TestInstance) -> None:
@@ -279,7 +326,7 @@ async def test_an_account_moves_from_passwords_to_keys(instance: TestInstance) -
         with pytest.raises(Disconnected, match="login failed"):
             await again.login(registered.uid, secret)
         await again.close()
-    ada = KeyDevice(instance, registered.uid, keys.device, keys.recovery)
+    ada = KeyDevice(instance, registered.uid, keys.device.signer, keys.recovery)
     await ada.log_in()
     await moving.close()
 
@@ -299,7 +346,7 @@ async def test_where_revision_1_is_denied_a_password_only_moves_over(tmp_path: P
         keys = AccountKeys.new(os.urandom)
         await moving.ask(m2.LogAppend("3", *keys.genesis()))
         await moving.close()
-        ada = KeyDevice(instance, registered.uid, keys.device, keys.recovery)
+        ada = KeyDevice(instance, registered.uid, keys.device.signer, keys.recovery)
         assert (await ada.log_in()).info == "login ok"
 
 

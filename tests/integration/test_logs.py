@@ -44,7 +44,7 @@ async def test_nothing_of_a_message_and_no_secret_is_logged(tmp_path: Path) -> N
     assert "listening" in text
     for secret in (CANARY, token, password):
         assert secret not in text
-    for seed in (bridge_seed, keys.device_seed, keys.recovery_seed, keys.box_key):
+    for seed in (bridge_seed, keys.device.seed, keys.recovery_seed, keys.device.box_key):
         assert to_text(seed) not in text
         assert repr(seed) not in text
 

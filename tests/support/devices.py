@@ -12,9 +12,8 @@ from nacl.public import PrivateKey
 from tests.support.instance import TestInstance
 from tmtp_client.connection import AccountKeys, Connection, Disconnected, Endpoint, Payload, Refused
 from tmtp_core.crypto.account_log import RECOVERY, Entry, LogState
-from tmtp_core.crypto.encoding import from_text, to_text
+from tmtp_core.crypto.encoding import to_text
 from tmtp_core.crypto.log_records import Signature, compose, decode_records, verify
-from tmtp_core.crypto.possession import registration_proof
 from tmtp_core.crypto.signing import Signer
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
@@ -169,25 +168,22 @@ class KeyDevice:
             await self.append("confirm", recovery=True, target=other.name)
         return other
 
-    async def recover(self, label: str = "new phone") -> "KeyDevice":
-        """A device that only the recovery key brings into the account."""
+    async def enter_by_recovery(self) -> m.Info:
+        """A link of the recovery key's, as no device. Raises `Disconnected`."""
+        self.connection = await self.open()
+        return await self.connection.login_by_recovery(self.uid, self.recovery)
+
+    async def recover(self) -> "KeyDevice":
+        """A device that only the recovery key brings into the account: it looks at the log, adds the device, leaves."""
+        sheet = KeyDevice(self.instance, self.uid, fresh_signer(), self.recovery)
+        await sheet.enter_by_recovery()
+        log = await sheet.log()
         other = KeyDevice(self.instance, self.uid, fresh_signer(), self.recovery)
-        entry, sigs = await self.composed("add", other, recovery=True, device=other.name, box=fresh_box())
-        other.connection = await other.open()
-        channel = await other.connection.channel()
-        proof = from_text(entry)
-        request = m2.RegisterKeys(
-            label,
-            "_",
-            other.name,
-            entry,
-            sigs,
-            registration_proof(other.signer, channel, proof),
-            registration_proof(self.recovery, channel, proof),
-            uid=self.uid,
-        )
-        await other.connection._send(m.encode_head(request))
-        await other.connection._wait(other.connection._entered)
+        add = Entry("add", log.head_text, device=other.name, box=fresh_box())
+        entry, sigs = compose(add, {RECOVERY: self.recovery, other.name: other.signer})
+        await sheet.connection.ask(m2.LogAppend(fresh_id(), entry, sigs))
+        await sheet.quit()
+        await other.log_in()
         return other
 
     async def ends(self) -> str:
@@ -203,7 +199,7 @@ class KeyDevice:
 async def newcomer(instance: TestInstance, alias: str, invite: str | None = None) -> KeyDevice:
     """A new account's first device, logged in."""
     keys = AccountKeys.new(os.urandom)
-    device = KeyDevice(instance, "", keys.device, keys.recovery)
+    device = KeyDevice(instance, "", keys.device.signer, keys.recovery)
     device.connection = await device.open()
     registered = await device.connection.register_keys("laptop", keys, alias, invite)
     assert registered.error in {"", "choose an alias"}

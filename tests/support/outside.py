@@ -26,7 +26,7 @@ async def bridge(instance: TestInstance, routes: dict[str, str], *, replies: boo
     """A bridge account with these routes, logged in."""
     keys = AccountKeys.new(os.urandom)
     uid = await instance.service.ensure_bridge("intake", routes, Genesis(*keys.genesis()), replies=replies)
-    device = Bridge(instance, uid, keys.device, keys.recovery)
+    device = Bridge(instance, uid, keys.device.signer, keys.recovery)
     await device.log_in()
     try:
         yield device

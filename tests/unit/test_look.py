@@ -56,6 +56,7 @@ def test_a_client_leaves_alone_what_it_does_not_know() -> None:
     [
         ("font", "Comic Sans, url(https://tracker.example/font.woff)"),
         ("corners", "50%"),
+        ("version", 2),
         ("light", {**msgspec.structs.asdict(LIGHT), "text": "red"}),
         ("light", {**msgspec.structs.asdict(LIGHT), "text": "#1c1e21; background: url(x)"}),
         ("light", {**msgspec.structs.asdict(LIGHT), "text": "#1C1E21\n"}),

@@ -7,13 +7,14 @@ per post: whoever tries a post again passes the same `request_id`, and the servi
 
 from tmtp_client.connection.endpoint import Endpoint, WrongService, certificate_pin
 from tmtp_client.connection.link import Connection, OnEvent, OnPresence, Refused
-from tmtp_client.connection.login import AccountKeys, KeyLogin, Login, PasswordLogin
+from tmtp_client.connection.login import AccountKeys, DeviceKeys, KeyLogin, Login, PasswordLogin
 from tmtp_client.connection.payload import Disconnected, Payload
 from tmtp_client.connection.persistent import PersistentConnection
 
 __all__ = [
     "AccountKeys",
     "Connection",
+    "DeviceKeys",
     "Disconnected",
     "Endpoint",
     "KeyLogin",

@@ -19,6 +19,7 @@ from tmtp_client.connection.endpoint import (
 )
 from tmtp_client.connection.login import AccountKeys, Login, PasswordLogin
 from tmtp_client.connection.payload import Disconnected, Gathered, Payload
+from tmtp_core.crypto.account_log import RECOVERY
 from tmtp_core.crypto.encoding import from_text
 from tmtp_core.crypto.possession import NO_TLS, Channel, login_proof, registration_proof
 from tmtp_core.crypto.signing import NONCE_BYTES, PUBLIC_KEY_BYTES, Signer
@@ -126,10 +127,10 @@ class Connection:
         request = m2.RegisterKeys(
             label,
             newalias,
-            keys.device.public,
+            keys.device.signer.public,
             entry,
             sigs,
-            registration_proof(keys.device, channel, from_text(entry)),
+            registration_proof(keys.device.signer, channel, from_text(entry)),
             registration_proof(keys.recovery, channel, from_text(entry)),
             invite=invite,
         )
@@ -143,11 +144,21 @@ class Connection:
 
         Raises `Disconnected`, or `WrongService` before anything was signed.
         """
+        return await self._prove(uid, device.public, device, service_key)
+
+    async def login_by_recovery(self, uid: str, recovery: Signer) -> m.Info:
+        """Enter by the account's recovery key, as no device: its log can be fetched and added to, and nothing else.
+
+        Raises `Disconnected`.
+        """
+        return await self._prove(uid, RECOVERY, recovery, None)
+
+    async def _prove(self, uid: str, by: str, key: Signer, service_key: str | None) -> m.Info:
         channel = await self.channel()
         announced = (await self._wait(self.service)).service
         if service_key is not None and (announced is None or announced.key != service_key):
             raise WrongService("the service has not the key that it had; nothing was signed for it")
-        await self._send(m.encode_head(m2.LoginByKey(uid, device.public, login_proof(device, channel, uid))))
+        await self._send(m.encode_head(m2.LoginByKey(uid, by, login_proof(key, channel, uid))))
         return await self._wait(self._entered)
 
     async def enter(self, login: Login) -> m.Info:

@@ -35,33 +35,45 @@ Login = PasswordLogin | KeyLogin
 
 
 @dataclass(frozen=True, slots=True)
-class AccountKeys:
-    """The keys of a new account's first device: seeds of the device and recovery keys, the private X25519 key."""
+class DeviceKeys:
+    """The keys of one device of one account: the seed of its Ed25519 key, and its private X25519 key."""
 
-    device_seed: bytes = field(repr=False)
-    recovery_seed: bytes = field(repr=False)
+    seed: bytes = field(repr=False)
     box_key: bytes = field(repr=False)
 
     @classmethod
-    def new(cls, random_bytes: RandomBytes) -> "AccountKeys":
+    def new(cls, random_bytes: RandomBytes) -> "DeviceKeys":
         """Fresh ones: no two accounts share a key, so that organisations cannot link a person's accounts."""
-        return cls(random_bytes(SEED_BYTES), random_bytes(SEED_BYTES), random_bytes(SEED_BYTES))
+        return cls(random_bytes(SEED_BYTES), random_bytes(SEED_BYTES))
 
     @property
-    def device(self) -> Signer:
-        """The device's key."""
-        return Signer(self.device_seed)
-
-    @property
-    def recovery(self) -> Signer:
-        """The recovery key."""
-        return Signer(self.recovery_seed)
+    def signer(self) -> Signer:
+        """The device's key; its public half is the device's name."""
+        return Signer(self.seed)
 
     @property
     def box(self) -> str:
         """The public X25519 key of the device."""
         return to_text(bytes(PrivateKey(self.box_key).public_key))
 
+
+@dataclass(frozen=True, slots=True)
+class AccountKeys:
+    """The keys of a new account: its first device's, and the seed of the recovery key, which no device may keep."""
+
+    device: DeviceKeys
+    recovery_seed: bytes = field(repr=False)
+
+    @classmethod
+    def new(cls, random_bytes: RandomBytes) -> "AccountKeys":
+        """Fresh ones."""
+        return cls(DeviceKeys.new(random_bytes), random_bytes(SEED_BYTES))
+
+    @property
+    def recovery(self) -> Signer:
+        """The recovery key."""
+        return Signer(self.recovery_seed)
+
     def genesis(self) -> tuple[str, tuple[Signature, ...]]:
         """The first entry of the account's log, signed by both."""
-        return genesis(self.device, self.recovery, self.box)
+        return genesis(self.device.signer, self.recovery, self.device.box)

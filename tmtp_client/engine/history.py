@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from tmtp_client.connection import AccountKeys, KeyLogin, Login, PasswordLogin
+from tmtp_client.connection import DeviceKeys, KeyLogin, Login, PasswordLogin
 
 _metadata = MetaData()
 
@@ -50,8 +50,7 @@ _keys = Table(  # of this device, where the service knows revision 2
     "keys",
     _metadata,
     Column("service_key", String, primary_key=True),
-    Column("device_seed", LargeBinary, nullable=False),
-    Column("recovery_seed", LargeBinary, nullable=False),
+    Column("seed", LargeBinary, nullable=False),
     Column("box_key", LargeBinary, nullable=False),
 )
 
@@ -115,7 +114,7 @@ class Identity:
     pin: str | None
     ca_file: str | None
     service: str
-    keys: AccountKeys | None = field(default=None, repr=False)
+    keys: DeviceKeys | None = field(default=None, repr=False)
     service_key: str = ""
 
     @property
@@ -123,7 +122,7 @@ class Identity:
         """With what this device enters."""
         if self.keys is None:
             return PasswordLogin(self.uid, self.node)
-        return KeyLogin(self.uid, self.keys.device, self.service_key)
+        return KeyLogin(self.uid, self.keys.signer, self.service_key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +188,8 @@ class History:
             return None
         if keys is None:
             return Identity(*row)
-        seeds = AccountKeys(keys.device_seed, keys.recovery_seed, keys.box_key)
-        return Identity(**row._mapping, keys=seeds, service_key=keys.service_key)
+        own = DeviceKeys(keys.seed, keys.box_key)
+        return Identity(**row._mapping, keys=own, service_key=keys.service_key)
 
     def set_identity(self, identity: Identity) -> None:
         """Remember who this device is."""
@@ -200,8 +199,14 @@ class History:
             connection.execute(delete(_keys))
             connection.execute(insert(_identity).values(values))
             if identity.keys is not None:
-                seeds = {name: getattr(identity.keys, name) for name in AccountKeys.__dataclass_fields__}
-                connection.execute(insert(_keys).values(service_key=identity.service_key, **seeds))
+                own = {"seed": identity.keys.seed, "box_key": identity.keys.box_key}
+                connection.execute(insert(_keys).values(service_key=identity.service_key, **own))
+
+    def forget_identity(self) -> None:
+        """This device is nobody here, and its keys are gone."""
+        with self._engine.begin() as connection:
+            connection.execute(delete(_identity))
+            connection.execute(delete(_keys))
 
     # -- contacts ----------------------------------------------------------------------------------------------------
     def learn_contact(self, alias: str, uid: str) -> None:

@@ -7,7 +7,7 @@ from tmtp_core.domain.admission import Admissions, redeem
 from tmtp_core.domain.bridging import refuse_bridge
 from tmtp_core.domain.fanout import Stamp, own_devices, send
 from tmtp_core.domain.naming import take_alias
-from tmtp_core.domain.outcome import Asker, Moment, Outcome
+from tmtp_core.domain.outcome import NO_DEVICE, Asker, Moment, Outcome
 from tmtp_core.domain.port import Account, Ledger, Role, Status
 from tmtp_core.errors import LoginRefused, RequestRefused
 from tmtp_core.ids import RandomBytes, decode_base32, new_node_secret, new_uid
@@ -24,6 +24,8 @@ from tmtp_core.wire.messages import (
 )
 
 LOGIN_OK = "login ok"
+BY_RECOVERY = "recovery"
+"""`info` of the recovery key's log-in."""
 SUSPENDED = "device suspended"
 """`info` of a suspended device's log-in, and what its links are told when they end."""
 
@@ -69,14 +71,22 @@ class Accounts:
         """Op 2, second half: the link enters, and all nodes of the account are told (wire.md §3.7)."""
         account = live_account(ledger, asker)
         head = account.log.head_text if account.log is not None else ""
-        if is_suspended(account, asker, moment):
+        if asker.device == NO_DEVICE:
+            outcome = Outcome(answers=[Info(BY_RECOVERY, head=head)], enters=asker, restricted=True)
+            return self._tell_of_login(ledger, outcome, account, asker, moment, "recovery")
+        if is_restricted(account, asker):
             return Outcome(answers=[Info(SUSPENDED, head=head)], enters=asker, restricted=True)
         if asker.revision == 1 and not moment.policy.revision1:  # it may move to keys, and nothing else
             return Outcome(answers=[Info("move this account to keys")], enters=asker, restricted=True)
         outcome = Outcome(answers=[Info(LOGIN_OK, head=head if asker.revision == 2 else "")], enters=asker)
+        return self._tell_of_login(ledger, outcome, account, asker, moment, "tbd")
+
+    def _tell_of_login(
+        self, ledger: Ledger, outcome: Outcome, account: Account, asker: Asker, moment: Moment, node: str
+    ) -> Outcome:
         stamp = Stamp(ledger, asker, moment)
         number, message_id = stamp.id()
-        event = LoginEvent(id=message_id, from_=asker.uid, posted=stamp.posted, datalen=0, node="tbd")
+        event = LoginEvent(id=message_id, from_=asker.uid, posted=stamp.posted, datalen=0, node=node)
         send(ledger, outcome, number, event, own_devices(account))
         return outcome
 
@@ -88,7 +98,7 @@ class Accounts:
 
     def edit_user(self, request: UserEdit, ledger: Ledger, asker: Asker, moment: Moment) -> Outcome:
         """Op 3: a further alias or a further node."""
-        account = active_account(ledger, asker, moment)
+        account = active_account(ledger, asker)
         refuse_bridge(account)
         if request.newalias is not None:
             return self._add_alias(ledger, asker, account, request, moment)
@@ -141,23 +151,27 @@ class Accounts:
 
 
 def live_account(ledger: Ledger, asker: Asker) -> Account:
-    """The asking account. Raises `LoginRefused` when it or its device has gone meanwhile: the link ends."""
+    """The asking account. Raises `LoginRefused` when it or what it entered by has gone meanwhile: the link ends."""
     account = ledger.account_by_key(asker.account)
-    if account.status is not Status.ACTIVE or account.device(asker.device) is None:
+    if asker.device == NO_DEVICE:
+        there = account.log is not None and account.log.recovery == asker.public
+    else:
+        there = account.device(asker.device) is not None
+    if account.status is not Status.ACTIVE or not there:
         raise LoginRefused("login failed")
     return account
 
 
-def active_account(ledger: Ledger, asker: Asker, moment: Moment) -> Account:
+def active_account(ledger: Ledger, asker: Asker) -> Account:
     """The asking account, by a device that may act for it. Raises `LoginRefused`."""
     account = live_account(ledger, asker)
-    if is_suspended(account, asker, moment):
+    if is_restricted(account, asker):
         raise LoginRefused(SUSPENDED)
     return account
 
 
-def is_suspended(account: Account, asker: Asker, moment: Moment) -> bool:
-    """Whether the asking device is suspended in its account's log."""
+def is_restricted(account: Account, asker: Asker) -> bool:
+    """Whether the asker may only look at the account's log and add to it: a suspended device, or the recovery key."""
     if account.log is None or asker.public is None:
         return False
-    return account.log.devices[asker.public].suspended_by is not None
+    return asker.device == NO_DEVICE or account.log.devices[asker.public].suspended_by is not None

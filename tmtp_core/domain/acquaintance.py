@@ -92,7 +92,7 @@ def acquaint(ledger: Ledger, one: Account, other: Account) -> None:
 
 def edit_block(request: BlockEdit, ledger: Ledger, asker: Asker, moment: Moment) -> Outcome:
     """Op 16. Own devices hear of it; the other side hears nothing, ever."""
-    account = active_account(ledger, asker, moment)
+    account = active_account(ledger, asker)
     refuse_bridge(account)
     outcome = Outcome(answers=[Acked(request.id)])
     if request.act in {"introductions_off", "introductions_on"}:

@@ -15,12 +15,12 @@ from tmtp_core.crypto.encoding import from_text
 from tmtp_core.crypto.log_records import Record, Signature, append, encode_record, parse_entry
 from tmtp_core.crypto.possession import Channel, login_proved, registration_proved
 from tmtp_core.crypto.signing import Signer, signed_by
-from tmtp_core.domain.accounts import LOGIN_OK, SUSPENDED, active_account, is_suspended, live_account
+from tmtp_core.domain.accounts import LOGIN_OK, SUSPENDED, active_account, is_restricted, live_account
 from tmtp_core.domain.acquaintance import may_post
 from tmtp_core.domain.admission import Admission, Admissions, redeem
 from tmtp_core.domain.bridging import refuse_bridge
 from tmtp_core.domain.fanout import Stamp, own_devices, send
-from tmtp_core.domain.outcome import Answer, Asker, Moment, Outcome
+from tmtp_core.domain.outcome import NO_DEVICE, Answer, Asker, Moment, Outcome
 from tmtp_core.domain.port import Account, Body, Device, Ledger, Role, Status
 from tmtp_core.errors import LoginRefused, RequestRefused
 from tmtp_core.ids import RandomBytes, new_uid
@@ -65,7 +65,7 @@ class Devices:
 
     # -- entering ----------------------------------------------------------------------------------------------------
     def register(self, request: RegisterKeys, channels: tuple[Channel, ...], ledger: Ledger, moment: Moment) -> Outcome:
-        """Op 1: a new account with its genesis, or a device that the recovery key brings into an account.
+        """Op 1: a new account with its genesis, or an old one's new beginning.
 
         Raises `LoginRefused`, which ends the link; then nothing was changed.
         """
@@ -73,21 +73,28 @@ class Devices:
             entry = _read(request.entry)
             if entry.device != request.device or not _proved(request.device, request.sig, channels, request.entry):
                 raise LoginRefused("the device's signature does not hold")
-            if request.uid:
-                return self._add_by_recovery(request, entry, channels, ledger, moment)
             return self._open(request, entry, channels, ledger, moment)
         except RequestRefused as refusal:
             raise LoginRefused(refusal.text) from None
 
     def recognise(self, request: LoginByKey, channels: tuple[Channel, ...], ledger: Ledger, moment: Moment) -> Asker:
-        """Op 2, first half: whose device this is. Changes nothing. Raises `LoginRefused`, the same for every reason."""
+        """Op 2, first half: whose device this is, or whose recovery key. Changes nothing.
+
+        Raises `LoginRefused`, the same for every reason.
+        """
         account = ledger.account(request.uid)
         if account is None or account.status is not Status.ACTIVE or account.log is None:
             raise LoginRefused("login failed")
-        device = next((one for one in account.devices if one.public == request.device), None)
-        if device is None or not any(login_proved(request.device, request.sig, on, request.uid) for on in channels):
+        if request.device == RECOVERY and account.role is Role.MEMBER:
+            key, public = NO_DEVICE, account.log.recovery
+        else:
+            device = next((one for one in account.devices if one.public == request.device), None)
+            if device is None:
+                raise LoginRefused("login failed")
+            key, public = device.key, request.device
+        if not any(login_proved(public, request.sig, channel, request.uid) for channel in channels):
             raise LoginRefused("login failed")
-        return Asker(account.key, device.key, account.uid, device.public)
+        return Asker(account.key, key, account.uid, public)
 
     # -- the log -----------------------------------------------------------------------------------------------------
     def append(self, request: LogAppend, ledger: Ledger, asker: Asker, moment: Moment) -> Outcome:
@@ -160,21 +167,6 @@ class Devices:
         redeem(ledger, outcome, account, admission, moment)
         return self._entered(outcome, request, account, ledger, error)
 
-    def _add_by_recovery(
-        self, request: RegisterKeys, entry: Entry, channels: tuple[Channel, ...], ledger: Ledger, moment: Moment
-    ) -> Outcome:
-        """The recovery key brings a device into an account whose other devices are lost."""
-        account = ledger.account(request.uid)
-        by = {signature.by for signature in request.sigs}
-        if account is None or account.status is not Status.ACTIVE or account.log is None or RECOVERY not in by:
-            raise LoginRefused("login failed")
-        if entry.act != "add" or not _proved(account.log.recovery, request.recoverysig, channels, request.entry):
-            raise LoginRefused("login failed")
-        before = _suspended(account)
-        record = self._judged(account.log, account.uid, request.entry, request.sigs, moment)
-        outcome = _stored(account, account.log, record, before, ledger, moment, None)
-        return self._entered(outcome, request, account, ledger, "")
-
     def _entered(
         self, outcome: Outcome, request: RegisterKeys, account: Account, ledger: Ledger, error: str
     ) -> Outcome:
@@ -219,8 +211,8 @@ def fetch_log(request: LogFetch, ledger: Ledger, asker: Asker, moment: Moment) -
     account = live_account(ledger, asker)
     refuse_bridge(account)
     other = ledger.account(request.uid)
-    if is_suspended(account, asker, moment) and other is not account:
-        raise RequestRefused("LogFetch: this device is suspended")
+    if is_restricted(account, asker) and other is not account:
+        raise RequestRefused("LogFetch: only this account's own log is for you")
     if other is None or other.log is None or not (may_post(account, other, moment) or may_post(other, account, moment)):
         raise RequestRefused(f"LogFetch: no log of {request.uid} for you")
     records, more = ledger.log_records(other, request.since, limits.LOG_PAGE_MAX_BYTES)
@@ -238,7 +230,7 @@ def fetch_log(request: LogFetch, ledger: Ledger, asker: Asker, moment: Moment) -
 
 def edit_key(request: KeyEdit, ledger: Ledger, asker: Asker, moment: Moment) -> Outcome:
     """Op 19. Raises `RequestRefused` unless the device signed its prekey."""
-    account = active_account(ledger, asker, moment)
+    account = active_account(ledger, asker)
     device = account.device(asker.device)
     if device is None or device.public is None:
         raise RequestRefused("KeyEdit: this device has no key")

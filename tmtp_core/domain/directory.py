@@ -15,7 +15,7 @@ from tmtp_core.wire.revision2 import Find, Listing
 
 def find(request: Find, ledger: Ledger, asker: Asker, moment: Moment) -> Outcome:
     """Aliases that begin with the text, at most `limits.DIRECTORY_ANSWERS_MAX`. Raises `RequestRefused`."""
-    account = active_account(ledger, asker, moment)
+    account = active_account(ledger, asker)
     refuse_bridge(account)
     if not moment.policy.directory:
         raise RequestRefused("Find: there is no directory here")

@@ -22,7 +22,7 @@ from tmtp_core.wire.revision2 import GroupInfo, Listing, MemberListed
 
 def invite(request: GroupInvite, text: bytes, ledger: Ledger, asker: Asker, moment: Moment) -> Outcome:
     """Op 5. A group that does not exist yet is made, with the sender joined under the alias it speaks as."""
-    sender = active_account(ledger, asker, moment)
+    sender = active_account(ledger, asker)
     refuse_bridge(sender)
     repeated = repetition(ledger, asker, request)
     if repeated is not None:
@@ -62,7 +62,7 @@ def invite(request: GroupInvite, text: bytes, ledger: Ledger, asker: Asker, mome
 
 def edit(request: GroupEdit, ledger: Ledger, asker: Asker, moment: Moment) -> Outcome:
     """Op 6."""
-    sender = active_account(ledger, asker, moment)
+    sender = active_account(ledger, asker)
     refuse_bridge(sender)
     act = {"join": _join, "alias": _change_alias, "drop": _drop}[request.act]
     outcome = Outcome(answers=[Acked(request.id)])
@@ -72,7 +72,7 @@ def edit(request: GroupEdit, ledger: Ledger, asker: Asker, moment: Moment) -> Ou
 
 def info(request: GroupInfo, ledger: Ledger, asker: Asker, moment: Moment) -> Outcome:
     """Op 20: who has joined, for those who have."""
-    sender = active_account(ledger, asker, moment)
+    sender = active_account(ledger, asker)
     refuse_bridge(sender)
     group = _existing(ledger, "GroupInfo", request.gid)
     place = group.members.get(sender.key)

@@ -25,7 +25,7 @@ class Invitations:
 
     def edit(self, request: InviteEdit, ledger: Ledger, asker: Asker, moment: Moment) -> Outcome:
         """Create, revoke or list one's own. Raises `RequestRefused`."""
-        account = active_account(ledger, asker, moment)
+        account = active_account(ledger, asker)
         refuse_bridge(account)
         if request.act == "list":
             return self._list(request, ledger, account)

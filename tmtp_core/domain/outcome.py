@@ -7,6 +7,7 @@ after the commit that holds the decision (*commit, then speak*).
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from tmtp_core.domain.policy import Policy
 from tmtp_core.domain.port import Message
@@ -26,11 +27,15 @@ class Moment:
         return self.wall_ns // 1_000_000
 
 
+NO_DEVICE: Final = 0
+"""In `Asker.device`: no device asks, but the account's recovery key itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asker:
     """Who asks: keys of the account and of the device, and the account's uid.
 
-    `public`: the device's key, where it has one; its messages are revision 2's then.
+    `public`: the key that proved itself, where one did; messages to it are revision 2's then.
     """
 
     account: int
@@ -77,5 +82,5 @@ class Outcome:
     presence: PresenceEdit | None = None
     hidden: tuple[str, str] | None = None  # these two show one another no presence from now on (a block)
     enters: Asker | None = None  # the asking link is logged in as this device
-    restricted: bool = False  # and may do little: it is suspended
+    restricted: bool = False  # and may do little: look at its account's log, and add to it
     cuts: Mapping[int, str] = field(default_factory=dict)  # devices whose links end, and what they are told

@@ -85,7 +85,7 @@ class Posting:
 
     def post(self, request: Post, body: Body, ledger: Ledger, asker: Asker, moment: Moment) -> Outcome:
         """Op 7."""
-        sender = active_account(ledger, asker, moment)
+        sender = active_account(ledger, asker)
         repeated = repetition(ledger, asker, request)
         if repeated is not None:
             return repeated
@@ -122,7 +122,7 @@ class Posting:
 
 def post_notify(request: PostNotify, note: Body, body: Body, ledger: Ledger, asker: Asker, moment: Moment) -> Outcome:
     """Op 8: the delivery first, then the note that names it, with one date for both (wire.md §4.3)."""
-    sender = active_account(ledger, asker, moment)
+    sender = active_account(ledger, asker)
     refuse_bridge(sender)
     repeated = repetition(ledger, asker, request)
     if repeated is not None:
@@ -167,7 +167,7 @@ def post_notify(request: PostNotify, note: Body, body: Body, ledger: Ledger, ask
 
 def ping(request: Ping, text: bytes, ledger: Ledger, asker: Asker, moment: Moment) -> Outcome:
     """Op 9: a first contact, at most 140 UTF-16 units of plain text (D2), already checked by the link."""
-    sender = active_account(ledger, asker, moment)
+    sender = active_account(ledger, asker)
     refuse_bridge(sender)
     repeated = repetition(ledger, asker, request)
     if repeated is not None:

@@ -22,7 +22,7 @@ ON, OFF = 1, 2
 
 def edit(request: OhiEdit, ledger: Ledger, asker: Asker, moment: Moment) -> Outcome:
     """Op 4. One unknown uid fails the whole request; `init` is not told to own nodes."""
-    account = active_account(ledger, asker, moment)
+    account = active_account(ledger, asker)
     refuse_bridge(account)
     if len(request.for_) > limits.OHI_EDIT_MAX:
         raise RequestRefused(f"OhiEdit: Exceeds {limits.OHI_EDIT_MAX} uids")

@@ -20,6 +20,7 @@ Spacing = Literal["compact", "normal", "wide"]
 Corners = Literal["square", "soft", "round"]
 PictureType = Literal["image/png", "image/jpeg"]
 
+VERSION: Final = 1
 CONTRAST_MIN: Final = 4.5  # WCAG 2.2, 1.4.3 (AA) for text of any size
 _COLOUR: Final = re.compile(r"#[0-9a-f]{6}")
 _SIGNATURES: Final[dict[str, bytes]] = {"image/png": b"\x89PNG\r\n\x1a\n", "image/jpeg": b"\xff\xd8\xff"}
@@ -52,11 +53,11 @@ class Picture(Struct, frozen=True):
 
 
 class Look(Struct, frozen=True, omit_defaults=True):
-    """The whole look. `version` 1; a client leaves alone what it does not know."""
+    """The whole look. A client leaves alone what it does not know."""
 
     light: Palette
     dark: Palette
-    version: int = 1
+    version: int = VERSION
     font: Font = "system"
     headings: Font = "system"
     spacing: Spacing = "normal"
@@ -102,6 +103,8 @@ def parse_look(data: bytes) -> Look:
 
 def check_look(look: Look) -> None:
     """Raise `LookInvalid` for colours that are none, text that cannot be read, and pictures that are none."""
+    if look.version != VERSION:
+        raise LookInvalid(f"version {look.version} of looks is not known here")
     for name, palette in (("light", look.light), ("dark", look.dark)):
         for field in Palette.__struct_fields__:
             if not _COLOUR.fullmatch(getattr(palette, field)):

@@ -20,9 +20,9 @@ REVISION: Final = "2"
 
 # -- requests --------------------------------------------------------------------------------------------------------
 class RegisterKeys(Struct, frozen=True, tag_field="op", tag=1, omit_defaults=True):
-    """Op 1: a new account, or with `uid` a device that the recovery key adds to one.
+    """Op 1: a new account, or by an administrator's invitation a new beginning of an old one.
 
-    `entry` with its `sigs` begins (or continues) the account's log; `sig` and `recoverysig` prove that both keys are
+    `entry` with its `sigs` begins the account's log; `sig` and `recoverysig` prove that both keys are
     here, on this link (`tmtp_core.crypto.possession`). `newnode` is a label for the person's own eyes.
     """
 
@@ -33,14 +33,13 @@ class RegisterKeys(Struct, frozen=True, tag_field="op", tag=1, omit_defaults=Tru
     sigs: tuple[Signature, ...]
     sig: str
     recoverysig: str
-    uid: str = ""
     invite: str | None = None
     oidc: dict[str, Any] | None = None
     datalen: int = 0
 
 
 class LoginByKey(Struct, frozen=True, tag_field="op", tag=2):
-    """Op 2: `sig` is `tmtp_core.crypto.possession.login_proof`."""
+    """Op 2: `sig` is `tmtp_core.crypto.possession.login_proof`. `device` is its key, or `recovery` (B4)."""
 
     uid: str
     device: str
@@ -135,9 +134,6 @@ Request = (
 )
 
 MEMBER_REQUESTS: Final = (LogAppend, LogFetch, InviteEdit, BlockEdit, Find, ServiceInfo, KeyEdit, GroupInfo)
-ALWAYS_ALLOWED: Final = (LogAppend, LogFetch, m.Pulse, m.Quit)
-"""What a suspended device may still ask: to look at its account's log, and to contest."""
-
 PREKEY: Final = b"tmtp-prekey"
 SKIN: Final = b"tmtp-skin"
 
@@ -276,7 +272,8 @@ def parse_request(raw: bytes) -> Request:
 
 
 def _build_register(head: _AnyRequest) -> RegisterKeys | None:
-    if not (head.newnode and head.newalias and head.device and head.entry and head.sigs and head.sig):
+    proofs = head.sigs and head.sig and head.recoverysig
+    if not (head.newnode and head.newalias and head.device and head.entry and proofs):
         return None
     return RegisterKeys(
         head.newnode,
@@ -286,7 +283,6 @@ def _build_register(head: _AnyRequest) -> RegisterKeys | None:
         head.sigs,
         head.sig,
         head.recoverysig,
-        head.uid,
         head.invite,
         head.oidc,
     )

@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""`tmtp join`, `recover`, `alias`, `whoami`: coming to an account, coming back to it, and who one is (B1, B4)."""
+
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from tmtp_client import limits
+from tmtp_client.cli.common import (
+    FAILED,
+    USAGE,
+    JsonOption,
+    ProfileOption,
+    account_of,
+    check_alias,
+    fail,
+    new_request_id,
+    print_json,
+    profile_of,
+    run,
+    say,
+)
+from tmtp_client.connection import AccountKeys, Connection, DeviceKeys, Disconnected, Endpoint, Refused
+from tmtp_client.engine.engine import Engine
+from tmtp_client.engine.history import History, Identity
+from tmtp_client.engine.recovery import seed_of, words_of
+from tmtp_core.crypto.account_log import RECOVERY, Entry, LogState
+from tmtp_core.crypto.log_records import LogInvalid, compose, decode_records, verify
+from tmtp_core.crypto.signing import Signer
+from tmtp_core.wire import messages as m
+from tmtp_core.wire import revision2 as m2
+from tmtp_core.wire.address import ServiceAddress, parse_address
+
+_WORDS_A_LINE: Final = 6
+
+AddressArgument = Annotated[str, typer.Argument(help="host:port, or the tmtp:// link you were given.")]
+PinOption = Annotated[str | None, typer.Option(help="sha256:… of a self-signed service, if the link has none.")]
+CaOption = Annotated[Path | None, typer.Option(help="PEM file of a private certificate authority.")]
+
+
+@dataclass(frozen=True, slots=True)
+class _Service:
+    """Where to go, and how to know that it is the one."""
+
+    address: ServiceAddress
+    ca_file: str | None
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return Endpoint(
+            self.address.host, self.address.port, self.address.pin, Path(self.ca_file) if self.ca_file else None
+        )
+
+    def identity(
+        self, greeting: m.TmtpRevAnswer, uid: str, alias: str, keys: DeviceKeys | None, node: str = ""
+    ) -> Identity:
+        """Who this device is there."""
+        return Identity(
+            uid=uid,
+            node=node,
+            alias=alias,
+            host=self.address.host,
+            port=self.address.port,
+            pin=self.address.pin,
+            ca_file=self.ca_file,
+            service=greeting.name,
+            keys=keys,
+            service_key=greeting.service.key if greeting.service is not None else "",
+        )
+
+
+def join(
+    address: AddressArgument,
+    alias: Annotated[str, typer.Option(help="The name others know you by; 8 bytes or more, yours for ever.")],
+    invite: Annotated[str | None, typer.Option(help="The invitation's token, if the link has none.")] = None,
+    pin: PinOption = None,
+    ca: CaOption = None,
+    profile: ProfileOption = "default",
+    as_json: JsonOption = False,
+) -> None:
+    """Open an account on a service; this device becomes its first.
+
+    It prints the account's recovery sheet, once. Write it down: with it you come back when every device is lost, and
+    bar one that was stolen. No device keeps it, so that none can take the account over.
+
+    Example: tmtp join 'tmtp://chat.example.org:4433#invite=…' --alias 'Ada Lovelace'
+    """
+    service = _service(address, pin, ca, invite)
+    check_alias(alias)
+    history = _fresh_history(profile)
+    identity, recovery = run(_join(service, alias, history))
+    words = words_of(recovery) if recovery is not None else None
+    if as_json:
+        print_json({"uid": identity.uid, "alias": identity.alias, "service": identity.service, "recovery": words})
+        return
+    say(f"You are {identity.alias} on {identity.service}.")
+    if words is not None:
+        _print_sheet(service, identity, words)
+    say("Next: tmtp ping 'Somebody Known' 'Hello, it is me' · tmtp inbox · tmtp watch")
+
+
+def recover(
+    address: AddressArgument,
+    uid: Annotated[str, typer.Option(help="As the recovery sheet has it.")],
+    alias: Annotated[str, typer.Option(help="Your name there.")],
+    revoke_others: Annotated[
+        bool, typer.Option("--revoke-others", help="Bar every device that the account had, for good.")
+    ] = False,
+    pin: PinOption = None,
+    ca: CaOption = None,
+    profile: ProfileOption = "default",
+    as_json: JsonOption = False,
+) -> None:
+    """Come back to your account with its recovery sheet, when every device is lost; this device becomes one of it.
+
+    The 24 words are asked for, or read from standard input. Your contacts and your other devices are told.
+
+    Example: tmtp recover 'tmtp://chat.example.org:4433' --uid … --alias 'Ada Lovelace' --revoke-others
+    """
+    service = _service(address, pin, ca, None)
+    check_alias(alias)
+    history = _fresh_history(profile)
+    typed = typer.prompt("The 24 words of your recovery sheet") if sys.stdin.isatty() else sys.stdin.read()
+    try:
+        recovery = Signer(seed_of(typed))
+    except ValueError as wrong:
+        fail(str(wrong), USAGE)
+    identity, others = run(_recover(service, uid, alias, recovery, revoke_others, history))
+    if as_json:
+        print_json({"uid": uid, "alias": identity.alias, "service": identity.service, "other_devices": others})
+        return
+    say(f"You are {identity.alias} on {identity.service} again.")
+    if others:
+        say(f"The account has {others} other device{'s' if others > 1 else ''} still.")
+
+
+def take_alias(
+    name: Annotated[str, typer.Argument(help="8 bytes or more; yours for ever.")], profile: ProfileOption = "default"
+) -> None:
+    """Take a further name; messages go out under it from now on.
+
+    Example: tmtp alias 'Ada, sales'
+    """
+    check_alias(name)
+    account = account_of(profile)
+    with account.profile.lock() as ours:
+        if not ours:
+            fail("tmtp watch runs for this profile; end it first", FAILED)
+        run(_take_alias(account.history, account.identity, name))
+    say(f"You are {name} now.")
+
+
+def whoami(profile: ProfileOption = "default", as_json: JsonOption = False) -> None:
+    """Who you are, and whom you know.
+
+    Example: tmtp whoami
+    """
+    account = account_of(profile)
+    contacts = account.history.contacts()
+    if as_json:
+        values = {"uid": account.identity.uid, "alias": account.identity.alias, "service": account.identity.service}
+        print_json({**values, "contacts": [{"alias": alias, "uid": uid} for alias, uid in contacts]})
+        return
+    say(f"{account.identity.alias} on {account.identity.service} (uid {account.identity.uid})")
+    for alias, uid in contacts:
+        say(f"  knows {alias} ({uid})")
+
+
+# -- what the commands do --------------------------------------------------------------------------------------------
+async def _join(service: _Service, alias: str, history: History) -> tuple[Identity, bytes | None]:
+    """Register; once the service has made the account its keys are kept, whatever follows. The recovery key's seed."""
+    async with _greeted(service) as (connection, greeting):
+        keys = AccountKeys.new(os.urandom) if greeting.service is not None else None
+        if keys is not None:
+            registered = await connection.register_keys(socket.gethostname(), keys, alias, service.address.invite)
+        else:  # a service that knows revision 1 only
+            registered = await connection.register(alias, alias, service.address.invite)
+        named = "" if registered.error else alias
+        device = keys.device if keys is not None else None
+        identity = service.identity(greeting, registered.uid, named, device, registered.nodeid)
+        history.set_identity(identity)
+    if registered.error:
+        if keys is not None:
+            _print_sheet(service, identity, words_of(keys.recovery_seed))
+        raise Refused(f"{registered.error}. Your account exists; choose another name: tmtp alias 'Other Name'")
+    return identity, keys.recovery_seed if keys is not None else None
+
+
+async def _recover(
+    service: _Service, uid: str, alias: str, recovery: Signer, revoke_others: bool, history: History
+) -> tuple[Identity, int]:
+    """Look at the log, add this device to it, enter by it. How many other devices the account still has."""
+    keys = DeviceKeys.new(os.urandom)
+    async with _greeted(service) as (connection, greeting):
+        if greeting.service is None:
+            raise Disconnected("the service speaks revision 1 only, which knows no recovery keys")
+        await connection.login_by_recovery(uid, recovery)
+        log = await _verified_log(connection, uid, greeting.service.key)
+        identity = service.identity(greeting, uid, alias, keys)
+        history.set_identity(identity)  # before the service knows of it
+        add = Entry("add", log.head_text, device=keys.signer.public, box=keys.box)
+        try:
+            head = await _append(connection, add, {RECOVERY: recovery, keys.signer.public: keys.signer})
+        except Refused:
+            history.forget_identity()
+            raise
+        others = [device.key for device in log.unrevoked()]
+        for other in others if revoke_others else []:
+            head = await _append(connection, Entry("revoke", head, target=other), {RECOVERY: recovery})
+    return await _take_alias(history, identity, alias), 0 if revoke_others else len(others)
+
+
+async def _append(connection: Connection, entry: Entry, signers: dict[str, Signer]) -> str:
+    """Add to the log; its new head."""
+    made, sigs = compose(entry, signers)
+    return (await connection.ask(m2.LogAppend(new_request_id(), made, sigs))).head
+
+
+async def _verified_log(connection: Connection, uid: str, service_key: str) -> LogState:
+    """An account's log, checked record by record. Raises `Disconnected` when it does not hold."""
+    log, since = LogState(), 0
+    while True:
+        page, data = await connection.inquire(m2.LogFetch(new_request_id(), uid, since))
+        try:
+            records = decode_records(data)
+            log = verify(records, uid=uid, service_key=service_key, known=log)
+        except LogInvalid as invalid:
+            raise Disconnected(f"the service's log of this account does not hold: {invalid}") from None
+        since += len(records)
+        if not (isinstance(page, m2.LogPage) and page.more and records):
+            return log
+
+
+async def _take_alias(history: History, identity: Identity, name: str) -> Identity:
+    """Take a name, or show that one has it already; asking again for one's own succeeds."""
+    async with Engine(history, identity).running() as engine:
+        connection = await engine.connection.at_once(limits.PATIENCE_S)
+        await connection.ask(m.UserEdit(new_request_id(), newalias=name))
+    named = replace(identity, alias=name)
+    history.set_identity(named)
+    return named
+
+
+@asynccontextmanager
+async def _greeted(service: _Service) -> AsyncIterator[tuple[Connection, m.TmtpRevAnswer]]:
+    """A connection on which nobody has entered yet."""
+    connection = await Connection.open(service.endpoint, revision="2")
+    try:
+        yield connection, connection.service.result()
+    finally:
+        await connection.quit()
+
+
+def _service(address: str, pin: str | None, ca: Path | None, invite: str | None) -> _Service:
+    """What was typed, or a plain word on what is wrong with it."""
+    try:
+        parsed = parse_address(address)
+    except ValueError as error:
+        fail(str(error), USAGE)
+    named = ServiceAddress(parsed.host, parsed.port, pin or parsed.pin, invite or parsed.invite)
+    return _Service(named, str(ca.resolve()) if ca is not None else None)
+
+
+def _fresh_history(profile: str) -> History:
+    """The history of a profile that has no account yet."""
+    history = profile_of(profile).open()
+    known = history.identity()
+    if known is not None:
+        fail(f"the profile {profile} is {known.alias} on {known.service} already; choose another --profile", USAGE)
+    return history
+
+
+def _print_sheet(service: _Service, identity: Identity, words: str) -> None:
+    """The recovery sheet: everything that the way back needs."""
+    bare = ServiceAddress(service.address.host, service.address.port, service.address.pin).link()
+    rows = words.split()
+    say("")
+    say("Your recovery sheet. Write it down and keep it away from your devices; it is shown only now:")
+    for start in range(0, len(rows), _WORDS_A_LINE):
+        line = enumerate(rows[start : start + _WORDS_A_LINE], start + 1)
+        say("    " + "  ".join(f"{place:2} {word:<8}" for place, word in line).rstrip())
+    say(f"  the way back: tmtp recover '{bare}' --uid '{identity.uid}' --alias '{identity.alias or 'Your Name'}'")
+    say("")
