@@ -26,7 +26,7 @@ from tmtp_core import limits
 from tmtp_core.clock import Clock
 from tmtp_core.crypto.signing import SEED_BYTES
 from tmtp_core.domain.admission import Registration
-from tmtp_core.domain.devices import Genesis
+from tmtp_core.domain.device_log import Signed
 from tmtp_core.domain.policy import Acquaintance, Policy, Quotas
 from tmtp_core.domain.quotas import DAY_MS
 from tmtp_core.errors import RequestRefused, TmtpError
@@ -210,10 +210,10 @@ class Gateway:
         can let a bridge begin anew, which happens here when its key file is gone.
         """
         keys = self._bridge_keys(path)
-        entry, sigs = keys.genesis()
+        entry, sigs = keys.genesis(instance.service.identity.public_key)
         routes = {route.recipient: route.to for route in bridge.routes}
         try:
-            uid = await instance.service.ensure_bridge(bridge.name, routes, Genesis(entry, sigs))
+            uid = await instance.service.ensure_bridge(bridge.name, routes, Signed(entry, sigs))
         except RequestRefused as refusal:
             raise StartFailed(refusal.text) from None
         return KeyLogin(uid, keys.device.signer, instance.service.identity.public)
@@ -246,6 +246,7 @@ def _policy(settings: Instance) -> Policy:
     days = settings.delivery.return_after_days
     return Policy(
         members=settings.policy == "members",
+        open=settings.registration == "open",
         acquaintance=Acquaintance(settings.strictness),
         revision1=settings.revision1,
         owners_moderate=settings.groups.moderation == "owners",

@@ -18,11 +18,11 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
-    PublicFormat,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from gateway.files import write_private
+from tmtp_core.crypto import spki
 
 _VALID_FOR = timedelta(days=3650)  # pinned by key, so its end protects nobody
 _CLOCK_SKEW = timedelta(days=1)
@@ -66,8 +66,7 @@ def spki_pin(certificate: Path) -> str:
 def spki_hash(certificate: Path) -> bytes:
     """SHA-256 of the certificate's public key: what a device signs when it logs in (docs/protocol.md)."""
     loaded = x509.load_pem_x509_certificate(certificate.read_bytes())
-    spki = loaded.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return hashlib.sha256(spki).digest()
+    return spki.spki_hash(loaded.public_bytes(Encoding.DER))
 
 
 def pin_hash(pin: str) -> bytes:

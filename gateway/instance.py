@@ -27,6 +27,7 @@ from tmtp_core.service import Service, ServiceSettings
 log = structlog.get_logger()
 
 _TICK_S = 1.0
+_SERVICE_KEY = "service.key"
 
 
 class StartFailed(Exception):
@@ -77,6 +78,7 @@ class RunningInstance:
         self._certificate, self._key = self._tls_files(certificate, key, title)
         self.spki_pin = spki_pin(self._certificate)
         loop = asyncio.get_running_loop()
+        is_known = (folder / _SERVICE_KEY).exists()
         self.service = Service(
             ServiceSettings(
                 name=name,
@@ -84,7 +86,7 @@ class RunningInstance:
                 folder=folder,
                 registration=registration,
                 credential_key=_secret(folder / "credential.key", KEY_BYTES, random_bytes),
-                signing_seed=_secret(folder / "service.key", SEED_BYTES, random_bytes),
+                signing_seed=_secret(folder / _SERVICE_KEY, SEED_BYTES, random_bytes),
                 policy=policy or Policy(),
                 limits=instance_limits or limits.InstanceLimits(),
                 sign_in=sign_in,
@@ -95,6 +97,13 @@ class RunningInstance:
             _in_loop(loop),
             lambda event, fields: log.error(event, instance=name, **fields),
         )
+        if not is_known and self.service.has_logs:
+            self.service.abandon()
+            (folder / _SERVICE_KEY).unlink()
+            raise StartFailed(
+                f"{folder / _SERVICE_KEY} is missing, and without it no client knows this service: restore it from the "
+                "backup"
+            )
         self._proxy_spki_hashes = proxy_spki_hashes
         self.listeners: list[TcpListener | WebSocketListener] = []
         self._ticking: asyncio.Task[None] | None = None
@@ -142,7 +151,11 @@ class RunningInstance:
         self.listeners = []
 
     def _listener(self, on: ListenOn, context: ssl.SSLContext) -> TcpListener | WebSocketListener:
-        spki_hashes = (spki_hash(self._certificate) if on.tls else NO_TLS, *self._proxy_spki_hashes)
+        spki_hashes: tuple[bytes, ...] = self._proxy_spki_hashes
+        if on.tls:
+            spki_hashes = (spki_hash(self._certificate), *spki_hashes)
+        elif not spki_hashes:  # nobody ends TLS in front of this address: there is none
+            spki_hashes = (NO_TLS,)
         own = context if on.tls else None
         if on.websocket:
             return WebSocketListener(self.service, on.host, on.port, own, spki_hashes, on.origins)

@@ -151,10 +151,14 @@ class Entrance:
         self._door.submit(Job(lambda ledger: accounts.log_in(ledger, asker, moment), done))
 
     def _decided(self, session: Session, result: Result) -> None:
-        if isinstance(result, Outcome):
-            self._door.admit(session, result)
-        else:
+        if not isinstance(result, Outcome):
             _refuse(session, result)
+        elif result.enters is None:  # a registration that was answered before: the device has what it needs
+            for answer in result.answers:
+                session.send(answer)
+            session.end(m2.REGISTERED_BEFORE)
+        else:
+            self._door.admit(session, result)
 
 
 def _refuse(session: Session, result: Result) -> None:

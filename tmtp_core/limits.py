@@ -27,6 +27,7 @@ GROUP_MEMBERS_MAX = 10_000
 
 # -- consent (docs/protocol.md, *Acquaintance*) ----------------------------------------------------------------------
 INTRODUCTIONS_PER_MESSAGE_MAX = 16
+INTRODUCTION_PAIRS_EXAMINED_MAX = 1_000  # of one message: pairs grow with the square of its recipients
 BLOCKS_PER_ACCOUNT_MAX = 10_000
 NAME_MAX_CHARACTERS = 64  # of a new alias or group name, where messages need consent: a name carries no letter
 DIRECTORY_ANSWERS_MAX = 20
@@ -35,15 +36,19 @@ LABEL_MAX_CHARACTERS = 100
 OUTSIDE_ADDRESS_MAX_BYTES = 320
 INVITATIONS_LISTED_MAX = 1_000
 RETURNS_AT_ONCE_MAX = 200  # messages given up in one transaction
-RETURN_INTERVAL_S = 600.0
+RETURN_INTERVAL_S = 60.0  # between looks; while there is more, one batch follows the other
 
 # -- the account log (docs/protocol.md) ------------------------------------------------------------------------------
 LOG_ENTRY_MAX_BYTES = 1_024  # the longest act needs about 250
-LOG_RECORDS_ORDINARY_MAX = 9_000
-LOG_RECORDS_MAX = 10_000  # the recovery key and resets find room when a device has filled the log
+LOG_RECORDS_ORDINARY_MAX = 1_500  # a person's devices change some dozens of times in a life; 2,000 load in 50 ms
+LOG_RECORDS_MAX = 2_000  # the recovery key finds room when a device has filled the log
+RECOVERY_DEVICES_MAX = 120  # and when one has added as many as an account may have
+LOG_TIME_MAX_MS = 2**53 - 1
+LOG_APPENDS_PER_DAY = 50  # of one device; the recovery key's links together have four times as many
 LOG_ALONE_MS = 72 * 3600 * 1000
 LOG_PAGE_MAX_BYTES = 256 << 10  # of one answer to LogFetch
-BOX_KEY_BYTES = 32
+LOG_PAGE_RECORDS_MAX = 500
+PREKEY_CLOCK_SKEW_MS = 24 * 3600 * 1000  # between a device's clock and the service's
 
 # -- the look (B2) ---------------------------------------------------------------------------------------------------
 LOOK_PICTURE_MAX_BYTES = 256 << 10  # as services send it

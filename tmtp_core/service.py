@@ -16,19 +16,20 @@ from typing import Any, TypeVar
 from tmtp_core import limits
 from tmtp_core.clock import Clock
 from tmtp_core.crypto.encoding import to_text
-from tmtp_core.crypto.possession import NO_TLS, Channel
+from tmtp_core.crypto.possession import NO_TLS, Channel, greeting_proof
 from tmtp_core.crypto.signing import NONCE_BYTES, Signer
 from tmtp_core.domain import administration as admin
 from tmtp_core.domain.accounts import Accounts
 from tmtp_core.domain.admission import Admissions, Registration, SignInRule
-from tmtp_core.domain.devices import Devices, Genesis
+from tmtp_core.domain.device_log import DeviceLogs, Signed
+from tmtp_core.domain.devices import Devices
 from tmtp_core.domain.invitations import Invitations
 from tmtp_core.domain.outcome import NO_DEVICE, Answer, Asker, Copy, Moment, Outcome
 from tmtp_core.domain.policy import Policy
-from tmtp_core.domain.port import Message
+from tmtp_core.domain.port import Message, Rank
 from tmtp_core.domain.posting import Posting
 from tmtp_core.domain.presence import PresenceBoard
-from tmtp_core.domain.returns import give_up_stale
+from tmtp_core.domain.returns import give_back
 from tmtp_core.domain.rules import Rules
 from tmtp_core.entrance import Entrance
 from tmtp_core.ids import RandomBytes
@@ -88,11 +89,13 @@ class Service:
         self._random_bytes = random_bytes
         self._report = report
         self.identity = Signer(settings.signing_seed)
+        logs = DeviceLogs(self.identity)
         admissions = Admissions(settings.registration, settings.credential_key, settings.sign_in)
         self.rules = Rules(
             admissions,
             Accounts(settings.credential_key, random_bytes, admissions),
-            Devices(self.identity, random_bytes, admissions),
+            Devices(self.identity, logs, random_bytes, admissions),
+            logs,
             Invitations(admissions, random_bytes),
             Posting(random_bytes),
         )
@@ -101,7 +104,7 @@ class Service:
         self._database = Database(settings.folder / "service.sqlite3")
         self._executor = ThreadPoolExecutor(_PAYLOAD_THREADS, thread_name_prefix="tmtp-payload")
         self.payloads = PayloadFolder(payload_folder, self._executor, random_bytes)
-        self._writer = Writer(self._database, self.payloads, in_loop, report)
+        self._writer = Writer(self._database, self.payloads, self.identity.public_key, in_loop, report)
         self._sessions: set[Session] = set()
         self._links: dict[int, Session] = {}  # device -> the link it is logged in by
         self._by_uid: dict[str, set[Session]] = {}
@@ -120,6 +123,11 @@ class Service:
     def start(self) -> None:
         """Begin to commit."""
         self._writer.start()
+
+    def abandon(self) -> None:
+        """Give up a service that was not started: close its database."""
+        self._executor.shutdown()
+        self._database.close()
 
     async def stop(self) -> None:
         """End all links, commit what was asked, close the database. Idempotent."""
@@ -143,7 +151,7 @@ class Service:
             self._writer.request_checkpoint()
         if now_s >= self._next_return_s:
             self._next_return_s = now_s + limits.RETURN_INTERVAL_S
-            self._give_up_stale()
+            self._give_back()
         if now_s >= self._next_forgetting_s:
             self._next_forgetting_s = now_s + limits.REPOST_FORGET_INTERVAL_S
             before_ms = self.moment().ms - limits.REPOST_MEMORY_S * 1000
@@ -159,6 +167,11 @@ class Service:
         session = Session(self, outlet, spki_hashes)
         self._sessions.add(session)
         return session
+
+    @property
+    def has_logs(self) -> bool:
+        """Whether there are accounts with keys, whose logs only this service's key continues."""
+        return self._writer.ledger.has_logs
 
     @property
     def healthy(self) -> bool:
@@ -232,7 +245,7 @@ class Service:
         """Delete an account, its devices and what waits for them; its names stay taken. Raises `RequestRefused`."""
         return await self._administer(partial(admin.remove, who))
 
-    async def ensure_bridge(self, name: str, routes: dict[str, str], genesis: Genesis, *, replies: bool = False) -> str:
+    async def ensure_bridge(self, name: str, routes: dict[str, str], genesis: Signed, *, replies: bool = False) -> str:
         """The uid of the bridge account `name`, made when missing, with exactly these routes and this key (C2).
 
         A genesis of another device than the account has begins its log anew. `replies`: what members write to its
@@ -289,6 +302,7 @@ class Service:
                 self.identity.public, "members" if settings.policy.members else "public", settings.title
             ),
             nonce=to_text(nonce),
+            proofs=tuple(greeting_proof(self.identity, channel) for channel in session.channels),
             features=self._features(),
             limits=m.AnnouncedLimits(
                 header=limits.HEADER_MAX_BYTES,
@@ -352,11 +366,22 @@ class Service:
         assert asker is not None
 
         def done(messages: Sequence[Message], complete: bool) -> None:
-            if session.window is window:
-                window.page(messages, complete=complete)
-                session.pump()
+            if session.window is not window:
+                return
+            shown: list[Message] = []
+            for message in messages:
+                if message.rank is Rank.HIDDEN:
+                    self._take_hidden(asker.device, message)
+                else:
+                    shown.append(message)
+            window.page(shown, complete=complete)
+            session.pump()
 
         self._writer.read_page(PageRead(asker.device, window.page_size, done))
+
+    def _take_hidden(self, device: int, message: Message) -> None:
+        """A device takes what it never shows, when it would have got it: nobody can tell from outside (D3)."""
+        self._writer.acknowledge(device, Rank.HIDDEN, message.number)
 
     def enter(self, session: Session, request: m.Login | m.Register | m2.LoginByKey | m2.RegisterKeys) -> None:
         """Op 1 or 2 came on a link."""
@@ -428,16 +453,25 @@ class Service:
             link = self._links.get(device)
             if link is not None:
                 link.end(told)
+        if outcome.cuts:
+            self._give_back()  # what waited for a device that was the last of its account
 
-    def _give_up_stale(self) -> None:
-        """What has waited too long goes back (A4)."""
+    def _give_back(self) -> None:
+        """What has waited too long, or for devices that are gone, goes back (A4): batch after batch."""
         moment = self.moment()
+        in_flight = frozenset(
+            number for link in self._links.values() if link.window is not None for number in link.window.in_flight
+        )
 
         def done(result: Result) -> None:
-            if isinstance(result, Outcome):
-                self._deliver(result.copies)
+            if not isinstance(result, tuple):
+                return
+            outcome, more = result
+            self._deliver(outcome.copies)
+            if more and not self._stopping:
+                self._give_back()
 
-        self._writer.submit(Job(lambda ledger: give_up_stale(ledger, moment), done))
+        self._writer.submit(Job(lambda ledger: give_back(ledger, moment, in_flight), done))
 
     def _features(self) -> tuple[str, ...]:
         """What a client may offer here."""
@@ -460,6 +494,10 @@ class Service:
                     link.window.offer(copy.message)
                     touched[link] = None
                     self._deliveries += 1
+            for device in copy.hidden:
+                link = self._links.get(device)
+                if link is not None and link.window is not None:
+                    self._take_hidden(device, copy.message)
         for link in touched:
             link.pump()
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from tmtp_core import limits
 from tmtp_core.crypto.possession import Channel
-from tmtp_core.domain import acquaintance, devices, directory, groups, posting, presence
+from tmtp_core.domain import acquaintance, device_log, directory, groups, posting, presence
 from tmtp_core.domain.outcome import Answer, Asker, Moment, Outcome
 from tmtp_core.domain.port import EMPTY, Body, Message
 from tmtp_core.domain.rules import Rules
@@ -335,9 +335,9 @@ class Session:
         """What only revision 2 has."""
         rules = self._host.rules
         if isinstance(request, m2.LogAppend):
-            self._ask(_Step(partial(rules.devices.append, request), request.id, narrow=True))
+            self._ask(_Step(partial(rules.logs.append, request, self.channels), request.id, narrow=True))
         elif isinstance(request, m2.LogFetch):
-            self._ask(_Step(partial(devices.fetch_log, request), request.id, narrow=True))
+            self._ask(_Step(partial(device_log.fetch_log, request), request.id, narrow=True))
         elif isinstance(request, m2.InviteEdit):
             self._ask(_Step(partial(rules.invitations.edit, request), request.id))
         elif isinstance(request, m2.BlockEdit):
@@ -345,7 +345,7 @@ class Session:
         elif isinstance(request, m2.Find):
             self._ask(_Step(partial(directory.find, request), request.id))
         elif isinstance(request, m2.KeyEdit):
-            self._ask(_Step(partial(devices.edit_key, request), request.id))
+            self._ask(_Step(partial(rules.devices.edit_key, request), request.id))
         elif isinstance(request, m2.GroupInfo):
             self._ask(_Step(partial(groups.info, request), request.id))
         elif isinstance(request, m2.ServiceInfo):

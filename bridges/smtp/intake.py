@@ -32,7 +32,7 @@ _UNPARSABLE = "554 5.6.0 This mail cannot be read: {}"
 _TEMPORARY = "451 4.3.0 Cannot be delivered just now, try again later: {}"
 _DISK_FULL = "452 4.3.1 No room for this mail just now, try again later"
 _PROOF = "network"  # how an approved sender's address is proved in this release
-_YET = "nobody has the alias"
+_YET = " yet"  # at the end of what the service refuses only for now
 
 
 class SmtpIntake:
@@ -147,8 +147,8 @@ class SmtpIntake:
             return _TEMPORARY.format("the service is away")
         except Refused as refused:
             log.warning("smtp_post_refused", bridge=self._settings.name, error=str(refused))
-            if _YET in str(refused):
-                return _TEMPORARY.format("the recipient has not joined yet")
+            if str(refused).endswith(_YET):
+                return _TEMPORARY.format("the recipient cannot be reached yet")
             return f"550 5.7.1 The service does not take this: {refused}"
         log.info("smtp_mail_delivered", bridge=self._settings.name, sender=sender, recipients=len(routes))
         return "250 2.0.0 Delivered to the service"

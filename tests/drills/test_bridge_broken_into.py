@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.devices import KeyDevice, fresh_box, fresh_id, fresh_signer, newcomer, refusal
+from tests.support.devices import KeyDevice, fresh_box, fresh_id, fresh_signer, genesis_of, newcomer, refusal
 from tests.support.instance import TestInstance, running_instance
 from tests.support.outside import bridge
-from tmtp_client.connection import AccountKeys, Refused
-from tmtp_core.domain.devices import Genesis
-from tmtp_core.domain.policy import Acquaintance, Policy
+from tmtp_client.connection import AccountKeys, Connection, Endpoint, Payload, Refused
+from tmtp_core.domain.policy import Acquaintance, Policy, Quotas
 from tmtp_core.errors import RequestRefused
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
@@ -106,7 +105,7 @@ async def test_an_answer_goes_to_the_bridge_that_takes_answers(instance: TestIns
         assert "cannot be notified" in await refusal(_notify(desk, question.from_))
         assert "not found" in await refusal(ada.ping("a@partner.example"))
     deaf = {"support@example.org": "Support Desk"}
-    uid = await instance.service.ensure_bridge("intake", deaf, Genesis(*AccountKeys.new(os.urandom).genesis()))
+    uid = await instance.service.ensure_bridge("intake", deaf, genesis_of(instance, AccountKeys.new(os.urandom)))
     assert uid == intake.uid
     assert "cannot be answered" in await refusal(desk.post(question.from_))
 
@@ -135,7 +134,7 @@ async def test_a_lost_key_ends_with_a_new_one(instance: TestInstance) -> None:
     await scene(instance)
     async with bridge(instance, ROUTES) as stolen:
         keys = AccountKeys.new(os.urandom)
-        uid = await instance.service.ensure_bridge("intake", ROUTES, Genesis(*keys.genesis()))
+        uid = await instance.service.ensure_bridge("intake", ROUTES, genesis_of(instance, keys))
         assert uid == stolen.uid
         assert await stolen.ends() == "device revoked"
         assert await refusal(stolen.log_in()) == "login failed"
@@ -144,10 +143,56 @@ async def test_a_lost_key_ends_with_a_new_one(instance: TestInstance) -> None:
         await new.quit()
 
 
+async def test_refused_mail_makes_nobody(tmp_path: Path) -> None:
+    """A bridge in the wrong hands cannot fill the service with people who never wrote."""
+    policy = Policy(quotas=Quotas(posts_per_hour=1))
+    async with running_instance(tmp_path / "instance", policy=policy) as instance:
+        await newcomer(instance, "Support Desk")
+        async with bridge(instance, {"support@example.org": "Support Desk"}) as thief:
+            await thief.post("support@example.org", "a@partner.example")
+            before = len(await instance.service.list_accounts())
+            for number in range(5):
+                assert "quota" in await refusal(thief.post("support@example.org", f"{number}@partner.example"))
+            await instance.restart()
+            assert len(await instance.service.list_accounts()) == before
+
+
+async def test_a_device_that_cannot_show_where_mail_comes_from_gets_none(instance: TestInstance) -> None:
+    """A revision 1 client shows the name in the payload, which is the bridge's to choose (D1)."""
+    old = await Connection.open(Endpoint(instance.host, instance.port, instance.spki_pin), keep := _Keep())
+    await old.register("n", "Old Timer")
+    async with bridge(instance, {"old@example.org": "Old Timer"}) as thief:
+        forged = b'{"threadid":"","alias":"Ada Lovelace","subject":"pay"}pay'
+        refused = await refusal(thief.post("old@example.org", "a@partner.example", forged))
+        assert refused == "the recipient has no device with a key yet"
+        assert len(await instance.service.list_accounts()) == 2  # no ghost for it
+    assert [type(event) for event in keep.got if isinstance(event, m.Delivery)] == []
+    await old.quit()
+
+
+class _Keep:
+    """What a client got."""
+
+    def __init__(self) -> None:
+        self.got: list[m2.StoredEvent] = []
+
+    async def __call__(self, event: m2.StoredEvent, payload: Payload) -> None:
+        self.got.append(event)
+
+
+async def test_a_bridge_that_was_removed_is_made_anew(instance: TestInstance) -> None:
+    await scene(instance)
+    async with bridge(instance, ROUTES) as old:
+        await instance.service.remove_account(old.uid)
+    async with bridge(instance, ROUTES) as new:
+        assert new.uid != old.uid
+        assert (await new.post("support@example.org", "a@partner.example")).msgid
+
+
 async def test_no_bridge_and_no_ghost_in_a_members_instance(tmp_path: Path) -> None:
     async with running_instance(tmp_path / "members", policy=Policy(members=True)) as instance:
         with pytest.raises(RequestRefused, match="a members instance has no bridges"):
-            await instance.service.ensure_bridge("intake", {}, Genesis(*AccountKeys.new(os.urandom).genesis()))
+            await instance.service.ensure_bridge("intake", {}, genesis_of(instance, AccountKeys.new(os.urandom)))
 
 
 async def _notify(sender: KeyDevice, uid: str) -> None:

@@ -13,7 +13,9 @@ import pytest
 
 from tests.support.devices import KeyDevice, acquainted, fresh_box, fresh_id, fresh_signer, newcomer, refusal
 from tests.support.instance import TestInstance, running_instance
+from tests.support.people import may_post
 from tmtp_client.connection import Connection, Disconnected, Endpoint
+from tmtp_core import limits
 from tmtp_core.crypto.account_log import Entry
 from tmtp_core.crypto.log_records import compose
 from tmtp_core.domain.policy import Policy
@@ -81,9 +83,11 @@ async def test_two_devices_of_an_account_and_a_third_stolen(instance: TestInstan
     assert await laptop.ends() == "device suspended"
     assert (await laptop.log_in()).info == "device suspended"
     await laptop.append("contest")
-    story.say("laptop: contests: the phone is suspended too, and its links are cut")
-    assert await stolen.ends() == "device suspended"
-    await thief2.next(m2.LogEvent, lambda event: event.place == 7)
+    story.say("laptop: contests: the phone is suspended too, and what it planted with it; their links are cut")
+    for cut in (stolen, thief2):
+        assert await cut.ends() == "device suspended"
+    assert (await thief2.log_in()).info == "device suspended"
+    await story.refused("the second device contests", thief2.append("contest"))
 
     assert (await stolen.log_in()).info == "device suspended"
     await story.refused("posts from the suspended phone", stolen.post(bob.uid))
@@ -127,10 +131,65 @@ async def test_a_stolen_only_device_loses_to_the_recovery_sheet(instance: TestIn
     new = await stolen.recover()
     for device in (stolen, *backdoors):
         await new.append("revoke", recovery=True, target=device.name)
-        assert await device.ends() == "device revoked"
+        assert await device.ends() == ("device revoked" if device is stolen else "device suspended")
         assert await refusal(device.log_in()) == "login failed"
     assert {device.key for device in (await new.log()).unrevoked()} == {new.name}
     await new.quit()
+
+
+async def test_planted_devices_pull_nobody_down(instance: TestInstance) -> None:
+    """The thief has one full device and plants others, so that each honest device that finds one is lost over it."""
+    story = Transcript()
+    laptop, bob = await newcomer(instance, "Ada Lovelace"), await newcomer(instance, "Bob Builder")
+    await acquainted(laptop, bob)
+    tablet, stolen = await laptop.add_full_device(), await laptop.add_full_device()
+    plants = [await stolen.add_device() for _ in range(3)]
+    story.say("thief: plants three devices")
+    await laptop.append("suspend", target=plants[0].name)
+    assert (await plants[0].log_in()).info == "device suspended"
+    await story.refused("the first one contests", plants[0].append("contest"))
+    await stolen.append("suspend", target=laptop.name)
+    await laptop.ends()
+    await laptop.log_in()
+    await laptop.append("contest")
+    story.say("thief: suspends the laptop; the laptop contests")
+    for device in (stolen, *plants[1:]):
+        assert await device.ends() == "device suspended"
+    assert await may_post(tablet, bob)
+    story.say("Of the account only Ada's tablet is heard.")
+    state = await tablet.log()
+    live = {device.key for device in state.unrevoked() if device.suspended_by is None}
+    assert live == {tablet.name}
+
+
+async def test_as_many_devices_as_an_account_may_have_do_not_lock_the_sheet_out(
+    instance: TestInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "NODES_PER_ACCOUNT_MAX", 4)
+    monkeypatch.setattr(limits, "RECOVERY_DEVICES_MAX", 5)
+    stolen = await newcomer(instance, "Ada Lovelace")
+    for _ in range(3):
+        await stolen.add_device()
+    assert "at most 4 devices" in await refusal(stolen.add_device())
+    new = await stolen.recover()
+    await new.append("revoke", recovery=True, target=stolen.name)
+    assert [device.key for device in (await new.log()).unrevoked() if device.suspended_by is None] == [new.name]
+
+
+async def test_a_stolen_device_does_not_write_the_log_full(
+    instance: TestInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does it flood those who are told; and what it uses up is its own."""
+    monkeypatch.setattr(limits, "LOG_APPENDS_PER_DAY", 3)
+    laptop = await newcomer(instance, "Ada Lovelace")
+    stolen = await laptop.add_full_device()
+    for _ in range(3):
+        await stolen.add_device()
+    assert "quota: 3 entries of the log a day" in await refusal(stolen.add_device())
+    await laptop.append("suspend", target=stolen.name)
+    assert await stolen.ends() == "device suspended"
+    await stolen.log_in()
+    await stolen.append("contest")  # the one right that it has, whatever it did before
 
 
 async def test_the_past_is_not_with_the_service(instance: TestInstance) -> None:
@@ -160,14 +219,14 @@ async def test_a_phished_password_opens_nothing(tmp_path: Path) -> None:
 async def _rekey(device: KeyDevice) -> None:
     mine = fresh_signer()
     head = (await device.log()).head_text
-    entry, sigs = compose(Entry("rekey", head, recovery=mine.public), {device.name: device.signer})
+    entry, sigs = compose(Entry("rekey", head, recovery=mine.public), {device.name: device.signer}, device.service_key)
     await device.connection.ask(m2.LogAppend(fresh_id(), entry, sigs))
 
 
 async def _new_beginning(device: KeyDevice) -> None:
     mine, recovery = fresh_signer(), fresh_signer()
     genesis = Entry("genesis", "", device=mine.public, box=fresh_box(), recovery=recovery.public)
-    entry, sigs = compose(genesis, {mine.public: mine, "recovery": recovery})
+    entry, sigs = compose(genesis, {mine.public: mine, "recovery": recovery}, device.service_key)
     await device.connection.ask(m2.LogAppend(fresh_id(), entry, sigs))
 
 

@@ -1,46 +1,17 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Nobody reaches a person who has not agreed (A3, D3): acquaintance, blocks, quotas, invitations, over the wire."""
+"""Nobody reaches a person who has not agreed (A3, D3): acquaintance, quotas, invitations, the directory."""
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.support.devices import KeyDevice, acquainted, fresh_id, newcomer, refusal
-from tests.support.instance import TestInstance, running_instance
+from tests.support.devices import acquainted, fresh_id, newcomer, refusal
+from tests.support.people import DAY_S, instance_with, may_post, people
 from tmtp_client.connection import Connection, Disconnected, Endpoint
-from tmtp_core.domain.policy import Acquaintance, Policy, Quotas
+from tmtp_core.domain.policy import Quotas
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
-
-DAY_S = 24 * 3600
-
-
-@asynccontextmanager
-async def instance_with(folder: Path, strictness: str = "introduction", **policy: Any) -> AsyncIterator[TestInstance]:
-    rules = Policy(acquaintance=Acquaintance(strictness), **policy)
-    async with running_instance(folder / "instance", policy=rules) as instance:
-        yield instance
-
-
-async def people(instance: TestInstance, *aliases: str) -> list[KeyDevice]:
-    return [await newcomer(instance, alias) for alias in aliases]
-
-
-async def may_post(one: KeyDevice, other: KeyDevice) -> bool:
-    """Whether a post goes through, and arrives."""
-    text = fresh_id().encode()
-    try:
-        await one.post(other.uid, data=text)
-    except Exception as refused:
-        assert str(refused) == "not acquainted"
-        return False
-    while (await other.next(m.Delivery))[1] != text:
-        pass
-    return True
 
 
 # -- acquaintance ----------------------------------------------------------------------------------------------------
@@ -131,8 +102,12 @@ async def test_blocking_the_introducer_ends_what_he_introduced(tmp_path: Path) -
         await acquainted(carol, eve)
         await carol.post(eve.uid, bob.uid)
         await bob.block(carol.uid)
-        assert not await may_post(eve, bob)
-        assert await may_post(ada, bob) is False  # Bob never wrote to her himself
+        for introduced in (eve, ada):  # Bob never wrote to them himself; they are answered as before, and not heard
+            assert (await introduced.post(bob.uid, data=b"after the block")).msgid
+        await bob.all_of(m.Delivery)
+        assert b"after the block" not in [data for _, data in bob.got]
+        await bob.post(ada.uid)
+        assert await may_post(ada, bob)  # now he did
 
 
 async def test_introductions_can_be_switched_off(tmp_path: Path) -> None:
@@ -193,84 +168,6 @@ async def test_presence_goes_to_acquaintances(tmp_path: Path) -> None:
         assert bob.present == [(ada.uid, 1), (ada.uid, 2)]
 
 
-# -- blocks ----------------------------------------------------------------------------------------------------------
-async def test_a_blocked_sender_cannot_tell(tmp_path: Path) -> None:
-    """The same requests, once to somebody who has blocked the sender and once to somebody who has not.
-
-    Asserted on effects: the answers, their order, and what the commit path is asked to do.
-    """
-    async with instance_with(tmp_path, "introduction") as instance:
-        ada, bob, dan = await people(instance, "Ada Lovelace", "Bob Builder", "Dan Dare")
-        await acquainted(ada, bob)
-        await acquainted(ada, dan)
-        await bob.block(ada.uid)
-        before = (len(bob.got), len(dan.got))
-
-        async def attempts(other: KeyDevice, group: str) -> list[Any]:
-            acks: list[m.Acked] = [
-                await ada.post(other.uid, data=b"1"),
-                await ada.ping((await other.aliases())[0]),
-                await ada.connection.group_invite(fresh_id(), group, "Ada Lovelace", (await other.aliases())[0]),
-                await ada.connection.ask(m.OhiEdit(fresh_id(), "add", (m.Recipient(other.uid),))),
-                await ada.post(other.uid, data=b"x" * 200_000),
-            ]
-            repeated = acks[0]
-            again = await ada.connection.post(
-                f"request {int(repeated.id.split()[1])}", [m.Recipient(other.uid, m.TO_UID)], b"1"
-            )
-            assert (again.msgid, again.posted) == (repeated.msgid, repeated.posted)
-            own = [event for event in await ada.all_of(m.MemberEvent) if event.gid == group]
-            return [[bool(ack.msgid), bool(ack.posted), ack.error] for ack in acks] + [len(own), own[0].act]
-
-        decided = instance.service.figures()["decisions_total"]
-        blocked = await attempts(bob, "The Chess Club")
-        for_blocked = instance.service.figures()["decisions_total"] - decided
-        unblocked = await attempts(dan, "The Go Circle")
-        assert blocked == unblocked
-        assert instance.service.figures()["decisions_total"] - decided == 2 * for_blocked
-        await bob.all_of(m.Delivery)
-        await dan.all_of(m.Delivery)
-        heard = [type(event).__name__ for event, _ in bob.got[before[0] :]]
-        assert set(heard) <= {"UserEvent"}
-        assert {"Delivery", "PingEvent", "InviteEvent"} <= {type(event).__name__ for event, _ in dan.got[before[1] :]}
-        assert (ada.uid, 1) not in bob.present
-
-
-async def test_blocks_reach_own_devices_and_can_be_lifted(tmp_path: Path) -> None:
-    async with instance_with(tmp_path, "everyone") as instance:
-        ada, bob = await people(instance, "Ada Lovelace", "Bob Builder")
-        phone = await bob.add_device()
-        await bob.block(ada.uid)
-        event, _ = await phone.next(m2.BlockEvent)
-        assert (event.act, event.uid) == ("block", ada.uid)
-        await ada.post(bob.uid, data=b"lost")
-        await bob.block(ada.uid, "unblock")
-        await ada.post(bob.uid, data=b"heard")
-        assert (await bob.next(m.Delivery))[1] == b"heard"
-        assert "not found" in await refusal(bob.block("B" * 32))
-
-
-async def test_a_block_does_not_silence_a_common_group(tmp_path: Path) -> None:
-    async with instance_with(tmp_path, "everyone") as instance:
-        ada, bob = await people(instance, "Ada Lovelace", "Bob Builder")
-        await ada.connection.group_invite("1", "The Chess Club", "Ada Lovelace", "Bob Builder")
-        await bob.connection.ask(m.GroupEdit("1", "join", "The Chess Club"))
-        await bob.block(ada.uid)
-        await ada.connection.post(fresh_id(), [m.Recipient("The Chess Club", m.TO_GROUP_NOT_SELF)], b"to the club")
-        assert (await bob.next(m.Delivery))[1] == b"to the club"
-
-
-async def test_the_log_of_a_blocked_one_is_not_pushed(tmp_path: Path) -> None:
-    async with instance_with(tmp_path, "everyone") as instance:
-        ada, bob = await people(instance, "Ada Lovelace", "Bob Builder")
-        await acquainted(ada, bob)
-        await bob.block(ada.uid)
-        await ada.add_device()
-        await bob.add_device()
-        assert [event.uid for event in await bob.all_of(m2.LogEvent)] == []
-        assert [event.uid for event in await ada.all_of(m2.LogEvent)] == []
-
-
 # -- quotas ----------------------------------------------------------------------------------------------------------
 async def test_pings_have_a_quota_a_day(tmp_path: Path) -> None:
     async with instance_with(tmp_path, quotas=Quotas(pings_per_day=3)) as instance:
@@ -300,6 +197,34 @@ async def test_pings_that_reach_nobody_have_a_quota_in_a_row(tmp_path: Path) -> 
         assert "not found" in await refusal(ada.ping("Nobody at all"))
         assert "not found" in await refusal(ada.ping("Nobody at all"))
         assert await refusal(ada.ping("Bob Builder")) == ("quota: 2 pings in a row reached nobody; try again tomorrow")
+
+
+async def test_pinging_oneself_proves_nothing(tmp_path: Path) -> None:
+    async with instance_with(tmp_path, quotas=Quotas(failed_pings_in_a_row=2)) as instance:
+        (ada,) = await people(instance, "Ada Lovelace")
+        assert "not found" in await refusal(ada.ping("Nobody at all"))
+        await ada.ping("Ada Lovelace")
+        assert "not found" in await refusal(ada.ping("Nobody at all"))
+        assert "reached nobody" in await refusal(ada.ping("Nobody at all"))
+
+
+async def test_a_quota_of_the_hour_outlives_what_others_do(tmp_path: Path) -> None:
+    """The caches of the service are emptied when an account is removed; what was used up is not among them."""
+    async with instance_with(tmp_path, "everyone", quotas=Quotas(posts_per_hour=2)) as instance:
+        ada, bob, _ = await people(instance, "Ada Lovelace", "Bob Builder", "Dan Dare")
+        for _ in range(2):
+            await ada.post(bob.uid)
+        await instance.service.remove_account("Dan Dare")
+        assert "quota: 2 posts an hour" in await refusal(ada.post(bob.uid))
+
+
+async def test_names_told_to_own_devices_are_counted(tmp_path: Path) -> None:
+    async with instance_with(tmp_path, quotas=Quotas(posts_per_hour=2)) as instance:
+        (ada,) = await people(instance, "Ada Lovelace")
+        again = m.UserEdit("1", newalias="Ada Lovelace")
+        for _ in range(2):
+            await ada.connection.ask(again)
+        assert "quota: 2 posts an hour" in await refusal(ada.connection.ask(again))
 
 
 async def test_posts_and_octets_have_quotas_an_hour(tmp_path: Path) -> None:
@@ -364,6 +289,22 @@ async def test_invitations_are_bounded_and_end_with_their_maker(tmp_path: Path) 
         assert "only administrators invite" in await refusal(ada.connection.ask(m2.InviteEdit("1", "create")))
 
 
+@pytest.mark.parametrize("registration", ["open", "invite"])
+async def test_a_token_is_nobodys_name(tmp_path: Path, registration: str) -> None:
+    """A client that knows no field for it brings an invitation as its whole alias, wherever it registers."""
+    async with instance_with(tmp_path, registration=registration) as instance:
+        token = await instance.new_invitation()
+        old = await Connection.open(Endpoint(instance.host, instance.port, instance.spki_pin))
+        assert (await old.register("n", token)).error == "choose an alias"
+        await old.quit()
+        assert [account.aliases for account in await instance.service.list_accounts()] == [()]
+        again = await Connection.open(Endpoint(instance.host, instance.port, instance.spki_pin))
+        if registration == "invite":
+            with pytest.raises(Disconnected, match="invitation required"):
+                await again.register("n", token)  # it was used up
+        await again.close()
+
+
 async def test_an_invitation_expires(tmp_path: Path) -> None:
     async with instance_with(tmp_path, members_invite=True) as instance:
         (ada,) = await people(instance, "Ada Lovelace")
@@ -389,74 +330,3 @@ async def test_the_directory_tells_aliases_and_not_many(tmp_path: Path) -> None:
     async with instance_with(tmp_path / "2", directory=False) as instance:
         (ada,) = await people(instance, "Ada Lovelace")
         assert "no directory" in await refusal(ada.connection.inquire(m2.Find("1", "bob")))
-
-
-async def test_who_has_joined_a_group_is_told_to_who_has(tmp_path: Path) -> None:
-    async with instance_with(tmp_path) as instance:
-        ada, bob, eve = await people(instance, "Ada Lovelace", "Bob Builder", "Eve Dropper")
-        await ada.connection.group_invite("1", "The Chess Club", "Ada Lovelace", "Bob Builder")
-        for outsider in (bob, eve):
-            assert "not a member" in await refusal(outsider.connection.inquire(m2.GroupInfo("1", "The Chess Club")))
-        await bob.connection.ask(m.GroupEdit("2", "join", "The Chess Club"))
-        _, data = await bob.connection.inquire(m2.GroupInfo("3", "The Chess Club"))
-        assert json.loads(data) == [
-            {"uid": ada.uid, "alias": "Ada Lovelace", "owner": True},
-            {"uid": bob.uid, "alias": "Bob Builder"},
-        ]
-
-
-@pytest.mark.parametrize("owners", [False, True])
-async def test_who_moderates_a_group(tmp_path: Path, owners: bool) -> None:
-    async with instance_with(tmp_path, owners_moderate=owners) as instance:
-        ada, bob, dan = await people(instance, "Ada Lovelace", "Bob Builder", "Dan Dare")
-        for number, other in enumerate((bob, dan)):
-            alias = (await other.aliases())[0]
-            await ada.connection.group_invite(f"i{number}", "The Chess Club", "Ada Lovelace", alias)
-            await other.connection.ask(m.GroupEdit("j", "join", "The Chess Club"))
-        drop = m.GroupEdit("1", "drop", "The Chess Club", to="Dan Dare")
-        if not owners:
-            await bob.connection.ask(drop)
-            return
-        assert "only the owner drops" in await refusal(bob.connection.ask(drop))
-        await ada.connection.ask(drop)
-        back = bob.connection.group_invite("2", "The Chess Club", "Bob Builder", "Dan Dare")
-        assert "only the owner lifts a bar" in await refusal(back)
-        await ada.connection.group_invite("3", "The Chess Club", "Ada Lovelace", "Dan Dare")
-        await dan.connection.ask(m.GroupEdit("2", "join", "The Chess Club"))
-        await ada.connection.ask(m.GroupEdit("4", "drop", "The Chess Club", to="Ada Lovelace"))
-        await bob.connection.ask(m.GroupEdit("5", "drop", "The Chess Club", to="Dan Dare"))  # Bob owns it now
-
-
-# -- returns ---------------------------------------------------------------------------------------------------------
-async def test_what_nobody_takes_goes_back(tmp_path: Path) -> None:
-    async with instance_with(tmp_path, "everyone", return_after_ms=30 * DAY_S * 1000) as instance:
-        ada, bob, dan = await people(instance, "Ada Lovelace", "Bob Builder", "Dan Dare")
-        old_phone = await dan.add_device()
-        await old_phone.quit()
-        await bob.quit()
-        acked = await ada.post(bob.uid, dan.uid, data=b"x" * 100_000)
-        await dan.next(m.Delivery)
-        await dan.quit()
-        await ada.quit()
-        await instance.advance(29 * DAY_S)
-        await ada.log_in()
-        assert await ada.all_of(m2.ReturnEvent) == []
-        await ada.quit()
-        await instance.advance(2 * DAY_S)
-        await ada.log_in()
-        event, _ = await ada.next(m2.ReturnEvent)
-        assert (event.msgid, event.for_) == (acked.msgid, (bob.uid,))  # a laggard device of Dan's does not count
-        await bob.log_in()
-        assert await bob.all_of(m.Delivery) == []
-        assert list((instance.folder / "payloads").iterdir()) == []
-
-
-async def test_nothing_goes_back_where_it_may_wait(tmp_path: Path) -> None:
-    async with instance_with(tmp_path, "everyone", return_after_ms=None) as instance:
-        ada, bob = await people(instance, "Ada Lovelace", "Bob Builder")
-        await bob.quit()
-        await ada.post(bob.uid)
-        await ada.quit()
-        await instance.advance(400 * DAY_S)
-        await bob.log_in()
-        await bob.next(m.Delivery)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from tests.support.devices import (
     KeyDevice,
@@ -21,11 +22,14 @@ from tmtp_client.connection import AccountKeys, Connection, Disconnected, Endpoi
 from tmtp_core import limits
 from tmtp_core.crypto.account_log import RECOVERY, Entry
 from tmtp_core.crypto.encoding import from_text, to_text
-from tmtp_core.crypto.log_records import compose, decode_record
+from tmtp_core.crypto.log_records import compose, decode_record, decode_records
 from tmtp_core.crypto.possession import Channel, login_proof, registration_proof
 from tmtp_core.domain.policy import Acquaintance, Policy
+from tmtp_core.errors import LoginRefused
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
+
+HOUR_MS = 3_600_000
 
 
 @pytest.fixture
@@ -128,7 +132,7 @@ async def test_a_bad_registration_leaves_nothing_behind(instance: TestInstance) 
         (keys, other.device.signer, keys.recovery),
     ):
         connection = await Connection.open(Endpoint(instance.host, instance.port, instance.spki_pin), revision="2")
-        entry, sigs = entry_of.genesis()
+        entry, sigs = entry_of.genesis(instance.service.identity.public_key)
         channel = await connection.channel()
         request = m2.RegisterKeys(
             "n",
@@ -178,6 +182,30 @@ async def test_who_is_no_acquaintance_sees_no_log(tmp_path: Path) -> None:
         assert "no log" in await refusal(eve.log(ada.uid))
         await ada.add_device()
         assert await eve.all_of(m2.LogEvent) == []
+
+
+async def test_pinging_somebody_opens_no_log(tmp_path: Path) -> None:
+    """Whose log it is must have agreed, not who asks for it."""
+    async with running_instance(tmp_path / "instance", policy=Policy(acquaintance=Acquaintance.PING)) as instance:
+        eve, bob = await newcomer(instance, "Eve Dropper"), await newcomer(instance, "Bob Builder")
+        await eve.ping("Bob Builder")
+        assert "no log" in await refusal(eve.log(bob.uid))
+        assert (await bob.log(eve.uid)).count == 1  # she wrote to him: he may answer, and needs her keys
+        await bob.post(eve.uid)
+        assert (await eve.log(bob.uid)).count == 1
+
+
+async def test_whoever_had_to_do_with_an_account_is_told_of_its_changes(instance: TestInstance) -> None:
+    """Where all are acquainted: those who wrote to it, and those to whom it wrote; and not all the others."""
+    ada, bob, dan, eve = [
+        await newcomer(instance, name) for name in ("Ada Lovelace", "Bob Builder", "Dan Dare", "Eve Dropper")
+    ]
+    await ada.post(bob.uid)
+    await dan.post(ada.uid)
+    await ada.add_device()
+    for told in (bob, dan):
+        assert (await told.next(m2.LogEvent))[0].uid == ada.uid
+    assert await eve.all_of(m2.LogEvent) == []
 
 
 async def test_suspend_cuts_at_once_and_leaves_the_right_to_contest(instance: TestInstance) -> None:
@@ -272,7 +300,7 @@ async def test_a_recovery_key_that_was_replaced_is_let_out(instance: TestInstanc
     await thief.enter_by_recovery()
     new = fresh_signer()
     head = (await ada.log()).head_text
-    entry, sigs = compose(Entry("rekey", head, recovery=new.public), {RECOVERY: ada.recovery})
+    entry, sigs = compose(Entry("rekey", head, recovery=new.public), {RECOVERY: ada.recovery}, ada.service_key)
     await ada.connection.ask(m2.LogAppend(fresh_id(), entry, sigs))
     assert await refusal(thief.log()) == "login failed"
     with pytest.raises(Disconnected, match="login failed"):
@@ -298,6 +326,64 @@ async def test_an_administrators_reset_is_a_visible_new_beginning(instance: Test
         await newcomer(instance, "_", token)
 
 
+async def test_only_the_newest_reset_is_good_and_only_once(instance: TestInstance) -> None:
+    await (await newcomer(instance, "Ada Lovelace")).quit()
+    first, second = [await instance.service.reset_account("Ada Lovelace") for _ in range(2)]
+    with pytest.raises(Disconnected, match="invitation required"):
+        await newcomer(instance, "_", first)
+    new = await newcomer(instance, "_", second)
+    for token in (first, second):
+        with pytest.raises(Disconnected, match="invitation required"):
+            await newcomer(instance, "_", token)
+    await new.quit()
+
+
+async def test_a_full_log_can_be_begun_anew(instance: TestInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+    ada = await newcomer(instance, "Ada Lovelace")
+    monkeypatch.setattr(limits, "LOG_RECORDS_MAX", 1)
+    assert "the log is full" in await refusal(ada.append("revoke", recovery=True, target=ada.name))
+    new = await newcomer(instance, "_", await instance.service.reset_account("Ada Lovelace"))
+    assert (await new.log()).count == 2
+
+
+async def test_nobody_moves_to_keys_that_are_somebody_elses(instance: TestInstance) -> None:
+    """A genesis can be read by every acquaintance; the keys in it cannot."""
+    ada = await newcomer(instance, "Ada Lovelace")
+    endpoint = Endpoint(instance.host, instance.port, instance.spki_pin)
+    mallory = await Connection.open(endpoint, revision="2")
+    old = await Connection.open(endpoint)
+    registered = await old.register("laptop", "Mallory Mal")
+    await old.quit()
+    await mallory.login(registered.uid, registered.nodeid)
+    _, data = await ada.connection.inquire(m2.LogFetch(fresh_id(), ada.uid))
+    (record,) = decode_records(data)
+    attempt = m2.LogAppend("1", record.entry, record.sigs)
+    assert "signatures for this link do not hold" in await refusal(mallory.ask(attempt))
+    keys, others = AccountKeys.new(os.urandom), AccountKeys.new(os.urandom)
+    entry, sigs, proof, _ = await mallory._genesis(keys)
+    _, _, _, other_proof = await mallory._genesis(others)
+    attempt = m2.LogAppend("2", entry, sigs, proof, other_proof)
+    assert "signatures for this link do not hold" in await refusal(mallory.ask(attempt))
+    await mallory.move_to_keys("3", keys)
+    await mallory.close()
+
+
+async def test_a_password_that_was_shown_before_the_move_opens_nothing_after_it(instance: TestInstance) -> None:
+    """Between the two halves of a log-in the account may move to keys."""
+    endpoint, rules = Endpoint(instance.host, instance.port, instance.spki_pin), instance.service.rules
+    old = await Connection.open(endpoint)
+    registered = await old.register("laptop", "Ada Lovelace")
+    await old.quit()
+    login = m.Login(registered.uid, registered.nodeid)
+    asker = await instance.service.decide(lambda ledger: rules.accounts.recognise(ledger, login))
+    moving = await Connection.open(endpoint, revision="2")
+    await moving.login(registered.uid, registered.nodeid)
+    await moving.move_to_keys("1", AccountKeys.new(os.urandom))
+    await moving.close()
+    with pytest.raises(LoginRefused, match="login failed"):
+        await instance.service.decide(lambda ledger: rules.accounts.log_in(ledger, asker, instance.service.moment()))
+
+
 async def test_an_account_moves_from_passwords_to_keys(instance: TestInstance) -> None:
     endpoint = Endpoint(instance.host, instance.port, instance.spki_pin)
     secrets: list[str] = []
@@ -317,8 +403,7 @@ async def test_an_account_moves_from_passwords_to_keys(instance: TestInstance) -
     keys = AccountKeys.new(os.urandom)
     moving = await Connection.open(endpoint, revision="2")
     await moving.login(registered.uid, registered.nodeid)
-    entry, sigs = keys.genesis()
-    acked = await moving.ask(m2.LogAppend("3", entry, sigs))
+    acked = await moving.move_to_keys("3", keys)
     assert acked.head
     assert await moving.closed() == "log in with the device's key"
     for secret in (registered.nodeid, *secrets):
@@ -344,7 +429,7 @@ async def test_where_revision_1_is_denied_a_password_only_moves_over(tmp_path: P
         moving = await Connection.open(endpoint, revision="2")
         assert (await moving.login(registered.uid, registered.nodeid)).info == "move this account to keys"
         keys = AccountKeys.new(os.urandom)
-        await moving.ask(m2.LogAppend("3", *keys.genesis()))
+        await moving.move_to_keys("3", keys)
         await moving.close()
         ada = KeyDevice(instance, registered.uid, keys.device.signer, keys.recovery)
         assert (await ada.log_in()).info == "login ok"
@@ -375,15 +460,27 @@ async def test_revision_1_devices_never_see_revision_2(instance: TestInstance) -
 
 async def test_prekeys_are_the_devices_own(instance: TestInstance) -> None:
     ada, bob = await newcomer(instance, "Ada Lovelace"), await newcomer(instance, "Bob Builder")
-    key = fresh_box()
-    good = ada.signer.sign(m2.PREKEY, from_text(key))
-    assert "does not hold" in await refusal(
-        ada.connection.ask(m2.KeyEdit(fresh_id(), key, bob.signer.sign(m2.PREKEY, from_text(key))))
-    )
-    await ada.connection.ask(m2.KeyEdit(fresh_id(), key, good))
+    key, now_ms = fresh_box(), instance.clock.wall_ns() // 1_000_000
+
+    def signed(by: KeyDevice, uid: str, time_ms: int, service_key: bytes = ada.service_key) -> m2.KeyEdit:
+        what = m2.prekey_signed(service_key, uid, time_ms, from_text(key))
+        return m2.KeyEdit(fresh_id(), key, time_ms, by.signer.sign(*what))
+
+    for wrong in (
+        signed(bob, ada.uid, now_ms),
+        signed(ada, bob.uid, now_ms),
+        signed(ada, ada.uid, now_ms, bytes(32)),
+        replace(signed(ada, ada.uid, now_ms), time=now_ms + 1),
+    ):
+        assert "does not hold" in await refusal(ada.connection.ask(wrong))
+    for far in (now_ms - 25 * HOUR_MS, now_ms + 25 * HOUR_MS):
+        assert "set this device's clock" in await refusal(ada.connection.ask(signed(ada, ada.uid, far)))
+    assert "key" in await refusal(ada.connection.ask(replace(signed(ada, ada.uid, now_ms), key=to_text(bytes(32)))))
+    good = signed(ada, ada.uid, now_ms)
+    await ada.connection.ask(good)
     page, _ = await bob.connection.inquire(m2.LogFetch(fresh_id(), ada.uid))
     assert isinstance(page, m2.LogPage)
-    assert page.prekeys == (m2.Prekey(ada.name, key, good),)
+    assert page.prekeys == (m2.Prekey(ada.name, key, now_ms, good.sig),)
 
 
 async def test_a_log_comes_in_pages(instance: TestInstance, monkeypatch: pytest.MonkeyPatch) -> None:

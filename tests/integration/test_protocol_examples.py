@@ -12,7 +12,7 @@ from tests.support.instance import TestInstance, running_instance
 from tests.vectors import examples
 from tests.vectors.examples import Example, ExampleRun, read_examples
 from tmtp_core.crypto.log_records import Signature
-from tmtp_core.domain.devices import Genesis
+from tmtp_core.domain.device_log import Signed
 from tmtp_core.domain.policy import Acquaintance, Policy
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "protocol.md"
@@ -28,7 +28,7 @@ class Administrator:
 
     async def new_bridge(self, name: str, routes: dict[str, str], entry: str, sigs: dict[str, str]) -> str:
         """An account with the role bridge."""
-        genesis = Genesis(entry, tuple(Signature(by, sig) for by, sig in sigs.items()))
+        genesis = Signed(entry, tuple(Signature(by, sig) for by, sig in sigs.items()))
         uid: str = await self._instance.service.ensure_bridge(name, routes, genesis)
         return uid
 

@@ -175,6 +175,7 @@ async def test_removing_an_account_keeps_its_name_taken(tmp_path: Path) -> None:
         await bob.connection.quit()
         await alice.connection.post("1", [m.Recipient(bob.uid, m.TO_UID)], bytes(200_000))
         await instance.service.remove_account("Bob Builder")
+        await instance.settle()
         assert instance.service.figures()["messages_queued"] == 0
         assert list((tmp_path / "instance" / "payloads").iterdir()) == []
         again = await Connection.open(Endpoint(instance.host, instance.port, instance.spki_pin))
@@ -229,9 +230,9 @@ def test_an_old_database_is_copied_before_it_is_changed(tmp_path: Path) -> None:
     (steps / "versions" / "s9001_next.py").write_text(
         "import sqlite3\n"
         "from alembic import op\n"
-        'revision, down_revision = "9001", "0002"\n'
+        'revision, down_revision = "9001", "0003"\n'
         "def upgrade():\n"
-        f"    copy = sqlite3.connect({str(path)!r} + '.before-0002')\n"
+        f"    copy = sqlite3.connect({str(path)!r} + '.before-0003')\n"
         "    assert copy.execute('SELECT count(*) FROM account').fetchone() == (0,)\n"
         "    copy.close()\n"
         "    op.execute('CREATE TABLE next (x)')\n",

@@ -15,6 +15,7 @@ from tmtp_core.crypto.account_log import RECOVERY, Entry, LogState
 from tmtp_core.crypto.encoding import to_text
 from tmtp_core.crypto.log_records import Signature, compose, decode_records, verify
 from tmtp_core.crypto.signing import Signer
+from tmtp_core.domain.device_log import Signed
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
 
@@ -121,14 +122,14 @@ class KeyDevice:
     # -- the log -----------------------------------------------------------------------------------------------------
     async def log(self, uid: str | None = None) -> LogState:
         """A log as the service tells it, verified."""
-        service_key = self.connection.service.result().service
-        assert service_key is not None
-        state, since = LogState(), 0
+        service = self.connection.service.result().service
+        assert service is not None
+        state, since = None, 0
         while True:
             page, data = await self.connection.inquire(m2.LogFetch(fresh_id(), uid or self.uid, since))
             assert isinstance(page, m2.LogPage)
             records = decode_records(data)
-            state = verify(records, uid=uid or self.uid, service_key=service_key.key, known=state)
+            state = verify(records, uid=uid or self.uid, service_key=service.key, known=state)
             since += len(records)
             if not page.more:
                 assert state.head_text == page.head
@@ -150,7 +151,12 @@ class KeyDevice:
             by[RECOVERY] = self.recovery
         elif not by:
             by = {self.name: self.signer}
-        return compose(Entry(act, head, **fields), by)
+        return compose(Entry(act, head, **fields), by, self.service_key)
+
+    @property
+    def service_key(self) -> bytes:
+        """To which all logs of the service are bound."""
+        return self.instance.service.identity.public_key
 
     async def add_device(self) -> "KeyDevice":
         """Add a further device, provisional, and log it in."""
@@ -180,7 +186,7 @@ class KeyDevice:
         log = await sheet.log()
         other = KeyDevice(self.instance, self.uid, fresh_signer(), self.recovery)
         add = Entry("add", log.head_text, device=other.name, box=fresh_box())
-        entry, sigs = compose(add, {RECOVERY: self.recovery, other.name: other.signer})
+        entry, sigs = compose(add, {RECOVERY: self.recovery, other.name: other.signer}, self.service_key)
         await sheet.connection.ask(m2.LogAppend(fresh_id(), entry, sigs))
         await sheet.quit()
         await other.log_in()
@@ -194,6 +200,11 @@ class KeyDevice:
     async def quit(self) -> None:
         """Log out."""
         await self.connection.quit()
+
+
+def genesis_of(instance: TestInstance, keys: AccountKeys) -> Signed:
+    """The first entry of an account's log at this instance, signed."""
+    return Signed(*keys.genesis(instance.service.identity.public_key))
 
 
 async def newcomer(instance: TestInstance, alias: str, invite: str | None = None) -> KeyDevice:

@@ -78,7 +78,10 @@ class Desk:
 
 @asynccontextmanager
 async def member(gateway: Gateway, instance: str, alias: str, invite: str | None = None) -> AsyncIterator[Desk]:
-    """A new member of an instance whose device has a key, connected for the length of the block."""
+    """A new member of an instance whose device has a key, connected for the length of the block.
+
+    Without an invitation an administrator makes one.
+    """
     got: list[tuple[m2.StoredEvent, bytes]] = []
     heard = asyncio.Event()
 
@@ -86,8 +89,9 @@ async def member(gateway: Gateway, instance: str, alias: str, invite: str | None
         got.append((event, await payload.read()))
         heard.set()
 
+    token = invite or (await gateway.administration().create_invitation(instance, 1, None, alias)).token
     connection = await Connection.open(endpoint(gateway, instance), keep, revision="2")
-    registered = await connection.register_keys(alias, AccountKeys.new(os.urandom), alias, invite)
+    registered = await connection.register_keys(alias, AccountKeys.new(os.urandom), alias, token)
     assert not registered.error
     try:
         yield Desk(connection, registered.uid, got, heard)

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from gateway.certificates import spki_hash
 from gateway.instance import ListenOn, RunningInstance
 from tmtp_core.domain.admission import Registration, SignInRule
 from tmtp_core.domain.policy import Policy
@@ -104,6 +105,12 @@ class TestInstance:
         self.running.tick()
         await asyncio.sleep(0)
 
+    async def settle(self) -> None:
+        """Let everything happen that follows from what was asked, commit after commit."""
+        for _ in range(20):
+            await self.service.decide(lambda ledger: None)
+            await asyncio.sleep(0)
+
     async def new_invitation(self, **options: Any) -> str:
         """A registration token."""
         token: str = await self.service.create_invitation(**options)
@@ -122,6 +129,7 @@ async def running_instance(
     policy: Policy | None = None,
     skin: bytes = b"",
     listen: tuple[ListenOn, ...] = (),
+    proxy_certificates: tuple[Path, ...] = (),
 ) -> AsyncIterator[TestInstance]:
     """Run an instance for the length of the block. `limits` are fields of `InstanceLimits`."""
     options = {
@@ -132,6 +140,7 @@ async def running_instance(
         "policy": policy,
         "skin": skin,
         "listen": list(listen),
+        "proxy_spki_hashes": tuple(spki_hash(certificate) for certificate in proxy_certificates),
     }
     instance = TestInstance(folder, clock or ManualClock(), options)
     await instance.start()

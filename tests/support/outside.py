@@ -5,10 +5,9 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.support.devices import KeyDevice, fresh_id
+from tests.support.devices import KeyDevice, fresh_id, genesis_of
 from tests.support.instance import TestInstance
 from tmtp_client.connection import AccountKeys
-from tmtp_core.domain.devices import Genesis
 from tmtp_core.wire import messages as m
 
 
@@ -25,7 +24,7 @@ class Bridge(KeyDevice):
 async def bridge(instance: TestInstance, routes: dict[str, str], *, replies: bool = False) -> AsyncIterator[Bridge]:
     """A bridge account with these routes, logged in."""
     keys = AccountKeys.new(os.urandom)
-    uid = await instance.service.ensure_bridge("intake", routes, Genesis(*keys.genesis()), replies=replies)
+    uid = await instance.service.ensure_bridge("intake", routes, genesis_of(instance, keys), replies=replies)
     device = Bridge(instance, uid, keys.device.signer, keys.recovery)
     await device.log_in()
     try:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,7 @@ from tests.vectors.runner import FORMS, STORED, Run, Vector, VectorFailed
 FORMS["?token"] = re.compile(r"[%+1-9B-DF-HJ-NP-TV-Z]{32}")
 STORED |= {"log", "block", "return"}
 _BLOCK = re.compile(r"^```tmtp\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_GREETING = {
-    "op": "tmtprev",
-    "id": "2",
-    "name": "Test Site",
-    "service": {"key": "$service", "policy": "public", "name": "Test Site"},
-    "nonce": "$its.nonce",
-}
+FORMS["?key"] = re.compile(r"[A-Za-z0-9_-]{86}")
 
 
 @dataclass
@@ -111,8 +105,10 @@ class ExampleRun(Run):
         if kind == "blake2b":
             return _text(hashlib.blake2b(self._part(rest), digest_size=32).digest())
         if kind == "head":
-            old, time, entry = rest.split()
-            content = self._part(old) + int(self._substituted(time)).to_bytes(8, "big") + self._part(entry)
+            old, time, by, entry = rest.split()
+            signers = ",".join(sorted(self._substituted(json.loads(by)).split(",")))
+            when = int(self._substituted(time)).to_bytes(8, "big")
+            content = self._part(old) + when + signers.encode() + b"\0" + self._part(entry)
             return _text(hashlib.blake2b(content, digest_size=32, person=b"tmtp-log").digest())
         if kind == "sign":
             key, purpose, *parts = rest.split()
@@ -129,7 +125,7 @@ class ExampleRun(Run):
         value = self._substituted(text)
         if value.startswith("$"):
             raise ValueError(f"nothing is called {value}")
-        return {"raw": str.encode, "b64": _bytes, "u32": lambda number: int(number).to_bytes(4, "big")}[kind](value)
+        return _PARTS[kind](value)
 
     # -- macros ------------------------------------------------------------------------------------------------------
     async def _greet(self, name: str) -> None:
@@ -146,8 +142,8 @@ class ExampleRun(Run):
             f'let {name}.box = box "{name}"',
             'let its.entry = json {"act":"genesis","prev":"",'
             f'"device":"${name}.device","box":"${name}.box","recovery":"${name}.recovery"}}',
-            f'let its.sig = sign {name}.device "tmtp-log" b64:$its.entry',
-            f'let its.recoverysig = sign {name}.recovery "tmtp-log" b64:$its.entry',
+            f'let its.sig = sign {name}.device "tmtp-log" b64:$service b64:$its.entry',
+            f'let its.recoverysig = sign {name}.recovery "tmtp-log" b64:$service b64:$its.entry',
             "let its.digest = blake2b b64:$its.entry",
             f'let its.proof = sign {name}.device "tmtp-register" b64:$its.nonce b64:$service spki b64:$its.digest',
             f'let its.other = sign {name}.recovery "tmtp-register" b64:$its.nonce b64:$service spki b64:$its.digest',
@@ -171,14 +167,16 @@ class ExampleRun(Run):
 
     async def _bridge(self, name: str, route: str, alias: str) -> None:
         """What an administrator does, and then a log-in as the page describes it."""
+        await self._connect(name)
+        await self._greet(name)
         for line in (
             f'let {name}.device = key "{name}"',
             f'let {name}.recovery = key "{name} on paper"',
             f'let {name}.box = box "{name}"',
             'let its.entry = json {"act":"genesis","prev":"",'
             f'"device":"${name}.device","box":"${name}.box","recovery":"${name}.recovery"}}',
-            f'let its.sig = sign {name}.device "tmtp-log" b64:$its.entry',
-            f'let its.recoverysig = sign {name}.recovery "tmtp-log" b64:$its.entry',
+            f'let its.sig = sign {name}.device "tmtp-log" b64:$service b64:$its.entry',
+            f'let its.recoverysig = sign {name}.recovery "tmtp-log" b64:$service b64:$its.entry',
         ):
             await self._line(line)
         value = self._variables
@@ -188,8 +186,6 @@ class ExampleRun(Run):
             value["its.entry"],
             {value[f"{name}.device"]: value["its.sig"], "recovery": value["its.recoverysig"]},
         )
-        await self._connect(name)
-        await self._greet(name)
         proof = f'let its.login = sign {name}.device "tmtp-login" b64:$its.nonce b64:$service spki raw:${name}.uid'
         await self._line(proof)
         await self._verb(name, ">", f'{{"op":2,"uid":"${name}.uid","device":"${name}.device","sig":"$its.login"}}')
@@ -216,6 +212,10 @@ class ExampleRun(Run):
         return self._equal(expected, got)
 
 
+def _number(size: int) -> Callable[[str], bytes]:
+    return lambda text: int(text).to_bytes(size, "big")
+
+
 def _text(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
@@ -233,3 +233,11 @@ def _spki_hash(host: str, port: int) -> bytes:
     pem = ssl.get_server_certificate((host, port))
     key = x509.load_pem_x509_certificate(pem.encode()).public_key()
     return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
+
+
+_PARTS: dict[str, Callable[[str], bytes]] = {
+    "raw": str.encode,
+    "b64": _bytes,
+    "u32": _number(4),
+    "u64": _number(8),
+}

@@ -31,7 +31,7 @@ from tmtp_client.connection import AccountKeys, Connection, DeviceKeys, Disconne
 from tmtp_client.engine.engine import Engine
 from tmtp_client.engine.history import History, Identity
 from tmtp_client.engine.recovery import seed_of, words_of
-from tmtp_core.crypto.account_log import RECOVERY, Entry, LogState
+from tmtp_core.crypto.account_log import RECOVERY, ActName, Entry, LogState
 from tmtp_core.crypto.log_records import LogInvalid, compose, decode_records, verify
 from tmtp_core.crypto.signing import Signer
 from tmtp_core.wire import messages as m
@@ -175,22 +175,30 @@ def whoami(profile: ProfileOption = "default", as_json: JsonOption = False) -> N
 
 # -- what the commands do --------------------------------------------------------------------------------------------
 async def _join(service: _Service, alias: str, history: History) -> tuple[Identity, bytes | None]:
-    """Register; once the service has made the account its keys are kept, whatever follows. The recovery key's seed."""
+    """Register; the recovery key's seed too, for the sheet.
+
+    The keys are kept before the service hears of them, so that a join that was cut off is taken up again by the next
+    one; the recovery key is forgotten as soon as the account is there.
+    """
     async with _greeted(service) as (connection, greeting):
-        keys = AccountKeys.new(os.urandom) if greeting.service is not None else None
-        if keys is not None:
+        recovery, device = None, None
+        if greeting.service is not None:
+            keys = history.pending_keys(greeting.service.key)
+            if keys is None:
+                keys = AccountKeys.new(os.urandom)
+                history.set_pending_keys(greeting.service.key, keys)
             registered = await connection.register_keys(socket.gethostname(), keys, alias, service.address.invite)
+            recovery, device = keys.recovery_seed, keys.device
         else:  # a service that knows revision 1 only
             registered = await connection.register(alias, alias, service.address.invite)
         named = "" if registered.error else alias
-        device = keys.device if keys is not None else None
         identity = service.identity(greeting, registered.uid, named, device, registered.nodeid)
         history.set_identity(identity)
     if registered.error:
-        if keys is not None:
-            _print_sheet(service, identity, words_of(keys.recovery_seed))
+        if recovery is not None:
+            _print_sheet(service, identity, words_of(recovery))
         raise Refused(f"{registered.error}. Your account exists; choose another name: tmtp alias 'Other Name'")
-    return identity, keys.recovery_seed if keys is not None else None
+    return identity, recovery
 
 
 async def _recover(
@@ -205,35 +213,57 @@ async def _recover(
         log = await _verified_log(connection, uid, greeting.service.key)
         identity = service.identity(greeting, uid, alias, keys)
         history.set_identity(identity)  # before the service knows of it
-        add = Entry("add", log.head_text, device=keys.signer.public, box=keys.box)
+        chain = _Chain(connection, uid, greeting.service.key, log)
+        both = {RECOVERY: recovery, keys.signer.public: keys.signer}
         try:
-            head = await _append(connection, add, {RECOVERY: recovery, keys.signer.public: keys.signer})
+            await chain.append("add", both, device=keys.signer.public, box=keys.box)
         except Refused:
             history.forget_identity()
             raise
-        others = [device.key for device in log.unrevoked()]
-        for other in others if revoke_others else []:
-            head = await _append(connection, Entry("revoke", head, target=other), {RECOVERY: recovery})
-    return await _take_alias(history, identity, alias), 0 if revoke_others else len(others)
+        others = [device.key for device in chain.log.unrevoked() if device.key != keys.signer.public]
+        while revoke_others and others:  # one may be added meanwhile, by whoever has a device of this account
+            await chain.append("revoke", {RECOVERY: recovery}, target=others[0])
+            others = [device.key for device in chain.log.unrevoked() if device.key != keys.signer.public]
+    return await _take_alias(history, identity, alias), len(others)
 
 
-async def _append(connection: Connection, entry: Entry, signers: dict[str, Signer]) -> str:
-    """Add to the log; its new head."""
-    made, sigs = compose(entry, signers)
-    return (await connection.ask(m2.LogAppend(new_request_id(), made, sigs))).head
+class _Chain:
+    """The log of an account, which others may add to while one signs."""
+
+    def __init__(self, connection: Connection, uid: str, service_key: str, log: LogState) -> None:
+        self.log = log
+        self._connection = connection
+        self._uid = uid
+        self._service_key = service_key
+
+    async def append(self, act: ActName, signers: dict[str, Signer], **fields: str) -> None:
+        """Sign an entry on top of the log as it is, and again when it has moved on. Raises `Refused`."""
+        for _ in range(limits.LOG_TRIES_MAX):
+            made, sigs = compose(Entry(act, self.log.head_text, **fields), signers, self.log.service_key)
+            taken = True
+            try:
+                await self._connection.ask(m2.LogAppend(new_request_id(), made, sigs))
+            except Refused as refused:
+                if "moved on" not in str(refused):
+                    raise
+                taken = False
+            self.log = await _verified_log(self._connection, self._uid, self._service_key, self.log)
+            if taken:
+                return
+        raise Refused("somebody else changes this account all the time; try again")
 
 
-async def _verified_log(connection: Connection, uid: str, service_key: str) -> LogState:
-    """An account's log, checked record by record. Raises `Disconnected` when it does not hold."""
-    log, since = LogState(), 0
+async def _verified_log(connection: Connection, uid: str, service_key: str, known: LogState | None = None) -> LogState:
+    """An account's log, checked record by record from what is known. Raises `Disconnected` when it does not hold."""
+    log = known
     while True:
+        since = log.count if log is not None else 0
         page, data = await connection.inquire(m2.LogFetch(new_request_id(), uid, since))
         try:
             records = decode_records(data)
             log = verify(records, uid=uid, service_key=service_key, known=log)
         except LogInvalid as invalid:
             raise Disconnected(f"the service's log of this account does not hold: {invalid}") from None
-        since += len(records)
         if not (isinstance(page, m2.LogPage) and page.more and records):
             return log
 

@@ -3,17 +3,14 @@
 
 import asyncio
 import base64
-import hashlib
 import socket
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
 from tmtp_client import limits
+from tmtp_core.crypto import spki
 
 
 class WrongService(Exception):
@@ -56,19 +53,14 @@ def check_pin(endpoint: Endpoint, writer: asyncio.StreamWriter) -> None:
 
 def certificate_pin(certificate_der: bytes) -> str:
     """The pin of a certificate's key: `sha256:` and the base64url SHA-256 of its SPKI."""
-    return "sha256:" + base64.urlsafe_b64encode(_spki_hash(certificate_der)).rstrip(b"=").decode()
+    return "sha256:" + base64.urlsafe_b64encode(spki.spki_hash(certificate_der)).rstrip(b"=").decode()
 
 
 def spki_hash(writer: asyncio.StreamWriter) -> bytes | None:
     """SHA-256 of the SPKI of the certificate that the peer showed; None on a connection without TLS."""
     tls = cast(ssl.SSLObject | None, writer.get_extra_info("ssl_object"))
     certificate = tls.getpeercert(binary_form=True) if tls is not None else None
-    return _spki_hash(certificate) if certificate is not None else None
-
-
-def _spki_hash(certificate_der: bytes) -> bytes:
-    key = x509.load_der_x509_certificate(certificate_der).public_key()
-    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
+    return spki.spki_hash(certificate) if certificate is not None else None
 
 
 def set_user_timeout(writer: asyncio.StreamWriter) -> None:

@@ -20,8 +20,9 @@ from tmtp_client.connection.endpoint import (
 from tmtp_client.connection.login import AccountKeys, Login, PasswordLogin
 from tmtp_client.connection.payload import Disconnected, Gathered, Payload
 from tmtp_core.crypto.account_log import RECOVERY
-from tmtp_core.crypto.encoding import from_text
-from tmtp_core.crypto.possession import NO_TLS, Channel, login_proof, registration_proof
+from tmtp_core.crypto.encoding import from_text, to_text
+from tmtp_core.crypto.log_records import Signature
+from tmtp_core.crypto.possession import NO_TLS, Channel, greeting_proved, login_proof, registration_proof
 from tmtp_core.crypto.signing import NONCE_BYTES, PUBLIC_KEY_BYTES, Signer
 from tmtp_core.errors import ProtocolError
 from tmtp_core.wire import link as wire
@@ -33,6 +34,9 @@ T = TypeVar("T")
 
 Answer = tuple[m.Acked | m2.LogPage | m2.Listing | m2.Skin, bytes]
 """An answer and its data."""
+
+
+LOGIN_OK = "login ok"
 
 
 class Refused(Exception):
@@ -122,22 +126,33 @@ class Connection:
         self, label: str, keys: AccountKeys, newalias: str = "_", invite: str | None = None
     ) -> m.Registered:
         """Open an account whose first device has these keys; on a connection of revision 2. Raises `Disconnected`."""
-        entry, sigs = keys.genesis()
-        channel = await self.channel()
+        entry, sigs, proof, recovery_proof = await self._genesis(keys)
         request = m2.RegisterKeys(
-            label,
-            newalias,
-            keys.device.signer.public,
-            entry,
-            sigs,
-            registration_proof(keys.device.signer, channel, from_text(entry)),
-            registration_proof(keys.recovery, channel, from_text(entry)),
-            invite=invite,
+            label, newalias, keys.device.signer.public, entry, sigs, proof, recovery_proof, invite=invite
         )
         await self._send(m.encode_head(request))
         registered = await self._wait(self._registered)
-        await self._wait(self._entered)
+        try:
+            await self._wait(self._entered)
+        except Disconnected as ended:  # the answer to an earlier try was lost: the account is there
+            if str(ended) != m2.REGISTERED_BEFORE:
+                raise
         return registered
+
+    async def move_to_keys(self, request_id: str, keys: AccountKeys) -> m.Acked:
+        """After a log-in by password: the account has keys from now on, and its passwords end; so does this link.
+
+        Raises `Refused` or `Disconnected`.
+        """
+        return await self.ask(m2.LogAppend(request_id, *await self._genesis(keys)))
+
+    async def _genesis(self, keys: AccountKeys) -> tuple[str, tuple[Signature, ...], str, str]:
+        """The first entry of an account's log, its signatures, and the proofs that both keys are here."""
+        channel = await self.channel()
+        entry, sigs = keys.genesis(channel.service_key)
+        raw = from_text(entry)
+        proofs = [registration_proof(key, channel, raw) for key in (keys.device.signer, keys.recovery)]
+        return entry, sigs, proofs[0], proofs[1]
 
     async def login_by_key(self, uid: str, device: Signer, service_key: str | None = None) -> m.Info:
         """Log this device in by signature. `service_key`: the service must have this one.
@@ -155,20 +170,28 @@ class Connection:
 
     async def _prove(self, uid: str, by: str, key: Signer, service_key: str | None) -> m.Info:
         channel = await self.channel()
-        announced = (await self._wait(self.service)).service
-        if service_key is not None and (announced is None or announced.key != service_key):
+        if service_key is not None and to_text(channel.service_key) != service_key:
             raise WrongService("the service has not the key that it had; nothing was signed for it")
         await self._send(m.encode_head(m2.LoginByKey(uid, by, login_proof(key, channel, uid))))
         return await self._wait(self._entered)
 
     async def enter(self, login: Login) -> m.Info:
-        """Log in with what the device has."""
+        """Log in with what the device has. Raises `Disconnected`, also where the service lets it do next to nothing."""
         if isinstance(login, PasswordLogin):
-            return await self.login(login.uid, login.node)
-        return await self.login_by_key(login.uid, login.device, login.service_key)
+            info = await self.login(login.uid, login.node)
+        else:
+            info = await self.login_by_key(login.uid, login.device, login.service_key)
+        if info.info != LOGIN_OK:
+            self._end(info.info)
+            raise Disconnected(info.info)
+        return info
 
     async def channel(self) -> Channel:
-        """What a device signs to enter. Raises `Disconnected` when the service announced no revision 2."""
+        """What a device signs to enter.
+
+        Raises `Disconnected` when the service announced no revision 2, and `WrongService` when it does not prove that
+        its key is behind this connection's certificate: somebody else repeats what it announced.
+        """
         greeting = await self._wait(self.service)
         if greeting.service is None:
             raise Disconnected("the service speaks revision 1 only")
@@ -176,7 +199,10 @@ class Connection:
             nonce, key = from_text(greeting.nonce, NONCE_BYTES), from_text(greeting.service.key, PUBLIC_KEY_BYTES)
         except ValueError as error:
             raise Disconnected(f"the service does not speak TMTP: {error}") from None
-        return Channel(nonce, key, spki_hash(self._writer) or NO_TLS)
+        channel = Channel(nonce, key, spki_hash(self._writer) or NO_TLS)
+        if not any(greeting_proved(proof, channel) for proof in greeting.proofs):
+            raise WrongService("the service does not prove that it has its key; nothing was signed for it")
+        return channel
 
     # -- requests ----------------------------------------------------------------------------------------------------
     async def post(

@@ -74,6 +74,6 @@ class AccountKeys:
         """The recovery key."""
         return Signer(self.recovery_seed)
 
-    def genesis(self) -> tuple[str, tuple[Signature, ...]]:
-        """The first entry of the account's log, signed by both."""
-        return genesis(self.device.signer, self.recovery, self.device.box)
+    def genesis(self, service_key: bytes) -> tuple[str, tuple[Signature, ...]]:
+        """The first entry of the account's log at this service, signed by both."""
+        return genesis(self.device.signer, self.recovery, self.device.box, service_key)

@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from tmtp_client.connection import DeviceKeys, KeyLogin, Login, PasswordLogin
+from tmtp_client.connection import AccountKeys, DeviceKeys, KeyLogin, Login, PasswordLogin
 
 _metadata = MetaData()
 
@@ -52,6 +52,15 @@ _keys = Table(  # of this device, where the service knows revision 2
     Column("service_key", String, primary_key=True),
     Column("seed", LargeBinary, nullable=False),
     Column("box_key", LargeBinary, nullable=False),
+)
+
+_pending = Table(  # of an account that is being opened; gone with the answer
+    "pending",
+    _metadata,
+    Column("service_key", String, primary_key=True),
+    Column("seed", LargeBinary, nullable=False),
+    Column("box_key", LargeBinary, nullable=False),
+    Column("recovery_seed", LargeBinary, nullable=False),
 )
 
 _contact = Table(
@@ -192,15 +201,29 @@ class History:
         return Identity(**row._mapping, keys=own, service_key=keys.service_key)
 
     def set_identity(self, identity: Identity) -> None:
-        """Remember who this device is."""
+        """Remember who this device is; what was pending is forgotten."""
         values = {column.name: getattr(identity, column.name) for column in _identity.columns}
         with self._engine.begin() as connection:
             connection.execute(delete(_identity))
             connection.execute(delete(_keys))
+            connection.execute(delete(_pending))
             connection.execute(insert(_identity).values(values))
             if identity.keys is not None:
                 own = {"seed": identity.keys.seed, "box_key": identity.keys.box_key}
                 connection.execute(insert(_keys).values(service_key=identity.service_key, **own))
+
+    def pending_keys(self, service_key: str) -> AccountKeys | None:
+        """The keys of an account that was being opened at this service when something cut it off."""
+        with self._engine.connect() as connection:
+            row = connection.execute(select(_pending).where(_pending.c.service_key == service_key)).one_or_none()
+        return None if row is None else AccountKeys(DeviceKeys(row.seed, row.box_key), row.recovery_seed)
+
+    def set_pending_keys(self, service_key: str, keys: AccountKeys) -> None:
+        """Keep the keys of an account until the service has answered. Durable when this returns."""
+        own = {"seed": keys.device.seed, "box_key": keys.device.box_key}
+        row = {"service_key": service_key, "recovery_seed": keys.recovery_seed, **own}
+        with self._engine.begin() as connection:
+            connection.execute(insert(_pending).values(row))
 
     def forget_identity(self) -> None:
         """This device is nobody here, and its keys are gone."""

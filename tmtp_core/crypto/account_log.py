@@ -7,7 +7,7 @@ the records. Rule numbers are the document's.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Final, Literal
 
@@ -43,12 +43,12 @@ class Entry(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
     target: str = ""
 
 
-_START: Final = bytes(HASH_BYTES)
-
-
 @dataclass(slots=True)
 class DeviceState:
-    """A device that was ever added. `sponsor` None: genesis, or added by the recovery key."""
+    """A device that was ever added. `sponsor` None: genesis, or added by the recovery key.
+
+    `suspended_by` is a device: the one that suspended it, or for a covered one its sponsor.
+    """
 
     key: str
     box: str
@@ -56,21 +56,36 @@ class DeviceState:
     full: bool
     added_ms: int
     suspended_by: str | None = None
+    covered: bool = False
     contested: bool = False
     revoked: bool = False
 
 
 @dataclass(slots=True)
 class LogState:
-    """What a log says so far. `apply` changes it, or raises and leaves it as it was."""
+    """What a log says so far. `apply` changes it, or raises and leaves it as it was. `begin` makes an empty one."""
 
+    service_key: bytes
+    head: bytes
     devices: dict[str, DeviceState] = field(default_factory=dict)
     recovery: str = ""
-    head: bytes = _START
     count: int = 0
     time_ms: int = 0
     recoveries: set[str] = field(default_factory=set)
     alone_since_ms: int = 0
+
+    @classmethod
+    def begin(cls, service_key: bytes, uid: str) -> "LogState":
+        """An empty log: of this account, at this service."""
+        return cls(service_key, _hashed(service_key + uid.encode()))
+
+    def copy(self) -> "LogState":
+        """The same, for itself."""
+        return replace(
+            self,
+            devices={key: replace(device) for key, device in self.devices.items()},
+            recoveries=set(self.recoveries),
+        )
 
     # -- what it says ------------------------------------------------------------------------------------------------
     @property
@@ -92,27 +107,39 @@ class LogState:
         """The devices of the account."""
         return (device for device in self.devices.values() if not device.revoked)
 
+    def plants_of(self, sponsor: DeviceState) -> Iterator[DeviceState]:
+        """The provisional devices that it sponsored and that are not suspended: whom it covers."""
+        return (
+            device
+            for device in self.unrevoked()
+            if device.sponsor == sponsor.key and not device.full and device.suspended_by is None
+        )
+
     # -- the rules ---------------------------------------------------------------------------------------------------
     def apply(self, entry: Entry, signers: frozenset[str], time_ms: int, raw: bytes, *, admitted: bool = False) -> None:
         """Judge an entry whose signatures hold, and add it. Raises `LogRefused`.
 
         `raw` are the entry's bytes; `admitted` lets a later genesis in (an administrator's reset).
         """
-        if entry.prev != ("" if entry.act == "genesis" else self.head_text):  # who begins anew knows no head
-            raise LogRefused("the log has moved on: fetch it, look, and sign again")
-        if time_ms < self.time_ms:
+        self.check_prev(entry)
+        if not self.time_ms <= time_ms <= limits.LOG_TIME_MAX_MS:
             raise LogRefused("time runs back")
-        exempt = entry.act == "genesis" or RECOVERY in signers
-        if self.count >= (limits.LOG_RECORDS_MAX if exempt else limits.LOG_RECORDS_ORDINARY_MAX):
+        most = limits.LOG_RECORDS_MAX if RECOVERY in signers else limits.LOG_RECORDS_ORDINARY_MAX
+        if self.count >= most and entry.act != "genesis":
             raise LogRefused("11: the log is full")
         if self.count == 0 and entry.act != "genesis":
             raise LogRefused("1: a log begins with genesis")
         change = _JUDGES[entry.act](self, entry, signers, time_ms, admitted)
         self._settle(time_ms)
         change()
-        self.head = next_head(self.head, time_ms, raw)
+        self.head = next_head(self.head, time_ms, signers, raw)
         self.count += 1
         self.time_ms = time_ms
+
+    def check_prev(self, entry: Entry) -> None:
+        """Raise `LogRefused` unless the entry continues this log as it is now."""
+        if entry.prev != ("" if entry.act == "genesis" else self.head_text):  # who begins anew knows no head
+            raise LogRefused("the log has moved on: fetch it, look, and sign again")
 
     def _full_by_waiting(self, device: DeviceState, time_ms: int) -> bool:
         """Rule 10."""
@@ -189,8 +216,9 @@ def _add(log: LogState, entry: Entry, signers: frozenset[str], time_ms: int, adm
     if entry.device not in signers:
         raise LogRefused("2: the new device signs too")
     sponsor = None if sponsors == {RECOVERY} else log.one_that_acts(sponsors, time_ms, "2")
-    if sum(1 for _ in log.unrevoked()) >= limits.NODES_PER_ACCOUNT_MAX:
-        raise LogRefused(f"2: an account has at most {limits.NODES_PER_ACCOUNT_MAX} devices")
+    most = limits.RECOVERY_DEVICES_MAX if sponsor is None else limits.NODES_PER_ACCOUNT_MAX
+    if sum(1 for _ in log.unrevoked()) >= most:
+        raise LogRefused(f"2: an account has at most {most} devices")
     return lambda: _add_device(log, entry, sponsor, time_ms, full=sponsor is None)
 
 
@@ -216,7 +244,7 @@ def _suspend(log: LogState, entry: Entry, signers: frozenset[str], time_ms: int,
         raise LogRefused("4: no device suspends itself")
     if target.suspended_by is not None:
         raise LogRefused("4: the device is suspended already")
-    return lambda: _set_suspended(target, signer)
+    return lambda: _suspend_with_plants(log, target, signer)
 
 
 def _contest(log: LogState, entry: Entry, signers: frozenset[str], time_ms: int, admitted: bool) -> Change:
@@ -224,6 +252,10 @@ def _contest(log: LogState, entry: Entry, signers: frozenset[str], time_ms: int,
     device = log.devices.get(next(iter(signers))) if len(signers) == 1 else None
     if device is None or device.revoked or device.suspended_by is None:
         raise LogRefused("5: a suspended device contests its own suspension")
+    if device.covered:
+        raise LogRefused("5: the device is suspended with its sponsor, and that is not its to contest")
+    if not log.standing(device.key, time_ms).startswith("full") and device.sponsor != device.suspended_by:
+        raise LogRefused("5: a provisional device contests only what its sponsor did")
     if device.contested:
         raise LogRefused("5: this suspension was contested before")
     suspender = log.devices[device.suspended_by]
@@ -231,7 +263,7 @@ def _contest(log: LogState, entry: Entry, signers: frozenset[str], time_ms: int,
     def change() -> None:
         device.contested = True
         if not suspender.revoked and suspender.suspended_by is None:
-            _set_suspended(suspender, device.key)
+            _suspend_with_plants(log, suspender, device.key)
 
     return change
 
@@ -244,7 +276,7 @@ def _resume(log: LogState, entry: Entry, signers: frozenset[str], time_ms: int, 
     log.check_majority(target, signers, time_ms, "6")
 
     def change() -> None:
-        target.suspended_by, target.contested = None, False
+        target.suspended_by, target.covered, target.contested = None, False, False
         log.alone_since_ms = time_ms
 
     return change
@@ -257,6 +289,8 @@ def _revoke(log: LogState, entry: Entry, signers: frozenset[str], time_ms: int, 
 
     def change() -> None:
         target.revoked = True
+        for plant in list(log.plants_of(target)):
+            _set_suspended(plant, target.key, covered=True)
         log.alone_since_ms = time_ms
 
     return change
@@ -292,10 +326,21 @@ def _set_recovery(log: LogState, entry: Entry) -> None:
     log.recoveries.add(entry.recovery)
 
 
-def _set_suspended(device: DeviceState, by: str) -> None:
-    device.suspended_by, device.contested = by, False
+def _suspend_with_plants(log: LogState, device: DeviceState, by: str) -> None:
+    """A device, and what it has planted: or each plant would pull down one of those who find it."""
+    _set_suspended(device, by)
+    for plant in list(log.plants_of(device)):
+        _set_suspended(plant, device.key, covered=True)
 
 
-def next_head(head: bytes, time_ms: int, raw: bytes) -> bytes:
-    """The head after a record."""
-    return blake2b(head + time_ms.to_bytes(8) + raw, digest_size=HASH_BYTES, person=HEAD).digest()
+def _set_suspended(device: DeviceState, by: str, *, covered: bool = False) -> None:
+    device.suspended_by, device.covered, device.contested = by, covered, False
+
+
+def next_head(head: bytes, time_ms: int, signers: frozenset[str], raw: bytes) -> bytes:
+    """The head after a record: of what was said, when and by whom."""
+    return _hashed(head + time_ms.to_bytes(8) + ",".join(sorted(signers)).encode() + b"\0" + raw)
+
+
+def _hashed(content: bytes) -> bytes:
+    return blake2b(content, digest_size=HASH_BYTES, person=HEAD).digest()

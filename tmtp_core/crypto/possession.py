@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
 
+from tmtp_core.crypto.encoding import to_text
 from tmtp_core.crypto.signing import HASH_BYTES, Signer, signed_by
 
 LOGIN: Final = b"tmtp-login"
 REGISTER: Final = b"tmtp-register"
+GREETING: Final = b"tmtp-greeting"
 NO_TLS: Final = bytes(HASH_BYTES)
 """Stands for the hash of the certificate's SPKI on a link without TLS (loopback)."""
 
@@ -49,6 +51,16 @@ def registration_proof(key: Signer, channel: Channel, entry: bytes) -> str:
 def registration_proved(public: str, proof: str, channel: Channel, entry: bytes) -> bool:
     """Whether `proof` shows that the owner of `public` registers this entry on this link."""
     return signed_by(public, proof, REGISTER, channel.binding, _digest(entry))
+
+
+def greeting_proof(service: Signer, channel: Channel) -> str:
+    """One of `proofs` in the answer to op 0: the service's key is behind this certificate, now."""
+    return service.sign(GREETING, channel.nonce, channel.spki_hash)
+
+
+def greeting_proved(proof: str, channel: Channel) -> bool:
+    """Whether the owner of the service's key is at the other end of this link."""
+    return signed_by(to_text(channel.service_key), proof, GREETING, channel.nonce, channel.spki_hash)
 
 
 def _digest(entry: bytes) -> bytes:

@@ -3,8 +3,8 @@
 
 from typing import Final
 
-from nacl.bindings import crypto_core_ed25519_is_valid_point
-from nacl.exceptions import BadSignatureError
+from nacl.bindings import crypto_core_ed25519_is_valid_point, crypto_scalarmult
+from nacl.exceptions import BadSignatureError, CryptoError
 from nacl.signing import SigningKey, VerifyKey
 
 from tmtp_core.crypto.encoding import from_text, to_text
@@ -14,6 +14,7 @@ SEED_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64
 HASH_BYTES: Final = 32
 NONCE_BYTES: Final = 32
+_ANY_SCALAR: Final = bytes(range(1, 33))
 
 
 class Signer:
@@ -37,6 +38,16 @@ def check_public_key(text: str) -> bytes:
     key = from_text(text, PUBLIC_KEY_BYTES)
     if not crypto_core_ed25519_is_valid_point(key):
         raise ValueError("not a point of the curve's main subgroup")
+    return key
+
+
+def check_box_key(text: str) -> bytes:
+    """The bytes of a public X25519 key. Raises ValueError for one of small order, to which nothing can be sealed."""
+    key = from_text(text, PUBLIC_KEY_BYTES)
+    try:
+        crypto_scalarmult(_ANY_SCALAR, key)
+    except (RuntimeError, CryptoError):  # the shared secret would be zero whatever the other side's key
+        raise ValueError("a point of small order") from None
     return key
 
 

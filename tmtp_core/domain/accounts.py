@@ -3,6 +3,7 @@
 
 from tmtp_core import limits
 from tmtp_core.crypto.credentials import credential, credentials_match
+from tmtp_core.domain import quotas
 from tmtp_core.domain.admission import Admissions, redeem
 from tmtp_core.domain.bridging import refuse_bridge
 from tmtp_core.domain.fanout import Stamp, own_devices, send
@@ -74,10 +75,9 @@ class Accounts:
         if asker.device == NO_DEVICE:
             outcome = Outcome(answers=[Info(BY_RECOVERY, head=head)], enters=asker, restricted=True)
             return self._tell_of_login(ledger, outcome, account, asker, moment, "recovery")
-        if is_restricted(account, asker):
-            return Outcome(answers=[Info(SUSPENDED, head=head)], enters=asker, restricted=True)
-        if asker.revision == 1 and not moment.policy.revision1:  # it may move to keys, and nothing else
-            return Outcome(answers=[Info("move this account to keys")], enters=asker, restricted=True)
+        if is_restricted(account, asker, moment):  # a password may move the account to keys, and nothing else
+            info = Info(SUSPENDED, head=head) if asker.public is not None else Info("move this account to keys")
+            return Outcome(answers=[info], enters=asker, restricted=True)
         outcome = Outcome(answers=[Info(LOGIN_OK, head=head if asker.revision == 2 else "")], enters=asker)
         return self._tell_of_login(ledger, outcome, account, asker, moment, "tbd")
 
@@ -100,6 +100,7 @@ class Accounts:
         """Op 3: a further alias or a further node."""
         account = active_account(ledger, asker)
         refuse_bridge(account)
+        quotas.count_post(ledger, account, 0, moment)  # it is told to all own devices
         if request.newalias is not None:
             return self._add_alias(ledger, asker, account, request, moment)
         return self._add_node(ledger, asker, account, request, moment)
@@ -112,7 +113,7 @@ class Accounts:
 
     def _add_alias(self, ledger: Ledger, asker: Asker, account: Account, request: UserEdit, moment: Moment) -> Outcome:
         alias = request.newalias or ""
-        take_alias(ledger, account, alias)
+        take_alias(ledger, account, alias, moment)
         outcome = Outcome(answers=[Acked(request.id)])
         stamp = Stamp(ledger, asker, moment)
         number, message_id = stamp.id()
@@ -132,7 +133,7 @@ class Accounts:
         if len((request.newnode or "").encode()) > limits.NEWNODE_MAX_BYTES:
             raise RequestRefused(f"AddNode: newnode is longer than {limits.NEWNODE_MAX_BYTES} bytes")
         secret, device = self._new_device(ledger, account, request.newnode or "", moment)
-        ledger.copy_queue(asker.device, device)
+        ledger.copy_queue([asker.device], device)
         outcome = Outcome(answers=[Acked(request.id)])
         stamp = Stamp(ledger, asker, moment)
         asking = [one for one in account.devices if one.key == asker.device]
@@ -156,7 +157,8 @@ def live_account(ledger: Ledger, asker: Asker) -> Account:
     if asker.device == NO_DEVICE:
         there = account.log is not None and account.log.recovery == asker.public
     else:
-        there = account.device(asker.device) is not None
+        device = account.device(asker.device)
+        there = device is not None and device.public == asker.public  # a password that gave way to a key is none
     if account.status is not Status.ACTIVE or not there:
         raise LoginRefused("login failed")
     return account
@@ -165,13 +167,19 @@ def live_account(ledger: Ledger, asker: Asker) -> Account:
 def active_account(ledger: Ledger, asker: Asker) -> Account:
     """The asking account, by a device that may act for it. Raises `LoginRefused`."""
     account = live_account(ledger, asker)
-    if is_restricted(account, asker):
+    if _is_held(account, asker):
         raise LoginRefused(SUSPENDED)
     return account
 
 
-def is_restricted(account: Account, asker: Asker) -> bool:
-    """Whether the asker may only look at the account's log and add to it: a suspended device, or the recovery key."""
+def is_restricted(account: Account, asker: Asker, moment: Moment) -> bool:
+    """Whether the asker may only look at the account's log and add to it: a suspended device, the recovery key, or a
+    password where those are spoken no more.
+    """
+    return _is_held(account, asker) or (asker.public is None and not moment.policy.revision1)
+
+
+def _is_held(account: Account, asker: Asker) -> bool:
     if account.log is None or asker.public is None:
         return False
     return asker.device == NO_DEVICE or account.log.devices[asker.public].suspended_by is not None

@@ -3,10 +3,11 @@
 
 `account.admits` holds who may post to an account: those it pinged or posted to, those an acquaintance introduced,
 those with whom it shares an invitation. A block takes nothing away from it, so that a blocked sender is answered
-exactly as before; what it sends is dropped after everything that an answer depends on.
+exactly as before; what it sends is taken and hidden, after everything that an answer depends on.
 """
 
 from collections.abc import Iterable
+from itertools import combinations, islice
 
 from tmtp_core import limits
 from tmtp_core.domain import quotas
@@ -42,9 +43,15 @@ def check_posts(sender: Account, recipients: Iterable[Account], moment: Moment) 
             raise RequestRefused(NOT_ACQUAINTED)
 
 
-def hears(sender: Account, recipient: Account) -> bool:
-    """Whether something from `sender` is shown to `recipient` at all."""
-    return sender.key not in recipient.blocked
+def hears(sender: Account, recipient: Account, moment: Moment) -> bool:
+    """Whether something from `sender` is shown to `recipient` at all: neither the one nor who introduced it is blocked.
+
+    No answer may depend on this.
+    """
+    if sender.key in recipient.blocked:
+        return False
+    introduced = moment.policy.acquaintance is Acquaintance.INTRODUCTION
+    return not (introduced and recipient.admits.get(sender.key) in recipient.blocked)
 
 
 def reached_out(ledger: Ledger, sender: Account, recipients: Iterable[Account]) -> None:
@@ -58,11 +65,12 @@ def introduce(ledger: Ledger, introducer: Account, recipients: list[Account], mo
     """A message to several acquaintances makes them acquainted, within limits and unless one of them minds.
 
     At most `limits.INTRODUCTIONS_PER_MESSAGE_MAX` new pairs a message and the policy's number a day: a message
-    beyond that is posted all the same, and introduces fewer.
+    beyond that is posted all the same, and introduces fewer. Whom somebody blocks introduces to him as before, and he
+    hears nothing of them.
     """
     if moment.policy.acquaintance is not Acquaintance.INTRODUCTION:
         return
-    known = [one for one in recipients if one.role is Role.MEMBER and _knows(introducer, one)]
+    known = [one for one in recipients if one.introductions and one.role is Role.MEMBER and _knows(introducer, one)]
     if len(known) < 2:
         return
     left = moment.policy.quotas.introductions_per_day - quotas.used_today(
@@ -70,11 +78,9 @@ def introduce(ledger: Ledger, introducer: Account, recipients: list[Account], mo
     )
     left = min(left, limits.INTRODUCTIONS_PER_MESSAGE_MAX)
     made = 0
-    for one, other in _pairs(known):
+    for one, other in islice(combinations(known, 2), limits.INTRODUCTION_PAIRS_EXAMINED_MAX):
         if made >= left:
             break
-        if _minds(one, introducer) or _minds(other, introducer):
-            continue
         if other.key in one.admits and one.key in other.admits:
             continue
         ledger.admit(one, other.key, introducer.key)
@@ -105,7 +111,6 @@ def edit_block(request: BlockEdit, ledger: Ledger, asker: Asker, moment: Moment)
             raise RequestRefused(f"BlockEdit: Exceeds {limits.BLOCKS_PER_ACCOUNT_MAX} blocks")
         ledger.set_block(account, other.key, request.act == "block")
         if request.act == "block":
-            ledger.forget_introduced(account, other.key)
             outcome.hidden = (account.uid, other.uid)
     stamp = Stamp(ledger, asker, moment)
     number, message_id = stamp.id()
@@ -117,11 +122,3 @@ def edit_block(request: BlockEdit, ledger: Ledger, asker: Asker, moment: Moment)
 def _knows(introducer: Account, other: Account) -> bool:
     """Acquainted both ways, and by their own doing: who was introduced introduces nobody to the same person."""
     return other.admits.get(introducer.key, 0) is None and other.key in introducer.admits
-
-
-def _minds(one: Account, introducer: Account) -> bool:
-    return not one.introductions or introducer.key in one.blocked
-
-
-def _pairs(accounts: list[Account]) -> Iterable[tuple[Account, Account]]:
-    return ((one, other) for place, one in enumerate(accounts) for other in accounts[place + 1 :])

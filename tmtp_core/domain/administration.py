@@ -6,7 +6,9 @@ from typing import Protocol
 
 from tmtp_core import limits
 from tmtp_core.domain.admission import Admissions
-from tmtp_core.domain.devices import Devices, Genesis
+from tmtp_core.domain.device_log import Signed
+from tmtp_core.domain.devices import Devices
+from tmtp_core.domain.groups import pass_on
 from tmtp_core.domain.outcome import Moment, Outcome
 from tmtp_core.domain.port import Account, Device, Invitation, Ledger, Role, Status
 from tmtp_core.domain.posting import account_of_alias
@@ -112,6 +114,8 @@ def remove(who: str, ledger: Register) -> Administered:
     """Delete an account with its devices and queues. Its names stay taken for ever (D1)."""
     account = _find(ledger, who)
     cuts = _devices(account)
+    for group in ledger.owned_by(account):
+        pass_on(ledger, group)
     ledger.set_status(account, Status.REMOVED)
     return Administered(_summary(ledger, account), cuts)
 
@@ -119,7 +123,7 @@ def remove(who: str, ledger: Register) -> Administered:
 def ensure_bridge(
     name: str,
     routes: dict[str, str],
-    genesis: Genesis,
+    genesis: Signed,
     replies: bool,
     devices: Devices,
     ledger: Register,
@@ -130,14 +134,14 @@ def ensure_bridge(
         raise RequestRefused("a members instance has no bridges (A1, C2)")
     key = ledger.counter(BRIDGE + name)
     outcome = Outcome()
-    if key is None:
+    if key is None or ledger.account_by_key(key).status is Status.REMOVED:
         account = devices.open_bridge(genesis, ledger, moment)
         ledger.set_counter(BRIDGE + name, account.key)
     else:
         account = ledger.account_by_key(key)
         if account.status is not Status.ACTIVE:
             raise RequestRefused(f"the bridge {name} is {account.status.name.lower()}; lift that first")
-        if all(device.public != genesis.device for device in account.devices):
+        if all(device.public != genesis.read().device for device in account.devices):
             outcome = devices.renew_bridge(account, genesis, ledger, moment)
     ledger.set_counter(REPLIES + name, int(replies))
     ledger.set_routes(account, routes)
@@ -165,7 +169,7 @@ def bar_device(who: str, key: int, ledger: Register) -> Administered:
         raise RequestRefused(f"{who} has no device {key}")
     if device.public is not None:
         raise RequestRefused("this device has a key: its owner suspends or revokes it; `account reset` begins anew")
-    ledger.remove_device(account, device)
+    ledger.remove_device(account, device, "the recipient's device was barred")
     return Administered(_summary(ledger, account), (key,))
 
 
@@ -174,6 +178,7 @@ def reset(who: str, admissions: Admissions, random_bytes: RandomBytes, ledger: R
     account = _find(ledger, who)
     if account.role is not Role.MEMBER:
         raise RequestRefused("only a member's account is reset")
+    ledger.revoke_resets(account)  # one at a time
     expires_ms = moment.ms + limits.RESET_VALID_MS
     _, token = admissions.create_invitation(
         ledger, random_bytes, 1, expires_ms, f"reset of {account.uid}", moment, account=account.key

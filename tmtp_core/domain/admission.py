@@ -8,9 +8,9 @@ from typing import Any
 
 from tmtp_core import limits
 from tmtp_core.crypto.credentials import invitation_hash
-from tmtp_core.domain.fanout import Stamp, own_devices, send
+from tmtp_core.domain.fanout import Stamp, announce_member, own_devices, send
 from tmtp_core.domain.naming import take_alias
-from tmtp_core.domain.outcome import Asker, Moment, Outcome
+from tmtp_core.domain.outcome import NO_DEVICE, Asker, Moment, Outcome
 from tmtp_core.domain.port import Account, Invitation, Ledger, Membership, MemberStatus, Status
 from tmtp_core.errors import LoginRefused, RequestRefused
 from tmtp_core.ids import RandomBytes, encode_base32
@@ -77,7 +77,7 @@ class Admissions:
             self._check_open(request)
             return Admission(alias, invitation=invitation)
         self._check_open(request)
-        if self.registration is not Registration.INVITE:
+        if self.registration is not Registration.INVITE and not self._is_token(ledger, request):
             return Admission(alias)
         if isinstance(request, RegisterKeys):
             raise LoginRefused("invitation required")
@@ -96,8 +96,10 @@ class Admissions:
         """Give a new account its alias; the text says why it was not given, which does not fail the registration."""
         if admission.alias is None:
             return "choose an alias" if admission.choose_later else ""
+        invitation = admission.invitation
+        vouched = invitation is not None and invitation.creator is None
         try:
-            take_alias(ledger, account, admission.alias)
+            take_alias(ledger, account, admission.alias, moment, vouched=vouched)
         except RequestRefused as refusal:
             return refusal.text
         return ""
@@ -135,6 +137,12 @@ class Admissions:
         if self.registration is Registration.CLOSED:
             raise LoginRefused("registration is closed")
 
+    def _is_token(self, ledger: Ledger, request: Register | RegisterKeys) -> bool:
+        """Whether a client that knows no field for it brings an invitation as its whole alias: which is no name."""
+        if isinstance(request, RegisterKeys):
+            return False
+        return ledger.invitation(invitation_hash(self._token_key, request.newalias)) is not None
+
     def _valid(self, ledger: Ledger, token: str, moment: Moment) -> Invitation:
         found = ledger.invitation(invitation_hash(self._token_key, token))
         if found is None or found.uses_left < 1:
@@ -155,12 +163,13 @@ def redeem(ledger: Ledger, outcome: Outcome, account: Account, admission: Admiss
     ledger.admit(account, inviter.key)
     ledger.admit(inviter, account.key)
     group = ledger.group(invitation.gid) if invitation.gid is not None else None
-    place = group.members.get(inviter.key) if group is not None else None
-    if group is None or place is None or place.status is not MemberStatus.JOINED or account.key in group.members:
-        return  # the inviter has left the group meanwhile
-    alias = account.aliases[0] if account.aliases else ""
-    ledger.set_membership(group, Membership(account.key, alias, MemberStatus.INVITED))
-    stamp = Stamp(ledger, Asker(inviter.key, 0, inviter.uid), moment)
+    if group is None or not group.has_joined(inviter.key):  # the inviter has left it meanwhile
+        return
+    if account.key in group.members or len(group.members) >= limits.GROUP_MEMBERS_MAX:
+        return
+    alias = account.aliases[0] if account.aliases else ""  # one is chosen on joining
+    ledger.set_membership(group, Membership(account.key, alias, MemberStatus.INVITED, moment.ms))
+    stamp = Stamp(ledger, Asker(inviter.key, NO_DEVICE, inviter.uid), moment)
     number, message_id = stamp.id()
     event = InviteEvent(
         id=message_id,
@@ -168,7 +177,8 @@ def redeem(ledger: Ledger, outcome: Outcome, account: Account, admission: Admiss
         posted=stamp.posted,
         datalen=0,
         gid=group.gid,
-        alias=place.alias,
+        alias=group.members[inviter.key].alias,
         to=alias,
     )
     send(ledger, outcome, number, event, own_devices(account))
+    announce_member(ledger, outcome, stamp, inviter, group, act="invite", alias=alias)

@@ -7,6 +7,7 @@ to, whose name is its address, and whose every message is marked with the bridge
 """
 
 from collections.abc import Iterable
+from typing import Final
 
 from tmtp_core import limits
 from tmtp_core.domain.outcome import Moment
@@ -15,6 +16,10 @@ from tmtp_core.errors import RequestRefused
 from tmtp_core.ids import RandomBytes, new_uid
 from tmtp_core.names import has_address_form
 from tmtp_core.wire.messages import TO_UID, Outsider, Recipient, Via
+
+NOBODY_YET: Final = "nobody has the alias"
+NO_KEY_YET: Final = "the recipient has no device with a key yet"
+"""In refusals that pass by themselves, when the recipient joins or moves to keys: they end in `yet`."""
 
 
 def resolve_routes(ledger: Ledger, bridge: Account, entries: Iterable[Recipient]) -> list[int]:
@@ -26,30 +31,45 @@ def resolve_routes(ledger: Ledger, bridge: Account, entries: Iterable[Recipient]
             raise RequestRefused(f"route {entry.id} not known")
         accounts = _accounts_named(ledger, target)
         if not accounts:
-            raise RequestRefused(f"route {entry.id}: nobody has the alias {target} yet")
+            raise RequestRefused(f"route {entry.id}: {NOBODY_YET} {target} yet")
         reached.update(dict.fromkeys(accounts))
     if not reached:
         raise RequestRefused("a bridge must name a route")
     return list(reached)
 
 
-def ghost_for(
-    ledger: Ledger, bridge: Account, outsider: Outsider, random_bytes: RandomBytes, moment: Moment
-) -> Account:
-    """The ghost that stands for an address outside, made at its first message. Raises `RequestRefused`."""
+def outside_address(outsider: Outsider, moment: Moment) -> str:
+    """The address that a bridge speaks for, as ghosts are known: in lower case, or a block would be one letter wide.
+
+    Raises `RequestRefused`.
+    """
     if moment.policy.members:
         raise RequestRefused("nobody speaks for outsiders in a members instance (A1, C2)")
-    address = outsider.address
+    address = outsider.address.casefold()
     printable = address.isprintable() and " " not in address
     if not (printable and has_address_form(address)) or len(address.encode()) > limits.OUTSIDE_ADDRESS_MAX_BYTES:
         raise RequestRefused("as: the address has not the form of one")
+    return address
+
+
+def ghost_for(ledger: Ledger, bridge: Account, address: str, random_bytes: RandomBytes, moment: Moment) -> Account:
+    """The ghost that stands for an address outside, made at its first message."""
     ghost = ledger.ghost_at(bridge, address)
     return ghost if ghost is not None else ledger.create_ghost(bridge, new_uid(random_bytes), address, moment.ms)
 
 
-def via(ledger: Ledger, bridge: Account, outsider: Outsider) -> Via:
+def check_shows_origin(recipients: Iterable[Account]) -> None:
+    """Only a device with a key shows where a message comes from (D1), so no other gets one from outside.
+
+    Raises `RequestRefused` when that leaves nobody.
+    """
+    if all(device.public is None for recipient in recipients for device in recipient.devices):
+        raise RequestRefused(NO_KEY_YET)
+
+
+def via(ledger: Ledger, bridge: Account, address: str, proof: str) -> Via:
     """The mark on everything that is sent for a ghost: the service's word, not the bridge's, on which bridge it was."""
-    return Via(ledger.bridge_name(bridge), outsider.address, outsider.proof[: limits.LABEL_MAX_CHARACTERS])
+    return Via(ledger.bridge_name(bridge), address, proof[: limits.LABEL_MAX_CHARACTERS])
 
 
 def refuse_bridge(account: Account) -> None:

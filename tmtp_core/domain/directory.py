@@ -21,7 +21,7 @@ def find(request: Find, ledger: Ledger, asker: Asker, moment: Moment) -> Outcome
         raise RequestRefused("Find: there is no directory here")
     if len(request.text) < limits.DIRECTORY_TEXT_MIN_CHARACTERS:
         raise RequestRefused(f"Find: give at least {limits.DIRECTORY_TEXT_MIN_CHARACTERS} characters")
-    quotas.count_find(account, moment)
+    quotas.count_find(ledger, account, moment)
     aliases = ledger.aliases_from(request.text[: limits.NAME_MAX_BYTES], limits.DIRECTORY_ANSWERS_MAX)
     data = msgspec.json.encode(list(aliases))
     return Outcome(answers=[Answer(Listing(request.id, len(data)), data)])

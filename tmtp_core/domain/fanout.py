@@ -4,9 +4,9 @@
 from collections.abc import Iterable
 
 from tmtp_core.domain.outcome import Asker, Copy, Moment, Outcome
-from tmtp_core.domain.port import EMPTY, Account, Body, Device, Ledger, Message, Rank
+from tmtp_core.domain.port import EMPTY, Account, Body, Device, Group, Ledger, Message, Rank
 from tmtp_core.ids import message_id_text, posted_text
-from tmtp_core.wire.messages import Stored, UserEvent, encode_stored
+from tmtp_core.wire.messages import MemberEvent, Stored, UserEvent, encode_stored
 
 
 def devices_of(ledger: Ledger, accounts: Iterable[int]) -> list[Device]:
@@ -48,23 +48,54 @@ def send(
     body: Body = EMPTY,
     *,
     event2: Stored | None = None,
+    hidden: Iterable[Device] = (),
     sender: int | None = None,
+    known_as: int | None = None,
 ) -> None:
     """Queue one message for some devices, each at most once, and note the copies for when it is durable.
 
-    `event2` is what devices that speak revision 2 get, where that differs; `event` None: others get nothing.
-    `sender` is the account that hears when it cannot be delivered.
+    `event2` is what devices that speak revision 2 get, where that differs; `event` None: others get nothing. `hidden`
+    are devices that take it and never show it. `sender` is the account that hears when it cannot be delivered, and
+    `known_as` the number by which it knows the message, if not by this one.
     """
     targets = {device.key: device.speaks for device in devices if event is not None or device.speaks == 2}
-    revisions = set(targets.values())
+    unseen = {device.key: device.speaks for device in hidden if event is not None or device.speaks == 2}
+    revisions = {*targets.values(), *unseen.values()}
     first = event if event2 is None or 1 in revisions else event2
-    assert first is not None or not targets
+    assert first is not None or not revisions
     if first is None:
         return
     head = encode_stored(first)
     head2 = encode_stored(event2) if event2 is not None and revisions == {1, 2} else b""
     rank = Rank.USER if isinstance(event, UserEvent) else Rank.ORDINARY
-    message = Message(number, rank, head, body, head2, sender)
-    keys = tuple(targets)
-    ledger.enqueue(message, keys)
-    outcome.copies.append(Copy(message, keys))
+    message = Message(number, rank, head, body, head2, sender, known_as)
+    copy = Copy(message, tuple(targets), tuple(key for key in unseen if key not in targets))
+    ledger.enqueue(message, copy.devices, copy.hidden)
+    outcome.copies.append(copy)
+
+
+def announce_member(
+    ledger: Ledger,
+    outcome: Outcome,
+    stamp: Stamp,
+    sender: Account,
+    group: Group,
+    *,
+    act: str,
+    alias: str,
+    newalias: str | None = None,
+    also: Iterable[int] = (),
+) -> None:
+    """A `member` message to the joined members of a group, those `also` concerned, and all nodes of the sender."""
+    number, message_id = stamp.id()
+    event = MemberEvent(
+        id=message_id,
+        from_=stamp.sender,
+        posted=stamp.posted,
+        datalen=0,
+        act=act,
+        gid=group.gid,
+        alias=alias,
+        newalias=newalias,
+    )
+    send(ledger, outcome, number, event, devices_of(ledger, (*group.joined(), *also, sender.key)))

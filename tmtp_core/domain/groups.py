@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The life of a group: invite, join, alias, drop (ops 5 and 6; A6; wire.md §6)."""
 
-from collections.abc import Iterable
-
 import msgspec
 
 from tmtp_core import limits
@@ -10,13 +8,13 @@ from tmtp_core.domain import quotas
 from tmtp_core.domain.accounts import active_account
 from tmtp_core.domain.acquaintance import hears, reached_out
 from tmtp_core.domain.bridging import refuse_bridge
-from tmtp_core.domain.fanout import Stamp, devices_of, own_devices, send
+from tmtp_core.domain.fanout import Stamp, announce_member, own_devices, send
 from tmtp_core.domain.naming import check_free_for_group, check_size
 from tmtp_core.domain.outcome import Answer, Asker, Moment, Outcome
 from tmtp_core.domain.port import Account, Body, Group, Ledger, Membership, MemberStatus
-from tmtp_core.domain.posting import account_of_alias, answered, repetition
+from tmtp_core.domain.posting import Addressed, account_of_alias, answered, repetition
 from tmtp_core.errors import RequestRefused
-from tmtp_core.wire.messages import Acked, GroupEdit, GroupInvite, InviteEvent, MemberEvent
+from tmtp_core.wire.messages import Acked, GroupEdit, GroupInvite, InviteEvent
 from tmtp_core.wire.revision2 import GroupInfo, Listing, MemberListed
 
 
@@ -36,8 +34,8 @@ def invite(request: GroupInvite, text: bytes, ledger: Ledger, asker: Asker, mome
         quotas.ping_failed(ledger, sender, moment)
         raise RequestRefused(f"GroupInvite: iAlias {request.to} not found")
     group = _group_to_invite_into(ledger, sender, invitee, request, moment)
-    quotas.ping_reached(ledger, sender, moment)
-    ledger.set_membership(group, Membership(invitee.key, request.to, MemberStatus.INVITED))
+    quotas.ping_reached(ledger, sender, invitee, moment)
+    ledger.set_membership(group, Membership(invitee.key, request.to, MemberStatus.INVITED, moment.ms))
 
     outcome = Outcome()
     stamp = Stamp(ledger, asker, moment)
@@ -51,12 +49,11 @@ def invite(request: GroupInvite, text: bytes, ledger: Ledger, asker: Asker, mome
         alias=request.from_,
         to=request.to,
     )
-    devices = own_devices(sender, but=asker.device)
-    if hears(sender, invitee):
-        devices = own_devices(invitee) + devices
-    send(ledger, outcome, number, event, devices, Body(len(text), text), sender=sender.key)
+    to = Addressed.directly(sender, (invitee,), moment)
+    devices = to.shown + own_devices(sender, but=asker.device)
+    send(ledger, outcome, number, event, devices, Body(len(text), text), hidden=to.hidden, sender=sender.key)
     reached_out(ledger, sender, (invitee,))
-    _announce(ledger, outcome, stamp, sender, group, act="invite", alias=request.to)
+    announce_member(ledger, outcome, stamp, sender, group, act="invite", alias=request.to)
     return answered(ledger, outcome, asker, request, number, stamp)
 
 
@@ -64,6 +61,7 @@ def edit(request: GroupEdit, ledger: Ledger, asker: Asker, moment: Moment) -> Ou
     """Op 6."""
     sender = active_account(ledger, asker)
     refuse_bridge(sender)
+    quotas.count_post(ledger, sender, 0, moment)  # it is told to everybody in the group
     act = {"join": _join, "alias": _change_alias, "drop": _drop}[request.act]
     outcome = Outcome(answers=[Acked(request.id)])
     act(ledger, outcome, Stamp(ledger, asker, moment), sender, request, moment)
@@ -75,8 +73,7 @@ def info(request: GroupInfo, ledger: Ledger, asker: Asker, moment: Moment) -> Ou
     sender = active_account(ledger, asker)
     refuse_bridge(sender)
     group = _existing(ledger, "GroupInfo", request.gid)
-    place = group.members.get(sender.key)
-    if place is None or place.status is not MemberStatus.JOINED:
+    if not group.has_joined(sender.key):
         raise RequestRefused(f"GroupInfo: iUid {sender.uid} not a member")
     joined = [
         MemberListed(ledger.account_by_key(key).uid, group.members[key].alias, key == group.owner)
@@ -91,14 +88,13 @@ def _group_to_invite_into(
 ) -> Group:
     group = ledger.group(request.gid)
     if group is None:
-        forms = check_free_for_group(ledger, request.gid)
+        forms = check_free_for_group(ledger, request.gid, moment)
         if invitee.key == sender.key:
             raise RequestRefused(f"GroupInvite: iAlias {request.to} is your own")
         group = ledger.create_group(request.gid, forms, sender.key)
-        ledger.set_membership(group, Membership(sender.key, request.from_, MemberStatus.JOINED))
+        ledger.set_membership(group, Membership(sender.key, request.from_, MemberStatus.JOINED, moment.ms))
         return group
-    own = group.members.get(sender.key)
-    if own is None or own.status is not MemberStatus.JOINED:
+    if not group.has_joined(sender.key):
         raise RequestRefused(f"GroupInvite: iByUid {sender.uid} not a member")
     place = group.members.get(invitee.key)
     if place is not None and place.status is MemberStatus.JOINED:
@@ -117,9 +113,14 @@ def _join(ledger: Ledger, outcome: Outcome, stamp: Stamp, sender: Account, reque
         raise RequestRefused(f"GroupJoin: iUid {sender.uid} not invited")
     if request.newalias is not None and request.newalias not in sender.aliases:
         raise RequestRefused(f"GroupJoin: iNewAlias {request.newalias} not for iUid {sender.uid}")
-    alias = request.newalias or place.alias
-    ledger.set_membership(group, Membership(sender.key, alias, MemberStatus.JOINED))
-    _announce(ledger, outcome, stamp, sender, group, act="join", alias=alias)
+    alias = request.newalias or place.alias or next(iter(sender.aliases), "")
+    if not alias:  # a member must have a name by which it can be told apart, and barred
+        raise RequestRefused(f"GroupJoin: iNewAlias {alias} not for iUid {sender.uid}")
+    since_ms = place.since_ms if place.status is MemberStatus.JOINED else moment.ms
+    ledger.set_membership(group, Membership(sender.key, alias, MemberStatus.JOINED, since_ms))
+    if not group.has_joined(group.owner):  # its owner left while nobody had joined
+        ledger.set_owner(group, sender.key)
+    announce_member(ledger, outcome, stamp, sender, group, act="join", alias=alias)
 
 
 def _change_alias(
@@ -133,8 +134,8 @@ def _change_alias(
     if newalias not in sender.aliases:
         raise RequestRefused(f"GroupAlias: iNewAlias {newalias} not for iUid {sender.uid}")
     old = place.alias
-    ledger.set_membership(group, Membership(sender.key, newalias, MemberStatus.JOINED))
-    _announce(ledger, outcome, stamp, sender, group, act="alias", alias=old, newalias=newalias)
+    ledger.set_membership(group, Membership(sender.key, newalias, MemberStatus.JOINED, place.since_ms))
+    announce_member(ledger, outcome, stamp, sender, group, act="alias", alias=old, newalias=newalias)
 
 
 def _drop(ledger: Ledger, outcome: Outcome, stamp: Stamp, sender: Account, request: GroupEdit, moment: Moment) -> None:
@@ -155,10 +156,28 @@ def _drop(ledger: Ledger, outcome: Outcome, stamp: Stamp, sender: Account, reque
         status = MemberStatus.BARRED
     else:
         raise RequestRefused(f"GroupQuit: iByUid {sender.uid} not a member")
-    ledger.set_membership(group, Membership(target.account, alias, status))
-    if target.account == group.owner:  # the group passes to its oldest member
-        ledger.set_owner(group, min(group.joined(), default=group.owner))
-    _announce(ledger, outcome, stamp, sender, group, act="drop", alias=alias, also=(target.account,))
+    told = _hears_of_drop(ledger, sender, target, status, moment)
+    ledger.set_membership(group, Membership(target.account, alias, status, moment.ms))
+    if target.account == group.owner:
+        pass_on(ledger, group)
+    announce_member(
+        ledger, outcome, stamp, sender, group, act="drop", alias=alias, also=(target.account,) if told else ()
+    )
+
+
+def pass_on(ledger: Ledger, group: Group) -> None:
+    """A group whose owner leaves passes to its eldest member; where there is none, to the first who joins."""
+    heir = group.eldest(but=group.owner)
+    if heir is not None:
+        ledger.set_owner(group, heir)
+
+
+def _hears_of_drop(ledger: Ledger, sender: Account, target: Membership, status: MemberStatus, moment: Moment) -> bool:
+    """Whether the dropped one is told: once for each change, and by nobody whose invitation it never saw (A3)."""
+    if target.account == sender.key or target.status is MemberStatus.JOINED:
+        return True
+    changes = target.status is not status
+    return changes and hears(sender, ledger.account_by_key(target.account), moment)
 
 
 def _moderates(sender: Account, group: Group, moment: Moment) -> bool:
@@ -171,30 +190,3 @@ def _existing(ledger: Ledger, step: str, gid: str) -> Group:
     if group is None:
         raise RequestRefused(f"{step}: iGid {gid} not found")
     return group
-
-
-def _announce(
-    ledger: Ledger,
-    outcome: Outcome,
-    stamp: Stamp,
-    sender: Account,
-    group: Group,
-    *,
-    act: str,
-    alias: str,
-    newalias: str | None = None,
-    also: Iterable[int] = (),
-) -> None:
-    """A `member` message to the joined members, those `also` concerned, and all nodes of the sender."""
-    number, message_id = stamp.id()
-    event = MemberEvent(
-        id=message_id,
-        from_=stamp.sender,
-        posted=stamp.posted,
-        datalen=0,
-        act=act,
-        gid=group.gid,
-        alias=alias,
-        newalias=newalias,
-    )
-    send(ledger, outcome, number, event, devices_of(ledger, (*group.joined(), *also, sender.key)))

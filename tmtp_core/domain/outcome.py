@@ -51,10 +51,11 @@ class Asker:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A message and the keys of the devices it was queued for."""
+    """A message and the keys of the devices it was queued for; those it is hidden from take it without showing it."""
 
     message: Message
     devices: tuple[int, ...]
+    hidden: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

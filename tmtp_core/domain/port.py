@@ -39,17 +39,22 @@ class MemberStatus(IntEnum):
 
 
 class Rank(IntEnum):
-    """Order of delivery: `user` messages overtake what is not yet in flight (wire.md §8.2)."""
+    """Order of delivery: `user` messages overtake what is not yet in flight (wire.md §8.2).
+
+    What is hidden waits like the rest and is taken like the rest, but never shown: it is from somebody whom the
+    recipient blocks, and who must not be able to tell, not even by what comes back undelivered (D3).
+    """
 
     USER = 0
     ORDINARY = 1
+    HIDDEN = 2
 
 
 @dataclass(slots=True)
 class Device:
     """A node of an account: with a secret, whose keyed hash is `credential` (revision 1), or with a key of its own.
 
-    `public` is the key's name, `prekey` the device's present prekey and its signature, both as the wire writes them.
+    `public` is the key's name; `prekey` the device's present prekey, its time and its signature.
     """
 
     key: int
@@ -57,7 +62,7 @@ class Device:
     public: str | None = None
     box: str = ""
     label: str = ""
-    prekey: tuple[str, str] | None = None
+    prekey: tuple[str, int, str] | None = None
     created_ms: int = 0
 
     @property
@@ -94,7 +99,6 @@ class Account:
     admits: dict[int, int | None] = field(default_factory=dict)
     blocked: set[int] = field(default_factory=set)
     introductions: bool = True
-    spent: Spent = field(default_factory=Spent)
 
     def device(self, key: int) -> Device | None:
         """The device of this key, if it is the account's still."""
@@ -103,11 +107,12 @@ class Account:
 
 @dataclass(slots=True)
 class Membership:
-    """An account's place in a group; `alias` is the one on record there."""
+    """An account's place in a group; `alias` is the one on record there, `since_ms` when the standing last changed."""
 
     account: int
     alias: str
     status: MemberStatus
+    since_ms: int = 0
 
 
 @dataclass(slots=True)
@@ -117,7 +122,17 @@ class Group:
     key: int
     gid: str
     members: dict[int, Membership] = field(default_factory=dict)
-    owner: int | None = None  # who made it
+    owner: int | None = None  # who made it, or has it from the one before
+
+    def eldest(self, *, but: int | None = None) -> int | None:
+        """Of the joined members, the one who joined first."""
+        joined = [p for p in self.members.values() if p.status is MemberStatus.JOINED and p.account != but]
+        return min(joined, key=lambda place: (place.since_ms, place.account)).account if joined else None
+
+    def has_joined(self, account: int | None) -> bool:
+        """Whether an account is a joined member."""
+        place = self.members.get(account) if account is not None else None
+        return place is not None and place.status is MemberStatus.JOINED
 
     def joined(self) -> list[int]:
         """Account keys of the joined members."""
@@ -154,7 +169,8 @@ class Message:
     """A stored message. `number` is its id, `head` its framed header as every recipient gets it.
 
     Where recipients speak both revisions and the headers differ, `head` is revision 1's and `head2` revision 2's.
-    `sender` is the account that hears when it cannot be delivered; None where nobody does.
+    `sender` is the account that hears when it cannot be delivered, None where nobody does; `known_as` the number by
+    which the sender knows it, None for its own.
     """
 
     number: int
@@ -163,6 +179,7 @@ class Message:
     body: Body
     head2: bytes = b""
     sender: int | None = None
+    known_as: int | None = None
 
     def head_for(self, revision: int) -> bytes:
         """The header for a device that speaks `revision`."""
@@ -209,11 +226,28 @@ class Ghost:
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """A message that has waited too long: its sender, and per account the devices that still wait for it."""
+    """A message that is given up: its sender, and per account the devices that still wait for it.
+
+    `number` is its own, `known_as` the sender's; `head` as it was stored; `entries` are device and rank. `taken`:
+    accounts one of whose devices, gone since, has taken it.
+    """
 
     number: int
+    known_as: int
     sender: int | None
+    head: bytes
     waiting: dict[int, tuple[int, ...]]
+    entries: tuple[tuple[int, int], ...]
+    taken: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Orphaned:
+    """The queue of an account's last device, which is gone: what nobody took goes back to its senders."""
+
+    device: int
+    account: int
+    reason: str
 
 
 class Ledger(Protocol):
@@ -248,8 +282,12 @@ class Ledger(Protocol):
         """A further device with an empty queue."""
         ...
 
-    def remove_device(self, account: Account, device: Device) -> None:
-        """Delete a device, its key and its queue."""
+    def remove_device(self, account: Account, device: Device, reason: str) -> None:
+        """Delete a device and its key, and its queue: of an account's last one that is given back, with this reason."""
+        ...
+
+    def device_named(self, public: str) -> tuple[Account, Device] | None:
+        """Whose device has this key."""
         ...
 
     def device_gets_key(self, device: Device, public: str, box: str) -> None:
@@ -260,7 +298,7 @@ class Ledger(Protocol):
         """What the person calls a device."""
         ...
 
-    def set_prekey(self, device: Device, key: str, sig: str) -> None:
+    def set_prekey(self, device: Device, key: str, time_ms: int, sig: str) -> None:
         """Replace a device's prekey."""
         ...
 
@@ -276,10 +314,6 @@ class Ledger(Protocol):
         """From now on `other` may post to `account`; an acquaintance that needs no introducer stays one."""
         ...
 
-    def forget_introduced(self, account: Account, introducer: int) -> None:
-        """Those whom `introducer` introduced to `account` may not post to it any more."""
-        ...
-
     def admitting(self, account: Account) -> list[int]:
         """Keys of the accounts to which `account` may post."""
         ...
@@ -292,16 +326,16 @@ class Ledger(Protocol):
         """Whether others may make `account` acquainted with somebody."""
         ...
 
+    def spent(self, account: Account) -> Spent:
+        """What an account used of its quotas of this hour; kept in memory, whatever becomes of a transaction."""
+        ...
+
     def meter(self, account: Account, kind: str) -> tuple[int, int]:
         """A durable count: when it began (ms since 1970), and how much it counts."""
         ...
 
     def set_meter(self, account: Account, kind: str, since_ms: int, count: int) -> None:
         """Store a durable count."""
-        ...
-
-    def replace_credential(self, device: Device, credential: bytes) -> None:
-        """Give a device a new secret."""
         ...
 
     def name(self, name: str) -> NameOwner | None:
@@ -328,6 +362,14 @@ class Ledger(Protocol):
         """The group's owner changes."""
         ...
 
+    def share_group(self, one: Account, other: Account) -> bool:
+        """Whether both are joined members of one group."""
+        ...
+
+    def owned_by(self, account: Account) -> list[Group]:
+        """The groups that an account owns."""
+        ...
+
     def aliases_from(self, text: str, count: int) -> Sequence[str]:
         """Aliases of active members that begin with `text`, in any case."""
         ...
@@ -340,12 +382,12 @@ class Ledger(Protocol):
         """A message number above every one given before, close to the clock when the clock allows."""
         ...
 
-    def enqueue(self, message: Message, devices: Iterable[int]) -> None:
-        """Store a message for these devices; without devices it is not stored."""
+    def enqueue(self, message: Message, devices: Iterable[int], hidden: Iterable[int] = ()) -> None:
+        """Store a message for these devices, hidden from those; without devices it is not stored."""
         ...
 
-    def copy_queue(self, source: int, target: int) -> None:
-        """Queue for `target` what `source` has not acknowledged."""
+    def copy_queue(self, sources: Iterable[int], target: int) -> None:
+        """Queue for `target` what one of `sources` has not acknowledged."""
         ...
 
     def posted_before(self, device: int, key: str) -> Posted | None:
@@ -383,6 +425,10 @@ class Ledger(Protocol):
         """Nobody can use it any more."""
         ...
 
+    def revoke_resets(self, account: Account) -> None:
+        """No invitation with which this account begins anew is good any more."""
+        ...
+
     def use_invitation(self, invitation: Invitation) -> None:
         """Count one use."""
         ...
@@ -393,6 +439,10 @@ class Ledger(Protocol):
 
     def route(self, account: Account, recipient: str) -> str | None:
         """Where a bridge's recipient leads."""
+        ...
+
+    def is_routed(self, name: str) -> bool:
+        """Whether a route leads to this alias or group: its mail goes to whoever has it."""
         ...
 
     def bridge_name(self, bridge: Account) -> str:
@@ -415,10 +465,18 @@ class Ledger(Protocol):
         """Whom a ghost stands for."""
         ...
 
-    def stale(self, before_number: int, count: int) -> list[Stale]:
-        """The oldest messages with numbers below `before_number`, at most `count`."""
+    def stale(self, before_number: int, count: int, but: frozenset[int]) -> list[Stale]:
+        """The oldest messages with numbers below `before_number`, at most `count`, and none of `but`."""
         ...
 
-    def give_up(self, number: int) -> None:
-        """Take a message out of every queue."""
+    def orphaned(self) -> Orphaned | None:
+        """A queue that is being given back."""
+        ...
+
+    def orphans(self, queue: Orphaned, count: int) -> list[Stale]:
+        """The first messages of such a queue; where there are none left, it is gone."""
+        ...
+
+    def give_up(self, stale: Stale) -> None:
+        """Take a message out of the queues that it names."""
         ...

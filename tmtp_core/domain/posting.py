@@ -14,7 +14,14 @@ from msgspec.structs import replace
 from tmtp_core.domain import quotas
 from tmtp_core.domain.accounts import active_account
 from tmtp_core.domain.acquaintance import check_posts, hears, introduce, reached_out
-from tmtp_core.domain.bridging import ghost_for, refuse_bridge, resolve_routes, via
+from tmtp_core.domain.bridging import (
+    check_shows_origin,
+    ghost_for,
+    outside_address,
+    refuse_bridge,
+    resolve_routes,
+    via,
+)
 from tmtp_core.domain.fanout import Stamp, own_devices, send
 from tmtp_core.domain.outcome import Asker, Moment, Outcome
 from tmtp_core.domain.port import Account, Body, Device, Group, Ledger, MemberStatus, Posted, Role, Status
@@ -32,7 +39,6 @@ from tmtp_core.wire.messages import (
     PostNotify,
     Recipient,
     Repeatable,
-    Via,
     repetition_key,
 )
 
@@ -50,18 +56,20 @@ class Audience:
     joined: tuple[Account, ...]
     asking_node: bool
 
-    def devices(self, sender: Account, asker: Asker, *, own: bool = True) -> list[Device]:
+    def devices(self, sender: Account, asker: Asker, moment: Moment, *, own: bool = True) -> "Addressed":
         """Everybody's devices, and the sender's own other ones (and the asking one when addressed).
 
-        Who blocks the sender is left out here, where no answer depends on it any more.
+        From those of who blocks the sender it is hidden; no answer depends on that any more.
         """
         mine: list[Device] = []
         if self.asking_node:
             mine = own_devices(sender)
         elif own:
             mine = own_devices(sender, but=asker.device)
-        theirs = [device for one in self.direct if hears(sender, one) for device in one.devices]
-        return theirs + [device for one in self.joined for device in one.devices] + mine
+        addressed = Addressed.directly(sender, self.direct, moment)
+        return Addressed(
+            addressed.shown + [device for one in self.joined for device in one.devices] + mine, addressed.hidden
+        )
 
     def ghosts(self) -> list[Account]:
         """Those outside who are written to."""
@@ -69,12 +77,33 @@ class Audience:
 
 
 @dataclass(frozen=True, slots=True)
+class Addressed:
+    """The devices that a message goes to, and those that take it without showing it."""
+
+    shown: list[Device]
+    hidden: list[Device]
+
+    @classmethod
+    def directly(cls, sender: Account, recipients: Iterable[Account], moment: Moment) -> "Addressed":
+        """The devices of accounts that are named themselves."""
+        shown: list[Device] = []
+        hidden: list[Device] = []
+        for one in recipients:
+            (shown if hears(sender, one, moment) else hidden).extend(one.devices)
+        return cls(shown, hidden)
+
+    @property
+    def some_speak_2(self) -> bool:
+        """Whether a header of revision 2 is needed."""
+        return any(device.speaks == 2 for device in (*self.shown, *self.hidden))
+
+
+@dataclass(frozen=True, slots=True)
 class _Voice:
-    """Who speaks in a message: uid and verified alias, and the bridge's mark where it is somebody outside."""
+    """Who speaks in a message: uid and verified alias."""
 
     uid: str
     alias: str
-    via: Via | None = None
 
 
 class Posting:
@@ -96,9 +125,22 @@ class Posting:
         _check_consent(ledger, sender, audience, body.size, moment)
         outcome, stamp = Outcome(), Stamp(ledger, asker, moment)
         number = stamp.number()
-        _deliver(ledger, outcome, stamp, number, request, body, voice, audience.devices(sender, asker), sender)
+        event = _delivery(request, body, voice, message_id_text(number), stamp)
+        addressed = audience.devices(sender, asker, moment)
+        second = replace(event, alias=voice.alias) if addressed.some_speak_2 else None
+        send(
+            ledger,
+            outcome,
+            number,
+            event,
+            addressed.shown,
+            body,
+            event2=second,
+            hidden=addressed.hidden,
+            sender=sender.key,
+        )
         for ghost in audience.ghosts():
-            _deliver_outside(ledger, outcome, stamp, request, body, voice, ghost)
+            _deliver_outside(ledger, outcome, stamp, request, body, voice, ghost, sender, number)
         _note_contact(ledger, sender, audience, moment)
         return answered(ledger, outcome, asker, request, number, stamp)
 
@@ -108,14 +150,21 @@ class Posting:
         """A bridge reaches its routes' recipients, in the name of a ghost and with its own mark (C2, D1)."""
         if request.as_ is None:
             raise RequestRefused("a bridge names in `as` for whom it speaks")
+        address = outside_address(request.as_, moment)
         reached = [ledger.account_by_key(key) for key in resolve_routes(ledger, bridge, request.for_)]
-        ghost = ghost_for(ledger, bridge, request.as_, self._random_bytes, moment)
-        quotas.count_post(bridge, body.size * max(1, len(reached)), moment)
-        voice = _Voice(ghost.uid, request.as_.address, via(ledger, bridge, request.as_))
+        check_shows_origin(reached)
+        quotas.count_post(ledger, bridge, body.size * max(1, len(reached)), moment)
+        ghost = ghost_for(ledger, bridge, address, self._random_bytes, moment)
+        voice = _Voice(ghost.uid, address)
         outcome, stamp = Outcome(), Stamp(ledger, asker, moment)
         number = stamp.number()
-        devices = [device for one in reached if hears(ghost, one) for device in one.devices]
-        _deliver(ledger, outcome, stamp, number, request, body, voice, devices, None)
+        event = replace(
+            _delivery(request, body, voice, message_id_text(number), stamp),
+            alias=address,
+            via=via(ledger, bridge, address, request.as_.proof),
+        )
+        addressed = Addressed.directly(ghost, reached, moment)
+        send(ledger, outcome, number, None, addressed.shown, body, event2=event, hidden=addressed.hidden)
         reached_out(ledger, ghost, reached)
         return answered(ledger, outcome, asker, request, number, stamp)
 
@@ -145,9 +194,9 @@ def post_notify(request: PostNotify, note: Body, body: Body, ledger: Ledger, ask
         datasum=request.datasum,
         notify=len(request.for_) + len(request.notefor) + (not request.fornotself),
     )
-    devices = audience.devices(sender, asker, own=not request.fornotself)
-    second = replace(delivery, alias=alias) if _some_speak_2(devices) else None
-    send(ledger, outcome, number, delivery, devices, body, event2=second, sender=sender.key)
+    to = audience.devices(sender, asker, moment, own=not request.fornotself)
+    second = replace(delivery, alias=alias) if to.some_speak_2 else None
+    send(ledger, outcome, number, delivery, to.shown, body, event2=second, hidden=to.hidden, sender=sender.key)
     note_number, note_id = stamp.id()
     notify = Notify(
         id=note_id,
@@ -158,9 +207,20 @@ def post_notify(request: PostNotify, note: Body, body: Body, ledger: Ledger, ask
         datasum=request.notesum,
         postid=message_id,
     )
-    devices = told.devices(sender, asker)
-    second_note = replace(notify, alias=alias) if _some_speak_2(devices) else None
-    send(ledger, outcome, note_number, notify, devices, note, event2=second_note)
+    to = told.devices(sender, asker, moment)
+    second_note = replace(notify, alias=alias) if to.some_speak_2 else None
+    send(
+        ledger,
+        outcome,
+        note_number,
+        notify,
+        to.shown,
+        note,
+        event2=second_note,
+        hidden=to.hidden,
+        sender=sender.key,
+        known_as=number,
+    )
     _note_contact(ledger, sender, told, moment)
     return answered(ledger, outcome, asker, request, number, stamp)
 
@@ -179,7 +239,7 @@ def ping(request: Ping, text: bytes, ledger: Ledger, asker: Asker, moment: Momen
     if recipient is None:
         quotas.ping_failed(ledger, sender, moment)
         raise RequestRefused(f"Lookup: iAlias {request.to} not found")
-    quotas.ping_reached(ledger, sender, moment)
+    quotas.ping_reached(ledger, sender, recipient, moment)
     outcome = Outcome()
     stamp = Stamp(ledger, asker, moment)
     number, message_id = stamp.id()
@@ -193,8 +253,8 @@ def ping(request: Ping, text: bytes, ledger: Ledger, asker: Asker, moment: Momen
     )
     to_self = recipient.key == sender.key
     audience = Audience(() if to_self else (recipient,), (), asking_node=to_self)
-    devices = audience.devices(sender, asker)
-    send(ledger, outcome, number, event, devices, Body(len(text), text), sender=sender.key)
+    to = audience.devices(sender, asker, moment)
+    send(ledger, outcome, number, event, to.shown, Body(len(text), text), hidden=to.hidden, sender=sender.key)
     reached_out(ledger, sender, audience.direct)
     return answered(ledger, outcome, asker, request, number, stamp)
 
@@ -280,7 +340,7 @@ def _check_consent(ledger: Ledger, sender: Account, audience: Audience, octets: 
         bridge = ledger.account_by_key(ledger.ghost(ghost).bridge)
         if bridge.status is not Status.ACTIVE or not ledger.takes_replies(bridge):
             raise RequestRefused(f"{ledger.ghost(ghost).address} cannot be answered by way of this bridge")
-    quotas.count_post(sender, octets * max(1, len(audience.direct) + len(audience.joined)), moment)
+    quotas.count_post(ledger, sender, octets * max(1, len(audience.direct) + len(audience.joined)), moment)
 
 
 def _note_contact(ledger: Ledger, sender: Account, audience: Audience, moment: Moment) -> None:
@@ -289,48 +349,31 @@ def _note_contact(ledger: Ledger, sender: Account, audience: Audience, moment: M
     introduce(ledger, sender, [*audience.direct], moment)
 
 
-def _some_speak_2(devices: Iterable[Device]) -> bool:
-    return any(device.speaks == 2 for device in devices)
-
-
-def _deliver(
-    ledger: Ledger,
-    outcome: Outcome,
-    stamp: Stamp,
-    number: int,
-    request: Post,
-    body: Body,
-    voice: _Voice,
-    devices: list[Device],
-    sender: Account | None,
-) -> None:
-    event = Delivery(
-        id=message_id_text(number),
-        from_=voice.uid,
-        posted=stamp.posted,
-        datalen=body.size,
-        datahead=request.datahead,
-        datasum=request.datasum,
-    )
-    second = replace(event, alias=voice.alias, via=voice.via) if _some_speak_2(devices) else None
-    key = sender.key if sender is not None else None
-    send(ledger, outcome, number, event, devices, body, event2=second, sender=key)
-
-
-def _deliver_outside(
-    ledger: Ledger, outcome: Outcome, stamp: Stamp, request: Post, body: Body, voice: _Voice, ghost: Account
-) -> None:
-    """What is written to a ghost goes to the bridge that owns it, under an id of its own, with the address in `to`."""
-    owner = ledger.ghost(ghost)
-    number, message_id = stamp.id()
-    event = Delivery(
+def _delivery(request: Post, body: Body, voice: _Voice, message_id: str, stamp: Stamp) -> Delivery:
+    return Delivery(
         id=message_id,
         from_=voice.uid,
         posted=stamp.posted,
         datalen=body.size,
         datahead=request.datahead,
         datasum=request.datasum,
-        alias=voice.alias,
-        to=owner.address,
     )
-    send(ledger, outcome, number, None, ledger.account_by_key(owner.bridge).devices, body, event2=event)
+
+
+def _deliver_outside(
+    ledger: Ledger,
+    outcome: Outcome,
+    stamp: Stamp,
+    request: Post,
+    body: Body,
+    voice: _Voice,
+    ghost: Account,
+    sender: Account,
+    known_as: int,
+) -> None:
+    """What is written to a ghost goes to the bridge that owns it, under an id of its own, with the address in `to`."""
+    owner = ledger.ghost(ghost)
+    number, message_id = stamp.id()
+    event = replace(_delivery(request, body, voice, message_id, stamp), alias=voice.alias, to=owner.address)
+    devices = ledger.account_by_key(owner.bridge).devices
+    send(ledger, outcome, number, None, devices, body, event2=event, sender=sender.key, known_as=known_as)

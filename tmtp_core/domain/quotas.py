@@ -3,7 +3,8 @@
 
 from typing import Final
 
-from tmtp_core.domain.outcome import Moment
+from tmtp_core import limits
+from tmtp_core.domain.outcome import NO_DEVICE, Asker, Moment
 from tmtp_core.domain.port import Account, Ledger, Spent
 from tmtp_core.errors import RequestRefused
 
@@ -14,11 +15,13 @@ PINGS: Final = "pings"
 FAILED: Final = "failed pings"
 INTRODUCTIONS: Final = "introductions"
 INVITATIONS: Final = "invitations"
+LOG: Final = "log "
+"""Followed by the device: one in a thief's hand must not use up what the others need."""
 
 
-def count_post(account: Account, octets: int, moment: Moment) -> None:
+def count_post(ledger: Ledger, account: Account, octets: int, moment: Moment) -> None:
     """One more post, of that many octets times its recipients. Raises `RequestRefused` above the quota of the hour."""
-    spent, quotas = _this_hour(account, moment), moment.policy.quotas
+    spent, quotas = _this_hour(ledger, account, moment), moment.policy.quotas
     if spent.posts >= quotas.posts_per_hour:
         raise RequestRefused(f"quota: {quotas.posts_per_hour} posts an hour; try again later")
     if spent.octets + octets > quotas.bytes_per_hour:
@@ -27,9 +30,9 @@ def count_post(account: Account, octets: int, moment: Moment) -> None:
     spent.octets += octets
 
 
-def count_find(account: Account, moment: Moment) -> None:
+def count_find(ledger: Ledger, account: Account, moment: Moment) -> None:
     """One more look into the directory."""
-    spent, quotas = _this_hour(account, moment), moment.policy.quotas
+    spent, quotas = _this_hour(ledger, account, moment), moment.policy.quotas
     if spent.finds >= quotas.finds_per_hour:
         raise RequestRefused(f"quota: {quotas.finds_per_hour} look-ups an hour; try again later")
     spent.finds += 1
@@ -64,15 +67,24 @@ def ping_failed(ledger: Ledger, account: Account, moment: Moment) -> None:
     count_today(ledger, account, FAILED, moment)
 
 
-def ping_reached(ledger: Ledger, account: Account, moment: Moment) -> None:
-    """A ping named somebody, who may have blocked the sender: that makes no difference here."""
+def ping_reached(ledger: Ledger, account: Account, other: Account, moment: Moment) -> None:
+    """A ping named somebody, who may have blocked the sender: that makes no difference here. Oneself is no test."""
     count_today(ledger, account, PINGS, moment)
-    if used_today(ledger, account, FAILED, moment):
+    if other.key != account.key and used_today(ledger, account, FAILED, moment):
         ledger.set_meter(account, FAILED, moment.ms, 0)
 
 
-def _this_hour(account: Account, moment: Moment) -> Spent:
-    spent = account.spent
+def count_log_append(ledger: Ledger, account: Account, asker: Asker, moment: Moment) -> None:
+    """One more entry of the account's log by this device. Raises `RequestRefused` above what one may try in a day."""
+    kind = f"{LOG}{asker.device}"
+    most = limits.LOG_APPENDS_PER_DAY * (4 if asker.device == NO_DEVICE else 1)
+    if used_today(ledger, account, kind, moment) >= most:
+        raise RequestRefused(f"quota: {most} entries of the log a day; try again later")
+    count_today(ledger, account, kind, moment)
+
+
+def _this_hour(ledger: Ledger, account: Account, moment: Moment) -> Spent:
+    spent = ledger.spent(account)
     if moment.ms - spent.since_ms >= HOUR_MS:
         spent.since_ms, spent.posts, spent.octets, spent.finds = moment.ms, 0, 0, 0
     return spent

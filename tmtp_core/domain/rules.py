@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tmtp_core.domain.accounts import Accounts
 from tmtp_core.domain.admission import Admissions
+from tmtp_core.domain.device_log import DeviceLogs
 from tmtp_core.domain.devices import Devices
 from tmtp_core.domain.invitations import Invitations
 from tmtp_core.domain.posting import Posting
@@ -17,5 +18,6 @@ class Rules:
     admissions: Admissions
     accounts: Accounts
     devices: Devices
+    logs: DeviceLogs
     invitations: Invitations
     posting: Posting

@@ -56,13 +56,6 @@ class ConsentRows:
             return
         account.admits[other] = introducer
 
-    def forget_introduced(self, account: Account, introducer: int) -> None:
-        """See the port."""
-        a = t.acquaintance.c
-        where = (a.account == account.key) & (a.introducer == introducer)
-        self._connection.execute(delete(t.acquaintance).where(where))
-        account.admits = {other: by for other, by in account.admits.items() if by != introducer}
-
     def admitting(self, account: Account) -> list[int]:
         """See the port."""
         return list(
@@ -137,6 +130,10 @@ class ConsentRows:
         """See the port."""
         self._connection.execute(delete(t.invitation).where(t.invitation.c.key == invitation.key))
 
+    def revoke_resets(self, account: Account) -> None:
+        """See the port."""
+        self._connection.execute(delete(t.invitation).where(t.invitation.c.account == account.key))
+
     def use_invitation(self, invitation: Invitation) -> None:
         """See the port."""
         i = t.invitation.c
@@ -159,6 +156,10 @@ class ConsentRows:
         """See the port."""
         where = (t.route.c.account == account.key) & (t.route.c.recipient == recipient)
         return self._connection.scalar(select(t.route.c.target).where(where))
+
+    def is_routed(self, name: str) -> bool:
+        """See the port."""
+        return self._connection.scalar(select(t.route.c.target).where(t.route.c.target == name).limit(1)) is not None
 
     def bridge_name(self, bridge: Account) -> str:
         """See the port."""

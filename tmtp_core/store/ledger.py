@@ -12,8 +12,9 @@ from typing import Any
 from sqlalchemy import Connection, Row, Table, delete, func, insert, select, update
 
 from tmtp_core import limits
+from tmtp_core.crypto.account_log import LogState
 from tmtp_core.crypto.credentials import request_hash
-from tmtp_core.crypto.log_records import Record, decode_record, encode_record, replay
+from tmtp_core.crypto.log_records import LogInvalid, Record, decode_record, encode_record, replay
 from tmtp_core.domain.port import (
     Account,
     Device,
@@ -23,24 +24,31 @@ from tmtp_core.domain.port import (
     Message,
     NameOwner,
     Posted,
+    Rank,
     Role,
-    Stale,
+    Spent,
     Status,
 )
 from tmtp_core.errors import StoreCorrupt
 from tmtp_core.store import sqlite as hot
 from tmtp_core.store import tables as t
 from tmtp_core.store.consent import ConsentRows
+from tmtp_core.store.given_back import GivenBackRows
 from tmtp_core.store.references import References
 
 _HIGH_WATER = "message_high_water"
 
 
-class SqlLedger(ConsentRows):
-    """Implements `tmtp_core.domain.port.Ledger`; `begin`, `flush`, `committed` and `rolled_back` are the writer's."""
+class SqlLedger(ConsentRows, GivenBackRows):
+    """Implements `tmtp_core.domain.port.Ledger`; `begin`, `flush`, `committed` and `rolled_back` are the writer's.
 
-    def __init__(self) -> None:
+    `service_key`: the service's public key, to which all logs are bound.
+    """
+
+    def __init__(self, service_key: bytes) -> None:
         self.references = References()
+        self._service_key = service_key
+        self._spent: dict[int, Spent] = {}
         self._connection: Connection
         self._number = 0
         self._number_stored = 0
@@ -59,6 +67,8 @@ class SqlLedger(ConsentRows):
         stored = connection.scalar(select(t.counter.c.value).where(t.counter.c.name == _HIGH_WATER)) or 0
         newest = connection.scalar(select(func.max(t.message.c.number))) or 0
         self._number = self._number_stored = max(stored, newest)
+        self.has_logs = connection.scalar(select(t.log_record.c.account).limit(1)) is not None
+        self._any_taken = connection.scalar(select(t.taken.c.message).limit(1)) is not None
 
     def begin(self, connection: Connection) -> None:
         """Start a transaction's work."""
@@ -87,6 +97,8 @@ class SqlLedger(ConsentRows):
         unwanted = self.references.unwanted()
         if unwanted:
             hot.delete_messages(self._connection, unwanted)
+            if self._any_taken:
+                hot.forget_taken(self._connection, unwanted)
         if self._number != self._number_stored:
             self._set_counter(_HIGH_WATER, self._number)
 
@@ -152,7 +164,7 @@ class SqlLedger(ConsentRows):
         )
         records = self._log_rows(key, 0)
         if records:
-            account.log = replay(decode_record(record) for record in records)
+            account.log = self._replayed(account.uid, records)
         self.load_consent(account)
         self._cache_account(account)
         return account
@@ -169,9 +181,8 @@ class SqlLedger(ConsentRows):
         self._connection.execute(update(t.account).where(t.account.c.key == account.key).values(status=status))
         account.status = status
         if status is Status.REMOVED:
-            for device in account.devices:
-                self._delete_device(device)
-            account.devices = []
+            for device in list(account.devices):
+                self.remove_device(account, device, "the account was removed")
             self._connection.execute(delete(t.membership).where(t.membership.c.account == account.key))
             self._connection.execute(delete(t.log_record).where(t.log_record.c.account == account.key))
             account.log = None
@@ -195,10 +206,30 @@ class SqlLedger(ConsentRows):
         account.devices.append(device)
         return device
 
-    def remove_device(self, account: Account, device: Device) -> None:
+    def remove_device(self, account: Account, device: Device, reason: str) -> None:
         """See the port."""
-        self._delete_device(device)
+        self._flush_queue()
         account.devices.remove(device)
+        if account.devices:
+            self.note_taken(account, device)
+            self._forget_queue(device)
+        elif self.waiting_for(device):
+            row = {"device": device.key, "account": account.key, "reason": reason}
+            self._connection.execute(insert(t.orphaned).values(row))
+        self._connection.execute(delete(t.reposted).where(t.reposted.c.device == device.key))
+        self._connection.execute(delete(t.device).where(t.device.c.key == device.key))
+
+    def device_named(self, public: str) -> tuple[Account, Device] | None:
+        """See the port."""
+        found = self._connection.execute(
+            select(t.device.c.account, t.device.c.key).where(t.device.c.public == public)
+        ).first()
+        if found is None:
+            return None
+        account = self.account_by_key(found[0])
+        device = account.device(found[1])
+        assert device is not None
+        return account, device
 
     def device_gets_key(self, device: Device, public: str, box: str) -> None:
         """See the port."""
@@ -211,11 +242,11 @@ class SqlLedger(ConsentRows):
         self._connection.execute(update(t.device).where(t.device.c.key == device.key).values(label=label))
         device.label = label
 
-    def set_prekey(self, device: Device, key: str, sig: str) -> None:
+    def set_prekey(self, device: Device, key: str, time_ms: int, sig: str) -> None:
         """See the port."""
-        values = {"prekey": key, "prekey_sig": sig}
+        values = {"prekey": key, "prekey_ms": time_ms, "prekey_sig": sig}
         self._connection.execute(update(t.device).where(t.device.c.key == device.key).values(values))
-        device.prekey = key, sig
+        device.prekey = key, time_ms, sig
 
     def append_log(self, account: Account, record: Record) -> None:
         """See the port."""
@@ -226,16 +257,19 @@ class SqlLedger(ConsentRows):
     def log_records(self, account: Account, since: int, size_max: int) -> tuple[list[bytes], bool]:
         """See the port."""
         rows: list[bytes] = []
-        for record in self._log_rows(account.key, since):
-            if sum(map(len, rows)) + len(record) > size_max:
+        size = 0
+        for record in self._log_rows(account.key, since, limits.LOG_PAGE_RECORDS_MAX + 1):
+            size += len(record)
+            if size > size_max or len(rows) == limits.LOG_PAGE_RECORDS_MAX:
                 return rows, True
             rows.append(record)
         return rows, False
 
-    def replace_credential(self, device: Device, credential: bytes) -> None:
+    def spent(self, account: Account) -> Spent:
         """See the port."""
-        self._connection.execute(update(t.device).where(t.device.c.key == device.key).values(credential=credential))
-        device.credential = credential
+        if len(self._spent) >= limits.CACHED_ACCOUNTS_MAX:
+            self._spent.clear()
+        return self._spent.setdefault(account.key, Spent())
 
     # -- names and groups --------------------------------------------------------------------------------------------
     def name(self, name: str) -> NameOwner | None:
@@ -278,12 +312,10 @@ class SqlLedger(ConsentRows):
         if found is None:
             return None
         key, owner = found
-        rows = self._connection.execute(
-            select(t.membership.c.account, t.membership.c.alias, t.membership.c.status).where(
-                t.membership.c.group == key
-            )
-        )
-        group = Group(key, gid, {row[0]: Membership(row[0], row[1], MemberStatus(row[2])) for row in rows}, owner)
+        m = t.membership.c
+        rows = self._connection.execute(select(m.account, m.alias, m.status, m.since_ms).where(m.group == key))
+        members = {row[0]: Membership(row[0], row[1], MemberStatus(row[2]), row[3]) for row in rows}
+        group = Group(key, gid, members, owner)
         self._cache_group(group)
         return group
 
@@ -298,6 +330,19 @@ class SqlLedger(ConsentRows):
         """See the port."""
         self._connection.execute(update(t.group).where(t.group.c.key == group.key).values(owner=owner))
         group.owner = owner
+
+    def share_group(self, one: Account, other: Account) -> bool:
+        """See the port."""
+        mine, theirs = t.membership.alias("mine"), t.membership.alias("theirs")
+        both = (mine.c.account == one.key) & (theirs.c.account == other.key)
+        joined = (mine.c.status == MemberStatus.JOINED) & (theirs.c.status == MemberStatus.JOINED)
+        shared = select(mine.c.group).join(theirs, mine.c.group == theirs.c.group).where(both & joined)
+        return self._connection.scalar(shared.limit(1)) is not None
+
+    def owned_by(self, account: Account) -> list[Group]:
+        """See the port."""
+        gids = self._connection.scalars(select(t.group.c.gid).where(t.group.c.owner == account.key)).all()
+        return [group for gid in gids if (group := self.group(gid)) is not None]
 
     def aliases_from(self, text: str, count: int) -> Sequence[str]:
         """See the port."""
@@ -314,7 +359,7 @@ class SqlLedger(ConsentRows):
     def set_membership(self, group: Group, place: Membership) -> None:
         """See the port."""
         m = t.membership.c
-        values = {"alias": place.alias, "status": place.status}
+        values = {"alias": place.alias, "status": place.status, "since_ms": place.since_ms}
         if place.account in group.members:
             where = (m.group == group.key) & (m.account == place.account)
             self._connection.execute(update(t.membership).where(where).values(values))
@@ -328,23 +373,23 @@ class SqlLedger(ConsentRows):
         self._number = max(self._number + 1, now_ns)
         return self._number
 
-    def enqueue(self, message: Message, devices: Iterable[int]) -> None:
+    def enqueue(self, message: Message, devices: Iterable[int], hidden: Iterable[int] = ()) -> None:
         """See the port."""
         entries = [(device, int(message.rank), message.number) for device in devices]
+        entries += [(device, int(Rank.HIDDEN), message.number) for device in hidden]
         if not entries:
             return
         body = message.body
         inline = body.inline if body.file is None else None
-        self._messages.append(
-            (message.number, message.head, body.size, inline, body.file, message.head2 or None, message.sender)
-        )
+        row = (message.number, message.head, body.size, inline, body.file, message.head2 or None)
+        self._messages.append((*row, message.sender, message.known_as))
         self._entries.extend(entries)
         self.references.add(message.number, len(entries), body.file)
 
-    def copy_queue(self, source: int, target: int) -> None:
+    def copy_queue(self, sources: Iterable[int], target: int) -> None:
         """See the port."""
         self._flush_queue()
-        for number in hot.copy_queue(self._connection, source, target):
+        for number in hot.copy_queue(self._connection, list(sources), target):
             self.references.add(number, 1)
 
     def posted_before(self, device: int, key: str) -> Posted | None:
@@ -359,31 +404,6 @@ class SqlLedger(ConsentRows):
         row = (device, request_hash(key))
         self._posted[row] = posted
         self._remembered.append((*row, posted.number, posted.time_ms))
-
-    def stale(self, before_number: int, count: int) -> list[Stale]:
-        """See the port."""
-        self._flush_queue()
-        n, q, d = t.message.c, t.queue.c, t.device.c
-        found = self._connection.execute(
-            select(n.number, n.sender).where(n.number < before_number).order_by(n.number).limit(count)
-        ).all()
-        stale: list[Stale] = []
-        for number, sender in found:
-            waiting: dict[int, tuple[int, ...]] = {}
-            rows = self._connection.execute(
-                select(d.account, d.key).join(t.queue, q.device == d.key).where(q.message == number)
-            )
-            for account, device in rows:
-                waiting[account] = (*waiting.get(account, ()), device)
-            stale.append(Stale(number, sender, waiting))
-        return stale
-
-    def give_up(self, number: int) -> None:
-        """See the port."""
-        q = t.queue.c
-        waiting = self._connection.execute(select(q.device, q.rank, q.message).where(q.message == number))
-        self.acknowledge([(row[0], row[1], row[2]) for row in waiting])
-        self._flush_queue()
 
     # -- for the service's administration ----------------------------------------------------------------------------
     def account_keys(self) -> list[int]:
@@ -423,10 +443,17 @@ class SqlLedger(ConsentRows):
                 self._recount({number for _, _, number in self._acked})
             self._acked = []
 
-    def _log_rows(self, account: int, since: int) -> Sequence[bytes]:
+    def _log_rows(self, account: int, since: int, count: int = limits.LOG_RECORDS_MAX * 2) -> Sequence[bytes]:
         r = t.log_record.c
         where = (r.account == account) & (r.place >= since)
-        return self._connection.scalars(select(r.record).where(where).order_by(r.place)).all()
+        return self._connection.scalars(select(r.record).where(where).order_by(r.place).limit(count)).all()
+
+    def _replayed(self, uid: str, records: Sequence[bytes]) -> LogState:
+        """The log of an account. Raises `StoreCorrupt` for what this service did not put there (D5)."""
+        try:
+            return replay(map(decode_record, records), uid=uid, service_key=self._service_key)
+        except LogInvalid as invalid:
+            raise StoreCorrupt(f"the log of {uid} is not as this service wrote it: {invalid}") from None
 
     def _recount(self, numbers: Iterable[int]) -> None:
         q = t.queue.c
@@ -438,14 +465,11 @@ class SqlLedger(ConsentRows):
         rows = [{"skeleton": skeleton, "name": name} for skeleton in skeletons]
         self._connection.execute(insert(t.look_alike), rows)
 
-    def _delete_device(self, device: Device) -> None:
-        self._flush_queue()
+    def _forget_queue(self, device: Device) -> None:
         q = t.queue.c
         waiting = self._connection.execute(select(q.device, q.rank, q.message).where(q.device == device.key))
         self.acknowledge([(row[0], row[1], row[2]) for row in waiting])
         self._flush_queue()
-        self._connection.execute(delete(t.reposted).where(t.reposted.c.device == device.key))
-        self._connection.execute(delete(t.device).where(t.device.c.key == device.key))
 
     def _insert(self, table: Table, values: dict[str, object]) -> int:
         """Insert one row; its new key."""
@@ -478,5 +502,5 @@ class SqlLedger(ConsentRows):
 
 
 def _device(row: Row[Any]) -> Device:
-    prekey = (row.prekey, row.prekey_sig) if row.prekey is not None else None
+    prekey = (row.prekey, row.prekey_ms, row.prekey_sig) if row.prekey_ms is not None else None
     return Device(row.key, row.credential, row.public, row.box, row.label, prekey, row.created_ms)

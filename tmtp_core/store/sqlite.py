@@ -13,11 +13,12 @@ from sqlalchemy import Connection
 
 from tmtp_core.domain.port import Body, Message, Rank
 
-MessageRow = tuple[int, bytes, int, bytes | None, str | None, bytes | None, int | None]
-"""Number, head, size of the body, the body or None, the name of its file or None, revision 2's head, the sender."""
+MessageRow = tuple[int, bytes, int, bytes | None, str | None, bytes | None, int | None, int | None]
+"""Number, head, size of the body, the body or None, the name of its file or None, revision 2's head, the sender, and
+the number that the sender knows."""
 
-_MESSAGE_COLUMNS = 7
-_MESSAGE_ROWS_MAX = 2_000  # 14,000 parameters; SQLite takes 32,766
+_MESSAGE_COLUMNS = 8
+_MESSAGE_ROWS_MAX = 2_000  # 16,000 parameters; SQLite takes 32,766
 
 
 def _json(rows: Sequence[object]) -> str:
@@ -27,7 +28,8 @@ def _json(rows: Sequence[object]) -> str:
 @cache
 def _insert_messages_sql(rows: int) -> str:
     row = "(" + ",".join("?" * _MESSAGE_COLUMNS) + ")"
-    return "INSERT INTO message (number, head, size, body, file, head2, sender) VALUES " + ",".join([row] * rows)  # noqa: S608 - marks only
+    columns = "number, head, size, body, file, head2, sender, known_as"
+    return f"INSERT INTO message ({columns}) VALUES " + ",".join([row] * rows)  # noqa: S608 - marks only
 
 
 def insert_messages(connection: Connection, rows: Sequence[MessageRow]) -> None:
@@ -43,6 +45,11 @@ def delete_messages(connection: Connection, numbers: Sequence[int]) -> None:
     connection.exec_driver_sql(
         "DELETE FROM message WHERE number IN (SELECT value FROM json_each(?))", (_json(numbers),)
     )
+
+
+def forget_taken(connection: Connection, numbers: Sequence[int]) -> None:
+    """Forget by whom messages were taken that are gone."""
+    connection.exec_driver_sql("DELETE FROM taken WHERE message IN (SELECT value FROM json_each(?))", (_json(numbers),))
 
 
 def insert_queue(connection: Connection, entries: Sequence[tuple[int, int, int]]) -> None:
@@ -64,11 +71,12 @@ def delete_queue(connection: Connection, entries: Sequence[tuple[int, int, int]]
     return result.rowcount
 
 
-def copy_queue(connection: Connection, source: int, target: int) -> list[int]:
-    """Queue for one device what is queued for another; the numbers of those messages."""
+def copy_queue(connection: Connection, sources: Sequence[int], target: int) -> list[int]:
+    """Queue for one device, which has nothing yet, what is queued for others; the numbers of those messages."""
     connection.exec_driver_sql(
-        "INSERT INTO queue (device, rank, message) SELECT ?, rank, message FROM queue WHERE device = ?",
-        (target, source),
+        "INSERT INTO queue (device, rank, message) SELECT DISTINCT ?, rank, message FROM queue"
+        " WHERE device IN (SELECT value FROM json_each(?))",
+        (target, _json(sources)),
     )
     rows = connection.exec_driver_sql("SELECT message FROM queue WHERE device = ?", (target,))
     return [row[0] for row in rows]

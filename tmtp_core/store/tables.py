@@ -46,7 +46,9 @@ device = Table(
     Column("box", String, nullable=False, server_default=""),
     Column("label", String, nullable=False, server_default=""),
     Column("prekey", String),
+    Column("prekey_ms", KEY),
     Column("prekey_sig", String),
+    Index("ix_device_public", "public"),
     sqlite_autoincrement=True,
 )
 
@@ -140,6 +142,7 @@ membership = Table(
     Column("account", KEY, ForeignKey("account.key"), nullable=False),
     Column("alias", String, nullable=False),
     Column("status", Integer, nullable=False),
+    Column("since_ms", KEY, nullable=False, server_default="0"),  # the eldest member inherits a group
     PrimaryKeyConstraint("group", "account"),
     Index("ix_membership_account", "account"),
     sqlite_with_rowid=False,
@@ -156,6 +159,26 @@ message = Table(
     Column("file", String),
     Column("head2", LargeBinary),  # revision 2's header, where recipients speak both
     Column("sender", KEY),  # who hears of it when it cannot be delivered
+    Column("known_as", KEY),  # by which number, where that is not this one
+)
+
+# What a device of an account had taken before it went, and others of its account have yet to take: it is delivered.
+taken = Table(
+    "taken",
+    metadata,
+    Column("message", KEY, nullable=False),
+    Column("account", KEY, nullable=False),
+    PrimaryKeyConstraint("message", "account"),
+    sqlite_with_rowid=False,
+)
+
+# Queues of devices that are gone and were their account's last: given back to the senders, some at a time (A4).
+orphaned = Table(
+    "orphaned",
+    metadata,
+    Column("device", KEY, primary_key=True, autoincrement=False),
+    Column("account", KEY, nullable=False),
+    Column("reason", String, nullable=False),
 )
 
 queue = Table(

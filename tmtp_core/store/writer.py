@@ -63,7 +63,7 @@ class WriterFigures:
 
 
 class Writer(threading.Thread):
-    """Owns an instance's ledger.
+    """Owns an instance's ledger, whose account logs are bound to `service_key`.
 
     `wake` runs a callable on the caller's own thread (the event loop); `report` hears of our own errors,
     as (event, fields), from the writer's thread.
@@ -73,12 +73,13 @@ class Writer(threading.Thread):
         self,
         database: Database,
         payloads: PayloadFolder,
+        service_key: bytes,
         wake: Callable[[Callable[[], None]], None],
         report: Callable[[str, dict[str, object]], None],
     ) -> None:
         super().__init__(name="tmtp-writer", daemon=True)
         self.figures = WriterFigures()
-        self.ledger = SqlLedger()
+        self.ledger = SqlLedger(service_key)
         self._database = database
         self._payloads = payloads
         self._wake = wake

@@ -382,7 +382,11 @@ class AnnouncedLimits(Struct, frozen=True):
 
 
 class TmtpRevAnswer(Struct, frozen=True, tag_field="op", tag="tmtprev", omit_defaults=True):
-    """The answer to op 0. `auth` 1: sign-in possible, 2: required. From `service` on: revision 2."""
+    """The answer to op 0. `auth` 1: sign-in possible, 2: required. From `service` on: revision 2.
+
+    `proofs`: the service key's signatures (`tmtp_core.crypto.possession.greeting_proof`), one for each certificate
+    that the client may see.
+    """
 
     id: str
     name: str
@@ -391,6 +395,7 @@ class TmtpRevAnswer(Struct, frozen=True, tag_field="op", tag="tmtprev", omit_def
     datalen: int = 0
     service: ServiceKey | None = None
     nonce: str = ""
+    proofs: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     limits: AnnouncedLimits | None = None
 

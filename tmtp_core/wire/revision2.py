@@ -48,11 +48,16 @@ class LoginByKey(Struct, frozen=True, tag_field="op", tag=2):
 
 
 class LogAppend(Struct, frozen=True, tag_field="op", tag=13, omit_defaults=True):
-    """Op 13: a further entry of the own log. From a password device, with a genesis: the account moves to keys."""
+    """Op 13: a further entry of the own log. From a password device, with a genesis: the account moves to keys.
+
+    Then `sig` and `recoverysig` prove that both keys are here, as in op 1.
+    """
 
     id: str
     entry: str
     sigs: tuple[Signature, ...]
+    sig: str = ""
+    recoverysig: str = ""
     datalen: int = 0
 
 
@@ -103,10 +108,14 @@ class ServiceInfo(Struct, frozen=True, tag_field="op", tag=18, omit_defaults=Tru
 
 
 class KeyEdit(Struct, frozen=True, tag_field="op", tag=19, omit_defaults=True):
-    """Op 19: this device's present prekey, an X25519 key signed by the device (`PREKEY`)."""
+    """Op 19: this device's present prekey, an X25519 key; `time` when it was made, in ms since 1970.
+
+    `sig` is the device's over `prekey_signed`.
+    """
 
     id: str
     key: str
+    time: int
     sig: str
     datalen: int = 0
 
@@ -136,14 +145,22 @@ Request = (
 MEMBER_REQUESTS: Final = (LogAppend, LogFetch, InviteEdit, BlockEdit, Find, ServiceInfo, KeyEdit, GroupInfo)
 PREKEY: Final = b"tmtp-prekey"
 SKIN: Final = b"tmtp-skin"
+REGISTERED_BEFORE: Final = "registered before, log in"
+"""`quit` after `registered`, when a device registers again that lost the answer."""
+
+
+def prekey_signed(service_key: bytes, uid: str, time_ms: int, key: bytes) -> tuple[bytes, ...]:
+    """Purpose and parts of a device's signature over its prekey: for one account, one service and one time."""
+    return PREKEY, service_key, uid.encode(), time_ms.to_bytes(8), key
 
 
 # -- from the service, not stored ------------------------------------------------------------------------------------
 class Prekey(Struct, frozen=True):
-    """A device's present prekey; the signature is the device's (`PREKEY`)."""
+    """A device's present prekey, made at `time`; the signature is the device's (`prekey_signed`)."""
 
     device: str
     key: str
+    time: int
     sig: str
 
 
@@ -249,6 +266,7 @@ class _AnyRequest(m.AnyRequest, frozen=True, forbid_unknown_fields=False, rename
     invitation: str = ""
     text: str = ""
     key: str = ""
+    time: Annotated[int, Meta(ge=0, le=2**53 - 1)] = 0
     ids: tuple[str, ...] = ()
     as_: m.Outsider | None = None
 
@@ -320,6 +338,12 @@ def _build_block_edit(head: _AnyRequest) -> BlockEdit | None:
     return BlockEdit(head.id, head.act, head.uid if known[head.act] else "")
 
 
+def _build_log_append(head: _AnyRequest) -> LogAppend | None:
+    if not (head.id and head.entry and head.sigs):
+        return None
+    return LogAppend(head.id, head.entry, head.sigs, head.sig, head.recoverysig)
+
+
 def _build_ack(head: _AnyRequest) -> m.Ack | None:
     if not head.type or not (head.id or head.ids):
         return None
@@ -333,12 +357,12 @@ _BUILDERS: Final[dict[int, Callable[[Any], Request | None]]] = {
     7: _build_post,
     8: _build_post_notify,
     10: _build_ack,
-    13: lambda head: LogAppend(head.id, head.entry, head.sigs) if head.id and head.entry and head.sigs else None,
+    13: _build_log_append,
     14: lambda head: LogFetch(head.id, head.uid, head.since) if head.id and head.uid else None,
     15: _build_invite_edit,
     16: _build_block_edit,
     17: lambda head: Find(head.id, head.text) if head.id and head.text else None,
     18: lambda head: ServiceInfo(head.id) if head.id else None,
-    19: lambda head: KeyEdit(head.id, head.key, head.sig) if head.id and head.key and head.sig else None,
+    19: lambda head: KeyEdit(head.id, head.key, head.time, head.sig) if head.id and head.key and head.sig else None,
     20: lambda head: GroupInfo(head.id, head.gid) if head.id and head.gid else None,
 }

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What cannot be delivered goes back to its sender and is deleted (A4, B3): nothing that was acknowledged vanishes."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.support.devices import KeyDevice, fresh_id, newcomer
+from tests.support.instance import TestInstance
+from tests.support.outside import bridge
+from tests.support.people import DAY_S, instance_with, people
+from tmtp_client.connection import Connection, Endpoint
+from tmtp_core import limits
+from tmtp_core.store.ledger import SqlLedger
+from tmtp_core.wire import messages as m
+from tmtp_core.wire import revision2 as m2
+
+MONTH_MS = 30 * DAY_S * 1000
+
+
+async def returned(sender: KeyDevice) -> list[tuple[str, tuple[str, ...], str]]:
+    """What came back: message, for whom, why."""
+    return [(event.msgid, event.for_, event.reason) for event in await sender.all_of(m2.ReturnEvent)]
+
+
+async def month_later(instance: TestInstance, *sleepers: KeyDevice) -> None:
+    """31 days pass; nobody is connected meanwhile."""
+    for one in sleepers:
+        await one.connection.close()
+    await instance.advance(31 * DAY_S)
+    await instance.settle()
+
+
+async def test_what_nobody_takes_goes_back(tmp_path: Path) -> None:
+    async with instance_with(tmp_path, "everyone", return_after_ms=30 * DAY_S * 1000) as instance:
+        ada, bob, dan = await people(instance, "Ada Lovelace", "Bob Builder", "Dan Dare")
+        old_phone = await dan.add_device()
+        await old_phone.quit()
+        await bob.quit()
+        acked = await ada.post(bob.uid, dan.uid, data=b"x" * 100_000)
+        await dan.next(m.Delivery)
+        await dan.quit()
+        await ada.quit()
+        await instance.advance(29 * DAY_S)
+        await ada.log_in()
+        assert await ada.all_of(m2.ReturnEvent) == []
+        await ada.quit()
+        await instance.advance(2 * DAY_S)
+        await ada.log_in()
+        event, _ = await ada.next(m2.ReturnEvent)
+        assert (event.msgid, event.for_) == (acked.msgid, (bob.uid,))  # a laggard device of Dan's does not count
+        await bob.log_in()
+        assert await bob.all_of(m.Delivery) == []
+        assert list((instance.folder / "payloads").iterdir()) == []
+
+
+async def test_nothing_goes_back_where_it_may_wait(tmp_path: Path) -> None:
+    async with instance_with(tmp_path, "everyone", return_after_ms=None) as instance:
+        ada, bob = await people(instance, "Ada Lovelace", "Bob Builder")
+        await bob.quit()
+        await ada.post(bob.uid)
+        await ada.quit()
+        await instance.advance(400 * DAY_S)
+        await bob.log_in()
+        await bob.next(m.Delivery)
+
+
+async def test_all_that_is_due_goes_back_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not so much an hour: what comes in faster would pile up for ever."""
+    monkeypatch.setattr(limits, "RETURNS_AT_ONCE_MAX", 10)
+    async with instance_with(tmp_path, "everyone", return_after_ms=MONTH_MS) as instance:
+        ada, bob = await people(instance, "Ada Lovelace", "Bob Builder")
+        await bob.quit()
+        sent = [(await ada.post(bob.uid)).msgid for _ in range(35)]
+        await month_later(instance, ada)
+        await ada.log_in()
+        assert [msgid for msgid, _, _ in await returned(ada)] == sent
+        assert (await bob.log_in()).info == "login ok"
+        assert await bob.all_of(m.Delivery) == []
+
+
+async def test_what_was_taken_is_not_returned(tmp_path: Path) -> None:
+    """Also when the device that took it is gone, and the other one never came."""
+    async with instance_with(tmp_path, "everyone", return_after_ms=MONTH_MS) as instance:
+        ada, bob = await people(instance, "Ada Lovelace", "Bob Builder")
+        laggard = await bob.add_full_device()
+        await laggard.quit()
+        await ada.post(bob.uid)
+        await bob.next(m.Delivery)
+        await bob.quit()
+        sheet = KeyDevice(instance, bob.uid, bob.signer, bob.recovery)
+        await sheet.enter_by_recovery()
+        await sheet.append("revoke", recovery=True, target=bob.name)
+        await sheet.quit()
+        await instance.restart()  # it is remembered
+        await month_later(instance, ada)
+        await ada.log_in()
+        assert await returned(ada) == []
+
+
+async def test_what_is_under_way_is_not_given_up(tmp_path: Path) -> None:
+    async with instance_with(tmp_path, "everyone", return_after_ms=MONTH_MS) as instance:
+        ada, bob = await people(instance, "Ada Lovelace", "Bob Builder")
+        await bob.quit()
+        await ada.post(bob.uid, data=b"hello")
+        await ada.quit()
+        await instance.advance(30 * DAY_S - 10)
+        holding = await bob.open()
+        holding._on_event = _never
+        await holding.login_by_key(bob.uid, bob.signer)
+        await instance.advance(20)
+        await instance.advance(61)
+        await instance.settle()
+        await holding.close()
+        await bob.log_in()
+        assert (await bob.next(m.Delivery))[1] == b"hello"
+        await ada.log_in()
+        assert await returned(ada) == []
+
+
+async def _never(event: m2.StoredEvent, payload: object) -> None:
+    """Take a message and do not come to an end with it."""
+    await asyncio.Event().wait()
+
+
+async def test_notes_and_answers_to_outsiders_come_back_under_the_post_they_belong_to(tmp_path: Path) -> None:
+    async with instance_with(tmp_path, "everyone", return_after_ms=MONTH_MS) as instance:
+        ada, bob, desk = await people(instance, "Ada Lovelace", "Bob Builder", "Support Desk")
+        await bob.quit()
+        note = m.PostNotify(fresh_id(), (), (m.Recipient(bob.uid, m.TO_UID),), datalen=2, notelen=1)
+        posted = await ada.connection._request(note.id, m.encode_head(note), b"nx", 2)
+        async with bridge(instance, {"support@example.org": "Support Desk"}, replies=True) as intake:
+            await intake.post("support@example.org", "orders@partner.example")
+            ghost = (await desk.next(m.Delivery))[0].from_
+            await intake.quit()
+            answered = await desk.post(ghost, data=b"thank you")
+        await month_later(instance, ada, desk)
+        for one, acked, uid in ((ada, posted, bob.uid), (desk, answered, ghost)):
+            await one.log_in()
+            assert await returned(one) == [(acked.msgid, (uid,), "no device took it in time")]
+
+
+async def test_who_pinged_a_stranger_does_not_learn_whom(tmp_path: Path) -> None:
+    """A uid is a handle; who pings an alias has not been given it."""
+    async with instance_with(tmp_path, "ping", return_after_ms=MONTH_MS) as instance:
+        ada, bob = await people(instance, "Ada Lovelace", "Bob Builder")
+        await bob.quit()
+        pinged = await ada.ping("Bob Builder")
+        await month_later(instance, ada)
+        await ada.log_in()
+        assert await returned(ada) == [(pinged.msgid, (), "no device took it in time")]
+
+
+# -- devices that go -------------------------------------------------------------------------------------------------
+async def test_a_device_brought_by_the_recovery_key_gets_what_waited(tmp_path: Path) -> None:
+    """For any of the lost ones: nothing that was acknowledged is lost with a phone."""
+    async with instance_with(tmp_path, "everyone") as instance:
+        ada, bob = await people(instance, "Ada Lovelace", "Bob Builder")
+        phone = await bob.add_full_device()
+        await bob.connection.close()
+        await ada.post(bob.uid, data=b"seen on the phone only")
+        await phone.next(m.Delivery)
+        await phone.connection.close()
+        await ada.post(bob.uid, data=b"seen on none")
+        new = await bob.recover()
+        for lost in (bob, phone):
+            await new.append("revoke", recovery=True, target=lost.name)
+        await new.all_of(m.Delivery)
+        got = [data for event, data in new.got if isinstance(event, m.Delivery)]
+        assert got == [b"seen on the phone only", b"seen on none"]
+        assert await returned(ada) == []
+        await instance.settle()
+        assert instance.service.figures()["messages_queued"] <= 3  # of log and user messages
+
+
+async def test_what_waited_for_the_last_device_goes_back_when_that_is_revoked(tmp_path: Path) -> None:
+    async with instance_with(tmp_path, "everyone") as instance:
+        ada, bob = await people(instance, "Ada Lovelace", "Bob Builder")
+        await bob.connection.close()
+        acked = await ada.post(bob.uid, data=b"x" * 100_000)
+        sheet = KeyDevice(instance, bob.uid, bob.signer, bob.recovery)
+        await sheet.enter_by_recovery()
+        await sheet.append("revoke", recovery=True, target=bob.name)
+        event, _ = await ada.next(m2.ReturnEvent)
+        assert (event.msgid, event.for_) == (acked.msgid, (bob.uid,))
+        assert event.reason == "the recipient's devices are gone"
+        await instance.settle()
+        assert list((instance.folder / "payloads").iterdir()) == []
+        await sheet.quit()
+
+
+async def test_what_waited_goes_back_when_an_account_begins_anew(tmp_path: Path) -> None:
+    """It was for the devices that there were: a reset takes over the account, not its letters."""
+    async with instance_with(tmp_path, "everyone") as instance:
+        ada, bob = await people(instance, "Ada Lovelace", "Bob Builder")
+        await bob.connection.close()
+        old = await Connection.open(Endpoint(instance.host, instance.port, instance.spki_pin))
+        old_uid = (await old.register("n", "Old Timer")).uid
+        await old.close()
+        sent = {uid: (await ada.post(uid)).msgid for uid in (bob.uid, old_uid)}
+        for alias in ("Bob Builder", "Old Timer"):
+            new = await newcomer(instance, "_", await instance.service.reset_account(alias))
+            assert await new.all_of(m.Delivery) == []
+            event, _ = await ada.next(m2.ReturnEvent)
+            assert (event.msgid, event.for_) == (sent[new.uid], (new.uid,))
+            await new.quit()
+
+
+async def test_what_waited_goes_back_when_an_account_is_removed(tmp_path: Path) -> None:
+    async with instance_with(tmp_path, "everyone") as instance:
+        ada, bob = await people(instance, "Ada Lovelace", "Bob Builder")
+        phone = await bob.add_device()
+        for device in (bob, phone):
+            await device.connection.close()
+        acked = [(await ada.post(bob.uid)).msgid for _ in range(3)]
+        await instance.service.remove_account("Bob Builder")
+        for msgid in acked:
+            event, _ = await ada.next(m2.ReturnEvent)
+            assert (event.msgid, event.reason) == (msgid, "the account was removed")
+
+
+async def test_giving_back_goes_on_after_a_restart(tmp_path: Path) -> None:
+    async with instance_with(tmp_path, "everyone") as instance:
+        ada, bob = await people(instance, "Ada Lovelace", "Bob Builder")
+        await bob.quit()
+        await ada.post(bob.uid)
+        await ada.quit()
+        await instance.service.decide(lambda ledger: _remove_quietly(ledger, bob.uid))
+        await instance.restart()
+        await instance.advance(limits.RETURN_INTERVAL_S + 1)
+        await ada.log_in()
+        await ada.next(m2.ReturnEvent)
+
+
+def _remove_quietly(ledger: SqlLedger, uid: str) -> None:
+    """The last device goes, and the process dies before anything was given back."""
+    account = ledger.account(uid)
+    ledger.remove_device(account, account.devices[0], "gone")
