@@ -5,7 +5,7 @@ A node is one link's at a time. When a second one logs in, the first is sent a p
 the second waits until the first is heard of, or has been silent for `limits.CONTEST_S` (docs/decisions/0003).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -15,6 +15,7 @@ from tmtp_core.domain.outcome import NO_DEVICE, Asker, Moment, Outcome
 from tmtp_core.domain.rules import Rules
 from tmtp_core.errors import ProtocolError
 from tmtp_core.session import UNAVAILABLE, Session
+from tmtp_core.store.ledger import SqlLedger
 from tmtp_core.store.writer import Job, Result
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
@@ -39,6 +40,10 @@ class Door(Protocol):
 
     def admit(self, session: Session, outcome: Outcome) -> None:
         """A log-in is durable."""
+        ...
+
+    def released(self, session: Session, outcome: Outcome) -> None:
+        """A decision is durable."""
         ...
 
 
@@ -73,17 +78,10 @@ class Entrance:
             self._door.submit(Job(lambda ledger: rules.devices.register(keys, channels, ledger, moment), done))
         elif isinstance(request, m2.LoginByKey):
             by_key = request
-            self._door.submit(
-                Job(
-                    lambda ledger: rules.devices.recognise(by_key, channels, ledger, moment),
-                    partial(self._recognised, session),
-                )
-            )
+            self._recognise(session, lambda ledger: rules.devices.recognise(by_key, channels, ledger, moment), moment)
         else:
             login = request
-            self._door.submit(
-                Job(lambda ledger: rules.accounts.recognise(ledger, login), partial(self._recognised, session))
-            )
+            self._recognise(session, lambda ledger: rules.accounts.recognise(ledger, login), moment)
 
     def shows_life(self, session: Session) -> None:
         """A contested link was heard of: the other one is refused."""
@@ -111,23 +109,40 @@ class Entrance:
     def _contests_of(self, old: Session) -> list[_Contest]:
         return [contest for contest in self._contests if contest.old is old]
 
+    def _recognise(self, session: Session, recognise: Callable[[SqlLedger], Asker], moment: Moment) -> None:
+        """Find out whose device it is, and let it in with the same commit when nobody else has it.
+
+        That is looked up from the writer's thread, and again when the commit is done: who came first meanwhile has it.
+        """
+        accounts = self._door.rules.accounts
+
+        def decide(ledger: SqlLedger) -> Asker | Outcome:
+            asker = recognise(ledger)
+            taken = asker.device in self._links or asker.device in self._entering
+            return asker if taken else accounts.log_in(ledger, asker, moment)
+
+        self._door.submit(Job(decide, partial(self._recognised, session)))
+
     def _recognised(self, session: Session, result: Result) -> None:
         """The node is known; let it in, unless an older link of it may be alive."""
-        if not isinstance(result, Asker):
+        asker = result.enters if isinstance(result, Outcome) else result
+        if not isinstance(asker, Asker):
             _refuse(session, result)
             return
+        old = self._links.get(asker.device) if asker.device != NO_DEVICE else None
+        if old is None and asker.device not in self._entering and isinstance(result, Outcome):
+            self._decided(session, result)
+            return
+        if isinstance(result, Outcome):  # somebody was faster; what it tells its own devices is true all the same
+            self._door.released(session, Outcome(copies=result.copies))
         if not session.open:
             return
-        if result.device == NO_DEVICE:  # the recovery key is no device: any number of links may enter by it
-            self._log_in(session, result)
-            return
-        old = self._links.get(result.device)
         if old is not None and old.open and not self._contests_of(old):
-            self._contest(old, session, result)
-        elif old is not None or result.device in self._entering:
+            self._contest(old, session, asker)
+        elif old is not None or asker.device in self._entering:
             session.end("node already connected")
         else:
-            self._log_in(session, result)
+            self._log_in(session, asker)
 
     def _contest(self, old: Session, new: Session, asker: Asker) -> None:
         self._contests.append(_Contest(old, new, asker, self._door.monotonic_s() + limits.CONTEST_S))
