@@ -15,6 +15,9 @@ from typing import Any
 import pytest
 
 from tests.support.instance import TestInstance, running_instance
+from tmtp_client.cli.joining import _join, _Service
+from tmtp_client.connection import Connection, Disconnected
+from tmtp_client.engine.history import History
 from tmtp_client.engine.recovery import seed_of
 from tmtp_core.wire.address import ServiceAddress
 
@@ -113,7 +116,7 @@ async def test_two_people_meet_and_talk(service: TestInstance, tmp_path: Path) -
     assert (got["subject"], got["text"]) == ("The plan", "Here is the plan.")
     assert [(one["name"], one["size"]) for one in got["attachments"]] == [("plan.pdf", 300_000)]
     thanks = await ada.run("reply", got["id"][-8:], "It arrived, thank you.")
-    assert (thanks.code, thanks.out) == (0, "Sent to Bob Builder (unverified).\n")
+    assert (thanks.code, thanks.out) == (0, "Sent to Bob Builder.\n")
     assert [one["thread"] for one in (await bob.run("inbox", "--json")).json][1:] == [got["thread"]] * 2
     downloads = tmp_path / "downloads"
     downloads.mkdir()
@@ -198,6 +201,42 @@ async def test_the_way_back_when_every_device_is_lost(service: TestInstance, tmp
     assert "login failed" in (await lost.run("inbox")).err
     again = await new.run(*back, given=words)
     assert (again.code, "choose another --profile" in again.err) == (2, True)
+
+
+async def test_a_join_that_was_cut_off_is_taken_up_again(
+    service: TestInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service has made the account, and its answer is lost: the next join gets the same account, and its sheet."""
+    where = _Service(ServiceAddress(service.host, service.port, service.spki_pin, None), None)
+    history = History(tmp_path / "history.sqlite3")
+    whole = Connection._wait
+
+    async def cut_off(self: Connection, awaited: "asyncio.Future[Any]") -> Any:
+        answer = await whole(self, awaited)
+        if awaited is self._registered:
+            self._end("the connection broke")
+            raise Disconnected("the connection broke")
+        return answer
+
+    monkeypatch.setattr(Connection, "_wait", cut_off)
+    with pytest.raises(Disconnected):
+        await _join(where, "Ada Lovelace", history)
+    monkeypatch.setattr(Connection, "_wait", whole)
+    assert history.identity() is None
+    history.close()
+    history = History(tmp_path / "history.sqlite3")  # another process
+    identity, recovery = await _join(where, "Ada Lovelace", history)
+    (account,) = await service.service.list_accounts()
+    assert (account.uid, account.aliases, account.devices) == (identity.uid, ("Ada Lovelace",), 1)
+    assert recovery is not None
+    assert recovery not in (tmp_path / "history.sqlite3").read_bytes() + _log_of(tmp_path / "history.sqlite3")
+    history.close()
+
+
+def _log_of(database: Path) -> bytes:
+    """What SQLite has not moved into the file yet."""
+    log = database.with_name(database.name + "-wal")
+    return log.read_bytes() if log.exists() else b""
 
 
 async def test_beginning_anew_with_an_administrators_leave(service: TestInstance, tmp_path: Path) -> None:

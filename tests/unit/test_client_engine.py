@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from tests.support.client_peer import POSTED, PeerLink, ScriptedPeer, delivery_event, ping_event, scripted_peer
 from tmtp_client import limits
@@ -112,6 +113,32 @@ async def test_the_name_in_a_payload_is_only_a_claim(peer: ScriptedPeer, tmp_pat
         kept = await ada.receive(delivery_event(9, len(data), datahead), data)
         assert kept is not None
         assert kept.alias == "Ada Lovelace"  # as the service said when that uid pinged
+
+
+async def test_the_name_that_the_service_has_verified_is_the_one_that_is_shown(
+    peer: ScriptedPeer, tmp_path: Path
+) -> None:
+    """Whatever the payload says (D1); and it names a contact, to whom one can write."""
+    data, datahead = post(PostHead(threadid="", alias="Bob Builder"), b"it is me")
+    async with device(peer, tmp_path) as ada:
+        verified = structs.replace(delivery_event(7, len(data), datahead), alias="Mallory Mal")
+        kept = await ada.receive(verified, data)
+        assert kept is not None
+        assert kept.alias == "Mallory Mal"
+        assert ada.history.contact("Mallory Mal") == "U" * 32
+        assert ada.history.contact("Bob Builder") is None
+
+
+async def test_who_writes_from_outside_is_marked_as_that(peer: ScriptedPeer, tmp_path: Path) -> None:
+    """By the service's mark, whatever the bridge put into the payload; and nobody takes it for a contact (C2)."""
+    data, datahead = post(PostHead(threadid="", alias="Bob Builder"), b"pay this")
+    async with device(peer, tmp_path) as ada:
+        via = m.Via("intake", "orders@partner.example", "network")
+        marked = structs.replace(delivery_event(7, len(data), datahead), alias="orders@partner.example", via=via)
+        kept = await ada.receive(marked, data)
+        assert kept is not None
+        assert kept.alias == "orders@partner.example (by SMTP)"
+        assert ada.history.contacts() == []
 
 
 async def test_what_comes_twice_is_kept_once_and_acknowledged_twice(peer: ScriptedPeer, tmp_path: Path) -> None:

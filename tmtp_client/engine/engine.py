@@ -159,19 +159,27 @@ class Engine:
 
     def _received(self, event: m.Delivery | m.Notify, head: PostHead, text: str) -> Recorded:
         outgoing = event.from_ == self._identity.uid
-        known = self._history.alias_of(event.from_)
-        claimed = f"{head.alias or event.from_} (unverified)"  # revision 1: the payload's alias is a claim (D1)
+        if event.alias and not outgoing and _via(event) is None:
+            self._history.learn_contact(event.alias, event.from_)
         return Recorded(
             id=event.id,
             kind="message",
             outgoing=outgoing,
             peer=event.from_,
-            alias=known or claimed,
+            alias=self._who(event, head),
             subject=head.subject,
             text=text,
             thread=head.threadid or event.id,
             posted=event.posted,
         )
+
+    def _who(self, event: m.Delivery | m.Notify, head: PostHead) -> str:
+        """Who speaks, as the service has verified it; the name in the payload is only a claim (D1)."""
+        via = _via(event)
+        if via is not None:
+            return f"{via.address} (by SMTP)"
+        known = event.alias or self._history.alias_of(event.from_)
+        return known or f"{head.alias or event.from_} (unverified)"
 
     async def _keep_file(self, message_id: str, place: int, attached: Attached, reader: "_Reader") -> StoredFile:
         folder = self._history.folder / "attachments"
@@ -259,6 +267,11 @@ class Engine:
             Subscriber(alias, uid, identity.alias, identity.uid, _NOT_YET, note, subscribe=True)
             for alias, uid, note in people
         )
+
+
+def _via(event: m.Delivery | m.Notify) -> m.Via | None:
+    """The bridge's mark, on what somebody outside wrote."""
+    return event.via if isinstance(event, m.Delivery) else None
 
 
 class _Reader:

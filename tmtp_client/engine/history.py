@@ -211,6 +211,14 @@ class History:
             if identity.keys is not None:
                 own = {"seed": identity.keys.seed, "box_key": identity.keys.box_key}
                 connection.execute(insert(_keys).values(service_key=identity.service_key, **own))
+        self._empty_log()  # the recovery key must not lie there
+
+    def _empty_log(self) -> None:
+        """What was deleted leaves the database's log, too."""
+        with self._engine.connect() as connection:
+            raw = connection.connection.driver_connection
+            assert raw is not None
+            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def pending_keys(self, service_key: str) -> AccountKeys | None:
         """The keys of an account that was being opened at this service when something cut it off."""
