@@ -42,7 +42,9 @@ def parse_address(text: str) -> ServiceAddress:
         port = parts.port
     except ValueError:
         raise ValueError(f"{text} has no port between 1 and 65535") from None
-    named = parse_qs(parts.fragment, strict_parsing=bool(parts.fragment))
+    named = parse_qs(parts.fragment)
+    if parts.fragment and not named:
+        raise ValueError(f"behind the # of a link stand pin=… and invite=…, not {parts.fragment}")
     pin = named.get("pin", [None])[0]
     if pin is not None and not pin.startswith("sha256:"):
         raise ValueError("the pin begins with sha256:")
