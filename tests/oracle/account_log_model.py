@@ -1,75 +1,125 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The rules of docs/protocol.md, *The account log*, read aloud: slow, and nothing is remembered but what was said.
+"""The rules of docs/protocol.md, *The account log*, read aloud: slow, and nothing is kept but what was said.
 
 Every question is answered by walking through the whole history from its beginning. Devices and keys are names.
 Written from the document's numbered rules alone, in another manner than the product, so that the two err apart.
+`lru_cache` remembers answers, never states: a history that is asked twice gives the same answer twice.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
-HOUR = 3_600_000
+HOUR_MS = 3_600_000
 RECOVERY = "recovery"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # no two are the same: histories are then compared, and hashed, quickly
 class Said:
-    """One entry: who signed, when, and what about. `admitted`: an administrator lets a later genesis in."""
+    """One entry: who signed, when (milliseconds), and what about.
+
+    `prev` counts the records of the log that it continues: 0 stands for the `""` of a genesis, and a number that the
+    log never had for a head of some other log. `admitted`: an administrator lets a later genesis in.
+    """
 
     act: str
     signers: frozenset[str]
     time: int
+    prev: int
     device: str = ""
     target: str = ""
     recovery: str = ""
     admitted: bool = False
 
 
-@dataclass
+Past = tuple[Said, ...]
+
+
+class Limits(NamedTuple):
+    """Rules 2 and 11."""
+
+    devices: int = 100
+    devices_by_recovery: int = 120
+    records: int = 1_500
+    records_by_recovery: int = 2_000
+
+
+class Suspension(NamedTuple):
+    """Of one device: the record that suspended it (a place in the history), by whom; `covered` with its sponsor."""
+
+    place: int
+    by: str
+    covered: bool
+
+
 class Model:
     """What was said and accepted, in order."""
 
-    history: list[Said] = field(default_factory=list)
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.history: Past = ()
+        self.limits = limits or Limits()
 
     def accept(self, said: Said) -> None:
         """It is part of the log from now on."""
-        self.history.append(said)
+        self.history = (*self.history, said)
 
     def allows(self, said: Said) -> bool:
         """Whether the rules let this entry in."""
-        return _allowed(self.history, said)
+        return _allowed(self.history, said, self.limits)
 
     def standing(self, device: str, time: int) -> str:
         """As the service would tell it at that time."""
         past = self.history
-        if not any(one.device == device for one in past if one.act in ("genesis", "add")):
+        if device not in _ever_devices(past):
             return "unknown"
         if not _is_device(past, device):
             return "revoked"
         kind = "full" if _is_full(past, device, time) else "provisional"
-        return kind + (" suspended" if _suspended_by(past, device) else "")
+        return kind + (" suspended" if _suspension(past, device) else "")
+
+    def devices(self) -> list[str]:
+        """Those that are not revoked."""
+        return _all_devices(self.history)
+
+    def recoveries(self) -> list[str]:
+        """The recovery keys that there were; the last one is the present one."""
+        return _ever_recoveries(self.history)
 
 
-def _since_genesis(past: list[Said]) -> list[Said]:
-    """Rule 1: a later genesis leaves nothing of what was before."""
-    begins = max(place for place, one in enumerate(past) if one.act == "genesis")
-    return past[begins:]
+# -- devices ---------------------------------------------------------------------------------------------------------
+def _ever_devices(past: Past) -> list[str]:
+    return [one.device for one in past if one.act in ("genesis", "add")]
 
 
-def _is_device(past: list[Said], device: str) -> bool:
-    """Whether it was added and not revoked."""
-    if not past:
-        return False
-    now = _since_genesis(past)
-    was_added = any(one.device == device for one in now if one.act in ("genesis", "add"))
-    return was_added and not any(one.act == "revoke" and one.target == device for one in now)
+def _ever_recoveries(past: Past) -> list[str]:
+    return [one.recovery for one in past if one.act in ("genesis", "rekey")]
 
 
-def _all_devices(past: list[Said]) -> list[str]:
-    names = [one.device for one in past if one.act in ("genesis", "add")]
-    return [name for name in names if _is_device(past, name)]
+def _ever_keys(past: Past) -> set[str]:
+    """Rules 2 and 9: whatever stood in the log, as a device or as a recovery key."""
+    return {*_ever_devices(past), *_ever_recoveries(past)}
 
 
-def _sponsor(past: list[Said], device: str) -> str:
+def _is_device(past: Past, device: str) -> bool:
+    """Whether it was added, and not revoked: by its name, or with all others in a reset (rule 1)."""
+    is_there = False
+    for one in past:
+        if one.act == "genesis":
+            is_there = one.device == device
+        elif one.act == "add" and one.device == device:
+            is_there = True
+        elif one.act == "revoke" and one.target == device:
+            is_there = False
+    return is_there
+
+
+@lru_cache(10_000)
+def _all_devices(past: Past) -> list[str]:
+    return [name for name in _ever_devices(past) if _is_device(past, name)]
+
+
+def _sponsor(past: Past, device: str) -> str:
+    """Who signed its `add` with it; nobody did for the device of a genesis."""
     for one in past:
         if one.act == "add" and one.device == device:
             (sponsor,) = one.signers - {device}
@@ -77,61 +127,87 @@ def _sponsor(past: list[Said], device: str) -> str:
     return ""
 
 
-def _suspended_by(past: list[Said], device: str) -> str:
-    """Who suspended it, if it is suspended still."""
-    return _suspension(past, device)[0]
-
-
-def _suspension(past: list[Said], device: str) -> tuple[str, bool]:
-    """(by whom, contested already) of a device's present suspension; ("", False) where there is none."""
-    by, contested = "", False
-    for place, one in enumerate(past):
-        before = past[:place]
-        if one.act == "genesis":
-            by, contested = "", False
-        elif one.act == "suspend" and one.target == device:
-            (by,) = one.signers
-            contested = False
-        elif one.act == "resume" and one.target == device:
-            by, contested = "", False
-        elif one.act == "contest":
-            (contesting,) = one.signers
-            if contesting == device:
-                contested = True
-            elif _suspended_by(before, contesting) == device and not by and _is_device(before, device):
-                by, contested = contesting, False
-    return by, contested
-
-
-def _is_full(past: list[Said], device: str, time: int) -> bool:
-    """Rules 1, 2, 3 and 10."""
-    for one in _since_genesis(past):
-        if one.act == "genesis" and one.device == device:
-            return True
-        if one.act == "add" and one.device == device and RECOVERY in one.signers:
-            return True
-        if one.act == "confirm" and one.target == device:
-            return True
-    return any(
-        _has_waited_alone(past[:place], device, at)
-        for place, at in [*((place, one.time) for place, one in enumerate(past)), (len(past), time)]
-    )
-
-
-def _has_waited_alone(past: list[Said], device: str, time: int) -> bool:
-    """Rule 10, between the last record of `past` and `time`."""
-    if _all_devices(past) != [device] or _suspended_by(past, device):
+@lru_cache(100_000)
+def _is_full(past: Past, device: str, time: int) -> bool:
+    """Whether it is at `time`, or ever was before: a full device stays so."""
+    if not past:
         return False
-    counts_from = max(one.time for one in past if one.act in ("genesis", "add", "revoke", "resume"))
-    return time - counts_from >= 72 * HOUR
+    before, last = past[:-1], past[-1]
+    if last.act == "genesis" and last.device == device:  # rule 1
+        return True
+    if last.act == "add" and last.device == device and RECOVERY in last.signers:  # rule 2
+        return True
+    if last.act == "confirm" and last.target == device:  # rule 3
+        return True
+    return _has_waited_alone(past, device, time) or _is_full(before, device, last.time)
 
 
-def _may_act(past: list[Said], device: str, time: int) -> bool:
+def _has_waited_alone(past: Past, device: str, time: int) -> bool:
+    """Rule 10, between the last record of `past` and `time`."""
+    if _all_devices(past) != [device] or _suspension(past, device):
+        return False
+    (*_, counts_from) = (one.time for one in past if one.act in ("genesis", "add", "revoke", "resume"))
+    return time - counts_from >= 72 * HOUR_MS
+
+
+# -- suspensions -----------------------------------------------------------------------------------------------------
+@lru_cache(100_000)
+def _suspension(past: Past, device: str) -> Suspension | None:
+    """The suspension that it is under, were it a device or not."""
+    if not past:
+        return None
+    before, last = past[:-1], past[-1]
+    if last.act == "genesis" or (last.act == "resume" and last.target == device):
+        return None
+    held = _suspension(before, device)
+    if held:  # neither suspended nor covered a second time
+        return held
+    place = len(before)
+    struck = _struck(before, last)
+    if not struck:
+        return None
+    if struck == device and last.act != "revoke":
+        (by,) = last.signers
+        return Suspension(place, by, False)
+    is_provisional = _is_device(before, device) and not _is_full(before, device, last.time)
+    if is_provisional and _sponsor(before, device) == struck:
+        return Suspension(place, struck, True)
+    return None
+
+
+def _struck(before: Past, last: Said) -> str:
+    """Whom a record suspends or revokes, so that what it sponsored is covered (rules 4, 5 and 7)."""
+    if last.act in ("suspend", "revoke"):
+        return last.target
+    if last.act == "contest":
+        (contesting,) = last.signers
+        held = _suspension(before, contesting)
+        if held and _is_device(before, held.by) and not _suspension(before, held.by):
+            return held.by
+    return ""
+
+
+def _has_contested(past: Past, device: str) -> bool:
+    """Rule 5: once for each suspension."""
+    held = _suspension(past, device)
+    return held is not None and any(one.act == "contest" and one.signers == {device} for one in past[held.place + 1 :])
+
+
+# -- who may sign ----------------------------------------------------------------------------------------------------
+def _may_act(past: Past, device: str, time: int) -> bool:
     """Full and not suspended."""
-    return _is_device(past, device) and _is_full(past, device, time) and not _suspended_by(past, device)
+    return _is_device(past, device) and _is_full(past, device, time) and not _suspension(past, device)
 
 
-def _is_majority(past: list[Said], said: Said) -> bool:
+def _may_contest(past: Past, device: str, time: int) -> bool:
+    """Rule 5."""
+    held = _suspension(past, device)
+    if not _is_device(past, device) or not held or held.covered or _has_contested(past, device):
+        return False
+    return _is_full(past, device, time) or held.by == _sponsor(past, device)
+
+
+def _is_majority(past: Past, said: Said) -> bool:
     """Rule 8."""
     if said.target in said.signers or not all(_may_act(past, one, said.time) for one in said.signers):
         return False
@@ -139,48 +215,57 @@ def _is_majority(past: list[Said], said: Said) -> bool:
     return len(said.signers) >= 2 and len(said.signers) > len(full) / 2
 
 
-def _keys_so_far(past: list[Said]) -> set[str]:
-    devices = {one.device for one in past if one.act in ("genesis", "add")}
-    return devices | {one.recovery for one in past if one.act in ("genesis", "rekey")}
+# -- the acts --------------------------------------------------------------------------------------------------------
+def _has_room(past: Past, said: Said, limits: Limits) -> bool:
+    """Rule 11."""
+    if said.act in ("genesis", "contest"):
+        return True
+    last_genesis = max(place for place, one in enumerate(past) if one.act == "genesis")
+    records = len(past[last_genesis:])
+    return records < (limits.records_by_recovery if RECOVERY in said.signers else limits.records)
 
 
-def _allowed(past: list[Said], said: Said) -> bool:
+def _allowed(past: Past, said: Said, limits: Limits) -> bool:
     if not past and said.act != "genesis":
         return False
     if past and said.time < past[-1].time:
         return False
+    if said.prev != (0 if said.act == "genesis" else len(past)):
+        return False
+    return _has_room(past, said, limits) and _act_allowed(past, said, limits)
+
+
+def _act_allowed(past: Past, said: Said, limits: Limits) -> bool:
     alone = next(iter(said.signers)) if len(said.signers) == 1 else ""
     by_recovery = said.signers == {RECOVERY}
     target_is_there = _is_device(past, said.target)
+    target_is_suspended = _suspension(past, said.target) is not None
     match said.act:
         case "genesis":
-            fresh = not {said.device, said.recovery} & _keys_so_far(past) and said.device != said.recovery
+            fresh = not {said.device, said.recovery} & _ever_keys(past) and said.device != said.recovery
             return (not past or said.admitted) and said.signers == {said.device, RECOVERY} and fresh
         case "add":
             sponsors = said.signers - {said.device}
-            if said.device not in said.signers or len(sponsors) != 1 or said.device in _keys_so_far(past):
+            if said.device not in said.signers or len(sponsors) != 1 or said.device in _ever_keys(past):
                 return False
             (sponsor,) = sponsors
-            return (sponsor == RECOVERY or _may_act(past, sponsor, said.time)) and len(_all_devices(past)) < 100
+            if sponsor == RECOVERY:
+                return len(_all_devices(past)) < limits.devices_by_recovery
+            return _may_act(past, sponsor, said.time) and len(_all_devices(past)) < limits.devices
         case "confirm":
-            if not target_is_there or _is_full(past, said.target, said.time) or _suspended_by(past, said.target):
+            if not target_is_there or target_is_suspended or _is_full(past, said.target, said.time):
                 return False
             return by_recovery or (_may_act(past, alone, said.time) and alone != _sponsor(past, said.target))
         case "suspend":
-            return (
-                target_is_there
-                and _may_act(past, alone, said.time)
-                and alone != said.target
-                and not _suspended_by(past, said.target)
-            )
+            if not target_is_there or target_is_suspended or alone == said.target:
+                return False
+            return _may_act(past, alone, said.time)
         case "contest":
-            by, contested = _suspension(past, alone) if _is_device(past, alone) else ("", False)
-            return by != "" and not contested
+            return _may_contest(past, alone, said.time)
         case "resume":
-            suspended = target_is_there and _suspended_by(past, said.target) != ""
-            return suspended and (by_recovery or _is_majority(past, said))
+            return target_is_there and target_is_suspended and (by_recovery or _is_majority(past, said))
         case "revoke":
             return target_is_there and (by_recovery or _is_majority(past, said))
         case "rekey":
-            return by_recovery and said.recovery not in _keys_so_far(past)
+            return by_recovery and said.recovery not in _ever_keys(past)
     return False
