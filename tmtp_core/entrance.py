@@ -16,7 +16,7 @@ from tmtp_core.domain.rules import Rules
 from tmtp_core.errors import ProtocolError
 from tmtp_core.session import UNAVAILABLE, Session
 from tmtp_core.store.ledger import SqlLedger
-from tmtp_core.store.writer import Job, Result
+from tmtp_core.store.writer import Job, PageRead, Result
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
 
@@ -46,6 +46,10 @@ class Door(Protocol):
         """A decision is durable."""
         ...
 
+    def first_page(self, session: Session) -> Callable[[Result], PageRead | None]:
+        """What waits for a device that enters, to be read in the transaction that lets it in."""
+        ...
+
 
 @dataclass(slots=True, eq=False)
 class _Contest:
@@ -69,13 +73,15 @@ class Entrance:
     def enter(self, session: Session, request: m.Login | m.Register | m2.LoginByKey | m2.RegisterKeys) -> None:
         """Op 1 or 2 came on a link."""
         rules, moment, channels = self._door.rules, self._door.moment(), session.channels
-        done = partial(self._decided, session)
+        done, reads = partial(self._decided, session), self._door.first_page(session)
         if isinstance(request, m.Register):
             register = request
-            self._door.submit(Job(lambda ledger: rules.accounts.register(ledger, register, moment), done))
+            self._door.submit(Job(lambda ledger: rules.accounts.register(ledger, register, moment), done, reads=reads))
         elif isinstance(request, m2.RegisterKeys):
             keys = request
-            self._door.submit(Job(lambda ledger: rules.devices.register(keys, channels, ledger, moment), done))
+            self._door.submit(
+                Job(lambda ledger: rules.devices.register(keys, channels, ledger, moment), done, reads=reads)
+            )
         elif isinstance(request, m2.LoginByKey):
             by_key = request
             self._recognise(session, lambda ledger: rules.devices.recognise(by_key, channels, ledger, moment), moment)
@@ -121,7 +127,7 @@ class Entrance:
             taken = asker.device in self._links or asker.device in self._entering
             return asker if taken else accounts.log_in(ledger, asker, moment)
 
-        self._door.submit(Job(decide, partial(self._recognised, session)))
+        self._door.submit(Job(decide, partial(self._recognised, session), reads=self._door.first_page(session)))
 
     def _recognised(self, session: Session, result: Result) -> None:
         """The node is known; let it in, unless an older link of it may be alive."""
@@ -163,7 +169,8 @@ class Entrance:
             self._entering.discard(asker.device)
             self._decided(session, result)
 
-        self._door.submit(Job(lambda ledger: accounts.log_in(ledger, asker, moment), done))
+        reads = self._door.first_page(session)
+        self._door.submit(Job(lambda ledger: accounts.log_in(ledger, asker, moment), done, reads=reads))
 
     def _decided(self, session: Session, result: Result) -> None:
         if not isinstance(result, Outcome):

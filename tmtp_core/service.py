@@ -31,6 +31,7 @@ from tmtp_core.domain.posting import Posting
 from tmtp_core.domain.presence import PresenceBoard
 from tmtp_core.domain.returns import give_back
 from tmtp_core.domain.rules import Rules
+from tmtp_core.domain.window import DeliveryWindow
 from tmtp_core.entrance import Entrance
 from tmtp_core.ids import RandomBytes
 from tmtp_core.limits import InstanceLimits
@@ -361,23 +362,43 @@ class Service:
 
     def request_page(self, session: Session) -> None:
         """Fetch what waits for a session's device."""
-        window, asker = session.window, session.asker
-        assert window is not None
-        assert asker is not None
+        assert session.window is not None
+        assert session.asker is not None
+        device, size = session.asker.device, session.window.page_size
+        self._writer.read_page(PageRead(device, size, partial(self._page_came, session, session.window, device)))
 
-        def done(messages: Sequence[Message], complete: bool) -> None:
-            if session.window is not window:
-                return
-            shown: list[Message] = []
-            for message in messages:
-                if message.rank is Rank.HIDDEN:
-                    self._take_hidden(asker.device, message)
-                else:
-                    shown.append(message)
-            window.page(shown, complete=complete)
-            session.pump()
+    def first_page(self, session: Session) -> Callable[[Result], PageRead | None]:
+        """What waits for a device that enters on this link, to be read in the transaction that lets it in."""
 
-        self._writer.read_page(PageRead(asker.device, window.page_size, done))
+        def reads(result: Result) -> PageRead | None:
+            if not isinstance(result, Outcome) or result.enters is None or result.restricted:
+                return None
+            device = result.enters.device
+            came = partial(self._page_came, session, None, device)
+            return PageRead(device, limits.DELIVERY_READY_MAX, came)
+
+        return reads
+
+    def _page_came(
+        self,
+        session: Session,
+        asked_for: DeliveryWindow | None,
+        device: int,
+        messages: Sequence[Message],
+        complete: bool,
+    ) -> None:
+        """`asked_for` None: the link's first page. What is hidden is taken, and not shown."""
+        window = session.window
+        if window is None or asked_for not in {None, window}:
+            return  # the link has ended
+        shown: list[Message] = []
+        for message in messages:
+            if message.rank is Rank.HIDDEN:
+                self._take_hidden(device, message)
+            else:
+                shown.append(message)
+        window.page(shown, complete=complete)
+        session.pump()
 
     def _take_hidden(self, device: int, message: Message) -> None:
         """A device takes what it never shows, when it would have got it: nobody can tell from outside (D3)."""

@@ -223,12 +223,14 @@ class Session:
 
     def entered(self, asker: Asker, window: int, interrupted: frozenset[int], *, restricted: bool = False) -> None:
         """The log-in is durable and its answers are sent: deliveries may flow, `window` at a time, the interrupted
-        ones first. To a restricted link nothing flows.
+        ones first, as soon as the first page is here, which was read with the log-in. To a restricted link nothing
+        flows.
         """
         self.asker = asker
         self._restricted = restricted
         if not restricted:
             self.window = DeliveryWindow(window, interrupted)
+            self.window.page_requested()
         self._link.entered()
         self.pump()
         self.proceed()

@@ -32,7 +32,8 @@ class Job:
     """One decision. `done` is called with its result after the commit, where the writer's `wake` runs it.
 
     `request` (device, repetition key) announces a request that may be a repetition; `files` are payloads that
-    belong to nobody unless the decision stores a message with them; `size` is what it holds in memory.
+    belong to nobody unless the decision stores a message with them; `size` is what it holds in memory; `reads` says
+    what to read in the same transaction because of the result: it comes right after `done`.
     """
 
     decide: Callable[[SqlLedger], Result]
@@ -40,6 +41,7 @@ class Job:
     request: tuple[int, str] | None = None
     files: tuple[str, ...] = ()
     size: int = 0
+    reads: "Callable[[Result], PageRead | None] | None" = None
 
 
 @dataclass(slots=True, eq=False)
@@ -168,7 +170,7 @@ class Writer(threading.Thread):
         """Decide and commit; what to do on the caller's thread afterwards."""
         ledger = self.ledger
         results: list[tuple[Job, Result]] = []
-        read: list[tuple[PageRead, list[Message], bool]] = []
+        read: dict[PageRead, tuple[list[Message], bool]] = {}
         with self._database.transaction() as connection:
             ledger.begin(connection)
             if acks:
@@ -180,18 +182,21 @@ class Writer(threading.Thread):
                 except (RequestRefused, ProtocolError) as refusal:
                     results.append((job, refusal))
             ledger.flush()
-            for page in pages:
-                messages, complete = ledger.page(page.device, page.count)
-                read.append((page, messages, complete))
+            wanted = [job.reads(result) if job.reads is not None else None for job, result in results]
+            for page in (*wanted, *pages):
+                if page is not None:
+                    read[page] = ledger.page(page.device, page.count)
         unlink = ledger.committed()
         self._unlink([*unlink, *self._unnamed(jobs)])
         self._count(jobs, acks)
 
         def finished() -> None:
-            for job, result in results:
+            for (job, result), page in zip(results, wanted, strict=True):
                 self._guarded(partial(job.done, result))
-            for page, messages, complete in read:
-                self._guarded(partial(page.done, messages, complete))
+                if page is not None:
+                    self._guarded(partial(page.done, *read[page]))
+            for page in pages:
+                self._guarded(partial(page.done, *read[page]))
 
         return finished
 
