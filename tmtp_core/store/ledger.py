@@ -100,7 +100,7 @@ class SqlLedger(ConsentRows, GivenBackRows):
             if self._any_taken:
                 hot.forget_taken(self._connection, unwanted)
         if self._number != self._number_stored:
-            self._set_counter(_HIGH_WATER, self._number)
+            hot.set_counter(self._connection, _HIGH_WATER, self._number)
 
     def page(self, device: int, count: int) -> tuple[list[Message], bool]:
         """The first messages of a queue, at most `count` and about a window of bytes; whether these are all."""
@@ -428,7 +428,7 @@ class SqlLedger(ConsentRows, GivenBackRows):
 
     def set_counter(self, name: str, value: int) -> None:
         """Store a named number of the instance."""
-        self._set_counter(name, value)
+        hot.set_counter(self._connection, name, value)
 
     # -- inside ------------------------------------------------------------------------------------------------------
     def _flush_queue(self) -> None:
@@ -476,11 +476,6 @@ class SqlLedger(ConsentRows, GivenBackRows):
         key = self._connection.execute(insert(table).values(values)).inserted_primary_key
         assert key is not None
         return int(key[0])
-
-    def _set_counter(self, name: str, value: int) -> None:
-        changed = self._connection.execute(update(t.counter).where(t.counter.c.name == name).values(value=value))
-        if not changed.rowcount:
-            self._connection.execute(insert(t.counter).values(name=name, value=value))
 
     def _cache_account(self, account: Account) -> None:
         if len(self._accounts) >= limits.CACHED_ACCOUNTS_MAX:

@@ -10,7 +10,7 @@ The client's side (`ClientLink`) checks that answers come in the order a service
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import IntEnum, auto
 from typing import Final
 
 from tmtp_core import limits
@@ -20,7 +20,7 @@ from tmtp_core.wire import revision2 as m2
 from tmtp_core.wire.codec import DataEnd, DataRead, FrameReader, HeadRead
 
 
-class LinkState(Enum):
+class LinkState(IntEnum):  # not Enum, whose hash is computed in Python at every look-up
     """How far a link is."""
 
     OPEN = auto()  # accepted, nothing read
