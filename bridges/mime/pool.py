@@ -52,6 +52,7 @@ class ParserPool:
         try:
             worker = await asyncio.create_subprocess_exec(
                 sys.executable,
+                "-P",  # no code from the folder that this was started in
                 "-m",
                 "bridges.mime.worker",
                 stdin=PIPE,

@@ -7,6 +7,7 @@ always 4xx; the same mail sent again is posted under the same ids and stored onc
 
 import asyncio
 import errno
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -32,7 +33,7 @@ _UNPARSABLE = "554 5.6.0 This mail cannot be read: {}"
 _TEMPORARY = "451 4.3.0 Cannot be delivered just now, try again later: {}"
 _DISK_FULL = "452 4.3.1 No room for this mail just now, try again later"
 _PROOF = "network"  # how an approved sender's address is proved in this release
-_YET = " yet"  # at the end of what the service refuses only for now
+_FOR_NOW = re.compile(r"^quota: | yet$")  # what the service refuses only for now (docs/protocol.md)
 
 
 class SmtpIntake:
@@ -147,8 +148,8 @@ class SmtpIntake:
             return _TEMPORARY.format("the service is away")
         except Refused as refused:
             log.warning("smtp_post_refused", bridge=self._settings.name, error=str(refused))
-            if str(refused).endswith(_YET):
-                return _TEMPORARY.format("the recipient cannot be reached yet")
+            if _FOR_NOW.search(str(refused)):
+                return _TEMPORARY.format("the recipient cannot be reached just now")
             return f"550 5.7.1 The service does not take this: {refused}"
         log.info("smtp_mail_delivered", bridge=self._settings.name, sender=sender, recipients=len(routes))
         return "250 2.0.0 Delivered to the service"

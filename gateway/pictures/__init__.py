@@ -26,7 +26,7 @@ def made_anew(path: Path, purpose: Purpose) -> bytes:
 
     The file is decoded in a worker process with little memory and time (`gateway.pictures.worker`).
     """
-    command = [sys.executable, "-m", "gateway.pictures.worker", purpose]
+    command = [sys.executable, "-P", "-m", "gateway.pictures.worker", purpose]  # -P: no code from here
     try:
         with path.open("rb") as file:
             done = subprocess.run(command, stdin=file, capture_output=True, timeout=_PATIENCE_S, check=False)  # noqa: S603

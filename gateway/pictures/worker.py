@@ -55,7 +55,13 @@ def _opened(octets: bytes) -> Image.Image:
     picture = Image.open(io.BytesIO(octets), formats=_FORMATS)
     picture.load()
     upright = ImageOps.exif_transpose(picture)
-    return upright.convert("RGBA" if upright.has_transparency_data else "RGB")
+    if upright.mode.startswith("I"):  # 16 bits of grey, of which Pillow would keep the low ones
+        upright = upright.convert("I").point(lambda value: value / 256).convert("L")
+    if not upright.has_transparency_data:
+        return upright.convert("RGB")
+    colours = upright.convert("RGBA")
+    nothing = Image.new("RGBA", colours.size)  # what cannot be seen is not passed on either
+    return Image.composite(colours, nothing, colours.getchannel("A").point(lambda alpha: 255 if alpha else 0))
 
 
 def _as_png(picture: Image.Image) -> bytes:

@@ -118,6 +118,34 @@ def written(tmp_path: Path, octets: bytes) -> Path:
     return path
 
 
+def test_sixteen_bits_of_grey_stay_what_they_are(tmp_path: Path) -> None:
+    grey = Image.new("I;16", (64, 64), 0x8000)
+    out = io.BytesIO()
+    grey.save(out, "PNG")
+    for purpose in ("logo", "backdrop"):
+        octets = made_anew(written(tmp_path, out.getvalue()), purpose)  # type: ignore[arg-type]
+        with Image.open(io.BytesIO(octets)) as made:
+            assert made.convert("L").getpixel((32, 32)) == pytest.approx(0x80, abs=2)
+
+
+def test_what_cannot_be_seen_is_not_passed_on(tmp_path: Path) -> None:
+    """Colours under full transparency could carry anything."""
+    source = Image.new("RGBA", (16, 16), (200, 100, 50, 0))
+    source.putpixel((3, 3), (1, 2, 3, 255))
+    out = io.BytesIO()
+    source.save(out, "PNG")
+    with Image.open(io.BytesIO(made_anew(written(tmp_path, out.getvalue()), "logo"))) as made:
+        assert made.getpixel((0, 0)) == (0, 0, 0, 0)
+        assert made.getpixel((3, 3)) == (1, 2, 3, 255)
+
+
+def test_no_code_of_the_present_folder_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "PIL").mkdir()
+    (tmp_path / "PIL" / "__init__.py").write_text("import os\nos._exit(7)\n", "utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert picture_type(made_anew(written(tmp_path, png()), "logo")) == "image/png"
+
+
 def test_a_logo_is_made_anew(tmp_path: Path) -> None:
     """Small, transparent where it was, and with nothing of the file but its pixels."""
     source = Image.new("RGBA", (2000, 1000), (10, 200, 30, 128))

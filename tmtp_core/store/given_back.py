@@ -6,7 +6,8 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, literal, select
 
-from tmtp_core.domain.port import Account, Device, Orphaned, Rank, Stale
+from tmtp_core.domain.port import Account, Device, Orphaned, Stale
+from tmtp_core.store import sqlite as hot
 from tmtp_core.store import tables as t
 
 
@@ -27,7 +28,9 @@ class GivenBackRows:
         """Before a device goes: what it has taken, and the others of its account have yet to take, is delivered."""
         others = [other.key for other in account.devices if other.key != device.key]
         q, own = t.queue.c, t.queue.alias("own")
-        has_it_waiting = select(own.c.message).where((own.c.device == device.key) & (own.c.message == q.message))
+        has_it_waiting = select(own.c.message).where(
+            (own.c.device == device.key) & (own.c.rank == q.rank) & (own.c.message == q.message)
+        )
         known = select(t.taken.c.message).where((t.taken.c.message == q.message) & (t.taken.c.account == account.key))
         delivered = (
             select(q.message, literal(account.key))
@@ -50,14 +53,8 @@ class GivenBackRows:
         found = [row for row in rows if row.number not in but][:count]
         if not found:
             return []
-        q, d = t.queue.c, t.device.c
         entries: dict[int, list[tuple[int, int, int]]] = {row.number: [] for row in found}
-        waiting = (  # by device, rank and number, as the queue is ordered: only what is old is looked at
-            select(q.message, d.account, d.key, q.rank)
-            .join_from(t.device, t.queue, q.device == d.key)
-            .where(q.rank.in_(list(Rank)) & (q.message <= found[-1].number))
-        )
-        for number, account, device, rank in self._connection.execute(waiting):
+        for number, account, device, rank in hot.entries_up_to(self._connection, found[-1].number):
             if number in entries:
                 entries[number].append((account, device, rank))
         taken = self._taken([row.number for row in found])

@@ -455,10 +455,10 @@ class SqlLedger(ConsentRows, GivenBackRows):
         except LogInvalid as invalid:
             raise StoreCorrupt(f"the log of {uid} is not as this service wrote it: {invalid}") from None
 
-    def _recount(self, numbers: Iterable[int]) -> None:
-        q = t.queue.c
+    def _recount(self, numbers: set[int]) -> None:
+        counted = hot.count_entries(self._connection, list(numbers))
         for number in numbers:
-            self.references.set(number, self._connection.scalar(select(func.count()).where(q.message == number)) or 0)
+            self.references.set(number, counted.get(number, 0))
 
     def _take_name(self, name: str, skeletons: frozenset[str], **owner: int) -> None:
         self._connection.execute(insert(t.name).values(name=name, **owner))

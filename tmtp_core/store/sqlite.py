@@ -142,6 +142,27 @@ def page(connection: Connection, device: int, count: int) -> Iterator[Message]:
         result.close()
 
 
+def entries_up_to(connection: Connection, number: int) -> Iterator[tuple[int, int, int, int]]:
+    """All queue entries of messages up to a number: (message, account, device, rank).
+
+    By device and rank, as the queue is ordered, so that only what is old is looked at.
+    """
+    yield from driver(connection).execute(
+        "SELECT q.message, d.account, d.key, q.rank FROM device AS d CROSS JOIN queue AS q"
+        " ON q.device = d.key AND q.rank IN (0, 1) AND q.message <= ?",
+        (number,),
+    )
+
+
+def count_entries(connection: Connection, numbers: Sequence[int]) -> dict[int, int]:
+    """How many queue entries each of these messages has; one look through the queue for all of them."""
+    rows = driver(connection).execute(
+        "SELECT message, count(*) FROM queue WHERE message IN (SELECT value FROM json_each(?)) GROUP BY message",
+        (_json(numbers),),
+    )
+    return {row[0]: row[1] for row in rows}
+
+
 def count_references(connection: Connection) -> dict[int, int]:
     """How many queue entries each queued message has."""
     rows = driver(connection).execute("SELECT message, count(*) FROM queue GROUP BY message")
