@@ -21,6 +21,7 @@ TLS_RECORD_MAX_BYTES = 16_384
 # -- accounts --------------------------------------------------------------------------------------------------------
 UID_RANDOM_BYTES = 20
 NODE_SECRET_BYTES = 25
+BASE32_MAX_CHARACTERS = 40  # a node secret's; nothing longer is worth decoding, above all from who has not logged in
 NODES_PER_ACCOUNT_MAX = 100  # wire.md §4.7
 ALIASES_PER_ACCOUNT_MAX = 100  # revision 1 knows no bound; a name taken is taken for ever
 GROUP_MEMBERS_MAX = 10_000
