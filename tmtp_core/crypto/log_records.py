@@ -59,7 +59,7 @@ def parse_entry(raw: bytes) -> Entry:
         raise LogRefused(f"an entry has at most {limits.LOG_ENTRY_MAX_BYTES} bytes")
     try:
         entry = _ENTRIES.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise LogRefused(f"this is no entry: {error}") from None
     wanted = _FIELDS[entry.act]
     for name in _OPTIONAL:
@@ -120,7 +120,7 @@ def decode_record(raw: bytes) -> Record:
     """Undo `encode_record`. Raises `LogInvalid`."""
     try:
         return msgspec.json.decode(raw, type=Record)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise LogInvalid(f"this is no record: {error}") from None
 
 
@@ -128,7 +128,7 @@ def decode_records(raw: bytes) -> list[Record]:
     """The data of a `logpage`. Raises `LogInvalid`."""
     try:
         return msgspec.json.decode(raw, type=list[Record])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise LogInvalid(f"these are no records: {error}") from None
 
 
