@@ -88,6 +88,7 @@ class Service:
         self._random_bytes = random_bytes
         self._report = report
         self.identity = Signer(settings.signing_seed)
+        self._skin_sig = self.identity.sign(m2.SKIN, settings.skin)  # once: it takes milliseconds for a large one
         admissions = Admissions(settings.registration, settings.credential_key, settings.sign_in)
         self.rules = Rules(
             admissions,
@@ -302,7 +303,7 @@ class Service:
     def announce(self, request: m2.ServiceInfo) -> Answer:
         """The answer to op 18: the look, signed with the service's key."""
         skin = self.settings.skin
-        return Answer(m2.Skin(request.id, self.identity.sign(m2.SKIN, skin), len(skin)), skin)
+        return Answer(m2.Skin(request.id, self._skin_sig, len(skin)), skin)
 
     def moment(self) -> Moment:
         """Now and under these rules, for a decision."""
