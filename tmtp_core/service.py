@@ -129,6 +129,9 @@ class Service:
         self._stopping = True
         for session in list(self._sessions):
             session.end(None)
+        await asyncio.to_thread(self._executor.shutdown)
+        await asyncio.sleep(0)  # the posts whose payloads the threads have just finished are submitted now
+        self._writer.stop()
         await asyncio.to_thread(self._shut_down)
 
     def tick(self) -> None:
@@ -343,7 +346,7 @@ class Service:
 
     def discard(self, files: tuple[str, ...]) -> None:
         """Payloads of a post that will not be."""
-        if files:
+        if files and not self._stopping:  # else the next start sweeps them away
             self._executor.submit(self.payloads.unlink, files)
 
     def request_page(self, session: Session) -> None:
@@ -477,9 +480,7 @@ class Service:
             session.proceed()
 
     def _shut_down(self) -> None:
-        """On a thread of its own: wait for the writer and the payload threads."""
-        self._executor.shutdown(wait=True)
-        self._writer.stop()
+        """On a thread of its own: wait for the writer."""
         if self._writer.is_alive():
             self._writer.join()
         self._database.close()
