@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import structlog
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy.exc import OperationalError
@@ -162,6 +163,31 @@ async def test_a_failed_commit_acknowledges_nothing_and_heals(tmp_path: Path) ->
         assert len(bob.got) == number + 1  # nothing lost, nothing twice
         await alice.connection.quit()
         await bob.connection.quit()
+
+
+async def test_a_failed_commit_is_told_to_all_even_when_one_of_them_chokes_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_instance(tmp_path / "instance") as instance:
+        told: list[object] = []
+
+        def choke(result: object) -> None:
+            raise ZeroDivisionError
+
+        def no_disk(acks: object) -> None:
+            raise OperationalError("", {}, Exception("no disk"))
+
+        writer = instance.service._writer
+        monkeypatch.setattr(writer.ledger, "prefetch_posted", no_disk)
+        with structlog.testing.capture_logs() as logged:
+            writer._jobs.extend([Job(lambda ledger: None, choke), Job(lambda ledger: None, told.append)])
+            writer.retry()
+            async with asyncio.timeout(PATIENCE_S):
+                while not told:
+                    await asyncio.sleep(0.01)
+        assert isinstance(told[0], ServiceUnavailable)
+        assert [entry["error"] for entry in logged if entry["event"] == "effect_failed"] == ["ZeroDivisionError"]
+        monkeypatch.undo()
 
 
 async def test_a_faulty_decision_harms_only_itself(tmp_path: Path) -> None:

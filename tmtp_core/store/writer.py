@@ -233,7 +233,7 @@ class Writer(threading.Thread):
 
         def tell() -> None:
             for job in jobs:
-                job.done(unavailable)
+                self._guarded(partial(job.done, unavailable))
 
         self._wake(tell)
 
