@@ -155,6 +155,7 @@ class Session:
         self._last_word: bytes | None = None
         self._closed = False
         self._parsing = False
+        self._continuing = False  # the rest of what was received has its turn later
         self._reading = True
 
     # -- from the listener -------------------------------------------------------------------------------------------
@@ -196,13 +197,21 @@ class Session:
         return not self._ending
 
     def proceed(self) -> None:
-        """Parse what was received as far as back-pressure allows."""
+        """Parse what was received as far as back-pressure allows, and no more of it than is one link's turn."""
         if self._parsing:
             return
+        if self._continuing:
+            self._set_reading()
+            return
         self._parsing = True
+        turn = limits.SESSION_TURN_EVENTS
+        most_left = self._link.buffered_bytes - limits.SESSION_TURN_BYTES
         try:
             while not self._ending and self._may_parse() and self._parse_one():
-                pass
+                turn -= 1
+                if not turn or self._link.buffered_bytes < most_left:
+                    self._proceed_later()
+                    break
         except ProtocolError as error:
             self.end(error.quit_text)
         finally:
@@ -449,7 +458,7 @@ class Session:
             assert isinstance(result, ServiceUnavailable)
             self.end(UNAVAILABLE)
         self._close_if_done()
-        self.proceed()
+        self._proceed_later()
 
     # -- back-pressure and the end -----------------------------------------------------------------------------------
     def _may_parse(self) -> bool:
@@ -469,6 +478,16 @@ class Session:
         if wanted is not self._reading:
             self._reading = wanted
             self.outlet.set_reading(wanted)
+
+    def _proceed_later(self) -> None:
+        """Go on in the next turn of the loop, after the other links had theirs."""
+        if not self._continuing:
+            self._continuing = True
+            self._host.in_loop(self._continue)
+
+    def _continue(self) -> None:
+        self._continuing = False
+        self.proceed()
 
     def _progressed(self) -> None:
         """From a worker thread: the disk took a piece of the upload."""
