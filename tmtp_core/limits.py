@@ -65,13 +65,17 @@ OHI_LIST_MAX = 10_000  # uids in one account's presence list
 
 # -- back-pressure (storage.md, Sockets) -----------------------------------------------------------------------------
 SESSION_PENDING_REQUESTS_MAX = 32  # uncommitted requests of one link before it is no longer read
-SESSION_PENDING_BYTES_MAX = 4 << 20
+SESSION_PENDING_BYTES_MAX = 4 << 20  # they and their answers, as far as these can be known
+SESSION_ANSWERS_MAX_BYTES = 1 << 20  # asked for and not yet made; one more begins below that
 SESSION_BUFFER_MAX_BYTES = 128 << 10  # read and not parsed: more than the longest header
 SESSION_TURN_EVENTS = 200  # acted on before other links have their turn; a few milliseconds
 SESSION_TURN_BYTES = 64 << 10  # parsed, the same: one header of full length may take as long as 200 pulses
+ACK_BYTES = 200  # of an answer without data, about, besides the request's id
+ESCAPED_MAX_BYTES = 6  # that one character of a request takes where an answer repeats it: `\u0000`
+LISTING_MAX_BYTES = 1 << 20  # counted for a list of members or invitations before its length is known
 OUTLET_FRAMES_MAX = 1_024  # answers that wait behind a payload which is being sent
-UPLOAD_BACKLOG_MAX_BYTES = 1 << 20  # of one post, taken from the network and not yet with the disk
-SERVICE_PENDING_BYTES_MAX = 64 << 20  # of all links together
+UPLOAD_BACKLOG_MAX_BYTES = 1 << 20  # of one link's posts, taken from the network and not yet with the disk
+SERVICE_PENDING_BYTES_MAX = 64 << 20  # of all links together: what waits for the disk
 DELIVERY_WINDOW_BYTES = 1 << 20  # in flight to one device, besides the count
 DELIVERY_READY_MAX = 64  # committed messages kept in memory for one connected device
 READ_CHUNK_BYTES = 65_536
@@ -79,7 +83,7 @@ WRITE_HIGH_WATER_BYTES = 256 << 10
 
 # -- the store -------------------------------------------------------------------------------------------------------
 PAYLOAD_INLINE_MAX_BYTES = 64 << 10  # larger payloads are files
-PAYLOAD_CHUNK_BYTES = 256 << 10  # read and written at once
+PAYLOAD_CHUNK_BYTES = 256 << 10  # read at once
 BATCH_COMMANDS_MAX = 1_000
 BATCH_BYTES_MAX = 16 << 20
 CHECKPOINT_INTERVAL_S = 30.0  # storage.md: no file holds a delivered message for longer than 60 s

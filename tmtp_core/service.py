@@ -36,7 +36,7 @@ from tmtp_core.limits import InstanceLimits
 from tmtp_core.session import Outlet, Session
 from tmtp_core.store.database import Database
 from tmtp_core.store.ledger import SqlLedger
-from tmtp_core.store.payloads import PayloadFolder, Upload
+from tmtp_core.store.payloads import Backlog, PayloadFolder, Upload
 from tmtp_core.store.writer import Job, PageRead, Result, Writer
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
@@ -317,22 +317,21 @@ class Service:
         return self._clock.monotonic_s()
 
     def submit(self, job: Job) -> None:
-        """Hand a decision to the writer, and keep count of what waits for the disk."""
-        self._pending_bytes += job.size
-        done = job.done
-
-        def counted(result: Result) -> None:
-            self._pending_bytes -= job.size
-            done(result)
-            if self._throttled and not self.overloaded():
-                self._unthrottle()
-
-        job.done = counted
+        """Hand a decision to the writer."""
         self._writer.submit(job)
 
+    def hold(self, size: int) -> None:
+        """A link's requests hold this much more memory until they are decided; negative: less."""
+        self._pending_bytes += size
+        self._relieve()
+
     def overloaded(self) -> bool:
-        """Whether the posts of all links that wait for the disk fill their share of memory."""
-        full = self._pending_bytes >= limits.SERVICE_PENDING_BYTES_MAX
+        """Whether the posts of all links that wait for the disk fill their share of memory.
+
+        What waits for a peer instead, a post half read, is not among it, or slow peers would stop the others; each
+        link has little of that.
+        """
+        full = self._pending_bytes + self.payloads.backlog.size >= limits.SERVICE_PENDING_BYTES_MAX
         self._throttled = self._throttled or full
         return full
 
@@ -340,9 +339,18 @@ class Service:
         """A device keeps a message."""
         self._writer.acknowledge(device, int(message.rank), message.number)
 
-    def new_upload(self, size: int, on_progress: Callable[[], None]) -> Upload:
-        """A payload on its way in."""
-        return Upload(self.payloads, size, on_progress)
+    def new_backlog(self) -> Backlog:
+        """A count of what one link's uploads have not yet handed to the disk."""
+        return Backlog(self.payloads.backlog)
+
+    def new_upload(self, size: int, backlog: Backlog, on_progress: Callable[[], None]) -> Upload:
+        """A payload on its way in; `on_progress` hears when the disk took a piece."""
+
+        def progressed() -> None:
+            on_progress()
+            self._relieve()
+
+        return Upload(self.payloads, size, backlog, partial(self.in_loop, progressed))
 
     def discard(self, files: tuple[str, ...]) -> None:
         """Payloads of a post that will not be."""
@@ -474,8 +482,13 @@ class Service:
                 if link.open and not link.outlet.congested:
                     link.send(m.Ohi(uid, status))
 
+    def _relieve(self) -> None:
+        """Let the links go on that were held back, in the next turn of the loop, when there is room again."""
+        if self._throttled and not self.overloaded():
+            self._throttled = False
+            self.in_loop(self._unthrottle)
+
     def _unthrottle(self) -> None:
-        self._throttled = False
         for session in list(self._sessions):
             session.proceed()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""A session's share of the loop's time. No socket, no clock, no database."""
+"""A session's share of the loop's time and of memory. No socket, no clock, no database."""
 
 from collections import deque
 from collections.abc import Callable
@@ -10,7 +10,8 @@ import pytest
 from tmtp_core import limits
 from tmtp_core.domain.outcome import Answer, Asker, Moment, Outcome
 from tmtp_core.domain.port import EMPTY, Body
-from tmtp_core.session import Session
+from tmtp_core.session import UNAVAILABLE, Session
+from tmtp_core.store.payloads import Backlog
 from tmtp_core.store.writer import Job
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
@@ -62,6 +63,7 @@ class Host:
         self.jobs: deque[Job] = deque()
         self.turns: deque[Callable[[], None]] = deque()
         self.uploads: list[Upload] = []
+        self.held = 0
         self.now_s = 0.0
         self.full = False
 
@@ -85,12 +87,18 @@ class Host:
 
     def released(self, session: Session, outcome: Outcome) -> None: ...
 
-    def new_upload(self, size: int, on_progress: Callable[[], None]) -> Any:
+    def new_backlog(self) -> Backlog:
+        return Backlog()
+
+    def new_upload(self, size: int, backlog: Backlog, on_progress: Callable[[], None]) -> Any:
         self.uploads.append(Upload())
         return self.uploads[-1]
 
     def discard(self, files: tuple[str, ...]) -> None:
         pass
+
+    def hold(self, size: int) -> None:
+        self.held += size
 
     def in_loop(self, act: Callable[[], None]) -> None:
         self.turns.append(act)
@@ -189,3 +197,52 @@ def test_answers_do_not_give_a_link_more_than_its_turn(peer: Peer) -> None:
         peer.host.decide(Outcome())
     peer.host.turn()
     assert before - peer.session._link.buffered_bytes <= len(round_) + len(m.encode_head(m.Pulse())) * 20
+
+
+# -- memory ----------------------------------------------------------------------------------------------------------
+def test_answers_are_charged_before_they_are_made(peer: Peer) -> None:
+    peer.send(*(m2.LogFetch(f"{number}", UID) for number in range(30)))
+    asked = len(peer.host.jobs)
+    assert asked == limits.SESSION_ANSWERS_MAX_BYTES // limits.LOG_PAGE_MAX_BYTES
+    assert peer.host.held >= asked * limits.LOG_PAGE_MAX_BYTES
+    assert sum(job.size for job in peer.host.jobs) == peer.host.held
+    for _ in range(30):
+        peer.host.decide(Outcome())
+        peer.until_all_is_parsed()
+    assert peer.host.held == 0
+    assert not peer.host.jobs
+
+
+@pytest.mark.parametrize("request_", [m2.GroupInfo("1", "a group"), m2.InviteEdit("1", "list")])
+def test_lists_are_made_one_after_the_other(peer: Peer, request_: m2.Request) -> None:
+    peer.send(request_, request_, request_)
+    assert len(peer.host.jobs) == 1
+    peer.host.decide(Outcome())
+    peer.until_all_is_parsed()
+    assert len(peer.host.jobs) == 1
+
+
+def test_an_id_is_charged_as_its_answer_repeats_it(peer: Peer) -> None:
+    peer.send(*(m2.Find("<" * 9_000, "abc") for _ in range(30)))
+    assert len(peer.host.jobs) <= limits.SESSION_ANSWERS_MAX_BYTES // (9_000 * limits.ESCAPED_MAX_BYTES) + 1
+
+
+def test_small_payloads_count_while_they_wait_behind_a_large_one(peer: Peer) -> None:
+    large = m.encode_frame(m.Post("large", (), 200_000), bytes(200_000))
+    small = m.encode_frame(m.Post("small", (), 60_000), bytes(60_000))
+    peer.session.receive(large + small)
+    peer.until_all_is_parsed()
+    before = peer.host.held
+    peer.host.uploads[1].finished(Body(60_000, bytes(60_000)))
+    assert not peer.host.jobs
+    assert peer.host.held == before + 60_000
+
+
+def test_a_post_that_the_disk_refuses_ends_the_link_and_gives_its_memory_back(peer: Peer) -> None:
+    peer.session.receive(m.encode_frame(m.Post("large", (), 100_000), bytes(100_000)))
+    peer.until_all_is_parsed()
+    peer.host.uploads[0].finished(OSError(28, "no space left on device"))
+    peer.host.turn()
+    assert peer.outlet.closed
+    assert UNAVAILABLE.encode() in peer.outlet.sent[-1]
+    assert peer.host.held == 0

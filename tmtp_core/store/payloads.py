@@ -21,12 +21,29 @@ from tmtp_core.ids import RandomBytes
 _NAME_BYTES = 16
 
 
+class Backlog:
+    """How many octets uploads took and have not yet handed to the operating system. `whole` counts them too."""
+
+    def __init__(self, whole: "Backlog | None" = None) -> None:
+        self.size = 0
+        self._whole = whole
+        self._lock = threading.Lock()
+
+    def add(self, size: int) -> None:
+        """So much more, or less; from any thread."""
+        with self._lock:
+            self.size += size
+        if self._whole is not None:
+            self._whole.add(size)
+
+
 class PayloadFolder:
     """The folder of one instance's large payloads. Calls that touch the disk say so."""
 
     def __init__(self, folder: Path, executor: Executor, random_bytes: RandomBytes) -> None:
         self.folder = folder
         self.executor = executor
+        self.backlog = Backlog()
         self._random_bytes = random_bytes
 
     def new_path(self) -> Path:
@@ -54,27 +71,20 @@ class PayloadFolder:
 class Upload:
     """One payload on its way in, of a size known beforehand.
 
-    `take` never blocks; while `backlog_bytes` is high the caller should read no further. `finish` calls
+    `take` never blocks; while `backlog` is high the caller should read no further. `finish` calls
     back with the `Body`, or with the OSError that spoilt it, from any thread.
     """
 
-    def __init__(self, folder: PayloadFolder, size: int, on_progress: Callable[[], None] | None = None) -> None:
-        self._folder = folder
+    def __init__(self, folder: PayloadFolder, size: int, backlog: Backlog, on_progress: Callable[[], None]) -> None:
         self._size = size
-        self._on_progress = on_progress
         self._memory = bytearray()
         self._path = folder.new_path() if size > limits.PAYLOAD_INLINE_MAX_BYTES else None
-        self._writing = _FileWriting(folder, self._path, on_progress) if self._path is not None else None
-
-    @property
-    def backlog_bytes(self) -> int:
-        """Octets taken and not yet with the operating system."""
-        return self._writing.backlog_bytes if self._writing is not None else 0
+        self._writing = _FileWriting(folder, self._path, backlog, on_progress) if self._path is not None else None
 
     def take(self, chunk: memoryview) -> None:
         """The next octets."""
         self._memory += chunk
-        if self._writing is not None and len(self._memory) >= limits.PAYLOAD_CHUNK_BYTES:
+        if self._writing is not None and len(self._memory) >= limits.PAYLOAD_INLINE_MAX_BYTES:
             self._hand_over()
 
     def finish(self, done: Callable[[Body | OSError], None]) -> None:
@@ -103,9 +113,10 @@ class Upload:
 class _FileWriting:
     """Appends to one file on worker threads, one piece after the other."""
 
-    def __init__(self, folder: PayloadFolder, path: Path, on_progress: Callable[[], None] | None) -> None:
+    def __init__(self, folder: PayloadFolder, path: Path, backlog: Backlog, on_progress: Callable[[], None]) -> None:
         self._folder = folder
         self._path = path
+        self._backlog = backlog
         self._on_progress = on_progress
         self._lock = threading.Lock()
         self._pieces: deque[bytes] = deque()
@@ -114,12 +125,11 @@ class _FileWriting:
         self._discarded = False
         self._error: OSError | None = None
         self._descriptor: int | None = None
-        self.backlog_bytes = 0
 
     def append(self, piece: bytes) -> None:
+        self._backlog.add(len(piece))
         with self._lock:
             self._pieces.append(piece)
-            self.backlog_bytes += len(piece)
         self._start()
 
     def finish(self, done: Callable[[OSError | None], None]) -> None:
@@ -141,11 +151,12 @@ class _FileWriting:
 
     def _work(self) -> None:
         """On a worker thread: write until nothing waits, then end if the end was asked for."""
+        dropped = 0
         while True:
             with self._lock:
                 if self._discarded:
+                    dropped = sum(map(len, self._pieces))
                     self._pieces.clear()
-                    self.backlog_bytes = 0
                     break
                 if not self._pieces:
                     if self._finished is None:
@@ -154,11 +165,11 @@ class _FileWriting:
                     break
                 piece = self._pieces.popleft()
             self._write(piece)
-            with self._lock:
-                self.backlog_bytes -= len(piece)
-            if self._on_progress is not None:
-                self._on_progress()
+            self._backlog.add(-len(piece))
+            self._on_progress()
         self._end()
+        self._backlog.add(-dropped)
+        self._on_progress()
 
     def _write(self, piece: bytes) -> None:
         if self._error is not None:

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Many uploads at once; the others notice nothing (D3)."""
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.instance import ListenOn
+from tests.support.instance import TestInstance, running_instance
+from tests.support.raw_peer import PATIENCE_S, RawPeer, framed
+from tmtp_client.connection import Connection, Endpoint
+from tmtp_core import limits
+
+
+@pytest.fixture
+async def instance(tmp_path: Path) -> AsyncIterator[TestInstance]:
+    also = ListenOn("127.0.0.1", 0, websocket=True)
+    async with running_instance(tmp_path / "instance", listen=(also,)) as running:
+        yield running
+
+
+async def a_member(instance: TestInstance, alias: str) -> Connection:
+    connection = await Connection.open(Endpoint(instance.host, instance.port, instance.spki_pin))
+    await connection.register("n", alias)
+    return connection
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_uploads_that_wait_for_the_disk_are_counted_and_all_of_them_arrive(
+    instance: TestInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "SERVICE_PENDING_BYTES_MAX", 500_000)
+    released, write = threading.Event(), os.write
+
+    def stalled(descriptor: int, data: Any) -> int:
+        if len(data) > 1_000:
+            released.wait(PATIENCE_S)
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", stalled)
+    members = [await a_member(instance, f"Uploader {number}") for number in range(6)]
+    posting = [asyncio.create_task(one.post("1", [], bytes(3_000_000))) for one in members]
+    backlog = instance.service.payloads.backlog
+    await until(instance.service.overloaded)
+    await asyncio.sleep(0.2)
+    most_read_at_once = 256 << 10
+    assert backlog.size <= 500_000 + len(members) * (limits.PAYLOAD_INLINE_MAX_BYTES + most_read_at_once)
+    assert not any(one.done() for one in posting)
+    released.set()
+    async with asyncio.timeout(PATIENCE_S):
+        assert all(answer.msgid for answer in await asyncio.gather(*posting))
+    assert backlog.size == 0
+    for one in members:
+        await one.quit()
+
+
+async def test_who_was_held_back_goes_on_when_the_disk_does_whatever_becomes_of_the_upload(
+    instance: TestInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "SERVICE_PENDING_BYTES_MAX", 300_000)
+    released, write = threading.Event(), os.write
+
+    def stalled(descriptor: int, data: Any) -> int:
+        if len(data) > 1_000:
+            released.wait(PATIENCE_S)
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", stalled)
+    member = await a_member(instance, "Alice Liddell")
+    uploader = await RawPeer().register(instance, "Bob Builder")
+    await uploader.send(framed({"op": 7, "id": "1", "for": [], "datalen": 3_000_000}, bytes(1_000_000)))
+    await until(instance.service.overloaded)
+    posting = asyncio.create_task(member.post("1", [], b"x"))
+    await asyncio.sleep(0.1)
+    assert not posting.done()
+    released.set()
+    assert (await asyncio.wait_for(posting, PATIENCE_S)).msgid
+    assert instance.service.payloads.backlog.size == 0
+    uploader.close()
+    await member.quit()
+
+
+async def test_posts_half_read_stop_nobody(instance: TestInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for a peer is not what the service's bound is about, or a few slow ones would fill it."""
+    monkeypatch.setattr(limits, "SERVICE_PENDING_BYTES_MAX", 100_000)
+    slow = [await RawPeer().register(instance, f"Slow Poster {number}") for number in range(4)]
+    for one in slow:
+        await one.send(framed({"op": 7, "id": "half", "for": [], "datalen": 60_000}, bytes(50_000)))
+    member = await a_member(instance, "Alice Liddell")
+    assert (await member.post("1", [], b"x" * 50_000)).msgid
+    assert (await member.post("2", [], b"x" * 1_000_000)).msgid
+    await member.quit()
+    for one in slow:
+        one.close()
