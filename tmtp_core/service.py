@@ -103,7 +103,7 @@ class Service:
         self._executor = ThreadPoolExecutor(_PAYLOAD_THREADS, thread_name_prefix="tmtp-payload")
         self.payloads = PayloadFolder(payload_folder, self._executor, random_bytes)
         self._writer = Writer(self._database, self.payloads, in_loop, report)
-        self._sessions: set[Session] = set()
+        self._sessions: set[Session] = set()  # until their connections are gone, also those that have ended
         self._links: dict[int, Session] = {}  # device -> the link it is logged in by
         self._by_uid: dict[str, set[Session]] = {}
         self._interrupted: dict[int, frozenset[int]] = {}  # what was in flight to devices that left; a window each
@@ -158,11 +158,16 @@ class Service:
 
         `spki_hashes`: SHA-256 of the SPKI of the certificates that its peer may see.
         """
-        if self._stopping or len(self._sessions) >= self.settings.limits.connections_max:
+        if not self.has_room:
             return None
         session = Session(self, outlet, spki_hashes)
         self._sessions.add(session)
         return session
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more link is taken."""
+        return not self._stopping and len(self._sessions) < self.settings.limits.connections_max
 
     @property
     def healthy(self) -> bool:
@@ -409,8 +414,7 @@ class Service:
         self._deliver(outcome.copies)
 
     def gone(self, session: Session) -> None:
-        """A link has ended."""
-        self._sessions.discard(session)
+        """A link has ended; its connection may still be closing."""
         self._entrance.left(session)
         asker = session.asker
         if asker is None:
@@ -425,6 +429,10 @@ class Service:
             self._by_uid.pop(asker.uid, None)
         self._tell_presence(asker.uid, self._board.link_closed(asker.uid, session))
         self._entrance.made_room(session)
+
+    def disconnected(self, session: Session) -> None:
+        """The connection of a link is gone."""
+        self._sessions.discard(session)
 
     # -- effects -----------------------------------------------------------------------------------------------------
     def _inform(self, session: Session, asker: Asker, info: m.Info, window: int) -> None:

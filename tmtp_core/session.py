@@ -43,6 +43,10 @@ class Outlet(Protocol):
         """Send what is queued, then close."""
         ...
 
+    def abort(self) -> None:
+        """Drop the connection, whatever is still to be sent."""
+        ...
+
     def set_reading(self, wanted: bool) -> None:
         """Read on, or leave what comes to the peer's own buffers."""
         ...
@@ -75,6 +79,7 @@ class Host(Protocol):
     def released(self, session: "Session", outcome: Outcome) -> None: ...
     def shows_life(self, session: "Session") -> None: ...
     def gone(self, session: "Session") -> None: ...
+    def disconnected(self, session: "Session") -> None: ...
     def hold(self, size: int) -> None: ...
     def new_backlog(self) -> Backlog: ...
     def new_upload(self, size: int, backlog: Backlog, on_progress: Callable[[], None]) -> Upload: ...
@@ -170,17 +175,18 @@ class Session:
         self._link.receive(chunk, self._host.monotonic_s())
         self.proceed()
 
-    def connection_lost(self) -> None:
-        """The connection is gone. Requests read whole are still decided; an unfinished one is forgotten."""
+    def hung_up(self) -> None:
+        """The peer says no more. Requests read whole are still decided; an unfinished one is forgotten."""
         if self._closed:
             return
-        if self.window is not None:
-            self.interrupted = self.window.in_flight
-        self._closed = self._ending = True
-        if self._incoming is not None:
-            self._incoming.discard()
-            self._incoming = None
+        self._stop_asking()
+        self._closed = True
         self._host.gone(self)
+
+    def connection_lost(self) -> None:
+        """The connection is gone."""
+        self.hung_up()
+        self._host.disconnected(self)
 
     def resumed(self) -> None:
         """The peer takes what it is sent again."""
@@ -257,9 +263,11 @@ class Session:
 
     def sweep(self) -> None:
         """Once a second: deadlines, and deliveries that were not acknowledged in time."""
-        if self._ending:
-            return
         now_s = self._host.monotonic_s()
+        if self._ending:
+            if self.asker is None and now_s >= self._link.login_deadline_s:
+                self.outlet.abort()  # the deadline of who never logged in holds also for taking a last word
+            return
         if self._reading and now_s >= self._link.deadline_s():
             self.end(None)
             return
@@ -275,23 +283,27 @@ class Session:
         """End the link: what was asked before is answered first, `quit` is the last frame (wire.md §3.8)."""
         if self._ending:
             return
-        self._ending = True
-        self.interrupted = self.window.in_flight if self.window is not None else frozenset()
-        self.window = None
+        self._stop_asking()
         self._last_word = m.encode_head(m.QuitNotice(quit_text)) if quit_text is not None else None
-        if self._incoming is not None:
-            self._incoming.discard()
-            self._incoming = None
         self._set_reading()
         self._close_if_done()
 
     def cut(self) -> None:
         """Close at once and without a word: the peer is taken for dead."""
-        self.end(None)
         if not self._closed:
-            self._closed = True
+            self.hung_up()
             self.outlet.close()
-            self._host.gone(self)
+
+    def _stop_asking(self) -> None:
+        """Nothing more is read or delivered; what was asked is still decided."""
+        if self._ending:
+            return
+        self._ending = True
+        self.interrupted = self.window.in_flight if self.window is not None else frozenset()
+        self.window = None
+        if self._incoming is not None:
+            self._incoming.discard()
+            self._incoming = None
 
     # -- parsing -----------------------------------------------------------------------------------------------------
     def _parse_one(self) -> bool:

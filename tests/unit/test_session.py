@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""A session's share of the loop's time and of memory. No socket, no clock, no database."""
+"""A session's share of the loop's time and of memory, and its end. No socket, no clock, no database."""
 
 from collections import deque
 from collections.abc import Callable
@@ -25,13 +25,16 @@ class Outlet:
     def __init__(self) -> None:
         self.sent: list[bytes] = []
         self.reading = True
-        self.closed = self.congested = self.clogged = False
+        self.closed = self.aborted = self.congested = self.clogged = False
 
     def send(self, head: bytes, body: Body = EMPTY) -> None:
         self.sent.append(head + body.inline)
 
     def close(self) -> None:
         self.closed = True
+
+    def abort(self) -> None:
+        self.aborted = True
 
     def set_reading(self, wanted: bool) -> None:
         self.reading = wanted
@@ -110,6 +113,7 @@ class Host:
     def request_page(self, session: Session) -> None: ...
     def shows_life(self, session: Session) -> None: ...
     def gone(self, session: Session) -> None: ...
+    def disconnected(self, session: Session) -> None: ...
 
     def turn(self) -> None:
         """One turn of the loop."""
@@ -246,3 +250,26 @@ def test_a_post_that_the_disk_refuses_ends_the_link_and_gives_its_memory_back(pe
     assert peer.outlet.closed
     assert UNAVAILABLE.encode() in peer.outlet.sent[-1]
     assert peer.host.held == 0
+
+
+# -- the end ---------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("said", [b"", m.encode_head(m.TmtpRev("2")), b"nonsense, and so the end"])
+def test_the_deadline_of_who_never_logged_in_holds_for_taking_a_last_word_too(said: bytes) -> None:
+    host, outlet = Host(), Outlet()
+    session = Session(host, outlet, ())  # type: ignore[arg-type]
+    session.receive(said)
+    host.now_s = limits.LOGIN_DEADLINE_S - 0.1
+    session.sweep()
+    assert not outlet.aborted
+    host.now_s = limits.LOGIN_DEADLINE_S
+    session.sweep()
+    assert outlet.closed
+    session.sweep()
+    assert outlet.aborted
+
+
+def test_who_has_logged_in_may_take_its_last_word_slowly(peer: Peer) -> None:
+    peer.session.end("logout ok")
+    peer.host.now_s = limits.LOGIN_DEADLINE_S + 1
+    peer.session.sweep()
+    assert not peer.outlet.aborted

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Many uploads at once; the others notice nothing (D3)."""
+"""Many uploads at once, links that are closing; the others notice nothing (D3)."""
 
 import asyncio
 import os
@@ -13,8 +13,9 @@ import pytest
 from gateway.instance import ListenOn
 from tests.support.instance import TestInstance, running_instance
 from tests.support.raw_peer import PATIENCE_S, RawPeer, framed
-from tmtp_client.connection import Connection, Endpoint
+from tmtp_client.connection import Connection, Disconnected, Endpoint
 from tmtp_core import limits
+from tmtp_core.wire import messages as m
 
 
 @pytest.fixture
@@ -102,3 +103,20 @@ async def test_posts_half_read_stop_nobody(instance: TestInstance, monkeypatch: 
     await member.quit()
     for one in slow:
         one.close()
+
+
+async def test_a_link_counts_until_its_connection_is_gone(tmp_path: Path) -> None:
+    """Who logs out and takes nothing of what is still to be sent makes no room for another."""
+    async with running_instance(tmp_path / "instance", limits={"connections_max": 2}) as instance:
+        alice = await a_member(instance, "Alice Liddell")
+        peer = await RawPeer().register(instance, "Bob Builder")
+        await alice.post("1", [m.Recipient(peer.uid, m.TO_UID)], bytes(16 << 20))
+        await peer.until(b'"op":"delivery"')
+        await peer.send(framed({"op": 12}))
+        await until(lambda: instance.service.figures()["devices_connected"] == 1)
+        with pytest.raises((OSError, Disconnected)):
+            await a_member(instance, "Mallory Mal")
+        peer.vanish()
+        await until(lambda: instance.service.figures()["links"] == 1)
+        (await RawPeer().register(instance, "Carol Danvers")).close()
+        await alice.quit()
