@@ -443,11 +443,12 @@ class Service:
             session.send(m.Ohi(other, 1))
 
     def _cut(self, outcome: Outcome) -> None:
-        """End the links of devices that may not go on."""
-        for device, told in outcome.cuts.items():
-            link = self._links.get(device)
-            if link is not None:
-                link.end(told)
+        """Cut the links of devices that may not go on, also those that have ended and still send (B4)."""
+        if not outcome.cuts:
+            return
+        for session in list(self._sessions):
+            if session.asker is not None and session.asker.device in outcome.cuts:
+                session.cut(outcome.cuts[session.asker.device])
 
     def _give_up_stale(self) -> None:
         """What has waited too long goes back (A4)."""

@@ -43,6 +43,13 @@ class Outlet(Protocol):
         """Send what is queued, then close."""
         ...
 
+    def cut(self, last_word: bytes) -> None:
+        """Send nothing that is queued, stop in the midst of a payload, and close within about a second.
+
+        `last_word`, if any, is sent where it can be understood: when no frame is half sent.
+        """
+        ...
+
     def abort(self) -> None:
         """Drop the connection, whatever is still to be sent."""
         ...
@@ -164,6 +171,8 @@ class Session:
         self._parsing = False
         self._continuing = False  # the rest of what was received has its turn later
         self._reading = True
+        self._cut_by_itself = False  # the request that is being answered cuts this very link …
+        self._parting = b""  # … and these are its answers
 
     # -- from the listener -------------------------------------------------------------------------------------------
     def receive(self, chunk: bytes | bytearray | memoryview) -> None:
@@ -236,7 +245,10 @@ class Session:
         except ValueError:  # the request's id or names, repeated and escaped, do not fit a header
             self.end("invalid header")
             return
-        self.outlet.send(head, Body(len(data), data) if data else EMPTY)
+        if self._cut_by_itself:
+            self._parting += head + data
+        else:
+            self.outlet.send(head, Body(len(data), data) if data else EMPTY)
 
     def entered(self, asker: Asker, window: int, interrupted: frozenset[int], *, restricted: bool = False) -> None:
         """The log-in is durable and its answers are sent: deliveries may flow, `window` at a time, the interrupted
@@ -288,11 +300,14 @@ class Session:
         self._set_reading()
         self._close_if_done()
 
-    def cut(self) -> None:
-        """Close at once and without a word: the peer is taken for dead."""
-        if not self._closed:
-            self.hung_up()
-            self.outlet.close()
+    def cut(self, quit_text: str | None = None) -> None:
+        """End the link at once: what is queued is not sent, what was asked is decided and not answered.
+
+        Also when it is ending already. `quit_text` None: without a word, for a peer that is taken for dead.
+        """
+        self.hung_up()
+        last_word = m.encode_head(m.QuitNotice(quit_text)) if quit_text is not None else b""
+        self.outlet.cut(self._parting + last_word)
 
     def _stop_asking(self) -> None:
         """Nothing more is read or delivered; what was asked is still decided."""
@@ -504,6 +519,7 @@ class Session:
     def _tell(self, step: _Step, result: Result) -> None:
         """What became of a request, and what follows from it for others."""
         if isinstance(result, Outcome):
+            self._cut_by_itself = self.asker is not None and self.asker.device in result.cuts
             for answer in result.answers:
                 self.send(answer)
             self._host.released(self, result)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""A session's share of the loop's time and of memory, and its end. No socket, no clock, no database."""
+"""A session's share: of the loop's time, of memory, and what a cut link still hears. No socket, no clock, no database."""
 
 from collections import deque
 from collections.abc import Callable
@@ -24,6 +24,7 @@ class Outlet:
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
+        self.cuts: list[bytes] = []
         self.reading = True
         self.closed = self.aborted = self.congested = self.clogged = False
 
@@ -32,6 +33,9 @@ class Outlet:
 
     def close(self) -> None:
         self.closed = True
+
+    def cut(self, last_word: bytes) -> None:
+        self.cuts.append(last_word)
 
     def abort(self) -> None:
         self.aborted = True
@@ -88,7 +92,9 @@ class Host:
     def enter(self, session: Session, request: object) -> None:
         session.entered(Asker(1, 7, UID, "public"), 64, frozenset())
 
-    def released(self, session: Session, outcome: Outcome) -> None: ...
+    def released(self, session: Session, outcome: Outcome) -> None:
+        for told in outcome.cuts.values():
+            session.cut(told)
 
     def new_backlog(self) -> Backlog:
         return Backlog()
@@ -253,6 +259,30 @@ def test_a_post_that_the_disk_refuses_ends_the_link_and_gives_its_memory_back(pe
 
 
 # -- the end ---------------------------------------------------------------------------------------------------------
+def test_a_cut_link_hears_the_last_word_and_no_answer(peer: Peer) -> None:
+    peer.send(m2.Find("1", "abc"))
+    peer.session.cut("device suspended")
+    peer.host.decide(Outcome(answers=[m.Acked("1")]))
+    peer.until_all_is_parsed()
+    assert peer.outlet.cuts == [m.encode_head(m.QuitNotice("device suspended"))]
+    assert peer.outlet.sent == []
+
+
+def test_a_link_that_has_ended_is_cut_all_the_same(peer: Peer) -> None:
+    peer.session.end("logout ok")
+    assert peer.outlet.closed
+    peer.session.cut("device suspended")
+    assert len(peer.outlet.cuts) == 1
+
+
+def test_who_cuts_himself_hears_that_it_was_done(peer: Peer) -> None:
+    peer.send(m2.Find("1", "abc"))
+    acked = m.Acked("1")
+    peer.host.decide(Outcome(answers=[acked], cuts={7: "device revoked"}))
+    assert peer.outlet.cuts == [m.encode_head(acked) + m.encode_head(m.QuitNotice("device revoked"))]
+    assert peer.outlet.sent == []
+
+
 @pytest.mark.parametrize("said", [b"", m.encode_head(m.TmtpRev("2")), b"nonsense, and so the end"])
 def test_the_deadline_of_who_never_logged_in_holds_for_taking_a_last_word_too(said: bytes) -> None:
     host, outlet = Host(), Outlet()

@@ -50,9 +50,9 @@ class PayloadFolder:
         """An unused path."""
         return self.folder / self._random_bytes(_NAME_BYTES).hex()
 
-    def path(self, file: str) -> Path:
-        """Where the payload of this name is."""
-        return self.folder / file
+    def reading(self, file: str) -> "Reading":
+        """The payload of this name, to be read."""
+        return Reading(self.folder / file)
 
     def unlink(self, files: Iterable[str]) -> None:
         """Remove payloads that no message names any more (disk)."""
@@ -202,6 +202,67 @@ class _FileWriting:
                 self._path.unlink(missing_ok=True)
         if self._finished is not None and not self._discarded:
             self._finished(self._error)
+
+
+class Reading:
+    """One payload on its way out, read piece by piece on worker threads while its owner may lose interest at any time.
+
+    The descriptor is closed by whoever finishes last, the worker or `close`; so none is left open, and none is read
+    after its number may have become another file's.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._descriptor: int | None = None
+        self._busy = False
+        self._closed = False
+
+    def open(self) -> bool:
+        """On a worker thread: open the file. False when it is gone: nobody waits for the message any more."""
+        if not self._begin():
+            return False
+        try:
+            self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        finally:
+            self._end()
+        return True
+
+    def read(self, size: int) -> bytes:
+        """On a worker thread: the next octets, none at the end of the file and after `close`."""
+        if not self._begin():
+            return b""
+        try:
+            return os.read(self._descriptor, size) if self._descriptor is not None else b""
+        finally:
+            self._end()
+
+    def close(self) -> None:
+        """From any thread: no more will be read."""
+        with self._lock:
+            self._closed = True
+            last = not self._busy
+        if last:
+            self._let_go()
+
+    def _begin(self) -> bool:
+        with self._lock:
+            self._busy = not self._closed
+            return self._busy
+
+    def _end(self) -> None:
+        with self._lock:
+            self._busy = False
+            last = self._closed
+        if last:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:

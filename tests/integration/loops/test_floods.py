@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Many uploads at once, links that are closing; the others notice nothing (D3)."""
+"""Many at once: uploads, links that are closing, tiny messages; the others notice nothing (D3)."""
 
 import asyncio
 import os
@@ -12,9 +12,10 @@ import pytest
 
 from gateway.instance import ListenOn
 from tests.support.instance import TestInstance, running_instance
-from tests.support.raw_peer import PATIENCE_S, RawPeer, framed
+from tests.support.raw_peer import PATIENCE_S, RawPeer, framed, websocket_frame
 from tmtp_client.connection import Connection, Disconnected, Endpoint
 from tmtp_core import limits
+from tmtp_core.session import Session
 from tmtp_core.wire import messages as m
 
 
@@ -120,3 +121,32 @@ async def test_a_link_counts_until_its_connection_is_gone(tmp_path: Path) -> Non
         await until(lambda: instance.service.figures()["links"] == 1)
         (await RawPeer().register(instance, "Carol Danvers")).close()
         await alice.quit()
+
+
+async def test_one_chunk_of_tiny_websocket_messages_takes_many_turns_of_the_loop(
+    instance: TestInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn, read, received = 0, Session.receive, []
+
+    def receive(session: Session, chunk: Any) -> None:
+        received.append(turn)
+        read(session, chunk)
+
+    peer = await RawPeer(websocket=True).register(instance, "Bob Builder")
+    monkeypatch.setattr(Session, "receive", receive)
+
+    async def count() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    pings = websocket_frame(b"are you there", opcode=9) * 500
+    await peer.send_raw(pings + websocket_frame(framed({"op": 11})) * 2_000)
+    await until(lambda: len(received) == 2_000)
+    counting.cancel()
+    most = max(received.count(one) for one in set(received))
+    assert most <= limits.WEBSOCKET_TURN_BYTES // 128 + 1
+    assert peer.unread == b""  # of many pings one is answered, and a pong is no part of the stream
+    peer.close()
