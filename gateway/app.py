@@ -88,6 +88,13 @@ class Gateway:
             self._lock = None
 
     @property
+    def descriptors_needed(self) -> int:
+        """How many files and sockets there are when every instance is as full as its settings allow."""
+        return limits.DESCRIPTORS_FOR_FILES + sum(
+            one.limits.connections_max + len(one.listen) * limits.HANDSHAKES_MAX for one in self._settings.instances
+        )
+
+    @property
     def http_address(self) -> tuple[str, int]:
         """Where health and metrics are."""
         assert self._http is not None

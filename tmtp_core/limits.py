@@ -109,7 +109,12 @@ CONNECTIONS_MAX = 20_000
 STOP_GRACE_S = 10.0
 HTTP_STOP_GRACE_S = 1.0  # for a request over HTTP that is being answered at a stop
 LISTEN_BACKLOG = 1_024
+ACCEPTED_AT_ONCE_MAX = 100  # connections, in one turn of the loop
+HANDSHAKES_MAX = 1_000  # under way at once on one address: a second and a half of one core's work
+HANDSHAKE_PATIENCE_S = 2.0  # where so many are, one that takes longer gives way; else `LOGIN_DEADLINE_S` holds
 CONNECTIONS_NOT_UPGRADED_MAX = 1_000
+DESCRIPTORS_FOR_FILES = 256  # that no connection gets; of few, a quarter
+DESCRIPTOR_RETRY_S = 1.0
 WEBSOCKET_MESSAGE_MAX_BYTES = 64 << 10  # of one that a peer sends; its borders mean nothing, so it may cut anywhere
 WEBSOCKET_TURN_BYTES = 8 << 10  # of messages read before other links have their turn; at least one
 

@@ -21,7 +21,7 @@ from tmtp_core.domain.window import DeliveryWindow
 from tmtp_core.errors import LoginRefused, ProtocolError, RequestRefused, ServiceUnavailable
 from tmtp_core.ids import message_id_number
 from tmtp_core.store.ledger import SqlLedger
-from tmtp_core.store.payloads import Backlog, Upload
+from tmtp_core.store.payloads import Backlog, Upload, is_shortage
 from tmtp_core.store.writer import Job, Result
 from tmtp_core.wire import link as wire
 from tmtp_core.wire import messages as m
@@ -440,6 +440,8 @@ class Session:
         if isinstance(body, Body):
             step.bodies[place] = body
             self._hold(step, len(body.inline))
+        elif is_shortage(body):
+            step.decide = _refuse_for_now
         if step.waits_for:
             return
         if isinstance(request, m.Post) and len(step.bodies) == 1:
@@ -573,3 +575,8 @@ class Session:
 
 def _refuse_restricted(ledger: SqlLedger, asker: Asker, moment: Moment) -> Outcome:
     raise LoginRefused("this device may only look at its account's log and add to it")
+
+
+def _refuse_for_now(ledger: SqlLedger, asker: Asker, moment: Moment) -> Outcome:
+    """There were no descriptors for a payload's file: that passes, and costs nobody his link."""
+    raise RequestRefused(UNAVAILABLE)

@@ -10,6 +10,7 @@ import structlog
 
 from gateway.app import Gateway
 from gateway.clock import SystemClock
+from gateway.descriptors import raise_descriptors_max
 from gateway.logs import configure_logs
 from gateway.settings import Settings
 
@@ -27,6 +28,18 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
+def secure_descriptors(needed: int) -> None:
+    """Let as many files and sockets be open as the system allows, and say when these are fewer than needed."""
+    allowed = raise_descriptors_max()
+    if allowed < needed:
+        log.warning(
+            "descriptors_few",
+            allowed=allowed,
+            needed=needed,
+            mend="raise the limit (LimitNOFILE= of systemd, ulimit -Hn), or lower limits.connections_max",
+        )
+
+
 async def serve_until_told(settings: Settings) -> None:
     """Start everything, wait for SIGTERM or SIGINT, stop everything."""
     configure_logs(settings.log.level, settings.log.format)
@@ -36,6 +49,7 @@ async def serve_until_told(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
     gateway = Gateway(settings, SystemClock(), os.urandom)
+    secure_descriptors(gateway.descriptors_needed)
     await gateway.start()
     for name in gateway.instances:
         log.info("serving", instance=name, link=gateway.client_address(name).link())

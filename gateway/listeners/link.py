@@ -20,7 +20,7 @@ from tmtp_core import limits
 from tmtp_core.domain.port import EMPTY, Body
 from tmtp_core.service import Service
 from tmtp_core.session import Session
-from tmtp_core.store.payloads import Reading
+from tmtp_core.store.payloads import Reading, is_shortage
 
 log = structlog.get_logger()
 
@@ -225,7 +225,7 @@ class Link:
         assert body.file is not None
         reading = self._service.payloads.reading(body.file)
         try:
-            if await asyncio.to_thread(reading.open):  # else it is gone: somebody acknowledged it meanwhile
+            if await self._opened(reading):
                 await self._send_payload(head, body.size, reading)
         except OSError as error:
             log.error("payload_not_readable", errno=error.errno)
@@ -235,6 +235,16 @@ class Link:
         before = self._pressure
         self._streaming = None
         self._flush(before)
+
+    async def _opened(self, reading: Reading) -> bool:
+        """Open a payload before anything of its frame is sent. False when it is gone: somebody acknowledged it."""
+        while True:
+            try:
+                return await asyncio.to_thread(reading.open)
+            except OSError as error:
+                if not is_shortage(error):
+                    raise
+                await asyncio.sleep(limits.DESCRIPTOR_RETRY_S)
 
     async def _send_payload(self, head: bytes, size: int, reading: Reading) -> None:
         self._half_sent = True

@@ -6,7 +6,6 @@ Origin. aiohttp speaks HTTP and reads frames; what it gathers is bounded here. W
 """
 
 import asyncio
-import contextlib
 import ssl
 from typing import Any, Final, cast
 
@@ -14,6 +13,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from aiohttp.web_protocol import RequestHandler
 
 from gateway.listeners.link import Link
+from gateway.listeners.listener import Listener
 from tmtp_core import limits
 from tmtp_core.clock import Clock
 from tmtp_core.service import Service
@@ -175,12 +175,8 @@ class _HttpConnection(RequestHandler):
             self.link.lost()
 
 
-class WebSocketListener:
-    """Accepts WebSockets for one service on one address.
-
-    `context` None means plain HTTP, which the settings allow on loopback only. `spki_hashes`: see `Service.connect`.
-    `origins`: `scheme://host[:port]` of the pages that may connect.
-    """
+class WebSocketListener(Listener):
+    """Accepts WebSockets. `origins`: `scheme://host[:port]` of the pages that may connect."""
 
     def __init__(
         self,
@@ -191,93 +187,52 @@ class WebSocketListener:
         spki_hashes: tuple[bytes, ...],
         origins: frozenset[str],
     ) -> None:
-        self.service = service
-        self.links: set[Link] = set()
-        self._host = host
-        self._port = port
-        self._context = context
-        self.spki_hashes = spki_hashes
+        super().__init__(service, host, port, context, spki_hashes)
         self._origins = origins
-        self._http: web.Server | None = None
-        self._server: asyncio.Server | None = None
+        self._http = web.Server(self._answer)
         self._not_upgraded: dict[asyncio.Transport, float | None] = {}  # and when a sweep first saw it
-        self._links_gone = asyncio.Event()
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """Where it listens; the port is the real one, also when 0 was asked for."""
-        assert self._server is not None
-        host, port = self._server.sockets[0].getsockname()[:2]
-        return host, port
-
-    async def start(self) -> None:
-        """Listen. Raises OSError when the address cannot be had."""
-        loop = asyncio.get_running_loop()
-        http: web.Server = web.Server(self._answer)
-        self._http = http
-        tls = self._context is not None
-        self._server = await loop.create_server(
-            lambda: _HttpConnection(
-                self,
-                http,
-                loop=loop,
-                access_log=None,
-                lingering_time=0.0,
-                read_bufsize=limits.READ_HIGH_WATER_BYTES,
-            ),
-            self._host,
-            self._port,
-            ssl=self._context,
-            ssl_handshake_timeout=limits.LOGIN_DEADLINE_S if tls else None,
-            ssl_shutdown_timeout=limits.TLS_CLOSE_DEADLINE_S if tls else None,
-            backlog=limits.LISTEN_BACKLOG,
-        )
 
     def opened(self, transport: asyncio.Transport) -> None:
-        """A connection that has yet to become a WebSocket."""
+        """A connection that has yet to become a WebSocket. Where many have, one that takes long gives way."""
         if len(self._not_upgraded) >= limits.CONNECTIONS_NOT_UPGRADED_MAX:
-            transport.abort()
-        else:
-            self._not_upgraded[transport] = None
+            oldest, since_s = next(iter(self._not_upgraded.items()))
+            if since_s is None:
+                transport.abort()
+                return
+            oldest.abort()
+            self.upgraded(oldest)
+        self._not_upgraded[transport] = None
 
     def upgraded(self, transport: asyncio.BaseTransport) -> None:
         """It has, or it is gone."""
         self._not_upgraded.pop(cast(asyncio.Transport, transport), None)
 
-    def lost(self, link: Link) -> None:
-        """A connection is gone."""
-        self.links.discard(link)
-        if not self.links:
-            self._links_gone.set()
-
-    def stop_accepting(self) -> None:
-        """Take no new connections."""
-        if self._server is not None:
-            self._server.close()
-
     def sweep(self, clock: Clock) -> None:
-        """Once a second: connections that never became WebSockets, and peers that stopped reading."""
+        """Once a second: connections that never became WebSockets, and what every listener looks at."""
+        super().sweep(clock)
         now_s = clock.monotonic_s()
         for transport, since_s in list(self._not_upgraded.items()):
             if since_s is None:
                 self._not_upgraded[transport] = now_s
             elif now_s - since_s >= limits.LOGIN_DEADLINE_S:
                 transport.abort()
-        for link in list(self.links):
-            link.sweep(now_s)
 
     async def close(self, grace_s: float) -> None:
         """Wait until the links are gone, then drop those that are still there."""
-        self._links_gone.clear()
-        if self.links:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._links_gone.wait(), grace_s)
-        for link in list(self.links):
-            link.abort()
+        await super().close(grace_s)
         for transport in list(self._not_upgraded):
             transport.abort()
-        if self._http is not None:
-            await self._http.shutdown(limits.HTTP_STOP_GRACE_S)
+        await self._http.shutdown(limits.HTTP_STOP_GRACE_S)
+
+    def _new_protocol(self) -> asyncio.Protocol:
+        return _HttpConnection(
+            self,
+            self._http,
+            loop=asyncio.get_running_loop(),
+            access_log=None,
+            lingering_time=0.0,
+            read_bufsize=limits.READ_HIGH_WATER_BYTES,
+        )
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """One HTTP request: a WebSocket, or why not."""

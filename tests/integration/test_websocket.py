@@ -263,6 +263,20 @@ async def test_pongs_that_nobody_reads_do_not_pile_up(instance: TestInstance) ->
     peer.close()
 
 
+async def test_connections_that_never_become_one_make_room_for_who_does(
+    instance: TestInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "CONNECTIONS_NOT_UPGRADED_MAX", 3)
+    address = instance.running.listeners[1].address
+    silent = [await asyncio.open_connection(*address, ssl=trusting()) for _ in range(3)]
+    with pytest.raises(EOFError):
+        await RawPeer(websocket=True).connect(instance)
+    await instance.advance(0.0)
+    (await RawPeer(websocket=True).register(instance, "Ada Lovelace")).close()
+    for _, writer in silent:
+        writer.transport.abort()
+
+
 async def test_what_has_not_become_a_websocket_may_send_little(instance: TestInstance) -> None:
     address = instance.running.listeners[1].address
     reader, writer = await asyncio.open_connection(*address, ssl=trusting())

@@ -10,6 +10,7 @@ import pytest
 from tmtp_core import limits
 from tmtp_core.domain.outcome import Answer, Asker, Moment, Outcome
 from tmtp_core.domain.port import EMPTY, Body
+from tmtp_core.errors import RequestRefused
 from tmtp_core.session import UNAVAILABLE, Session
 from tmtp_core.store.payloads import Backlog
 from tmtp_core.store.writer import Job
@@ -246,6 +247,19 @@ def test_small_payloads_count_while_they_wait_behind_a_large_one(peer: Peer) -> 
     peer.host.uploads[1].finished(Body(60_000, bytes(60_000)))
     assert not peer.host.jobs
     assert peer.host.held == before + 60_000
+
+
+def test_a_post_without_a_descriptor_is_refused_in_its_turn_and_the_link_lives(peer: Peer) -> None:
+    peer.session.receive(m.encode_frame(m.Post("large", (), 100_000), bytes(100_000)))
+    peer.until_all_is_parsed()
+    peer.host.uploads[0].finished(OSError(24, "too many open files"))
+    peer.host.turn()
+    (job,) = peer.host.jobs
+    with pytest.raises(RequestRefused, match=UNAVAILABLE):
+        job.decide(None)  # type: ignore[arg-type]
+    peer.host.decide(RequestRefused(UNAVAILABLE))
+    assert peer.session.open
+    assert peer.host.held == 0
 
 
 def test_a_post_that_the_disk_refuses_ends_the_link_and_gives_its_memory_back(peer: Peer) -> None:

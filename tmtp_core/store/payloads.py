@@ -7,6 +7,7 @@ A file that no message names is swept away at start.
 """
 
 import contextlib
+import errno
 import os
 import threading
 from collections import deque
@@ -271,3 +272,8 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def is_shortage(error: OSError) -> bool:
+    """Whether the process, or the machine, has no descriptor left: that passes by itself."""
+    return error.errno in (errno.EMFILE, errno.ENFILE)

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Many at once: uploads, links that are closing, tiny messages; the others notice nothing (D3)."""
+"""Many at once: uploads, sockets that say nothing, links that are closing, tiny messages; the others notice nothing (D3)."""
 
 import asyncio
+import errno
 import os
+import resource
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -10,10 +13,12 @@ from typing import Any
 
 import pytest
 
+from gateway import descriptors
 from gateway.instance import ListenOn
+from gateway.listeners import listener as listener_module
 from tests.support.instance import TestInstance, running_instance
 from tests.support.raw_peer import PATIENCE_S, RawPeer, framed, websocket_frame
-from tmtp_client.connection import Connection, Disconnected, Endpoint
+from tmtp_client.connection import Connection, Disconnected, Endpoint, Refused
 from tmtp_core import limits
 from tmtp_core.session import Session
 from tmtp_core.wire import messages as m
@@ -87,7 +92,6 @@ async def test_who_was_held_back_goes_on_when_the_disk_does_whatever_becomes_of_
     assert not posting.done()
     released.set()
     assert (await asyncio.wait_for(posting, PATIENCE_S)).msgid
-    assert instance.service.payloads.backlog.size == 0
     uploader.close()
     await member.quit()
 
@@ -104,6 +108,82 @@ async def test_posts_half_read_stop_nobody(instance: TestInstance, monkeypatch: 
     await member.quit()
     for one in slow:
         one.close()
+
+
+async def test_a_large_post_without_descriptors_is_refused_and_works_later(
+    instance: TestInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member, opened, short = await a_member(instance, "Alice Liddell"), os.open, True
+
+    def open_(path: Any, flags: int, *more: Any, **options: Any) -> int:
+        if short and flags & os.O_CREAT and "payloads" in str(path):
+            raise OSError(errno.EMFILE, "too many open files")
+        return opened(path, flags, *more, **options)
+
+    monkeypatch.setattr(os, "open", open_)
+    with pytest.raises(Refused, match="temporarily unavailable"):
+        await member.post("1", [], bytes(200_000))
+    assert (await member.post("2", [], b"small")).msgid
+    short = False
+    assert (await member.post("1", [], bytes(200_000))).msgid
+    await member.quit()
+
+
+@pytest.mark.parametrize("websocket", [False, True])
+async def test_sockets_that_never_begin_make_room_for_who_does(
+    instance: TestInstance, monkeypatch: pytest.MonkeyPatch, websocket: bool
+) -> None:
+    monkeypatch.setattr(limits, "HANDSHAKES_MAX", 3)
+    monkeypatch.setattr(limits, "HANDSHAKE_PATIENCE_S", 0.0)
+    listener = instance.running.listeners[1 if websocket else 0]
+    silent = [await asyncio.open_connection(*listener.address) for _ in range(20)]
+    await until(lambda: len(listener._entering) == 3)
+    peer = await RawPeer(websocket=websocket).register(instance, "Bob Builder")
+    monkeypatch.setattr(limits, "HANDSHAKE_PATIENCE_S", 100.0)
+    silent += [await asyncio.open_connection(*listener.address) for _ in range(5)]
+    with pytest.raises((EOFError, ConnectionError)):
+        await RawPeer(websocket=websocket).connect(instance)
+    assert len(listener._entering) <= 3
+    for _, writer in silent:
+        writer.close()
+    peer.close()
+
+
+async def test_short_descriptors_turn_connections_away_until_there_are_more(
+    instance: TestInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member = await a_member(instance, "Alice Liddell")
+    monkeypatch.setattr(listener_module, "is_for_files", lambda descriptor: True)
+    with pytest.raises((EOFError, ConnectionError)):
+        await RawPeer().connect(instance)
+    assert (await member.post("1", [], b"x")).msgid
+    monkeypatch.undo()
+    peer = await RawPeer().register(instance, "Bob Builder")
+    accept = socket.socket.accept
+
+    def exhausted(listening: socket.socket) -> Any:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr(socket.socket, "accept", exhausted)
+    later = asyncio.create_task(RawPeer().register(instance, "Carol Danvers"))
+    await until(lambda: not instance.running.listeners[0]._accepting)
+    assert (await member.post("2", [], b"x")).msgid
+    monkeypatch.setattr(socket.socket, "accept", accept)
+    await instance.advance(1.0)
+    (await asyncio.wait_for(later, PATIENCE_S)).close()
+    peer.close()
+    await member.quit()
+
+
+def test_the_soft_limit_is_raised_and_its_last_descriptors_are_for_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(900, soft), hard))
+        assert [descriptors.is_for_files(one) for one in (600, 675, 899)] == [False, True, True]
+        assert descriptors.raise_descriptors_max() == hard
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_a_link_counts_until_its_connection_is_gone(tmp_path: Path) -> None:

@@ -275,3 +275,24 @@ async def test_a_payload_shorter_than_announced_ends_the_link_and_no_other(
     await peer.read_to_end()
     await alice.post("2", [], b"x")
     await alice.quit()
+
+
+async def test_descriptors_that_are_short_for_a_while_delay_a_payload(
+    instance: TestInstance, peer: RawPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "DESCRIPTOR_RETRY_S", 0.01)
+    missing = [24, 23]  # EMFILE, ENFILE
+    opened = Reading.open
+
+    def open_later(reading: Reading) -> bool:
+        if missing:
+            raise OSError(missing.pop(), "too many open files")
+        return opened(reading)
+
+    monkeypatch.setattr(Reading, "open", open_later)
+    alice = await friend(instance)
+    await peer.register(instance, "Bob Builder")
+    await alice.post("1", [m.Recipient(peer.uid, m.TO_UID)], bytes(100_000) + b"the end")
+    await peer.until(b"the end")
+    assert not missing
+    await alice.quit()
