@@ -76,16 +76,22 @@ class Gateway:
         end_s = self._clock.monotonic_s() + grace_s
         await asyncio.gather(*(bridge.stop(grace_s / 2) for bridge in self.bridges.values()))
         self.bridges = {}
-        if self._control is not None:
-            await self._control.stop()
-        if self._http is not None:
-            await self._http.stop()
         left_s = max(0.0, end_s - self._clock.monotonic_s())
-        await asyncio.gather(*(instance.stop(left_s) for instance in self.instances.values()))
+        await asyncio.gather(
+            *(server.stop() for server in (self._control, self._http) if server is not None),
+            *(instance.stop(left_s) for instance in self.instances.values()),
+        )
         self.instances = {}
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    @property
+    def descriptors_needed(self) -> int:
+        """How many files and sockets there are when every instance is as full as its settings allow."""
+        return limits.DESCRIPTORS_FOR_FILES + sum(
+            one.limits.connections_max + len(one.listen) * limits.HANDSHAKES_MAX for one in self._settings.instances
+        )
 
     @property
     def http_address(self) -> tuple[str, int]:

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from gateway.administration import Act, Administration, NewInvitation
 from gateway.instance import StartFailed
+from gateway.listeners.local_http import LocalHttp
 from tmtp_core.domain.administration import AccountSummary, DeviceSummary, InvitationSummary
 from tmtp_core.errors import RequestRefused, ServiceUnavailable
 
@@ -48,7 +49,7 @@ class ControlServer:
     def __init__(self, administration: Administration, socket_path: Path) -> None:
         self._administration = administration
         self._path = socket_path
-        self._runner: web.AppRunner | None = None
+        self._server: LocalHttp | None = None
 
     async def start(self) -> None:
         """Listen; a socket that a dead process left is replaced (the caller holds the data folder's lock)."""
@@ -67,19 +68,18 @@ class ControlServer:
         app.router.add_post("/instances/{instance}/devices/bar", _answering(self._bar_device))
         app.router.add_get("/instances/{instance}/invitations", _answering(self._list_invitations))
         app.router.add_post("/instances/{instance}/invitations/revoke", _answering(self._revoke_invitation))
-        self._runner = web.AppRunner(app, access_log=None)
-        await self._runner.setup()
+        self._server = LocalHttp(app)
         before = os.umask(0o177)
         try:
-            await web.UnixSite(self._runner, str(self._path)).start()
+            await self._server.listen_at(self._path)
         finally:
             os.umask(before)
 
     async def stop(self) -> None:
         """Stop listening and remove the socket."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        if self._server is not None:
+            await self._server.stop()
+            self._server = None
             self._path.unlink(missing_ok=True)
 
     async def _create_invitation(self, request: web.Request) -> Any:

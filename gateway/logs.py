@@ -3,6 +3,8 @@
 
 import logging
 import sys
+import traceback
+from collections import Counter
 from collections.abc import MutableMapping
 from typing import Any, Literal
 
@@ -16,6 +18,34 @@ def hide_secrets(logger: Any, method: str, event: MutableMapping[str, Any]) -> M
     for field in _SECRET_FIELDS & event.keys():
         event[field] = "(hidden)"
     return event
+
+
+class LibraryTrouble(logging.Handler):
+    """What libraries log becomes an event without their words, which could be a peer's: who, what, where, how often.
+
+    Peers can cause such trouble as often as they like: a kind is told again when its count has doubled.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `logging.Handler`."""
+        error = record.exc_info[1] if record.exc_info else None
+        kind = record.name, type(error).__name__ if error is not None else record.levelname
+        self._counts[kind] += 1
+        count = self._counts[kind]
+        if not count & (count - 1):
+            trace = traceback.format_tb(error.__traceback__) if error is not None else []
+            structlog.get_logger().warning("library_trouble", library=kind[0], kind=kind[1], count=count, trace=trace)
+
+
+def quiet_libraries() -> None:
+    """Let no library write into the log by itself."""
+    root = logging.getLogger()
+    root.handlers = [LibraryTrouble()]
+    root.setLevel(logging.WARNING)
 
 
 def configure_logs(level: str, form: Literal["console", "json"]) -> None:
@@ -35,5 +65,6 @@ def configure_logs(level: str, form: Literal["console", "json"]) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    for name in ("mail.log", "asyncio", "alembic"):  # libraries that would repeat what peers send
+    quiet_libraries()
+    for name in ("mail.log", "asyncio", "alembic"):  # what they call a warning is none
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -25,7 +25,11 @@ def encode_base32(data: bytes) -> str:
 
 
 def decode_base32(text: str) -> bytes:
-    """Undo `encode_base32`. Raises ValueError for any other character or a length that is no whole number of bytes."""
+    """Undo `encode_base32`. Raises ValueError for any other character, for a length that is no whole number of bytes,
+    and for what is longer than anything written so here: the work grows with the square of the length.
+    """
+    if len(text) > limits.BASE32_MAX_CHARACTERS:
+        raise ValueError("longer than any base32 value here")
     bits = len(text) * _BITS_PER_CHARACTER
     if bits % 8:
         raise ValueError("length is no whole number of bytes")

@@ -21,6 +21,7 @@ TLS_RECORD_MAX_BYTES = 16_384
 # -- accounts --------------------------------------------------------------------------------------------------------
 UID_RANDOM_BYTES = 20
 NODE_SECRET_BYTES = 25
+BASE32_MAX_CHARACTERS = 40  # a node secret's; nothing longer is worth decoding, above all from who has not logged in
 NODES_PER_ACCOUNT_MAX = 100  # wire.md §4.7
 ALIASES_PER_ACCOUNT_MAX = 100  # revision 1 knows no bound; a name taken is taken for ever
 GROUP_MEMBERS_MAX = 10_000
@@ -59,6 +60,8 @@ LOOK_MAX_BYTES = 1 << 20  # two pictures in base64url, and the rest
 LOGIN_DEADLINE_S = 5.0
 IDLE_DEADLINE_S = 120.0
 WRITE_STALL_DEADLINE_S = 60.0  # a peer that takes nothing of what it is sent for this long is closed
+TLS_CLOSE_DEADLINE_S = 10.0  # for the last record and the peer's own end, when everything else was taken
+CUT_GRACE_S = 1.0  # a link that the service cuts has this long to take its last word
 REDELIVERY_S = 30.0  # an unacknowledged delivery goes out again
 CONTEST_S = 10.0  # how long an old link may stay silent before a second log-in of its node replaces it
 OHI_EDIT_MAX = 1_200  # uids in one edit: its `ohiedit` message must fit a header
@@ -69,19 +72,27 @@ OHI_LIST_MAX = 10_000  # uids in one account's presence list
 
 # -- back-pressure (storage.md, Sockets) -----------------------------------------------------------------------------
 SESSION_PENDING_REQUESTS_MAX = 32  # uncommitted requests of one link before it is no longer read
-SESSION_PENDING_BYTES_MAX = 4 << 20
+SESSION_PENDING_BYTES_MAX = 4 << 20  # they and their answers, as far as these can be known
+SESSION_ANSWERS_MAX_BYTES = 1 << 20  # asked for and not yet made; one more begins below that
 SESSION_BUFFER_MAX_BYTES = 128 << 10  # read and not parsed: more than the longest header
-OUTLET_FRAMES_MAX = 1_024  # answers that wait behind a payload which is being sent
-UPLOAD_BACKLOG_MAX_BYTES = 1 << 20  # of one post, taken from the network and not yet with the disk
-SERVICE_PENDING_BYTES_MAX = 64 << 20  # of all links together
+SESSION_TURN_EVENTS = 200  # acted on before other links have their turn; a few milliseconds
+SESSION_TURN_BYTES = 64 << 10  # parsed, the same: one header of full length may take as long as 200 pulses
+ACK_BYTES = 200  # of an answer without data, about, besides the request's id
+ESCAPED_MAX_BYTES = 6  # that one character of a request takes where an answer repeats it: `\u0000`
+LISTING_MAX_BYTES = 1 << 20  # counted for a list of members or invitations before its length is known
+OUTLET_FRAMES_MAX = 1_024  # that wait on one link before its peer is no longer read
+OUTLET_MAX_BYTES = 2 << 20  # of them in memory: a delivery window, and as much of answers
+UPLOAD_BACKLOG_MAX_BYTES = 1 << 20  # of one link's posts, taken from the network and not yet with the disk
+SERVICE_PENDING_BYTES_MAX = 64 << 20  # of all links together: what waits for the disk
 DELIVERY_WINDOW_BYTES = 1 << 20  # in flight to one device, besides the count
-DELIVERY_READY_MAX = 64  # committed messages kept in memory for one connected device
-READ_CHUNK_BYTES = 65_536
-WRITE_HIGH_WATER_BYTES = 256 << 10
+DELIVERY_READY_MAX = 64  # committed messages kept in memory for one connected device, of a window's bytes
+READ_HIGH_WATER_BYTES = 64 << 10  # that TLS or HTTP gathers for a link that is not read: more than one record
+WRITE_HIGH_WATER_BYTES = 256 << 10  # handed to the transport beyond what the kernel takes
+WRITE_PIECE_BYTES = 64 << 10  # of one write, about: small frames joined, or a piece of a large payload
 
 # -- the store -------------------------------------------------------------------------------------------------------
 PAYLOAD_INLINE_MAX_BYTES = 64 << 10  # larger payloads are files
-PAYLOAD_CHUNK_BYTES = 256 << 10  # read and written at once
+PAYLOAD_CHUNK_BYTES = 256 << 10  # read at once
 BATCH_COMMANDS_MAX = 1_000
 BATCH_BYTES_MAX = 16 << 20
 CHECKPOINT_INTERVAL_S = 30.0  # storage.md: no file holds a delivered message for longer than 60 s
@@ -101,10 +112,16 @@ INVITATION_NOTE_MAX_CHARACTERS = 500
 # -- instances -------------------------------------------------------------------------------------------------------
 CONNECTIONS_MAX = 20_000
 STOP_GRACE_S = 10.0
+HTTP_STOP_GRACE_S = 1.0  # for a request over HTTP that is being answered at a stop
 LISTEN_BACKLOG = 1_024
-WEBSOCKET_MESSAGE_MAX_BYTES = 1 << 20  # of one frame that a peer sends; its borders mean nothing
-WEBSOCKET_FRAME_BYTES = 64 << 10  # of one frame that it is sent, about
+ACCEPTED_AT_ONCE_MAX = 100  # connections, in one turn of the loop
+HANDSHAKES_MAX = 1_000  # under way at once on one address: a second and a half of one core's work
+HANDSHAKE_PATIENCE_S = 2.0  # where so many are, one that takes longer gives way; else `LOGIN_DEADLINE_S` holds
 CONNECTIONS_NOT_UPGRADED_MAX = 1_000
+DESCRIPTORS_FOR_FILES = 256  # that no connection gets; of few, a quarter
+DESCRIPTOR_RETRY_S = 1.0
+WEBSOCKET_MESSAGE_MAX_BYTES = 64 << 10  # of one that a peer sends; its borders mean nothing, so it may cut anywhere
+WEBSOCKET_TURN_BYTES = 8 << 10  # of messages read before other links have their turn; at least one
 
 
 @dataclass(frozen=True, slots=True)

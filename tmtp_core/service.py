@@ -38,7 +38,7 @@ from tmtp_core.limits import InstanceLimits
 from tmtp_core.session import Outlet, Session
 from tmtp_core.store.database import Database
 from tmtp_core.store.ledger import SqlLedger
-from tmtp_core.store.payloads import PayloadFolder, Upload
+from tmtp_core.store.payloads import Backlog, PayloadFolder, Upload
 from tmtp_core.store.writer import Job, PageRead, Result, Writer
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
@@ -90,6 +90,7 @@ class Service:
         self._random_bytes = random_bytes
         self._report = report
         self.identity = Signer(settings.signing_seed)
+        self._skin_sig = self.identity.sign(m2.SKIN, settings.skin)  # once: it takes milliseconds for a large one
         logs = DeviceLogs(self.identity)
         admissions = Admissions(settings.registration, settings.credential_key, settings.sign_in)
         self.rules = Rules(
@@ -106,7 +107,7 @@ class Service:
         self._executor = ThreadPoolExecutor(_PAYLOAD_THREADS, thread_name_prefix="tmtp-payload")
         self.payloads = PayloadFolder(payload_folder, self._executor, random_bytes)
         self._writer = Writer(self._database, self.payloads, self.identity.public_key, in_loop, report)
-        self._sessions: set[Session] = set()
+        self._sessions: set[Session] = set()  # until their connections are gone, also those that have ended
         self._links: dict[int, Session] = {}  # device -> the link it is logged in by
         self._by_uid: dict[str, set[Session]] = {}
         self._interrupted: dict[int, frozenset[int]] = {}  # what was in flight to devices that left; a window each
@@ -137,6 +138,9 @@ class Service:
         self._stopping = True
         for session in list(self._sessions):
             session.end(None)
+        await asyncio.to_thread(self._executor.shutdown)
+        await asyncio.sleep(0)  # the posts whose payloads the threads have just finished are submitted now
+        self._writer.stop()
         await asyncio.to_thread(self._shut_down)
 
     def tick(self) -> None:
@@ -163,7 +167,7 @@ class Service:
 
         `spki_hashes`: SHA-256 of the SPKI of the certificates that its peer may see.
         """
-        if self._stopping or len(self._sessions) >= self.settings.limits.connections_max:
+        if not self.has_room:
             return None
         session = Session(self, outlet, spki_hashes)
         self._sessions.add(session)
@@ -173,6 +177,11 @@ class Service:
     def has_logs(self) -> bool:
         """Whether there are accounts with keys, whose logs only this service's key continues."""
         return self._writer.ledger.has_logs
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more link is taken."""
+        return not self._stopping and len(self._sessions) < self.settings.limits.connections_max
 
     @property
     def healthy(self) -> bool:
@@ -317,7 +326,7 @@ class Service:
     def announce(self, request: m2.ServiceInfo) -> Answer:
         """The answer to op 18: the look, signed with the service's key."""
         skin = self.settings.skin
-        return Answer(m2.Skin(request.id, self.identity.sign(m2.SKIN, skin), len(skin)), skin)
+        return Answer(m2.Skin(request.id, self._skin_sig, len(skin)), skin)
 
     def moment(self) -> Moment:
         """Now and under these rules, for a decision."""
@@ -328,22 +337,21 @@ class Service:
         return self._clock.monotonic_s()
 
     def submit(self, job: Job) -> None:
-        """Hand a decision to the writer, and keep count of what waits for the disk."""
-        self._pending_bytes += job.size
-        done = job.done
-
-        def counted(result: Result) -> None:
-            self._pending_bytes -= job.size
-            done(result)
-            if self._throttled and not self.overloaded():
-                self._unthrottle()
-
-        job.done = counted
+        """Hand a decision to the writer."""
         self._writer.submit(job)
 
+    def hold(self, size: int) -> None:
+        """A link's requests hold this much more memory until they are decided; negative: less."""
+        self._pending_bytes += size
+        self._relieve()
+
     def overloaded(self) -> bool:
-        """Whether the posts of all links that wait for the disk fill their share of memory."""
-        full = self._pending_bytes >= limits.SERVICE_PENDING_BYTES_MAX
+        """Whether the posts of all links that wait for the disk fill their share of memory.
+
+        What waits for a peer instead, a post half read, is not among it, or slow peers would stop the others; each
+        link has little of that.
+        """
+        full = self._pending_bytes + self.payloads.backlog.size >= limits.SERVICE_PENDING_BYTES_MAX
         self._throttled = self._throttled or full
         return full
 
@@ -351,13 +359,22 @@ class Service:
         """A device keeps a message."""
         self._writer.acknowledge(device, int(message.rank), message.number)
 
-    def new_upload(self, size: int, on_progress: Callable[[], None]) -> Upload:
-        """A payload on its way in."""
-        return Upload(self.payloads, size, on_progress)
+    def new_backlog(self) -> Backlog:
+        """A count of what one link's uploads have not yet handed to the disk."""
+        return Backlog(self.payloads.backlog)
+
+    def new_upload(self, size: int, backlog: Backlog, on_progress: Callable[[], None]) -> Upload:
+        """A payload on its way in; `on_progress` hears when the disk took a piece."""
+
+        def progressed() -> None:
+            on_progress()
+            self._relieve()
+
+        return Upload(self.payloads, size, backlog, partial(self.in_loop, progressed))
 
     def discard(self, files: tuple[str, ...]) -> None:
         """Payloads of a post that will not be."""
-        if files:
+        if files and not self._stopping:  # else the next start sweeps them away
             self._executor.submit(self.payloads.unlink, files)
 
     def request_page(self, session: Session) -> None:
@@ -443,8 +460,7 @@ class Service:
         self._deliver(outcome.copies)
 
     def gone(self, session: Session) -> None:
-        """A link has ended."""
-        self._sessions.discard(session)
+        """A link has ended; its connection may still be closing."""
         self._entrance.left(session)
         asker = session.asker
         if asker is None:
@@ -460,6 +476,10 @@ class Service:
         self._tell_presence(asker.uid, self._board.link_closed(asker.uid, session))
         self._entrance.made_room(session)
 
+    def disconnected(self, session: Session) -> None:
+        """The connection of a link is gone."""
+        self._sessions.discard(session)
+
     # -- effects -----------------------------------------------------------------------------------------------------
     def _inform(self, session: Session, asker: Asker, info: m.Info, window: int) -> None:
         """`info`, with who is present; whom it has no room for follow as `ohi`."""
@@ -469,13 +489,13 @@ class Service:
             session.send(m.Ohi(other, 1))
 
     def _cut(self, outcome: Outcome) -> None:
-        """End the links of devices that may not go on."""
-        for device, told in outcome.cuts.items():
-            link = self._links.get(device)
-            if link is not None:
-                link.end(told)
-        if outcome.cuts:
-            self._give_back()  # what waited for a device that was the last of its account
+        """Cut the links of devices that may not go on, also those that have ended and still send (B4)."""
+        if not outcome.cuts:
+            return
+        for session in list(self._sessions):
+            if session.asker is not None and session.asker.device in outcome.cuts:
+                session.cut(outcome.cuts[session.asker.device])
+        self._give_back()  # what waited for a device that was the last of its account
 
     def _give_back(self) -> None:
         """What has waited too long, or for devices that are gone, goes back (A4): batch after batch."""
@@ -529,15 +549,18 @@ class Service:
                 if link.open and not link.outlet.congested:
                     link.send(m.Ohi(uid, status))
 
+    def _relieve(self) -> None:
+        """Let the links go on that were held back, in the next turn of the loop, when there is room again."""
+        if self._throttled and not self.overloaded():
+            self._throttled = False
+            self.in_loop(self._unthrottle)
+
     def _unthrottle(self) -> None:
-        self._throttled = False
         for session in list(self._sessions):
             session.proceed()
 
     def _shut_down(self) -> None:
-        """On a thread of its own: wait for the writer and the payload threads."""
-        self._executor.shutdown(wait=True)
-        self._writer.stop()
+        """On a thread of its own: wait for the writer."""
         if self._writer.is_alive():
             self._writer.join()
         self._database.close()

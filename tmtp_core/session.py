@@ -21,7 +21,7 @@ from tmtp_core.domain.window import DeliveryWindow
 from tmtp_core.errors import LoginRefused, ProtocolError, RequestRefused, ServiceUnavailable
 from tmtp_core.ids import message_id_number
 from tmtp_core.store.ledger import SqlLedger
-from tmtp_core.store.payloads import Upload
+from tmtp_core.store.payloads import Backlog, Upload, is_shortage
 from tmtp_core.store.writer import Job, Result
 from tmtp_core.wire import link as wire
 from tmtp_core.wire import messages as m
@@ -41,6 +41,17 @@ class Outlet(Protocol):
 
     def close(self) -> None:
         """Send what is queued, then close."""
+        ...
+
+    def cut(self, last_word: bytes) -> None:
+        """Send nothing that is queued, stop in the midst of a payload, and close within about a second.
+
+        `last_word`, if any, is sent where it can be understood: when no frame is half sent.
+        """
+        ...
+
+    def abort(self) -> None:
+        """Drop the connection, whatever is still to be sent."""
         ...
 
     def set_reading(self, wanted: bool) -> None:
@@ -75,7 +86,10 @@ class Host(Protocol):
     def released(self, session: "Session", outcome: Outcome) -> None: ...
     def shows_life(self, session: "Session") -> None: ...
     def gone(self, session: "Session") -> None: ...
-    def new_upload(self, size: int, on_progress: Callable[[], None]) -> Upload: ...
+    def disconnected(self, session: "Session") -> None: ...
+    def hold(self, size: int) -> None: ...
+    def new_backlog(self) -> Backlog: ...
+    def new_upload(self, size: int, backlog: Backlog, on_progress: Callable[[], None]) -> Upload: ...
     def discard(self, files: tuple[str, ...]) -> None: ...
     def in_loop(self, act: Callable[[], None]) -> None: ...
     def overloaded(self) -> bool: ...
@@ -86,11 +100,13 @@ class _Step:
     """A request on its way to the writer, in its place among the others of its link.
 
     `waits_for` counts payloads that are not durable yet; without `decide` then, one could not be written.
+    `size` is what it holds in memory, `answer_bytes` about the most that its answer will.
     """
 
     decide: Decide | None
     request_id: str
     size: int = 0
+    answer_bytes: int = 0
     key: str | None = None  # what a repetition is known by, where there can be one
     waits_for: int = 0
     narrow: bool = False  # a restricted link may ask for this
@@ -112,10 +128,6 @@ class _Incoming:
         self.uploads = [(new_upload(size), size) for size in sizes]
         self._current = 0
         self._left = sizes[0]
-
-    @property
-    def backlog_bytes(self) -> int:
-        return sum(upload.backlog_bytes for upload, _ in self.uploads)
 
     def take(self, chunk: memoryview) -> None:
         while chunk:
@@ -148,14 +160,19 @@ class Session:
         self._restricted = False  # the device may look at its account's log and add to it, and nothing else
         self._link = wire.ServerLink(host.monotonic_s(), host.message_max_bytes)
         self._incoming: _Incoming | None = None
+        self._backlog = host.new_backlog()  # of its uploads
         self._steps: deque[_Step] = deque()
         self._uncommitted = 0
-        self._uncommitted_bytes = 0
+        self._held_bytes = 0  # by requests that are not decided
+        self._answers_due_bytes = 0
         self._ending = False
         self._last_word: bytes | None = None
         self._closed = False
         self._parsing = False
+        self._continuing = False  # the rest of what was received has its turn later
         self._reading = True
+        self._cut_by_itself = False  # the request that is being answered cuts this very link …
+        self._parting = b""  # … and these are its answers
 
     # -- from the listener -------------------------------------------------------------------------------------------
     def receive(self, chunk: bytes | bytearray | memoryview) -> None:
@@ -167,17 +184,18 @@ class Session:
         self._link.receive(chunk, self._host.monotonic_s())
         self.proceed()
 
-    def connection_lost(self) -> None:
-        """The connection is gone. Requests read whole are still decided; an unfinished one is forgotten."""
+    def hung_up(self) -> None:
+        """The peer says no more. Requests read whole are still decided; an unfinished one is forgotten."""
         if self._closed:
             return
-        if self.window is not None:
-            self.interrupted = self.window.in_flight
-        self._closed = self._ending = True
-        if self._incoming is not None:
-            self._incoming.discard()
-            self._incoming = None
+        self._stop_asking()
+        self._closed = True
         self._host.gone(self)
+
+    def connection_lost(self) -> None:
+        """The connection is gone."""
+        self.hung_up()
+        self._host.disconnected(self)
 
     def resumed(self) -> None:
         """The peer takes what it is sent again."""
@@ -196,13 +214,21 @@ class Session:
         return not self._ending
 
     def proceed(self) -> None:
-        """Parse what was received as far as back-pressure allows."""
+        """Parse what was received as far as back-pressure allows, and no more of it than is one link's turn."""
         if self._parsing:
             return
+        if self._continuing:
+            self._set_reading()
+            return
         self._parsing = True
+        turn = limits.SESSION_TURN_EVENTS
+        most_left = self._link.buffered_bytes - limits.SESSION_TURN_BYTES
         try:
             while not self._ending and self._may_parse() and self._parse_one():
-                pass
+                turn -= 1
+                if not turn or self._link.buffered_bytes < most_left:
+                    self._proceed_later()
+                    break
         except ProtocolError as error:
             self.end(error.quit_text)
         finally:
@@ -219,7 +245,10 @@ class Session:
         except ValueError:  # the request's id or names, repeated and escaped, do not fit a header
             self.end("invalid header")
             return
-        self.outlet.send(head, Body(len(data), data) if data else EMPTY)
+        if self._cut_by_itself:
+            self._parting += head + data
+        else:
+            self.outlet.send(head, Body(len(data), data) if data else EMPTY)
 
     def entered(self, asker: Asker, window: int, interrupted: frozenset[int], *, restricted: bool = False) -> None:
         """The log-in is durable and its answers are sent: deliveries may flow, `window` at a time, the interrupted
@@ -248,9 +277,11 @@ class Session:
 
     def sweep(self) -> None:
         """Once a second: deadlines, and deliveries that were not acknowledged in time."""
-        if self._ending:
-            return
         now_s = self._host.monotonic_s()
+        if self._ending:
+            if self.asker is None and now_s >= self._link.login_deadline_s:
+                self.outlet.abort()  # the deadline of who never logged in holds also for taking a last word
+            return
         if self._reading and now_s >= self._link.deadline_s():
             self.end(None)
             return
@@ -266,23 +297,30 @@ class Session:
         """End the link: what was asked before is answered first, `quit` is the last frame (wire.md §3.8)."""
         if self._ending:
             return
-        self._ending = True
-        self.interrupted = self.window.in_flight if self.window is not None else frozenset()
-        self.window = None
+        self._stop_asking()
         self._last_word = m.encode_head(m.QuitNotice(quit_text)) if quit_text is not None else None
-        if self._incoming is not None:
-            self._incoming.discard()
-            self._incoming = None
         self._set_reading()
         self._close_if_done()
 
-    def cut(self) -> None:
-        """Close at once and without a word: the peer is taken for dead."""
-        self.end(None)
-        if not self._closed:
-            self._closed = True
-            self.outlet.close()
-            self._host.gone(self)
+    def cut(self, quit_text: str | None = None) -> None:
+        """End the link at once: what is queued is not sent, what was asked is decided and not answered.
+
+        Also when it is ending already. `quit_text` None: without a word, for a peer that is taken for dead.
+        """
+        self.hung_up()
+        last_word = m.encode_head(m.QuitNotice(quit_text)) if quit_text is not None else b""
+        self.outlet.cut(self._parting + last_word)
+
+    def _stop_asking(self) -> None:
+        """Nothing more is read or delivered; what was asked is still decided."""
+        if self._ending:
+            return
+        self._ending = True
+        self.interrupted = self.window.in_flight if self.window is not None else frozenset()
+        self.window = None
+        if self._incoming is not None:
+            self._incoming.discard()
+            self._incoming = None
 
     # -- parsing -----------------------------------------------------------------------------------------------------
     def _parse_one(self) -> bool:
@@ -299,7 +337,7 @@ class Session:
         elif isinstance(event, wire.RequestRead):
             self._act_on_request(event)
         elif isinstance(event, wire.BodyBegan):
-            self._incoming = _Incoming(event.request, lambda size: self._host.new_upload(size, self._progressed))
+            self._incoming = _Incoming(event.request, self._new_upload)
         elif isinstance(event, wire.BodyEnded):
             self._post_is_complete()
         elif isinstance(event, wire.Entering):
@@ -308,6 +346,9 @@ class Session:
             self._greet()
         else:
             self._say_goodbye()
+
+    def _new_upload(self, size: int) -> Upload:
+        return self._host.new_upload(size, self._backlog, self.proceed)
 
     def _greet(self) -> None:
         answer = self._host.greet(self)
@@ -321,9 +362,11 @@ class Session:
         if isinstance(request, m.Ack):
             self._acknowledge(request)
         elif isinstance(request, m.Ping):
-            self._ask(_Step(partial(posting.ping, request, text), request.id, len(text), m.repetition_key(request)))
+            self._ask(_Step(partial(posting.ping, request, text), request.id, len(text), key=m.repetition_key(request)))
         elif isinstance(request, m.GroupInvite):
-            self._ask(_Step(partial(groups.invite, request, text), request.id, len(text), m.repetition_key(request)))
+            self._ask(
+                _Step(partial(groups.invite, request, text), request.id, len(text), key=m.repetition_key(request))
+            )
         elif isinstance(request, m.UserEdit):
             self._ask(_Step(partial(rules.accounts.edit_user, request), request.id))
         elif isinstance(request, m.OhiEdit):
@@ -339,9 +382,17 @@ class Session:
         if isinstance(request, m2.LogAppend):
             self._ask(_Step(partial(rules.logs.append, request, self.channels), request.id, narrow=True))
         elif isinstance(request, m2.LogFetch):
-            self._ask(_Step(partial(device_log.fetch_log, request), request.id, narrow=True))
+            self._ask(
+                _Step(
+                    partial(device_log.fetch_log, request),
+                    request.id,
+                    answer_bytes=limits.LOG_PAGE_MAX_BYTES,
+                    narrow=True,
+                )
+            )
         elif isinstance(request, m2.InviteEdit):
-            self._ask(_Step(partial(rules.invitations.edit, request), request.id))
+            lists = limits.LISTING_MAX_BYTES if request.act == "list" else 0
+            self._ask(_Step(partial(rules.invitations.edit, request), request.id, answer_bytes=lists))
         elif isinstance(request, m2.BlockEdit):
             self._ask(_Step(partial(acquaintance.edit_block, request), request.id))
         elif isinstance(request, m2.Find):
@@ -349,10 +400,13 @@ class Session:
         elif isinstance(request, m2.KeyEdit):
             self._ask(_Step(partial(rules.devices.edit_key, request), request.id))
         elif isinstance(request, m2.GroupInfo):
-            self._ask(_Step(partial(groups.info, request), request.id))
+            self._ask(_Step(partial(groups.info, request), request.id, answer_bytes=limits.LISTING_MAX_BYTES))
         elif isinstance(request, m2.ServiceInfo):
             skin = self._host.announce(request)
-            self._ask(_Step(lambda ledger, asker, moment: Outcome(answers=[skin]), request.id, len(skin.data)))
+            answering = _Step(
+                lambda ledger, asker, moment: Outcome(answers=[skin]), request.id, answer_bytes=len(skin.data)
+            )
+            self._ask(answering)
 
     def _acknowledge(self, ack: m.Ack) -> None:
         """Op 10: acted on at once, ahead of posts that wait for the disk; a stray one costs nothing."""
@@ -372,7 +426,7 @@ class Session:
         incoming, self._incoming = self._incoming, None
         assert incoming is not None
         step = _Step(None, incoming.request.id, key=m.repetition_key(incoming.request), waits_for=len(incoming.uploads))
-        self._steps.append(step)
+        self._queue(step)
         for place, (upload, _) in enumerate(incoming.uploads):
             upload.finish(partial(self._body_is_durable, step, incoming.request, place))
 
@@ -387,7 +441,9 @@ class Session:
         step.waits_for -= 1
         if isinstance(body, Body):
             step.bodies[place] = body
-            step.size += len(body.inline)
+            self._hold(step, len(body.inline))
+        elif is_shortage(body):
+            step.decide = _refuse_for_now
         if step.waits_for:
             return
         if isinstance(request, m.Post) and len(step.bodies) == 1:
@@ -403,14 +459,34 @@ class Session:
 
     # -- requests on their way ---------------------------------------------------------------------------------------
     def _ask(self, step: _Step) -> None:
-        self._steps.append(step)
+        self._queue(step)
         self._submit_ready()
+
+    def _queue(self, step: _Step) -> None:
+        """A request waits for its turn, and its memory and its answer's are counted until it is decided."""
+        repeated = len(step.request_id) * limits.ESCAPED_MAX_BYTES
+        step.answer_bytes += min(repeated + limits.ACK_BYTES, limits.HEADER_MAX_BYTES)
+        self._answers_due_bytes += step.answer_bytes
+        size, step.size = step.size, 0
+        self._hold(step, size + step.answer_bytes)
+        self._steps.append(step)
+
+    def _hold(self, step: _Step, size: int) -> None:
+        step.size += size
+        self._held_bytes += size
+        self._host.hold(size)
+
+    def _settle(self, step: _Step) -> None:
+        """A request is decided, or never will be."""
+        self._answers_due_bytes -= step.answer_bytes
+        self._hold(step, -step.size)
 
     def _submit_ready(self) -> None:
         """Hand requests to the writer, in the order in which they came."""
         while self._steps and not self._steps[0].waits_for:
             step = self._steps.popleft()
             if step.decide is None:
+                self._settle(step)
                 self._host.discard(step.files)
                 self.end(UNAVAILABLE)
                 continue
@@ -423,7 +499,6 @@ class Session:
         if self._restricted and not step.narrow:
             decide = _refuse_restricted
         self._uncommitted += 1
-        self._uncommitted_bytes += step.size
         moment = self._host.moment()
         self._host.submit(
             Job(
@@ -438,8 +513,17 @@ class Session:
     def _decided(self, step: _Step, result: Result) -> None:
         """The request's commit is durable, or it was refused."""
         self._uncommitted -= 1
-        self._uncommitted_bytes -= step.size
+        try:
+            self._tell(step, result)
+        finally:
+            self._settle(step)
+        self._close_if_done()
+        self._proceed_later()
+
+    def _tell(self, step: _Step, result: Result) -> None:
+        """What became of a request, and what follows from it for others."""
         if isinstance(result, Outcome):
+            self._cut_by_itself = self.asker is not None and self.asker.device in result.cuts
             for answer in result.answers:
                 self.send(answer)
             self._host.released(self, result)
@@ -450,15 +534,14 @@ class Session:
         else:
             assert isinstance(result, ServiceUnavailable)
             self.end(UNAVAILABLE)
-        self._close_if_done()
-        self.proceed()
 
     # -- back-pressure and the end -----------------------------------------------------------------------------------
     def _may_parse(self) -> bool:
         return (
             self._uncommitted + len(self._steps) < limits.SESSION_PENDING_REQUESTS_MAX
-            and self._uncommitted_bytes < limits.SESSION_PENDING_BYTES_MAX
-            and (self._incoming is None or self._incoming.backlog_bytes < limits.UPLOAD_BACKLOG_MAX_BYTES)
+            and self._held_bytes < limits.SESSION_PENDING_BYTES_MAX
+            and self._answers_due_bytes < limits.SESSION_ANSWERS_MAX_BYTES
+            and self._backlog.size < limits.UPLOAD_BACKLOG_MAX_BYTES
             and not self.outlet.clogged
             and not self._host.overloaded()
         )
@@ -472,9 +555,15 @@ class Session:
             self._reading = wanted
             self.outlet.set_reading(wanted)
 
-    def _progressed(self) -> None:
-        """From a worker thread: the disk took a piece of the upload."""
-        self._host.in_loop(self.proceed)
+    def _proceed_later(self) -> None:
+        """Go on in the next turn of the loop, after the other links had theirs."""
+        if not self._continuing:
+            self._continuing = True
+            self._host.in_loop(self._continue)
+
+    def _continue(self) -> None:
+        self._continuing = False
+        self.proceed()
 
     def _close_if_done(self) -> None:
         if not self._ending or self._closed or self._uncommitted or self._steps:
@@ -488,3 +577,8 @@ class Session:
 
 def _refuse_restricted(ledger: SqlLedger, asker: Asker, moment: Moment) -> Outcome:
     raise LoginRefused("this device may only look at its account's log and add to it")
+
+
+def _refuse_for_now(ledger: SqlLedger, asker: Asker, moment: Moment) -> Outcome:
+    """There were no descriptors for a payload's file: that passes, and costs nobody his link."""
+    raise RequestRefused(UNAVAILABLE)

@@ -11,6 +11,7 @@ import structlog
 
 from gateway.app import Gateway
 from gateway.clock import SystemClock
+from gateway.descriptors import raise_descriptors_max
 from gateway.logs import configure_logs
 from gateway.settings import Settings
 
@@ -39,6 +40,18 @@ def _spare_the_collector() -> None:
     gc.set_threshold(_YOUNG_OBJECTS, *gc.get_threshold()[1:])
 
 
+def secure_descriptors(needed: int) -> None:
+    """Let as many files and sockets be open as the system allows, and say when these are fewer than needed."""
+    allowed = raise_descriptors_max()
+    if allowed < needed:
+        log.warning(
+            "descriptors_few",
+            allowed=allowed,
+            needed=needed,
+            mend="raise the limit (LimitNOFILE= of systemd, ulimit -Hn), or lower limits.connections_max",
+        )
+
+
 async def serve_until_told(settings: Settings) -> None:
     """Start everything, wait for SIGTERM or SIGINT, stop everything."""
     configure_logs(settings.log.level, settings.log.format)
@@ -48,6 +61,7 @@ async def serve_until_told(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
     gateway = Gateway(settings, SystemClock(), os.urandom)
+    secure_descriptors(gateway.descriptors_needed)
     await gateway.start()
     _spare_the_collector()
     for name in gateway.instances:

@@ -13,6 +13,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from gateway.listeners.local_http import LocalHttp
+
 _HELP = {
     "links": "Open connections.",
     "devices_connected": "Devices that are logged in.",
@@ -64,14 +66,13 @@ class HttpListener:
         self._port = port
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_Collector(services))
-        self._runner: web.AppRunner | None = None
+        self._server: LocalHttp | None = None
 
     @property
     def address(self) -> tuple[str, int]:
         """Where it listens."""
-        assert self._runner is not None
-        host, port = self._runner.addresses[0][:2]
-        return host, port
+        assert self._server is not None
+        return self._server.address
 
     async def start(self) -> None:
         """Listen."""
@@ -79,15 +80,14 @@ class HttpListener:
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
-        self._runner = web.AppRunner(app, access_log=None)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, self._host, self._port).start()
+        self._server = LocalHttp(app)
+        await self._server.listen(self._host, self._port)
 
     async def stop(self) -> None:
         """Stop listening."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        if self._server is not None:
+            await self._server.stop()
+            self._server = None
 
     async def _healthz(self, request: web.Request) -> web.Response:
         return web.Response(text="ok\n")

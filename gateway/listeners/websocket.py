@@ -2,194 +2,181 @@
 """TMTP over WebSocket (docs/protocol.md, *Bytes*): the same byte stream in binary frames, for where only HTTP passes.
 
 Frame borders mean nothing. A browser's page may come only from a listed origin; a program that is no browser sends no
-Origin. aiohttp speaks HTTP and frames; what it hands over is bounded here.
+Origin. aiohttp speaks HTTP and reads frames; what it gathers is bounded here. What is sent goes the way of every link.
 """
 
 import asyncio
-import contextlib
-import os
 import ssl
-from collections import deque
 from typing import Any, Final, cast
 
-import structlog
 from aiohttp import WSCloseCode, WSMsgType, web
 from aiohttp.web_protocol import RequestHandler
 
+from gateway.listeners.link import Link
+from gateway.listeners.listener import Listener
 from tmtp_core import limits
 from tmtp_core.clock import Clock
-from tmtp_core.domain.port import EMPTY, Body
 from tmtp_core.service import Service
 from tmtp_core.session import Session
 
-log = structlog.get_logger()
-
 PATH: Final = "/tmtp"
 SUBPROTOCOL: Final = "tmtp"
+_FINAL_BINARY: Final = b"\x82"
+_FINAL_PONG: Final = b"\x8a"
+_MESSAGE_OVERHEAD_BYTES: Final = 128  # what a message counts for in its reader's turn, besides its octets
 
 
-class WebSocketLink:
-    """One connection. Implements `tmtp_core.session.Outlet`."""
+class WebSocketLink(Link):
+    """One connection that became a WebSocket."""
 
     def __init__(
-        self, listener: "WebSocketListener", socket: web.WebSocketResponse, transport: asyncio.Transport
+        self, listener: "WebSocketListener", socket: web.WebSocketResponse, connection: RequestHandler
     ) -> None:
+        super().__init__(listener.service)
         self._listener = listener
         self._socket = socket
-        self._transport = transport
-        self._session: Session | None = None
-        self._frames: deque[tuple[bytes, Body]] = deque()
-        self._unsent_bytes = 0  # queued here, or on its way into the transport
-        self._sent_bytes = 0
-        self._waiting = asyncio.Event()  # there is something to send, or nothing ever will be
-        self._wanted = asyncio.Event()  # the session wants to read
+        self._connection = connection
+        self._wanted = asyncio.Event()  # the session wants to read, or there is nothing to read any more
         self._wanted.set()
-        self._closing = False
-        self._stalled_at: tuple[int, float] | None = None  # bytes sent, and when, as of an earlier sweep
+        self._held = False  # the transport is not read, and it is this link that wants it so
+        self._pong: bytes | None = None  # due
+        self._ending: asyncio.Task[bool] | None = None  # the closing handshake
+        self._gone = asyncio.Event()
 
-    async def run(self, spki_hashes: tuple[bytes, ...]) -> None:
-        """Carry bytes both ways until either side ends."""
-        self._session = self._listener.service.connect(self, spki_hashes)
-        if self._session is None:
-            await self._socket.close(code=WSCloseCode.TRY_AGAIN_LATER)
+    async def run(self, transport: asyncio.Transport) -> None:
+        """Read until either side ends, then wait until the connection is gone.
+
+        Left earlier, aiohttp would close it a second time, after which the standard library does not drop it any more.
+        """
+        session = self._begin(transport, self._listener.spki_hashes)
+        if session is None:
+            transport.abort()
             return
-        writing = asyncio.get_running_loop().create_task(self._write())
+        self._listener.links.add(self)
         try:
-            await self._read(self._session)
+            await self._read(session)
         finally:
-            self._session.connection_lost()
-            self.close()
-            writing.cancel()
-            await asyncio.gather(writing, return_exceptions=True)
+            session.hung_up()
+            if self._ending is None:
+                self._drop()  # the peer wants no more
+        await self._gone.wait()
 
-    # -- tmtp_core.session.Outlet ------------------------------------------------------------------------------------
-    def send(self, head: bytes, body: Body = EMPTY) -> None:
-        """Queue one frame."""
-        self._frames.append((head, body))
-        self._unsent_bytes += len(head) + body.size
-        self._waiting.set()
-
-    def close(self) -> None:
-        """Send what is queued, then close."""
-        self._closing = True
-        self._waiting.set()
+    def lost(self) -> None:
+        """The connection is gone."""
+        self._gone.set()
         self._wanted.set()
+        self._listener.lost(self)
+        super().lost()
 
     def set_reading(self, wanted: bool) -> None:
-        """Read on, or leave what comes to the peer's own buffers."""
-        if wanted or self._closing:
+        """Read on, or leave what comes to the peer's own buffers, not to aiohttp's."""
+        if wanted:
             self._wanted.set()
+            if self._held:
+                self._held = False
+                self._connection.resume_reading()
         else:
             self._wanted.clear()
+            if self._transport.is_reading():  # else aiohttp holds it, and lets it go when what it has was read
+                self._held = True
+                self._connection.pause_reading()
 
-    @property
-    def congested(self) -> bool:
-        """Whether the peer takes less than it is sent: no delivery should be added."""
-        return self._unsent_bytes > limits.WRITE_HIGH_WATER_BYTES
+    def resume_writing(self) -> None:
+        """The peer takes what it is sent again."""
+        super().resume_writing()
+        self._send_pong()
 
-    @property
-    def clogged(self) -> bool:
-        """Whether even answers pile up."""
-        return len(self._frames) > limits.OUTLET_FRAMES_MAX
+    def _wrapped(self, data: bytes) -> bytes:
+        """One frame, and before it the pong that is due (RFC 6455 §5.2, §5.5.3)."""
+        pong, self._pong = self._pong, None
+        return (_frame(_FINAL_PONG, pong) if pong is not None else b"") + _frame(_FINAL_BINARY, data)
 
-    # -- from the listener -------------------------------------------------------------------------------------------
-    def abort(self) -> None:
-        """Drop the connection, whatever is still to be sent."""
-        self._transport.abort()
+    def _finish(self) -> None:
+        """Everything was sent: the closing handshake, and then the connection ends (RFC 6455 §7)."""
+        self._ending = asyncio.get_running_loop().create_task(self._socket.close(drain=False))
+        self.set_reading(True)
 
-    def sweep(self, now_s: float) -> None:
-        """Close a peer that has taken nothing of what it is sent for too long."""
-        unsent = self._unsent_bytes or self._transport.get_write_buffer_size()
-        if not unsent or self._stalled_at is None or self._stalled_at[0] != self._sent_bytes:
-            self._stalled_at = (self._sent_bytes, now_s) if unsent else None
-        elif now_s - self._stalled_at[1] >= limits.WRITE_STALL_DEADLINE_S:
-            self.abort()
-
-    # -- both directions ---------------------------------------------------------------------------------------------
     async def _read(self, session: Session) -> None:
+        turn = limits.WEBSOCKET_TURN_BYTES
         while True:
             await self._wanted.wait()
+            if self._gone.is_set():
+                return
             message = await self._socket.receive()
             if message.type is WSMsgType.BINARY:
                 session.receive(message.data)
+            elif message.type is WSMsgType.PING:
+                self._pong = message.data  # of several pings the last one's is enough (RFC 6455 §5.5.3)
+                self._send_pong()
             elif message.type is WSMsgType.TEXT:
                 await self._socket.close(code=WSCloseCode.UNSUPPORTED_DATA, message=b"binary frames only")
                 return
-            else:  # closed by either side, or broken
+            elif message.type is not WSMsgType.PONG:  # closed by either side, or broken
                 return
+            turn -= len(message.data) + _MESSAGE_OVERHEAD_BYTES
+            if turn <= 0:  # what aiohttp has gathered is handed over without a pause: the other links' turn
+                turn = limits.WEBSOCKET_TURN_BYTES
+                await asyncio.sleep(0)
 
-    async def _write(self) -> None:
-        """Send what is queued, joined; a payload that lies in a file goes out piece by piece."""
-        try:
-            while True:
-                await self._waiting.wait()
-                self._waiting.clear()
-                while self._frames:
-                    await self._send_some()
-                if self._closing:
-                    await self._socket.close()
-                    return
-        except (ConnectionError, RuntimeError):  # the peer is gone; reading ends by itself
-            self._transport.abort()
-        except OSError as error:
-            log.exception("payload_not_readable", errno=error.errno)
-            self._transport.abort()
+    def _send_pong(self) -> None:
+        if self._pong is not None and self._drained.is_set() and not self._over and not self._transport.is_closing():
+            pong, self._pong = self._pong, None
+            self._transport.write(_frame(_FINAL_PONG, pong))
 
-    async def _send_some(self) -> None:
-        joined, file = bytearray(), None
-        while self._frames and file is None and len(joined) < limits.WEBSOCKET_FRAME_BYTES:
-            head, body = self._frames.popleft()
-            joined += head
-            joined += body.inline
-            file = body.file
-        await self._send(bytes(joined))
-        if file is not None:
-            await self._send_file(file)
 
-    async def _send_file(self, name: str) -> None:
-        path = self._listener.service.payloads.path(name)
-        descriptor = await asyncio.to_thread(os.open, path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            while piece := await asyncio.to_thread(os.read, descriptor, limits.PAYLOAD_CHUNK_BYTES):
-                await self._send(piece)
-        finally:
-            os.close(descriptor)
-
-    async def _send(self, data: bytes) -> None:
-        """One binary frame; waits while the peer's buffers are full."""
-        congested = self.congested
-        await self._socket.send_bytes(data)
-        self._unsent_bytes -= len(data)
-        self._sent_bytes += len(data)
-        if congested and not self.congested and self._session is not None:
-            self._session.resumed()
+def _frame(kind: bytes, data: bytes) -> bytes:
+    """A frame as a server writes it, without a mask (RFC 6455 §5.2)."""
+    size = len(data)
+    if size < 126:
+        return kind + size.to_bytes(1) + data
+    if size < 1 << 16:
+        return kind + b"\x7e" + size.to_bytes(2) + data
+    return kind + b"\x7f" + size.to_bytes(8) + data
 
 
 class _HttpConnection(RequestHandler):
     """A connection before, and if all goes well after, it has become a WebSocket."""
 
-    __slots__ = ("_listener",)
+    __slots__ = ("_listener", "_received_bytes", "link")
 
     def __init__(self, listener: "WebSocketListener", server: web.Server, **options: Any) -> None:
         super().__init__(server, **options)
         self._listener = listener
+        self._received_bytes = 0
+        self.link: WebSocketLink | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._listener.opened(cast(asyncio.Transport, transport))
 
+    def data_received(self, data: bytes) -> None:
+        if self.link is None:
+            self._received_bytes += len(data)
+            if self._received_bytes > limits.SESSION_BUFFER_MAX_BYTES and self.transport is not None:
+                self.transport.abort()
+                return
+        super().data_received(data)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self.link is not None:
+            self.link.pause_writing()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.link is not None:
+            self.link.resume_writing()
+
     def connection_lost(self, exc: BaseException | None) -> None:
         if self.transport is not None:
             self._listener.upgraded(self.transport)  # no deadline for what is gone
         super().connection_lost(exc)
+        if self.link is not None:
+            self.link.lost()
 
 
-class WebSocketListener:
-    """Accepts WebSockets for one service on one address.
-
-    `context` None means plain HTTP, which the settings allow on loopback only. `spki_hashes`: see `Service.connect`.
-    `origins`: `scheme://host[:port]` of the pages that may connect.
-    """
+class WebSocketListener(Listener):
+    """Accepts WebSockets. `origins`: `scheme://host[:port]` of the pages that may connect."""
 
     def __init__(
         self,
@@ -200,80 +187,52 @@ class WebSocketListener:
         spki_hashes: tuple[bytes, ...],
         origins: frozenset[str],
     ) -> None:
-        self.service = service
-        self.links: set[WebSocketLink] = set()
-        self._host = host
-        self._port = port
-        self._context = context
-        self._spki_hashes = spki_hashes
+        super().__init__(service, host, port, context, spki_hashes)
         self._origins = origins
-        self._http: web.Server | None = None
-        self._server: asyncio.Server | None = None
+        self._http = web.Server(self._answer)
         self._not_upgraded: dict[asyncio.Transport, float | None] = {}  # and when a sweep first saw it
-        self._links_gone = asyncio.Event()
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """Where it listens; the port is the real one, also when 0 was asked for."""
-        assert self._server is not None
-        host, port = self._server.sockets[0].getsockname()[:2]
-        return host, port
-
-    async def start(self) -> None:
-        """Listen. Raises OSError when the address cannot be had."""
-        loop = asyncio.get_running_loop()
-        http: web.Server = web.Server(self._answer)
-        self._http = http
-        tls = self._context is not None
-        self._server = await loop.create_server(
-            lambda: _HttpConnection(self, http, loop=loop, access_log=None),
-            self._host,
-            self._port,
-            ssl=self._context,
-            ssl_handshake_timeout=limits.LOGIN_DEADLINE_S if tls else None,
-            ssl_shutdown_timeout=limits.LOGIN_DEADLINE_S if tls else None,
-            backlog=limits.LISTEN_BACKLOG,
-        )
 
     def opened(self, transport: asyncio.Transport) -> None:
-        """A connection that has yet to become a WebSocket."""
+        """A connection that has yet to become a WebSocket. Where many have, one that takes long gives way."""
         if len(self._not_upgraded) >= limits.CONNECTIONS_NOT_UPGRADED_MAX:
-            transport.abort()
-        else:
-            self._not_upgraded[transport] = None
+            oldest, since_s = next(iter(self._not_upgraded.items()))
+            if since_s is None:
+                transport.abort()
+                return
+            oldest.abort()
+            self.upgraded(oldest)
+        self._not_upgraded[transport] = None
 
     def upgraded(self, transport: asyncio.BaseTransport) -> None:
         """It has, or it is gone."""
         self._not_upgraded.pop(cast(asyncio.Transport, transport), None)
 
-    def stop_accepting(self) -> None:
-        """Take no new connections."""
-        if self._server is not None:
-            self._server.close()
-
     def sweep(self, clock: Clock) -> None:
-        """Once a second: connections that never became WebSockets, and peers that stopped reading."""
+        """Once a second: connections that never became WebSockets, and what every listener looks at."""
+        super().sweep(clock)
         now_s = clock.monotonic_s()
         for transport, since_s in list(self._not_upgraded.items()):
             if since_s is None:
                 self._not_upgraded[transport] = now_s
             elif now_s - since_s >= limits.LOGIN_DEADLINE_S:
                 transport.abort()
-        for link in list(self.links):
-            link.sweep(now_s)
 
     async def close(self, grace_s: float) -> None:
         """Wait until the links are gone, then drop those that are still there."""
-        self._links_gone.clear()
-        if self.links:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._links_gone.wait(), grace_s)
-        for link in list(self.links):
-            link.abort()
+        await super().close(grace_s)
         for transport in list(self._not_upgraded):
             transport.abort()
-        if self._http is not None:
-            await self._http.shutdown(timeout=0.0)
+        await self._http.shutdown(limits.HTTP_STOP_GRACE_S)
+
+    def _new_protocol(self) -> asyncio.Protocol:
+        return _HttpConnection(
+            self,
+            self._http,
+            loop=asyncio.get_running_loop(),
+            access_log=None,
+            lingering_time=0.0,
+            read_bufsize=limits.READ_HIGH_WATER_BYTES,
+        )
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """One HTTP request: a WebSocket, or why not."""
@@ -285,21 +244,18 @@ class WebSocketListener:
             return answer
         socket = web.WebSocketResponse(
             protocols=(SUBPROTOCOL,),
+            autoping=False,  # pongs are counted and bounded with what else is sent
             compress=False,  # what is compressed tells its content by its length
-            max_msg_size=limits.WEBSOCKET_MESSAGE_MAX_BYTES,
+            max_msg_size=limits.WEBSOCKET_MESSAGE_MAX_BYTES + 1,  # it refuses what reaches this size
             timeout=limits.LOGIN_DEADLINE_S,
         )
         await socket.prepare(request)
-        transport = cast(asyncio.Transport, request.transport)
-        self.upgraded(transport)
-        link = WebSocketLink(self, socket, transport)
-        self.links.add(link)
-        try:
-            await link.run(self._spki_hashes)
-        finally:
-            self.links.discard(link)
-            if not self.links:
-                self._links_gone.set()
+        transport = request.transport
+        if transport is not None:  # else the peer has gone
+            self.upgraded(transport)
+            connection = cast(_HttpConnection, request.protocol)
+            connection.link = WebSocketLink(self, socket, connection)
+            await connection.link.run(transport)
         return socket
 
     def _refusal(self, request: web.BaseRequest) -> tuple[int, str] | None:
@@ -313,4 +269,6 @@ class WebSocketListener:
         offered = request.headers.get("Sec-WebSocket-Protocol", "")
         if SUBPROTOCOL not in {name.strip() for name in offered.split(",")}:
             return 400, f"The subprotocol is {SUBPROTOCOL}"
+        if not self.service.has_room:
+            return 503, "Too many are connected; try again later"
         return None

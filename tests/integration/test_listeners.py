@@ -2,16 +2,23 @@
 """Listeners of a whole gateway: plain TCP on loopback, several addresses, a certificate of one's own (C1)."""
 
 import asyncio
+import os
 import ssl
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import structlog
 
+from gateway.app import Gateway
 from gateway.certificates import make_self_signed, spki_pin
+from gateway.cli import serving
+from gateway.clock import SystemClock
 from gateway.instance import StartFailed
+from gateway.settings import load_settings
 from tests.support.gateway import running_gateway
 from tmtp_client.connection import Connection, Endpoint, WrongService
+from tmtp_core import limits
 
 SETTINGS = """\
 http: {listen: "127.0.0.1:0"}
@@ -44,6 +51,22 @@ async def test_plain_tcp_and_an_own_certificate(tmp_path: Path) -> None:
         assert await reader.readexactly(4 + len(answer)) == b"%04x%b" % (len(answer), answer)
         writer.close()
         await writer.wait_closed()
+
+
+async def test_the_descriptors_that_all_instances_need_are_secured_or_missed_aloud(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = SETTINGS.replace("tls: {certificate: own.crt, key: own.key}", "limits: {connections_max: 5000}")
+    (tmp_path / "gateway.yaml").write_text(settings, "utf-8")
+    gateway = Gateway(load_settings(tmp_path / "gateway.yaml"), SystemClock(), os.urandom)
+    assert gateway.descriptors_needed == limits.DESCRIPTORS_FOR_FILES + 5_000 + 2 * limits.HANDSHAKES_MAX
+    with structlog.testing.capture_logs() as logged:
+        monkeypatch.setattr(serving, "raise_descriptors_max", lambda: gateway.descriptors_needed)
+        serving.secure_descriptors(gateway.descriptors_needed)
+        assert logged == []
+        monkeypatch.setattr(serving, "raise_descriptors_max", lambda: gateway.descriptors_needed - 1)
+        serving.secure_descriptors(gateway.descriptors_needed)
+    assert [entry["event"] for entry in logged] == ["descriptors_few"]
 
 
 async def test_a_key_that_does_not_fit_is_named(tmp_path: Path) -> None:

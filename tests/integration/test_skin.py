@@ -12,10 +12,12 @@ from gateway.app import Gateway
 from gateway.clock import SystemClock
 from gateway.instance import StartFailed
 from gateway.settings import SettingsInvalid, load_settings
+from tests.support.devices import newcomer
 from tests.support.gateway import SETTINGS, endpoint, member, running_gateway
+from tests.support.instance import running_instance
 from tmtp_client.connection import Connection
 from tmtp_core.crypto.encoding import from_text
-from tmtp_core.crypto.signing import signed_by
+from tmtp_core.crypto.signing import Signer, signed_by
 from tmtp_core.wire import revision2 as m2
 from tmtp_core.wire.look import parse_look
 
@@ -62,6 +64,20 @@ async def test_a_client_gets_the_look_and_knows_whose_it_is(tmp_path: Path) -> N
         connection = await Connection.open(endpoint(gateway, "public"), revision="2")
         assert "skin" not in connection.service.result().features
         await connection.close()
+
+
+async def test_the_look_is_signed_once_not_for_every_one_who_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signed: list[int] = []
+    sign = Signer.sign
+    monkeypatch.setattr(Signer, "sign", lambda self, *what: (signed.append(len(what[-1])), sign(self, *what))[1])
+    async with running_instance(tmp_path / "instance", skin=b"s" * 10_000) as instance:
+        ada = await newcomer(instance, "Ada Lovelace")
+        answers = [await ada.connection.inquire(m2.ServiceInfo(f"{number}")) for number in range(3)]
+        await ada.quit()
+    assert [data for _, data in answers] == [b"s" * 10_000] * 3
+    assert signed.count(10_000) == 1
 
 
 async def test_a_picture_that_is_none_is_said_before_anything_starts(tmp_path: Path) -> None:

@@ -2,12 +2,16 @@
 """The store through a running instance: gone means gone, files and rows agree, trouble heals (A4, D5)."""
 
 import asyncio
+import os
 import shutil
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+import structlog
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy.exc import OperationalError
@@ -16,11 +20,15 @@ import migrations
 from tests.support.instance import TestInstance, running_instance
 from tmtp_client.connection import Connection, Disconnected, Endpoint, Payload
 from tmtp_core import limits
-from tmtp_core.store import tables
+from tmtp_core.errors import ServiceUnavailable
+from tmtp_core.store import payloads, tables
 from tmtp_core.store.database import Database, DatabaseInUse, DatabaseTooNew
+from tmtp_core.store.payloads import PayloadFolder
+from tmtp_core.store.writer import Job, Writer
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
 
+PATIENCE_S = 20
 CANARY = b"canary-7f3a-do-not-keep"
 
 
@@ -157,6 +165,31 @@ async def test_a_failed_commit_acknowledges_nothing_and_heals(tmp_path: Path) ->
         await bob.connection.quit()
 
 
+async def test_a_failed_commit_is_told_to_all_even_when_one_of_them_chokes_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_instance(tmp_path / "instance") as instance:
+        told: list[object] = []
+
+        def choke(result: object) -> None:
+            raise ZeroDivisionError
+
+        def no_disk(acks: object) -> None:
+            raise OperationalError("", {}, Exception("no disk"))
+
+        writer = instance.service._writer
+        monkeypatch.setattr(writer.ledger, "prefetch_posted", no_disk)
+        with structlog.testing.capture_logs() as logged:
+            writer._jobs.extend([Job(lambda ledger: None, choke), Job(lambda ledger: None, told.append)])
+            writer.retry()
+            async with asyncio.timeout(PATIENCE_S):
+                while not told:
+                    await asyncio.sleep(0.01)
+        assert isinstance(told[0], ServiceUnavailable)
+        assert [entry["error"] for entry in logged if entry["event"] == "effect_failed"] == ["ZeroDivisionError"]
+        monkeypatch.undo()
+
+
 async def test_a_faulty_decision_harms_only_itself(tmp_path: Path) -> None:
     async with running_instance(tmp_path / "instance") as instance:
 
@@ -166,6 +199,59 @@ async def test_a_faulty_decision_harms_only_itself(tmp_path: Path) -> None:
         good = [instance.service.create_invitation() for _ in range(3)]
         results = await asyncio.gather(good[0], instance.service.decide(broken), *good[1:], return_exceptions=True)
         assert [type(result).__name__ for result in results] == ["str", "ServiceUnavailable", "str", "str"]
+
+
+def test_what_comes_while_the_log_is_emptied_is_decided_before_the_writer_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decided: list[object] = []
+    database = Database(tmp_path / "service.sqlite3")
+    (tmp_path / "payloads").mkdir()
+    with ThreadPoolExecutor(1) as executor:
+        folder = PayloadFolder(tmp_path / "payloads", executor, os.urandom)
+        writer = Writer(database, folder, bytes(32), lambda act: act(), lambda event, fields: decided.append(event))
+        checkpoint = database.checkpoint
+
+        def interrupted() -> None:
+            if not decided:
+                writer.submit(Job(lambda ledger: "in time", decided.append))
+                writer.stop()
+                writer.submit(Job(lambda ledger: "late", decided.append))
+            checkpoint()
+
+        monkeypatch.setattr(database, "checkpoint", interrupted)
+        writer.request_checkpoint()
+        writer.start()
+        writer.join(PATIENCE_S)
+    database.close()
+    assert isinstance(decided[0], ServiceUnavailable)
+    assert decided[1:] == ["in time"]
+
+
+async def test_a_stop_waits_for_the_post_whose_payload_reaches_the_disk_just_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, writing, released = payloads._sync_folder, asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def slow(folder: Path) -> None:
+        loop.call_soon_threadsafe(writing.set)
+        released.wait(PATIENCE_S)
+        synced(folder)
+
+    monkeypatch.setattr(payloads, "_sync_folder", slow)
+    async with running_instance(tmp_path / "instance") as instance:
+        alice = await a_member(instance, "Alice Liddell")
+        posting = asyncio.create_task(alice.connection.post("1", [m.Recipient(alice.uid, m.TO_UID)], bytes(100_000)))
+        await asyncio.wait_for(writing.wait(), PATIENCE_S)
+        stopping = asyncio.create_task(instance.stop())
+        await asyncio.sleep(0.05)
+        released.set()
+        assert (await asyncio.wait_for(posting, PATIENCE_S)).msgid
+        await stopping
+        await instance.start()
+        assert instance.service.figures()["messages_queued"] == 1
+        await alice.connection.close()
 
 
 async def test_removing_an_account_keeps_its_name_taken(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 
 import asyncio
 import json
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ import pytest
 from gateway.instance import ListenOn
 from tests.support.devices import KeyDevice, newcomer
 from tests.support.instance import TestInstance, running_instance
+from tests.support.raw_peer import PATIENCE_S, RawPeer, framed, websocket_frame
 from tmtp_core import limits
 from tmtp_core.crypto.encoding import from_text
 from tmtp_core.crypto.possession import Channel, login_proof
@@ -82,11 +84,6 @@ class Stream:
                 return head, data
 
 
-def framed(header: dict[str, Any], data: bytes = b"") -> bytes:
-    raw = json.dumps(header).encode()
-    return b"%04x%b" % (len(raw), raw) + data
-
-
 async def registered(socket: aiohttp.ClientWebSocketResponse, alias: str) -> tuple[Stream, str]:
     """In one frame, revision 1."""
     stream = Stream(socket)
@@ -123,8 +120,8 @@ async def test_large_data_both_ways(instance: TestInstance) -> None:
     async with socket_to(instance) as socket:
         stream, uid = await registered(socket, "Ada Lovelace")
         post = framed({"op": 7, "id": "q", "for": [{"id": bob.uid, "type": 1}], "datalen": len(large)}, large)
-        for start in range(0, len(post), 500_001):
-            await socket.send_bytes(post[start : start + 500_001])
+        for start in range(0, len(post), limits.WEBSOCKET_MESSAGE_MAX_BYTES):
+            await socket.send_bytes(post[start : start + limits.WEBSOCKET_MESSAGE_MAX_BYTES])
         await stream.until("ack")
         assert (await bob.next(m.Delivery))[1] == large
         await bob.post(uid, data=large)
@@ -232,3 +229,61 @@ async def test_a_stop_closes_it(tmp_path: Path) -> None:
             await socket.close()
             await asyncio.wait_for(stopping, 20)
         await instance.start()
+
+
+async def test_a_ping_is_answered_also_while_something_large_is_on_its_way(instance: TestInstance) -> None:
+    bob = await newcomer(instance, "Bob Builder")
+    peer = await RawPeer(websocket=True).register(instance, "Ada Lovelace")
+    await peer.send(b"one", opcode=9)
+    while b"one" not in peer.pongs:
+        await peer.pass_on()
+    await bob.post(peer.uid, data=bytes(8 << 20))
+    await peer.until(b'"op":"delivery"')
+    await peer.send(b"two", opcode=9)
+    while b"two" not in peer.pongs:
+        await peer.pass_on()
+    assert peer.read_bytes < 8 << 20
+    peer.close()
+
+
+async def test_pongs_that_nobody_reads_do_not_pile_up(instance: TestInstance) -> None:
+    peer = await RawPeer(websocket=True).register(instance, "Ada Lovelace")
+    (link,) = instance.running.listeners[1].links
+    link._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8_192)
+    pings = websocket_frame(bytes(125), opcode=9) * 2_000
+    for _ in range(10):
+        await peer.send_raw(pings)
+    async with asyncio.timeout(PATIENCE_S):
+        while link._pong is None:
+            await asyncio.sleep(0.01)
+    await peer.send(framed({"op": 9, "id": "after them", "from": "nobody!!", "to": "nobody!!"}))
+    await peer.until(b"after them")
+    assert peer.pongs[-1] == bytes(125)
+    assert len(peer.pongs) < 20_000
+    peer.close()
+
+
+async def test_connections_that_never_become_one_make_room_for_who_does(
+    instance: TestInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "CONNECTIONS_NOT_UPGRADED_MAX", 3)
+    address = instance.running.listeners[1].address
+    silent = [await asyncio.open_connection(*address, ssl=trusting()) for _ in range(3)]
+    with pytest.raises(EOFError):
+        await RawPeer(websocket=True).connect(instance)
+    await instance.advance(0.0)
+    (await RawPeer(websocket=True).register(instance, "Ada Lovelace")).close()
+    for _, writer in silent:
+        writer.transport.abort()
+
+
+async def test_what_has_not_become_a_websocket_may_send_little(instance: TestInstance) -> None:
+    address = instance.running.listeners[1].address
+    reader, writer = await asyncio.open_connection(*address, ssl=trusting())
+    writer.write(b"POST /tmtp HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n")
+    with pytest.raises(ConnectionError):
+        for _ in range(1_000):
+            writer.write(bytes(limits.SESSION_BUFFER_MAX_BYTES))
+            await writer.drain()
+    writer.transport.abort()
+    assert reader is not None

@@ -21,6 +21,7 @@ from tmtp_core.crypto.log_records import (
     Signature,
     append,
     compose,
+    decode_record,
     decode_records,
     genesis,
     parse_entry,
@@ -261,6 +262,13 @@ A_KEY = DEVICE.public.encode()
 def test_what_is_no_entry(raw: bytes, why: str) -> None:
     with pytest.raises(LogRefused, match=why):
         parse_entry(raw)
+
+
+def test_deep_nesting_is_no_record() -> None:
+    nested = b"[" * 8_000 + b"]" * 8_000
+    for decode, raw in ((decode_record, b'{"x":%b}'), (decode_records, b'[{"x":%b}]')):
+        with pytest.raises(LogInvalid):
+            decode(raw % nested)
 
 
 @given(st.binary(max_size=300))

@@ -5,12 +5,14 @@ import json
 from collections.abc import Iterable
 from random import Random
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tmtp_core.errors import ProtocolError
 from tmtp_core.wire import link as wire
 from tmtp_core.wire import messages as m
+from tmtp_core.wire import revision2 as m2
 from tmtp_core.wire.codec import frame
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
@@ -108,6 +110,24 @@ names = st.sampled_from(["op", "Op", "ID", "id", "For", "type", "datalen", "Data
 @given(st.dictionaries(names, json_values, max_size=8))
 def test_odd_but_valid_json_raises_nothing_but_a_protocol_error(header: dict[str, object]) -> None:
     meaning([entry + frame(json.dumps(header).encode().ljust(8)) + bytes(16)])
+
+
+@pytest.mark.parametrize("field", ["oidc", "Oidc", "id", "for", "unknown"])
+@pytest.mark.parametrize(("begin", "end"), [("[", "]"), ('{"a":', "}")])
+def test_deep_nesting_is_an_invalid_header(field: str, begin: str, end: str) -> None:
+    """Before log-in too. How deep msgspec goes depends on the stack it stands on; beyond that it is no header."""
+    nested = '{"a":' + begin * 8_000 + "1" + end * 8_000 + "}"
+    header = f'{{"op":0,"id":"1","{field}":{nested}}}'.encode()
+    for parse in (m.parse_request, m2.parse_request):
+        with pytest.raises(ProtocolError, match="invalid header"):
+            parse(header)
+    for parse_event in (m.parse_event, m2.parse_event):
+        with pytest.raises(ProtocolError, match="invalid header"):
+            parse_event(f'{{"op":"ack","id":"1","{field}":{nested}}}'.encode())
+    link = wire.ServerLink(0.0, 1 << 20)
+    link.receive(frame(header), 0.0)
+    with pytest.raises(ProtocolError):
+        list(link.events())
 
 
 plain = st.fixed_dictionaries(

@@ -142,7 +142,7 @@ def decode_record(raw: bytes) -> Record:
     """Undo `encode_record`. Raises `LogInvalid`."""
     try:
         return msgspec.json.decode(raw, type=Record)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise LogInvalid(f"this is no record: {error}") from None
 
 
@@ -150,7 +150,7 @@ def decode_records(raw: bytes) -> list[Record]:
     """The data of a `logpage`. Raises `LogInvalid`."""
     try:
         return msgspec.json.decode(raw, type=list[Record])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise LogInvalid(f"these are no records: {error}") from None
 
 

@@ -7,7 +7,7 @@ that is in the store only and comes in pages. Pure: the caller passes the time, 
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tmtp_core import limits
@@ -34,7 +34,8 @@ class DeliveryWindow:
         self._flight_bytes = 0
         self._ready: deque[Message] = deque()
         self._ready_bytes = 0
-        self._behind = True  # the store may hold more than `_ready`
+        self._behind = True  # the store may hold more than `_ready` …
+        self._users_behind = True  # … and `user` messages among it
         self._page_requested = False
         self._acked_since_request: set[int] = set()
 
@@ -58,30 +59,28 @@ class DeliveryWindow:
         self._page_requested = True
         self._acked_since_request.clear()
 
-    def page(self, messages: Iterable[Message], *, complete: bool) -> None:
+    def page(self, messages: Sequence[Message], *, complete: bool) -> None:
         """The first messages of the queue, in order. `complete`: the store holds no others."""
         self._page_requested = False
+        self._behind = not complete
+        # The queue begins with its `user` messages: a page that holds another kind too holds them all.
+        self._users_behind = not complete and all(message.rank is Rank.USER for message in messages)
         known = {message.number for message in self._ready}
         for message in sorted(messages, key=lambda message: message.number not in self._interrupted):
             number = message.number
             if number in self._in_flight or number in known or number in self._acked_since_request:
                 continue
-            self._append(message)
-        self._behind = not complete
+            self._insert(len(self._ready), message)
         self._acked_since_request.clear()
+        self._keep_few()
 
     def offer(self, message: Message) -> None:
-        """A message was just committed for this device."""
-        if message.rank is Rank.USER:
-            self._put_first(message)
-        elif self._behind:
-            return
-        elif len(self._ready) >= limits.DELIVERY_READY_MAX or (
-            self._ready and self._ready_bytes + message.size > limits.DELIVERY_WINDOW_BYTES
-        ):
-            self._behind = True
-        else:
-            self._append(message)
+        """A message was just committed for this device. It waits in the store where others do that go before it."""
+        if message.rank is not Rank.USER and not self._behind:
+            self._insert(len(self._ready), message)
+        elif message.rank is Rank.USER and not self._users_behind:
+            self._insert(self._first_ordinary(), message)
+        self._keep_few()
 
     def take(self, now_s: float) -> list[Message]:
         """The messages to send now; they count as in flight from now on."""
@@ -91,7 +90,7 @@ class DeliveryWindow:
             if self._in_flight and self._flight_bytes + message.size > limits.DELIVERY_WINDOW_BYTES:
                 break
             self._ready.popleft()
-            self._ready_bytes -= message.size
+            self._ready_bytes -= _held_bytes(message)
             self._in_flight[message.number] = _Flight(message, now_s)
             self._flight_bytes += message.size
             taken.append(message)
@@ -121,12 +120,28 @@ class DeliveryWindow:
         for flight in self._in_flight.values():
             flight.sent_s = now_s
 
-    def _append(self, message: Message) -> None:
-        self._ready.append(message)
-        self._ready_bytes += message.size
-
-    def _put_first(self, message: Message) -> None:
-        """Behind other `user` messages, ahead of everything else that is ready."""
-        place = next((i for i, ready in enumerate(self._ready) if ready.rank is not Rank.USER), len(self._ready))
+    def _insert(self, place: int, message: Message) -> None:
         self._ready.insert(place, message)
-        self._ready_bytes += message.size
+        self._ready_bytes += _held_bytes(message)
+
+    def _first_ordinary(self) -> int:
+        """The place behind other `user` messages and behind what was interrupted, ahead of everything else."""
+        for place, message in enumerate(self._ready):
+            if message.rank is not Rank.USER and message.number not in self._interrupted:
+                return place
+        return len(self._ready)
+
+    def _keep_few(self) -> None:
+        """What is more than memory should hold for one device waits in the store, the last first."""
+        while len(self._ready) > limits.DELIVERY_READY_MAX or (
+            len(self._ready) > 1 and self._ready_bytes > limits.DELIVERY_WINDOW_BYTES
+        ):
+            message = self._ready.pop()
+            self._ready_bytes -= _held_bytes(message)
+            self._behind = True
+            self._users_behind = self._users_behind or message.rank is Rank.USER
+
+
+def _held_bytes(message: Message) -> int:
+    """What a message takes in memory; a payload in a file takes nothing."""
+    return len(message.head) + len(message.head2) + len(message.body.inline)

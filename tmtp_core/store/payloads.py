@@ -7,6 +7,7 @@ A file that no message names is swept away at start.
 """
 
 import contextlib
+import errno
 import os
 import threading
 from collections import deque
@@ -21,21 +22,38 @@ from tmtp_core.ids import RandomBytes
 _NAME_BYTES = 16
 
 
+class Backlog:
+    """How many octets uploads took and have not yet handed to the operating system. `whole` counts them too."""
+
+    def __init__(self, whole: "Backlog | None" = None) -> None:
+        self.size = 0
+        self._whole = whole
+        self._lock = threading.Lock()
+
+    def add(self, size: int) -> None:
+        """So much more, or less; from any thread."""
+        with self._lock:
+            self.size += size
+        if self._whole is not None:
+            self._whole.add(size)
+
+
 class PayloadFolder:
     """The folder of one instance's large payloads. Calls that touch the disk say so."""
 
     def __init__(self, folder: Path, executor: Executor, random_bytes: RandomBytes) -> None:
         self.folder = folder
         self.executor = executor
+        self.backlog = Backlog()
         self._random_bytes = random_bytes
 
     def new_path(self) -> Path:
         """An unused path."""
         return self.folder / self._random_bytes(_NAME_BYTES).hex()
 
-    def path(self, file: str) -> Path:
-        """Where the payload of this name is."""
-        return self.folder / file
+    def reading(self, file: str) -> "Reading":
+        """The payload of this name, to be read."""
+        return Reading(self.folder / file)
 
     def unlink(self, files: Iterable[str]) -> None:
         """Remove payloads that no message names any more (disk)."""
@@ -54,27 +72,20 @@ class PayloadFolder:
 class Upload:
     """One payload on its way in, of a size known beforehand.
 
-    `take` never blocks; while `backlog_bytes` is high the caller should read no further. `finish` calls
+    `take` never blocks; while `backlog` is high the caller should read no further. `finish` calls
     back with the `Body`, or with the OSError that spoilt it, from any thread.
     """
 
-    def __init__(self, folder: PayloadFolder, size: int, on_progress: Callable[[], None] | None = None) -> None:
-        self._folder = folder
+    def __init__(self, folder: PayloadFolder, size: int, backlog: Backlog, on_progress: Callable[[], None]) -> None:
         self._size = size
-        self._on_progress = on_progress
         self._memory = bytearray()
         self._path = folder.new_path() if size > limits.PAYLOAD_INLINE_MAX_BYTES else None
-        self._writing = _FileWriting(folder, self._path, on_progress) if self._path is not None else None
-
-    @property
-    def backlog_bytes(self) -> int:
-        """Octets taken and not yet with the operating system."""
-        return self._writing.backlog_bytes if self._writing is not None else 0
+        self._writing = _FileWriting(folder, self._path, backlog, on_progress) if self._path is not None else None
 
     def take(self, chunk: memoryview) -> None:
         """The next octets."""
         self._memory += chunk
-        if self._writing is not None and len(self._memory) >= limits.PAYLOAD_CHUNK_BYTES:
+        if self._writing is not None and len(self._memory) >= limits.PAYLOAD_INLINE_MAX_BYTES:
             self._hand_over()
 
     def finish(self, done: Callable[[Body | OSError], None]) -> None:
@@ -103,9 +114,10 @@ class Upload:
 class _FileWriting:
     """Appends to one file on worker threads, one piece after the other."""
 
-    def __init__(self, folder: PayloadFolder, path: Path, on_progress: Callable[[], None] | None) -> None:
+    def __init__(self, folder: PayloadFolder, path: Path, backlog: Backlog, on_progress: Callable[[], None]) -> None:
         self._folder = folder
         self._path = path
+        self._backlog = backlog
         self._on_progress = on_progress
         self._lock = threading.Lock()
         self._pieces: deque[bytes] = deque()
@@ -114,12 +126,11 @@ class _FileWriting:
         self._discarded = False
         self._error: OSError | None = None
         self._descriptor: int | None = None
-        self.backlog_bytes = 0
 
     def append(self, piece: bytes) -> None:
+        self._backlog.add(len(piece))
         with self._lock:
             self._pieces.append(piece)
-            self.backlog_bytes += len(piece)
         self._start()
 
     def finish(self, done: Callable[[OSError | None], None]) -> None:
@@ -141,11 +152,12 @@ class _FileWriting:
 
     def _work(self) -> None:
         """On a worker thread: write until nothing waits, then end if the end was asked for."""
+        dropped = 0
         while True:
             with self._lock:
                 if self._discarded:
+                    dropped = sum(map(len, self._pieces))
                     self._pieces.clear()
-                    self.backlog_bytes = 0
                     break
                 if not self._pieces:
                     if self._finished is None:
@@ -154,11 +166,11 @@ class _FileWriting:
                     break
                 piece = self._pieces.popleft()
             self._write(piece)
-            with self._lock:
-                self.backlog_bytes -= len(piece)
-            if self._on_progress is not None:
-                self._on_progress()
+            self._backlog.add(-len(piece))
+            self._on_progress()
         self._end()
+        self._backlog.add(-dropped)
+        self._on_progress()
 
     def _write(self, piece: bytes) -> None:
         if self._error is not None:
@@ -193,9 +205,75 @@ class _FileWriting:
             self._finished(self._error)
 
 
+class Reading:
+    """One payload on its way out, read piece by piece on worker threads while its owner may lose interest at any time.
+
+    The descriptor is closed by whoever finishes last, the worker or `close`; so none is left open, and none is read
+    after its number may have become another file's.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._descriptor: int | None = None
+        self._busy = False
+        self._closed = False
+
+    def open(self) -> bool:
+        """On a worker thread: open the file. False when it is gone: nobody waits for the message any more."""
+        if not self._begin():
+            return False
+        try:
+            self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        finally:
+            self._end()
+        return True
+
+    def read(self, size: int) -> bytes:
+        """On a worker thread: the next octets, none at the end of the file and after `close`."""
+        if not self._begin():
+            return b""
+        try:
+            return os.read(self._descriptor, size) if self._descriptor is not None else b""
+        finally:
+            self._end()
+
+    def close(self) -> None:
+        """From any thread: no more will be read."""
+        with self._lock:
+            self._closed = True
+            last = not self._busy
+        if last:
+            self._let_go()
+
+    def _begin(self) -> bool:
+        with self._lock:
+            self._busy = not self._closed
+            return self._busy
+
+    def _end(self) -> None:
+        with self._lock:
+            self._busy = False
+            last = self._closed
+        if last:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+
 def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def is_shortage(error: OSError) -> bool:
+    """Whether the process, or the machine, has no descriptor left: that passes by itself."""
+    return error.errno in (errno.EMFILE, errno.ENFILE)

@@ -98,7 +98,10 @@ class Writer(threading.Thread):
 
     # -- from the caller's thread ------------------------------------------------------------------------------------
     def submit(self, job: Job) -> None:
-        """Queue a decision. Decisions are made in the order of their submission."""
+        """Queue a decision. Decisions are made in the order of their submission; after `stop` none is."""
+        if self._stopping:
+            self._wake(partial(job.done, ServiceUnavailable("the service is stopping; it stored nothing of this")))
+            return
         self._jobs.append(job)
         self._awake.set()
 
@@ -122,7 +125,7 @@ class Writer(threading.Thread):
         self._awake.set()
 
     def stop(self) -> None:
-        """Finish what was submitted, then end; `join` waits for it."""
+        """Finish what was submitted, then end; `join` waits for it. Call it where `submit` is called."""
         self._stopping = True
         self._awake.set()
 
@@ -132,15 +135,16 @@ class Writer(threading.Thread):
         while True:
             self._awake.wait()
             self._awake.clear()
+            stopping = self._stopping  # looked at before the queues are: nothing is added to them afterwards
             while self._jobs or self._pages or self._acks:
                 committed = self._commit_what_waits()
                 if self._checkpoint_due:  # here, since under load something always waits
                     self._checkpoint()
-                if not committed:
+                if not committed and not (stopping and self._jobs):
                     break
-            if self._checkpoint_due or self._stopping:
+            if self._checkpoint_due or stopping:
                 self._checkpoint()
-            if self._stopping:
+            if stopping:
                 return
 
     def _commit_what_waits(self) -> bool:
@@ -235,7 +239,7 @@ class Writer(threading.Thread):
 
         def tell() -> None:
             for job in jobs:
-                job.done(unavailable)
+                self._guarded(partial(job.done, unavailable))
 
         self._wake(tell)
 

@@ -63,7 +63,7 @@ class HeaderShape(Generic[T]):
         """Parse a request's header. Raises `ProtocolError("invalid header")`."""
         try:
             return self._decoder.decode(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # msgspec limits how deep JSON may nest
             pass
         try:
             return msgspec.convert(_normalise(raw, self._names), self._shape, strict=True)

@@ -145,10 +145,15 @@ class ServerLink:
         """When the peer last sent anything."""
         return self._last_read_s
 
+    @property
+    def login_deadline_s(self) -> float:
+        """Until when a log-in must have come; not renewed by what is read (wire.md §3.1)."""
+        return self._opened_s + limits.LOGIN_DEADLINE_S
+
     def deadline_s(self) -> float:
         """When the link is to be closed without a word, if nothing happens before (wire.md §3.1)."""
         if self.state in (LinkState.OPEN, LinkState.NEGOTIATED):
-            return self._opened_s + limits.LOGIN_DEADLINE_S  # not renewed by what is read
+            return self.login_deadline_s
         if self.state is LinkState.ENTERING:
             return float("inf")  # it is the service that is awaited
         return self._last_read_s + limits.IDLE_DEADLINE_S

@@ -95,7 +95,7 @@ def parse_look(data: bytes) -> Look:
         raise LookInvalid(f"a look has at most {limits.LOOK_MAX_BYTES} bytes")
     try:
         look = _DECODER.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise LookInvalid(f"this is no look: {error}") from None
     check_look(look)
     return look

@@ -556,7 +556,7 @@ def parse_event(raw: bytes) -> Event:
     event: Event
     try:
         event = _EVENT_DECODER.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(f"invalid header from the service: {error}") from None
     check_event(event)
     return event

@@ -244,7 +244,7 @@ def parse_event(raw: bytes) -> Event:
     """Parse a header from a service of either revision (the client's side). Raises `ProtocolError`."""
     try:
         event: Event = _EVENTS.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProtocolError(f"invalid header from the service: {error}") from None
     m.check_event(event)
     return event

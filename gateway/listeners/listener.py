@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Accepting connections, within bounds that hold before anybody has said who he is (C1).
+
+A listener accepts by itself, so that it knows each socket from its first moment: how many shake hands, how many
+descriptors are left, when it is better to leave peers in the kernel's queue for a second.
+"""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+
+import structlog
+
+from gateway.descriptors import is_for_files
+from gateway.listeners.link import Link
+from tmtp_core import limits
+from tmtp_core.clock import Clock
+from tmtp_core.service import Service
+
+log = structlog.get_logger()
+
+
+class Listener:
+    """Accepts connections for one service on one address.
+
+    `context` None means no TLS, which the settings allow on loopback only. `spki_hashes`: see `Service.connect`.
+    """
+
+    def __init__(
+        self, service: Service, host: str, port: int, context: ssl.SSLContext | None, spki_hashes: tuple[bytes, ...]
+    ) -> None:
+        self.service = service
+        self.spki_hashes = spki_hashes
+        self.links: set[Link] = set()
+        self._host = host
+        self._port = port
+        self._context = context
+        self._sockets: list[socket.socket] = []
+        self._accepting = False
+        self._entering: dict[asyncio.Task[None], float] = {}  # handshakes under way, oldest first, and their begin
+        self._out_of_descriptors = False
+        self._links_gone = asyncio.Event()
+
+    @property
+    def tls(self) -> bool:
+        """Whether it speaks TLS."""
+        return self._context is not None
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens; the port is the real one, also when 0 was asked for."""
+        host, port = self._sockets[0].getsockname()[:2]
+        return host, port
+
+    async def start(self) -> None:
+        """Listen. Raises OSError when the address cannot be had."""
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(self._host or None, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        try:
+            for family, kind, protocol, _, address in dict.fromkeys(found):
+                listening = socket.socket(family, kind, protocol)
+                self._sockets.append(listening)
+                listening.setblocking(False)
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                listening.bind(address)
+                listening.listen(limits.LISTEN_BACKLOG)
+        except OSError:
+            self.stop_accepting()
+            raise
+        self._go_on_accepting()
+
+    def stop_accepting(self) -> None:
+        """Take no new connections."""
+        self._pause_accepting()
+        for listening in self._sockets:
+            listening.close()
+        self._sockets = []
+        for task in self._entering:
+            task.cancel()
+
+    def lost(self, link: Link) -> None:
+        """A connection is gone."""
+        self.links.discard(link)
+        if not self.links:
+            self._links_gone.set()
+
+    def sweep(self, clock: Clock) -> None:
+        """Once a second: links whose peers stopped reading, and whether accepting can go on."""
+        self._go_on_accepting()
+        now_s = clock.monotonic_s()
+        for link in list(self.links):
+            link.sweep(now_s)
+
+    async def close(self, grace_s: float) -> None:
+        """Wait until the links are gone, then drop those that are still there."""
+        self._links_gone.clear()
+        if self.links:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._links_gone.wait(), grace_s)
+        for link in list(self.links):
+            link.abort()
+        await asyncio.gather(*self._entering, return_exceptions=True)
+
+    # -- what the listeners differ in --------------------------------------------------------------------------------
+    def _new_protocol(self) -> asyncio.Protocol:
+        """For one connection, made when its handshake begins."""
+        raise NotImplementedError
+
+    # -- accepting ---------------------------------------------------------------------------------------------------
+    def _go_on_accepting(self) -> None:
+        if not self._accepting:
+            self._accepting = True
+            for listening in self._sockets:
+                asyncio.get_running_loop().add_reader(listening, self._accept, listening)
+
+    def _pause_accepting(self) -> None:
+        if self._accepting:
+            self._accepting = False
+            for listening in self._sockets:
+                asyncio.get_running_loop().remove_reader(listening)
+
+    def _accept(self, listening: socket.socket) -> None:
+        """Peers wait: take some of them."""
+        for _ in range(limits.ACCEPTED_AT_ONCE_MAX):
+            try:
+                connection, _ = listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:  # no descriptors, no memory: peers wait in the kernel's queue until the next sweep
+                self._pause_accepting()
+                self._tell_shortage(True, error)
+                return
+            connection.setblocking(False)
+            if is_for_files(connection.fileno()):
+                self._tell_shortage(True)
+                connection.close()
+            elif not self.service.has_room or not self._has_room_to_enter():
+                connection.close()
+            else:
+                self._tell_shortage(False)
+                self._let_enter(connection)
+
+    def _has_room_to_enter(self) -> bool:
+        """Whether one more may shake hands: where many do, who takes long gives way."""
+        if len(self._entering) < limits.HANDSHAKES_MAX:
+            return True
+        oldest, begun_s = next(iter(self._entering.items()))
+        if asyncio.get_running_loop().time() - begun_s < limits.HANDSHAKE_PATIENCE_S:
+            return False
+        oldest.cancel()
+        del self._entering[oldest]
+        return True
+
+    def _let_enter(self, connection: socket.socket) -> None:
+        def entered(task: asyncio.Task[None]) -> None:
+            self._entering.pop(task, None)
+            if task.cancelled():  # before it began
+                connection.close()
+
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(self._enter(connection))
+        self._entering[task] = loop.time()
+        task.add_done_callback(entered)
+
+    async def _enter(self, connection: socket.socket) -> None:
+        """The TLS handshake; then the protocol hears of its connection."""
+        tls = self._context is not None
+        with contextlib.suppress(OSError, asyncio.CancelledError):
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self._new_protocol,
+                connection,
+                ssl=self._context,
+                ssl_handshake_timeout=limits.LOGIN_DEADLINE_S if tls else None,
+                ssl_shutdown_timeout=limits.TLS_CLOSE_DEADLINE_S if tls else None,
+            )
+
+    def _tell_shortage(self, short: bool, error: OSError | None = None) -> None:
+        """Say once that connections are turned away, until one is taken again."""
+        if short and not self._out_of_descriptors:
+            log.warning(
+                "descriptors_short", address="{}:{}".format(*self.address), errno=error.errno if error else None
+            )
+        self._out_of_descriptors = short
