@@ -86,6 +86,7 @@ UPLOAD_BACKLOG_MAX_BYTES = 1 << 20  # of one link's posts, taken from the networ
 SERVICE_PENDING_BYTES_MAX = 64 << 20  # of all links together: what waits for the disk
 DELIVERY_WINDOW_BYTES = 1 << 20  # in flight to one device, besides the count
 DELIVERY_READY_MAX = 64  # committed messages kept in memory for one connected device, of a window's bytes
+HIDDEN_IN_FLIGHT_MAX = 1_000  # to one device, whose numbers are kept in memory
 READ_HIGH_WATER_BYTES = 64 << 10  # that TLS or HTTP gathers for a link that is not read: more than one record
 WRITE_HIGH_WATER_BYTES = 256 << 10  # handed to the transport beyond what the kernel takes
 WRITE_PIECE_BYTES = 64 << 10  # of one write, about: small frames joined, or a piece of a large payload

@@ -26,7 +26,7 @@ from tmtp_core.domain.devices import Devices
 from tmtp_core.domain.invitations import Invitations
 from tmtp_core.domain.outcome import NO_DEVICE, Answer, Asker, Copy, Moment, Outcome
 from tmtp_core.domain.policy import Policy
-from tmtp_core.domain.port import Message, Rank
+from tmtp_core.domain.port import Message, without_content
 from tmtp_core.domain.posting import Posting
 from tmtp_core.domain.presence import PresenceBoard
 from tmtp_core.domain.returns import give_back
@@ -381,8 +381,8 @@ class Service:
         """Fetch what waits for a session's device."""
         assert session.window is not None
         assert session.asker is not None
-        device, size = session.asker.device, session.window.page_size
-        self._writer.read_page(PageRead(device, size, partial(self._page_came, session, session.window, device)))
+        came = partial(self._page_came, session, session.window)
+        self._writer.read_page(PageRead(session.asker.device, session.window.page_size, came))
 
     def first_page(self, session: Session) -> Callable[[Result], PageRead | None]:
         """What waits for a device that enters on this link, to be read in the transaction that lets it in."""
@@ -390,9 +390,8 @@ class Service:
         def reads(result: Result) -> PageRead | None:
             if not isinstance(result, Outcome) or result.enters is None or result.restricted:
                 return None
-            device = result.enters.device
-            came = partial(self._page_came, session, None, device)
-            return PageRead(device, limits.DELIVERY_READY_MAX, came)
+            came = partial(self._page_came, session, None)
+            return PageRead(result.enters.device, limits.DELIVERY_READY_MAX, came)
 
         return reads
 
@@ -400,26 +399,15 @@ class Service:
         self,
         session: Session,
         asked_for: DeliveryWindow | None,
-        device: int,
         messages: Sequence[Message],
         complete: bool,
     ) -> None:
-        """`asked_for` None: the link's first page. What is hidden is taken, and not shown."""
+        """`asked_for` None: the link's first page."""
         window = session.window
         if window is None or asked_for not in {None, window}:
             return  # the link has ended
-        shown: list[Message] = []
-        for message in messages:
-            if message.rank is Rank.HIDDEN:
-                self._take_hidden(device, message)
-            else:
-                shown.append(message)
-        window.page(shown, complete=complete)
+        window.page(messages, complete=complete)
         session.pump()
-
-    def _take_hidden(self, device: int, message: Message) -> None:
-        """A device takes what it never shows, when it would have got it: nobody can tell from outside (D3)."""
-        self._writer.acknowledge(device, Rank.HIDDEN, message.number)
 
     def enter(self, session: Session, request: m.Login | m.Register | m2.LoginByKey | m2.RegisterKeys) -> None:
         """Op 1 or 2 came on a link."""
@@ -440,6 +428,7 @@ class Service:
                     self._inform(session, asker, answer, 0 if asker.revision == 1 else window)
                 else:
                     session.send(answer)
+        if session.open and asker is not None:  # it was until its answers were sent: one may not fit a header
             if asker.device != NO_DEVICE:
                 self._links[asker.device] = session
             if not outcome.restricted:  # who is told of others' presence
@@ -500,9 +489,8 @@ class Service:
     def _give_back(self) -> None:
         """What has waited too long, or for devices that are gone, goes back (A4): batch after batch."""
         moment = self.moment()
-        in_flight = frozenset(
-            number for link in self._links.values() if link.window is not None for number in link.window.in_flight
-        )
+        windows = [link.window for link in self._links.values() if link.window is not None]
+        under_way = frozenset(number for window in windows for number in window.under_way)
 
         def done(result: Result) -> None:
             if not isinstance(result, tuple):
@@ -512,7 +500,7 @@ class Service:
             if more and not self._stopping:
                 self._give_back()
 
-        self._writer.submit(Job(lambda ledger: give_back(ledger, moment, in_flight), done))
+        self._writer.submit(Job(lambda ledger: give_back(ledger, moment, under_way), done))
 
     def _features(self) -> tuple[str, ...]:
         """What a client may offer here."""
@@ -538,7 +526,8 @@ class Service:
             for device in copy.hidden:
                 link = self._links.get(device)
                 if link is not None and link.window is not None:
-                    self._take_hidden(device, copy.message)
+                    link.window.offer(without_content(copy.message))
+                    touched[link] = None
         for link in touched:
             link.pump()
 

@@ -182,6 +182,7 @@ class Session:
         if self._ending:
             return
         self._link.receive(chunk, self._host.monotonic_s())
+        self._take_hidden(heard=True)
         self.proceed()
 
     def hung_up(self) -> None:
@@ -271,6 +272,7 @@ class Session:
             return
         for message in window.take(self._host.monotonic_s()):
             self.outlet.send(message.head_for(asker.revision), message.body)
+        self._take_hidden(heard=False)
         if window.wants_page:
             window.page_requested()
             self._host.request_page(self)
@@ -420,7 +422,14 @@ class Session:
                 self._host.acknowledge(self.asker.device, message)
                 acknowledged = True
         if acknowledged:
+            self._take_hidden(heard=True)
             self.pump()
+
+    def _take_hidden(self, *, heard: bool) -> None:
+        """Acknowledge for the device what it would have acknowledged by now, were it shown (D3)."""
+        if self.window is not None and self.asker is not None:
+            for message in self.window.take_hidden(heard=heard):
+                self._host.acknowledge(self.asker.device, message)
 
     def _post_is_complete(self) -> None:
         incoming, self._incoming = self._incoming, None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What goes back to its sender, who inherits a group, and when a prekey was made."""
+"""What goes back to its sender, what is taken unseen, who inherits a group, and when a prekey was made."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -15,6 +15,7 @@ KEY = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 def upgrade() -> None:
     """Add what returns, groups and prekeys need."""
     op.add_column("message", sa.Column("known_as", KEY))
+    op.add_column("queue", sa.Column("hidden", sa.Integer, nullable=False, server_default="0"))
     op.add_column("membership", sa.Column("since_ms", KEY, nullable=False, server_default="0"))
     op.add_column("device", sa.Column("prekey_ms", KEY))
     op.create_index("ix_device_public", "device", ["public"])

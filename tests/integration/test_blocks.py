@@ -114,6 +114,9 @@ async def test_what_is_hidden_is_taken_like_the_rest(tmp_path: Path) -> None:
         await bob.block(ada.uid)
         await ada.post(bob.uid, data=b"to a device that is there")
         await instance.settle()
+        assert instance.service.figures()["messages_queued"] == 1  # as long as nothing is heard of it
+        await bob.all_of(m.Delivery)
+        await instance.settle()
         assert instance.service.figures()["messages_queued"] == 0
         await bob.quit()
         for number in range(150):  # more than a page

@@ -24,7 +24,7 @@ from tmtp_core.errors import ServiceUnavailable
 from tmtp_core.store import payloads, tables
 from tmtp_core.store.database import Database, DatabaseInUse, DatabaseTooNew
 from tmtp_core.store.payloads import PayloadFolder
-from tmtp_core.store.writer import Job, Writer
+from tmtp_core.store.writer import Job, PageRead, Writer
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
 
@@ -199,6 +199,24 @@ async def test_a_faulty_decision_harms_only_itself(tmp_path: Path) -> None:
         good = [instance.service.create_invitation() for _ in range(3)]
         results = await asyncio.gather(good[0], instance.service.decide(broken), *good[1:], return_exceptions=True)
         assert [type(result).__name__ for result in results] == ["str", "ServiceUnavailable", "str", "str"]
+
+
+def test_pages_come_after_what_else_is_told_of_their_batch(tmp_path: Path) -> None:
+    """They hold it: who enters in the batch in which something is posted to him gets that once."""
+    told: list[str] = []
+    database = Database(tmp_path / "service.sqlite3")
+    (tmp_path / "payloads").mkdir()
+    with ThreadPoolExecutor(1) as executor:
+        folder = PayloadFolder(tmp_path / "payloads", executor, os.urandom)
+        writer = Writer(database, folder, bytes(32), lambda act: act(), lambda event, fields: told.append(event))
+        page = PageRead(1, 1, lambda messages, complete: told.append("page"))
+        writer.submit(Job(lambda ledger: "enters", told.append, reads=lambda result: page))
+        writer.submit(Job(lambda ledger: "posts", told.append))
+        writer.stop()
+        writer.start()
+        writer.join(PATIENCE_S)
+    database.close()
+    assert told == ["enters", "posts", "page"]
 
 
 def test_what_comes_while_the_log_is_emptied_is_decided_before_the_writer_ends(

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tmtp_core import limits
-from tmtp_core.domain.port import Body, Message, Rank
+from tmtp_core.domain.port import Body, Message, Rank, without_content
 from tmtp_core.domain.window import DeliveryWindow
 
 
@@ -83,6 +83,58 @@ def test_what_waits_in_memory_is_bounded_in_number_and_in_bytes() -> None:
     assert window.wants_page
 
 
+def test_nothing_is_fetched_beside_what_fills_the_window() -> None:
+    """A page would hold that and nothing new: again and again, until the ack is there."""
+    window = DeliveryWindow(16)
+    window.page([a_message(1, size=limits.DELIVERY_WINDOW_BYTES + 1)], complete=False)
+    assert len(window.take(0.0)) == 1
+    assert not window.wants_page
+    window.acknowledge(1)
+    assert window.wants_page
+
+
+def hidden(number: int) -> Message:
+    return without_content(a_message(number))
+
+
+def test_what_is_hidden_is_taken_in_its_place() -> None:
+    window = DeliveryWindow(1)
+    window.page([hidden(1), a_message(2), hidden(3), a_message(4), hidden(5)], complete=True)
+    assert window.take_hidden(heard=True) == []
+    assert [one.number for one in window.take(0.0)] == [2]
+    assert window.in_flight == {1, 2, 3}
+    assert window.under_way == {1, 2, 3, 4, 5}
+    assert window.take_hidden(heard=False) == []
+    assert window.acknowledge(1) is None  # nobody can take what was never sent
+    assert window.overdue(limits.REDELIVERY_S)[0].number == 2
+    assert len(window.overdue(2 * limits.REDELIVERY_S)) == 1
+    assert [one.number for one in window.take_hidden(heard=True)] == [1]
+    assert window.take_hidden(heard=True) == []
+    window.acknowledge(2)
+    assert [one.number for one in window.take_hidden(heard=True)] == [3]
+    assert [one.number for one in window.take(0.0)] == [4]
+    assert window.take_hidden(heard=True) == []
+    window.acknowledge(4)
+    assert [one.number for one in window.take_hidden(heard=True)] == [5]
+    assert window.in_flight == frozenset()
+
+
+def test_many_hidden_messages_hold_nobody_up_and_take_no_memory() -> None:
+    window, count = DeliveryWindow(1), 3 * limits.HIDDEN_IN_FLIGHT_MAX
+    window.page([a_message(0)], complete=True)
+    assert len(window.take(0.0)) == 1
+    taken = 0
+    for number in range(1, count + 1):
+        window.offer(hidden(number))
+        assert window.take(0.0) == []
+        taken += len(window.take_hidden(heard=False))
+    assert taken == count - limits.HIDDEN_IN_FLIGHT_MAX
+    assert len(window.in_flight) == 1 + limits.HIDDEN_IN_FLIGHT_MAX
+    window.offer(a_message(count + 1))
+    window.acknowledge(0)
+    assert [one.number for one in window.take(0.0)] == [count + 1]
+
+
 def test_a_stray_ack_is_nothing() -> None:
     assert DeliveryWindow(1).acknowledge(7) is None
 
@@ -96,6 +148,7 @@ class WindowMachine(RuleBasedStateMachine):
         self.stored: dict[int, Message] = {}
         self.unacked: list[int] = []  # acknowledged to the window, and not yet with the store
         self.sent: list[int] = []
+        self.hidden: set[int] = set()
         self.snapshot: tuple[list[Message], bool] | None = None
         self.number = 0
 
@@ -103,8 +156,10 @@ class WindowMachine(RuleBasedStateMachine):
         return sorted(self.stored.values(), key=lambda one: (one.rank, one.number))
 
     @precondition(lambda self: self.snapshot is None)
-    @rule(rank=st.sampled_from([Rank.ORDINARY] * 4 + [Rank.USER]), count=st.integers(1, 90))
-    def commit(self, rank: Rank, count: int) -> None:
+    @rule(
+        rank=st.sampled_from([Rank.ORDINARY] * 4 + [Rank.USER]), count=st.integers(1, 90), unseen=st.sets(st.integers(0, 9))
+    )
+    def commit(self, rank: Rank, count: int, unseen: set[int]) -> None:
         """A batch is committed and its copies are offered.
 
         None is between a page's reading and its arrival: what was committed before the reading was offered before the
@@ -113,6 +168,9 @@ class WindowMachine(RuleBasedStateMachine):
         for _ in range(count):
             self.number += 1
             message = a_message(self.number, rank)
+            if self.number % 10 in unseen:
+                message = without_content(message)
+                self.hidden.add(self.number)
             self.stored[message.number] = message
             self.window.offer(message)
 
@@ -140,7 +198,8 @@ class WindowMachine(RuleBasedStateMachine):
         """The link takes what the window allows, in the order of the queue (wire.md §8.2)."""
         for message in self.window.take(0.0):
             assert message.number not in self.sent, "sent twice"
-            assert message == next(one for one in self._queue() if one.number not in self.sent), "out of order"
+            waiting = (one for one in self._queue() if one.number not in {*self.sent, *self.hidden})
+            assert message == next(waiting), "out of order"
             self.sent.append(message.number)
 
     @rule(data=st.data())
@@ -151,6 +210,15 @@ class WindowMachine(RuleBasedStateMachine):
         assert (flying is not None) == (number in self.sent and number in self.stored and number not in self.unacked)
         if flying is not None:
             self.unacked.append(number)
+
+    @rule()
+    def hear(self) -> None:
+        """The device says anything."""
+        for message in self.window.take_hidden(heard=True):
+            assert message.number in self.hidden
+            earlier = [one for one in self._queue() if one.rank == message.rank and one.number < message.number]
+            assert {one.number for one in earlier} <= {*self.unacked}, "taken before what stands before it"
+            self.unacked.append(message.number)
 
     @rule()
     def store_acks(self) -> None:
@@ -164,7 +232,7 @@ class WindowMachine(RuleBasedStateMachine):
 
     @invariant()
     def never_more_than_the_window(self) -> None:
-        assert len(self.window.in_flight) <= 3
+        assert len(self.window.in_flight - self.hidden) <= 3
 
     @invariant()
     def memory_does_not_grow_with_the_backlog(self) -> None:
@@ -174,6 +242,7 @@ class WindowMachine(RuleBasedStateMachine):
         """Whatever happened, a patient device gets everything, in order."""
         for _ in range(10_000):
             self.send()
+            self.hear()
             for number in list(self.sent):
                 if number in self.stored and number not in self.unacked and self.window.acknowledge(number):
                     self.unacked.append(number)
@@ -181,9 +250,10 @@ class WindowMachine(RuleBasedStateMachine):
                 self.the_page_comes()
             elif self.window.wants_page:
                 self.ask_for_a_page()
-            elif not self.stored or len(self.unacked) == len(self.stored):
+            elif len(self.unacked) == len(self.stored):
                 break
-        assert set(self.sent) == set(range(1, self.number + 1)), "something was never sent"
+        assert set(self.sent) == set(range(1, self.number + 1)) - self.hidden, "something was never sent"
+        assert len(self.unacked) == len(self.stored), "something was never taken"
 
 
 TestWindow = WindowMachine.TestCase

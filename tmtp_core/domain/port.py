@@ -39,15 +39,10 @@ class MemberStatus(IntEnum):
 
 
 class Rank(IntEnum):
-    """Order of delivery: `user` messages overtake what is not yet in flight (wire.md §8.2).
-
-    What is hidden waits like the rest and is taken like the rest, but never shown: it is from somebody whom the
-    recipient blocks, and who must not be able to tell, not even by what comes back undelivered (D3).
-    """
+    """Order of delivery: `user` messages overtake what is not yet in flight (wire.md §8.2)."""
 
     USER = 0
     ORDINARY = 1
-    HIDDEN = 2
 
 
 @dataclass(slots=True)
@@ -171,6 +166,9 @@ class Message:
     Where recipients speak both revisions and the headers differ, `head` is revision 1's and `head2` revision 2's.
     `sender` is the account that hears when it cannot be delivered, None where nobody does; `known_as` the number by
     which the sender knows it, None for its own.
+
+    `hidden`: as it is in the queue of somebody who blocks its sender: without content, waiting and taken like the rest
+    and never shown, so that the sender cannot tell, not even by what comes back undelivered (D3).
     """
 
     number: int
@@ -180,6 +178,7 @@ class Message:
     head2: bytes = b""
     sender: int | None = None
     known_as: int | None = None
+    hidden: bool = False
 
     def head_for(self, revision: int) -> bytes:
         """The header for a device that speaks `revision`."""
@@ -189,6 +188,11 @@ class Message:
     def size(self) -> int:
         """Octets on the wire."""
         return len(self.head) + self.body.size
+
+
+def without_content(message: Message) -> Message:
+    """A message as it stands in the queue of somebody from whom it is hidden."""
+    return Message(message.number, message.rank, b"", EMPTY, hidden=True)
 
 
 @dataclass(frozen=True, slots=True)

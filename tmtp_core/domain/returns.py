@@ -16,7 +16,7 @@ TOO_LATE: Final = "no device took it in time"
 _DIGITS: Final = 4
 
 
-def give_back(ledger: Ledger, moment: Moment, in_flight: frozenset[int]) -> tuple[Outcome, bool]:
+def give_back(ledger: Ledger, moment: Moment, under_way: frozenset[int]) -> tuple[Outcome, bool]:
     """Give up some of what will not be delivered, and whether there may be more of it.
 
     That is what has waited longer than the policy allows, unless it is on its way to a device right now, and what
@@ -34,7 +34,7 @@ def give_back(ledger: Ledger, moment: Moment, in_flight: frozenset[int]) -> tupl
     after_ms = moment.policy.return_after_ms
     if after_ms is None:
         return outcome, False
-    given_up = ledger.stale(moment.wall_ns - after_ms * 1_000_000, count, in_flight)
+    given_up = ledger.stale(moment.wall_ns - after_ms * 1_000_000, count, under_way)
     for stale in given_up:
         ledger.give_up(stale)
         _tell(ledger, outcome, stale, _missed(ledger, stale), TOO_LATE, moment)

@@ -9,6 +9,7 @@ that is in the store only and comes in pages. Pure: the caller passes the time, 
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice, takewhile
 
 from tmtp_core import limits
 from tmtp_core.domain.port import Message, Rank
@@ -24,6 +25,9 @@ class DeliveryWindow:
     """Order: `user` messages ahead of what is not in flight, then by number. At most `count` are in flight,
     and about `limits.DELIVERY_WINDOW_BYTES` of them, but always one.
 
+    Hidden messages have their place in that order. They are never sent and take no room: a device takes them when it is
+    heard of and has taken everything before them, as it would if they were shown (D3).
+
     `interrupted` are numbers that were in flight when the device's last link ended: they go first again.
     """
 
@@ -32,6 +36,7 @@ class DeliveryWindow:
         self._interrupted = interrupted
         self._in_flight: dict[int, _Flight] = {}
         self._flight_bytes = 0
+        self._hidden = 0  # of those in flight
         self._ready: deque[Message] = deque()
         self._ready_bytes = 0
         self._behind = True  # the store may hold more than `_ready` …
@@ -42,7 +47,9 @@ class DeliveryWindow:
     @property
     def wants_page(self) -> bool:
         """Whether to fetch the first messages of this device's queue from the store now."""
-        return self._behind and not self._page_requested and not self._ready
+        if not self._behind or self._page_requested or self._ready:
+            return False
+        return self._flight_bytes < limits.DELIVERY_WINDOW_BYTES  # else a page might hold nothing new
 
     @property
     def page_size(self) -> int:
@@ -53,6 +60,11 @@ class DeliveryWindow:
     def in_flight(self) -> frozenset[int]:
         """Numbers of the deliveries that await their acks."""
         return frozenset(self._in_flight)
+
+    @property
+    def under_way(self) -> frozenset[int]:
+        """Numbers of what is in flight or will be as soon as the window allows."""
+        return self.in_flight.union(message.number for message in self._ready)
 
     def page_requested(self) -> None:
         """A page is being fetched; until it comes, nothing else is asked of the store."""
@@ -85,32 +97,51 @@ class DeliveryWindow:
     def take(self, now_s: float) -> list[Message]:
         """The messages to send now; they count as in flight from now on."""
         taken: list[Message] = []
-        while self._ready and len(self._in_flight) < self._count:
-            message = self._ready[0]
-            if self._in_flight and self._flight_bytes + message.size > limits.DELIVERY_WINDOW_BYTES:
-                break
-            self._ready.popleft()
+        while self._ready and (self._ready[0].hidden or self._has_room_for(self._ready[0])):
+            message = self._ready.popleft()
             self._ready_bytes -= _held_bytes(message)
             self._in_flight[message.number] = _Flight(message, now_s)
-            self._flight_bytes += message.size
-            taken.append(message)
+            if message.hidden:
+                self._hidden += 1
+            else:
+                self._flight_bytes += message.size
+                taken.append(message)
+        return taken
+
+    def take_hidden(self, *, heard: bool) -> list[Message]:
+        """The hidden messages that the device takes now.
+
+        Those are, where the device was `heard` of, the ones before which nothing is in flight; and else the first of
+        more than `limits.HIDDEN_IN_FLIGHT_MAX`.
+        """
+        taken: list[Message] = []
+        if heard and self._hidden:
+            taken = list(takewhile(lambda one: one.hidden, (flight.message for flight in self._in_flight.values())))
+        surplus = self._hidden - len(taken) - limits.HIDDEN_IN_FLIGHT_MAX
+        if surplus > 0:
+            hidden = (flight.message for flight in self._in_flight.values() if flight.message.hidden)
+            taken = list(islice(hidden, len(taken) + surplus))
+        for message in taken:
+            del self._in_flight[message.number]
+            self._hidden -= 1
+            self._note_acked(message.number)
         return taken
 
     def acknowledge(self, number: int) -> Message | None:
         """The message that this ack ends, or None for a stray one."""
-        flight = self._in_flight.pop(number, None)
-        if flight is None:
+        flight = self._in_flight.get(number)
+        if flight is None or flight.message.hidden:
             return None
+        del self._in_flight[number]
         self._flight_bytes -= flight.message.size
-        if self._page_requested:
-            self._acked_since_request.add(number)
+        self._note_acked(number)
         return flight.message
 
     def overdue(self, now_s: float) -> list[Message]:
         """What was sent `limits.REDELIVERY_S` ago and not acknowledged: to be sent again now."""
         late: list[Message] = []
         for flight in self._in_flight.values():
-            if now_s - flight.sent_s >= limits.REDELIVERY_S:
+            if not flight.message.hidden and now_s - flight.sent_s >= limits.REDELIVERY_S:
                 flight.sent_s = now_s
                 late.append(flight.message)
         return late
@@ -119,6 +150,16 @@ class DeliveryWindow:
         """Count the time for acks anew: what was sent has not left yet."""
         for flight in self._in_flight.values():
             flight.sent_s = now_s
+
+    def _has_room_for(self, message: Message) -> bool:
+        sent = len(self._in_flight) - self._hidden
+        if sent >= self._count:
+            return False
+        return not sent or self._flight_bytes + message.size <= limits.DELIVERY_WINDOW_BYTES
+
+    def _note_acked(self, number: int) -> None:
+        if self._page_requested:
+            self._acked_since_request.add(number)
 
     def _insert(self, place: int, message: Message) -> None:
         self._ready.insert(place, message)

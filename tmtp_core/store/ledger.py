@@ -24,7 +24,6 @@ from tmtp_core.domain.port import (
     Message,
     NameOwner,
     Posted,
-    Rank,
     Role,
     Spent,
     Status,
@@ -54,6 +53,7 @@ class SqlLedger(ConsentRows, GivenBackRows):
         self._number_stored = 0
         self._messages: list[hot.MessageRow] = []
         self._entries: list[tuple[int, int, int]] = []
+        self._hidden: list[tuple[int, int, int]] = []
         self._acked: list[tuple[int, int, int]] = []
         self._remembered: list[tuple[int, int, int, int]] = []
         self._posted: dict[tuple[int, int], Posted | None] = {}
@@ -122,7 +122,7 @@ class SqlLedger(ConsentRows, GivenBackRows):
     def rolled_back(self) -> None:
         """The transaction is void: forget what it did. Numbers it drew stay drawn."""
         self.references.rolled_back()
-        self._messages, self._entries, self._acked, self._remembered = [], [], [], []
+        self._messages, self._entries, self._hidden, self._acked, self._remembered = [], [], [], [], []
         self._posted.clear()
         self._forget_caches()
 
@@ -375,16 +375,18 @@ class SqlLedger(ConsentRows, GivenBackRows):
 
     def enqueue(self, message: Message, devices: Iterable[int], hidden: Iterable[int] = ()) -> None:
         """See the port."""
-        entries = [(device, int(message.rank), message.number) for device in devices]
-        entries += [(device, int(Rank.HIDDEN), message.number) for device in hidden]
-        if not entries:
+        rank, number = int(message.rank), message.number
+        entries = [(device, rank, number) for device in devices]
+        unseen = [(device, rank, number) for device in hidden]
+        if not entries and not unseen:
             return
         body = message.body
         inline = body.inline if body.file is None else None
         row = (message.number, message.head, body.size, inline, body.file, message.head2 or None)
         self._messages.append((*row, message.sender, message.known_as))
         self._entries.extend(entries)
-        self.references.add(message.number, len(entries), body.file)
+        self._hidden.extend(unseen)
+        self.references.add(number, len(entries) + len(unseen), body.file)
 
     def copy_queue(self, sources: Iterable[int], target: int) -> None:
         """See the port."""
@@ -436,7 +438,9 @@ class SqlLedger(ConsentRows, GivenBackRows):
         if self._messages:
             hot.insert_messages(self._connection, self._messages)
             hot.insert_queue(self._connection, self._entries)
-            self._messages, self._entries = [], []
+            if self._hidden:
+                hot.insert_hidden(self._connection, self._hidden)
+            self._messages, self._entries, self._hidden = [], [], []
         if self._acked:
             removed = hot.delete_queue(self._connection, self._acked)
             if removed != len(self._acked):  # an entry was gone already: count again, never delete on a guess

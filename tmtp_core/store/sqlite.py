@@ -12,7 +12,7 @@ from functools import cache
 import msgspec
 from sqlalchemy import Connection
 
-from tmtp_core.domain.port import Body, Message, Rank
+from tmtp_core.domain.port import Body, Message, Rank, without_content
 
 MessageRow = tuple[int, bytes, int, bytes | None, str | None, bytes | None, int | None, int | None]
 """Number, head, size of the body, the body or None, the name of its file or None, revision 2's head, the sender, and
@@ -69,6 +69,15 @@ def insert_queue(connection: Connection, entries: Sequence[tuple[int, int, int]]
     )
 
 
+def insert_hidden(connection: Connection, entries: Sequence[tuple[int, int, int]]) -> None:
+    """Queue entries (device, rank, message) that are taken without being shown."""
+    driver(connection).execute(
+        "INSERT INTO queue (device, rank, message, hidden) SELECT json_extract(value, '$[0]'),"
+        " json_extract(value, '$[1]'), json_extract(value, '$[2]'), 1 FROM json_each(?)",
+        (_json(entries),),
+    )
+
+
 def delete_queue(connection: Connection, entries: Sequence[tuple[int, int, int]]) -> int:
     """Remove queue entries; how many there were."""
     result = driver(connection).execute(
@@ -82,8 +91,8 @@ def delete_queue(connection: Connection, entries: Sequence[tuple[int, int, int]]
 def copy_queue(connection: Connection, sources: Sequence[int], target: int) -> list[int]:
     """Queue for one device, which has nothing yet, what is queued for others; the numbers of those messages."""
     driver(connection).execute(
-        "INSERT INTO queue (device, rank, message) SELECT DISTINCT ?, rank, message FROM queue"
-        " WHERE device IN (SELECT value FROM json_each(?))",
+        "INSERT INTO queue (device, rank, message, hidden) SELECT ?, rank, message, min(hidden) FROM queue"
+        " WHERE device IN (SELECT value FROM json_each(?)) GROUP BY rank, message",
         (target, _json(sources)),
     )
     rows = driver(connection).execute("SELECT message FROM queue WHERE device = ?", (target,))
@@ -131,13 +140,15 @@ def forget_reposted(connection: Connection, before_ms: int, keep: int) -> int:
 def page(connection: Connection, device: int, count: int) -> Iterator[Message]:
     """The first messages of a device's queue, in order of delivery. Read lazily: leaving early costs nothing."""
     result = driver(connection).execute(
-        "SELECT q.rank, m.number, m.head, m.size, m.body, m.file, m.head2 FROM queue AS q CROSS JOIN message AS m"
-        " ON m.number = q.message WHERE q.device = ? ORDER BY q.rank, q.message LIMIT ?",
+        "SELECT q.rank, m.number, m.head, m.size, CASE q.hidden WHEN 0 THEN m.body END, m.file, m.head2, q.hidden"
+        " FROM queue AS q CROSS JOIN message AS m ON m.number = q.message WHERE q.device = ?"
+        " ORDER BY q.rank, q.message LIMIT ?",
         (device, count),
     )
     try:
-        for rank, number, head, size, body, file, head2 in result:
-            yield Message(number, Rank(rank), head, Body(size, body or b"", file), head2 or b"")
+        for rank, number, head, size, body, file, head2, hidden in result:
+            message = Message(number, Rank(rank), head, Body(size, body or b"", file), head2 or b"")
+            yield without_content(message) if hidden else message
     finally:
         result.close()
 

@@ -187,6 +187,7 @@ queue = Table(
     Column("device", KEY, nullable=False),
     Column("rank", Integer, nullable=False),
     Column("message", KEY, nullable=False),
+    Column("hidden", Integer, nullable=False, server_default="0"),  # 1: taken without being shown
     PrimaryKeyConstraint("device", "rank", "message"),
     sqlite_with_rowid=False,
 )

@@ -33,7 +33,7 @@ class Job:
 
     `request` (device, repetition key) announces a request that may be a repetition; `files` are payloads that
     belong to nobody unless the decision stores a message with them; `size` is what it holds in memory; `reads` says
-    what to read in the same transaction because of the result: it comes right after `done`.
+    what to read in the same transaction because of the result: it comes after the `done` of the whole batch.
     """
 
     decide: Callable[[SqlLedger], Result]
@@ -195,12 +195,10 @@ class Writer(threading.Thread):
         self._count(jobs, acks)
 
         def finished() -> None:
-            for (job, result), page in zip(results, wanted, strict=True):
+            for job, result in results:
                 self._guarded(partial(job.done, result))
-                if page is not None:
-                    self._guarded(partial(page.done, *read[page]))
-            for page in pages:
-                self._guarded(partial(page.done, *read[page]))
+            for page, found in read.items():  # they hold what the whole batch stored: first comes who hears of that
+                self._guarded(partial(page.done, *found))
 
         return finished
 
