@@ -46,6 +46,14 @@ class Administration(Protocol):
         """An invitation with which one new device begins the account's log anew (B4)."""
         ...
 
+    async def give_alias(self, instance: str, who: str, alias: str) -> AccountSummary:
+        """A further alias for a member: also one that mail is routed to (C2)."""
+        ...
+
+    async def found_group(self, instance: str, gid: str, who: str) -> AccountSummary:
+        """A new group with a member as its owner, who is told: also under a name that mail is routed to (C2)."""
+        ...
+
     async def list_devices(self, instance: str, who: str) -> list[DeviceSummary]:
         """The devices of an account, oldest first."""
         ...
@@ -91,6 +99,14 @@ class LocalAdministration:
     async def reset_account(self, instance: str, who: str) -> NewInvitation:
         """See `Administration`."""
         return self._told(instance, await self._named(instance).service.reset_account(who))
+
+    async def give_alias(self, instance: str, who: str, alias: str) -> AccountSummary:
+        """See `Administration`."""
+        return await self._named(instance).service.give_alias(who, alias)
+
+    async def found_group(self, instance: str, gid: str, who: str) -> AccountSummary:
+        """See `Administration`."""
+        return await self._named(instance).service.found_group(gid, who)
 
     async def list_devices(self, instance: str, who: str) -> list[DeviceSummary]:
         """See `Administration`."""

@@ -252,7 +252,6 @@ def _policy(settings: Instance) -> Policy:
     days = settings.delivery.return_after_days
     return Policy(
         members=settings.policy == "members",
-        open=settings.registration == "open",
         acquaintance=Acquaintance(settings.strictness),
         revision1=settings.revision1,
         owners_moderate=settings.groups.moderation == "owners",

@@ -34,6 +34,16 @@ class _Administer(msgspec.Struct, forbid_unknown_fields=True):
     who: str
 
 
+class _GiveAlias(msgspec.Struct, forbid_unknown_fields=True):
+    who: str
+    alias: str
+
+
+class _FoundGroup(msgspec.Struct, forbid_unknown_fields=True):
+    gid: str
+    who: str
+
+
 class _BarDevice(msgspec.Struct, forbid_unknown_fields=True):
     who: str
     device: int
@@ -64,6 +74,8 @@ class ControlServer:
         app.router.add_get("/instances/{instance}/accounts", _answering(self._list_accounts))
         app.router.add_post("/instances/{instance}/accounts/{act:bar|unbar|remove}", _answering(self._administer))
         app.router.add_post("/instances/{instance}/accounts/reset", _answering(self._reset_account))
+        app.router.add_post("/instances/{instance}/accounts/alias", _answering(self._give_alias))
+        app.router.add_post("/instances/{instance}/groups", _answering(self._found_group))
         app.router.add_post("/instances/{instance}/devices", _answering(self._list_devices))
         app.router.add_post("/instances/{instance}/devices/bar", _answering(self._bar_device))
         app.router.add_get("/instances/{instance}/invitations", _answering(self._list_invitations))
@@ -99,6 +111,14 @@ class ControlServer:
     async def _reset_account(self, request: web.Request) -> Any:
         wanted = msgspec.json.decode(await request.read(), type=_Administer)
         return await self._administration.reset_account(request.match_info["instance"], wanted.who)
+
+    async def _give_alias(self, request: web.Request) -> Any:
+        wanted = msgspec.json.decode(await request.read(), type=_GiveAlias)
+        return await self._administration.give_alias(request.match_info["instance"], wanted.who, wanted.alias)
+
+    async def _found_group(self, request: web.Request) -> Any:
+        wanted = msgspec.json.decode(await request.read(), type=_FoundGroup)
+        return await self._administration.found_group(request.match_info["instance"], wanted.gid, wanted.who)
 
     async def _list_devices(self, request: web.Request) -> Any:
         wanted = msgspec.json.decode(await request.read(), type=_Administer)
@@ -160,6 +180,16 @@ class ControlClient:
         return msgspec.convert(
             await self._call("POST", f"/instances/{instance}/accounts/reset", {"who": who}), NewInvitation
         )
+
+    async def give_alias(self, instance: str, who: str, alias: str) -> AccountSummary:
+        """See `Administration`."""
+        body = {"who": who, "alias": alias}
+        return msgspec.convert(await self._call("POST", f"/instances/{instance}/accounts/alias", body), AccountSummary)
+
+    async def found_group(self, instance: str, gid: str, who: str) -> AccountSummary:
+        """See `Administration`."""
+        body = {"gid": gid, "who": who}
+        return msgspec.convert(await self._call("POST", f"/instances/{instance}/groups", body), AccountSummary)
 
     async def list_devices(self, instance: str, who: str) -> list[DeviceSummary]:
         """See `Administration`."""

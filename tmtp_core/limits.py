@@ -58,6 +58,7 @@ LOOK_MAX_BYTES = 1 << 20  # two pictures in base64url, and the rest
 
 # -- sessions (wire.md §3) -------------------------------------------------------------------------------------------
 LOGIN_DEADLINE_S = 5.0
+LOGINS_TOLD_PER_HOUR = 200  # of one account, to its devices: or a device in a loop fills the others' queues
 IDLE_DEADLINE_S = 120.0
 WRITE_STALL_DEADLINE_S = 60.0  # a peer that takes nothing of what it is sent for this long is closed
 TLS_CLOSE_DEADLINE_S = 10.0  # for the last record and the peer's own end, when everything else was taken

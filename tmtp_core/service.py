@@ -230,6 +230,19 @@ class Service:
             lambda ledger: admin.reset(who, self.rules.admissions, self._random_bytes, ledger, moment)
         )
 
+    async def give_alias(self, who: str, alias: str) -> admin.AccountSummary:
+        """A further alias for a member: also one that mail is routed to (C2). Raises `RequestRefused`."""
+        moment = self.moment()
+        return await self._administer(lambda ledger: admin.give_alias(who, alias, ledger, moment))
+
+    async def found_group(self, gid: str, who: str) -> admin.AccountSummary:
+        """A new group with a member as its owner: also under a name that mail is routed to (C2); its owner.
+
+        Raises `RequestRefused`.
+        """
+        moment = self.moment()
+        return await self._administer(lambda ledger: admin.found_group(gid, who, ledger, moment))
+
     async def list_devices(self, who: str) -> list[admin.DeviceSummary]:
         """The devices of an account. Raises `RequestRefused`."""
         moment = self.moment()
@@ -288,6 +301,7 @@ class Service:
     ) -> admin.AccountSummary:
         administered = await self.decide(act)
         self._cut(Outcome(cuts=dict.fromkeys(administered.cuts, told)))
+        self._deliver(administered.copies)
         return administered.account
 
     # -- for sessions (`tmtp_core.session.Host`) ---------------------------------------------------------------------
@@ -484,6 +498,8 @@ class Service:
         for session in list(self._sessions):
             if session.asker is not None and session.asker.device in outcome.cuts:
                 session.cut(outcome.cuts[session.asker.device])
+        for device in outcome.cuts:
+            self._interrupted.pop(device, None)
         self._give_back()  # what waited for a device that was the last of its account
 
     def _give_back(self) -> None:

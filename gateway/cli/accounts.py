@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""`tmtp-gateway account …` and `tmtp-gateway device …` (C1, B4)."""
+"""`tmtp-gateway account …`, `tmtp-gateway device …` and `tmtp-gateway group …` (C1, B4)."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -24,8 +24,9 @@ from gateway.cli.common import (
 )
 from tmtp_core.ids import posted_text
 
-account = typer.Typer(no_args_is_help=True, help="List, bar, unbar, reset and remove accounts.")
+account = typer.Typer(no_args_is_help=True, help="List, name, bar, unbar, reset and remove accounts.")
 device = typer.Typer(no_args_is_help=True, help="List the devices of an account, and bar one.")
+group = typer.Typer(no_args_is_help=True, help="Make groups.")
 
 _UID_CHARACTERS: Final = 32
 
@@ -53,6 +54,44 @@ def list_accounts(
         aliases = "\n".join(one.aliases) or "(none)"
         table.add_row(aliases, one.uid, str(one.devices), str(one.queued), one.role, one.status)
     out.print(table)
+
+
+@account.command()
+def alias(
+    who: WhoArgument,
+    name: Annotated[str, typer.Argument(metavar="ALIAS", help="A name that nobody has.")],
+    instance: InstanceOption,
+    config: ConfigOption = Path("gateway.yaml"),
+    as_json: JsonOption = False,
+) -> None:
+    """Give a member a further alias. A name that mail from outside is routed to is given so, and only so (C2).
+
+    Example: tmtp-gateway account alias -c gateway.yaml --instance public "Ada Lovelace" "Support Desk"
+    """
+    done = administer(config, lambda admin: admin.give_alias(instance, who, name))
+    if as_json:
+        print_json(asdict(done))
+    else:
+        out.print(f"{named(done)} is also {name} now.", highlight=False)
+
+
+@group.command("create")
+def create_group(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name that nobody has.")],
+    who: Annotated[str, typer.Argument(metavar="OWNER", help="The uid or alias of a member, who invites the others.")],
+    instance: InstanceOption,
+    config: ConfigOption = Path("gateway.yaml"),
+    as_json: JsonOption = False,
+) -> None:
+    """Make a group for a member. A name that mail from outside is routed to is given so, and only so (C2).
+
+    Example: tmtp-gateway group create -c gateway.yaml --instance public "Sales Team" "Ada Lovelace"
+    """
+    done = administer(config, lambda admin: admin.found_group(instance, name, who))
+    if as_json:
+        print_json(asdict(done))
+    else:
+        out.print(f"The group {name} is there; {named(done)} owns it and may invite others.", highlight=False)
 
 
 @account.command()

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.accounts import account, device
+from gateway.cli.accounts import account, device, group
 from gateway.cli.common import (
     INTERRUPTED,
     USAGE,
@@ -33,6 +33,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_e
 app.command()(invite)
 app.add_typer(account, name="account")
 app.add_typer(device, name="device")
+app.add_typer(group, name="group")
 app.add_typer(invitation, name="invitation")
 
 

@@ -105,8 +105,8 @@ async def test_a_member_forges_no_ghost(instance: TestInstance) -> None:
 
 
 async def test_a_bridge_speaks_as_nobody_who_is_here(instance: TestInstance) -> None:
+    boss, ada, _ = await scene(instance)
     async with bridge(instance, {"support@example.org": BOSS}) as intake:
-        boss, ada, _ = await scene(instance)
         for forged in (
             "Ada Lovelace",
             ada.uid,

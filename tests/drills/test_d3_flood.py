@@ -4,13 +4,16 @@
 import contextlib
 from pathlib import Path
 
+import pytest
+
 from tests.support.devices import fresh_id, newcomer, refusal
 from tests.support.instance import running_instance
 from tests.support.outside import bridge
 from tmtp_client.connection import Disconnected, Refused
+from tmtp_core import limits
 from tmtp_core.domain.policy import Acquaintance, Policy, Quotas
 from tmtp_core.wire import messages as m
-from tmtp_core.wire.revision2 import InviteEdit
+from tmtp_core.wire.revision2 import BlockEvent, InviteEdit
 
 QUOTAS = Quotas(pings_per_day=5, failed_pings_in_a_row=3, posts_per_hour=10)
 POLICY = Policy(acquaintance=Acquaintance.INTRODUCTION, quotas=QUOTAS, members_invite=True)
@@ -51,6 +54,29 @@ async def test_names_are_not_guessed_without_limit(tmp_path: Path) -> None:
         for number in range(QUOTAS.failed_pings_in_a_row):
             assert "not found" in await refusal(mallory.ping(f"Guessed {number}"))
         assert "quota" in await refusal(mallory.ping("Guessed at last"))
+
+
+async def test_a_device_in_a_loop_fills_nobodys_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it tells its account's other devices counts like posts; log-ins are told so many times an hour."""
+    monkeypatch.setattr(limits, "LOGINS_TOLD_PER_HOUR", 3)
+    async with running_instance(tmp_path / "instance", policy=POLICY) as instance:
+        ada = await newcomer(instance, "Ada Lovelace")
+        phone = await ada.add_full_device()
+        await phone.quit()
+        for _ in range(QUOTAS.posts_per_hour):
+            await ada.block("", "introductions_off")
+        assert "quota" in await refusal(ada.block("", "introductions_on"))
+        assert "quota" in await refusal(ada.connection.ask(m.OhiEdit(fresh_id(), "add", (m.Recipient(ada.uid),))))
+        for _ in range(5):
+            await ada.quit()
+            assert (await ada.log_in()).info == "login ok"
+        await instance.advance(3600)
+        await ada.quit()
+        await ada.log_in()
+        await phone.log_in()
+        assert len(await phone.all_of(BlockEvent)) == QUOTAS.posts_per_hour
+        told = await phone.all_of(m.LoginEvent)
+        assert len(told) == 3 + 2  # in the first hour, of both devices; in the second, of both again
 
 
 async def test_accounts_do_not_breed(tmp_path: Path) -> None:

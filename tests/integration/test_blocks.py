@@ -148,6 +148,8 @@ async def test_whom_a_blocked_one_introduces_cannot_tell_either(tmp_path: Path) 
             assert (await puppet.post(other.uid, data=b"hello from the puppet")).msgid
         assert (await dan.next(m.Delivery, lambda event: event.from_ == puppet.uid))[1] == b"hello from the puppet"
         assert [event.from_ for event in await bob.all_of(m.Delivery)] == []
+        await puppet.ping("Bob Builder", "nobody introduced me this time")
+        await bob.next(m.PingEvent, lambda event: event.from_ == puppet.uid)
         await bob.block(ada.uid, "unblock")
         assert await may_post(puppet, bob)
 

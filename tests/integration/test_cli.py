@@ -97,6 +97,8 @@ def test_without_a_running_gateway_the_data_is_used_directly(config: Path) -> No
     ("arguments", "code", "words"),
     [
         (["account", "bar", "-i", "members", "Nobody Here"], 1, "no account has the uid or alias"),
+        (["account", "alias", "-i", "members", "Nobody Here", "Support Desk"], 1, "no account has the uid or alias"),
+        (["group", "create", "-i", "members", "Sales Team", "Nobody Here"], 1, "no account has the uid or alias"),
         (["account", "list", "-i", "elsewhere"], 1, "there is no instance elsewhere; the file has: members"),
         (["invite", "-i", "members", "--expires", "soon"], 2, "for example 12h, 7d or 4w"),
         (["invite", "-i", "members", "--uses", "0"], 1, "an invitation has 1 to"),
@@ -104,7 +106,7 @@ def test_without_a_running_gateway_the_data_is_used_directly(config: Path) -> No
     ],
 )
 def test_wrong_input_is_answered_in_plain_words(config: Path, arguments: list[str], code: int, words: str) -> None:
-    at = 2 if arguments[0] == "account" else 1
+    at = 2 if arguments[0] in {"account", "group"} else 1
     done = run(*arguments[:at], "-c", config, *arguments[at:])
     assert done.returncode == code
     assert words in " ".join(done.stderr.split())

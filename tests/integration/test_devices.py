@@ -326,6 +326,21 @@ async def test_an_administrators_reset_is_a_visible_new_beginning(instance: Test
         await newcomer(instance, "_", token)
 
 
+async def test_with_a_reset_one_may_ask_for_an_alias(instance: TestInstance) -> None:
+    """One has it, or gets it, or hears why not; the account begins anew in any case."""
+    eve = await newcomer(instance, "Eve Dropper")
+    await (await newcomer(instance, "Ada Lovelace")).quit()
+    for alias, error in (("Ada Lovelace", ""), ("Ada Byron King", ""), ("Eve Dropper", "already taken")):
+        keys, token = AccountKeys.new(os.urandom), await instance.service.reset_account("Ada Lovelace")
+        connection = await Connection.open(Endpoint(instance.host, instance.port, instance.spki_pin), revision="2")
+        registered = await connection.register_keys("laptop", keys, alias, token)
+        assert error in registered.error
+        assert bool(error) is bool(registered.error)
+        await connection.quit()
+    aliases = {one.uid: one.aliases for one in await instance.service.list_accounts()}
+    assert aliases == {eve.uid: ("Eve Dropper",), registered.uid: ("Ada Lovelace", "Ada Byron King")}
+
+
 async def test_only_the_newest_reset_is_good_and_only_once(instance: TestInstance) -> None:
     await (await newcomer(instance, "Ada Lovelace")).quit()
     first, second = [await instance.service.reset_account("Ada Lovelace") for _ in range(2)]

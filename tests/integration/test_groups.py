@@ -13,6 +13,7 @@ from tests.support.people import form_group, instance_with, people, to_group
 from tmtp_client.connection import Connection, Endpoint
 from tmtp_core import limits
 from tmtp_core.domain.policy import Quotas
+from tmtp_core.errors import RequestRefused
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
 
@@ -149,19 +150,54 @@ async def test_members_of_a_group_see_one_anothers_logs(tmp_path: Path) -> None:
         assert "no log" in await refusal(dan.log(bob.uid))
 
 
-async def test_names_that_mail_is_routed_to_are_kept_where_anybody_may_register(tmp_path: Path) -> None:
-    """Or the first stranger who comes gets the organisation's mail (C2)."""
-    async with instance_with(tmp_path, open=True) as instance:
+async def test_names_that_mail_is_routed_to_are_kept(tmp_path: Path) -> None:
+    """Or the first who asks gets the organisation's mail, or gives himself out as who gets it (C2, D1)."""
+    async with instance_with(tmp_path, members_invite=True) as instance:
         routes = {"support@example.org": "Support Desk", "sales@example.org": "Sales Team"}
         async with bridge(instance, routes):
             eve = await newcomer(instance, "Eve Dropper")
             for attempt in (
                 eve.connection.ask(m.UserEdit(fresh_id(), newalias="Support Desk")),
+                eve.connection.ask(m.UserEdit(fresh_id(), newalias="Suppоrt Desk")),
                 eve.connection.group_invite(fresh_id(), "Sales Team", "Eve Dropper", "Eve Dropper"),
             ):
-                assert "takes an administrator's invitation" in await refusal(attempt)
+                assert "it takes an administrator" in await refusal(attempt)
             stranger = await Connection.open(Endpoint(instance.host, instance.port, instance.spki_pin))
-            assert "takes an administrator's invitation" in (await stranger.register("n", "Support Desk")).error
+            assert "it takes an administrator" in (await stranger.register("n", "Support Desk")).error
             await stranger.quit()
+            answer = await eve.connection.ask(m2.InviteEdit(fresh_id(), "create", uses=1))
+            friend = await newcomer(instance, "_", answer.token)  # a member's word is not enough
+            assert "it takes an administrator" in await refusal(
+                friend.connection.ask(m.UserEdit(fresh_id(), newalias="Support Desk"))
+            )
             desk = await newcomer(instance, "Support Desk", await instance.new_invitation())
             assert await desk.aliases() == ["Support Desk"]
+
+
+async def test_an_administrator_gives_names_that_are_kept(tmp_path: Path) -> None:
+    async with instance_with(tmp_path) as instance:
+        routes = {"support@example.org": "Support Desk", "sales@example.org": "Sales Team"}
+        async with bridge(instance, routes) as intake:
+            ada, bob = await people(instance, "Ada Lovelace", "Bob Builder")
+            await instance.service.give_alias("Ada Lovelace", "Support Desk")
+            event, _ = await ada.next(m.UserEvent, lambda event: event.newalias == "Support Desk")
+            assert event.from_ == ada.uid
+            owner = await instance.service.found_group("Sales Team", ada.uid)
+            assert owner.aliases == ("Ada Lovelace", "Support Desk")
+            member, _ = await ada.next(m.MemberEvent)
+            assert (member.act, member.gid, member.alias) == ("join", "Sales Team", "Ada Lovelace")
+            await ada.connection.group_invite(fresh_id(), "Sales Team", "Ada Lovelace", "Bob Builder")
+            await bob.connection.ask(m.GroupEdit(fresh_id(), "join", "Sales Team"))
+            await intake.post("sales@example.org", "c@d.example", data=b"an order")
+            for one in (ada, bob):
+                assert (await one.next(m.Delivery))[1] == b"an order"
+            for attempt, why in (
+                (instance.service.give_alias("Bob Builder", "Support Desk"), "already taken"),
+                (instance.service.give_alias("Bob Builder", "short"), "8\\+ characters"),
+                (instance.service.give_alias("Nobody at all", "Long Enough"), "no account has"),
+                (instance.service.give_alias(intake.uid, "Long Enough"), "is no member"),
+                (instance.service.found_group("Sales Team", "Bob Builder"), "not available"),
+                (instance.service.found_group("Support Desks", intake.uid), "is no member"),
+            ):
+                with pytest.raises(RequestRefused, match=why):
+                    await attempt

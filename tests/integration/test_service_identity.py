@@ -12,19 +12,22 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import structlog
 
 from gateway.certificates import make_self_signed, server_context, spki_pin
 from gateway.instance import ListenOn, StartFailed
-from tests.support.devices import KeyDevice, fresh_box, fresh_signer, newcomer, refusal
+from tests.support.devices import KeyDevice, fresh_box, fresh_id, fresh_signer, newcomer, refusal
 from tests.support.instance import TestInstance, running_instance
-from tests.support.people import DAY_S
+from tests.support.people import DAY_S, form_group, to_group
 from tmtp_client.connection import AccountKeys, Connection, Disconnected, Endpoint, WrongService
 from tmtp_client.connection.endpoint import spki_hash
 from tmtp_core.crypto.account_log import Entry
 from tmtp_core.crypto.encoding import from_text
 from tmtp_core.crypto.log_records import Record, compose
 from tmtp_core.crypto.possession import Channel
+from tmtp_core.domain.policy import Policy
 from tmtp_core.wire import messages as m
+from tmtp_core.wire import revision2 as m2
 
 
 @asynccontextmanager
@@ -168,8 +171,8 @@ async def test_who_writes_the_database_and_has_not_the_key_gets_nobody_in(tmp_pa
                 raw.execute("UPDATE log_record SET place = 1 WHERE account = ? AND place = 2", (key,))
             raw.commit()
         await instance.start()
-        for device in (thief, ada):
-            assert await refusal(device.log_in()) == "service temporarily unavailable, try again"
+        assert await refusal(ada.log_in()) == "service temporarily unavailable, try again"
+        assert await refusal(thief.log_in()) in {"service temporarily unavailable, try again", "login failed"}
         await bob.log_in()  # and nobody else is the worse for it
         await bob.quit()
 
@@ -199,6 +202,49 @@ async def test_what_was_stored_may_wait_for_who_mends_it(tmp_path: Path) -> None
         await ada.quit()
 
 
+async def test_what_is_damaged_can_begin_anew_and_stops_nobody_else(tmp_path: Path) -> None:
+    """Groups go on, stale messages go back, and an administrator sees the account, resets it, removes it."""
+    rules = Policy(return_after_ms=30 * DAY_S * 1000)
+    async with running_instance(tmp_path / "instance", policy=rules) as instance:
+        ada, bob, eve = [await newcomer(instance, alias) for alias in ("Ada Lovelace", "Bob Builder", "Eve Dropper")]
+        await form_group("The Chess Club", ada, bob, eve)
+        for device in (ada, bob, eve):
+            await device.quit()
+        await instance.stop()
+        with closing(sqlite3.connect(instance.folder / "service.sqlite3")) as raw:
+            for uid in (ada.uid, eve.uid):
+                (key,) = raw.execute("SELECT key FROM account WHERE uid = ?", (uid,)).fetchone()
+                raw.execute("UPDATE log_record SET record = x'00' WHERE account = ?", (key,))
+            raw.commit()
+        with structlog.testing.capture_logs() as logged:
+            await instance.start()
+            await bob.log_in()
+            sent = await bob.connection.post(fresh_id(), to_group("The Chess Club"), b"to the club")
+        damaged = [entry["uid"] for entry in logged if entry["event"] == "account_log_damaged"]
+        assert damaged == [ada.uid, eve.uid]
+        await bob.quit()
+        await instance.advance(31 * DAY_S)
+        await instance.settle()
+        await bob.log_in()
+        event, _ = await bob.next(m2.ReturnEvent, lambda event: event.msgid == sent.msgid)
+        assert set(event.for_) == {ada.uid, eve.uid}
+
+        service = instance.service
+        (device,) = await service.list_devices("Ada Lovelace")
+        assert (device.standing, device.key) == ("log damaged", ada.name)
+        again = await newcomer(instance, "_", await service.reset_account("Ada Lovelace"))
+        assert again.uid == ada.uid
+        assert (await again.log()).standing(again.name, 0) == "full"
+        assert await refusal(ada.log_in()) == "login failed"
+        await again.add_full_device()
+        await bob.connection.post(fresh_id(), to_group("The Chess Club"), b"welcome back")
+        assert (await again.next(m.Delivery))[1] == b"welcome back"
+        await instance.restart()
+        await again.log_in()
+        await instance.service.remove_account("Eve Dropper")
+        assert await refusal(eve.log_in()) == "login failed"
+
+
 # -- opening an account ----------------------------------------------------------------------------------------------
 async def test_a_registration_whose_answer_was_lost_is_answered_again(tmp_path: Path) -> None:
     """The same keys, the same account: no second one, no invitation spent twice, no name lost."""
@@ -217,6 +263,21 @@ async def test_a_registration_whose_answer_was_lost_is_answered_again(tmp_path: 
         ada = KeyDevice(instance, uids.pop(), keys.device.signer, keys.recovery)
         assert (await ada.log_in()).info == "login ok"
         await ada.quit()
+        eve = await newcomer(instance, "Eve Dropper", await instance.new_invitation())
+        for alias, error in (
+            ("Eve Dropper", "already taken"),
+            ("x" * 2_000, "longer than 255 bytes"),
+            ("Ada Byron King", ""),
+            ("_", ""),
+        ):
+            connection = await Connection.open(endpoint, revision="2")
+            registered = await connection.register_keys("laptop", keys, alias, token)
+            assert registered.uid == ada.uid
+            assert error in registered.error
+            assert bool(error) is bool(registered.error)
+            await connection.close()
+        assert await ada.aliases() == ["Ada Lovelace", "Ada Byron King"]
+        await eve.quit()
         other = AccountKeys(keys.device, os.urandom(32))  # the same device, with another recovery key
         connection = await Connection.open(endpoint, revision="2")
         with pytest.raises(Disconnected, match="this key is a device's already"):

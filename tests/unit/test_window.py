@@ -157,7 +157,9 @@ class WindowMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.snapshot is None)
     @rule(
-        rank=st.sampled_from([Rank.ORDINARY] * 4 + [Rank.USER]), count=st.integers(1, 90), unseen=st.sets(st.integers(0, 9))
+        rank=st.sampled_from([Rank.ORDINARY] * 4 + [Rank.USER]),
+        count=st.integers(1, 90),
+        unseen=st.sets(st.integers(0, 9)),
     )
     def commit(self, rank: Rank, count: int, unseen: set[int]) -> None:
         """A batch is committed and its copies are offered.

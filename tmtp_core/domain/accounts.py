@@ -45,7 +45,7 @@ class Accounts:
         self._admissions.use(ledger, admission)
         account = ledger.create_account(new_uid(self._random_bytes), Role.MEMBER, moment.ms)
         secret, device = self._new_device(ledger, account, request.newnode, moment)
-        error = self._admissions.name(ledger, account, admission, moment)
+        error = self._admissions.name(ledger, account, admission)
         outcome = Outcome(
             answers=[Registered(account.uid, secret, error), Info(LOGIN_OK)],
             enters=Asker(account.key, device, account.uid),
@@ -84,6 +84,8 @@ class Accounts:
     def _tell_of_login(
         self, ledger: Ledger, outcome: Outcome, account: Account, asker: Asker, moment: Moment, node: str
     ) -> Outcome:
+        if not quotas.tells_of_login(ledger, account, moment):
+            return outcome
         stamp = Stamp(ledger, asker, moment)
         number, message_id = stamp.id()
         event = LoginEvent(id=message_id, from_=asker.uid, posted=stamp.posted, datalen=0, node=node)
@@ -113,12 +115,9 @@ class Accounts:
 
     def _add_alias(self, ledger: Ledger, asker: Asker, account: Account, request: UserEdit, moment: Moment) -> Outcome:
         alias = request.newalias or ""
-        take_alias(ledger, account, alias, moment)
+        take_alias(ledger, account, alias)
         outcome = Outcome(answers=[Acked(request.id)])
-        stamp = Stamp(ledger, asker, moment)
-        number, message_id = stamp.id()
-        event = UserEvent(id=message_id, from_=asker.uid, posted=stamp.posted, datalen=0, newalias=alias)
-        send(ledger, outcome, number, event, own_devices(account))
+        tell_alias(ledger, outcome, account, alias, asker, moment)
         return outcome
 
     def _add_node(self, ledger: Ledger, asker: Asker, account: Account, request: UserEdit, moment: Moment) -> Outcome:
@@ -126,7 +125,7 @@ class Accounts:
 
         The secret stands only in the asking node's copy, which is therefore a message of its own.
         """
-        if account.log is not None:
+        if account.has_keys:
             raise RequestRefused("AddNode: this account's devices have keys; add the device in its log")
         if len(account.devices) >= limits.NODES_PER_ACCOUNT_MAX:
             raise RequestRefused(f"AddNode: Exceeds {limits.NODES_PER_ACCOUNT_MAX} nodes")
@@ -149,6 +148,14 @@ class Accounts:
             )
             send(ledger, outcome, number, event, devices)
         return outcome
+
+
+def tell_alias(ledger: Ledger, outcome: Outcome, account: Account, alias: str, asker: Asker, moment: Moment) -> None:
+    """All devices of an account hear of its new alias."""
+    stamp = Stamp(ledger, asker, moment)
+    number, message_id = stamp.id()
+    event = UserEvent(id=message_id, from_=asker.uid, posted=stamp.posted, datalen=0, newalias=alias)
+    send(ledger, outcome, number, event, own_devices(account))
 
 
 def live_account(ledger: Ledger, asker: Asker) -> Account:
@@ -180,6 +187,9 @@ def is_restricted(account: Account, asker: Asker, moment: Moment) -> bool:
 
 
 def _is_held(account: Account, asker: Asker) -> bool:
-    if account.log is None or asker.public is None:
+    if asker.public is None:
         return False
-    return asker.device == NO_DEVICE or account.log.devices[asker.public].suspended_by is not None
+    state = account.log.devices.get(asker.public) if account.log is not None else None
+    return (
+        state is None or state.suspended_by is not None
+    )  # the recovery key is no device, and none is in a damaged log

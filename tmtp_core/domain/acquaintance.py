@@ -43,14 +43,15 @@ def check_posts(sender: Account, recipients: Iterable[Account], moment: Moment) 
             raise RequestRefused(NOT_ACQUAINTED)
 
 
-def hears(sender: Account, recipient: Account, moment: Moment) -> bool:
-    """Whether something from `sender` is shown to `recipient` at all: neither the one nor who introduced it is blocked.
+def hears(sender: Account, recipient: Account, moment: Moment, *, first_contact: bool) -> bool:
+    """Whether something from `sender` is shown to `recipient` at all. No answer may depend on this.
 
-    No answer may depend on this.
+    Nothing is from whom he blocks; and no posts from whom somebody made him acquainted with whom he blocks. But a ping
+    needs no introduction: with `first_contact` only the sender's own block counts.
     """
     if sender.key in recipient.blocked:
         return False
-    introduced = moment.policy.acquaintance is Acquaintance.INTRODUCTION
+    introduced = moment.policy.acquaintance is Acquaintance.INTRODUCTION and not first_contact
     return not (introduced and recipient.admits.get(sender.key) in recipient.blocked)
 
 
@@ -100,6 +101,7 @@ def edit_block(request: BlockEdit, ledger: Ledger, asker: Asker, moment: Moment)
     """Op 16. Own devices hear of it; the other side hears nothing, ever."""
     account = active_account(ledger, asker)
     refuse_bridge(account)
+    quotas.count_post(ledger, account, 0, moment)  # it is told to all own devices
     outcome = Outcome(answers=[Acked(request.id)])
     if request.act in {"introductions_off", "introductions_on"}:
         ledger.set_introductions(account, request.act == "introductions_on")

@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What administrators do to accounts (C1), and the making of bridge accounts (C2)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from tmtp_core import limits
+from tmtp_core.domain import groups
+from tmtp_core.domain.accounts import tell_alias
 from tmtp_core.domain.admission import Admissions
 from tmtp_core.domain.device_log import Signed
 from tmtp_core.domain.devices import Devices
-from tmtp_core.domain.groups import pass_on
-from tmtp_core.domain.outcome import Moment, Outcome
+from tmtp_core.domain.naming import check_free_for_group, take_alias
+from tmtp_core.domain.outcome import NO_DEVICE, Asker, Copy, Moment, Outcome
 from tmtp_core.domain.port import Account, Device, Invitation, Ledger, Role, Status
 from tmtp_core.domain.posting import account_of_alias
 from tmtp_core.errors import RequestRefused
@@ -85,10 +88,11 @@ class InvitationSummary:
 
 @dataclass(frozen=True, slots=True)
 class Administered:
-    """An account after an administrator's act, and the devices whose links end."""
+    """An account after an administrator's act, the devices whose links end, and what others hear."""
 
     account: AccountSummary
     cuts: tuple[int, ...] = ()
+    copies: Sequence[Copy] = ()
 
 
 def summaries(ledger: Register) -> list[AccountSummary]:
@@ -115,9 +119,28 @@ def remove(who: str, ledger: Register) -> Administered:
     account = _find(ledger, who)
     cuts = _devices(account)
     for group in ledger.owned_by(account):
-        pass_on(ledger, group)
+        groups.pass_on(ledger, group)
     ledger.set_status(account, Status.REMOVED)
     return Administered(_summary(ledger, account), cuts)
+
+
+def give_alias(who: str, alias: str, ledger: Register, moment: Moment) -> Administered:
+    """A further alias for a member: also one that is kept for who gets its mail from outside (C2)."""
+    account = _member(ledger, who)
+    take_alias(ledger, account, alias, vouched=True)
+    outcome = Outcome()
+    tell_alias(ledger, outcome, account, alias, Asker(account.key, NO_DEVICE, account.uid), moment)
+    return Administered(_summary(ledger, account), copies=outcome.copies)
+
+
+def found_group(gid: str, who: str, ledger: Register, moment: Moment) -> Administered:
+    """A new group with a member as its owner: also under a name that mail is routed to (C2)."""
+    account = _member(ledger, who)
+    if not account.aliases:
+        raise RequestRefused(f"{who} has no alias yet, by which a group could know its owner")
+    forms = check_free_for_group(ledger, gid, vouched=True)
+    outcome = groups.found(ledger, account, gid, forms, Asker(account.key, NO_DEVICE, account.uid), moment)
+    return Administered(_summary(ledger, account), copies=outcome.copies)
 
 
 def ensure_bridge(
@@ -141,7 +164,7 @@ def ensure_bridge(
         account = ledger.account_by_key(key)
         if account.status is not Status.ACTIVE:
             raise RequestRefused(f"the bridge {name} is {account.status.name.lower()}; lift that first")
-        if all(device.public != genesis.read().device for device in account.devices):
+        if account.log_damaged or all(device.public != genesis.read().device for device in account.devices):
             outcome = devices.renew_bridge(account, genesis, ledger, moment)
     ledger.set_counter(REPLIES + name, int(replies))
     ledger.set_routes(account, routes)
@@ -154,8 +177,8 @@ def devices(who: str, ledger: Register, moment: Moment) -> list[DeviceSummary]:
     found: list[DeviceSummary] = []
     for device in account.devices:
         standing = "password"
-        if device.public is not None and account.log is not None:
-            standing = account.log.standing(device.public, moment.ms)
+        if device.public is not None:
+            standing = account.log.standing(device.public, moment.ms) if account.log is not None else "log damaged"
         waiting = ledger.waiting_for(device)
         found.append(DeviceSummary(device.key, device.label, standing, device.public or "", device.created_ms, waiting))
     return found
@@ -175,9 +198,7 @@ def bar_device(who: str, key: int, ledger: Register) -> Administered:
 
 def reset(who: str, admissions: Admissions, random_bytes: RandomBytes, ledger: Register, moment: Moment) -> str:
     """A token with which one new device begins the account's log anew."""
-    account = _find(ledger, who)
-    if account.role is not Role.MEMBER:
-        raise RequestRefused("only a member's account is reset")
+    account = _member(ledger, who)
     ledger.revoke_resets(account)  # one at a time
     expires_ms = moment.ms + limits.RESET_VALID_MS
     _, token = admissions.create_invitation(
@@ -214,6 +235,14 @@ def _find(ledger: Register, who: str) -> Account:
     account = ledger.account(who) or account_of_alias(ledger, who)
     if account is None or account.status is Status.REMOVED:
         raise RequestRefused(f"no account has the uid or alias {who!r}")
+    return account
+
+
+def _member(ledger: Register, who: str) -> Account:
+    """The same, and no bridge's and nobody's outside."""
+    account = _find(ledger, who)
+    if account.role is not Role.MEMBER:
+        raise RequestRefused(f"{who} is no member")
     return account
 
 

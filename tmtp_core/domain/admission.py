@@ -73,7 +73,7 @@ class Admissions:
             if invitation.account is not None:
                 if not isinstance(request, RegisterKeys):
                     raise LoginRefused("this invitation is for a device with a key")
-                return Admission(None, invitation=invitation)
+                return Admission(alias, invitation=invitation)
             self._check_open(request)
             return Admission(alias, invitation=invitation)
         self._check_open(request)
@@ -92,16 +92,16 @@ class Admissions:
         if admission.invitation is not None:
             ledger.use_invitation(admission.invitation)
 
-    def name(self, ledger: Ledger, account: Account, admission: Admission, moment: Moment) -> str:
-        """Give a new account its alias; the text says why it was not given, which does not fail the registration."""
+    def name(self, ledger: Ledger, account: Account, admission: Admission) -> str:
+        """Give an account the alias that it was opened with; the text says why not, which does not fail op 1."""
         if admission.alias is None:
             return "choose an alias" if admission.choose_later else ""
         invitation = admission.invitation
-        vouched = invitation is not None and invitation.creator is None
+        vouched = invitation is not None and invitation.creator is None and invitation.account is None
         try:
-            take_alias(ledger, account, admission.alias, moment, vouched=vouched)
+            take_alias(ledger, account, admission.alias, vouched=vouched)
         except RequestRefused as refusal:
-            return refusal.text
+            return refusal.text[: limits.ERROR_TEXT_MAX_CHARACTERS]
         return ""
 
     def create_invitation(

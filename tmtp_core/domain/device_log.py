@@ -5,7 +5,7 @@ Every change of an account's devices is an entry of its log, judged by `tmtp_cor
 does to devices, queues and links, and whom it is told to, is done here, in the same commit.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -67,11 +67,23 @@ class DeviceLogs:
         return LogState.begin(self._service.public_key, uid)
 
     def judge(
-        self, log: LogState, uid: str, signed: Signed, ledger: Ledger, moment: Moment, *, admitted: bool = False
+        self,
+        log: LogState,
+        uid: str,
+        signed: Signed,
+        ledger: Ledger,
+        moment: Moment,
+        *,
+        admitted: bool = False,
+        leaving: Sequence[Device] = (),
     ) -> Record:
-        """Judge one entry; `log` is changed when it is allowed. Raises `RequestRefused`."""
+        """Judge one entry; `log` is changed when it is allowed. Raises `RequestRefused`.
+
+        The keys of the devices that are `leaving` with it may be used again.
+        """
         entry = signed.read()
-        if entry.device and ledger.device_named(entry.device) is not None:
+        named = ledger.device_named(entry.device) if entry.device else None
+        if named is not None and named[1] not in leaving:
             raise RequestRefused("LogAppend: this key is a device's already")
         try:
             return append(log, signed.entry, signed.sigs, moment.ms, uid=uid, service=self._service, admitted=admitted)
@@ -90,6 +102,8 @@ class DeviceLogs:
         else:
             if signed.read().act != "contest":  # the one right that a suspended device has
                 quotas.count_log_append(ledger, account, asker, moment)  # also what is refused: it is work
+            if account.log_damaged:
+                raise RequestRefused("LogAppend: this account's log is damaged; an administrator resets the account")
             log, before = log_of(account), suspended(account)
             record = self.judge(log, account.uid, signed, ledger, moment)
             outcome = keep(account, log, record, before, ledger, moment, asker)
@@ -112,7 +126,7 @@ class DeviceLogs:
         """
         entry = signed.read()
         device = account.device(asker.device)
-        if account.log is not None or device is None:
+        if account.has_keys or device is None:
             raise RequestRefused("LogAppend: this account has moved to keys")
         proofs = ((entry.device, request.sig), (entry.recovery, request.recoverysig))
         if not all(signed.proved(public, proof, channels) for public, proof in proofs):
@@ -215,7 +229,8 @@ def _carry_out(account: Account, log: LogState, before: frozenset[str], ledger: 
     for device in list(account.devices):
         if device.public is None:
             continue
-        if log.devices[device.public].revoked:
+        state = log.devices.get(device.public)
+        if state is None or state.revoked:  # none: of a log that this one has replaced
             ledger.remove_device(account, device, _LAST_ONE_GONE)
             cuts[device.key] = REVOKED
         elif device.public in after - before:

@@ -12,11 +12,11 @@ from tmtp_core.crypto.log_records import decode_record
 from tmtp_core.crypto.possession import Channel, login_proved
 from tmtp_core.crypto.signing import Signer, check_box_key, signed_by
 from tmtp_core.domain.accounts import LOGIN_OK, active_account
-from tmtp_core.domain.admission import Admission, Admissions, redeem
+from tmtp_core.domain.admission import NO_ALIAS, Admission, Admissions, redeem
 from tmtp_core.domain.device_log import DeviceLogs, Signed, keep, log_of, suspended, without
 from tmtp_core.domain.outcome import NO_DEVICE, Asker, Moment, Outcome
 from tmtp_core.domain.port import Account, Ledger, Role, Status
-from tmtp_core.errors import LoginRefused, RequestRefused
+from tmtp_core.errors import LoginRefused, RequestRefused, ServiceUnavailable
 from tmtp_core.ids import RandomBytes, new_uid
 from tmtp_core.wire.messages import Acked, Info, Registered
 from tmtp_core.wire.revision2 import KeyEdit, LoginByKey, RegisterKeys, prekey_signed
@@ -46,7 +46,7 @@ class Devices:
                 raise LoginRefused("the device's signature does not hold")
             if entry.act != "genesis" or not signed.proved(entry.recovery, request.recoverysig, channels):
                 raise LoginRefused("the recovery key's signature does not hold")
-            repeated = _repeated(request, ledger)
+            repeated = self._repeated(request, ledger)
             return repeated if repeated is not None else self._open(request, signed, entry, ledger, moment)
         except RequestRefused as refusal:
             raise LoginRefused(refusal.text) from None
@@ -54,12 +54,13 @@ class Devices:
     def recognise(self, request: LoginByKey, channels: tuple[Channel, ...], ledger: Ledger, moment: Moment) -> Asker:
         """Op 2, first half: whose device this is, or whose recovery key. Changes nothing.
 
-        Raises `LoginRefused`, the same for every reason.
+        Raises `LoginRefused`, the same for every reason; or `ServiceUnavailable` where it is a device of an account
+        whose log is damaged.
         """
         account = ledger.account(request.uid)
-        if account is None or account.status is not Status.ACTIVE or account.log is None:
+        if account is None or account.status is not Status.ACTIVE:
             raise LoginRefused(_GONE)
-        if request.device == RECOVERY and account.role is Role.MEMBER:
+        if request.device == RECOVERY and account.role is Role.MEMBER and account.log is not None:
             key, public = NO_DEVICE, account.log.recovery
         else:
             device = next((one for one in account.devices if one.public == request.device), None)
@@ -68,6 +69,8 @@ class Devices:
             key, public = device.key, request.device
         if not any(login_proved(public, request.sig, channel, request.uid) for channel in channels):
             raise LoginRefused(_GONE)
+        if account.log is None:
+            raise ServiceUnavailable("the log of this account is damaged; an administrator resets the account")
         return Asker(account.key, key, account.uid, public)
 
     def edit_key(self, request: KeyEdit, ledger: Ledger, asker: Asker, moment: Moment) -> Outcome:
@@ -111,9 +114,9 @@ class Devices:
         """A new account, or with an administrator's leave a new beginning of an old one."""
         admission = self._admissions.admit(ledger, request, moment)
         account = self._to_reset(ledger, admission)
-        error = ""
         if account is not None:
             outcome = self._begin_anew(account, signed, ledger, moment)
+            error = self._admissions.name(ledger, account, admission)
             ledger.revoke_resets(account)  # an earlier one in the wrong hands is good for nothing more
         else:
             uid = new_uid(self._random_bytes)
@@ -121,7 +124,7 @@ class Devices:
             record = self._logs.judge(log, uid, signed, ledger, moment)
             self._admissions.use(ledger, admission)
             account = ledger.create_account(uid, Role.MEMBER, moment.ms)
-            error = self._admissions.name(ledger, account, admission, moment)
+            error = self._admissions.name(ledger, account, admission)
             outcome = keep(account, log, record, frozenset(), ledger, moment, None)
             redeem(ledger, outcome, account, admission, moment)
         device = next(one for one in account.devices if one.public == request.device)
@@ -132,14 +135,33 @@ class Devices:
         return outcome
 
     def _begin_anew(self, account: Account, genesis: Signed, ledger: Ledger, moment: Moment) -> Outcome:
-        """Every device that there was goes; one new one is there."""
+        """Every device that there was goes; one new one is there. A log that is damaged is replaced."""
         log = account.log if account.log is not None else self._logs.empty(account.uid)
-        before, passwords = suspended(account), [device for device in account.devices if device.public is None]
-        record = self._logs.judge(log, account.uid, genesis, ledger, moment, admitted=True)
-        cuts = without(ledger, account, passwords)  # before the new device is there, which has nothing of their queues
+        before = suspended(account)
+        leaving = [device for device in account.devices if device.public is None or account.log_damaged]
+        record = self._logs.judge(log, account.uid, genesis, ledger, moment, admitted=True, leaving=leaving)
+        cuts = without(ledger, account, leaving)  # before the new device is there, which has nothing of their queues
+        if account.log_damaged:
+            ledger.drop_log(account)
         outcome = keep(account, log, record, before, ledger, moment, None)
         outcome.cuts = {**outcome.cuts, **cuts}
         return outcome
+
+    def _repeated(self, request: RegisterKeys, ledger: Ledger) -> Outcome | None:
+        """The answer to a registration that was answered before; the device logs in by op 2 then.
+
+        It may ask for another alias this time, which no invitation vouches for any more.
+        """
+        named = ledger.device_named(request.device)
+        if named is None:
+            return None
+        account, _ = named
+        known = account.status is Status.ACTIVE and account.log is not None and _began(account, request, ledger)
+        if not known:
+            raise LoginRefused("this key is a device's already")
+        alias = None if request.newalias == NO_ALIAS else request.newalias
+        error = self._admissions.name(ledger, account, Admission(alias))
+        return Outcome(answers=[Registered(account.uid, error=error, device=request.device)])
 
     def _to_reset(self, ledger: Ledger, admission: Admission) -> Account | None:
         """The account whose devices an administrator resets, if that is what the invitation is for."""
@@ -151,16 +173,12 @@ class Devices:
         return account
 
 
-def _repeated(request: RegisterKeys, ledger: Ledger) -> Outcome | None:
-    """The answer to a registration that was answered before; the device logs in by op 2 then."""
-    found = ledger.device_named(request.device)
-    if found is None:
-        return None
-    account, _ = found
-    records, more = ledger.log_records(account, 0, limits.LOG_PAGE_MAX_BYTES)
+def _began(account: Account, request: RegisterKeys, ledger: Ledger) -> bool:
+    """Whether this very entry stands in the account's log."""
+    place, more = 0, True
     while more:
-        next_ones, more = ledger.log_records(account, len(records), limits.LOG_PAGE_MAX_BYTES)
-        records += next_ones
-    if account.status is not Status.ACTIVE or all(decode_record(one).entry != request.entry for one in records):
-        raise LoginRefused("this key is a device's already")
-    return Outcome(answers=[Registered(account.uid, device=request.device)])
+        records, more = ledger.log_records(account, place, limits.LOG_PAGE_MAX_BYTES)
+        if any(decode_record(one).entry == request.entry for one in records):
+            return True
+        place += len(records)
+    return False

@@ -6,7 +6,7 @@ import msgspec
 from tmtp_core import limits
 from tmtp_core.domain import quotas
 from tmtp_core.domain.accounts import active_account
-from tmtp_core.domain.acquaintance import hears, reached_out
+from tmtp_core.domain.acquaintance import reached_out
 from tmtp_core.domain.bridging import refuse_bridge
 from tmtp_core.domain.fanout import Stamp, announce_member, own_devices, send
 from tmtp_core.domain.naming import check_free_for_group, check_size
@@ -49,12 +49,21 @@ def invite(request: GroupInvite, text: bytes, ledger: Ledger, asker: Asker, mome
         alias=request.from_,
         to=request.to,
     )
-    to = Addressed.directly(sender, (invitee,), moment)
+    to = Addressed.directly(sender, (invitee,), moment, first_contact=True)
     devices = to.shown + own_devices(sender, but=asker.device)
     send(ledger, outcome, number, event, devices, Body(len(text), text), hidden=to.hidden, sender=sender.key)
     reached_out(ledger, sender, (invitee,))
     announce_member(ledger, outcome, stamp, sender, group, act="invite", alias=request.to)
     return answered(ledger, outcome, asker, request, number, stamp)
+
+
+def found(ledger: Ledger, owner: Account, gid: str, forms: frozenset[str], asker: Asker, moment: Moment) -> Outcome:
+    """A new group under a free name with these skeletons; its owner has joined it and is told."""
+    group = ledger.create_group(gid, forms, owner.key)
+    ledger.set_membership(group, Membership(owner.key, owner.aliases[0], MemberStatus.JOINED, moment.ms))
+    outcome = Outcome()
+    announce_member(ledger, outcome, Stamp(ledger, asker, moment), owner, group, act="join", alias=owner.aliases[0])
+    return outcome
 
 
 def edit(request: GroupEdit, ledger: Ledger, asker: Asker, moment: Moment) -> Outcome:
@@ -88,7 +97,7 @@ def _group_to_invite_into(
 ) -> Group:
     group = ledger.group(request.gid)
     if group is None:
-        forms = check_free_for_group(ledger, request.gid, moment)
+        forms = check_free_for_group(ledger, request.gid)
         if invitee.key == sender.key:
             raise RequestRefused(f"GroupInvite: iAlias {request.to} is your own")
         group = ledger.create_group(request.gid, forms, sender.key)
@@ -156,7 +165,7 @@ def _drop(ledger: Ledger, outcome: Outcome, stamp: Stamp, sender: Account, reque
         status = MemberStatus.BARRED
     else:
         raise RequestRefused(f"GroupQuit: iByUid {sender.uid} not a member")
-    told = _hears_of_drop(ledger, sender, target, status, moment)
+    told = _hears_of_drop(ledger, sender, target, status)
     ledger.set_membership(group, Membership(target.account, alias, status, moment.ms))
     if target.account == group.owner:
         pass_on(ledger, group)
@@ -172,12 +181,11 @@ def pass_on(ledger: Ledger, group: Group) -> None:
         ledger.set_owner(group, heir)
 
 
-def _hears_of_drop(ledger: Ledger, sender: Account, target: Membership, status: MemberStatus, moment: Moment) -> bool:
+def _hears_of_drop(ledger: Ledger, sender: Account, target: Membership, status: MemberStatus) -> bool:
     """Whether the dropped one is told: once for each change, and by nobody whose invitation it never saw (A3)."""
     if target.account == sender.key or target.status is MemberStatus.JOINED:
         return True
-    changes = target.status is not status
-    return changes and hears(sender, ledger.account_by_key(target.account), moment)
+    return target.status is not status and sender.key not in ledger.account_by_key(target.account).blocked
 
 
 def _moderates(sender: Account, group: Group, moment: Moment) -> bool:

@@ -35,7 +35,6 @@ class Policy:
     """
 
     members: bool = False
-    open: bool = False  # anybody may register, so that a name which mail is routed to is not for the first who comes
     acquaintance: Acquaintance = Acquaintance.EVERYONE
     revision1: bool = True
     owners_moderate: bool = False

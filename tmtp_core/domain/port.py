@@ -74,14 +74,16 @@ class Spent:
     posts: int = 0
     octets: int = 0
     finds: int = 0
+    logins: int = 0
 
 
 @dataclass(slots=True)
 class Account:
     """An account with its devices and aliases, oldest first.
 
-    `log`: None for a revision 1 account. `admits`: keys of the accounts that may post to this one, each with the
-    account that introduced it, if one did. `blocked`: keys of those whose messages are dropped.
+    `log`: None for a revision 1 account, and where it is not as this service wrote it: then `log_damaged`, no device
+    gets in, and an administrator resets the account. `admits`: keys of the accounts that may post to this one, each
+    with the account that introduced it, if one did. `blocked`: keys of those whose messages are hidden.
     """
 
     key: int
@@ -91,9 +93,15 @@ class Account:
     devices: list[Device] = field(default_factory=list)
     aliases: list[str] = field(default_factory=list)
     log: LogState | None = None
+    log_damaged: bool = False
     admits: dict[int, int | None] = field(default_factory=dict)
     blocked: set[int] = field(default_factory=set)
     introductions: bool = True
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether its devices prove themselves by key: it has moved to revision 2."""
+        return self.log is not None or self.log_damaged
 
     def device(self, key: int) -> Device | None:
         """The device of this key, if it is the account's still."""
@@ -310,6 +318,10 @@ class Ledger(Protocol):
         """Store a record; `account.log` holds its effect already."""
         ...
 
+    def drop_log(self, account: Account) -> None:
+        """Forget a damaged log, so that the account can begin another one."""
+        ...
+
     def log_records(self, account: Account, since: int, size_max: int) -> tuple[list[bytes], bool]:
         """Records from number `since` on as JSON, about `size_max` octets of them; whether there are more."""
         ...
@@ -445,8 +457,8 @@ class Ledger(Protocol):
         """Where a bridge's recipient leads."""
         ...
 
-    def is_routed(self, name: str) -> bool:
-        """Whether a route leads to this alias or group: its mail goes to whoever has it."""
+    def routed_names(self) -> frozenset[str]:
+        """The skeletons of all aliases and groups that a route leads to: whoever has one gets its mail."""
         ...
 
     def bridge_name(self, bridge: Account) -> str:

@@ -50,11 +50,13 @@ class Audience:
     """Accounts that get a message, the sender not counted, and whether the asking node is among the recipients.
 
     `direct` were named by uid, which needs consent; `joined` are reached through a group that the sender shares.
+    `first_contact`: it needs none, it is a ping.
     """
 
     direct: tuple[Account, ...]
     joined: tuple[Account, ...]
     asking_node: bool
+    first_contact: bool = False
 
     def devices(self, sender: Account, asker: Asker, moment: Moment, *, own: bool = True) -> "Addressed":
         """Everybody's devices, and the sender's own other ones (and the asking one when addressed).
@@ -66,7 +68,7 @@ class Audience:
             mine = own_devices(sender)
         elif own:
             mine = own_devices(sender, but=asker.device)
-        addressed = Addressed.directly(sender, self.direct, moment)
+        addressed = Addressed.directly(sender, self.direct, moment, first_contact=self.first_contact)
         return Addressed(
             addressed.shown + [device for one in self.joined for device in one.devices] + mine, addressed.hidden
         )
@@ -84,12 +86,14 @@ class Addressed:
     hidden: list[Device]
 
     @classmethod
-    def directly(cls, sender: Account, recipients: Iterable[Account], moment: Moment) -> "Addressed":
+    def directly(
+        cls, sender: Account, recipients: Iterable[Account], moment: Moment, *, first_contact: bool = False
+    ) -> "Addressed":
         """The devices of accounts that are named themselves."""
         shown: list[Device] = []
         hidden: list[Device] = []
         for one in recipients:
-            (shown if hears(sender, one, moment) else hidden).extend(one.devices)
+            (shown if hears(sender, one, moment, first_contact=first_contact) else hidden).extend(one.devices)
         return cls(shown, hidden)
 
     @property
@@ -252,7 +256,7 @@ def ping(request: Ping, text: bytes, ledger: Ledger, asker: Asker, moment: Momen
         to=request.to,
     )
     to_self = recipient.key == sender.key
-    audience = Audience(() if to_self else (recipient,), (), asking_node=to_self)
+    audience = Audience(() if to_self else (recipient,), (), asking_node=to_self, first_contact=True)
     to = audience.devices(sender, asker, moment)
     send(ledger, outcome, number, event, to.shown, Body(len(text), text), hidden=to.hidden, sender=sender.key)
     reached_out(ledger, sender, audience.direct)

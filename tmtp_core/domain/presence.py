@@ -6,6 +6,7 @@ memory and only as long as a link of the account that edited them.
 """
 
 from tmtp_core import limits
+from tmtp_core.domain import quotas
 from tmtp_core.domain.accounts import active_account
 from tmtp_core.domain.acquaintance import may_post
 from tmtp_core.domain.bridging import refuse_bridge
@@ -26,6 +27,7 @@ def edit(request: OhiEdit, ledger: Ledger, asker: Asker, moment: Moment) -> Outc
     refuse_bridge(account)
     if len(request.for_) > limits.OHI_EDIT_MAX:
         raise RequestRefused(f"OhiEdit: Exceeds {limits.OHI_EDIT_MAX} uids")
+    quotas.count_post(ledger, account, 0, moment)  # it is told to all own devices, and to those whom it names
     others = [account_of_uid(ledger, entry.id) for entry in request.for_]
     outcome = Outcome(answers=[Acked(request.id)])
     shown = tuple(other.uid for other in others if request.type == "drop" or _may_see(account, other, moment))

@@ -15,8 +15,6 @@ PINGS: Final = "pings"
 FAILED: Final = "failed pings"
 INTRODUCTIONS: Final = "introductions"
 INVITATIONS: Final = "invitations"
-LOG: Final = "log "
-"""Followed by the device: one in a thief's hand must not use up what the others need."""
 
 
 def count_post(ledger: Ledger, account: Account, octets: int, moment: Moment) -> None:
@@ -28,6 +26,13 @@ def count_post(ledger: Ledger, account: Account, octets: int, moment: Moment) ->
         raise RequestRefused(f"quota: {quotas.bytes_per_hour} bytes an hour; try again later")
     spent.posts += 1
     spent.octets += octets
+
+
+def tells_of_login(ledger: Ledger, account: Account, moment: Moment) -> bool:
+    """Whether an account's devices hear of one more log-in. Nobody is refused for their number."""
+    spent = _this_hour(ledger, account, moment)
+    spent.logins += 1
+    return spent.logins <= limits.LOGINS_TOLD_PER_HOUR
 
 
 def count_find(ledger: Ledger, account: Account, moment: Moment) -> None:
@@ -74,9 +79,14 @@ def ping_reached(ledger: Ledger, account: Account, other: Account, moment: Momen
         ledger.set_meter(account, FAILED, moment.ms, 0)
 
 
+def appends_by(device: int) -> str:
+    """The count of a device's entries: one in a thief's hand must not use up what the others need."""
+    return f"log {device}"
+
+
 def count_log_append(ledger: Ledger, account: Account, asker: Asker, moment: Moment) -> None:
     """One more entry of the account's log by this device. Raises `RequestRefused` above what one may try in a day."""
-    kind = f"{LOG}{asker.device}"
+    kind = appends_by(asker.device)
     most = limits.LOG_APPENDS_PER_DAY * (4 if asker.device == NO_DEVICE else 1)
     if used_today(ledger, account, kind, moment) >= most:
         raise RequestRefused(f"quota: {most} entries of the log a day; try again later")
@@ -86,5 +96,5 @@ def count_log_append(ledger: Ledger, account: Account, asker: Asker, moment: Mom
 def _this_hour(ledger: Ledger, account: Account, moment: Moment) -> Spent:
     spent = ledger.spent(account)
     if moment.ms - spent.since_ms >= HOUR_MS:
-        spent.since_ms, spent.posts, spent.octets, spent.finds = moment.ms, 0, 0, 0
+        spent.since_ms, spent.posts, spent.octets, spent.finds, spent.logins = moment.ms, 0, 0, 0, 0
     return spent

@@ -6,6 +6,7 @@ from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, u
 from tmtp_core.domain.administration import BRIDGE, REPLIES
 from tmtp_core.domain.port import Account, Ghost, Invitation, Role
 from tmtp_core.errors import StoreCorrupt
+from tmtp_core.names import skeletons
 from tmtp_core.store import tables as t
 
 
@@ -13,6 +14,7 @@ class ConsentRows:
     """Mixed into `SqlLedger`, whose connection and accounts it uses."""
 
     _connection: Connection
+    _routed: frozenset[str] | None
 
     def account_by_key(self, key: int) -> Account:
         """See the port."""
@@ -91,6 +93,11 @@ class ConsentRows:
         if not self._connection.execute(update(t.meter).where(where).values(values)).rowcount:
             self._connection.execute(insert(t.meter).values(account=account.key, kind=kind, **values))
 
+    def forget_meter(self, account: Account, kind: str) -> None:
+        """A durable count that nobody asks for any more."""
+        where = (t.meter.c.account == account.key) & (t.meter.c.kind == kind)
+        self._connection.execute(delete(t.meter).where(where))
+
     # -- invitations -------------------------------------------------------------------------------------------------
     def invitation(self, token_hash: bytes) -> Invitation | None:
         """See the port."""
@@ -147,6 +154,7 @@ class ConsentRows:
     # -- bridges -----------------------------------------------------------------------------------------------------
     def set_routes(self, account: Account, routes: dict[str, str]) -> None:
         """See the port."""
+        self._routed = None
         self._connection.execute(delete(t.route).where(t.route.c.account == account.key))
         if routes:
             rows = [{"account": account.key, "recipient": r, "target": to} for r, to in routes.items()]
@@ -157,9 +165,12 @@ class ConsentRows:
         where = (t.route.c.account == account.key) & (t.route.c.recipient == recipient)
         return self._connection.scalar(select(t.route.c.target).where(where))
 
-    def is_routed(self, name: str) -> bool:
+    def routed_names(self) -> frozenset[str]:
         """See the port."""
-        return self._connection.scalar(select(t.route.c.target).where(t.route.c.target == name).limit(1)) is not None
+        if self._routed is None:
+            targets = self._connection.scalars(select(t.route.c.target).distinct())
+            self._routed = frozenset(form for target in targets for form in skeletons(target))
+        return self._routed
 
     def bridge_name(self, bridge: Account) -> str:
         """See the port."""

@@ -6,13 +6,12 @@ the hot path writes waits in lists and goes out at `flush`, one statement a kind
 once. Accounts, names and groups are cached: whoever owns the database is its only writer.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, Table, delete, func, insert, select, update
 
 from tmtp_core import limits
-from tmtp_core.crypto.account_log import LogState
 from tmtp_core.crypto.credentials import request_hash
 from tmtp_core.crypto.log_records import LogInvalid, Record, decode_record, encode_record, replay
 from tmtp_core.domain.port import (
@@ -28,6 +27,7 @@ from tmtp_core.domain.port import (
     Spent,
     Status,
 )
+from tmtp_core.domain.quotas import appends_by
 from tmtp_core.errors import StoreCorrupt
 from tmtp_core.store import sqlite as hot
 from tmtp_core.store import tables as t
@@ -41,10 +41,11 @@ _HIGH_WATER = "message_high_water"
 class SqlLedger(ConsentRows, GivenBackRows):
     """Implements `tmtp_core.domain.port.Ledger`; `begin`, `flush`, `committed` and `rolled_back` are the writer's.
 
-    `service_key`: the service's public key, to which all logs are bound.
+    `service_key`: the service's public key, to which all logs are bound; `report` hears of damage, as (event, fields).
     """
 
-    def __init__(self, service_key: bytes) -> None:
+    def __init__(self, service_key: bytes, report: Callable[[str, dict[str, object]], None]) -> None:
+        self._report = report
         self.references = References()
         self._service_key = service_key
         self._spent: dict[int, Spent] = {}
@@ -71,8 +72,13 @@ class SqlLedger(ConsentRows, GivenBackRows):
         self._any_taken = connection.scalar(select(t.taken.c.message).limit(1)) is not None
 
     def begin(self, connection: Connection) -> None:
-        """Start a transaction's work."""
+        """Start a transaction. Caches are given up here and not in between, since a decision holds parts of them."""
         self._connection = connection
+        accounts = max(len(self._accounts), len(self._names))
+        if accounts > limits.CACHED_ACCOUNTS_MAX or len(self._groups) > limits.CACHED_GROUPS_MAX:
+            self._forget_caches()
+        if len(self._spent) > limits.CACHED_ACCOUNTS_MAX:
+            self._spent.clear()
 
     def prefetch_posted(self, requests: Sequence[tuple[int, str]]) -> None:
         """Look up at once which of these (device, repetition key) were answered before."""
@@ -162,9 +168,7 @@ class SqlLedger(ConsentRows, GivenBackRows):
             list(aliases),
             introductions=bool(row.introductions),
         )
-        records = self._log_rows(key, 0)
-        if records:
-            account.log = self._replayed(account.uid, records)
+        self._load_log(account)
         self.load_consent(account)
         self._cache_account(account)
         return account
@@ -184,8 +188,7 @@ class SqlLedger(ConsentRows, GivenBackRows):
             for device in list(account.devices):
                 self.remove_device(account, device, "the account was removed")
             self._connection.execute(delete(t.membership).where(t.membership.c.account == account.key))
-            self._connection.execute(delete(t.log_record).where(t.log_record.c.account == account.key))
-            account.log = None
+            self.drop_log(account)
             self.forget_consent(account)
             self._forget_caches()
 
@@ -217,6 +220,7 @@ class SqlLedger(ConsentRows, GivenBackRows):
             row = {"device": device.key, "account": account.key, "reason": reason}
             self._connection.execute(insert(t.orphaned).values(row))
         self._connection.execute(delete(t.reposted).where(t.reposted.c.device == device.key))
+        self.forget_meter(account, appends_by(device.key))
         self._connection.execute(delete(t.device).where(t.device.c.key == device.key))
 
     def device_named(self, public: str) -> tuple[Account, Device] | None:
@@ -254,6 +258,11 @@ class SqlLedger(ConsentRows, GivenBackRows):
         values = {"account": account.key, "place": account.log.count - 1, "record": encode_record(record)}
         self._connection.execute(insert(t.log_record).values(values))
 
+    def drop_log(self, account: Account) -> None:
+        """See the port."""
+        self._connection.execute(delete(t.log_record).where(t.log_record.c.account == account.key))
+        account.log, account.log_damaged = None, False
+
     def log_records(self, account: Account, since: int, size_max: int) -> tuple[list[bytes], bool]:
         """See the port."""
         rows: list[bytes] = []
@@ -267,8 +276,6 @@ class SqlLedger(ConsentRows, GivenBackRows):
 
     def spent(self, account: Account) -> Spent:
         """See the port."""
-        if len(self._spent) >= limits.CACHED_ACCOUNTS_MAX:
-            self._spent.clear()
         return self._spent.setdefault(account.key, Spent())
 
     # -- names and groups --------------------------------------------------------------------------------------------
@@ -282,8 +289,6 @@ class SqlLedger(ConsentRows, GivenBackRows):
         ).one_or_none()
         if row is None:
             return None
-        if len(self._names) >= limits.CACHED_ACCOUNTS_MAX:
-            self._names.clear()
         self._names[name] = NameOwner(name, row[0], row[1])
         return self._names[name]
 
@@ -447,17 +452,22 @@ class SqlLedger(ConsentRows, GivenBackRows):
                 self._recount({number for _, _, number in self._acked})
             self._acked = []
 
-    def _log_rows(self, account: int, since: int, count: int = limits.LOG_RECORDS_MAX * 2) -> Sequence[bytes]:
+    def _log_rows(self, account: int, since: int, count: int | None) -> Sequence[bytes]:
         r = t.log_record.c
         where = (r.account == account) & (r.place >= since)
         return self._connection.scalars(select(r.record).where(where).order_by(r.place).limit(count)).all()
 
-    def _replayed(self, uid: str, records: Sequence[bytes]) -> LogState:
-        """The log of an account. Raises `StoreCorrupt` for what this service did not put there (D5)."""
+    def _load_log(self, account: Account) -> None:
+        """The log of an account, or that it holds what this service did not put there (D5)."""
+        records = self._log_rows(account.key, 0, None)
+        if not records:
+            account.log_damaged = any(device.public is not None for device in account.devices)
+            return
         try:
-            return replay(map(decode_record, records), uid=uid, service_key=self._service_key)
+            account.log = replay(map(decode_record, records), uid=account.uid, service_key=self._service_key)
         except LogInvalid as invalid:
-            raise StoreCorrupt(f"the log of {uid} is not as this service wrote it: {invalid}") from None
+            account.log_damaged = True
+            self._report("account_log_damaged", {"uid": account.uid, "error": str(invalid)})
 
     def _recount(self, numbers: set[int]) -> None:
         counted = hot.count_entries(self._connection, list(numbers))
@@ -482,15 +492,10 @@ class SqlLedger(ConsentRows, GivenBackRows):
         return int(key[0])
 
     def _cache_account(self, account: Account) -> None:
-        if len(self._accounts) >= limits.CACHED_ACCOUNTS_MAX:
-            self._accounts.clear()
-            self._key_of_uid.clear()
         self._accounts[account.key] = account
         self._key_of_uid[account.uid] = account.key
 
     def _cache_group(self, group: Group) -> None:
-        if len(self._groups) >= limits.CACHED_GROUPS_MAX:
-            self._groups.clear()
         self._groups[group.gid] = group
 
     def _forget_caches(self) -> None:
@@ -498,6 +503,7 @@ class SqlLedger(ConsentRows, GivenBackRows):
         self._key_of_uid: dict[str, int] = {}
         self._names: dict[str, NameOwner] = {}
         self._groups: dict[str, Group] = {}
+        self._routed: frozenset[str] | None = None
 
 
 def _device(row: Row[Any]) -> Device:

@@ -6,6 +6,7 @@ come back only after the commit, a whole batch at a time. There is no timer: whi
 committed the next one gathers, so batches grow with the load by themselves.
 """
 
+import sqlite3
 import threading
 import traceback
 from collections import deque
@@ -22,6 +23,9 @@ from tmtp_core.errors import ProtocolError, RequestRefused, ServiceUnavailable
 from tmtp_core.store.database import Database
 from tmtp_core.store.ledger import SqlLedger
 from tmtp_core.store.payloads import PayloadFolder
+
+DatabaseErrors = (DBAPIError, sqlite3.Error)
+"""Of SQLAlchemy, and of the driver where `tmtp_core.store.sqlite` speaks to it."""
 
 Result = Any
 """What a decision returned, or the exception that it raised: theirs, or `ServiceUnavailable`."""
@@ -81,7 +85,7 @@ class Writer(threading.Thread):
     ) -> None:
         super().__init__(name="tmtp-writer", daemon=True)
         self.figures = WriterFigures()
-        self.ledger = SqlLedger(service_key)
+        self.ledger = SqlLedger(service_key, report)
         self._database = database
         self._payloads = payloads
         self._wake = wake
@@ -183,7 +187,7 @@ class Writer(threading.Thread):
             for job in jobs:
                 try:
                     results.append((job, job.decide(ledger)))
-                except (RequestRefused, ProtocolError) as refusal:
+                except (RequestRefused, ProtocolError, ServiceUnavailable) as refusal:
                     results.append((job, refusal))
             ledger.flush()
             wanted = [job.reads(result) if job.reads is not None else None for job, result in results]
@@ -205,7 +209,7 @@ class Writer(threading.Thread):
     def _recover(self, jobs: list[Job], pages: list[PageRead], error: Exception) -> bool:
         """After a void transaction: when a job may have spoilt it, each gets one of its own; else all are told."""
         self._pages.extendleft(reversed(pages))
-        if isinstance(error, DBAPIError) or len(jobs) <= 1:
+        if isinstance(error, DatabaseErrors) or len(jobs) <= 1:
             self._refuse(jobs)
             return False
         for job in jobs:
@@ -272,4 +276,6 @@ def _described(error: Exception) -> dict[str, object]:
     """An error for the log. Only the database's own words are repeated: another's could hold content."""
     if isinstance(error, DBAPIError):
         return {"error": f"{type(error.orig).__name__}: {error.orig}"}
+    if isinstance(error, sqlite3.Error):
+        return {"error": f"{type(error).__name__}: {error}"}
     return {"error": type(error).__name__, "trace": traceback.format_tb(error.__traceback__)}
