@@ -15,10 +15,13 @@ from typing import Any
 import pytest
 
 from tests.support.instance import TestInstance, running_instance
-from tmtp_client.cli.joining import _join, _Service
-from tmtp_client.connection import Connection, Disconnected
+from tmtp_client.cli.joining import _join, _recover, _Service
+from tmtp_client.connection import Connection, Disconnected, Refused
 from tmtp_client.engine.history import History
+from tmtp_client.engine.profile import Profile
 from tmtp_client.engine.recovery import seed_of
+from tmtp_core.crypto.encoding import from_text
+from tmtp_core.wire import revision2 as m2
 from tmtp_core.wire.address import ServiceAddress
 
 TMTP = Path(sys.executable).with_name("tmtp")
@@ -127,6 +130,24 @@ async def test_two_people_meet_and_talk(service: TestInstance, tmp_path: Path) -
         assert (downloads / name).read_bytes() == plan.read_bytes()
 
 
+async def test_what_was_not_delivered_is_shown_with_what_it_was(service: TestInstance, tmp_path: Path) -> None:
+    ada = await joined(service, tmp_path / "ada", "Ada Lovelace")
+    bob = await joined(service, tmp_path / "bob", "Bob Builder")
+    await bob.run("ping", "Ada Lovelace", "write to me")
+    await ada.run("inbox")
+    sent = await ada.run("send", "Bob Builder", "Here it is.", "-s", "The plan")
+    assert sent.code == 0, sent.err
+    await service.service.remove_account("Bob Builder")
+    await service.settle()
+    shown = await ada.run("inbox")
+    assert "not delivered to Bob Builder" in shown.out
+    assert "the account was removed" in shown.out
+    *_, message, returned = (await ada.run("inbox", "--json", "--offline")).json
+    assert (returned["kind"], returned["subject"], returned["thread"]) == ("return", "The plan", message["thread"])
+    answer = await ada.run("reply", returned["id"][-8:], "Hello?")
+    assert (answer.code, "nobody else wrote that" in answer.err) == (2, True)
+
+
 async def test_watch_shows_what_comes_and_sends_for_other_terminals(service: TestInstance, tmp_path: Path) -> None:
     ada = await joined(service, tmp_path / "ada", "Ada Lovelace")
     bob = await joined(service, tmp_path / "bob", "Bob Builder")
@@ -225,18 +246,72 @@ async def test_a_join_that_was_cut_off_is_taken_up_again(
     assert history.identity() is None
     history.close()
     history = History(tmp_path / "history.sqlite3")  # another process
-    identity, recovery = await _join(where, "Ada Lovelace", history)
+    identity, error = await _join(where, "Ada Lovelace", history)
     (account,) = await service.service.list_accounts()
-    assert (account.uid, account.aliases, account.devices) == (identity.uid, ("Ada Lovelace",), 1)
-    assert recovery is not None
-    assert recovery not in (tmp_path / "history.sqlite3").read_bytes() + _log_of(tmp_path / "history.sqlite3")
+    assert (account.uid, account.aliases, account.devices, error) == (identity.uid, ("Ada Lovelace",), 1, "")
     history.close()
 
 
-def _log_of(database: Path) -> bytes:
-    """What SQLite has not moved into the file yet."""
-    log = database.with_name(database.name + "-wal")
-    return log.read_bytes() if log.exists() else b""
+async def test_a_join_that_ended_before_its_sheet_was_shown_shows_it_the_next_time(
+    service: TestInstance, tmp_path: Path
+) -> None:
+    where = _Service(ServiceAddress(service.host, service.port, service.spki_pin, None), None)
+    ada = Terminal(tmp_path / "ada")
+    history = profile_of(tmp_path / "ada").open()
+    identity, _ = await _join(where, "Ada Lovelace", history)
+    history.close()
+    ran = await ada.run("join", link(service), "--alias", "Ada Lovelace", "--json")
+    assert (ran.code, ran.json["uid"]) == (0, identity.uid)
+    seed = seed_of(ran.json["recovery"])
+    kept = b"".join(path.read_bytes() for path in (tmp_path / "ada").rglob("*") if path.is_file())
+    assert seed not in kept  # now that it is on paper
+    again = await ada.run("join", link(service), "--alias", "Ada Lovelace")
+    assert (again.code, "choose another --profile" in again.err) == (2, True)
+    back = ("recover", link(service), "--uid", identity.uid, "--alias", "Ada Lovelace")
+    assert (await Terminal(tmp_path / "new").run(*back, given=ran.json["recovery"])).code == 0
+
+
+@pytest.mark.parametrize("where", ["add", "revoke"])
+async def test_a_way_back_that_was_cut_off_is_taken_up_again(
+    service: TestInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """With the device that it had begun with: no second one is left behind in the account."""
+    there = _Service(ServiceAddress(service.host, service.port, service.spki_pin, None), None)
+    lost = profile_of(tmp_path / "lost").open()
+    identity, _ = await _join(there, "Ada Lovelace", lost)
+    keys = lost.pending_keys(identity.service_key)
+    assert keys is not None
+    history = profile_of(tmp_path / "new").open()
+    whole = Connection.ask
+
+    async def cut_off(self: Connection, request: Any) -> Any:
+        acked = await whole(self, request)
+        if isinstance(request, m2.LogAppend) and f'"{where}"'.encode() in from_text(request.entry):
+            raise Disconnected("the connection broke")
+        return acked
+
+    monkeypatch.setattr(Connection, "ask", cut_off)
+    with pytest.raises(Disconnected):
+        await _recover(there, identity.uid, "Ada Lovelace", keys.recovery, True, history)
+    monkeypatch.setattr(Connection, "ask", whole)
+    assert history.identity() is None
+    with pytest.raises(Refused, match="finish that with tmtp recover"):
+        await _join(there, "Ada the Second", history)
+    came, others = await _recover(there, identity.uid, "Ada Lovelace", keys.recovery, True, history)
+    assert (came.alias, others) == ("Ada Lovelace", 0)
+    assert history.pending_keys(identity.service_key) is None
+    (device,) = await service.service.list_devices("Ada Lovelace")
+    assert came.keys is not None
+    assert device.key == came.keys.signer.public
+    with pytest.raises(Refused, match="finish that with tmtp join"):
+        await _recover(there, identity.uid, "Ada Lovelace", keys.recovery, False, lost)
+    for one in (history, lost):
+        one.close()
+
+
+def profile_of(home: Path) -> Profile:
+    """The profile that a terminal's commands use there."""
+    return Profile(home, "default")
 
 
 async def test_beginning_anew_with_an_administrators_leave(service: TestInstance, tmp_path: Path) -> None:
@@ -257,6 +332,18 @@ async def test_the_recovery_sheet_is_shown_once(service: TestInstance, tmp_path:
     assert len(seed_of(" ".join(words))) == 32
     uid = (await terminal.run("whoami", "--json")).json["uid"]
     assert f"--uid '{uid}' --alias 'Ada Lovelace'" in ran.out
+
+
+async def test_whose_alias_is_taken_has_the_sheet_all_the_same(service: TestInstance, tmp_path: Path) -> None:
+    await joined(service, tmp_path / "ada", "Ada Lovelace")
+    for arguments in ((), ("--json",)):
+        eve = Terminal(tmp_path / f"eve{len(arguments)}")
+        ran = await eve.run("join", link(service), "--alias", "Ada Lovelace", *arguments)
+        assert ran.code == 1
+        assert "already taken. Your account exists; choose another name" in ran.err
+        words = ran.json["recovery"] if arguments else " ".join(re.findall(r"\b\d+ ([a-z]+)", ran.out))
+        assert len(seed_of(words)) == 32
+        assert (await eve.run("alias", f"Eve Dropper {len(arguments)}")).code == 0
 
 
 async def test_one_home_holds_several_accounts(service: TestInstance, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, NoReturn
 
 import typer
 
@@ -94,15 +94,28 @@ def join(
     """
     service = _service(address, pin, ca, invite)
     check_alias(alias)
-    history = _fresh_history(profile)
-    identity, recovery = run(_join(service, alias, history))
-    words = words_of(recovery) if recovery is not None else None
+    history = profile_of(profile).open()
+    known = history.identity()
+    pending = history.pending_keys(known.service_key) if known is not None else None
+    if known is not None and pending is None:
+        _refuse_second(profile, known)
+    identity, error = (known, "") if known is not None else run(_join(service, alias, history))
+    keys = history.pending_keys(identity.service_key)
+    words = words_of(keys.recovery_seed) if keys is not None else None
     if as_json:
-        print_json({"uid": identity.uid, "alias": identity.alias, "service": identity.service, "recovery": words})
+        told = {"uid": identity.uid, "alias": identity.alias, "service": identity.service, "recovery": words}
+        print_json({**told, "error": error} if error else told)
+    else:
+        say(f"You are {identity.alias or 'nameless'} on {identity.service}.")
+        if words is not None:
+            _print_sheet(identity, words)
+    history.forget_pending()  # now that it is on the screen: it must be nowhere else
+    if known is not None and (known.host, known.port) != (service.address.host, service.address.port):
+        _refuse_second(profile, known)
+    if error:
+        fail(f"{error}. Your account exists; choose another name: tmtp alias 'Other Name'", FAILED)
+    if as_json:
         return
-    say(f"You are {identity.alias} on {identity.service}.")
-    if words is not None:
-        _print_sheet(service, identity, words)
     say("Next: tmtp ping 'Somebody Known' 'Hello, it is me' · tmtp inbox · tmtp watch")
 
 
@@ -126,7 +139,10 @@ def recover(
     """
     service = _service(address, pin, ca, None)
     check_alias(alias)
-    history = _fresh_history(profile)
+    history = profile_of(profile).open()
+    known = history.identity()
+    if known is not None:
+        _refuse_second(profile, known)
     typed = typer.prompt("The 24 words of your recovery sheet") if sys.stdin.isatty() else sys.stdin.read()
     try:
         recovery = Signer(seed_of(typed))
@@ -174,57 +190,72 @@ def whoami(profile: ProfileOption = "default", as_json: JsonOption = False) -> N
 
 
 # -- what the commands do --------------------------------------------------------------------------------------------
-async def _join(service: _Service, alias: str, history: History) -> tuple[Identity, bytes | None]:
-    """Register; the recovery key's seed too, for the sheet.
+async def _join(service: _Service, alias: str, history: History) -> tuple[Identity, str]:
+    """Register; and why the account has not got the alias, if so.
 
     The keys are kept before the service hears of them, so that a join that was cut off is taken up again by the next
-    one; the recovery key is forgotten as soon as the account is there.
+    one. They stay pending for the sheet.
     """
     async with _greeted(service) as (connection, greeting):
-        recovery, device = None, None
+        device = None
         if greeting.service is not None:
             keys = history.pending_keys(greeting.service.key)
             if keys is None:
                 keys = AccountKeys.new(os.urandom)
                 history.set_pending_keys(greeting.service.key, keys)
+            elif not keys.recovery_seed:
+                raise Refused("this profile is on its way back to an account: finish that with tmtp recover")
             registered = await connection.register_keys(socket.gethostname(), keys, alias, service.address.invite)
-            recovery, device = keys.recovery_seed, keys.device
+            device = keys.device
         else:  # a service that knows revision 1 only
             registered = await connection.register(alias, alias, service.address.invite)
         named = "" if registered.error else alias
         identity = service.identity(greeting, registered.uid, named, device, registered.nodeid)
         history.set_identity(identity)
-    if registered.error:
-        if recovery is not None:
-            _print_sheet(service, identity, words_of(recovery))
-        raise Refused(f"{registered.error}. Your account exists; choose another name: tmtp alias 'Other Name'")
-    return identity, recovery
+    return identity, registered.error
 
 
 async def _recover(
     service: _Service, uid: str, alias: str, recovery: Signer, revoke_others: bool, history: History
 ) -> tuple[Identity, int]:
-    """Look at the log, add this device to it, enter by it. How many other devices the account still has."""
-    keys = DeviceKeys.new(os.urandom)
+    """Look at the log, add this device to it, enter by it. How many other devices the account still has.
+
+    The device's keys are kept before the service hears of them: when something cuts this off, the next try goes on
+    with the same device.
+    """
     async with _greeted(service) as (connection, greeting):
         if greeting.service is None:
             raise Disconnected("the service speaks revision 1 only, which knows no recovery keys")
         await connection.login_by_recovery(uid, recovery)
         log = await _verified_log(connection, uid, greeting.service.key)
-        identity = service.identity(greeting, uid, alias, keys)
-        history.set_identity(identity)  # before the service knows of it
+        keys = _returning_keys(history, greeting.service.key, log)
         chain = _Chain(connection, uid, greeting.service.key, log)
-        both = {RECOVERY: recovery, keys.signer.public: keys.signer}
-        try:
+        if keys.signer.public not in log.devices:
+            both = {RECOVERY: recovery, keys.signer.public: keys.signer}
             await chain.append("add", both, device=keys.signer.public, box=keys.box)
-        except Refused:
-            history.forget_identity()
-            raise
         others = [device.key for device in chain.log.unrevoked() if device.key != keys.signer.public]
         while revoke_others and others:  # one may be added meanwhile, by whoever has a device of this account
             await chain.append("revoke", {RECOVERY: recovery}, target=others[0])
             others = [device.key for device in chain.log.unrevoked() if device.key != keys.signer.public]
-    return await _take_alias(history, identity, alias), len(others)
+        identity = service.identity(greeting, uid, "", keys)
+        history.set_identity(identity)
+    history.forget_pending()
+    try:
+        return await _take_alias(history, identity, alias), len(others)
+    except Refused as refused:
+        raise Refused(f"{refused}. You are back all the same; choose your name: tmtp alias 'Your Name'") from None
+
+
+def _returning_keys(history: History, service_key: str, log: LogState) -> DeviceKeys:
+    """The keys with which an earlier try was cut off, or new ones. Raises `Refused` in the midst of a join."""
+    pending = history.pending_keys(service_key)
+    if pending is not None and pending.recovery_seed:
+        raise Refused("an account is being opened in this profile: finish that with tmtp join, or choose --profile")
+    if pending is not None and log.standing(pending.device.signer.public, log.time_ms) != "revoked":
+        return pending.device
+    keys = DeviceKeys.new(os.urandom)
+    history.set_pending_keys(service_key, AccountKeys(keys, b""))
+    return keys
 
 
 class _Chain:
@@ -298,18 +329,14 @@ def _service(address: str, pin: str | None, ca: Path | None, invite: str | None)
     return _Service(named, str(ca.resolve()) if ca is not None else None)
 
 
-def _fresh_history(profile: str) -> History:
-    """The history of a profile that has no account yet."""
-    history = profile_of(profile).open()
-    known = history.identity()
-    if known is not None:
-        fail(f"the profile {profile} is {known.alias} on {known.service} already; choose another --profile", USAGE)
-    return history
+def _refuse_second(profile: str, known: Identity) -> NoReturn:
+    """A profile has one account."""
+    fail(f"the profile {profile} is {known.alias} on {known.service} already; choose another --profile", USAGE)
 
 
-def _print_sheet(service: _Service, identity: Identity, words: str) -> None:
+def _print_sheet(identity: Identity, words: str) -> None:
     """The recovery sheet: everything that the way back needs."""
-    bare = ServiceAddress(service.address.host, service.address.port, service.address.pin).link()
+    bare = ServiceAddress(identity.host, identity.port, identity.pin).link()
     rows = words.split()
     say("")
     say("Your recovery sheet. Write it down and keep it away from your devices; it is shown only now:")

@@ -92,8 +92,8 @@ def reply(
     """
     account = account_of(profile)
     answered = _message(account, message_id)
-    if answered.outgoing:
-        fail("that message is your own; tmtp send --reply continues its thread", USAGE)
+    if answered.outgoing or answered.kind == "return":
+        fail("nobody else wrote that; tmtp send --reply continues its thread", USAGE)
     _post(account, answered.peer, answered.alias, text, "", answered.thread, attach or (), as_json)
 
 

@@ -11,6 +11,7 @@ from rich.text import Text
 from tmtp_client.engine.history import Recorded, StoredFile
 
 _UNITS = ("B", "KiB", "MiB", "GiB")
+_KINDS = {"ping": "ping", "invitation": "group invitation", "message": "message", "return": "not delivered"}
 _STEERING = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
 
 
@@ -26,11 +27,10 @@ def visible(text: str) -> str:
 
 def print_message(console: Console, message: Recorded, files: Iterable[StoredFile], *, whole: bool) -> None:
     """One message: who, when, what; the text whole or its first line."""
-    arrow = "to" if message.outgoing else "from"
-    kind = {"ping": "ping", "invitation": "group invitation", "message": "message"}[message.kind]
+    arrow = "to" if message.outgoing or message.kind == "return" else "from"
     head = Text.assemble(
         (message.posted[:16].replace("T", " "), "dim"),
-        f"  {kind} {arrow} ",
+        f"  {_KINDS[message.kind]} {arrow} ",
         (visible(message.alias), "bold"),
         (f"  #{message.id[-8:]}", "dim"),
     )

@@ -106,6 +106,8 @@ class Engine:
             message = await self._ping(event, payload)
         elif isinstance(event, m.Delivery | m.Notify):
             message, files = await self._delivery(event, payload)
+        elif isinstance(event, m2.ReturnEvent):
+            message = self._return(event)
         elif isinstance(event, m.MemberEvent):
             self._learn_member(event)
         elif isinstance(event, m.LoginEvent):
@@ -135,6 +137,23 @@ class Engine:
             subject=event.gid if isinstance(event, m.InviteEvent) else "",
             text=text,
             thread="",
+            posted=event.posted,
+        )
+
+    def _return(self, event: m2.ReturnEvent) -> Recorded:
+        """What somebody did not get, and why (A4); the message itself is in the history already."""
+        sent = self._history.message(event.msgid)
+        missed = [self._history.alias_of(uid) or uid for uid in event.for_]
+        alias = ", ".join(missed) or (sent.alias if sent is not None else "")
+        return Recorded(
+            id=event.id,
+            kind="return",
+            outgoing=False,
+            peer=event.for_[0] if event.for_ else "",
+            alias=alias,
+            subject=sent.subject if sent is not None else "",
+            text=event.reason,
+            thread=sent.thread if sent is not None else event.msgid,
             posted=event.posted,
         )
 

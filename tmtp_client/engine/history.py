@@ -54,7 +54,7 @@ _keys = Table(  # of this device, where the service knows revision 2
     Column("box_key", LargeBinary, nullable=False),
 )
 
-_pending = Table(  # of an account that is being opened; gone with the answer
+_pending = Table(  # of an account that is being opened or come back to; gone when its person has what he needs
     "pending",
     _metadata,
     Column("service_key", String, primary_key=True),
@@ -71,7 +71,7 @@ _message = Table(
     "message",
     _metadata,
     Column("id", String, primary_key=True),
-    Column("kind", String, nullable=False),  # ping, message, note, group
+    Column("kind", String, nullable=False),  # ping, invitation, message, return
     Column("outgoing", Integer, nullable=False),
     Column("peer", String, nullable=False),  # uid of the other side
     Column("alias", String, nullable=False),
@@ -201,43 +201,41 @@ class History:
         return Identity(**row._mapping, keys=own, service_key=keys.service_key)
 
     def set_identity(self, identity: Identity) -> None:
-        """Remember who this device is; what was pending is forgotten."""
+        """Remember who this device is. Durable when this returns."""
         values = {column.name: getattr(identity, column.name) for column in _identity.columns}
         with self._engine.begin() as connection:
             connection.execute(delete(_identity))
             connection.execute(delete(_keys))
-            connection.execute(delete(_pending))
             connection.execute(insert(_identity).values(values))
             if identity.keys is not None:
                 own = {"seed": identity.keys.seed, "box_key": identity.keys.box_key}
                 connection.execute(insert(_keys).values(service_key=identity.service_key, **own))
-        self._empty_log()  # the recovery key must not lie there
-
-    def _empty_log(self) -> None:
-        """What was deleted leaves the database's log, too."""
-        with self._engine.connect() as connection:
-            raw = connection.connection.driver_connection
-            assert raw is not None
-            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def pending_keys(self, service_key: str) -> AccountKeys | None:
-        """The keys of an account that was being opened at this service when something cut it off."""
+        """The keys of an account at this service that was being opened when something cut it off.
+
+        Without a recovery seed: that was being come back to.
+        """
         with self._engine.connect() as connection:
             row = connection.execute(select(_pending).where(_pending.c.service_key == service_key)).one_or_none()
         return None if row is None else AccountKeys(DeviceKeys(row.seed, row.box_key), row.recovery_seed)
 
     def set_pending_keys(self, service_key: str, keys: AccountKeys) -> None:
-        """Keep the keys of an account until the service has answered. Durable when this returns."""
+        """Keep the keys of an account until `forget_pending`. Durable when this returns."""
         own = {"seed": keys.device.seed, "box_key": keys.device.box_key}
         row = {"service_key": service_key, "recovery_seed": keys.recovery_seed, **own}
         with self._engine.begin() as connection:
+            connection.execute(delete(_pending).where(_pending.c.service_key == service_key))
             connection.execute(insert(_pending).values(row))
 
-    def forget_identity(self) -> None:
-        """This device is nobody here, and its keys are gone."""
+    def forget_pending(self) -> None:
+        """Nothing is pending any more: no recovery key is left here, not even in the database's log."""
         with self._engine.begin() as connection:
-            connection.execute(delete(_identity))
-            connection.execute(delete(_keys))
+            connection.execute(delete(_pending))
+        with self._engine.connect() as connection:
+            raw = connection.connection.driver_connection
+            assert raw is not None
+            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     # -- contacts ----------------------------------------------------------------------------------------------------
     def learn_contact(self, alias: str, uid: str) -> None:
