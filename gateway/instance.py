@@ -78,15 +78,17 @@ class RunningInstance:
         self._certificate, self._key = self._tls_files(certificate, key, title)
         self.spki_pin = spki_pin(self._certificate)
         loop = asyncio.get_running_loop()
-        is_known = (folder / _SERVICE_KEY).exists()
+        seed_path = folder / _SERVICE_KEY
+        kept_seed = _kept(seed_path, SEED_BYTES)
+        seed = kept_seed or random_bytes(SEED_BYTES)
         self.service = Service(
             ServiceSettings(
                 name=name,
                 title=title,
                 folder=folder,
                 registration=registration,
-                credential_key=_secret(folder / "credential.key", KEY_BYTES, random_bytes),
-                signing_seed=_secret(folder / _SERVICE_KEY, SEED_BYTES, random_bytes),
+                credential_key=_credential_key(folder, random_bytes),
+                signing_seed=seed,
                 policy=policy or Policy(),
                 limits=instance_limits or limits.InstanceLimits(),
                 sign_in=sign_in,
@@ -97,13 +99,13 @@ class RunningInstance:
             _in_loop(loop),
             lambda event, fields: log.error(event, instance=name, **fields),
         )
-        if not is_known and self.service.has_logs:
-            self.service.abandon()
-            (folder / _SERVICE_KEY).unlink()
-            raise StartFailed(
-                f"{folder / _SERVICE_KEY} is missing, and without it no client knows this service: restore it from the "
-                "backup"
-            )
+        if kept_seed is None:
+            if self.service.has_logs:
+                self.service.abandon()
+                raise StartFailed(
+                    f"{seed_path} is missing, and without it no client knows this service: restore it from the backup"
+                )
+            write_private(seed_path, seed)
         self._proxy_spki_hashes = proxy_spki_hashes
         self.listeners: list[TcpListener | WebSocketListener] = []
         self._ticking: asyncio.Task[None] | None = None
@@ -190,12 +192,23 @@ def _in_loop(loop: asyncio.AbstractEventLoop) -> Callable[[Callable[[], None]], 
     return in_loop
 
 
-def _secret(path: Path, size: int, random_bytes: RandomBytes) -> bytes:
-    """A secret of the instance, made with it. Raises `StartFailed` when it was lost."""
+def _credential_key(folder: Path, random_bytes: RandomBytes) -> bytes:
+    """The key of the hashes of credentials, made with the database. Raises `StartFailed` when it was lost."""
+    path = folder / "credential.key"
+    kept = _kept(path, KEY_BYTES)
+    if kept is not None:
+        return kept
+    if (folder / "service.sqlite3").exists():
+        raise StartFailed(f"{path} is missing, and without it nobody can log in: restore it from the backup")
+    made = random_bytes(KEY_BYTES)
+    write_private(path, made)
+    return made
+
+
+def _kept(path: Path, size: int) -> bytes | None:
+    """A secret of the instance, if it is there. Raises `StartFailed` when it is no longer whole."""
     if not path.exists():
-        if path.name == "credential.key" and (path.parent / "service.sqlite3").exists():
-            raise StartFailed(f"{path} is missing, and without it nobody can log in: restore it from the backup")
-        write_private(path, random_bytes(size))
+        return None
     secret = path.read_bytes()
     if len(secret) != size:
         raise StartFailed(f"{path} must hold {size} bytes, not {len(secret)}: restore it from the backup")

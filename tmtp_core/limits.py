@@ -37,6 +37,7 @@ LABEL_MAX_CHARACTERS = 100
 OUTSIDE_ADDRESS_MAX_BYTES = 320
 INVITATIONS_LISTED_MAX = 1_000
 RETURNS_AT_ONCE_MAX = 200  # messages given up in one transaction
+RETURN_UIDS_MAX = 1_200  # uids in one `return`: it must fit a header
 RETURN_INTERVAL_S = 60.0  # between looks; while there is more, one batch follows the other
 
 # -- the account log (docs/protocol.md) ------------------------------------------------------------------------------

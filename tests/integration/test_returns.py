@@ -80,6 +80,22 @@ async def test_all_that_is_due_goes_back_at_once(tmp_path: Path, monkeypatch: py
         assert await bob.all_of(m.Delivery) == []
 
 
+async def test_everybody_who_missed_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In several `return` messages, where one header has no room for all."""
+    monkeypatch.setattr(limits, "RETURN_UIDS_MAX", 2)
+    async with instance_with(tmp_path, "everyone", return_after_ms=MONTH_MS) as instance:
+        ada, *others = await people(instance, "Ada Lovelace", *(f"Member number {n}" for n in range(5)))
+        for one in others:
+            await one.quit()
+        acked = await ada.post(*(one.uid for one in others))
+        await month_later(instance, ada)
+        await ada.log_in()
+        events = await returned(ada)
+        assert [len(uids) for _, uids, _ in events] == [2, 2, 1]
+        assert sorted(uid for _, uids, _ in events for uid in uids) == sorted(one.uid for one in others)
+        assert {msgid for msgid, _, _ in events} == {acked.msgid}
+
+
 async def test_what_was_taken_is_not_returned(tmp_path: Path) -> None:
     """Also when the device that took it is gone, and the other one never came."""
     async with instance_with(tmp_path, "everyone", return_after_ms=MONTH_MS) as instance:

@@ -54,7 +54,10 @@ def _missed(ledger: Ledger, stale: Stale) -> list[int]:
 
 
 def _tell(ledger: Ledger, outcome: Outcome, stale: Stale, missed: list[int], reason: str, moment: Moment) -> None:
-    """`return` to the sender, if it is there still, and if somebody else than itself missed it."""
+    """`return` to the sender, if it is there still, and if somebody else than itself missed it.
+
+    There are several of them where one header could not name all who missed it.
+    """
     missed = [key for key in missed if key != stale.sender]
     if stale.sender is None or not missed:
         return
@@ -62,17 +65,19 @@ def _tell(ledger: Ledger, outcome: Outcome, stale: Stale, missed: list[int], rea
     if sender.status is Status.REMOVED:
         return
     stamp = Stamp(ledger, Asker(sender.key, 0, sender.uid), moment)
-    number, message_id = stamp.id()
-    event = ReturnEvent(
-        id=message_id,
-        from_=sender.uid,
-        posted=stamp.posted,
-        datalen=0,
-        msgid=message_id_text(stale.known_as),
-        for_=_uids(ledger, stale, missed)[: limits.OHI_EDIT_MAX],
-        reason=reason,
-    )
-    send(ledger, outcome, number, None, own_devices(sender), event2=event)
+    uids = _uids(ledger, stale, missed)
+    for first in range(0, len(uids) or 1, limits.RETURN_UIDS_MAX):
+        number, message_id = stamp.id()
+        event = ReturnEvent(
+            id=message_id,
+            from_=sender.uid,
+            posted=stamp.posted,
+            datalen=0,
+            msgid=message_id_text(stale.known_as),
+            for_=uids[first : first + limits.RETURN_UIDS_MAX],
+            reason=reason,
+        )
+        send(ledger, outcome, number, None, own_devices(sender), event2=event)
 
 
 def _uids(ledger: Ledger, stale: Stale, missed: list[int]) -> tuple[str, ...]:
