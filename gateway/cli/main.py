@@ -74,7 +74,8 @@ def check_config(file: Annotated[Path, typer.Argument(metavar="FILE")], as_json:
         print_json({"ok": True, "problems": []})
     else:
         names = ", ".join(instance.name for instance in settings.instances)
-        out.print(f"{file} is fine: instances {names}; {len(settings.bridges.smtp)} SMTP bridges")
+        bridges = ", ".join(bridge.name for bridge in settings.bridges.smtp) or "none"
+        out.print(f"{file} is fine: instances: {names}; SMTP bridges: {bridges}")
 
 
 @app.command("sample-config")
