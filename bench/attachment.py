@@ -9,28 +9,15 @@ what the server's process used.
 """
 
 import argparse
-import contextlib
 import json
 import socket
 import ssl
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
-from pathlib import Path
 
-from bench.login import cpu_s
+from bench.server import BenchServer, usage
 from tmtp_core.wire import messages as m
 
-_SETTINGS = """\
-data_dir: ./data
-http: {{listen: "127.0.0.1:0"}}
-log: {{level: error}}
-instances:
-  - {{name: public, policy: public, registration: open, acquaintance: everyone,
-      listen: [{{tls: "127.0.0.1:{tcp}"}}, {{wss: "127.0.0.1:{websocket}"}}]}}
-"""
 _UPGRADE = (
     b"GET /tmtp HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: tmtp\r\n\r\n"
@@ -76,27 +63,17 @@ class _Peer:
 
 def measure(size: int, rounds: int) -> dict[str, float]:
     """MiB a second and the server's CPU seconds for one attachment, on each way."""
-    with tempfile.TemporaryDirectory() as folder:
-        tcp, websocket = _free_port(), _free_port()
-        config = Path(folder) / "gateway.yaml"
-        config.write_text(_SETTINGS.format(tcp=tcp, websocket=websocket), "utf-8")
-        program = [sys.executable, "-c", "from gateway.cli.main import main; main()"]
-        server = subprocess.Popen([*program, "serve", "-c", str(config)])  # noqa: S603 - this program
-        try:
-            _listening(websocket)
-            figures: dict[str, float] = {}
-            for way, port in (("tcp", tcp), ("websocket", websocket)):
-                times, costs = [], []
-                for number in range(rounds):
-                    seconds, cpu = _one(tcp, port, f"{way} Reader {number}", size, server.pid)
-                    times.append(seconds)
-                    costs.append(cpu)
-                figures[f"{way}_mib_per_s"] = size / statistics.median(times) / (1 << 20)
-                figures[f"{way}_cpu_s"] = statistics.median(costs)
-            return figures
-        finally:
-            server.terminate()
-            server.wait()
+    with BenchServer() as server:
+        figures: dict[str, float] = {}
+        for way, port in (("tcp", server.port), ("websocket", server.websocket_port)):
+            times, costs = [], []
+            for number in range(rounds):
+                seconds, cpu = _one(server.port, port, f"{way} Reader {number}", size, server.pid)
+                times.append(seconds)
+                costs.append(cpu)
+            figures[f"{way}_mib_per_s"] = size / statistics.median(times) / (1 << 20)
+            figures[f"{way}_cpu_s"] = statistics.median(costs)
+        return figures
 
 
 def _one(tcp: int, port: int, alias: str, size: int, pid: int) -> tuple[float, float]:
@@ -113,27 +90,13 @@ def _one(tcp: int, port: int, alias: str, size: int, pid: int) -> tuple[float, f
     poster.until(b'"op":"ack"')
     poster.close()
     reader = _Peer(port, websocket=port != tcp)
-    before, begin = cpu_s(pid), time.perf_counter()
+    before, begin = usage(pid).cpu_s, time.perf_counter()
     reader.send(m.encode_head(m.TmtpRev("1")) + m.encode_head(m.Login(uid, node)))
     reader.count(size)
     seconds = time.perf_counter() - begin
-    cpu = cpu_s(pid) - before
+    cpu = usage(pid).cpu_s - before
     reader.close()
     return seconds, cpu
-
-
-def _listening(port: int) -> None:
-    for _ in range(300):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-            return
-        time.sleep(0.1)
-    raise TimeoutError
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def main() -> None:

@@ -13,78 +13,53 @@ import argparse
 import asyncio
 import json
 import os
-import socket
 import statistics
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
 
+from bench.server import BenchServer, usage
 from tmtp_client.connection import AccountKeys, Connection, Endpoint, Payload
 from tmtp_client.connection.endpoint import client_context
 from tmtp_core.wire import revision2 as m2
 from tmtp_core.wire.address import parse_address
 
 _ROUNDS = 5
-_SETTINGS = """\
-data_dir: ./data
-http: {{listen: "127.0.0.1:0"}}
-log: {{level: error}}
-instances:
-  - {{name: members, policy: members, listen: [{{tls: "127.0.0.1:{port}"}}]}}
-"""
-
-
-def cpu_s(pid: int) -> float:
-    """CPU seconds that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def measure(count: int, at_once: int) -> dict[str, float]:
     """CPU milliseconds of the server for a TLS handshake, for a connection with a log-in, and for the log-in."""
-    with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder) / "gateway.yaml"
-        await asyncio.to_thread(config.write_text, _SETTINGS.format(port=_free_port()), "utf-8")
-        program = [sys.executable, "-c", "from gateway.cli.main import main; main()"]
-        address = parse_address(await _invited(program, config))  # before the gateway owns the data
-        server = subprocess.Popen([*program, "serve", "-c", str(config)])  # noqa: ASYNC220, S603 - this program
-        try:
-            await _listening(address.port)
-            endpoint = Endpoint(address.host, address.port, address.pin)
-            devices = [await _new_device(endpoint, f"Bench Mark {number}", address.invite) for number in range(at_once)]
+    with BenchServer() as server:
+        address = parse_address(await asyncio.to_thread(server.invitation))
+        endpoint = Endpoint(address.host, address.port, address.pin)
+        devices = [await _new_device(endpoint, f"Bench Mark {number}", address.invite) for number in range(at_once)]
 
-            context = client_context(endpoint)
+        context = client_context(endpoint)
 
-            async def shake_hands(uid: str, keys: AccountKeys) -> None:
-                _, writer = await asyncio.open_connection(endpoint.host, endpoint.port, ssl=context)
-                writer.close()
-                await writer.wait_closed()
+        async def shake_hands(uid: str, keys: AccountKeys) -> None:
+            _, writer = await asyncio.open_connection(endpoint.host, endpoint.port, ssl=context)
+            writer.close()
+            await writer.wait_closed()
 
-            async def log_in(uid: str, keys: AccountKeys) -> None:
-                heard = asyncio.Event()
+        async def log_in(uid: str, keys: AccountKeys) -> None:
+            heard = asyncio.Event()
 
-                async def hear(event: m2.StoredEvent, payload: Payload) -> None:
-                    heard.set()
+            async def hear(event: m2.StoredEvent, payload: Payload) -> None:
+                heard.set()
 
-                connection = await Connection.open(endpoint, hear, revision="2")
-                await connection.login_by_key(uid, keys.device.signer)
-                await heard.wait()  # its own `login` message, so that nothing is left for the next one
-                await connection.close()
+            connection = await Connection.open(endpoint, hear, revision="2")
+            await connection.login_by_key(uid, keys.device.signer)
+            await heard.wait()  # its own `login` message, so that nothing is left for the next one
+            await connection.close()
 
-            without, with_login = [], []
-            for _ in range(_ROUNDS):
-                for act, costs in ((shake_hands, without), (log_in, with_login)):
-                    before = cpu_s(server.pid)
-                    turns = max(1, count // _ROUNDS // at_once)
-                    for _ in range(turns):
-                        await asyncio.gather(*(act(uid, keys) for uid, keys in devices))
-                    costs.append((cpu_s(server.pid) - before) / (turns * at_once) * 1000)
-            handshake, login = statistics.median(without), statistics.median(with_login)
-            return {"handshake_ms": handshake, "with_login_ms": login, "login_ms": login - handshake}
-        finally:
-            server.terminate()
-            await asyncio.to_thread(server.wait)
+        without: list[float] = []
+        with_login: list[float] = []
+        for _ in range(_ROUNDS):
+            for act, costs in ((shake_hands, without), (log_in, with_login)):
+                before = usage(server.pid).cpu_s
+                turns = max(1, count // _ROUNDS // at_once)
+                for _ in range(turns):
+                    await asyncio.gather(*(act(uid, keys) for uid, keys in devices))
+                costs.append((usage(server.pid).cpu_s - before) / (turns * at_once) * 1000)
+        handshake, login = statistics.median(without), statistics.median(with_login)
+        return {"handshake_ms": handshake, "with_login_ms": login, "login_ms": login - handshake}
 
 
 async def _new_device(endpoint: Endpoint, alias: str, invite: str | None) -> tuple[str, AccountKeys]:
@@ -94,33 +69,6 @@ async def _new_device(endpoint: Endpoint, alias: str, invite: str | None) -> tup
     registered = await connection.register_keys("bench", keys, alias, invite)
     await connection.quit()
     return registered.uid, keys
-
-
-async def _invited(program: list[str], config: Path) -> str:
-    """The link of an invitation for everybody here."""
-    command = [*program, "invite", "-c", str(config), "-i", "members", "--uses", "1000", "--json"]
-    made = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=True)
-    link: str = json.loads(made.stdout)["link"]
-    return link
-
-
-async def _listening(port: int) -> None:
-    """Wait until the server answers."""
-    async with asyncio.timeout(30):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.1)
-            else:
-                writer.close()
-                return
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def main() -> None:

@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The gateway without group commits: what this server would be if it committed each decision by itself.
+
+    python -m bench.stop_and_wait serve -c FILE
+
+For `bench` only, as the other side of a ratio. The window of one delivery comes from its settings file.
+"""
+
+from gateway.cli.main import main
+from tmtp_core import limits
+
+if __name__ == "__main__":
+    limits.BATCH_COMMANDS_MAX = 1
+    main()
