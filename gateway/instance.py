@@ -4,6 +4,7 @@
 import asyncio
 import contextlib
 import ssl
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,10 +185,14 @@ class RunningInstance:
 
 def _in_loop(loop: asyncio.AbstractEventLoop) -> Callable[[Callable[[], None]], None]:
     """Run a callable in the loop, from any thread; after the loop's end nobody is left to hear it."""
+    home = threading.get_ident()
 
     def in_loop(act: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(act)
+            if threading.get_ident() == home:
+                loop.call_soon(act)
+            else:
+                loop.call_soon_threadsafe(act)  # wakes it by a write to a socket
 
     return in_loop
 

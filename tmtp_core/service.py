@@ -35,7 +35,8 @@ from tmtp_core.domain.window import DeliveryWindow
 from tmtp_core.entrance import Entrance
 from tmtp_core.ids import RandomBytes
 from tmtp_core.limits import InstanceLimits
-from tmtp_core.session import Outlet, Session
+from tmtp_core.outlet import Outlet
+from tmtp_core.session import Session
 from tmtp_core.store.database import Database
 from tmtp_core.store.ledger import SqlLedger
 from tmtp_core.store.payloads import Backlog, PayloadFolder, Upload

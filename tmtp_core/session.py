@@ -20,6 +20,7 @@ from tmtp_core.domain.rules import Rules
 from tmtp_core.domain.window import DeliveryWindow
 from tmtp_core.errors import LoginRefused, ProtocolError, RequestRefused, ServiceUnavailable
 from tmtp_core.ids import message_id_number
+from tmtp_core.outlet import Outlet
 from tmtp_core.store.ledger import SqlLedger
 from tmtp_core.store.payloads import Backlog, Upload, is_shortage
 from tmtp_core.store.writer import Job, Result
@@ -30,43 +31,6 @@ from tmtp_core.wire import revision2 as m2
 Decide = Callable[[SqlLedger, Asker, Moment], Outcome]
 
 UNAVAILABLE = "service temporarily unavailable, try again"
-
-
-class Outlet(Protocol):
-    """What carries a session's bytes."""
-
-    def send(self, head: bytes, body: Body = EMPTY) -> None:
-        """Queue one frame; frames queued in one turn of the loop leave together."""
-        ...
-
-    def close(self) -> None:
-        """Send what is queued, then close."""
-        ...
-
-    def cut(self, last_word: bytes) -> None:
-        """Send nothing that is queued, stop in the midst of a payload, and close within about a second.
-
-        `last_word`, if any, is sent where it can be understood: when no frame is half sent.
-        """
-        ...
-
-    def abort(self) -> None:
-        """Drop the connection, whatever is still to be sent."""
-        ...
-
-    def set_reading(self, wanted: bool) -> None:
-        """Read on, or leave what comes to the peer's own buffers."""
-        ...
-
-    @property
-    def congested(self) -> bool:
-        """Whether the peer takes less than it is sent: no delivery should be added."""
-        ...
-
-    @property
-    def clogged(self) -> bool:
-        """Whether even answers pile up: no request should be read."""
-        ...
 
 
 class Host(Protocol):
@@ -327,17 +291,20 @@ class Session:
     # -- parsing -----------------------------------------------------------------------------------------------------
     def _parse_one(self) -> bool:
         """Act on the next event; False when there is none."""
-        for event in self._link.events():
-            self._act(event)
-            return True
-        return False
+        event = self._link.next_event()
+        if event is None:
+            return False
+        self._act(event)
+        return True
 
     def _act(self, event: wire.ServerEvent) -> None:
-        if isinstance(event, wire.BodyChunk):
+        if isinstance(event, wire.RequestRead):
+            self._act_on_request(event)
+        elif isinstance(event, wire.PostRead):
+            self._act_on_post(event.request, event.data)
+        elif isinstance(event, wire.BodyChunk):
             assert self._incoming is not None
             self._incoming.take(event.chunk)
-        elif isinstance(event, wire.RequestRead):
-            self._act_on_request(event)
         elif isinstance(event, wire.BodyBegan):
             self._incoming = _Incoming(event.request, self._new_upload)
         elif isinstance(event, wire.BodyEnded):
@@ -430,6 +397,16 @@ class Session:
         if self.window is not None and self.asker is not None:
             for message in self.window.take_hidden(heard=heard):
                 self._host.acknowledge(self.asker.device, message)
+
+    def _act_on_post(self, request: m.Post | m.PostNotify, data: bytes) -> None:
+        """Op 7 or 8 with little data."""
+        decide: Decide
+        if isinstance(request, m.Post):
+            decide = partial(self._host.rules.posting.post, request, Body(len(data), data))
+        else:
+            note, rest = data[: request.notelen], data[request.notelen :]
+            decide = partial(posting.post_notify, request, Body(len(note), note), Body(len(rest), rest))
+        self._ask(_Step(decide, request.id, len(data), key=m.repetition_key(request)))
 
     def _post_is_complete(self) -> None:
         incoming, self._incoming = self._incoming, None
@@ -527,7 +504,8 @@ class Session:
         finally:
             self._settle(step)
         self._close_if_done()
-        self._proceed_later()
+        if not self._reading or self._link.buffered_bytes:  # it was held back
+            self._proceed_later()
 
     def _tell(self, step: _Step, result: Result) -> None:
         """What became of a request, and what follows from it for others."""

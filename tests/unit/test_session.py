@@ -241,7 +241,21 @@ def test_an_id_is_charged_as_its_answer_repeats_it(peer: Peer) -> None:
 def test_small_payloads_count_while_they_wait_behind_a_large_one(peer: Peer) -> None:
     large = m.encode_frame(m.Post("large", (), 200_000), bytes(200_000))
     small = m.encode_frame(m.Post("small", (), 60_000), bytes(60_000))
-    peer.session.receive(large + small)
+    peer.session.receive(large)
+    peer.until_all_is_parsed()
+    before = peer.host.held
+    peer.session.receive(small)
+    peer.until_all_is_parsed()
+    assert not peer.host.jobs
+    assert peer.host.held >= before + 60_000
+
+
+def test_a_small_payload_that_comes_in_pieces_counts_as_well(peer: Peer) -> None:
+    large = m.encode_frame(m.Post("large", (), 200_000), bytes(200_000))
+    small = m.encode_frame(m.Post("small", (), 60_000), bytes(60_000))
+    peer.session.receive(large + small[:100])
+    peer.until_all_is_parsed()
+    peer.session.receive(small[100:])
     peer.until_all_is_parsed()
     before = peer.host.held
     peer.host.uploads[1].finished(Body(60_000, bytes(60_000)))

@@ -53,7 +53,9 @@ def _take_all(link: wire.ServerLink, seen: list[object]) -> bool:
     took = False
     for event in link.events():
         took = True
-        if not isinstance(event, wire.BodyChunk):
+        if isinstance(event, wire.PostRead):  # which came in one piece
+            seen += [wire.BodyBegan(event.request), event.data, wire.BodyEnded()]
+        elif not isinstance(event, wire.BodyChunk):
             seen.append(event)
         elif isinstance(seen[-1], bytes):
             seen[-1] += bytes(event.chunk)

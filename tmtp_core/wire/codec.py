@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Framing: `hhhh` + JSON header + data (protocol.md, *Framing*; wire.md §1).
 
-A header arrives whole, its data in whatever pieces the network cuts: nothing is gathered here. What the
-pieces mean is the link's business (`tmtp_core.wire.link`).
+A header arrives whole, its data in whatever pieces the network cuts: nothing is gathered here. Small data that came
+along with its header can be taken at once. What the pieces mean is the link's business (`tmtp_core.wire.link`).
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Generic, Protocol, TypeVar
+
+import msgspec
 
 from tmtp_core import limits
 from tmtp_core.errors import ProtocolError
@@ -28,24 +30,23 @@ class Head(Protocol):
 H = TypeVar("H", bound=Head)
 
 
-@dataclass(frozen=True, slots=True)
-class HeadRead(Generic[H]):
-    """A whole header was read and parsed; `raw` is its JSON text as it came."""
+class HeadRead(msgspec.Struct, Generic[H], frozen=True):
+    """A whole header was read and parsed."""
 
     head: H
-    raw: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class DataRead:
+class DataRead(msgspec.Struct, frozen=True):
     """The next octets of the current message's data; never empty. Valid only until the next `feed`."""
 
     chunk: memoryview
 
 
-@dataclass(frozen=True, slots=True)
-class DataEnd:
-    """The current message is complete. Follows every `HeadRead`, also when `datalen` is 0."""
+class DataEnd(msgspec.Struct, frozen=True):
+    """The current message is complete. Follows every `HeadRead`, also when `datalen` is 0, but see `take_data`."""
+
+
+_END: Final = DataEnd()
 
 
 class FrameReader(Generic[H]):
@@ -54,7 +55,7 @@ class FrameReader(Generic[H]):
     `parse` turns a header's JSON into a struct and raises `ProtocolError` when it cannot. The events do not
     depend on how the stream was cut, except for the borders of `DataRead`.
 
-    `feed` only appends; `events` yields what is there so far and may be left and taken up again at any time,
+    `feed` only appends; `next_event` gives what is there so far, and may be left and taken up again at any time,
     so that a link can stop after a header and let what follows wait (log-in).
     """
 
@@ -79,28 +80,48 @@ class FrameReader(Generic[H]):
         self._buffer += chunk
 
     def events(self) -> Iterator[HeadRead[H] | DataRead | DataEnd]:
-        """Yield all events that the bytes so far allow. Raises `ProtocolError` at the first byte that is wrong."""
-        while True:
-            if self._in_data:
-                if self._data_left and not self._buffer:
-                    return
-                if self._data_left:
-                    take = min(self._data_left, len(self._buffer))
-                    chunk = bytes(memoryview(self._buffer)[:take])
-                    del self._buffer[:take]
-                    self._data_left -= take
-                    yield DataRead(memoryview(chunk))
-                if not self._data_left:
-                    self._in_data = False
-                    yield DataEnd()
-                continue
+        """All events that the bytes so far allow. Raises as `next_event` does."""
+        return iter(self.next_event, None)
+
+    def next_event(self) -> HeadRead[H] | DataRead | DataEnd | None:
+        """The next event, if the bytes so far allow one. Raises `ProtocolError` at the first byte that is wrong."""
+        if not self._in_data:
             raw = self._next_header()
             if raw is None:
-                return
+                return None
             head = self._parse(raw)
             self._in_data = True
             self._data_left = head.datalen
-            yield HeadRead(head, raw)
+            return HeadRead(head)
+        if not self._data_left:
+            self._in_data = False
+            return _END
+        if not self._buffer:
+            return None
+        chunk = self._cut(min(self._data_left, len(self._buffer)))
+        self._data_left -= len(chunk)
+        return DataRead(memoryview(chunk))
+
+    def take_data(self, most: int) -> bytes | None:
+        """After `HeadRead`: the message's data, if it is here whole and at most this long. No event of it follows."""
+        size = self._data_left
+        if size > len(self._buffer) or size > most:
+            return None
+        self._in_data = False
+        self._data_left = 0
+        return self._cut(size) if size else b""
+
+    def _cut(self, size: int) -> bytes:
+        """Take so many bytes off the front."""
+        buffer = self._buffer
+        if size == len(buffer):
+            taken = bytes(buffer)
+            buffer.clear()
+        else:
+            with memoryview(buffer) as view:
+                taken = bytes(view[:size])
+            del buffer[:size]
+        return taken
 
     def _next_header(self) -> bytes | None:
         """The JSON text of the next header, or None while it is incomplete."""
@@ -113,11 +134,12 @@ class FrameReader(Generic[H]):
         end = _LENGTH_DIGITS + size
         if len(buffer) < end:
             return None
-        raw = bytes(memoryview(buffer)[_LENGTH_DIGITS:end])
+        raw = bytes(buffer[_LENGTH_DIGITS:end])
         del buffer[:end]
         return raw
 
 
+@lru_cache(maxsize=1024)
 def header_length(digits: bytes) -> int:
     """The number that four hex digits name; bad hex counts as 0 (wire.md §1.1)."""
     return int(digits, 16) if _HEX.issuperset(digits) else 0

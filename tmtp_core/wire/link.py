@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """One link as a table of states and operations, in both roles (wire.md §3). No socket in sight.
 
-The service's side: bytes in (`ServerLink.receive`), events out (`ServerLink.events`). What is illegal in a
+The service's side: bytes in (`ServerLink.receive`), events out (`ServerLink.next_event`). What is illegal in a
 state fails by look-up in `_SERVER_TABLE`; whatever is wrong is raised as `ProtocolError`, whose `quit_text`
 is what the peer is told. After that the link is over.
 
@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum, auto
 from typing import Final
+
+import msgspec
 
 from tmtp_core import limits
 from tmtp_core.errors import ProtocolError
@@ -45,12 +47,18 @@ class Entering:
     request: m.Register | m.Login | m2.RegisterKeys | m2.LoginByKey
 
 
-@dataclass(frozen=True, slots=True)
-class RequestRead:
+class RequestRead(msgspec.Struct, frozen=True):
     """A whole request without streamed data; `text` is the checked UTF-8 text of a ping or group invitation."""
 
     request: m2.Request
     text: bytes = b""
+
+
+class PostRead(msgspec.Struct, frozen=True):
+    """A post came whole, since it is small: `data` are its `request.datalen` octets."""
+
+    request: m.Post | m.PostNotify
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +68,7 @@ class BodyBegan:
     request: m.Post | m.PostNotify
 
 
-@dataclass(frozen=True, slots=True)
-class BodyChunk:
+class BodyChunk(msgspec.Struct, frozen=True):
     """The next octets of the post."""
 
     chunk: memoryview
@@ -77,7 +84,7 @@ class Goodbye:
     """Op 12 came: answer `quit` and close."""
 
 
-ServerEvent = Negotiated | Entering | RequestRead | BodyBegan | BodyChunk | BodyEnded | Goodbye
+ServerEvent = Negotiated | Entering | RequestRead | PostRead | BodyBegan | BodyChunk | BodyEnded | Goodbye
 
 _REPEATED: Final = "disallowed op repetition"
 _UNAUTHENTICATED: Final = "disallowed op on unauthenticated link"
@@ -95,7 +102,11 @@ _MEMBER_REQUESTS: Final = (
     m.Quit,
     *m2.MEMBER_REQUESTS,
 )
+_POSTS: Final = (m.Post, m.PostNotify)  # tuples, which cost less to look in than unions made anew each time
+_PINGS: Final = (m.Ping, m.GroupInvite)
 _ENTRANCES: Final = (m.Register, m.Login, m2.RegisterKeys, m2.LoginByKey)
+
+_WAITING: Final = (LinkState.ENTERING, LinkState.ENDED)
 
 _SERVER_TABLE: Final[dict[LinkState, dict[type, LinkState | str]]] = {
     # Before TmtpRev every error is a close without a word (wire.md §3.3): see `ServerLink._fail`.
@@ -121,7 +132,7 @@ _SERVER_TABLE: Final[dict[LinkState, dict[type, LinkState | str]]] = {
 class ServerLink:
     """The service's end of one link.
 
-    Feed what was read to `receive`, then take `events` until they end; after `Entering` they end early, until
+    Feed what was read to `receive`, then take events until there is none; after `Entering` there is none until
     `entered` is called. The clock is an argument: `now_s` is monotonic seconds.
     """
 
@@ -172,43 +183,48 @@ class ServerLink:
         return m.parse_request(raw) if self.revision == 1 else m2.parse_request(raw)
 
     def events(self) -> Iterator[ServerEvent]:
-        """Yield what the bytes so far mean. Raises `ProtocolError`; the link has ended then."""
+        """All that the bytes so far mean. Raises as `next_event` does."""
+        return iter(self.next_event, None)
+
+    def next_event(self) -> ServerEvent | None:
+        """What the bytes so far mean next. Raises `ProtocolError`; the link has ended then."""
+        if self.state in _WAITING:
+            return None
         try:
-            if self.state in (LinkState.ENTERING, LinkState.ENDED):
-                return
-            for event in self._reader.events():
-                meant = self._meaning(event)
-                if meant is None:
-                    continue
-                yield meant
-                if self.state in (LinkState.ENTERING, LinkState.ENDED):
-                    return
+            while (event := self._reader.next_event()) is not None:
+                if isinstance(event, HeadRead):
+                    meant = self._begin(event.head)
+                    if meant is not None:
+                        return meant
+                elif isinstance(event, DataEnd):
+                    return self._end()
+                elif self._text is None:
+                    return BodyChunk(event.chunk)
+                else:
+                    self._text += event.chunk
         except ProtocolError as error:
             raise self._fail(error) from None
-
-    def _meaning(self, event: HeadRead[m2.Request] | DataRead | DataEnd) -> ServerEvent | None:
-        if isinstance(event, HeadRead):
-            return self._begin(event.head)
-        if isinstance(event, DataRead):
-            if self._text is None:
-                return BodyChunk(event.chunk)
-            self._text += event.chunk
-            return None
-        return self._end()
+        return None
 
     def _begin(self, request: m2.Request) -> ServerEvent | None:
+        """A header came, perhaps with all its data; None where that is still to come."""
         verdict = _SERVER_TABLE[self.state][type(request)]
         if isinstance(verdict, str):
             raise ProtocolError(verdict)
         self.state = verdict
-        self._request = request
-        self._text = None
-        if isinstance(request, m.Post | m.PostNotify):
+        if isinstance(request, _POSTS):
             self._check_post(request)
+            data = self._reader.take_data(limits.PAYLOAD_INLINE_MAX_BYTES)
+            if data is not None:
+                return PostRead(request, data)
+            self._text = None
             return BodyBegan(request)
         if request.datalen > limits.PING_MAX_BYTES:  # only pings and group invitations get here with data
             raise ProtocolError("data too long for request type")
-        self._text = bytearray()
+        text = self._reader.take_data(limits.PING_MAX_BYTES)
+        if text is not None:
+            return self._whole(request, text)
+        self._request, self._text = request, bytearray()
         return None
 
     def _check_post(self, request: m.Post | m.PostNotify) -> None:
@@ -222,10 +238,15 @@ class ServerLink:
                 raise ProtocolError("recipient list empty")
 
     def _end(self) -> ServerEvent:
+        """The data of a message that came in pieces is complete."""
         request, text = self._request, self._text
         self._request = self._text = None
-        if text is None:
+        if request is None or text is None:
             return BodyEnded()
+        return self._whole(request, bytes(text))
+
+    def _whole(self, request: m2.Request, text: bytes) -> ServerEvent:
+        """A request without streamed data is complete."""
         if isinstance(request, m.TmtpRev):
             self.revision = 2 if request.id == m2.REVISION else 1
             return Negotiated(request)
@@ -233,10 +254,9 @@ class ServerLink:
             return Entering(request)
         if isinstance(request, m.Quit):
             return Goodbye()
-        assert request is not None
-        if isinstance(request, m.Ping | m.GroupInvite):
+        if isinstance(request, _PINGS):
             check_ping_text(text)
-        return RequestRead(request, bytes(text))
+        return RequestRead(request, text)
 
     def _fail(self, error: ProtocolError) -> ProtocolError:
         """End the link; before TmtpRev the peer is told nothing (wire.md §3.3)."""
