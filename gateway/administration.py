@@ -82,6 +82,8 @@ class LocalAdministration:
         """See `Administration`."""
         if not 1 <= uses <= limits.INVITATION_USES_MAX:
             raise RequestRefused(f"an invitation has 1 to {limits.INVITATION_USES_MAX} uses, not {uses}")
+        if expires_ms is not None and not 0 < expires_ms <= limits.DATE_MAX_MS:
+            raise RequestRefused("an invitation ends in the year 9999 at the latest; or give no end")
         if len(note) > limits.INVITATION_NOTE_MAX_CHARACTERS:
             raise RequestRefused(f"a note has {limits.INVITATION_NOTE_MAX_CHARACTERS} characters at most")
         return self._told(instance, await self._named(instance).service.create_invitation(uses, expires_ms, note))

@@ -66,7 +66,10 @@ class Gateway:
                 await self._start_http()
                 await self._start_control()
                 for bridge in self._settings.bridges.smtp:
-                    await self._start_bridge(bridge)
+                    try:
+                        await self._start_bridge(bridge)
+                    except RequestRefused as refusal:  # the instances are not to stay away for that
+                        log.error("bridge_not_started", bridge=bridge.name, reason=refusal.text)
         except BaseException:
             await self.stop(grace_s=0.0)
             raise
@@ -213,15 +216,13 @@ class Gateway:
         """The bridge's account on its instance, with the role and the routes that the file gives it (C2).
 
         The bridge holds the key of its only device. The recovery key is forgotten at once: who runs the service
-        can let a bridge begin anew, which happens here when its key file is gone.
+        can let a bridge begin anew, which happens here when its key file is gone. Raises `RequestRefused` where the
+        service does not let it in: it was barred.
         """
         keys = self._bridge_keys(path)
         entry, sigs = keys.genesis(instance.service.identity.public_key)
         routes = {route.recipient: route.to for route in bridge.routes}
-        try:
-            uid = await instance.service.ensure_bridge(bridge.name, routes, Signed(entry, sigs))
-        except RequestRefused as refusal:
-            raise StartFailed(refusal.text) from None
+        uid = await instance.service.ensure_bridge(bridge.name, routes, Signed(entry, sigs))
         return KeyLogin(uid, keys.device.signer, instance.service.identity.public)
 
     def _bridge_keys(self, path: Path) -> AccountKeys:

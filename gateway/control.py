@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import aiohttp
 import msgspec
@@ -163,57 +164,54 @@ class ControlClient:
     async def create_invitation(self, instance: str, uses: int, expires_ms: int | None, note: str) -> NewInvitation:
         """See `Administration`."""
         body = {"uses": uses, "expires_ms": expires_ms, "note": note}
-        return msgspec.convert(await self._call("POST", f"/instances/{instance}/invitations", body), NewInvitation)
+        return msgspec.convert(await self._call("POST", instance, "invitations", body), NewInvitation)
 
     async def list_accounts(self, instance: str) -> list[AccountSummary]:
         """See `Administration`."""
-        return msgspec.convert(await self._call("GET", f"/instances/{instance}/accounts", None), list[AccountSummary])
+        return msgspec.convert(await self._call("GET", instance, "accounts", None), list[AccountSummary])
 
     async def administer(self, instance: str, act: Act, who: str) -> AccountSummary:
         """See `Administration`."""
-        return msgspec.convert(
-            await self._call("POST", f"/instances/{instance}/accounts/{act}", {"who": who}), AccountSummary
-        )
+        return msgspec.convert(await self._call("POST", instance, f"accounts/{act}", {"who": who}), AccountSummary)
 
     async def reset_account(self, instance: str, who: str) -> NewInvitation:
         """See `Administration`."""
-        return msgspec.convert(
-            await self._call("POST", f"/instances/{instance}/accounts/reset", {"who": who}), NewInvitation
-        )
+        return msgspec.convert(await self._call("POST", instance, "accounts/reset", {"who": who}), NewInvitation)
 
     async def give_alias(self, instance: str, who: str, alias: str) -> AccountSummary:
         """See `Administration`."""
         body = {"who": who, "alias": alias}
-        return msgspec.convert(await self._call("POST", f"/instances/{instance}/accounts/alias", body), AccountSummary)
+        return msgspec.convert(await self._call("POST", instance, "accounts/alias", body), AccountSummary)
 
     async def found_group(self, instance: str, gid: str, who: str) -> AccountSummary:
         """See `Administration`."""
         body = {"gid": gid, "who": who}
-        return msgspec.convert(await self._call("POST", f"/instances/{instance}/groups", body), AccountSummary)
+        return msgspec.convert(await self._call("POST", instance, "groups", body), AccountSummary)
 
     async def list_devices(self, instance: str, who: str) -> list[DeviceSummary]:
         """See `Administration`."""
-        return msgspec.convert(
-            await self._call("POST", f"/instances/{instance}/devices", {"who": who}), list[DeviceSummary]
-        )
+        return msgspec.convert(await self._call("POST", instance, "devices", {"who": who}), list[DeviceSummary])
 
     async def bar_device(self, instance: str, who: str, device: int) -> AccountSummary:
         """See `Administration`."""
         body = {"who": who, "device": device}
-        return msgspec.convert(await self._call("POST", f"/instances/{instance}/devices/bar", body), AccountSummary)
+        return msgspec.convert(await self._call("POST", instance, "devices/bar", body), AccountSummary)
 
     async def list_invitations(self, instance: str) -> list[InvitationSummary]:
         """See `Administration`."""
-        return msgspec.convert(
-            await self._call("GET", f"/instances/{instance}/invitations", None), list[InvitationSummary]
-        )
+        return msgspec.convert(await self._call("GET", instance, "invitations", None), list[InvitationSummary])
 
     async def revoke_invitation(self, instance: str, invitation: int) -> None:
         """See `Administration`."""
-        await self._call("POST", f"/instances/{instance}/invitations/revoke", {"invitation": invitation})
+        await self._call("POST", instance, "invitations/revoke", {"invitation": invitation})
 
-    async def _call(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
-        async with self._session.request(method, f"http://control{path}", json=body) as answer:
+    async def _call(self, method: str, instance: str, what: str, body: dict[str, Any] | None) -> Any:
+        url = f"http://control/instances/{quote(instance, safe='')}/{what}"
+        async with self._session.request(method, url, json=body) as answer:
+            if answer.content_type != "application/json":
+                raise ServiceUnavailable(
+                    f"the running gateway answered with {answer.status}; it may be of another release: restart it"
+                )
             decoded = msgspec.json.decode(await answer.read())
             if answer.status != 200:
                 raise RequestRefused(decoded["error"])

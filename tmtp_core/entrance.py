@@ -46,6 +46,10 @@ class Door(Protocol):
         """A decision is durable."""
         ...
 
+    def arrived(self, session: Session) -> None:
+        """A log-in on this link was decided, one way or the other."""
+        ...
+
     def first_page(self, session: Session) -> Callable[[Result], PageRead | None]:
         """What waits for a device that enters, to be read in the transaction that lets it in."""
         ...
@@ -131,6 +135,10 @@ class Entrance:
 
     def _recognised(self, session: Session, result: Result) -> None:
         """The node is known; let it in, unless an older link of it may be alive."""
+        self._let_in(session, result)
+        self._door.arrived(session)
+
+    def _let_in(self, session: Session, result: Result) -> None:
         asker = result.enters if isinstance(result, Outcome) else result
         if not isinstance(asker, Asker):
             _refuse(session, result)
@@ -181,6 +189,7 @@ class Entrance:
             session.end(m2.REGISTERED_BEFORE)
         else:
             self._door.admit(session, result)
+        self._door.arrived(session)
 
 
 def _refuse(session: Session, result: Result) -> None:

@@ -37,6 +37,7 @@ LABEL_MAX_CHARACTERS = 100
 OUTSIDE_ADDRESS_MAX_BYTES = 320
 INVITATIONS_LISTED_MAX = 1_000
 RETURNS_AT_ONCE_MAX = 200  # messages given up in one transaction
+RETURN_LOOKS_MAX = 10  # in a row that gave nothing up; the next minute goes on from there
 RETURN_UIDS_MAX = 1_200  # uids in one `return`: it must fit a header
 RETURN_INTERVAL_S = 60.0  # between looks; while there is more, one batch follows the other
 
@@ -109,6 +110,7 @@ DATABASE_BUSY_TIMEOUT_MS = 10_000
 # -- invitations -----------------------------------------------------------------------------------------------------
 INVITATION_TOKEN_BYTES = 20
 RESET_VALID_MS = 7 * 24 * 3600 * 1000
+DATE_MAX_MS = 253_402_300_799_999  # the year 9999 ends
 INVITATION_USES_MAX = 100_000
 INVITATION_NOTE_MAX_CHARACTERS = 500
 

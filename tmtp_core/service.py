@@ -29,7 +29,7 @@ from tmtp_core.domain.policy import Policy
 from tmtp_core.domain.port import Message, without_content
 from tmtp_core.domain.posting import Posting
 from tmtp_core.domain.presence import PresenceBoard
-from tmtp_core.domain.returns import give_back
+from tmtp_core.domain.returns import GivenBack, give_back
 from tmtp_core.domain.rules import Rules
 from tmtp_core.domain.window import DeliveryWindow
 from tmtp_core.entrance import Entrance
@@ -111,6 +111,8 @@ class Service:
         self._sessions: set[Session] = set()  # until their connections are gone, also those that have ended
         self._links: dict[int, Session] = {}  # device -> the link it is logged in by
         self._by_uid: dict[str, set[Session]] = {}
+        self._arriving: dict[Session, int] = {}  # devices that were let in, and whose links do not know it yet
+        self._given_back_up_to = 0  # message, by the last look at what waited too long
         self._interrupted: dict[int, frozenset[int]] = {}  # what was in flight to devices that left; a window each
         self._board = PresenceBoard()
         self._entrance = Entrance(self, self._links)
@@ -217,8 +219,9 @@ class Service:
         return token
 
     async def list_invitations(self) -> list[admin.InvitationSummary]:
-        """The invitations with uses left, administrators' and members'."""
-        return await self.decide(admin.invitations)
+        """The invitations that can still be used, administrators' and members'."""
+        moment = self.moment()
+        return await self.decide(lambda ledger: admin.invitations(ledger, moment))
 
     async def revoke_invitation(self, key: int) -> None:
         """Nobody can use it any more. Raises `RequestRefused`."""
@@ -276,17 +279,22 @@ class Service:
         ghosts is handed to it. Raises `RequestRefused`, always in a members instance.
         """
         moment = self.moment()
-        uid, outcome = await self.decide(
-            lambda ledger: admin.ensure_bridge(name, routes, genesis, replies, self.rules.devices, ledger, moment)
+        uid, _ = await self.decide(
+            lambda ledger: admin.ensure_bridge(name, routes, genesis, replies, self.rules.devices, ledger, moment),
+            lambda result: self._cut(result[1]),
         )
-        self._cut(outcome)
         return uid
 
-    async def decide(self, decide: Callable[[SqlLedger], T]) -> T:
-        """Have the writer run a decision; its result, once it is durable. Raises what it raised."""
+    async def decide(self, decide: Callable[[SqlLedger], T], released: Callable[[T], None] = lambda result: None) -> T:
+        """Have the writer run a decision; its result, once it is durable. Raises what it raised.
+
+        `released` lets its effects go, in their place among those of other decisions.
+        """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
         def done(result: Any) -> None:
+            if not isinstance(result, Exception):
+                released(result)
             if future.cancelled():
                 return
             if isinstance(result, Exception):
@@ -300,10 +308,11 @@ class Service:
     async def _administer(
         self, act: "Callable[[SqlLedger], admin.Administered]", told: str = "account barred"
     ) -> admin.AccountSummary:
-        administered = await self.decide(act)
-        self._cut(Outcome(cuts=dict.fromkeys(administered.cuts, told)))
-        self._deliver(administered.copies)
-        return administered.account
+        def released(administered: admin.Administered) -> None:
+            self._cut(Outcome(cuts=dict.fromkeys(administered.cuts, told)))
+            self._deliver(administered.copies)
+
+        return (await self.decide(act, released)).account
 
     # -- for sessions (`tmtp_core.session.Host`) ---------------------------------------------------------------------
     def greet(self, session: Session) -> m.TmtpRevAnswer | None:
@@ -405,6 +414,7 @@ class Service:
         def reads(result: Result) -> PageRead | None:
             if not isinstance(result, Outcome) or result.enters is None or result.restricted:
                 return None
+            self._arriving[session] = result.enters.device
             came = partial(self._page_came, session, None)
             return PageRead(result.enters.device, limits.DELIVERY_READY_MAX, came)
 
@@ -427,6 +437,10 @@ class Service:
     def enter(self, session: Session, request: m.Login | m.Register | m2.LoginByKey | m2.RegisterKeys) -> None:
         """Op 1 or 2 came on a link."""
         self._entrance.enter(session, request)
+
+    def arrived(self, session: Session) -> None:
+        """A log-in on this link was decided, one way or the other."""
+        self._arriving.pop(session, None)
 
     def shows_life(self, session: Session) -> None:
         """A link whose node another link wants was heard of."""
@@ -503,21 +517,24 @@ class Service:
             self._interrupted.pop(device, None)
         self._give_back()  # what waited for a device that was the last of its account
 
-    def _give_back(self) -> None:
+    def _give_back(self, looks: int = limits.RETURN_LOOKS_MAX) -> None:
         """What has waited too long, or for devices that are gone, goes back (A4): batch after batch."""
-        moment = self.moment()
-        windows = [link.window for link in self._links.values() if link.window is not None]
-        under_way = frozenset(number for window in windows for number in window.under_way)
+        moment, after = self.moment(), self._given_back_up_to
+
+        def decide(ledger: SqlLedger) -> GivenBack:
+            busy = frozenset([*self._links, *self._arriving.values()])  # as of now, on the writer's thread
+            return give_back(ledger, moment, busy, after)
 
         def done(result: Result) -> None:
-            if not isinstance(result, tuple):
+            if not isinstance(result, GivenBack):
                 return
-            outcome, more = result
-            self._deliver(outcome.copies)
-            if more and not self._stopping:
-                self._give_back()
+            self._deliver(result.outcome.copies)
+            self._given_back_up_to = result.after or 0
+            left = limits.RETURN_LOOKS_MAX if result.count else looks - 1
+            if result.after is not None and left and not self._stopping:
+                self._give_back(left)
 
-        self._writer.submit(Job(lambda ledger: give_back(ledger, moment, under_way), done))
+        self._writer.submit(Job(decide, done))
 
     def _features(self) -> tuple[str, ...]:
         """What a client may offer here."""

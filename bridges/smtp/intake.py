@@ -21,8 +21,9 @@ from bridges.mime.pool import ParserFailed
 from bridges.smtp.mail import MailPost, post_id
 from bridges.smtp.rules import IntakeSettings, Rules, folded
 from bridges.smtp.session import GuardedSession, Traffic
-from tmtp_client.connection import Disconnected, PersistentConnection, Refused
+from tmtp_client.connection import Disconnected, Payload, PersistentConnection, Refused
 from tmtp_core.wire.messages import TO_UID, Outsider, Recipient
+from tmtp_core.wire.revision2 import ReturnEvent, StoredEvent
 
 log = structlog.get_logger()
 
@@ -61,7 +62,7 @@ class SmtpIntake:
         """Listen. Raises OSError when the address or the spool cannot be had."""
         settings = self._settings
         await asyncio.to_thread(_empty_folder, settings.spool)
-        self._service = PersistentConnection(settings.endpoint, settings.login)
+        self._service = PersistentConnection(settings.endpoint, settings.login, self._heard)
         self._server = await asyncio.get_running_loop().create_server(
             lambda: GuardedSession(_Handler(self), self._traffic, settings.hostname), settings.host, settings.port
         )
@@ -79,6 +80,11 @@ class SmtpIntake:
         if self._service is not None:
             await self._service.stop()
         await self._parser.stop()
+
+    async def _heard(self, event: StoredEvent, payload: Payload) -> None:
+        """What the service tells a bridge: above all, what nobody took in time."""
+        if isinstance(event, ReturnEvent):
+            log.warning("smtp_mail_not_delivered", bridge=self._settings.name, message=event.msgid, reason=event.reason)
 
     # -- decisions ---------------------------------------------------------------------------------------------------
     def sender_refusal(self, address: str, peer: str) -> str | None:
@@ -131,11 +137,12 @@ class SmtpIntake:
         """One post a recipient, each under its own id; an answer for all of them."""
         assert self._service is not None
         post = MailPost(letter, sender, self._settings.login.uid)
+        stored: list[str] = []
         routes = {route.recipient: None for one in recipients if (route := self._rules.route(one)) is not None}
         try:
             for recipient in routes:
                 connection = await self._service.current(limits.SERVICE_WAIT_S)
-                await connection.post(
+                acked = await connection.post(
                     post_id(sender, recipient, letter, content),
                     [Recipient(recipient, TO_UID)],
                     post.pieces(),
@@ -143,6 +150,7 @@ class SmtpIntake:
                     len(post.head),
                     as_=Outsider(sender, _PROOF),
                 )
+                stored.append(acked.msgid)
         except (Disconnected, TimeoutError) as error:
             log.warning("smtp_service_away", bridge=self._settings.name, error=str(error))
             return _TEMPORARY.format("the service is away")
@@ -151,7 +159,7 @@ class SmtpIntake:
             if _FOR_NOW.search(str(refused)):
                 return _TEMPORARY.format("the recipient cannot be reached just now")
             return f"550 5.7.1 The service does not take this: {refused}"
-        log.info("smtp_mail_delivered", bridge=self._settings.name, sender=sender, recipients=len(routes))
+        log.info("smtp_mail_delivered", bridge=self._settings.name, sender=sender, messages=stored)
         return "250 2.0.0 Delivered to the service"
 
 

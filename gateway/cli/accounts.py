@@ -3,10 +3,9 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from gateway.administration import Act
 from gateway.cli.common import (
@@ -14,21 +13,21 @@ from gateway.cli.common import (
     ConfigOption,
     InstanceOption,
     JsonOption,
+    NameArgument,
     WhoArgument,
     YesOption,
     administer,
     fail,
     named,
-    out,
     print_json,
+    say,
+    show_table,
 )
 from tmtp_core.ids import posted_text
 
 account = typer.Typer(no_args_is_help=True, help="List, name, bar, unbar, reset and remove accounts.")
 device = typer.Typer(no_args_is_help=True, help="List the devices of an account, and bar one.")
 group = typer.Typer(no_args_is_help=True, help="Make groups.")
-
-_UID_CHARACTERS: Final = 32
 
 
 @account.command("list")
@@ -44,22 +43,22 @@ def list_accounts(
         print_json([asdict(one) for one in accounts])
         return
     if not accounts:
-        out.print(f"No accounts on {instance} yet. Invite somebody: tmtp-gateway invite --instance {instance}")
+        say(f"No accounts on {instance} yet. Invite somebody: tmtp-gateway invite --instance {instance}")
         return
-    table = Table("aliases", title=f"Accounts on {instance}")
-    table.add_column("uid", no_wrap=True, min_width=_UID_CHARACTERS)
-    for column in ("devices", "waiting", "role", "status"):
-        table.add_column(column)
-    for one in accounts:
-        aliases = "\n".join(one.aliases) or "(none)"
-        table.add_row(aliases, one.uid, str(one.devices), str(one.queued), one.role, one.status)
-    out.print(table)
+    show_table(
+        f"Accounts on {instance}",
+        ("aliases", "uid", "devices", "waiting", "role", "status"),
+        (
+            ("\n".join(one.aliases) or "(none)", one.uid, str(one.devices), str(one.queued), one.role, one.status)
+            for one in accounts
+        ),
+    )
 
 
 @account.command()
 def alias(
     who: WhoArgument,
-    name: Annotated[str, typer.Argument(metavar="ALIAS", help="A name that nobody has.")],
+    name: NameArgument,
     instance: InstanceOption,
     config: ConfigOption = Path("gateway.yaml"),
     as_json: JsonOption = False,
@@ -72,18 +71,20 @@ def alias(
     if as_json:
         print_json(asdict(done))
     else:
-        out.print(f"{named(done)} is also {name} now.", highlight=False)
+        say(f"{named(done)} is also {name} now.")
 
 
 @group.command("create")
 def create_group(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A name that nobody has.")],
-    who: Annotated[str, typer.Argument(metavar="OWNER", help="The uid or alias of a member, who invites the others.")],
+    name: NameArgument,
+    who: WhoArgument,
     instance: InstanceOption,
     config: ConfigOption = Path("gateway.yaml"),
     as_json: JsonOption = False,
 ) -> None:
-    """Make a group for a member. A name that mail from outside is routed to is given so, and only so (C2).
+    """Make a group for a member, who invites the others.
+
+    A name that mail from outside is routed to is given so, and only so (C2).
 
     Example: tmtp-gateway group create -c gateway.yaml --instance public "Sales Team" "Ada Lovelace"
     """
@@ -91,7 +92,7 @@ def create_group(
     if as_json:
         print_json(asdict(done))
     else:
-        out.print(f"The group {name} is there; {named(done)} owns it and may invite others.", highlight=False)
+        say(f"The group {name} is there; {named(done)} owns it and may invite others.")
 
 
 @account.command()
@@ -154,8 +155,8 @@ def reset(
     if as_json:
         print_json(asdict(made))
         return
-    out.print("Give this to the person, and to nobody else; it is shown only now:", highlight=False)
-    out.print(f"  tmtp join '{made.link}' --alias 'Their Name'", highlight=False, soft_wrap=True)
+    say("Give this to the person, and to nobody else; it is shown only now:")
+    say(f"  tmtp join '{made.link}' --alias 'Their Name'")
 
 
 @device.command("list")
@@ -170,10 +171,11 @@ def list_devices(
     if as_json:
         print_json([asdict(one) for one in found])
         return
-    table = Table("device", "label", "standing", "since", "waiting", title=f"Devices of {who} on {instance}")
-    for one in found:
-        table.add_row(str(one.device), one.label, one.standing, posted_text(one.created_ms), str(one.queued))
-    out.print(table)
+    show_table(
+        f"Devices of {who} on {instance}",
+        ("device", "label", "standing", "since", "waiting"),
+        ((str(one.device), one.label, one.standing, posted_text(one.created_ms), str(one.queued)) for one in found),
+    )
 
 
 @device.command("bar")
@@ -194,7 +196,7 @@ def bar_device(
     if as_json:
         print_json(asdict(done))
     else:
-        out.print(f"Device {number} of {named(done)} is barred; {done.devices} remain.", highlight=False)
+        say(f"Device {number} of {named(done)} is barred; {done.devices} remain.")
 
 
 def _act(config: Path, instance: str, act: Act, who: str, as_json: bool) -> None:
@@ -202,4 +204,4 @@ def _act(config: Path, instance: str, act: Act, who: str, as_json: bool) -> None
     if as_json:
         print_json(asdict(done))
     else:
-        out.print(f"{named(done)} is {done.status}.", highlight=False)
+        say(f"{named(done)} is {done.status}.")

@@ -6,13 +6,17 @@ import json
 import re
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn, TypeVar
 
+import aiohttp
 import typer
 from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
 
 from gateway.administration import Administration
 from gateway.app import DataFolderInUse, Gateway
@@ -22,23 +26,42 @@ from gateway.control import SOCKET_NAME, control_client
 from gateway.instance import StartFailed
 from gateway.settings import Settings, SettingsInvalid, load_settings
 from tmtp_core.domain.administration import AccountSummary
-from tmtp_core.errors import RequestRefused
+from tmtp_core.errors import RequestRefused, ServiceUnavailable
+from tmtp_core.limits import DATE_MAX_MS
+from tmtp_core.text import visible
 
 T = TypeVar("T")
 
 FAILED: Final = 1
 USAGE: Final = 2
 INTERRUPTED: Final = 130
-_DURATION: Final = re.compile(r"(\d{1,6})([smhdw])")
+_FILE_COLUMNS: Final = 1_000  # a line in a file or a pipe is as long as it is
+_DURATION: Final = re.compile(r"([1-9]\d{0,5})([smhdw])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
-out = Console()
+_out = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else _FILE_COLUMNS)
 err = Console(stderr=True)
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The settings file.")]
-InstanceOption = Annotated[str, typer.Option("--instance", "-i", metavar="NAME", help="Which instance.")]
+
+
+def _named(value: str) -> str:
+    """An argument that names something."""
+    if not value:
+        raise typer.BadParameter("it is empty")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise typer.BadParameter("it is not UTF-8") from None
+    return value
+
+
+InstanceOption = Annotated[
+    str, typer.Option("--instance", "-i", metavar="NAME", help="Which instance.", callback=_named)
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
-WhoArgument = Annotated[str, typer.Argument(metavar="UID-OR-ALIAS")]
+WhoArgument = Annotated[str, typer.Argument(metavar="UID-OR-ALIAS", callback=_named)]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="One that nobody has.", callback=_named)]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
@@ -59,6 +82,10 @@ def administer(config: Path, act: Callable[[Administration], Awaitable[T]]) -> T
         return run(asked)
     except RequestRefused as refusal:
         fail(refusal.text, FAILED)
+    except ServiceUnavailable as trouble:
+        fail(str(trouble), FAILED)
+    except (aiohttp.ClientError, TimeoutError):
+        fail("the running gateway did not answer; look at its log, and try again", FAILED)
 
 
 @asynccontextmanager
@@ -110,7 +137,31 @@ def expiry_ms(expires: str | None) -> int | None:
     match = _DURATION.fullmatch(expires)
     if match is None:
         fail(f"--expires {expires} is no time; for example 12h, 7d or 4w", USAGE)
-    return int((time.time() + int(match[1]) * _SECONDS[match[2]]) * 1000)
+    until_ms = int((time.time() + int(match[1]) * _SECONDS[match[2]]) * 1000)
+    if until_ms > DATE_MAX_MS:
+        fail(f"--expires {expires} is beyond the year 9999; leave it out for an invitation that never ends", USAGE)
+    return until_ms
+
+
+def say(text: str) -> None:
+    """A line for the administrator, in which nothing that members chose steers the terminal (D2)."""
+    _out.print(visible(text), soft_wrap=True)
+
+
+def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table, as safe as `say`; where it is wider than the terminal, one line a cell, so that nothing is cut."""
+    table = Table(*columns, title=Text(visible(title)))
+    cells = [[visible(cell) for cell in row] for row in rows]
+    for row in cells:
+        table.add_row(*map(Text, row))
+    if Measurement.get(_out, _out.options, table).maximum <= _out.width:
+        _out.print(table)
+        return
+    say(f"{title}:")
+    for row in cells:
+        say("")
+        for column, cell in zip(columns, row, strict=True):
+            say(f"{column}: {cell.replace(chr(10), ', ')}")
 
 
 def print_json(value: Any) -> None:
@@ -120,5 +171,5 @@ def print_json(value: Any) -> None:
 
 def fail(text: str, code: int) -> NoReturn:
     """Say it in red and end."""
-    err.print(text, style="red", highlight=False, markup=False, soft_wrap=True)
+    err.print(visible(text), style="red", highlight=False, markup=False, soft_wrap=True)
     raise typer.Exit(code)

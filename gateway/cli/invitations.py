@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from gateway.cli.common import (
     ConfigOption,
@@ -14,8 +13,9 @@ from gateway.cli.common import (
     JsonOption,
     administer,
     expiry_ms,
-    out,
     print_json,
+    say,
+    show_table,
 )
 from tmtp_core.ids import posted_text
 
@@ -41,9 +41,9 @@ def invite(
     if as_json:
         print_json({**asdict(made), "expires": posted_text(until_ms) if until_ms is not None else None})
         return
-    out.print("Give this to the person; it is shown only now:", highlight=False)
-    out.print(f"  tmtp join '{made.link}' --alias 'Their Name'", highlight=False, soft_wrap=True)
-    out.print(f"The token alone, for other clients: {made.token}", highlight=False, soft_wrap=True)
+    say("Give this to the person; it is shown only now:")
+    say(f"  tmtp join '{made.link}' --alias 'Their Name'")
+    say(f"The token alone, for other clients: {made.token}")
 
 
 @invitation.command("list")
@@ -59,13 +59,22 @@ def list_invitations(
         print_json([asdict(one) for one in found])
         return
     if not found:
-        out.print(f"No invitation to {instance} is open. Make one: tmtp-gateway invite --instance {instance}")
+        say(f"No invitation to {instance} is open. Make one: tmtp-gateway invite --instance {instance}")
         return
-    table = Table("invitation", "uses left", "until", "note", "by", title=f"Invitations to {instance}")
-    for one in found:
-        until = posted_text(one.expires_ms) if one.expires_ms is not None else "revoked"
-        table.add_row(str(one.invitation), str(one.uses_left), until, one.note, one.creator or "(administrator)")
-    out.print(table)
+    show_table(
+        f"Invitations to {instance}",
+        ("invitation", "uses left", "until", "note", "by"),
+        (
+            (
+                str(one.invitation),
+                str(one.uses_left),
+                posted_text(one.expires_ms) if one.expires_ms is not None else "no end",
+                one.note,
+                one.creator or "(administrator)",
+            )
+            for one in found
+        ),
+    )
 
 
 @invitation.command()
@@ -79,4 +88,4 @@ def revoke(
     Example: tmtp-gateway invitation revoke -c gateway.yaml --instance members 7
     """
     administer(config, lambda admin: admin.revoke_invitation(instance, number))
-    out.print(f"Invitation {number} is revoked.")
+    say(f"Invitation {number} is revoked.")

@@ -20,9 +20,9 @@ from gateway.cli.common import (
     JsonOption,
     err,
     fail,
-    out,
     print_json,
     run,
+    say,
     settings_of,
 )
 from gateway.cli.invitations import invitation, invite
@@ -75,7 +75,7 @@ def check_config(file: Annotated[Path, typer.Argument(metavar="FILE")], as_json:
     else:
         names = ", ".join(instance.name for instance in settings.instances)
         bridges = ", ".join(bridge.name for bridge in settings.bridges.smtp) or "none"
-        out.print(f"{file} is fine: instances: {names}; SMTP bridges: {bridges}")
+        say(f"{file} is fine: instances: {names}; SMTP bridges: {bridges}")
 
 
 @app.command("sample-config")

@@ -198,3 +198,15 @@ async def test_no_bridge_and_no_ghost_in_a_members_instance(tmp_path: Path) -> N
 async def _notify(sender: KeyDevice, uid: str) -> None:
     note = m.PostNotify(fresh_id(), (m.Recipient(uid, m.TO_UID),), datalen=2, notelen=1)
     await sender.connection._request(note.id, m.encode_head(note), b"nx", 2)
+
+
+async def test_a_barred_ghost_is_heard_no_more_and_cannot_be_made_anew(instance: TestInstance) -> None:
+    desk = await newcomer(instance, "Support Desk")
+    async with bridge(instance, {"support@example.org": "Support Desk"}) as intake:
+        await intake.post("support@example.org", "spam@x.example")
+        ghost = (await desk.next(m.Delivery))[0].from_
+        await instance.service.bar_account(ghost)
+        again = intake.post("support@example.org", "spam@x.example")
+        assert await refusal(again) == "spam@x.example is barred here"
+        with pytest.raises(RequestRefused, match="bar them instead"):
+            await instance.service.remove_account(ghost)

@@ -215,3 +215,26 @@ async def test_a_suspended_device_is_told_of_nobodys_presence(tmp_path: Path) ->
         assert ada.present == [(bob.uid, 1), (bob.uid, 2)]
         await phone.log()
         assert phone.present == []
+
+
+async def test_a_blocked_one_takes_no_introduction_away(tmp_path: Path) -> None:
+    """Whoever else introduces somebody has introduced him, also when the blocked one was first."""
+    async with instance_with(tmp_path, "introduction") as instance:
+        ada, bob, carol, dan = await people(instance, "Ada Lovelace", "Bob Builder", "Carol Danvers", "Dan Dare 1st")
+        for one in (ada, carol):
+            for other in (bob, dan):
+                await acquainted(one, other)
+        await ada.post(bob.uid, dan.uid)
+        await bob.block(ada.uid)
+        await dan.post(bob.uid, data=b"introduced by Ada alone")
+        await carol.post(bob.uid, dan.uid)
+        await dan.post(bob.uid, data=b"introduced by Carol too")
+        for one in (bob, dan):
+            await one.quit()
+        await instance.restart()  # it is remembered
+        for one in (bob, dan):
+            await one.log_in()
+        await dan.post(bob.uid, data=b"and still")
+        await bob.all_of(m.Delivery)
+        said = [data for event, data in bob.got if isinstance(event, m.Delivery) and event.from_ == dan.uid]
+        assert said == [b"introduced by Carol too", b"and still"]

@@ -3,15 +3,22 @@
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.support.instance import running_instance
+from tmtp_client.connection import AccountKeys, Connection, Endpoint
+from tmtp_core.domain.policy import Policy
+from tmtp_core.wire import revision2 as m2
 
 PROGRAM = [sys.executable, "-c", "from gateway.cli.main import main; main()"]
 
@@ -20,6 +27,20 @@ data_dir: ./data
 http: {{listen: "127.0.0.1:{http}"}}
 instances:
   - {{name: members, policy: members, listen: [{{tls: "127.0.0.1:{tls}"}}]}}
+"""
+BRIDGED = """\
+data_dir: ./data
+http: {{listen: "127.0.0.1:{http}"}}
+instances:
+  - {{name: members, policy: members, listen: [{{tls: "127.0.0.1:{members}"}}]}}
+  - {{name: public, policy: public, listen: [{{tls: "127.0.0.1:{public}"}}]}}
+bridges:
+  smtp:
+    - name: intake
+      instance: public
+      listen: 127.0.0.1:{smtp}
+      senders: [{{address: orders@partner.example, proof: [{{network: 127.0.0.0/8}}]}}]
+      routes: [{{recipient: support@example.org, to: Support Desk}}]
 """
 
 
@@ -68,6 +89,15 @@ def test_a_gateway_serves_and_stops(config: Path, serving: "subprocess.Popen[str
     assert 'tmtp_commits_total{instance="members"}' in pages["metrics"]
 
     made = json.loads(run("invite", "-c", config, "-i", "members", "--expires", "7d", "--json").stdout)
+    (listed,) = json.loads(run("invitation", "list", "-c", config, "-i", "members", "--json").stdout)
+    assert listed["expires_ms"] is not None
+    assert run("invite", "-c", config, "-i", "members", "--expires", "1s").returncode == 0
+    assert run("invite", "-c", config, "-i", "members").returncode == 0
+    time.sleep(1.1)
+    shown = run("invitation", "list", "-c", config, "-i", "members").stdout
+    assert "no end" in shown
+    assert "revoked" not in shown
+    assert len(json.loads(run("invitation", "list", "-c", config, "-i", "members", "--json").stdout)) == 2
     assert made["token"] in made["link"].replace("%2B", "+").replace("%25", "%")
     assert json.loads(run("account", "list", "-c", config, "-i", "members", "--json").stdout) == []
     second = run("serve", "-c", config)
@@ -102,7 +132,12 @@ def test_without_a_running_gateway_the_data_is_used_directly(config: Path) -> No
         (["account", "list", "-i", "elsewhere"], 1, "there is no instance elsewhere; the file has: members"),
         (["invite", "-i", "members", "--expires", "soon"], 2, "for example 12h, 7d or 4w"),
         (["invite", "-i", "members", "--uses", "0"], 1, "an invitation has 1 to"),
+        (["invite", "-i", "members", "--expires", "999999w"], 2, "beyond the year 9999"),
+        (["invite", "-i", "members", "--expires", "0s"], 2, "for example 12h, 7d or 4w"),
         (["invite"], 2, "Missing option"),
+        (["account", "list", "-i", ""], 2, "it is empty"),
+        (["account", "list", "-i", "a/b"], 1, "there is no instance a/b; the file has: members"),
+        (["account", "bar", "-i", "members", "\udcff1234567"], 2, "it is not UTF-8"),
     ],
 )
 def test_wrong_input_is_answered_in_plain_words(config: Path, arguments: list[str], code: int, words: str) -> None:
@@ -147,3 +182,75 @@ async def test_a_taken_port_is_named(config: Path) -> None:
         done = await asyncio.to_thread(run, "serve", "-c", config)
     assert done.returncode == 1
     assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
+
+
+def test_a_running_gateway_answers_wrong_input_in_plain_words(config: Path, serving: "subprocess.Popen[str]") -> None:
+    for instance, words in (("a/b", "there is no instance a/b"), ("elsewhere", "there is no instance elsewhere")):
+        done = run("account", "list", "-c", config, "-i", instance)
+        assert (done.returncode, words in done.stderr) == (1, True), done.stderr
+
+
+def test_what_members_chose_steers_no_terminal(tmp_path: Path) -> None:
+    """Names, labels and notes are printed as they are: no markup, no escape sequence (D2)."""
+    file = tmp_path / "gateway.yaml"
+    file.write_text(
+        SETTINGS.format(http=free_port(), tls=free_port()).replace("policy: members", "policy: public"), "utf-8"
+    )
+    assert run("account", "list", "-c", file, "-i", "members").returncode == 0  # the certificate is made
+
+    async def fill() -> None:
+        folder = tmp_path / "data" / "instances" / "members"
+        async with running_instance(folder, title="Members", policy=Policy(members_invite=True)) as instance:
+            keys = AccountKeys.new(os.urandom)
+            connection = await Connection.open(Endpoint(instance.host, instance.port, instance.spki_pin), revision="2")
+            await connection.register_keys("\x1b]0;owned\x07laptop", keys, "Ada [/b] Lovelace", None)
+            await connection.ask(m2.InviteEdit("1", "create", note="for [/red] people"))
+            await connection.quit()
+
+    asyncio.run(fill())
+    for arguments, words in (
+        (["account", "list"], "Ada [/b] Lovelace"),
+        (["device", "list", "Ada [/b] Lovelace"], "\\u001b]0;owned"),
+        (["invitation", "list"], "for [/red] people"),
+        (["account", "bar", "Ada [/b] Lovelace"], "Ada [/b] Lovelace ("),
+        (["account", "bar", "Nobody [/b] Here"], "Nobody [/b] Here"),
+    ):
+        done = run(*arguments[:2], "-c", file, "-i", "members", *arguments[2:])
+        assert words in done.stdout + done.stderr
+        assert "\x1b" not in done.stdout
+        assert "Traceback" not in done.stderr
+
+
+def test_a_barred_bridge_keeps_nobody_else_away(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text(
+        BRIDGED.format(http=free_port(), members=free_port(), public=free_port(), smtp=free_port()), "utf-8"
+    )
+
+    def started() -> "subprocess.Popen[str]":
+        process = subprocess.Popen([*PROGRAM, "serve", "-c", str(file)], stderr=subprocess.PIPE, text=True)
+        assert process.stderr is not None
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if "ready" in line:
+                break
+        assert ("the bridge intake is barred" in "".join(said)) is barred
+        return process
+
+    def stopped(process: "subprocess.Popen[str]") -> bool:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+        return process.returncode == 0
+
+    barred = False
+    process = started()
+    try:
+        (account,) = json.loads(run("account", "list", "-c", file, "-i", "public", "--json").stdout)
+        assert run("account", "bar", "-c", file, "-i", "public", account["uid"]).returncode == 0
+        assert stopped(process)
+        barred = True
+        process = started()
+        assert run("invite", "-c", file, "-i", "members").returncode == 0
+    finally:
+        assert stopped(process)

@@ -330,3 +330,22 @@ async def test_the_directory_tells_aliases_and_not_many(tmp_path: Path) -> None:
     async with instance_with(tmp_path / "2", directory=False) as instance:
         (ada,) = await people(instance, "Ada Lovelace")
         assert "no directory" in await refusal(ada.connection.inquire(m2.Find("1", "bob")))
+
+
+async def test_a_clock_that_ran_ahead_uses_up_no_quota(tmp_path: Path) -> None:
+    year_s = 365 * DAY_S
+    async with instance_with(tmp_path, "everyone", quotas=Quotas(pings_per_day=2)) as instance:
+        ada, _ = await people(instance, "Ada Lovelace", "Bob Builder")
+        instance.clock.step_wall(year_s)
+        for _ in range(2):
+            await ada.ping("Bob Builder")
+        assert "quota: 2 pings a day" in await refusal(ada.ping("Bob Builder"))
+        instance.clock.step_wall(-year_s)
+        await ada.ping("Bob Builder")
+
+
+async def test_no_invitation_outlasts_the_calendar(tmp_path: Path) -> None:
+    async with instance_with(tmp_path, "everyone", members_invite=True) as instance:
+        (ada,) = await people(instance, "Ada Lovelace")
+        wanted = m2.InviteEdit(fresh_id(), "create", expires=2**60)
+        assert "invalid header" in await refusal(ada.connection.ask(wanted))

@@ -2,6 +2,7 @@
 """What cannot be delivered goes back to its sender and is deleted (A4, B3): nothing that was acknowledged vanishes."""
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.support.people import DAY_S, instance_with, people
 from tmtp_client.connection import Connection, Endpoint
 from tmtp_core import limits
 from tmtp_core.store.ledger import SqlLedger
+from tmtp_core.store.writer import Job
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
 
@@ -253,3 +255,55 @@ def _remove_quietly(ledger: SqlLedger, uid: str) -> None:
     """The last device goes, and the process dies before anything was given back."""
     account = ledger.account(uid)
     ledger.remove_device(account, account.devices[0], "gone")
+
+
+async def test_what_is_for_an_account_without_devices_goes_back_at_once(tmp_path: Path) -> None:
+    """The last one was revoked with the sheet, and the new one is not there yet."""
+    async with instance_with(tmp_path, "everyone") as instance:
+        ada, bob, dan = await people(instance, "Ada Lovelace", "Bob Builder", "Dan Dare")
+        sheet = KeyDevice(instance, bob.uid, bob.signer, bob.recovery)
+        await sheet.enter_by_recovery()
+        await sheet.append("revoke", recovery=True, target=bob.name)
+        posted = await ada.post(bob.uid, dan.uid)
+        pinged = await ada.ping("Bob Builder")
+        invited = await ada.connection.ask(m.GroupInvite(fresh_id(), "Sales Team", "Ada Lovelace", "Bob Builder"))
+        assert await returned(ada) == [
+            (posted.msgid, (bob.uid,), "the recipient has no device"),
+            (pinged.msgid, (), "the recipient has no device"),
+            (invited.msgid, (), "the recipient has no device"),
+        ]
+        await dan.next(m.Delivery)
+
+
+async def test_a_bridge_hears_that_nobody_took_its_mail(tmp_path: Path) -> None:
+    async with instance_with(tmp_path, "everyone", return_after_ms=MONTH_MS) as instance:
+        (desk,) = await people(instance, "Support Desk")
+        await desk.quit()
+        async with bridge(instance, {"support@example.org": "Support Desk"}) as intake:
+            acked = await intake.post("support@example.org", "orders@partner.example", b"an order")
+            await month_later(instance, intake)
+            await intake.log_in()
+            event, _ = await intake.next(m2.ReturnEvent)
+            assert (event.msgid, event.for_) == (acked.msgid, ())  # it learns no uid, not even so
+
+
+async def test_what_a_device_is_just_taking_does_not_go_back(tmp_path: Path) -> None:
+    """It logs in with the very commit in which its messages begin to go back; both chains of batches run on."""
+    async with instance_with(tmp_path, "everyone", return_after_ms=MONTH_MS) as instance:
+        ada, bob = await people(instance, "Ada Lovelace", "Bob Builder")
+        await bob.quit()
+        sent = [(await ada.post(bob.uid)).msgid for _ in range(260)]
+        await ada.quit()
+        held = threading.Event()
+        instance.service._writer.submit(Job(lambda ledger: held.wait(10), lambda result: None))
+        entering = asyncio.create_task(bob.log_in())
+        await asyncio.sleep(0.3)  # its log-in waits for the writer
+        instance.clock.advance(31 * DAY_S)
+        instance.service._give_back()
+        held.set()
+        await entering
+        await instance.settle()
+        taken = [event.id for event in await bob.all_of(m.Delivery)]
+        await ada.log_in()
+        back = [msgid for msgid, _, _ in await returned(ada)]
+        assert sorted([*taken, *back]) == sorted(sent)  # each of them once

@@ -283,3 +283,24 @@ async def test_a_registration_whose_answer_was_lost_is_answered_again(tmp_path: 
         with pytest.raises(Disconnected, match="this key is a device's already"):
             await connection.register_keys("laptop", other, "Eve Dropper", await instance.new_invitation())
         await connection.close()
+
+
+async def test_a_revoked_device_whose_row_is_put_back_does_not_come_back(tmp_path: Path) -> None:
+    folder = tmp_path / "instance"
+    async with running_instance(folder) as instance:
+        ada = await newcomer(instance, "Ada Lovelace")
+        phone = await ada.add_full_device()
+        await ada.append("revoke", recovery=True, target=phone.name)
+        await phone.ends()
+        await ada.quit()
+        await instance.stop()
+        with closing(sqlite3.connect(folder / "service.sqlite3")) as raw:
+            (key,) = raw.execute("SELECT key FROM account WHERE uid = ?", (ada.uid,)).fetchone()
+            raw.execute(
+                "INSERT INTO device (account, credential, created_ms, public) VALUES (?, x'', 0, ?)", (key, phone.name)
+            )
+            raw.commit()
+        await instance.start()
+        assert "service temporarily unavailable" in await refusal(phone.log_in())
+        (device, *_) = await instance.service.list_devices(ada.uid)
+        assert device.standing == "log damaged"

@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.text import Text
 from sqlalchemy.exc import SQLAlchemyError
 
-from tmtp_client.cli.show import visible
 from tmtp_client.connection import Disconnected, Refused, WrongService
 from tmtp_client.engine.history import History, Identity
 from tmtp_client.engine.profile import Profile, default_home
 from tmtp_core.names import NameRefused, check_name
+from tmtp_core.text import visible
 
 FAILED: Final = 1
 USAGE: Final = 2

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Messages on a terminal: verbatim, nothing rendered, nothing that a sender could steer (D2)."""
 
-import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,20 +8,10 @@ from rich.console import Console
 from rich.text import Text
 
 from tmtp_client.engine.history import Recorded, StoredFile
+from tmtp_core.text import visible
 
 _UNITS = ("B", "KiB", "MiB", "GiB")
 _KINDS = {"ping": "ping", "invitation": "group invitation", "message": "message", "return": "not delivered"}
-_STEERING = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
-
-
-def visible(text: str) -> str:
-    """Text with every control and format character spelled out: no escape sequence, no reversed direction."""
-    return "".join(
-        character
-        if character == "\n" or unicodedata.category(character) not in _STEERING
-        else f"\\u{ord(character):04x}"
-        for character in text
-    )
 
 
 def print_message(console: Console, message: Recorded, files: Iterable[StoredFile], *, whole: bool) -> None:

@@ -190,6 +190,4 @@ def _is_held(account: Account, asker: Asker) -> bool:
     if asker.public is None:
         return False
     state = account.log.devices.get(asker.public) if account.log is not None else None
-    return (
-        state is None or state.suspended_by is not None
-    )  # the recovery key is no device, and none is in a damaged log
+    return state is None or state.revoked or state.suspended_by is not None  # the recovery key is no device

@@ -33,7 +33,7 @@ def may_post(sender: Account, recipient: Account, moment: Moment) -> bool:
         return True
     if sender.key not in recipient.admits:
         return False
-    return recipient.admits[sender.key] is None or moment.policy.acquaintance is not Acquaintance.PING
+    return recipient.agreed_to(sender.key) or moment.policy.acquaintance is not Acquaintance.PING
 
 
 def check_posts(sender: Account, recipients: Iterable[Account], moment: Moment) -> None:
@@ -46,19 +46,21 @@ def check_posts(sender: Account, recipients: Iterable[Account], moment: Moment) 
 def hears(sender: Account, recipient: Account, moment: Moment, *, first_contact: bool) -> bool:
     """Whether something from `sender` is shown to `recipient` at all. No answer may depend on this.
 
-    Nothing is from whom he blocks; and no posts from whom somebody made him acquainted with whom he blocks. But a ping
-    needs no introduction: with `first_contact` only the sender's own block counts.
+    Nothing is from whom he blocks; and no posts from whom only those introduced whom he blocks. But a ping needs no
+    introduction: with `first_contact` only the sender's own block counts.
     """
     if sender.key in recipient.blocked:
         return False
-    introduced = moment.policy.acquaintance is Acquaintance.INTRODUCTION and not first_contact
-    return not (introduced and recipient.admits.get(sender.key) in recipient.blocked)
+    if first_contact or moment.policy.acquaintance is not Acquaintance.INTRODUCTION:
+        return True
+    introducers = recipient.admits.get(sender.key)
+    return not introducers or not introducers <= recipient.blocked
 
 
 def reached_out(ledger: Ledger, sender: Account, recipients: Iterable[Account]) -> None:
     """Whoever is pinged or posted to may answer."""
     for recipient in recipients:
-        if sender.admits.get(recipient.key, 0) is not None:
+        if not sender.agreed_to(recipient.key):
             ledger.admit(sender, recipient.key)
 
 
@@ -82,7 +84,7 @@ def introduce(ledger: Ledger, introducer: Account, recipients: list[Account], mo
     for one, other in islice(combinations(known, 2), limits.INTRODUCTION_PAIRS_EXAMINED_MAX):
         if made >= left:
             break
-        if other.key in one.admits and one.key in other.admits:
+        if _has_introduced(introducer, one, other) and _has_introduced(introducer, other, one):
             continue
         ledger.admit(one, other.key, introducer.key)
         ledger.admit(other, one.key, introducer.key)
@@ -123,4 +125,9 @@ def edit_block(request: BlockEdit, ledger: Ledger, asker: Asker, moment: Moment)
 
 def _knows(introducer: Account, other: Account) -> bool:
     """Acquainted both ways, and by their own doing: who was introduced introduces nobody to the same person."""
-    return other.admits.get(introducer.key, 0) is None and other.key in introducer.admits
+    return other.agreed_to(introducer.key) and other.key in introducer.admits
+
+
+def _has_introduced(introducer: Account, one: Account, other: Account) -> bool:
+    """Whether `introducer` need not introduce `other` to `one` any more."""
+    return one.agreed_to(other.key) or introducer.key in one.admits.get(other.key, ())

@@ -117,6 +117,8 @@ def lift_bar(who: str, ledger: Register) -> Administered:
 def remove(who: str, ledger: Register) -> Administered:
     """Delete an account with its devices and queues. Its names stay taken for ever (D1)."""
     account = _find(ledger, who)
+    if account.role is Role.GHOST:
+        raise RequestRefused(f"{who} is somebody outside, whom a bridge would make anew; bar them instead")
     cuts = _devices(account)
     for group in ledger.owned_by(account):
         groups.pass_on(ledger, group)
@@ -207,8 +209,8 @@ def reset(who: str, admissions: Admissions, random_bytes: RandomBytes, ledger: R
     return token
 
 
-def invitations(ledger: Register) -> list[InvitationSummary]:
-    """All invitations with uses left, oldest first."""
+def invitations(ledger: Register, moment: Moment) -> list[InvitationSummary]:
+    """All invitations that can still be used, oldest first."""
     return [
         InvitationSummary(
             one.key,
@@ -218,6 +220,7 @@ def invitations(ledger: Register) -> list[InvitationSummary]:
             ledger.account_by_key(one.creator).uid if one.creator is not None else "",
         )
         for one in ledger.all_invitations()
+        if one.expires_ms is None or one.expires_ms > moment.ms
     ]
 
 

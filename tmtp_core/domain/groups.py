@@ -13,6 +13,7 @@ from tmtp_core.domain.naming import check_free_for_group, check_size
 from tmtp_core.domain.outcome import Answer, Asker, Moment, Outcome
 from tmtp_core.domain.port import Account, Body, Group, Ledger, Membership, MemberStatus
 from tmtp_core.domain.posting import Addressed, account_of_alias, answered, repetition
+from tmtp_core.domain.returns import give_back_at_once
 from tmtp_core.errors import RequestRefused
 from tmtp_core.wire.messages import Acked, GroupEdit, GroupInvite, InviteEvent
 from tmtp_core.wire.revision2 import GroupInfo, Listing, MemberListed
@@ -52,6 +53,7 @@ def invite(request: GroupInvite, text: bytes, ledger: Ledger, asker: Asker, mome
     to = Addressed.directly(sender, (invitee,), moment, first_contact=True)
     devices = to.shown + own_devices(sender, but=asker.device)
     send(ledger, outcome, number, event, devices, Body(len(text), text), hidden=to.hidden, sender=sender.key)
+    give_back_at_once(ledger, outcome, stamp, sender, number, (invitee,), named=False)
     reached_out(ledger, sender, (invitee,))
     announce_member(ledger, outcome, stamp, sender, group, act="invite", alias=request.to)
     return answered(ledger, outcome, asker, request, number, stamp)

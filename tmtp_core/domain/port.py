@@ -83,7 +83,8 @@ class Account:
 
     `log`: None for a revision 1 account, and where it is not as this service wrote it: then `log_damaged`, no device
     gets in, and an administrator resets the account. `admits`: keys of the accounts that may post to this one, each
-    with the account that introduced it, if one did. `blocked`: keys of those whose messages are hidden.
+    with those that introduced it: none where the account agreed to it itself. `blocked`: keys of those whose messages
+    are hidden.
     """
 
     key: int
@@ -94,7 +95,7 @@ class Account:
     aliases: list[str] = field(default_factory=list)
     log: LogState | None = None
     log_damaged: bool = False
-    admits: dict[int, int | None] = field(default_factory=dict)
+    admits: dict[int, frozenset[int]] = field(default_factory=dict)
     blocked: set[int] = field(default_factory=set)
     introductions: bool = True
 
@@ -102,6 +103,10 @@ class Account:
     def has_keys(self) -> bool:
         """Whether its devices prove themselves by key: it has moved to revision 2."""
         return self.log is not None or self.log_damaged
+
+    def agreed_to(self, other: int) -> bool:
+        """Whether another account may post to this one by its own doing, and not only since somebody introduced it."""
+        return self.admits.get(other) == frozenset()
 
     def device(self, key: int) -> Device | None:
         """The device of this key, if it is the account's still."""
@@ -327,7 +332,7 @@ class Ledger(Protocol):
         ...
 
     def admit(self, account: Account, other: int, introducer: int | None = None) -> None:
-        """From now on `other` may post to `account`; an acquaintance that needs no introducer stays one."""
+        """From now on `other` may post to `account`; who agreed to it itself needs no introducer, then or later."""
         ...
 
     def admitting(self, account: Account) -> list[int]:
@@ -481,8 +486,8 @@ class Ledger(Protocol):
         """Whom a ghost stands for."""
         ...
 
-    def stale(self, before_number: int, count: int, but: frozenset[int]) -> list[Stale]:
-        """The oldest messages with numbers below `before_number`, at most `count`, and none of `but`."""
+    def stale(self, after: int, before: int, count: int) -> list[Stale]:
+        """The oldest messages with numbers between these two, at most `count`."""
         ...
 
     def orphaned(self) -> Orphaned | None:

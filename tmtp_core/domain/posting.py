@@ -25,6 +25,7 @@ from tmtp_core.domain.bridging import (
 from tmtp_core.domain.fanout import Stamp, own_devices, send
 from tmtp_core.domain.outcome import Asker, Moment, Outcome
 from tmtp_core.domain.port import Account, Body, Device, Group, Ledger, MemberStatus, Posted, Role, Status
+from tmtp_core.domain.returns import give_back_at_once
 from tmtp_core.errors import RequestRefused
 from tmtp_core.ids import RandomBytes, message_id_text, posted_text
 from tmtp_core.wire.messages import (
@@ -72,6 +73,11 @@ class Audience:
         return Addressed(
             addressed.shown + [device for one in self.joined for device in one.devices] + mine, addressed.hidden
         )
+
+    @property
+    def others(self) -> tuple[Account, ...]:
+        """All of them."""
+        return (*self.direct, *self.joined)
 
     def ghosts(self) -> list[Account]:
         """Those outside who are written to."""
@@ -143,6 +149,7 @@ class Posting:
             hidden=addressed.hidden,
             sender=sender.key,
         )
+        give_back_at_once(ledger, outcome, stamp, sender, number, audience.others)
         for ghost in audience.ghosts():
             _deliver_outside(ledger, outcome, stamp, request, body, voice, ghost, sender, number)
         _note_contact(ledger, sender, audience, moment)
@@ -159,6 +166,8 @@ class Posting:
         check_shows_origin(reached)
         quotas.count_post(ledger, bridge, body.size * max(1, len(reached)), moment)
         ghost = ghost_for(ledger, bridge, address, self._random_bytes, moment)
+        if ghost.status is not Status.ACTIVE:
+            raise RequestRefused(f"{address} is barred here")
         voice = _Voice(ghost.uid, address)
         outcome, stamp = Outcome(), Stamp(ledger, asker, moment)
         number = stamp.number()
@@ -168,7 +177,17 @@ class Posting:
             via=via(ledger, bridge, address, request.as_.proof),
         )
         addressed = Addressed.directly(ghost, reached, moment)
-        send(ledger, outcome, number, None, addressed.shown, body, event2=event, hidden=addressed.hidden)
+        send(
+            ledger,
+            outcome,
+            number,
+            None,
+            addressed.shown,
+            body,
+            event2=event,
+            hidden=addressed.hidden,
+            sender=bridge.key,
+        )
         reached_out(ledger, ghost, reached)
         return answered(ledger, outcome, asker, request, number, stamp)
 
@@ -225,6 +244,7 @@ def post_notify(request: PostNotify, note: Body, body: Body, ledger: Ledger, ask
         sender=sender.key,
         known_as=number,
     )
+    give_back_at_once(ledger, outcome, stamp, sender, number, told.others)
     _note_contact(ledger, sender, told, moment)
     return answered(ledger, outcome, asker, request, number, stamp)
 
@@ -259,6 +279,7 @@ def ping(request: Ping, text: bytes, ledger: Ledger, asker: Asker, moment: Momen
     audience = Audience(() if to_self else (recipient,), (), asking_node=to_self, first_contact=True)
     to = audience.devices(sender, asker, moment)
     send(ledger, outcome, number, event, to.shown, Body(len(text), text), hidden=to.hidden, sender=sender.key)
+    give_back_at_once(ledger, outcome, stamp, sender, number, audience.direct, named=False)
     reached_out(ledger, sender, audience.direct)
     return answered(ledger, outcome, asker, request, number, stamp)
 
@@ -344,7 +365,7 @@ def _check_consent(ledger: Ledger, sender: Account, audience: Audience, octets: 
         bridge = ledger.account_by_key(ledger.ghost(ghost).bridge)
         if bridge.status is not Status.ACTIVE or not ledger.takes_replies(bridge):
             raise RequestRefused(f"{ledger.ghost(ghost).address} cannot be answered by way of this bridge")
-    quotas.count_post(ledger, sender, octets * max(1, len(audience.direct) + len(audience.joined)), moment)
+    quotas.count_post(ledger, sender, octets * max(1, len(audience.others)), moment)
 
 
 def _note_contact(ledger: Ledger, sender: Account, audience: Audience, moment: Moment) -> None:

@@ -46,13 +46,13 @@ def count_find(ledger: Ledger, account: Account, moment: Moment) -> None:
 def used_today(ledger: Ledger, account: Account, kind: str, moment: Moment) -> int:
     """What a durable count says for the 24 hours that began with its first use."""
     since_ms, count = ledger.meter(account, kind)
-    return count if moment.ms - since_ms < DAY_MS else 0
+    return 0 if _is_over(since_ms, DAY_MS, moment) else count
 
 
 def count_today(ledger: Ledger, account: Account, kind: str, moment: Moment, more: int = 1) -> None:
     """Add to a durable count."""
     since_ms, count = ledger.meter(account, kind)
-    if moment.ms - since_ms >= DAY_MS:
+    if _is_over(since_ms, DAY_MS, moment):
         since_ms, count = moment.ms, 0
     ledger.set_meter(account, kind, since_ms, count + more)
 
@@ -93,8 +93,13 @@ def count_log_append(ledger: Ledger, account: Account, asker: Asker, moment: Mom
     count_today(ledger, account, kind, moment)
 
 
+def _is_over(since_ms: int, period_ms: int, moment: Moment) -> bool:
+    """Whether a period has ended; also one that begins later than it could, since a clock ran ahead."""
+    return not -period_ms < moment.ms - since_ms < period_ms
+
+
 def _this_hour(ledger: Ledger, account: Account, moment: Moment) -> Spent:
     spent = ledger.spent(account)
-    if moment.ms - spent.since_ms >= HOUR_MS:
+    if _is_over(spent.since_ms, HOUR_MS, moment):
         spent.since_ms, spent.posts, spent.octets, spent.finds, spent.logins = moment.ms, 0, 0, 0, 0
     return spent

@@ -9,6 +9,9 @@ from tmtp_core.errors import StoreCorrupt
 from tmtp_core.names import skeletons
 from tmtp_core.store import tables as t
 
+OWN_DOING = 0
+"""Instead of an introducer's key."""
+
 
 class ConsentRows:
     """Mixed into `SqlLedger`, whose connection and accounts it uses."""
@@ -28,7 +31,10 @@ class ConsentRows:
         """Read whom an account admits and blocks."""
         a, b = t.acquaintance.c, t.block.c
         rows = self._connection.execute(select(a.other, a.introducer).where(a.account == account.key))
-        account.admits = {row[0]: row[1] for row in rows}
+        account.admits = {}
+        for other, introducer in rows:
+            before = account.admits.get(other, frozenset())
+            account.admits[other] = before if introducer == OWN_DOING else before | {introducer}
         account.blocked = set(self._connection.scalars(select(b.blocked).where(b.account == account.key)))
 
     def forget_consent(self, account: Account) -> None:
@@ -47,21 +53,22 @@ class ConsentRows:
     # -- acquaintance ------------------------------------------------------------------------------------------------
     def admit(self, account: Account, other: int, introducer: int | None = None) -> None:
         """See the port."""
-        a = t.acquaintance.c
-        if other not in account.admits:
-            row = {"account": account.key, "other": other, "introducer": introducer}
-            self._connection.execute(insert(t.acquaintance).values(row))
-        elif introducer is None and account.admits[other] is not None:
-            where = (a.account == account.key) & (a.other == other)
-            self._connection.execute(update(t.acquaintance).where(where).values(introducer=None))
-        else:
+        before = account.admits.get(other)
+        if account.agreed_to(other) or (before is not None and introducer in before):
             return
-        account.admits[other] = introducer
+        if before and introducer is None:
+            a = t.acquaintance.c
+            self._connection.execute(delete(t.acquaintance).where((a.account == account.key) & (a.other == other)))
+        row = {"account": account.key, "other": other, "introducer": introducer or OWN_DOING}
+        self._connection.execute(insert(t.acquaintance).values(row))
+        account.admits[other] = frozenset() if introducer is None else (before or frozenset()) | {introducer}
 
     def admitting(self, account: Account) -> list[int]:
         """See the port."""
         return list(
-            self._connection.scalars(select(t.acquaintance.c.account).where(t.acquaintance.c.other == account.key))
+            self._connection.scalars(
+                select(t.acquaintance.c.account).distinct().where(t.acquaintance.c.other == account.key)
+            )
         )
 
     def set_block(self, account: Account, other: int, blocked: bool) -> None:

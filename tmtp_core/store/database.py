@@ -66,8 +66,12 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """One write transaction: committed, with the data on the disk, when the block ends well."""
-        with self._connection.begin():
-            yield self._connection
+        try:
+            with self._connection.begin():
+                yield self._connection
+        finally:
+            if driver(self._connection).in_transaction:  # a commit that failed may leave it open
+                driver(self._connection).rollback()
 
     def checkpoint(self) -> None:
         """Move the log into the database and empty it, so that deleted content is on no disk block of ours."""

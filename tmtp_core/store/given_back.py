@@ -40,25 +40,24 @@ class GivenBackRows:
         if self._connection.execute(insert(t.taken).from_select(["message", "account"], delivered)).rowcount:
             self._any_taken = True
 
-    def stale(self, before_number: int, count: int, but: frozenset[int]) -> list[Stale]:
+    def stale(self, after: int, before: int, count: int) -> list[Stale]:
         """See the port."""
         self._flush_queue()
         n = t.message.c
         rows = self._connection.execute(
             select(n.number, n.known_as, n.sender, n.head)
-            .where(n.number < before_number)
+            .where((n.number > after) & (n.number < before))
             .order_by(n.number)
-            .limit(count + len(but))
+            .limit(count)
         ).all()
-        found = [row for row in rows if row.number not in but][:count]
-        if not found:
+        if not rows:
             return []
-        entries: dict[int, list[tuple[int, int, int]]] = {row.number: [] for row in found}
-        for number, account, device, rank in hot.entries_up_to(self._connection, found[-1].number):
+        entries: dict[int, list[tuple[int, int, int]]] = {row.number: [] for row in rows}
+        for number, account, device, rank in hot.entries_between(self._connection, after, rows[-1].number):
             if number in entries:
                 entries[number].append((account, device, rank))
-        taken = self._taken([row.number for row in found])
-        return [_stale(row, entries[row.number], taken) for row in found]
+        taken = self._taken([row.number for row in rows])
+        return [_stale(row, entries[row.number], taken) for row in rows]
 
     def orphaned(self) -> Orphaned | None:
         """See the port."""

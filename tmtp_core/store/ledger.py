@@ -461,13 +461,22 @@ class SqlLedger(ConsentRows, GivenBackRows):
         """The log of an account, or that it holds what this service did not put there (D5)."""
         records = self._log_rows(account.key, 0, None)
         if not records:
-            account.log_damaged = any(device.public is not None for device in account.devices)
+            if any(device.public is not None for device in account.devices):
+                self._log_is_damaged(account, "the account has keys, and no log")
             return
         try:
-            account.log = replay(map(decode_record, records), uid=account.uid, service_key=self._service_key)
+            log = replay(map(decode_record, records), uid=account.uid, service_key=self._service_key)
         except LogInvalid as invalid:
-            account.log_damaged = True
-            self._report("account_log_damaged", {"uid": account.uid, "error": str(invalid)})
+            self._log_is_damaged(account, str(invalid))
+            return
+        if {device.public for device in account.devices} == {device.key for device in log.unrevoked()}:
+            account.log = log
+        else:
+            self._log_is_damaged(account, "the account has other devices than its log")
+
+    def _log_is_damaged(self, account: Account, why: str) -> None:
+        account.log_damaged = True
+        self._report("account_log_damaged", {"uid": account.uid, "error": why})
 
     def _recount(self, numbers: set[int]) -> None:
         counted = hot.count_entries(self._connection, list(numbers))

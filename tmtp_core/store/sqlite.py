@@ -89,11 +89,16 @@ def delete_queue(connection: Connection, entries: Sequence[tuple[int, int, int]]
 
 
 def copy_queue(connection: Connection, sources: Sequence[int], target: int) -> list[int]:
-    """Queue for one device, which has nothing yet, what is queued for others; the numbers of those messages."""
+    """Queue for one device, which has nothing yet, what is queued for others; the numbers of those messages.
+
+    But no `user` message with a new node's secret, which is for the node alone that asked for it. (Inside a string of
+    JSON these quotes would be escaped.)
+    """
     driver(connection).execute(
         "INSERT INTO queue (device, rank, message, hidden) SELECT ?, rank, message, min(hidden) FROM queue"
-        " WHERE device IN (SELECT value FROM json_each(?)) GROUP BY rank, message",
-        (target, _json(sources)),
+        " WHERE device IN (SELECT value FROM json_each(?)) AND NOT (rank = 0 AND EXISTS"
+        " (SELECT 1 FROM message WHERE number = queue.message AND instr(head, ?))) GROUP BY rank, message",
+        (target, _json(sources), b'"nodeid":"'),
     )
     rows = driver(connection).execute("SELECT message FROM queue WHERE device = ?", (target,))
     return [row[0] for row in rows]
@@ -153,15 +158,15 @@ def page(connection: Connection, device: int, count: int) -> Iterator[Message]:
         result.close()
 
 
-def entries_up_to(connection: Connection, number: int) -> Iterator[tuple[int, int, int, int]]:
-    """All queue entries of messages up to a number: (message, account, device, rank).
+def entries_between(connection: Connection, after: int, number: int) -> Iterator[tuple[int, int, int, int]]:
+    """All queue entries of messages after one number and up to another: (message, account, device, rank).
 
     By device and rank, as the queue is ordered, so that only what is old is looked at.
     """
     yield from driver(connection).execute(
         "SELECT q.message, d.account, d.key, q.rank FROM device AS d CROSS JOIN queue AS q"
-        " ON q.device = d.key AND q.rank IN (0, 1) AND q.message <= ?",
-        (number,),
+        " ON q.device = d.key AND q.rank IN (0, 1) AND q.message > ? AND q.message <= ?",
+        (after, number),
     )
 
 

@@ -63,14 +63,14 @@ log_record = Table(
     sqlite_with_rowid=False,
 )
 
-# Who may post to an account (A3); `introducer` where a third one made them acquainted.
+# Who may post to an account (A3): each `introducer` who made them acquainted, or 0 where it agreed to it itself.
 acquaintance = Table(
     "acquaintance",
     metadata,
     Column("account", KEY, ForeignKey("account.key"), nullable=False),
     Column("other", KEY, ForeignKey("account.key"), nullable=False),
-    Column("introducer", KEY),
-    PrimaryKeyConstraint("account", "other"),
+    Column("introducer", KEY, nullable=False),
+    PrimaryKeyConstraint("account", "other", "introducer"),
     Index("ix_acquaintance_other", "other"),
     sqlite_with_rowid=False,
 )

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta, Struct
 
+from tmtp_core import limits
 from tmtp_core.crypto.log_records import Signature
 from tmtp_core.errors import ProtocolError
 from tmtp_core.wire import messages as m
@@ -261,7 +262,7 @@ class _AnyRequest(m.AnyRequest, frozen=True, forbid_unknown_fields=False, rename
     recoverysig: str = ""
     since: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
     uses: Annotated[int, Meta(ge=1, le=2**31 - 1)] = 1
-    expires: Annotated[int, Meta(ge=0, le=2**62)] = 0
+    expires: Annotated[int, Meta(ge=0, le=limits.DATE_MAX_MS)] = 0
     note: str = ""
     invitation: str = ""
     text: str = ""
