@@ -31,6 +31,7 @@ from tmtp_core.domain.policy import Acquaintance, Policy, Quotas
 from tmtp_core.domain.quotas import DAY_MS
 from tmtp_core.errors import RequestRefused, TmtpError
 from tmtp_core.ids import RandomBytes
+from tmtp_core.store.writer import DatabaseErrors
 from tmtp_core.wire.address import ServiceAddress
 
 log = structlog.get_logger()
@@ -160,6 +161,10 @@ class Gateway:
             )
         except (OSError, TmtpError) as error:
             raise StartFailed(f"instance {settings.name} cannot open its data: {error}") from None
+        except DatabaseErrors as error:
+            raise StartFailed(
+                f"instance {settings.name} cannot read its database: {str(error).splitlines()[0]}; restore the backup"
+            ) from None
         self.instances[settings.name] = running
         await running.start(ticking=listening)
         for listener in running.listeners:

@@ -77,7 +77,10 @@ class RunningInstance:
         self._addresses = addresses
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._certificate, self._key = self._tls_files(certificate, key, title)
-        self.spki_pin = spki_pin(self._certificate)
+        try:
+            self.spki_pin = spki_pin(self._certificate)
+        except (OSError, ValueError) as error:
+            raise StartFailed(f"instance {name} cannot use its certificate {self._certificate}: {error}") from None
         loop = asyncio.get_running_loop()
         seed_path = folder / _SERVICE_KEY
         kept_seed = _kept(seed_path, SEED_BYTES)

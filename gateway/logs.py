@@ -2,6 +2,7 @@
 """Logs: events with fields. Never content, never a secret."""
 
 import logging
+import os
 import sys
 import traceback
 from collections import Counter
@@ -52,7 +53,7 @@ def configure_logs(level: str, form: Literal["console", "json"]) -> None:
     """Send all logs to standard error."""
     renderer: Any = structlog.processors.JSONRenderer()
     if form == "console":
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty() and not os.environ.get("NO_COLOR"))
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

@@ -20,6 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "var" / "demo"
 CONFIG = DEMO / "gateway.yaml"
+KEPT_PORTS = DEMO / "ports.json"
 BIN = Path(sys.executable).parent
 START_S = 60.0
 PORTS = {"http": 8080, "members": 4433, "public": 4434, "smtp": 2525}
@@ -60,8 +61,13 @@ def say(text: str = "") -> None:
 def main() -> int:
     """Start, show, serve."""
     DEMO.mkdir(parents=True, exist_ok=True)
-    ports = free_ports()
+    try:
+        ports = kept_ports() or free_ports()
+    except DemoFailed as failed:
+        sys.stderr.write(f"The demo failed: {failed}\n")
+        return 1
     CONFIG.write_text(SETTINGS.format(**ports), "utf-8")
+    KEPT_PORTS.write_text(json.dumps(ports), "utf-8")
     say("Starting a demo organisation in var/demo …")
     gateway = subprocess.Popen([BIN / "tmtp-gateway", "serve", "-c", CONFIG])
     try:
@@ -81,19 +87,37 @@ def main() -> int:
         stop(gateway)
 
 
+def kept_ports() -> dict[str, int] | None:
+    """Those of an earlier run, where its people will look for it; none at the first one. Raises `DemoFailed`."""
+    try:
+        kept: dict[str, int] = json.loads(KEPT_PORTS.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    for name, port in kept.items():
+        if bound(port) is None:
+            raise DemoFailed(
+                f"port {port}, which this demo has for {name}, is taken. If a demo runs already, use that one; "
+                "else free the port, or begin anew: rm -r var/demo"
+            )
+    return kept
+
+
+def bound(port: int) -> int | None:
+    """The port, or for 0 a free one; None where it is taken."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return None
+        return int(probe.getsockname()[1])
+
+
 def free_ports() -> dict[str, int]:
     """The usual ports, or others where those are taken."""
     chosen = {}
     for name, usual in PORTS.items():
-        for port in (usual, 0):
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind(("127.0.0.1", port))
-                except OSError:
-                    continue
-                chosen[name] = probe.getsockname()[1]
-                break
+        chosen[name] = bound(usual) or bound(0) or usual
         if chosen[name] != usual:
             say(f"Port {usual} is taken; {name} uses {chosen[name]} instead.")
     return chosen
@@ -162,7 +186,7 @@ def print_what_next(ports: dict[str, int]) -> None:
     say(f"""
 It goes on serving; Ctrl-C ends it. In another terminal, from this folder:
 
-  export TMTP_HOME=var/demo/home PATH="$PWD/{binary}:$PATH"
+  export TMTP_HOME="$PWD/var/demo/home" PATH="$PWD/{binary}:$PATH"
   tmtp watch -p bob                                       # what Bob sees, live
   tmtp send 'Bob Builder' 'Lunch?' -p ada                 # (from a third terminal)
   tmtp-gateway account list -c var/demo/gateway.yaml -i members

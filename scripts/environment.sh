@@ -52,6 +52,7 @@ environment() {
     if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
         say "Installing what pyproject.toml names …"
         "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$root$extras" || {
+            [ $? -eq 130 ] && { say "Interrupted."; return 130; }
             say "The packages could not be installed. Is the network there? Then run this again."
             return 1
         }

@@ -43,10 +43,12 @@ class MailPost:
 def post_id(sender: str, recipient: str, letter: Letter, content: bytes) -> str:
     """The id of a mail's post to one recipient: the same for every try, so the service stores it once.
 
-    A sender that got no answer sends its mail again; a mail for other recipients is another one.
+    A sender that got no answer sends its mail again; a mail for other recipients is another one. Where it has no
+    Message-ID, everything counts that its header says.
     """
     digest = blake2b(digest_size=20)
-    for part in (sender.encode(), recipient.encode(), letter.message_id.encode(), _body(content)):
+    mail = _body(content) if letter.message_id else content
+    for part in (sender.encode(), recipient.encode(), letter.message_id.encode(), mail):
         digest.update(len(part).to_bytes(8))
         digest.update(part)
     return f"smtp-{digest.hexdigest()}"

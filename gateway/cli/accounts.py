@@ -129,7 +129,7 @@ def remove(
 
     Example: tmtp-gateway account remove -c gateway.yaml --instance members "Ada Lovelace"
     """
-    if not yes and not typer.confirm(f"Remove {who} from {instance}? What waits for it is lost."):
+    if not yes and not typer.confirm(f"Remove {who} from {instance}? What waits for it goes back to its senders."):
         fail("Nothing was removed.", FAILED)
     _act(config, instance, "remove", who, as_json)
 
@@ -144,8 +144,8 @@ def reset(
 ) -> None:
     """Let a person whose devices and recovery key are all lost begin anew, with one new device (B4).
 
-    Every device the account had is revoked once the new one registers, and what waits for them is deleted. The
-    account's contacts see that it began anew. The invitation holds for 7 days.
+    Every device the account had is revoked once the new one registers, and what waits for them goes back to
+    its senders. The account's log says that it began anew. The invitation holds for 7 days.
 
     Example: tmtp-gateway account reset -c gateway.yaml --instance members "Ada Lovelace"
     """

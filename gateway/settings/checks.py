@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 
+from gateway.certificates import server_context
 from gateway.pictures import PictureRefused, made_anew
 from gateway.settings.models import Instance, Listen, Settings, Skin, SmtpBridge, Tls
 from gateway.settings.yaml_source import Path
@@ -116,6 +117,16 @@ def _tls_checks(path: Path, tls: Tls) -> Iterator[Found]:
     for field, file in (("certificate", tls.certificate), ("key", tls.key)):
         if file is not None and not (file.is_file() and os.access(file, os.R_OK)):
             yield (*path, field), f"{file} is not a file that can be read", "give the path of a PEM file"
+            return
+    if tls.certificate is not None and tls.key is not None:
+        try:
+            server_context(tls.certificate, tls.key)
+        except OSError as error:
+            yield (
+                (*path, "certificate"),
+                f"{tls.certificate} and {tls.key} cannot be used together: {error.strerror or error}",
+                "a certificate and its own key, in PEM",
+            )
 
 
 def _skin_checks(path: Path, skin: Skin) -> Iterator[Found]:

@@ -42,6 +42,8 @@ def _shown(value: Any) -> str:
 
 def _nearest(path: Path) -> str:
     """The known settings beside an unknown one, the likeliest first."""
+    if not path:
+        return "settings with their names, as in config/gateway.yaml"
     model: Any = Settings
     for part in path[:-1]:
         if isinstance(part, int):

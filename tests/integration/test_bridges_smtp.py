@@ -270,3 +270,14 @@ async def test_swaks(tmp_path: Path) -> None:
         assert await swaks("evil@stranger.example", RECIPIENT) == 23  # refused at MAIL
         assert await swaks(SENDER, "ceo@example.org") == 24  # refused at RCPT
         assert len(desk.got) == 1
+
+
+async def test_mails_without_an_id_are_told_apart_by_their_header(tmp_path: Path) -> None:
+    """Of a machine that sets no Message-ID; what it sends again, as it was, still comes once."""
+    async with running_gateway(tmp_path) as gateway, member(gateway, "public", "Support Desk") as desk:
+        for subject in ("Server A is down", "Server B is down", "Server B is down", "Server A is up"):
+            mail = a_mail(Subject=subject)
+            del mail["Message-ID"]
+            await smtp(gateway, lambda client, mail=mail: client.send_message(mail))
+        subjects = [content(one)[0].subject for one in await desk.until(3)]
+        assert subjects == [f"[SMTP: {SENDER}] Server {what}" for what in ("A is down", "B is down", "A is up")]

@@ -106,7 +106,7 @@ async def test_two_people_meet_and_talk(service: TestInstance, tmp_path: Path) -
     bob = await joined(service, tmp_path / "bob", "Bob Builder")
     stranger = await ada.run("send", "Bob Builder", "Let me in")
     assert stranger.code == 1
-    assert "Ping first" in stranger.err
+    assert "Introduce yourself: tmtp ping" in stranger.err
     assert (await ada.run("ping", "Bob Builder", "[bold]It is me[/bold] \x1b[31m")).code == 0
     seen = await bob.run("inbox")
     assert "ping from Ada Lovelace" in seen.out
@@ -178,7 +178,9 @@ async def test_joining_with_an_invitation(tmp_path: Path) -> None:
         ada = Terminal(tmp_path / "ada")
         refused = await ada.run("join", link(service), "--alias", "Ada Lovelace")
         assert refused.code == 1
-        assert "invitation required" in refused.err
+        assert "this takes an invitation" in refused.err
+        void = await ada.run("join", link(service, "x" * 27), "--alias", "Ada Lovelace")
+        assert "it was used, revoked, or has expired" in void.err
         token = await service.new_invitation()
         short = await ada.run("join", link(service, token), "--alias", "Ada")
         assert short.code == 2  # and the invitation is not spent
@@ -367,7 +369,7 @@ async def test_refusals_end_with_the_words_of_the_service(service: TestInstance,
     ada = await joined(service, tmp_path / "ada", "Ada Lovelace")
     ran = await ada.run("ping", "Nobody Here", "hello")
     assert ran.code == 1
-    assert "Nobody Here not found" in ran.err
+    assert "nobody there is called Nobody Here" in ran.err
     assert (await ada.run("send", "B" * 32, "hello")).code == 1
     assert (await ada.run("send", "B" * 32, "hello", "-a", "no such file")).code == 2
     assert (await ada.run("send", "B" * 32, "hello", "--reply", "ffffffff")).code == 1
@@ -388,7 +390,7 @@ async def test_what_was_cut_off_goes_out_with_the_next_command(service: TestInst
     assert "is kept and goes out next time" in kept.err
     assert (await ada.run("send", "B" * 32, "to nobody")).code == 3
     offline = await ada.run("inbox")
-    assert offline.code == 0
+    assert offline.code == 3
     assert "cannot be reached" in offline.err
     assert "Write to me" in offline.out
     plan.write_bytes(b"changed meanwhile")
@@ -396,7 +398,7 @@ async def test_what_was_cut_off_goes_out_with_the_next_command(service: TestInst
     later = await ada.run("inbox")
     while "Not sent to" not in later.err:
         later = await ada.run("inbox")
-    assert "not found" in later.err
+    assert "nobody there is called" in later.err
     (got,) = [one for one in (await bob.run("inbox", "--json")).json if not one["outgoing"]]
     assert got["text"] == "Here it is"
     assert _content(got["attachments"][0]["path"]) == b"as it was"
@@ -425,8 +427,83 @@ async def test_what_the_service_does_not_take_is_refused_and_not_tried_again(tmp
         large.write_bytes(bytes(200_000))
         ran = await ada.run("send", "B" * 32, "hello", "-a", str(large))
         assert ran.code == 1
-        assert "data too long" in ran.err
+        assert "it is larger than this service takes" in ran.err
         assert not list((tmp_path / "ada").rglob("large"))
         ran = await ada.run("ping", "Ada Lovelace", "\udcff is no UTF-8")
         assert ran.code == 2
         assert (await ada.run("ping", "Ada Lovelace", "hello me")).code == 0
+
+
+async def acquainted_terminals(service: TestInstance, tmp_path: Path) -> tuple[Terminal, Terminal]:
+    """Ada and Bob, who have pinged one another and looked."""
+    ada = await joined(service, tmp_path / "ada", "Ada Lovelace")
+    bob = await joined(service, tmp_path / "bob", "Bob Builder")
+    assert (await ada.run("ping", "Bob Builder", "Hello")).code == 0
+    assert (await bob.run("ping", "Ada Lovelace", "Hello")).code == 0
+    assert (await ada.run("inbox")).code == 0
+    return ada, bob
+
+
+async def test_several_terminals_send_at_once(service: TestInstance, tmp_path: Path) -> None:
+    """Whoever has the engine sends; when it leaves, the next one takes over."""
+    ada, bob = await acquainted_terminals(service, tmp_path)
+    sent = await asyncio.gather(*(ada.run("send", "Bob Builder", f"number {n}") for n in range(4)))
+    assert [(ran.code, ran.err) for ran in sent] == [(0, "")] * 4
+    texts = {one["text"] for one in (await bob.run("inbox", "--json")).json}
+    assert {f"number {n}" for n in range(4)} <= texts
+
+
+async def test_what_was_interrupted_is_kept_shown_and_can_be_dropped(service: TestInstance, tmp_path: Path) -> None:
+    ada, bob = await acquainted_terminals(service, tmp_path)
+    await service.stop()
+    reached = asyncio.Event()
+    async with await asyncio.start_server(lambda reader, writer: reached.set(), "127.0.0.1", service.port):
+        sending = await ada.start("send", "Bob Builder", "half a thought")
+        await asyncio.wait_for(reached.wait(), PATIENCE_S)  # somebody who answers nothing
+        sending.send_signal(signal.SIGINT)
+        _, errors = await asyncio.wait_for(sending.communicate(), PATIENCE_S)
+    assert sending.returncode == 130
+    assert b"The message is kept" in errors
+    (waiting,) = (await ada.run("outbox", "--json")).json
+    assert waiting["text"] == "half a thought"
+    assert "half a thought" in (await ada.run("outbox")).out
+    away = await ada.run("inbox", "--json")
+    assert (away.code, "still wait to be sent" in away.err) == (3, True)
+    assert (await ada.run("outbox", "--drop", waiting["id"][-8:])).code == 0
+    assert "Nothing waits" in (await ada.run("outbox")).out
+    assert (await ada.run("outbox", "--drop", "12345678")).code == 1
+    named = await ada.run("alias", "Ada the Second")
+    assert (named.code, "cannot be reached" in named.err) == (3, True)
+    await service.start()
+    assert (await ada.run("inbox")).code == 0
+    assert [one["text"] for one in (await bob.run("inbox", "--json")).json] == ["Hello", "Hello"]
+
+
+async def test_the_inbox_says_what_it_does_not_show(service: TestInstance, tmp_path: Path) -> None:
+    ada, bob = await acquainted_terminals(service, tmp_path)
+    for number in range(3):
+        assert (await ada.run("send", "Bob Builder", f"number {number}")).code == 0
+    ran = await bob.run("inbox", "-n", "1")
+    assert "number 2" in ran.out
+    assert "more are new and older: tmtp inbox -n" in ran.err
+    assert "number 1" in (await bob.run("inbox", "-n", "5")).out
+    assert "more are new" not in (await bob.run("inbox", "-n", "1")).err
+
+
+async def test_a_home_named_from_where_one_stands_is_the_same_from_elsewhere(
+    service: TestInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, bob = await acquainted_terminals(service, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "plan.txt").write_text("the plan", "utf-8")
+    relative = Terminal(Path("ada"))
+    await service.stop()
+    assert (await relative.run("send", "Bob Builder", "See there", "-a", "plan.txt")).code == 3
+    await service.start()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert (await ada.run("inbox")).code == 0
+    (message,) = [one for one in (await bob.run("inbox", "--json")).json if one["text"] == "See there"]
+    saved = await bob.run("read", message["id"][-8:], "--save", "new/folder")
+    assert saved.code == 0, saved.err
+    assert (tmp_path / "elsewhere" / "new" / "folder" / "plan.txt").read_text("utf-8") == "the plan"

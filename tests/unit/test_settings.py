@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The settings file (C4): every mistake with its line, what is wrong and what would be right."""
 
+from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
 
+from gateway.certificates import make_self_signed
 from gateway.settings import Problem, Settings, SettingsInvalid, load_settings
 
 GOOD = """\
@@ -131,6 +133,24 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
         GOOD.replace("policy: members", "policy: x").replace("name: intake", "name: In Take").replace("data_dir", "dir")
     )
     assert [problem.line for problem in problems(tmp_path, text)] == [1, 4, 12]
+
+
+@pytest.mark.parametrize("text", ["hello", "- a", "42"])
+def test_a_file_that_is_no_mapping_is_told_so(tmp_path: Path, text: str) -> None:
+    (problem,) = problems(tmp_path, text)
+    assert "block of settings" in problem.wrong
+
+
+def test_a_certificate_needs_its_own_key(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        make_self_signed(tmp_path / f"{name}.crt", tmp_path / f"{name}.key", name, datetime.now(UTC))
+    (tmp_path / "junk.pem").write_text("junk", "utf-8")
+    for certificate, key in (("one.crt", "other.key"), ("junk.pem", "junk.pem")):
+        text = GOOD.replace(
+            "policy: members\n", f"policy: members\n    tls: {{certificate: {certificate}, key: {key}}}\n"
+        )
+        (problem,) = problems(tmp_path, text)
+        assert "cannot be used together" in problem.wrong
 
 
 def test_an_empty_file_says_what_is_missing(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 
 import os
 import socket
+import ssl
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -99,7 +100,10 @@ def join(
     pending = history.pending_keys(known.service_key) if known is not None else None
     if known is not None and pending is None:
         _refuse_second(profile, known)
-    identity, error = (known, "") if known is not None else run(_join(service, alias, history))
+    if known is not None:
+        identity, error = known, ""
+    else:
+        identity, error = run(_joined(service, alias, history))
     keys = history.pending_keys(identity.service_key)
     words = words_of(keys.recovery_seed) if keys is not None else None
     if as_json:
@@ -133,7 +137,7 @@ def recover(
 ) -> None:
     """Come back to your account with its recovery sheet, when every device is lost; this device becomes one of it.
 
-    The 24 words are asked for, or read from standard input. Your contacts and your other devices are told.
+    The 24 words are asked for, or read from standard input. Your other devices are told.
 
     Example: tmtp recover 'tmtp://chat.example.org:4433' --uid … --alias 'Ada Lovelace' --revoke-others
     """
@@ -190,6 +194,18 @@ def whoami(profile: ProfileOption = "default", as_json: JsonOption = False) -> N
 
 
 # -- what the commands do --------------------------------------------------------------------------------------------
+async def _joined(service: _Service, alias: str, history: History) -> tuple[Identity, str]:
+    """As `_join`; an invitation that is not good any more is called that."""
+    try:
+        return await _join(service, alias, history)
+    except Disconnected as error:
+        if str(error) != "invitation required":
+            raise
+        if service.address.invite is None:
+            raise Disconnected("this takes an invitation; ask whoever runs the service for one") from None
+        raise Disconnected("the invitation is not good, or no more: it was used, revoked, or has expired") from None
+
+
 async def _join(service: _Service, alias: str, history: History) -> tuple[Identity, str]:
     """Register; and why the account has not got the alias, if so.
 
@@ -302,7 +318,12 @@ async def _verified_log(connection: Connection, uid: str, service_key: str, know
 async def _take_alias(history: History, identity: Identity, name: str) -> Identity:
     """Take a name, or show that one has it already; asking again for one's own succeeds."""
     async with Engine(history, identity).running() as engine:
-        connection = await engine.connection.at_once(limits.PATIENCE_S)
+        try:
+            connection = await engine.connection.at_once(limits.PATIENCE_S)
+        except Disconnected as error:
+            if engine.connection.failed is not None:
+                raise
+            raise TimeoutError(str(error)) from None  # not now
         await connection.ask(m.UserEdit(new_request_id(), newalias=name))
     named = replace(identity, alias=name)
     history.set_identity(named)
@@ -326,6 +347,11 @@ def _service(address: str, pin: str | None, ca: Path | None, invite: str | None)
     except ValueError as error:
         fail(str(error), USAGE)
     named = ServiceAddress(parsed.host, parsed.port, pin or parsed.pin, invite or parsed.invite)
+    if ca is not None:
+        try:
+            ssl.create_default_context(cafile=ca)
+        except OSError as error:  # also of a file that holds no certificate
+            fail(f"--ca {ca} holds no certificates that can be used: {error.strerror or error}", USAGE)
     return _Service(named, str(ca.resolve()) if ca is not None else None)
 
 

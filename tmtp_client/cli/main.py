@@ -30,6 +30,7 @@ app.command()(messages.ping)
 app.command()(messages.send)
 app.command()(messages.reply)
 app.command()(messages.inbox)
+app.command()(messages.outbox)
 app.command()(messages.read)
 app.command()(messages.watch)
 

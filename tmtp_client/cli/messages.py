@@ -38,6 +38,7 @@ from tmtp_client.engine.history import History, Outgoing, Recorded
 from tmtp_core import limits as service_limits
 
 _UID_CHARACTERS: Final = 32
+_KEPT: Final = "The message is kept and goes out next time; tmtp outbox shows it, and can drop it."
 
 AttachOption = Annotated[
     list[Path] | None, typer.Option("--attach", "-a", metavar="FILE", help="A file to send along; may come again.")
@@ -108,8 +109,7 @@ def inbox(
     Example: tmtp inbox --limit 5
     """
     account = account_of(profile)
-    if not offline:
-        _fetch(account)
+    fetched = offline or _fetch(account)
     messages = account.history.latest(limit)
     if as_json:
         print_json([message_json(message, account.history.files(message.id)) for message in messages])
@@ -119,6 +119,46 @@ def inbox(
         for message in messages:
             print_message(out, message, account.history.files(message.id), whole=False)
     account.history.mark_seen([message.id for message in messages])
+    unseen = account.history.unseen()
+    if unseen:
+        say(f"{unseen} more are new and older: tmtp inbox -n {limit + unseen}", to=err, style="yellow")
+    if not fetched:
+        raise typer.Exit(NOT_NOW)
+
+
+def outbox(
+    drop: Annotated[str | None, typer.Option(metavar="ID", help="Send this one no more.")] = None,
+    profile: ProfileOption = "default",
+    as_json: JsonOption = False,
+) -> None:
+    """Show what still waits to be sent; drop what is to be sent no more.
+
+    What is dropped in the midst of being sent may have arrived.
+
+    Example: tmtp outbox --drop 1f2e3d4c
+    """
+    account = account_of(profile)
+    waiting = account.history.waiting()
+    if drop is not None:
+        found = [one for one in waiting if one.request_id.endswith(drop.removeprefix("#"))]
+        if len(found) != 1:
+            fail(
+                f"no message that waits, or more than one, has an id that ends in {drop}; tmtp outbox shows them",
+                FAILED,
+            )
+        with account.profile.lock() as ours:
+            if not ours:
+                fail("another tmtp runs for this profile and may be sending it; end it first", FAILED)
+            _forget(account.history, found[0])
+        waiting = [one for one in waiting if one is not found[0]]
+    if as_json:
+        print_json(
+            [{"id": one.request_id, "to": one.alias, "subject": one.subject, "text": one.text} for one in waiting]
+        )
+    elif not waiting:
+        say("Nothing waits to be sent.")
+    for one in waiting if not as_json else ():
+        say(f"  to {one.alias}  #{one.request_id[-8:]}  {one.subject or one.text[:60]}")
 
 
 def read(
@@ -143,9 +183,10 @@ def read(
         return
     for file in files:
         try:
+            save.mkdir(parents=True, exist_ok=True)
             target = _copy_new(Path(file.path), save, file.name)
         except OSError as error:
-            fail(f"{file.name} cannot be saved in {save}: {error.strerror}", FAILED)
+            fail(f"{file.name} cannot be saved in {save}: {error.filename}: {error.strerror}", FAILED)
         if not as_json:
             say(f"  saved {target}")
 
@@ -187,10 +228,11 @@ def _post(
 ) -> None:
     """Send a message with copies of the files as they are now: a later try must not send another content."""
     request_id = new_request_id()
-    copies = []
-    for place, path in enumerate(attach):
+    copies: list[str] = []
+    for path in attach:
         if not path.is_file():
             fail(f"{path} is not a file", USAGE)
+    for place, path in enumerate(attach):
         folder = account.history.folder / "attachments" / f"{request_id}-{place}"
         folder.mkdir(mode=0o700, parents=True)
         copies.append(str(_copy_new(path, folder, safe_file_name(path.name))))
@@ -206,19 +248,40 @@ def _send(account: Account, outgoing: Outgoing, as_json: bool) -> None:
             fail("The text is no valid UTF-8; is the terminal set to another encoding?", USAGE)
     history = account.history
     history.queue(outgoing)
-    with account.profile.lock() as ours:
-        trouble = run(_send_now(account, outgoing) if ours else _sent_by_another(history, outgoing))
+    try:
+        trouble = run(_delivered(account, outgoing))
+    except KeyboardInterrupt:
+        say(f"Interrupted. {_KEPT}", to=err, style="yellow")
+        raise
+    except typer.Exit:  # why has been said
+        if not _decided(history, outgoing):
+            say(_KEPT, to=err, style="yellow")
+        raise
     if trouble:
-        fail(f"{trouble}. The message is kept and goes out next time.", NOT_NOW)
+        fail(f"{trouble}. {_KEPT}", NOT_NOW)
     left = history.outgoing(outgoing.request_id)
     if left is not None:
         _forget(history, left)
-        fail(f"The service refused it: {left.error}", FAILED)
+        fail(f"The service refused it: {_in_words(left)}", FAILED)
     _tell_of_refusals(history)
     if as_json:
         print_json({"sent": True, "request_id": outgoing.request_id})
     else:
         say(f"Sent to {outgoing.alias}.")
+
+
+async def _delivered(account: Account, outgoing: Outgoing) -> str:
+    """Send it, or see it sent by the process that runs the engine; why that was not possible now, or nothing."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + limits.PATIENCE_S
+    while not _decided(account.history, outgoing):
+        with account.profile.lock() as ours:
+            if ours:
+                return await _send_now(account, outgoing)
+        if loop.time() > until:
+            return "Another tmtp of this profile, a tmtp watch perhaps, is at work and did not get to it"
+        await asyncio.sleep(limits.OUTBOX_POLL_S)
+    return ""
 
 
 async def _send_now(account: Account, outgoing: Outgoing) -> str:
@@ -229,17 +292,6 @@ async def _send_now(account: Account, outgoing: Outgoing) -> str:
             await asyncio.sleep(limits.OUTBOX_POLL_S)
             trouble = engine.connection.trouble or ""
         return "" if _decided(account.history, outgoing) else trouble
-
-
-async def _sent_by_another(history: History, outgoing: Outgoing) -> str:
-    """Wait for the process that runs the engine; why it could not send it now, or nothing."""
-    try:
-        async with asyncio.timeout(limits.PATIENCE_S):
-            while not _decided(history, outgoing):  # noqa: ASYNC110 - what is waited for is a row in a file
-                await asyncio.sleep(limits.OUTBOX_POLL_S)
-    except TimeoutError:
-        return "The tmtp watch that runs for this profile does not reach the service"
-    return ""
 
 
 def _decided(history: History, outgoing: Outgoing) -> bool:
@@ -259,13 +311,17 @@ async def _connected(engine: Engine) -> str:
     return ""
 
 
-def _fetch(account: Account) -> None:
-    """Bring the history up to date, unless another process does that already."""
+def _fetch(account: Account) -> bool:
+    """Bring the history up to date, unless another process does that already. False when it could not be done."""
     with account.profile.lock() as ours:
         trouble = run(_fetch_now(account)) if ours else ""
     if trouble:
         say(f"{trouble}. This is what was here before.", to=err, style="yellow")
     _tell_of_refusals(account.history)
+    waiting = len(account.history.waiting())
+    if waiting:
+        say(f"{waiting} of yours still wait to be sent: tmtp outbox", to=err, style="yellow")
+    return not trouble
 
 
 async def _fetch_now(account: Account) -> str:
@@ -280,7 +336,16 @@ def _tell_of_refusals(history: History) -> None:
     """What was sent earlier and refused later: nobody was there to be told."""
     for refused in history.refusals():
         _forget(history, refused)
-        say(f"Not sent to {refused.alias}: {refused.error} ({refused.text[:40]})", to=err, style="red")
+        say(f"Not sent to {refused.alias}: {_in_words(refused)} ({refused.text[:40]})", to=err, style="red")
+
+
+def _in_words(refused: Outgoing) -> str:
+    """Why the service refused it, for people."""
+    if refused.error.endswith("not found"):
+        return f"nobody there is called {refused.alias}"
+    if refused.error == "data too long for request type":
+        return "it is larger than this service takes"
+    return refused.error
 
 
 def _forget(history: History, refused: Outgoing) -> None:
@@ -319,8 +384,8 @@ def _uid_of(account: Account, to: str) -> str:
     uid = account.history.contact(to) or (to if len(to) == _UID_CHARACTERS and " " not in to else None)
     if uid is None:
         fail(
-            f"The service has not told yet who {to} is: it does when {to} pings you. Ping first: tmtp ping '{to}' '…'. "
-            "To answer a message, tmtp reply needs no name.",
+            f"You have not heard from {to} yet. Introduce yourself: tmtp ping '{to}' '…'. Once {to} has answered, and "
+            "you have looked (tmtp inbox), this works. To answer a message, tmtp reply needs no name.",
             FAILED,
         )
     return uid

@@ -285,6 +285,13 @@ class History:
             rows = connection.execute(select(_message).order_by(_message.c.id.desc()).limit(count)).all()
         return [_recorded(row) for row in reversed(rows)]
 
+    def unseen(self) -> int:
+        """How many messages from others were not shown yet."""
+        c = _message.c
+        where = (c.seen == 0) & (c.outgoing == 0)
+        with self._engine.connect() as connection:
+            return connection.scalar(select(func.count()).select_from(_message).where(where)) or 0
+
     def message(self, message_id: str) -> Recorded | None:
         """One message, by its id or the end of it."""
         where = (_message.c.id == message_id) | _message.c.id.endswith(message_id, autoescape=True)

@@ -47,5 +47,5 @@ def default_home() -> Path:
     """`TMTP_HOME`, else the desktop's folder for data."""
     named = os.environ.get("TMTP_HOME")
     if named:
-        return Path(named)
+        return Path(named).absolute()  # paths of attachments are kept, and read from other folders
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "tmtp"

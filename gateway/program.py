@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The program `tmtp-gateway`: Ctrl-C ends it quietly from its first moment on, while it is still being loaded, too."""
+
+import sys
+
+_INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run it."""
+    try:
+        from gateway.cli.main import main as run  # noqa: PLC0415 - loading takes a moment
+
+        run()
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
