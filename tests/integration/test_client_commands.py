@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -456,12 +457,12 @@ async def test_several_terminals_send_at_once(service: TestInstance, tmp_path: P
 async def test_what_was_interrupted_is_kept_shown_and_can_be_dropped(service: TestInstance, tmp_path: Path) -> None:
     ada, bob = await acquainted_terminals(service, tmp_path)
     await service.stop()
-    reached = asyncio.Event()
-    async with await asyncio.start_server(lambda reader, writer: reached.set(), "127.0.0.1", service.port):
+    with socket.create_server(("127.0.0.1", service.port)) as silent:  # somebody who answers nothing
         sending = await ada.start("send", "Bob Builder", "half a thought")
-        await asyncio.wait_for(reached.wait(), PATIENCE_S)  # somebody who answers nothing
+        reached, _ = await asyncio.to_thread(silent.accept)
         sending.send_signal(signal.SIGINT)
         _, errors = await asyncio.wait_for(sending.communicate(), PATIENCE_S)
+        reached.close()
     assert sending.returncode == 130
     assert b"The message is kept" in errors
     (waiting,) = (await ada.run("outbox", "--json")).json

@@ -334,9 +334,9 @@ def test_an_old_database_is_copied_before_it_is_changed(tmp_path: Path) -> None:
     (steps / "versions" / "s9001_next.py").write_text(
         "import sqlite3\n"
         "from alembic import op\n"
-        'revision, down_revision = "9001", "0003"\n'
+        'revision, down_revision = "9001", "0004"\n'
         "def upgrade():\n"
-        f"    copy = sqlite3.connect({str(path)!r} + '.before-0003')\n"
+        f"    copy = sqlite3.connect({str(path)!r} + '.before-0004')\n"
         "    assert copy.execute('SELECT count(*) FROM account').fetchone() == (0,)\n"
         "    copy.close()\n"
         "    op.execute('CREATE TABLE next (x)')\n",
@@ -360,6 +360,30 @@ def test_an_old_database_is_copied_before_it_is_changed(tmp_path: Path) -> None:
         assert raw.execute("SELECT version_num FROM alembic_version").fetchone() == ("9001",)
         assert raw.execute("SELECT count(*) FROM sqlite_master WHERE name = 'third'").fetchone() == (0,)
     assert kept.stat().st_mode & 0o077 == 0
+
+
+def test_an_older_queue_keeps_what_was_hidden_and_who_introduced_whom(tmp_path: Path) -> None:
+    path, steps = tmp_path / "service.sqlite3", tmp_path / "steps"
+    newest = "s0004_hidden.py"
+    shutil.copytree(Path(migrations.__file__).parent, steps, ignore=shutil.ignore_patterns("__pycache__", newest))
+    Database(path, str(steps)).close()
+    with closing(sqlite3.connect(path)) as raw:
+        raw.execute("INSERT INTO queue (device, rank, message) VALUES (1, 0, 5), (1, 1, 6), (1, 2, 7)")
+        for key in (1, 2, 3):
+            raw.execute(
+                "INSERT INTO account (key, uid, status, role, created_ms) VALUES (?, ?, 0, 0, 0)", (key, f"u{key}")
+            )
+        raw.execute("INSERT INTO acquaintance (account, other, introducer) VALUES (1, 2, NULL), (1, 3, 2)")
+        raw.commit()
+    Database(path).close()
+    with closing(sqlite3.connect(path)) as raw:
+        assert raw.execute("SELECT rank, message, hidden FROM queue ORDER BY rank, message").fetchall() == [
+            (0, 5, 0),
+            (1, 6, 0),
+            (1, 7, 1),
+        ]
+        admitted = raw.execute("SELECT account, other, introducer FROM acquaintance ORDER BY other").fetchall()
+        assert admitted == [(1, 2, 0), (1, 3, 2)]
 
 
 def test_a_database_has_one_owner(tmp_path: Path) -> None:
