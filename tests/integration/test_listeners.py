@@ -15,7 +15,7 @@ from gateway.certificates import make_self_signed, spki_pin
 from gateway.cli import serving
 from gateway.clock import SystemClock
 from gateway.instance import StartFailed
-from gateway.settings import load_settings
+from gateway.settings import SettingsInvalid, load_settings
 from tests.support.gateway import running_gateway
 from tmtp_client.connection import Connection, Endpoint, WrongService
 from tmtp_core import limits
@@ -72,9 +72,12 @@ async def test_the_descriptors_that_all_instances_need_are_secured_or_missed_alo
 async def test_a_key_that_does_not_fit_is_named(tmp_path: Path) -> None:
     make_self_signed(tmp_path / "own.crt", tmp_path / "other.key", "members.example", datetime.now(UTC))
     make_self_signed(tmp_path / "other.crt", tmp_path / "own.key", "members.example", datetime.now(UTC))
-    with pytest.raises(StartFailed, match=r"cannot use its certificate .*own\.crt"):
+    with pytest.raises(SettingsInvalid) as invalid:
         async with running_gateway(tmp_path, SETTINGS):
             pass
+    (problem,) = invalid.value.problems
+    assert "own.key cannot be used together" in problem.wrong
+    assert problem.path == "instances[0].tls.certificate"
 
 
 async def test_a_lost_credential_key_is_not_replaced(tmp_path: Path) -> None:
