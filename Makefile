@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 # Everything here only calls a script, which works without make.
-.PHONY: run test check nightly
+.PHONY: run test check bench nightly
 
 run:      ## the demo organisation, until Ctrl-C
 	@bash scripts/run.sh
@@ -10,6 +10,9 @@ test:     ## everything that is checked before a change lands
 
 check:    ## lint, types, import contracts and the fast tests, in under two minutes
 	@bash scripts/test.sh fast
+
+bench:    ## what the service can do on this machine, in about three minutes
+	@bash scripts/bench.sh
 
 nightly:  ## the tests with their long profiles
 	@bash scripts/test.sh nightly

@@ -138,7 +138,24 @@ class Member(asyncio.BufferedProtocol):
         number = self.posted
         self.posted += 1
         self._due[f"{number:08x}"] = now
-        self._write(self._post_head % number, _STAMP.pack(self.number, number, now), self._filler)
+        self._write(self._post_head % number, self.stamp(self.number, number, now), self._filler)
+
+    @staticmethod
+    def stamp(poster: int, number: int, posted_ns: int) -> bytes:
+        """What a post begins with."""
+        return _STAMP.pack(poster, number, posted_ns)
+
+    def take_delivery(self, stamp: bytes, now: int) -> None:
+        """A post came with this stamp: the next one of its poster, or something is wrong."""
+        poster, number, posted = _STAMP.unpack(stamp)
+        tally = self.tally
+        expected = self.expected.get(poster, 0)
+        if number != expected:
+            tally.problem(f"member {self.number} got post {number} of member {poster}, not {expected}")
+        self.expected[poster] = max(expected, number + 1)
+        if tally.counts(now):
+            tally.deliveries += 1
+            tally.delivery_ns.append(now - posted)
 
     # -- asyncio.BufferedProtocol ------------------------------------------------------------------------------------
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -199,7 +216,7 @@ class Member(asyncio.BufferedProtocol):
 
     def _take(self, head: _Head, stamp: bytes, now: int) -> None:
         if head.op == "delivery":
-            self._take_delivery(stamp, now)
+            self.take_delivery(stamp, now)
         elif head.op == "ack" and (due := self._due.pop(head.id, None)) is not None:
             self._take_ack(head, due, now)
         elif self._answer is not None and (head.op, head.id if self._wanted[1] else "") == self._wanted:
@@ -209,17 +226,6 @@ class Member(asyncio.BufferedProtocol):
             self._fail(f"the server ended the link: {head.error}")
         if head.op not in _NOT_ACKNOWLEDGED:
             self._out.append(m.encode_head(m.Ack(head.id, "ok")))
-
-    def _take_delivery(self, stamp: bytes, now: int) -> None:
-        poster, number, posted = _STAMP.unpack(stamp)
-        tally = self.tally
-        expected = self.expected.get(poster, 0)
-        if number != expected:
-            tally.problem(f"member {self.number} got post {number} of member {poster}, not {expected}")
-        self.expected[poster] = max(expected, number + 1)
-        if tally.counts(now):
-            tally.deliveries += 1
-            tally.delivery_ns.append(now - posted)
 
     def _take_ack(self, head: _Head, due: int, now: int) -> None:
         tally = self.tally
