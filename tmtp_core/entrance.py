@@ -46,8 +46,8 @@ class Door(Protocol):
         """A decision is durable."""
         ...
 
-    def arrived(self, session: Session) -> None:
-        """A log-in on this link was decided, one way or the other."""
+    def stays_out(self, session: Session) -> None:
+        """A log-in on this link was not granted."""
         ...
 
     def first_page(self, session: Session) -> Callable[[Result], PageRead | None]:
@@ -135,13 +135,9 @@ class Entrance:
 
     def _recognised(self, session: Session, result: Result) -> None:
         """The node is known; let it in, unless an older link of it may be alive."""
-        self._let_in(session, result)
-        self._door.arrived(session)
-
-    def _let_in(self, session: Session, result: Result) -> None:
         asker = result.enters if isinstance(result, Outcome) else result
         if not isinstance(asker, Asker):
-            _refuse(session, result)
+            self._refuse(session, result)
             return
         old = self._links.get(asker.device) if asker.device != NO_DEVICE else None
         if old is None and asker.device not in self._entering and isinstance(result, Outcome):
@@ -182,16 +178,15 @@ class Entrance:
 
     def _decided(self, session: Session, result: Result) -> None:
         if not isinstance(result, Outcome):
-            _refuse(session, result)
+            self._refuse(session, result)
         elif result.enters is None:  # a registration that was answered before: the device has what it needs
             for answer in result.answers:
                 session.send(answer)
             session.end(m2.REGISTERED_BEFORE)
         else:
             self._door.admit(session, result)
-        self._door.arrived(session)
 
-
-def _refuse(session: Session, result: Result) -> None:
-    """Tell a link why it is not let in (wire.md §3.4), or that the trouble is ours."""
-    session.end(result.quit_text if isinstance(result, ProtocolError) else UNAVAILABLE)
+    def _refuse(self, session: Session, result: Result) -> None:
+        """Tell a link why it is not let in (wire.md §3.4), or that the trouble is ours."""
+        self._door.stays_out(session)
+        session.end(result.quit_text if isinstance(result, ProtocolError) else UNAVAILABLE)

@@ -293,14 +293,16 @@ class Service:
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
         def done(result: Any) -> None:
-            if not isinstance(result, Exception):
-                released(result)
-            if future.cancelled():
-                return
-            if isinstance(result, Exception):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
+            try:
+                if not isinstance(result, Exception):
+                    released(result)
+            finally:
+                if future.cancelled():
+                    pass
+                elif isinstance(result, Exception):
+                    future.set_exception(result)
+                else:
+                    future.set_result(result)
 
         self._writer.submit(Job(decide, done))
         return await future
@@ -428,6 +430,8 @@ class Service:
         complete: bool,
     ) -> None:
         """`asked_for` None: the link's first page."""
+        if asked_for is None:
+            self._arriving.pop(session, None)  # it is among the links now, or will not be
         window = session.window
         if window is None or asked_for not in {None, window}:
             return  # the link has ended
@@ -438,8 +442,8 @@ class Service:
         """Op 1 or 2 came on a link."""
         self._entrance.enter(session, request)
 
-    def arrived(self, session: Session) -> None:
-        """A log-in on this link was decided, one way or the other."""
+    def stays_out(self, session: Session) -> None:
+        """A log-in on this link was not granted."""
         self._arriving.pop(session, None)
 
     def shows_life(self, session: Session) -> None:
@@ -519,11 +523,10 @@ class Service:
 
     def _give_back(self, looks: int = limits.RETURN_LOOKS_MAX) -> None:
         """What has waited too long, or for devices that are gone, goes back (A4): batch after batch."""
-        moment, after = self.moment(), self._given_back_up_to
+        moment, after, before = self.moment(), self._given_back_up_to, self._busy()
 
         def decide(ledger: SqlLedger) -> GivenBack:
-            busy = frozenset([*self._links, *self._arriving.values()])  # as of now, on the writer's thread
-            return give_back(ledger, moment, busy, after)
+            return give_back(ledger, moment, before | self._busy(), after)  # who left meanwhile may have taken it
 
         def done(result: Result) -> None:
             if not isinstance(result, GivenBack):
@@ -535,6 +538,12 @@ class Service:
                 self._give_back(left)
 
         self._writer.submit(Job(decide, done))
+
+    def _busy(self) -> frozenset[int]:
+        """Devices that may be taking what waits for them. From any thread: who arrives is looked at first."""
+        arriving = list(self._arriving.values())
+        links = list(self._links.items())
+        return frozenset([*arriving, *(device for device, link in links if link.window is not None)])
 
     def _features(self) -> tuple[str, ...]:
         """What a client may offer here."""

@@ -10,6 +10,7 @@ import pytest
 from tests.support.devices import KeyDevice, fresh_box, fresh_id, fresh_signer, genesis_of, newcomer, refusal
 from tests.support.instance import TestInstance, running_instance
 from tests.support.outside import bridge
+from tests.support.people import form_group
 from tmtp_client.connection import AccountKeys, Connection, Endpoint, Payload, Refused
 from tmtp_core.domain.policy import Acquaintance, Policy, Quotas
 from tmtp_core.errors import RequestRefused
@@ -210,3 +211,16 @@ async def test_a_barred_ghost_is_heard_no_more_and_cannot_be_made_anew(instance:
         assert await refusal(again) == "spam@x.example is barred here"
         with pytest.raises(RequestRefused, match="bar them instead"):
             await instance.service.remove_account(ghost)
+
+
+async def test_a_bridge_hears_of_members_of_a_group_who_have_no_device(instance: TestInstance) -> None:
+    desk, bob = await newcomer(instance, "Support Desk"), await newcomer(instance, "Bob Builder")
+    await form_group("Sales Team", desk, bob)
+    sheet = KeyDevice(instance, bob.uid, bob.signer, bob.recovery)
+    await sheet.enter_by_recovery()
+    await sheet.append("revoke", recovery=True, target=bob.name)
+    async with bridge(instance, {"sales@example.org": "Sales Team"}) as intake:
+        acked = await intake.post("sales@example.org", "orders@partner.example")
+        await desk.next(m.Delivery)
+        event, _ = await intake.next(m2.ReturnEvent)
+        assert (event.msgid, event.for_, event.reason) == (acked.msgid, (), "the recipient has no device")

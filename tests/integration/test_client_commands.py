@@ -454,6 +454,18 @@ async def test_several_terminals_send_at_once(service: TestInstance, tmp_path: P
     assert {f"number {n}" for n in range(4)} <= texts
 
 
+async def test_each_terminal_says_what_became_of_its_own_message(service: TestInstance, tmp_path: Path) -> None:
+    ada, _ = await acquainted_terminals(service, tmp_path)
+    for _ in range(3):
+        sent = await asyncio.gather(
+            ada.run("send", "B" * 32, "to nobody"),
+            ada.run("send", "Bob Builder", "to somebody"),
+            ada.run("send", "C" * 32, "to nobody either"),
+        )
+        assert [ran.code for ran in sent] == [1, 0, 1], [ran.err for ran in sent]
+        assert "Not sent" not in sent[1].err
+
+
 async def test_what_was_interrupted_is_kept_shown_and_can_be_dropped(service: TestInstance, tmp_path: Path) -> None:
     ada, bob = await acquainted_terminals(service, tmp_path)
     await service.stop()

@@ -307,3 +307,40 @@ async def test_what_a_device_is_just_taking_does_not_go_back(tmp_path: Path) -> 
         await ada.log_in()
         back = [msgid for msgid, _, _ in await returned(ada)]
         assert sorted([*taken, *back]) == sorted(sent)  # each of them once
+
+
+async def test_what_was_acknowledged_at_the_last_moment_does_not_go_back(tmp_path: Path) -> None:
+    """The ack has come, the device is gone, and neither is in the commit that gives back."""
+    async with instance_with(tmp_path, "everyone", return_after_ms=MONTH_MS) as instance:
+        ada, bob = await people(instance, "Ada Lovelace", "Bob Builder")
+        held = threading.Event()
+        await ada.post(bob.uid)
+        await bob.next(m.Delivery)
+        await instance.settle()
+        acked = await ada.post(bob.uid)
+        instance.service._writer.submit(Job(lambda ledger: held.wait(10), lambda result: None))
+        await bob.next(m.Delivery)
+        instance.clock.advance(31 * DAY_S)
+        instance.service._give_back()
+        await bob.connection.close()
+        await asyncio.sleep(0.2)
+        held.set()
+        await instance.settle()
+        assert acked.msgid not in [msgid for msgid, _, _ in await returned(ada)]
+
+
+async def test_who_is_there_and_takes_nothing_keeps_nobody_elses_from_going_back(tmp_path: Path) -> None:
+    """Not a suspended device, to which nothing flows; nor one that is slow, for others."""
+    async with instance_with(tmp_path, "everyone", return_after_ms=MONTH_MS) as instance:
+        ada, bob, dan = await people(instance, "Ada Lovelace", "Bob Builder", "Dan Dare 1st")
+        phone = await bob.add_full_device()
+        await bob.append("suspend", target=phone.name)
+        await phone.ends()
+        assert (await phone.log_in()).info == "device suspended"
+        await bob.quit()
+        dan.deaf = True
+        acked = await ada.post(bob.uid, dan.uid)
+        instance.clock.advance(31 * DAY_S)
+        instance.service._give_back()
+        await instance.settle()
+        assert await returned(ada) == [(acked.msgid, (bob.uid,), "no device took it in time")]

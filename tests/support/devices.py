@@ -50,6 +50,7 @@ class KeyDevice:
         self.recovery = recovery  # a test knows it; whether the device does is the test's business
         self.got: list[tuple[m2.StoredEvent, bytes]] = []
         self.present: list[tuple[str, int]] = []
+        self.deaf = False  # it keeps nothing, and so acknowledges nothing
         self.connection: Connection
         self._heard = asyncio.Event()
         self._taken = 0
@@ -77,6 +78,8 @@ class KeyDevice:
         return info
 
     async def _keep(self, event: m2.StoredEvent, payload: Payload) -> None:
+        if self.deaf:
+            await asyncio.Event().wait()
         self.got.append((event, await payload.read()))
         self._heard.set()
 

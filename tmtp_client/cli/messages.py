@@ -140,14 +140,15 @@ def outbox(
     account = account_of(profile)
     waiting = account.history.waiting()
     if drop is not None:
-        found = [one for one in waiting if one.request_id.endswith(drop.removeprefix("#"))]
+        ending = drop.removeprefix("#")
+        found = [one for one in waiting if ending and one.request_id.endswith(ending)]
         if len(found) != 1:
             fail(
                 f"no message that waits, or more than one, has an id that ends in {drop}; tmtp outbox shows them",
                 FAILED,
             )
         with account.profile.lock() as ours:
-            if not ours:
+            if not ours or account.profile.is_waited_for(found[0].request_id):
                 fail("another tmtp runs for this profile and may be sending it; end it first", FAILED)
             _forget(account.history, found[0])
         waiting = [one for one in waiting if one is not found[0]]
@@ -246,12 +247,18 @@ def _send(account: Account, outgoing: Outgoing, as_json: bool) -> None:
     for typed in (outgoing.alias, outgoing.subject, outgoing.text):
         if not typed.isascii() and "\ufffd" in typed.encode(errors="surrogateescape").decode(errors="replace"):
             fail("The text is no valid UTF-8; is the terminal set to another encoding?", USAGE)
+    with account.profile.sending(outgoing.request_id):
+        _send_and_tell(account, outgoing, as_json)
+
+
+def _send_and_tell(account: Account, outgoing: Outgoing, as_json: bool) -> None:
     history = account.history
     history.queue(outgoing)
     try:
         trouble = run(_delivered(account, outgoing))
     except KeyboardInterrupt:
-        say(f"Interrupted. {_KEPT}", to=err, style="yellow")
+        kept = not _decided(history, outgoing)
+        say(f"Interrupted. {_KEPT}" if kept else "Interrupted; the service has it already.", to=err, style="yellow")
         raise
     except typer.Exit:  # why has been said
         if not _decided(history, outgoing):
@@ -263,7 +270,7 @@ def _send(account: Account, outgoing: Outgoing, as_json: bool) -> None:
     if left is not None:
         _forget(history, left)
         fail(f"The service refused it: {_in_words(left)}", FAILED)
-    _tell_of_refusals(history)
+    _tell_of_refusals(account)
     if as_json:
         print_json({"sent": True, "request_id": outgoing.request_id})
     else:
@@ -317,7 +324,7 @@ def _fetch(account: Account) -> bool:
         trouble = run(_fetch_now(account)) if ours else ""
     if trouble:
         say(f"{trouble}. This is what was here before.", to=err, style="yellow")
-    _tell_of_refusals(account.history)
+    _tell_of_refusals(account)
     waiting = len(account.history.waiting())
     if waiting:
         say(f"{waiting} of yours still wait to be sent: tmtp outbox", to=err, style="yellow")
@@ -332,11 +339,13 @@ async def _fetch_now(account: Account) -> str:
         return trouble
 
 
-def _tell_of_refusals(history: History) -> None:
+def _tell_of_refusals(account: Account) -> None:
     """What was sent earlier and refused later: nobody was there to be told."""
-    for refused in history.refusals():
-        _forget(history, refused)
-        say(f"Not sent to {refused.alias}: {_in_words(refused)} ({refused.text[:40]})", to=err, style="red")
+    for refused in account.history.refusals():
+        if not account.profile.is_waited_for(refused.request_id):
+            _forget(account.history, refused)
+            text = f"Not sent to {refused.alias}: {_in_words(refused)} ({refused.text[:40]})"
+            say(text, to=err, style="red")
 
 
 def _in_words(refused: Outgoing) -> str:

@@ -5,7 +5,7 @@ import fcntl
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from tmtp_client.engine.history import History
@@ -27,20 +27,46 @@ class Profile:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return History(self.folder / "history.sqlite3")
 
-    @contextmanager
-    def lock(self) -> Iterator[bool]:
+    def lock(self) -> AbstractContextManager[bool]:
         """Whether this process may run the account's engine; False when another one does."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(self.folder / "engine.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
+        return _locked(self.folder / "engine.lock")
+
+    @contextmanager
+    def sending(self, request_id: str) -> Iterator[None]:
+        """While a process waits for what becomes of a message, it is the one that tells of it."""
+        path = self._sending(request_id)
+        with _locked(path):
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                yield False
-                return
-            yield True
-        finally:
-            os.close(descriptor)
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+
+    def is_waited_for(self, request_id: str) -> bool:
+        """Whether a process waits for what becomes of this message."""
+        path = self._sending(request_id)
+        if not path.exists():
+            return False
+        with _locked(path) as free:
+            return not free
+
+    def _sending(self, request_id: str) -> Path:
+        return self.folder / "sending" / request_id
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[bool]:
+    """A file as a lock between processes; False when another one has it. It ends with its process."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+            return
+        yield True
+    finally:
+        os.close(descriptor)
 
 
 def default_home() -> Path:

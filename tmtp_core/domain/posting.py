@@ -188,6 +188,7 @@ class Posting:
             hidden=addressed.hidden,
             sender=bridge.key,
         )
+        give_back_at_once(ledger, outcome, stamp, bridge, number, reached, named=False)
         reached_out(ledger, ghost, reached)
         return answered(ledger, outcome, asker, request, number, stamp)
 

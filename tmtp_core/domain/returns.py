@@ -2,7 +2,7 @@
 """What cannot be delivered goes back and is deleted (A4; docs/protocol.md, *Returns*)."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from tmtp_core import limits
@@ -51,7 +51,7 @@ def give_back(ledger: Ledger, moment: Moment, busy: frozenset[int], after: int =
     if after_ms is None:
         return GivenBack(outcome, 0, None)
     looked_at = ledger.stale(after, moment.wall_ns - after_ms * 1_000_000, count)
-    given_up = [stale for stale in looked_at if busy.isdisjoint(device for device, _ in stale.entries)]
+    given_up = [left for stale in looked_at if (left := _without(stale, busy)).entries]
     for stale in given_up:
         ledger.give_up(stale)
         _tell(ledger, outcome, stale, _missed(ledger, stale), TOO_LATE, moment)
@@ -76,6 +76,16 @@ def give_back_at_once(
     missed = tuple(one.uid for one in recipients if not one.devices and one.role is Role.MEMBER)
     if missed:
         _return(ledger, outcome, stamp, sender, number, missed if named else (), NO_DEVICE_THERE)
+
+
+def _without(stale: Stale, busy: frozenset[int]) -> Stale:
+    """The same for those accounts only none of whose devices is busy."""
+    waiting = {key: devices for key, devices in stale.waiting.items() if busy.isdisjoint(devices)}
+    if len(waiting) == len(stale.waiting):
+        return stale
+    devices = {device for of_one in waiting.values() for device in of_one}
+    entries = tuple(entry for entry in stale.entries if entry[0] in devices)
+    return replace(stale, waiting=waiting, entries=entries)
 
 
 def _missed(ledger: Ledger, stale: Stale) -> list[int]:
