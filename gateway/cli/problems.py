@@ -17,7 +17,7 @@ def print_problems(console: Console, file: Path, problems: list[Problem]) -> Non
         console.print(Text.assemble((where, "bold"), " ", problem.path), soft_wrap=True)
         if 0 < problem.line <= len(lines):
             console.print(Text(f"    {lines[problem.line - 1]}"), soft_wrap=True)
-            console.print(Text(f"    {' ' * (problem.column - 1)}^", "red"))
+            console.print(Text(f"    {' ' * (problem.column - 1)}^", "red"), soft_wrap=True)
         console.print(Text.assemble("  wrong: ", problem.wrong), soft_wrap=True)
         console.print(Text.assemble("  right: ", problem.right), soft_wrap=True)
     count = len(problems)

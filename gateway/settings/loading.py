@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from gateway.settings.checks import cross_checks, picture_checks
 from gateway.settings.models import Instance, Settings
+from gateway.settings.stand_ins import made_whole
 from gateway.settings.words import explained
 from gateway.settings.yaml_source import Problem, YamlSource
 
@@ -31,7 +32,8 @@ def load_settings(path: Path, *, open_pictures: bool = False) -> Settings:
     try:
         settings = Settings.model_validate(source.data if source.data is not None else {})
     except ValidationError as error:
-        raise SettingsInvalid([explained(source, detail) for detail in error.errors()]) from None
+        mistakes = [explained(source, detail) for detail in error.errors()]
+        raise SettingsInvalid([*mistakes, *_contradictions(source, path.resolve().parent)]) from None
     settings = _with_base(settings, path.resolve().parent)
     found = list(cross_checks(settings))
     if open_pictures and not found:
@@ -39,6 +41,18 @@ def load_settings(path: Path, *, open_pictures: bool = False) -> Settings:
     if found:
         raise SettingsInvalid([source.problem(*one) for one in found])
     return settings
+
+
+def _contradictions(source: YamlSource, base: Path) -> list[Problem]:
+    """What else is wrong in a file with mistakes of form: among what is right, one setting against another."""
+    settings, mistaken = made_whole(source.data)
+    if settings is None:
+        return []
+    return [
+        source.problem(place, wrong, right)
+        for place, wrong, right in cross_checks(_with_base(settings, base))
+        if not any(place[: len(mistake)] == mistake for mistake in mistaken)
+    ]
 
 
 def _with_base(settings: Settings, base: Path) -> Settings:

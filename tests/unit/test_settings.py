@@ -153,6 +153,36 @@ def test_a_certificate_needs_its_own_key(tmp_path: Path) -> None:
         assert "cannot be used together" in problem.wrong
 
 
+def test_mistakes_of_form_hide_no_others(tmp_path: Path) -> None:
+    """All in one pass: also what contradicts something, beside values that are none and settings that are missing."""
+    text = """\
+http: {listen: "0.0.0.0:8080"}
+instances:
+  - {name: members, listen: [{tls: "127.0.0.1:4433"}], registration: oidc}
+  - {name: members, policy: pubic, listen: [{tls: "127.0.0.1:4433"}], skin: {light: 5}}
+  - {name: public, policy: public, tls: {certificate: no.pem, key: no.pem}, listen: [{tls: 5}]}
+bridges:
+  smtp:
+    - {name: intake, instance: elsewhere, listen: "127.0.0.1:2525", senders: [{address: nobody}], routes: []}
+"""
+    found = {(one.line, one.path) for one in problems(tmp_path, text)}
+    assert {
+        (1, "http.listen"),
+        (3, "instances[0].policy"),
+        (3, "instances[0].registration"),
+        (4, "instances[1].name"),
+        (4, "instances[1].policy"),
+        (4, "instances[1].listen[0].tls"),
+        (4, "instances[1].skin.light"),
+        (5, "instances[2].tls.certificate"),
+        (5, "instances[2].listen[0].tls"),
+        (8, "bridges.smtp[0].instance"),
+        (8, "bridges.smtp[0].senders[0].proof"),
+        (8, "bridges.smtp[0].senders[0].address"),
+    } <= found
+    assert not [one for one in problems(tmp_path, text) if "stand" in one.wrong]
+
+
 def test_an_empty_file_says_what_is_missing(tmp_path: Path) -> None:
     assert problems(tmp_path, "")[0].wrong == "instances is missing"
 
