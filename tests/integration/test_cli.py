@@ -254,3 +254,14 @@ def test_a_barred_bridge_keeps_nobody_else_away(tmp_path: Path) -> None:
         assert run("invite", "-c", file, "-i", "members").returncode == 0
     finally:
         assert stopped(process)
+
+
+def test_a_database_that_cannot_be_read_is_said_to_be_one(config: Path) -> None:
+    assert run("account", "list", "-c", config, "-i", "members").returncode == 0
+    database = config.parent / "data" / "instances" / "members" / "service.sqlite3"
+    database.write_bytes(database.read_bytes()[:5_000])
+    done = run("account", "list", "-c", config, "-i", "members")
+    assert done.returncode == 1
+    assert "instance members cannot read its database" in done.stderr
+    assert "restore the backup" in done.stderr
+    assert "Traceback" not in done.stderr

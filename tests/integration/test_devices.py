@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Devices that prove themselves by key, and the account's log over the wire (B4, D4)."""
 
-import asyncio
 import os
-import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -20,7 +18,7 @@ from tests.support.devices import (
     refusal,
 )
 from tests.support.instance import TestInstance, running_instance
-from tmtp_client.connection import AccountKeys, Connection, Disconnected, Endpoint, Payload, WrongService
+from tmtp_client.connection import AccountKeys, Connection, Disconnected, Endpoint, WrongService
 from tmtp_core import limits
 from tmtp_core.crypto.account_log import RECOVERY, Entry
 from tmtp_core.crypto.encoding import from_text, to_text
@@ -28,7 +26,6 @@ from tmtp_core.crypto.log_records import compose, decode_record, decode_records
 from tmtp_core.crypto.possession import Channel, login_proof, registration_proof
 from tmtp_core.domain.policy import Acquaintance, Policy
 from tmtp_core.errors import LoginRefused
-from tmtp_core.store.writer import Job
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
 
@@ -560,56 +557,3 @@ async def test_encodings_have_one_form() -> None:
     for text in ("__5", "__4=", "//4", "__4\n", "A"):
         with pytest.raises(ValueError):
             from_text(text)
-
-
-async def test_a_new_nodes_secret_is_for_the_node_that_asked(instance: TestInstance) -> None:
-    """Revision 1: also where the next new node begins with what still waits for that one."""
-    heard: list[m2.StoredEvent] = []
-
-    async def hear(event: m2.StoredEvent, payload: Payload) -> None:
-        heard.append(event)
-        if isinstance(event, m.UserEvent):
-            await asyncio.Event().wait()  # it is never acknowledged
-
-    endpoint = Endpoint(instance.host, instance.port, instance.spki_pin)
-    asking = await Connection.open(endpoint, hear)
-    registered = await asking.register("laptop", "Ada Lovelace")
-    await asking.ask(m.UserEdit("1", newnode="phone"))
-    await asking.ask(m.UserEdit("2", newnode="tablet"))
-    await asking.close()
-    asking = await Connection.open(endpoint, hear)
-    heard.clear()
-    await instance.settle()
-    told: list[m2.StoredEvent] = []
-
-    async def hear_all(event: m2.StoredEvent, payload: Payload) -> None:
-        told.append(event)
-
-    again = await Connection.open(endpoint, hear_all)
-    await again.login(registered.uid, registered.nodeid)
-    await again.ask(m.UserEdit("3", newalias="Ada the Second"))
-    secrets = {event.newnode: event.nodeid for event in told if isinstance(event, m.UserEvent) and event.nodeid}
-    assert set(secrets) == {"phone", "tablet"}
-    told.clear()
-    tablet = await Connection.open(endpoint, hear_all)
-    await tablet.login(registered.uid, secrets["tablet"] or "")
-    await tablet.ask(m.UserEdit("4", newalias="Ada the Third"))
-    assert [event.nodeid for event in told if isinstance(event, m.UserEvent) and event.nodeid] == []
-    for connection in (asking, again, tablet):
-        await connection.close()
-
-
-async def test_an_administrators_message_comes_once(instance: TestInstance) -> None:
-    """Also to a device whose log-in is in the same commit."""
-    ada = await newcomer(instance, "Ada Lovelace")
-    await ada.quit()
-    held = threading.Event()
-    instance.service._writer.submit(Job(lambda ledger: held.wait(10), lambda result: None))
-    entering = asyncio.create_task(ada.log_in())
-    await asyncio.sleep(0.3)  # its log-in waits for the writer
-    given = asyncio.create_task(instance.service.give_alias("Ada Lovelace", "Support Desk"))
-    await asyncio.sleep(0)
-    held.set()
-    await asyncio.gather(entering, given)
-    told = [event.newalias for event in await ada.all_of(m.UserEvent)]
-    assert told.count("Support Desk") == 1

@@ -3,6 +3,7 @@
 
 import asyncio
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -344,3 +345,27 @@ async def test_who_is_there_and_takes_nothing_keeps_nobody_elses_from_going_back
         instance.service._give_back()
         await instance.settle()
         assert await returned(ada) == [(acked.msgid, (bob.uid,), "no device took it in time")]
+
+
+async def test_what_a_device_is_about_to_hear_of_does_not_go_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was let in and its first page read by one commit; the next one gives back before the loop knows of either."""
+    async with instance_with(tmp_path, "everyone", return_after_ms=MONTH_MS) as instance:
+        ada, bob = await people(instance, "Ada Lovelace", "Bob Builder")
+        await bob.quit()
+        sent = (await ada.post(bob.uid)).msgid
+        await ada.quit()
+        held = threading.Event()
+        monkeypatch.setattr(limits, "BATCH_COMMANDS_MAX", 1)
+        instance.service._writer.submit(Job(lambda ledger: held.wait(10), lambda result: None))
+        entering = asyncio.create_task(bob.log_in())
+        await asyncio.sleep(0.3)  # its log-in waits for the writer
+        instance.clock.advance(31 * DAY_S)
+        instance.service._give_back()
+        held.set()
+        time.sleep(0.5)  # noqa: ASYNC251 - the loop is busy while the writer commits both
+        await entering
+        assert [event.id for event in await bob.all_of(m.Delivery)] == [sent]
+        await ada.log_in()
+        assert await returned(ada) == []
