@@ -34,7 +34,9 @@ def check_name(name: str) -> None:
     """
     if len(name.encode()) < limits.NAME_MIN_BYTES:
         raise NameRefused("too short", f"{name} is shorter than {limits.NAME_MIN_BYTES} bytes")
-    if not name.isprintable() or "\ufffd" in name or not name.strip():
+    if not name.strip():
+        raise NameRefused("invalid", "the name is nothing but blanks")
+    if not name.isprintable() or "\ufffd" in name:
         raise NameRefused("invalid", "the name has characters that cannot be printed")
     if len(_ESCAPED.sub("......", name).encode()) > limits.NAME_MAX_BYTES:
         raise NameRefused("too long", f"the name is longer than {limits.NAME_MAX_BYTES} bytes")

@@ -152,7 +152,7 @@ class SmtpIntake:
                 )
                 stored.append(acked.msgid)
         except (Disconnected, TimeoutError) as error:
-            log.warning("smtp_service_away", bridge=self._settings.name, error=str(error))
+            log.warning("smtp_service_away", bridge=self._settings.name, error=str(error) or "no answer")
             return _TEMPORARY.format("the service is away")
         except Refused as refused:
             log.warning("smtp_post_refused", bridge=self._settings.name, error=str(refused))

@@ -50,6 +50,7 @@ def test_ordinary_names_stay_distinct() -> None:
     [
         ("sevenby", "too short"),
         ("", "too short"),
+        (" " * 8, "invalid"),
         ("Zero\u200bwidth", "invalid"),
         ("Line\nbreaks", "invalid"),
         ("No\u00a0break here", "invalid"),

@@ -103,7 +103,6 @@ def test_what_is_hidden_is_taken_in_its_place() -> None:
     assert window.take_hidden(heard=True) == []
     assert [one.number for one in window.take(0.0)] == [2]
     assert window.in_flight == {1, 2, 3}
-    assert window.under_way == {1, 2, 3, 4, 5}
     assert window.take_hidden(heard=False) == []
     assert window.acknowledge(1) is None  # nobody can take what was never sent
     assert window.overdue(limits.REDELIVERY_S)[0].number == 2

@@ -61,11 +61,6 @@ class DeliveryWindow:
         """Numbers of the deliveries that await their acks."""
         return frozenset(self._in_flight)
 
-    @property
-    def under_way(self) -> frozenset[int]:
-        """Numbers of what is in flight or will be as soon as the window allows."""
-        return self.in_flight.union(message.number for message in self._ready)
-
     def page_requested(self) -> None:
         """A page is being fetched; until it comes, nothing else is asked of the store."""
         self._page_requested = True
