@@ -19,7 +19,7 @@ from gateway.instance import ListenOn, RunningInstance, StartFailed
 from gateway.listeners.http import HttpListener
 from gateway.listeners.tcp import TcpListener
 from gateway.pictures import PictureRefused
-from gateway.settings import Instance, Listen, Settings, SmtpBridge
+from gateway.settings import Address, Instance, Listen, Settings, SmtpBridge
 from gateway.skin import encoded
 from tmtp_client.connection import AccountKeys, DeviceKeys, Endpoint, KeyLogin
 from tmtp_core import limits
@@ -44,11 +44,24 @@ class DataFolderInUse(StartFailed):
 class Gateway:
     """All instances and bridges of one settings file. `start` and `stop` once each; `StartFailed` says what to mend.
 
-    `listening` False opens the instances for administration only: no listener, no bridge, no socket.
+    `listening` False opens the instances for administration only: no listener, no bridge, no socket. `process`: 1, or
+    the number of a further process on the same machine and settings, whose instances all are on PostgreSQL; it has no
+    bridges and no control socket. `http`: where health and metrics of this process are, if not where the settings say.
     """
 
-    def __init__(self, settings: Settings, clock: Clock, random_bytes: RandomBytes) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        random_bytes: RandomBytes,
+        *,
+        process: int = 1,
+        http: Address | None = None,
+    ) -> None:
         self._settings = settings
+        self._suffix = "" if process == 1 else f"-{process}"
+        self._http_address = http or settings.http.listen
+        self.first = process == 1
         self._clock = clock
         self._random_bytes = random_bytes
         self._lock: int | None = None
@@ -65,8 +78,9 @@ class Gateway:
                 await self._start_instance(instance, listening=listening)
             if listening:
                 await self._start_http()
-                await self._start_control()
-                for bridge in self._settings.bridges.smtp:
+                if self.first:
+                    await self._start_control()
+                for bridge in self._settings.bridges.smtp if self.first else ():
                     try:
                         await self._start_bridge(bridge)
                     except RequestRefused as refusal:  # the instances are not to stay away for that
@@ -89,6 +103,18 @@ class Gateway:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    async def evicted(self) -> str:
+        """The name of an instance whose other processes have taken this one for dead, once there is one."""
+        waiting = {
+            asyncio.ensure_future(instance.service.evicted.wait()): name for name, instance in self.instances.items()
+        }
+        try:
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in waiting:
+                one.cancel()
+        return waiting[done.pop()]
 
     @property
     def descriptors_needed(self) -> int:
@@ -123,15 +149,14 @@ class Gateway:
         folder = self._settings.data_dir
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._lock = os.open(folder / f"lock{self._suffix}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StartFailed(f"data_dir {folder} cannot be used: {error.strerror}") from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise DataFolderInUse(
-                f"a gateway runs on {folder} already; stop it first, or use another data_dir"
-            ) from None
+            mend = "stop it first, or use another data_dir" if self.first else "give this one another number"
+            raise DataFolderInUse(f"a gateway{self._suffix} runs on {folder} already; {mend}") from None
 
     async def _start_instance(self, settings: Instance, *, listening: bool) -> None:
         try:
@@ -158,6 +183,7 @@ class Gateway:
                 policy=_policy(settings),
                 skin=skin,
                 proxy_spki_hashes=tuple(pin_hash(pin) for pin in settings.tls.proxy_pins),
+                database=settings.database,
             )
         except (OSError, TmtpError) as error:
             raise StartFailed(f"instance {settings.name} cannot open its data: {error}") from None
@@ -172,7 +198,7 @@ class Gateway:
             log.info("listening", instance=settings.name, address=f"{host}:{port}", fingerprint=running.spki_pin)
 
     async def _start_http(self) -> None:
-        address = self._settings.http.listen
+        address = self._http_address
         services = {name: instance.service for name, instance in self.instances.items()}
         self._http = HttpListener(services, address.host, address.port)
         try:

@@ -12,7 +12,7 @@ from pathlib import Path
 import structlog
 
 from gateway.certificates import ensure_self_signed, server_context, spki_hash, spki_pin
-from gateway.files import write_private
+from gateway.files import alone_in, write_private
 from gateway.listeners.tcp import TcpListener
 from gateway.listeners.websocket import WebSocketListener
 from tmtp_core import limits
@@ -51,6 +51,7 @@ class RunningInstance:
 
     `addresses`: where to listen. `certificate` and `key` None: self-signed.
     `proxy_spki_hashes`: of the certificates that clients see when something in front of this program ends their TLS.
+    `database`: see `ServiceSettings`; where it is given, other processes may listen on the same addresses.
     """
 
     def __init__(
@@ -70,46 +71,50 @@ class RunningInstance:
         policy: Policy | None = None,
         skin: bytes = b"",
         proxy_spki_hashes: tuple[bytes, ...] = (),
+        database: str | None = None,
     ) -> None:
         self.name = name
         self._folder = folder
         self._clock = clock
         self._addresses = addresses
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._certificate, self._key = self._tls_files(certificate, key, title)
-        try:
-            self.spki_pin = spki_pin(self._certificate)
-        except (OSError, ValueError) as error:
-            raise StartFailed(f"instance {name} cannot use its certificate {self._certificate}: {error}") from None
-        loop = asyncio.get_running_loop()
-        seed_path = folder / _SERVICE_KEY
-        kept_seed = _kept(seed_path, SEED_BYTES)
-        seed = kept_seed or random_bytes(SEED_BYTES)
-        self.service = Service(
-            ServiceSettings(
-                name=name,
-                title=title,
-                folder=folder,
-                registration=registration,
-                credential_key=_credential_key(folder, random_bytes),
-                signing_seed=seed,
-                policy=policy or Policy(),
-                limits=instance_limits or limits.InstanceLimits(),
-                sign_in=sign_in,
-                skin=skin,
-            ),
-            clock,
-            random_bytes,
-            _in_loop(loop),
-            lambda event, fields: log.error(event, instance=name, **fields),
-        )
-        if kept_seed is None:
-            if self.service.has_logs:
-                self.service.abandon()
-                raise StartFailed(
-                    f"{seed_path} is missing, and without it no client knows this service: restore it from the backup"
-                )
-            write_private(seed_path, seed)
+        self._shared = database is not None
+        with alone_in(folder):  # two processes that start at once make one key and one certificate
+            self._certificate, self._key = self._tls_files(certificate, key, title)
+            try:
+                self.spki_pin = spki_pin(self._certificate)
+            except (OSError, ValueError) as error:
+                raise StartFailed(f"instance {name} cannot use its certificate {self._certificate}: {error}") from None
+            loop = asyncio.get_running_loop()
+            seed_path = folder / _SERVICE_KEY
+            kept_seed = _kept(seed_path, SEED_BYTES)
+            seed = kept_seed or random_bytes(SEED_BYTES)
+            self.service = Service(
+                ServiceSettings(
+                    name=name,
+                    title=title,
+                    folder=folder,
+                    registration=registration,
+                    credential_key=_credential_key(folder, random_bytes),
+                    signing_seed=seed,
+                    policy=policy or Policy(),
+                    limits=instance_limits or limits.InstanceLimits(),
+                    sign_in=sign_in,
+                    skin=skin,
+                    database=database,
+                ),
+                clock,
+                random_bytes,
+                _in_loop(loop),
+                lambda event, fields: log.error(event, instance=name, **fields),
+            )
+            if kept_seed is None:
+                if self.service.has_logs:
+                    self.service.abandon()
+                    raise StartFailed(
+                        f"{seed_path} is missing, and without it no client knows this service: restore it from the backup"
+                    )
+                write_private(seed_path, seed)
         self._proxy_spki_hashes = proxy_spki_hashes
         self.listeners: list[TcpListener | WebSocketListener] = []
         self._ticking: asyncio.Task[None] | None = None
@@ -163,9 +168,13 @@ class RunningInstance:
         elif not spki_hashes:  # nobody ends TLS in front of this address: there is none
             spki_hashes = (NO_TLS,)
         own = context if on.tls else None
+        listener: TcpListener | WebSocketListener
         if on.websocket:
-            return WebSocketListener(self.service, on.host, on.port, own, spki_hashes, on.origins)
-        return TcpListener(self.service, on.host, on.port, own, spki_hashes)
+            listener = WebSocketListener(self.service, on.host, on.port, own, spki_hashes, on.origins)
+        else:
+            listener = TcpListener(self.service, on.host, on.port, own, spki_hashes)
+        listener.shares_port = self._shared
+        return listener
 
     async def _tick_forever(self) -> None:
         while True:

@@ -3,8 +3,12 @@
 
 A node is one link's at a time. When a second one logs in, the first is sent a probe that a live client answers;
 the second waits until the first is heard of, or has been silent for `limits.CONTEST_S` (docs/decisions/0003).
+
+Several processes may serve the instance. Which of them has a device's link stands in the database; when a second link
+comes to another one, that asks the first, which settles the matter as if both were its own (docs/scaling.md).
 """
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +19,7 @@ from tmtp_core.domain.outcome import NO_DEVICE, Asker, Moment, Outcome
 from tmtp_core.domain.rules import Rules
 from tmtp_core.errors import ProtocolError
 from tmtp_core.session import UNAVAILABLE, Session
+from tmtp_core.siblings import Siblings
 from tmtp_core.store.ledger import SqlLedger
 from tmtp_core.store.writer import Job, PageRead, Result
 from tmtp_core.wire import messages as m
@@ -25,6 +30,11 @@ class Door(Protocol):
     """What the entrance needs of its service."""
 
     rules: Rules
+    siblings: Siblings
+
+    def release(self, device: int, then: Callable[[], None] = lambda: None) -> None:
+        """A link that the database knows as this process's is none any more; `then`, once that is durable."""
+        ...
 
     def moment(self) -> Moment:
         """Now, for a decision."""
@@ -57,11 +67,33 @@ class Door(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Contest:
-    """Two links want one node: the old one has until `until_s` to show life."""
+    """Two links want one node: the old one has until `until_s` to show life.
+
+    `new`: the link that waits, or None where it is another process's, which hears by `settled`. `settled` is called
+    with whether the node is free, once.
+    """
 
     old: Session
-    new: Session
+    new: Session | None
+    until_s: float
+    settled: Callable[[bool], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Elsewhere:
+    """Another process has the node's link."""
+
     asker: Asker
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """A link waits for what the process that has its node says, until `until_s`."""
+
+    session: Session
+    asker: Asker
+    slot: int
     until_s: float
 
 
@@ -73,6 +105,8 @@ class Entrance:
         self._links = links
         self._entering: set[int] = set()  # devices whose log-in is being committed
         self._contests: list[_Contest] = []
+        self._claims: dict[int, _Claim] = {}
+        self._claim_numbers = itertools.count(1)
 
     def enter(self, session: Session, request: m.Login | m.Register | m2.LoginByKey | m2.RegisterKeys) -> None:
         """Op 1 or 2 came on a link."""
@@ -80,11 +114,17 @@ class Entrance:
         done, reads = partial(self._decided, session), self._door.first_page(session)
         if isinstance(request, m.Register):
             register = request
-            self._door.submit(Job(lambda ledger: rules.accounts.register(ledger, register, moment), done, reads=reads))
+            self._door.submit(
+                Job(lambda ledger: _new(ledger, rules.accounts.register(ledger, register, moment)), done, reads=reads)
+            )
         elif isinstance(request, m2.RegisterKeys):
             keys = request
             self._door.submit(
-                Job(lambda ledger: rules.devices.register(keys, channels, ledger, moment), done, reads=reads)
+                Job(
+                    lambda ledger: _new(ledger, rules.devices.register(keys, channels, ledger, moment)),
+                    done,
+                    reads=reads,
+                )
             )
         elif isinstance(request, m2.LoginByKey):
             by_key = request
@@ -98,23 +138,55 @@ class Entrance:
         session.contested = False
         for contest in self._contests_of(session):
             self._contests.remove(contest)
-            contest.new.end("node already connected")
+            contest.settled(False)
 
     def settle_contests(self, now_s: float) -> None:
         """Once a second: links that were silent for too long lose their node; `made_room` lets the others in."""
         for contest in list(self._contests):
             if now_s >= contest.until_s:
                 contest.old.cut()
+        for number, claim in list(self._claims.items()):
+            alive = self._door.siblings.lives(claim.slot)
+            if not alive or now_s >= claim.until_s:
+                self.settled_elsewhere(number, free=not alive)
+
+    def wanted_elsewhere(self, device: int, claim: int, slot: int) -> None:
+        """Another process has a link that wants a node of this one's."""
+        old = self._links.get(device)
+
+        def settled(free: bool) -> None:
+            if free:  # not before the database says so too
+                self._door.release(0, lambda: self._door.siblings.settle(claim, slot, free=True))
+            else:
+                self._door.siblings.settle(claim, slot, free=False)
+
+        if old is None:
+            settled(device not in self._entering)
+        elif old.open and not self._contests_of(old) and old.asker is not None:
+            self._contest(old, None, old.asker, settled)
+        else:
+            settled(False)
+
+    def settled_elsewhere(self, number: int, *, free: bool) -> None:
+        """The process that has a node has answered, or is dead: then it is free."""
+        claim = self._claims.pop(number, None)
+        if claim is None or not claim.session.open:
+            return
+        if free and claim.asker.device not in self._links and claim.asker.device not in self._entering:
+            self._log_in(claim.session, claim.asker)
+        else:
+            claim.session.end("node already connected")
 
     def left(self, session: Session) -> None:
         """A link that may have waited for a node has ended."""
         self._contests = [contest for contest in self._contests if contest.new is not session]
+        self._claims = {number: claim for number, claim in self._claims.items() if claim.session is not session}
 
     def made_room(self, session: Session) -> None:
         """A link that had a node has ended: who waits for the node gets it."""
         for contest in self._contests_of(session):
             self._contests.remove(contest)
-            self._log_in(contest.new, contest.asker)
+            contest.settled(True)
 
     def _contests_of(self, old: Session) -> list[_Contest]:
         return [contest for contest in self._contests if contest.old is old]
@@ -126,15 +198,18 @@ class Entrance:
         """
         accounts = self._door.rules.accounts
 
-        def decide(ledger: SqlLedger) -> Asker | Outcome:
+        def decide(ledger: SqlLedger) -> Asker | _Elsewhere | Outcome:
             asker = recognise(ledger)
             taken = asker.device in self._links or asker.device in self._entering
-            return asker if taken else accounts.log_in(ledger, asker, moment)
+            return asker if taken else _claimed(ledger, asker) or accounts.log_in(ledger, asker, moment)
 
         self._door.submit(Job(decide, partial(self._recognised, session), reads=self._door.first_page(session)))
 
     def _recognised(self, session: Session, result: Result) -> None:
         """The node is known; let it in, unless an older link of it may be alive."""
+        if isinstance(result, _Elsewhere):
+            self._claim(session, result)
+            return
         asker = result.enters if isinstance(result, Outcome) else result
         if not isinstance(asker, Asker):
             self._refuse(session, result)
@@ -145,17 +220,37 @@ class Entrance:
             return
         if isinstance(result, Outcome):  # somebody was faster; what it tells its own devices is true all the same
             self._door.released(session, Outcome(copies=result.copies))
+            self._door.release(asker.device)
         if not session.open:
             return
         if old is not None and old.open and not self._contests_of(old):
-            self._contest(old, session, asker)
+            self._contest(old, session, asker, partial(self._settled, session, asker))
         elif old is not None or asker.device in self._entering:
             session.end("node already connected")
         else:
             self._log_in(session, asker)
 
-    def _contest(self, old: Session, new: Session, asker: Asker) -> None:
-        self._contests.append(_Contest(old, new, asker, self._door.monotonic_s() + limits.CONTEST_S))
+    def _settled(self, session: Session, asker: Asker, free: bool) -> None:
+        if free:
+            self._log_in(session, asker)
+        else:
+            session.end("node already connected")
+
+    def _claim(self, session: Session, found: _Elsewhere) -> None:
+        """Ask the process that has the node; one link at a time."""
+        self._door.stays_out(session)
+        if not session.open:
+            return
+        if any(claim.asker.device == found.asker.device for claim in self._claims.values()):
+            session.end("node already connected")
+            return
+        number = next(self._claim_numbers)
+        until_s = self._door.monotonic_s() + limits.CLAIM_S
+        self._claims[number] = _Claim(session, found.asker, found.slot, until_s)
+        self._door.siblings.want(found.asker.device, number, found.slot)
+
+    def _contest(self, old: Session, new: Session | None, asker: Asker, settled: Callable[[bool], None]) -> None:
+        self._contests.append(_Contest(old, new, self._door.monotonic_s() + limits.CONTEST_S, settled))
         old.contested = True
         accounts, moment = self._door.rules.accounts, self._door.moment()
 
@@ -171,10 +266,15 @@ class Entrance:
 
         def done(result: Result) -> None:
             self._entering.discard(asker.device)
-            self._decided(session, result)
+            if isinstance(result, _Elsewhere):  # it has moved on meanwhile
+                self._claim(session, result)
+            else:
+                self._decided(session, result)
 
-        reads = self._door.first_page(session)
-        self._door.submit(Job(lambda ledger: accounts.log_in(ledger, asker, moment), done, reads=reads))
+        def decide(ledger: SqlLedger) -> _Elsewhere | Outcome:
+            return _claimed(ledger, asker) or accounts.log_in(ledger, asker, moment)
+
+        self._door.submit(Job(decide, done, reads=self._door.first_page(session)))
 
     def _decided(self, session: Session, result: Result) -> None:
         if not isinstance(result, Outcome):
@@ -190,3 +290,16 @@ class Entrance:
         """Tell a link why it is not let in (wire.md §3.4), or that the trouble is ours."""
         self._door.stays_out(session)
         session.end(result.quit_text if isinstance(result, ProtocolError) else UNAVAILABLE)
+
+
+def _claimed(ledger: SqlLedger, asker: Asker) -> _Elsewhere | None:
+    """Take the device's link for this process, unless another one has it."""
+    slot = ledger.claim(asker.device) if asker.device != NO_DEVICE else None
+    return _Elsewhere(asker, slot) if slot is not None else None
+
+
+def _new(ledger: SqlLedger, outcome: Outcome) -> Outcome:
+    """A registration: nobody else can have the device's link."""
+    if outcome.enters is not None:
+        _claimed(ledger, outcome.enters)
+    return outcome

@@ -107,6 +107,17 @@ CACHED_ACCOUNTS_MAX = 100_000
 CACHED_GROUPS_MAX = 20_000
 DATABASE_BUSY_TIMEOUT_MS = 10_000
 
+# -- several processes on one database (docs/scaling.md) -------------------------------------------------------------
+LEASE_S = 10.0  # a process that is not heard of for so long is dead, and others take over its devices
+LEASE_RENEWED_S = 1.0
+CLAIM_S = 15.0  # how long a link waits until the process that has its node has settled the matter: over CONTEST_S
+CHANGES_READ_MAX = 1_000  # what others changed, read one by one; where there is more, all caches are given up
+CHANGES_KEPT_MAX = 10_000
+NOTICES_WAITING_MAX = 10_000  # to other processes; more are dropped: they carry presence, which may be lost
+NOTICE_MAX_BYTES = 7_900  # PostgreSQL's limit is 8,000
+PRESENCE_PER_NOTICE = 100  # uids, of at most 64 octets
+DATABASE_COMMAND_TIMEOUT_S = 30.0
+
 # -- invitations -----------------------------------------------------------------------------------------------------
 INVITATION_TOKEN_BYTES = 20
 RESET_VALID_MS = 7 * 24 * 3600 * 1000

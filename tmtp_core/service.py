@@ -6,7 +6,7 @@ inside its transaction. An effect of a decision (an ack, a delivery, presence) l
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tmtp_core import limits
+from tmtp_core.administering import Administering
+from tmtp_core.beside_others import BesideOthers
 from tmtp_core.clock import Clock
 from tmtp_core.crypto.encoding import to_text
 from tmtp_core.crypto.possession import NO_TLS, Channel, greeting_proof
 from tmtp_core.crypto.signing import NONCE_BYTES, Signer
-from tmtp_core.domain import administration as admin
 from tmtp_core.domain.accounts import Accounts
 from tmtp_core.domain.admission import Admissions, Registration, SignInRule
-from tmtp_core.domain.device_log import DeviceLogs, Signed
+from tmtp_core.domain.device_log import DeviceLogs
 from tmtp_core.domain.devices import Devices
 from tmtp_core.domain.invitations import Invitations
 from tmtp_core.domain.outcome import NO_DEVICE, Answer, Asker, Copy, Moment, Outcome
@@ -37,9 +38,13 @@ from tmtp_core.ids import RandomBytes
 from tmtp_core.limits import InstanceLimits
 from tmtp_core.outlet import Outlet
 from tmtp_core.session import Session
-from tmtp_core.store.database import Database
+from tmtp_core.store.bus import Bus
+from tmtp_core.store.database import Database, Store
 from tmtp_core.store.ledger import SqlLedger
 from tmtp_core.store.payloads import Backlog, PayloadFolder, Upload
+from tmtp_core.store.references import file_prefix
+from tmtp_core.store.schema import DatabaseUnfit
+from tmtp_core.store.shared_database import SharedDatabase
 from tmtp_core.store.writer import Job, PageRead, Result, Writer
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
@@ -54,7 +59,8 @@ class ServiceSettings:
     """What makes one instance different from another.
 
     `credential_key`: see `tmtp_core.crypto.credentials`; `signing_seed`: of the service's own Ed25519 key, by which
-    clients know it; `skin`: the bytes of its look (B2), empty for none.
+    clients know it; `skin`: the bytes of its look (B2), empty for none; `database`: the URL of a PostgreSQL database
+    that other processes may serve too, None for SQLite in `folder`.
     """
 
     name: str
@@ -67,13 +73,14 @@ class ServiceSettings:
     limits: InstanceLimits = field(default_factory=InstanceLimits)
     sign_in: SignInRule | None = None
     skin: bytes = b""
+    database: str | None = None
 
 
-class Service:
+class Service(Administering, BesideOthers):
     """A TMTP service instance over its own database and payload folder.
 
     Construct it on the thread of the event loop that will call it, `start` it, and `await stop()`.
-    Raises `DatabaseInUse`, `DatabaseTooNew` or OSError when its data cannot be opened.
+    Raises `DatabaseInUse`, `DatabaseTooNew`, `DatabaseUnfit` or OSError when its data cannot be opened.
     """
 
     def __init__(
@@ -104,10 +111,16 @@ class Service:
         )
         payload_folder = settings.folder / "payloads"
         payload_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._database = Database(settings.folder / "service.sqlite3")
+        self._database: Store = _opened(settings)
         self._executor = ThreadPoolExecutor(_PAYLOAD_THREADS, thread_name_prefix="tmtp-payload")
-        self.payloads = PayloadFolder(payload_folder, self._executor, random_bytes)
-        self._writer = Writer(self._database, self.payloads, self.identity.public_key, in_loop, report)
+        sharing = self._database.sharing
+        prefix = file_prefix(sharing.slot) if sharing is not None else ""
+        self.payloads = PayloadFolder(payload_folder, self._executor, random_bytes, prefix)
+        self._writer = Writer(
+            self._database, self.payloads, self.identity.public_key, in_loop, report, self._told_by_others
+        )
+        self._recognise_keys()
+        BesideOthers.__init__(self, _bus(self._database, in_loop, report))
         self._sessions: set[Session] = set()  # until their connections are gone, also those that have ended
         self._links: dict[int, Session] = {}  # device -> the link it is logged in by
         self._by_uid: dict[str, set[Session]] = {}
@@ -128,6 +141,7 @@ class Service:
     def start(self) -> None:
         """Begin to commit."""
         self._writer.start()
+        self._start_listening()
 
     def abandon(self) -> None:
         """Give up a service that was not started: close its database."""
@@ -152,11 +166,14 @@ class Service:
         for session in list(self._sessions):
             session.sweep()
         self._entrance.settle_contests(now_s)
+        self._say_that_it_lives()
         if not self._writer.figures.healthy:
             self._writer.retry()
         if now_s >= self._next_checkpoint_s:
             self._next_checkpoint_s = now_s + limits.CHECKPOINT_INTERVAL_S
             self._writer.request_checkpoint()
+            if self.siblings.there_may_be:
+                self._writer.submit(Job(lambda ledger: ledger.count_messages(), lambda result: None))
         if now_s >= self._next_return_s:
             self._next_return_s = now_s + limits.RETURN_INTERVAL_S
             self._give_back()
@@ -184,12 +201,14 @@ class Service:
     @property
     def has_room(self) -> bool:
         """Whether one more link is taken."""
-        return not self._stopping and len(self._sessions) < self.settings.limits.connections_max
+        if self._stopping or self.evicted.is_set():
+            return False
+        return len(self._sessions) < self.settings.limits.connections_max
 
     @property
     def healthy(self) -> bool:
         """Whether the last commit worked."""
-        return self._writer.figures.healthy and not self._stopping
+        return self._writer.figures.healthy and not self._stopping and not self.evicted.is_set()
 
     def figures(self) -> dict[str, float]:
         """Gauges and counters for `/metrics`."""
@@ -204,91 +223,21 @@ class Service:
             "acks_total": written.acks,
             "commit_failures_total": written.failures,
             "deliveries_total": self._deliveries,
+            "processes": self.processes,
             "healthy": float(self.healthy),
         }
 
-    # -- administration ----------------------------------------------------------------------------------------------
-    async def create_invitation(self, uses: int = 1, expires_ms: int | None = None, note: str = "") -> str:
-        """A token that lets `uses` people register until `expires_ms` (since 1970); told once, stored as a hash."""
-        moment = self.moment()
-        _, token = await self.decide(
-            lambda ledger: self.rules.admissions.create_invitation(
-                ledger, self._random_bytes, uses, expires_ms, note, moment
-            )
-        )
-        return token
-
-    async def list_invitations(self) -> list[admin.InvitationSummary]:
-        """The invitations that can still be used, administrators' and members'."""
-        moment = self.moment()
-        return await self.decide(lambda ledger: admin.invitations(ledger, moment))
-
-    async def revoke_invitation(self, key: int) -> None:
-        """Nobody can use it any more. Raises `RequestRefused`."""
-        await self.decide(partial(admin.revoke_invitation, key))
-
-    async def reset_account(self, who: str) -> str:
-        """A token with which one new device begins the account's log anew (B4). Raises `RequestRefused`."""
-        moment = self.moment()
-        return await self.decide(
-            lambda ledger: admin.reset(who, self.rules.admissions, self._random_bytes, ledger, moment)
-        )
-
-    async def give_alias(self, who: str, alias: str) -> admin.AccountSummary:
-        """A further alias for a member: also one that mail is routed to (C2). Raises `RequestRefused`."""
-        moment = self.moment()
-        return await self._administer(lambda ledger: admin.give_alias(who, alias, ledger, moment))
-
-    async def found_group(self, gid: str, who: str) -> admin.AccountSummary:
-        """A new group with a member as its owner: also under a name that mail is routed to (C2); its owner.
-
-        Raises `RequestRefused`.
-        """
-        moment = self.moment()
-        return await self._administer(lambda ledger: admin.found_group(gid, who, ledger, moment))
-
-    async def list_devices(self, who: str) -> list[admin.DeviceSummary]:
-        """The devices of an account. Raises `RequestRefused`."""
-        moment = self.moment()
-        return await self.decide(lambda ledger: admin.devices(who, ledger, moment))
-
-    async def bar_device(self, who: str, device: int) -> admin.AccountSummary:
-        """Delete one device of a revision 1 account, and what waits for it (B4). Raises `RequestRefused`."""
-        return await self._administer(partial(admin.bar_device, who, device), "device barred")
-
-    async def list_accounts(self) -> list[admin.AccountSummary]:
-        """All accounts, oldest first."""
-        return await self.decide(admin.summaries)
-
-    async def bar_account(self, who: str) -> admin.AccountSummary:
-        """Bar the account of a uid or alias: its links end, nobody logs in to it. Raises `RequestRefused`."""
-        return await self._administer(partial(admin.bar, who))
-
-    async def lift_bar(self, who: str) -> admin.AccountSummary:
-        """Let a barred account in again. Raises `RequestRefused`."""
-        return await self._administer(partial(admin.lift_bar, who))
-
-    async def remove_account(self, who: str) -> admin.AccountSummary:
-        """Delete an account, its devices and what waits for them; its names stay taken. Raises `RequestRefused`."""
-        return await self._administer(partial(admin.remove, who))
-
-    async def ensure_bridge(self, name: str, routes: dict[str, str], genesis: Signed, *, replies: bool = False) -> str:
-        """The uid of the bridge account `name`, made when missing, with exactly these routes and this key (C2).
-
-        A genesis of another device than the account has begins its log anew. `replies`: what members write to its
-        ghosts is handed to it. Raises `RequestRefused`, always in a members instance.
-        """
-        moment = self.moment()
-        uid, _ = await self.decide(
-            lambda ledger: admin.ensure_bridge(name, routes, genesis, replies, self.rules.devices, ledger, moment),
-            lambda result: self._cut(result[1]),
-        )
-        return uid
-
-    async def decide(self, decide: Callable[[SqlLedger], T], released: Callable[[T], None] = lambda result: None) -> T:
+    # -- for administration (`tmtp_core.administering`) ---------------------------------------------------------------
+    async def decide(
+        self,
+        decide: Callable[[SqlLedger], T],
+        released: Callable[[T], None] = lambda result: None,
+        cuts: Callable[[T], Mapping[int, str]] = lambda result: {},
+    ) -> T:
         """Have the writer run a decision; its result, once it is durable. Raises what it raised.
 
-        `released` lets its effects go, in their place among those of other decisions.
+        `released` lets its effects go, in their place among those of other decisions; `cuts` are links that end, also
+        in other processes.
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
@@ -304,17 +253,10 @@ class Service:
                 else:
                     future.set_result(result)
 
-        self._writer.submit(Job(decide, done))
+        self._writer.submit(
+            Job(decide, done, cuts=lambda result: {} if isinstance(result, Exception) else cuts(result))
+        )
         return await future
-
-    async def _administer(
-        self, act: "Callable[[SqlLedger], admin.Administered]", told: str = "account barred"
-    ) -> admin.AccountSummary:
-        def released(administered: admin.Administered) -> None:
-            self._cut(Outcome(cuts=dict.fromkeys(administered.cuts, told)))
-            self._deliver(administered.copies)
-
-        return (await self.decide(act, released)).account
 
     # -- for sessions (`tmtp_core.session.Host`) ---------------------------------------------------------------------
     def greet(self, session: Session) -> m.TmtpRevAnswer | None:
@@ -430,12 +372,13 @@ class Service:
         complete: bool,
     ) -> None:
         """`asked_for` None: the link's first page."""
-        if asked_for is None:
-            self._arriving.pop(session, None)  # it is among the links now, or will not be
+        announced = asked_for is None and self._was_announced(session)
         window = session.window
         if window is None or asked_for not in {None, window}:
             return  # the link has ended
         window.page(messages, complete=complete)
+        if announced:
+            window.behind()
         session.pump()
 
     def enter(self, session: Session, request: m.Login | m.Register | m2.LoginByKey | m2.RegisterKeys) -> None:
@@ -468,16 +411,20 @@ class Service:
                 self._by_uid.setdefault(asker.uid, set()).add(session)
             interrupted = self._interrupted.pop(asker.device, frozenset())
             session.entered(asker, window, interrupted, restricted=outcome.restricted)
+        elif asker is not None:
+            self.release(asker.device)
         self._cut(outcome)
         self._deliver(outcome.copies)
 
     def released(self, session: Session, outcome: Outcome) -> None:
         """A decision is durable: its copies and its presence may be seen."""
         if outcome.presence is not None and session.asker is not None and session.open:
-            self._tell_presence(session.asker.uid, self._board.edit(session.asker.uid, session, outcome.presence))
+            uid = session.asker.uid
+            self._tell_presence(uid, self._board.edit(uid, session, outcome.presence))
+            self._show_elsewhere(session, uid, outcome.presence)
         if outcome.hidden is not None:
-            for uid, other, status in self._board.hide(*outcome.hidden):
-                self._tell_presence(uid, [(other, status)])
+            self.hidden_elsewhere(*outcome.hidden)
+            self.siblings.hide(*outcome.hidden)
         self._cut(outcome)
         self._deliver(outcome.copies)
 
@@ -489,6 +436,7 @@ class Service:
             return
         if self._links.get(asker.device) is session:
             del self._links[asker.device]
+            self.release(asker.device)
             if session.interrupted:
                 self._interrupted[asker.device] = session.interrupted
         links = self._by_uid.get(asker.uid, set())
@@ -496,6 +444,7 @@ class Service:
         if not links:
             self._by_uid.pop(asker.uid, None)
         self._tell_presence(asker.uid, self._board.link_closed(asker.uid, session))
+        self._go_elsewhere(session, asker.uid)
         self._entrance.made_room(session)
 
     def disconnected(self, session: Session) -> None:
@@ -512,21 +461,24 @@ class Service:
 
     def _cut(self, outcome: Outcome) -> None:
         """Cut the links of devices that may not go on, also those that have ended and still send (B4)."""
-        if not outcome.cuts:
-            return
+        if outcome.cuts:
+            self._cut_links(outcome.cuts)
+            self._give_back()  # what waited for a device that was the last of its account
+
+    def _cut_links(self, cuts: Mapping[int, str]) -> None:
         for session in list(self._sessions):
-            if session.asker is not None and session.asker.device in outcome.cuts:
-                session.cut(outcome.cuts[session.asker.device])
-        for device in outcome.cuts:
+            if session.asker is not None and session.asker.device in cuts:
+                session.cut(cuts[session.asker.device])
+        for device in cuts:
             self._interrupted.pop(device, None)
-        self._give_back()  # what waited for a device that was the last of its account
 
     def _give_back(self, looks: int = limits.RETURN_LOOKS_MAX) -> None:
         """What has waited too long, or for devices that are gone, goes back (A4): batch after batch."""
         moment, after, before = self.moment(), self._given_back_up_to, self._busy()
 
         def decide(ledger: SqlLedger) -> GivenBack:
-            return give_back(ledger, moment, before | self._busy(), after)  # who left meanwhile may have taken it
+            busy = before | self._busy() | ledger.linked_elsewhere()  # who left meanwhile may have taken it
+            return give_back(ledger, moment, busy, after)
 
         def done(result: Result) -> None:
             if not isinstance(result, GivenBack):
@@ -591,8 +543,36 @@ class Service:
         for session in list(self._sessions):
             session.proceed()
 
+    def _recognise_keys(self) -> None:
+        """Processes that serve one database have the same keys. Raises `DatabaseUnfit` where this one has others."""
+        if self._database.sharing is None:
+            return
+        keys = {"service.key": self.identity.public_key, "credential.key": self.settings.credential_key}
+        strange = self._database.do(lambda connection: self._writer.ledger.recognise(connection, keys))
+        if strange is not None:
+            self.abandon()
+            raise DatabaseUnfit(
+                f"{strange} is not the one with which this database was first served: copy service.key and"
+                f" credential.key to {self.settings.folder} from there, or from the backup"
+            )
+
     def _shut_down(self) -> None:
         """On a thread of its own: wait for the writer."""
         if self._writer.is_alive():
             self._writer.join()
+        self._stop_listening()
         self._database.close()
+
+
+def _bus(
+    database: Store, in_loop: Callable[[Callable[[], None]], None], report: Callable[[str, dict[str, object]], None]
+) -> Bus | None:
+    if not isinstance(database, SharedDatabase) or database.sharing is None:
+        return None
+    return Bus(database.dsn, database.sharing.slot, database.sharing.token, in_loop, report)
+
+
+def _opened(settings: ServiceSettings) -> Store:
+    if settings.database is not None:
+        return SharedDatabase(settings.database)
+    return Database(settings.folder / "service.sqlite3")

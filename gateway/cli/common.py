@@ -34,6 +34,7 @@ T = TypeVar("T")
 
 FAILED: Final = 1
 USAGE: Final = 2
+EVICTED: Final = 75  # EX_TEMPFAIL
 INTERRUPTED: Final = 130
 _FILE_COLUMNS: Final = 1_000  # a line in a file or a pipe is as long as it is
 _DURATION: Final = re.compile(r"([1-9]\d{0,5})([smhdw])")

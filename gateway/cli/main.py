@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """`tmtp-gateway`: serve, check the settings, invite, look after accounts and devices (C1, C4).
 
-Exit codes: 0 done · 1 refused or failed, and said why · 2 wrong usage or settings · 130 interrupted.
+Exit codes: 0 done · 1 refused or failed, and said why · 2 wrong usage or settings · 75 start it again · 130 interrupted.
 """
 
 import sys
@@ -14,6 +14,7 @@ import typer
 
 from gateway.cli.accounts import account, device, group
 from gateway.cli.common import (
+    EVICTED,
     INTERRUPTED,
     USAGE,
     ConfigOption,
@@ -27,7 +28,7 @@ from gateway.cli.common import (
 )
 from gateway.cli.invitations import invitation, invite
 from gateway.cli.problems import print_problems
-from gateway.settings import SettingsInvalid, load_settings
+from gateway.settings import Address, SettingsInvalid, load_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
 app.command()(invite)
@@ -43,15 +44,42 @@ def _about() -> None:
 
 
 @app.command()
-def serve(config: ConfigOption = Path("gateway.yaml")) -> None:
+def serve(
+    config: ConfigOption = Path("gateway.yaml"),
+    process: Annotated[
+        int,
+        typer.Option(min=1, max=99, help="Its number, where several processes serve these instances from PostgreSQL."),
+    ] = 1,
+    http: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Where health and metrics of this process are, if not as in the file."),
+    ] = None,
+) -> None:
     """Run all instances and bridges of a settings file until SIGTERM or Ctrl-C.
 
+    Where all instances are on PostgreSQL, further processes share the work, on the same addresses. Bridges run in the
+    first one. Exit code 75: the others have taken this process for dead; start it again.
+
     Example: tmtp-gateway serve -c gateway.yaml
+
+    Example: tmtp-gateway serve -c gateway.yaml --process 2 --http 127.0.0.1:8082
     """
     from gateway.cli.serving import serve_until_told  # noqa: PLC0415 - only this command needs it
 
     settings = settings_of(config)
-    run(lambda: serve_until_told(settings), uvloop=True)
+    try:
+        address = Address.model_validate(http) if http is not None else None
+    except ValueError:
+        fail(f"--http {http} is no address; for example 127.0.0.1:8082", USAGE)
+    if address is not None and not address.loopback:
+        fail(f"--http {http} can be reached from outside; give an address of loopback", USAGE)
+    embedded = [one.name for one in settings.instances if one.database is None]
+    if process > 1 and embedded:
+        fail(f"instance {embedded[0]} keeps its data in SQLite, which one process has for itself: no --process", USAGE)
+    if process > 1 and address is None:
+        fail("--process needs --http: two processes cannot show their health at the same address", USAGE)
+    if not run(lambda: serve_until_told(settings, process=process, http=address), uvloop=True):
+        raise typer.Exit(EVICTED)
 
 
 @app.command("check-config")

@@ -13,7 +13,7 @@ from gateway.app import Gateway
 from gateway.clock import SystemClock
 from gateway.descriptors import raise_descriptors_max
 from gateway.logs import configure_logs
-from gateway.settings import Settings
+from gateway.settings import Address, Settings
 
 log = structlog.get_logger()
 
@@ -52,22 +52,29 @@ def secure_descriptors(needed: int) -> None:
         )
 
 
-async def serve_until_told(settings: Settings) -> None:
-    """Start everything, wait for SIGTERM or SIGINT, stop everything."""
+async def serve_until_told(settings: Settings, *, process: int = 1, http: Address | None = None) -> bool:
+    """Start everything, wait for SIGTERM or SIGINT, stop everything.
+
+    False when it was not told to stop: other processes have taken this one for dead, and it is to be started again.
+    """
     configure_logs(settings.log.level, settings.log.format)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
-    gateway = Gateway(settings, SystemClock(), os.urandom)
+    gateway = Gateway(settings, SystemClock(), os.urandom, process=process, http=http)
     secure_descriptors(gateway.descriptors_needed)
     await gateway.start()
     _spare_the_collector()
     for name in gateway.instances:
         log.info("serving", instance=name, link=gateway.client_address(name).link())
     log.info("ready", http="{}:{}".format(*gateway.http_address))
-    await told.wait()
+    ends = [loop.create_task(told.wait()), loop.create_task(gateway.evicted())]
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    for end in ends:
+        end.cancel()
     log.info("stopping")
     await gateway.stop()
     log.info("stopped")
+    return told.is_set()

@@ -24,6 +24,7 @@ _HELP = {
     "acks_total": "Deliveries that devices acknowledged.",
     "commit_failures_total": "Transactions that failed.",
     "deliveries_total": "Copies handed to connected devices.",
+    "processes": "Processes that serve the instance together, this one among them.",
     "healthy": "1 when the last commit worked.",
 }
 

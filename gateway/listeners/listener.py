@@ -33,6 +33,7 @@ class Listener:
         self.service = service
         self.spki_hashes = spki_hashes
         self.links: set[Link] = set()
+        self.shares_port = False  # with other processes: the kernel spreads connections over them
         self._host = host
         self._port = port
         self._context = context
@@ -63,6 +64,8 @@ class Listener:
                 self._sockets.append(listening)
                 listening.setblocking(False)
                 listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if self.shares_port:
+                    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
                 if family == socket.AF_INET6:
                     listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 listening.bind(address)

@@ -2,7 +2,17 @@
 """The YAML file, typed and checked (C4). `config/gateway.yaml` is its manual."""
 
 from gateway.settings.loading import SettingsInvalid, load_settings
-from gateway.settings.models import Instance, Listen, Settings, Skin, SmtpBridge
+from gateway.settings.models import Address, Instance, Listen, Settings, Skin, SmtpBridge
 from gateway.settings.yaml_source import Problem
 
-__all__ = ["Instance", "Listen", "Problem", "Settings", "SettingsInvalid", "Skin", "SmtpBridge", "load_settings"]
+__all__ = [
+    "Address",
+    "Instance",
+    "Listen",
+    "Problem",
+    "Settings",
+    "SettingsInvalid",
+    "Skin",
+    "SmtpBridge",
+    "load_settings",
+]

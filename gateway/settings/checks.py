@@ -10,6 +10,8 @@ from gateway.certificates import server_context
 from gateway.pictures import PictureRefused, made_anew
 from gateway.settings.models import Instance, Listen, Settings, Skin, SmtpBridge, Tls
 from gateway.settings.yaml_source import Path
+from tmtp_core.store.schema import DatabaseUnfit
+from tmtp_core.store.shared_database import parsed
 from tmtp_core.wire.look import CONTRAST_MIN, weak_pairs
 
 _ADDRESS = re.compile(r"[^\s@<>]+@[^\s@<>]+\.?[^\s@<>]*")
@@ -80,10 +82,10 @@ def _instance_checks(path: Path, instance: Instance) -> Iterator[Found]:
     if instance.skin is not None:
         yield from _skin_checks((*path, "skin"), instance.skin)
     if instance.database is not None:
-        wrong = "PostgreSQL is not part of this release"
-        if not instance.database.startswith("postgresql+asyncpg://"):
-            wrong = "this is no database this program knows"
-        yield (*path, "database"), wrong, "database: null, which keeps an SQLite database under data_dir"
+        try:
+            parsed(instance.database)
+        except DatabaseUnfit as unfit:
+            yield (*path, "database"), str(unfit), "or database: null, which keeps an SQLite database under data_dir"
 
 
 def _listen_checks(path: Path, listen: Listen) -> Iterator[Found]:

@@ -18,6 +18,8 @@ def upgrade() -> None:
     op.execute("UPDATE queue SET rank = 1, hidden = 1 WHERE rank = 2")
     op.rename_table("acquaintance", "acquaintance_before")
     op.drop_index("ix_acquaintance_other", "acquaintance_before")
+    if op.get_context().dialect.name == "postgresql":  # the index of a primary key keeps its name
+        op.execute("ALTER INDEX acquaintance_pkey RENAME TO acquaintance_before_pkey")
     op.create_table(
         "acquaintance",
         sa.Column("account", KEY, sa.ForeignKey("account.key"), nullable=False),

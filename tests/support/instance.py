@@ -10,6 +10,7 @@ from typing import Any
 
 from gateway.certificates import spki_hash
 from gateway.instance import ListenOn, RunningInstance
+from tests.support.postgresql import ENGINE, new_database
 from tmtp_core.domain.admission import Registration, SignInRule
 from tmtp_core.domain.policy import Policy
 from tmtp_core.limits import InstanceLimits
@@ -130,8 +131,12 @@ async def running_instance(
     skin: bytes = b"",
     listen: tuple[ListenOn, ...] = (),
     proxy_certificates: tuple[Path, ...] = (),
+    database: str | None = None,
 ) -> AsyncIterator[TestInstance]:
-    """Run an instance for the length of the block. `limits` are fields of `InstanceLimits`."""
+    """Run an instance for the length of the block. `limits` are fields of `InstanceLimits`.
+
+    `database` None: a new one, on the engine that the tests run on.
+    """
     options = {
         "title": title,
         "registration": Registration(registration),
@@ -141,7 +146,10 @@ async def running_instance(
         "skin": skin,
         "listen": list(listen),
         "proxy_spki_hashes": tuple(spki_hash(certificate) for certificate in proxy_certificates),
+        "database": database,
     }
+    if ENGINE == "postgresql" and database is None:
+        options["database"] = await asyncio.to_thread(new_database)
     instance = TestInstance(folder, clock or ManualClock(), options)
     await instance.start()
     try:

@@ -65,6 +65,10 @@ class PresenceBoard:
         """The accounts that are present now and have `uid` in their list, sorted."""
         return tuple(sorted(self._listed_by.get(uid, ())))
 
+    def told_by(self, uid: str) -> tuple[str, ...]:
+        """Whom an account tells of its presence."""
+        return tuple(self._told.get(uid, ()))
+
     def edit(self, uid: str, link: object, change: PresenceEdit) -> list[tuple[str, int]]:
         """Apply one edit; (uid, status) for each entry that changed."""
         self._editors.setdefault(uid, set()).add(link)

@@ -42,6 +42,7 @@ class DeliveryWindow:
         self._behind = True  # the store may hold more than `_ready` …
         self._users_behind = True  # … and `user` messages among it
         self._page_requested = False
+        self._announced = False  # the store got more since the page was asked for
         self._acked_since_request: set[int] = set()
 
     @property
@@ -72,6 +73,9 @@ class DeliveryWindow:
         self._behind = not complete
         # The queue begins with its `user` messages: a page that holds another kind too holds them all.
         self._users_behind = not complete and all(message.rank is Rank.USER for message in messages)
+        if self._announced:
+            self._announced = False
+            self.behind()
         known = {message.number for message in self._ready}
         for message in sorted(messages, key=lambda message: message.number not in self._interrupted):
             number = message.number
@@ -80,6 +84,11 @@ class DeliveryWindow:
             self._insert(len(self._ready), message)
         self._acked_since_request.clear()
         self._keep_few()
+
+    def behind(self) -> None:
+        """The store may hold more than is known here: another process has queued something."""
+        self._behind = self._users_behind = True
+        self._announced = self._page_requested
 
     def offer(self, message: Message) -> None:
         """A message was just committed for this device. It waits in the store where others do that go before it."""

@@ -8,6 +8,7 @@ from tmtp_core.domain.port import Account, Ghost, Invitation, Role
 from tmtp_core.errors import StoreCorrupt
 from tmtp_core.names import skeletons
 from tmtp_core.store import tables as t
+from tmtp_core.store.sharing import Changed
 
 OWN_DOING = 0
 """Instead of an introducer's key."""
@@ -21,6 +22,12 @@ class ConsentRows:
 
     def account_by_key(self, key: int) -> Account:
         """See the port."""
+        raise NotImplementedError
+
+    def _changes(self, account: Account) -> None:
+        raise NotImplementedError
+
+    def _note(self, what: Changed, key: int = 0) -> None:
         raise NotImplementedError
 
     def create_account(self, uid: str, role: Role, now_ms: int) -> Account:
@@ -62,6 +69,7 @@ class ConsentRows:
         row = {"account": account.key, "other": other, "introducer": introducer or OWN_DOING}
         self._connection.execute(insert(t.acquaintance).values(row))
         account.admits[other] = frozenset() if introducer is None else (before or frozenset()) | {introducer}
+        self._changes(account)
 
     def admitting(self, account: Account) -> list[int]:
         """See the port."""
@@ -80,12 +88,14 @@ class ConsentRows:
         elif not blocked and other in account.blocked:
             self._connection.execute(delete(t.block).where((b.account == account.key) & (b.blocked == other)))
             account.blocked.discard(other)
+        self._changes(account)
 
     def set_introductions(self, account: Account, wanted: bool) -> None:
         """See the port."""
         values = {"introductions": int(wanted)}
         self._connection.execute(update(t.account).where(t.account.c.key == account.key).values(values))
         account.introductions = wanted
+        self._changes(account)
 
     def meter(self, account: Account, kind: str) -> tuple[int, int]:
         """See the port."""
@@ -162,6 +172,7 @@ class ConsentRows:
     def set_routes(self, account: Account, routes: dict[str, str]) -> None:
         """See the port."""
         self._routed = None
+        self._note(Changed.EVERYTHING)
         self._connection.execute(delete(t.route).where(t.route.c.account == account.key))
         if routes:
             rows = [{"account": account.key, "recipient": r, "target": to} for r, to in routes.items()]

@@ -1,27 +1,30 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""One instance's database: opened, locked, brought to the newest schema (storage.md).
+"""One instance's database: opened, owned, brought to the newest schema (storage.md).
 
-SQLite is the embedded default: one file to back up, one transaction for everything.
+SQLite is the embedded default: one file to back up, one transaction for everything. PostgreSQL, which several
+processes share, is in `tmtp_core.store.shared_database`.
 """
 
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import StaticPool
 
 from tmtp_core import limits
-from tmtp_core.errors import TmtpError
+from tmtp_core.store import sqlite
+from tmtp_core.store.references import CountedReferences
+from tmtp_core.store.schema import DatabaseInUse, Steps
+from tmtp_core.store.sharing import Sharing
 from tmtp_core.store.sqlite import driver
+from tmtp_core.store.statements import References, Statements
+
+T = TypeVar("T")
 
 _WAL_AUTOCHECKPOINT_PAGES: Final = 4_000
 _CACHE_KIB: Final = 64 << 10
@@ -37,12 +40,46 @@ _PRAGMAS: Final = (
 )
 
 
-class DatabaseInUse(TmtpError):
-    """Another process owns this database."""
+class Store(Protocol):
+    """A database as the writer uses it, whatever the engine."""
 
+    @property
+    def statements(self) -> Statements:
+        """The engine's own words."""
+        ...
 
-class DatabaseTooNew(TmtpError):
-    """The database was written by a newer release than this one."""
+    @property
+    def references(self) -> References:
+        """Which messages somebody waits for."""
+        ...
+
+    @property
+    def sharing(self) -> Sharing | None:
+        """What this process has to do with the others that share the database; None where it has it for itself."""
+        ...
+
+    def do(self, work: Callable[[Connection], T]) -> T:
+        """Run one transaction, from any thread, before the writer runs."""
+        ...
+
+    def serve(self, work: Callable[[], None]) -> None:
+        """Run `work`, the writer's loop, on the writer's thread: there, and nowhere else, `transaction` can be used."""
+        ...
+
+    def transaction(self, *, alone: bool = True) -> AbstractContextManager[Connection]:
+        """One write transaction: committed, with the data on the disk, when the block ends well.
+
+        `alone` False: other processes may commit such ones at the same time.
+        """
+        ...
+
+    def checkpoint(self) -> None:
+        """See to it that deleted content is on no disk block of ours."""
+        ...
+
+    def close(self) -> None:
+        """Give the database back."""
+        ...
 
 
 class Database:
@@ -53,7 +90,10 @@ class Database:
 
     def __init__(self, path: Path, migrations: str = "migrations:") -> None:
         self.path = path
-        self._migrations = migrations
+        self.statements: Statements = sqlite
+        self.references: References = CountedReferences()
+        self.sharing: Sharing | None = None
+        self._steps = Steps(migrations, str(path))
         self._lock = _lock(path.with_name(path.name + ".lock"))
         try:
             self.engine = _engine(path)
@@ -63,9 +103,18 @@ class Database:
             os.close(self._lock)
             raise
 
+    def do(self, work: Callable[[Connection], T]) -> T:
+        """See `Store`."""
+        with self.transaction() as connection:
+            return work(connection)
+
+    def serve(self, work: Callable[[], None]) -> None:
+        """See `Store`."""
+        work()
+
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        """One write transaction: committed, with the data on the disk, when the block ends well."""
+    def transaction(self, *, alone: bool = True) -> Iterator[Connection]:
+        """See `Store`."""
         try:
             with self._connection.begin():
                 yield self._connection
@@ -85,22 +134,14 @@ class Database:
 
     def _migrate(self) -> None:
         """Bring the schema up to date; before an existing one changes, a copy of the file is made."""
-        config = Config()
-        config.set_main_option("script_location", self._migrations)
-        script = ScriptDirectory.from_config(config)
         with self.engine.connect() as connection:
-            current = MigrationContext.configure(connection).get_current_revision()
+            current = self._steps.current(connection)
             connection.rollback()
-        if current == script.get_current_head():
+        if self._steps.is_newest(current):
             return
-        if current is not None and current not in {revision.revision for revision in script.walk_revisions()}:
-            raise DatabaseTooNew(
-                f"{self.path} has schema {current}, which this release does not know; use the newer one"
-            )
         backup = self._backup(current) if current is not None else None
         with self.engine.begin() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            self._steps.upgrade(connection)
         if backup is not None:
             backup.unlink()  # gone means gone: the copy holds messages too
 

@@ -7,8 +7,9 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, literal, select
 
 from tmtp_core.domain.port import Account, Device, Orphaned, Stale
-from tmtp_core.store import sqlite as hot
 from tmtp_core.store import tables as t
+from tmtp_core.store.sharing import Changed
+from tmtp_core.store.statements import Statements
 
 
 class GivenBackRows:
@@ -16,12 +17,16 @@ class GivenBackRows:
 
     _connection: Connection
     _any_taken: bool
+    _hot: Statements
 
     def acknowledge(self, entries: Sequence[tuple[int, int, int]]) -> None:
         """Remove queue entries (device, rank, message)."""
         raise NotImplementedError
 
     def _flush_queue(self) -> None:
+        raise NotImplementedError
+
+    def _note(self, what: Changed, key: int = 0) -> None:
         raise NotImplementedError
 
     def note_taken(self, account: Account, device: Device) -> None:
@@ -39,6 +44,7 @@ class GivenBackRows:
         )
         if self._connection.execute(insert(t.taken).from_select(["message", "account"], delivered)).rowcount:
             self._any_taken = True
+            self._note(Changed.EVERYTHING)
 
     def stale(self, after: int, before: int, count: int) -> list[Stale]:
         """See the port."""
@@ -53,7 +59,7 @@ class GivenBackRows:
         if not rows:
             return []
         entries: dict[int, list[tuple[int, int, int]]] = {row.number: [] for row in rows}
-        for number, account, device, rank in hot.entries_between(self._connection, after, rows[-1].number):
+        for number, account, device, rank in self._hot.entries_between(self._connection, after, rows[-1].number):
             if number in entries:
                 entries[number].append((account, device, rank))
         taken = self._taken([row.number for row in rows])

@@ -3,13 +3,16 @@
 
 One `SqlLedger` serves all transactions of an instance, one after the other, on the writer's thread. What
 the hot path writes waits in lists and goes out at `flush`, one statement a kind; the rest goes out at
-once. Accounts, names and groups are cached: whoever owns the database is its only writer.
+once. Accounts, names and groups are cached. Where several processes share the database, each transaction begins with
+giving up what others have changed (`tmtp_core.store.sharing`).
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from hashlib import blake2b
+from typing import Any, cast
 
-from sqlalchemy import Connection, Row, Table, delete, func, insert, select, update
+from sqlalchemy import Connection, Executable, Row, Table, delete, func, insert, select, update
 
 from tmtp_core import limits
 from tmtp_core.crypto.credentials import request_hash
@@ -18,8 +21,6 @@ from tmtp_core.domain.port import (
     Account,
     Device,
     Group,
-    Membership,
-    MemberStatus,
     Message,
     NameOwner,
     Posted,
@@ -29,33 +30,47 @@ from tmtp_core.domain.port import (
 )
 from tmtp_core.domain.quotas import appends_by
 from tmtp_core.errors import StoreCorrupt
-from tmtp_core.store import sqlite as hot
 from tmtp_core.store import tables as t
 from tmtp_core.store.consent import ConsentRows
 from tmtp_core.store.given_back import GivenBackRows
-from tmtp_core.store.references import References
+from tmtp_core.store.named import NamedRows
+from tmtp_core.store.references import StoredReferences
+from tmtp_core.store.sharing import SLOTS_MAX, Changed, NotAlone, Sharing
+from tmtp_core.store.statements import Entry, MessageRow, References, Statements
 
 _HIGH_WATER = "message_high_water"
 
 
-class SqlLedger(ConsentRows, GivenBackRows):
+class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
     """Implements `tmtp_core.domain.port.Ledger`; `begin`, `flush`, `committed` and `rolled_back` are the writer's.
 
     `service_key`: the service's public key, to which all logs are bound; `report` hears of damage, as (event, fields).
+    `sharing`: None where no other process serves the instance.
     """
 
-    def __init__(self, service_key: bytes, report: Callable[[str, dict[str, object]], None]) -> None:
+    def __init__(
+        self,
+        service_key: bytes,
+        report: Callable[[str, dict[str, object]], None],
+        hot: Statements,
+        references: References,
+        sharing: Sharing | None = None,
+    ) -> None:
         self._report = report
-        self.references = References()
+        self._hot = hot
+        self.references = references
+        self._sharing = sharing
         self._service_key = service_key
+        self.cuts: dict[int, str] = {}  # devices whose links end here, as other processes have decided
         self._spent: dict[int, Spent] = {}
+        self._spent_before: dict[int, Spent] = {}  # this transaction, which may be tried again
         self._connection: Connection
         self._number = 0
         self._number_stored = 0
-        self._messages: list[hot.MessageRow] = []
-        self._entries: list[tuple[int, int, int]] = []
-        self._hidden: list[tuple[int, int, int]] = []
-        self._acked: list[tuple[int, int, int]] = []
+        self._messages: list[MessageRow] = []
+        self._entries: list[Entry] = []
+        self._hidden: list[Entry] = []
+        self._acked: list[Entry] = []
         self._remembered: list[tuple[int, int, int, int]] = []
         self._posted: dict[tuple[int, int], Posted | None] = {}
         self._forget_caches()
@@ -63,17 +78,27 @@ class SqlLedger(ConsentRows, GivenBackRows):
     # -- the transaction ---------------------------------------------------------------------------------------------
     def load(self, connection: Connection) -> None:
         """Read what is kept in memory: counts, payload files, the high-water mark."""
-        files = connection.execute(select(t.message.c.number, t.message.c.file).where(t.message.c.file.is_not(None)))
-        self.references.load(hot.count_references(connection), {row[0]: row[1] for row in files})
-        stored = connection.scalar(select(t.counter.c.value).where(t.counter.c.name == _HIGH_WATER)) or 0
+        self.references.load(connection)
         newest = connection.scalar(select(func.max(t.message.c.number))) or 0
-        self._number = self._number_stored = max(stored, newest)
+        self._number = self._number_stored = max(self._highest(connection), newest)
         self.has_logs = connection.scalar(select(t.log_record.c.account).limit(1)) is not None
         self._any_taken = connection.scalar(select(t.taken.c.message).limit(1)) is not None
+        if self._sharing is not None:
+            self._sharing.load(connection)
 
-    def begin(self, connection: Connection) -> None:
-        """Start a transaction. Caches are given up here and not in between, since a decision holds parts of them."""
-        self._connection = connection
+    def begin(self, connection: Connection, *, alone: bool = True) -> None:
+        """Start a transaction. Caches are given up here and not in between, since a decision holds parts of them.
+
+        Not `alone`, a decision that changes accounts, names or groups raises `NotAlone`.
+        """
+        self._connection = connection if alone else _reading(connection)
+        self._writing = connection
+        self._spent_before.clear()
+        self.references.begin()
+        if self._sharing is not None:
+            self._hear(self._sharing, connection)
+            if alone:  # who enters here may have posted elsewhere: its numbers go on from there
+                self._number = max(self._number, self._highest(connection))
         accounts = max(len(self._accounts), len(self._names))
         if accounts > limits.CACHED_ACCOUNTS_MAX or len(self._groups) > limits.CACHED_GROUPS_MAX:
             self._forget_caches()
@@ -86,10 +111,10 @@ class SqlLedger(ConsentRows, GivenBackRows):
             return
         keys = [(device, request_hash(key)) for device, key in requests]
         self._posted.update(dict.fromkeys(keys))
-        for device, request, message, posted_ms in hot.find_reposted(self._connection, keys):
+        for device, request, message, posted_ms in self._hot.find_reposted(self._writing, keys):
             self._posted[device, request] = Posted(message, posted_ms)
 
-    def acknowledge(self, entries: Sequence[tuple[int, int, int]]) -> None:
+    def acknowledge(self, entries: Sequence[Entry]) -> None:
         """Remove queue entries (device, rank, message)."""
         self._acked.extend(entries)
         self.references.drop(number for _, _, number in entries)
@@ -98,43 +123,98 @@ class SqlLedger(ConsentRows, GivenBackRows):
         """Write what waits."""
         self._flush_queue()
         if self._remembered:
-            hot.insert_reposted(self._connection, self._remembered)
+            self._hot.insert_reposted(self._writing, self._remembered)
             self._remembered = []
-        unwanted = self.references.unwanted()
-        if unwanted:
-            hot.delete_messages(self._connection, unwanted)
-            if self._any_taken:
-                hot.forget_taken(self._connection, unwanted)
+        unwanted = self.references.settle(self._writing)
+        if unwanted and self._any_taken:
+            self._hot.forget_taken(self._writing, unwanted)
         if self._number != self._number_stored:
-            hot.set_counter(self._connection, _HIGH_WATER, self._number)
+            self._hot.set_counter(self._writing, self._high_water, self._number)
+        if self._sharing is not None:
+            self._sharing.flush(self._writing)
 
-    def page(self, device: int, count: int) -> tuple[list[Message], bool]:
-        """The first messages of a queue, at most `count` and about a window of bytes; whether these are all."""
-        messages: list[Message] = []
-        size = 0
-        for message in hot.page(self._connection, device, count):
-            messages.append(message)
-            size += message.size
-            if size > limits.DELIVERY_WINDOW_BYTES:
-                return messages, False
-        return messages, len(messages) < count
+    def pages(self, wanted: Sequence[tuple[int, int]]) -> list[tuple[list[Message], bool]]:
+        """For each (device, count) the first messages of its queue, and whether these are all.
+
+        At most `count`, and about a window of bytes.
+        """
+        if not wanted:
+            return []
+        pages = self._hot.pages(self._writing, wanted)
+        return [_page(messages, count) for messages, (_, count) in zip(pages, wanted, strict=True)]
 
     def committed(self) -> list[str]:
         """The transaction is durable. The payload files that may go now."""
         self._number_stored = self._number
         self._posted.clear()
+        if self._sharing is not None:
+            self._sharing.committed()
         return self.references.committed()
 
     def rolled_back(self) -> None:
         """The transaction is void: forget what it did. Numbers it drew stay drawn."""
+        self._spent_before.clear()  # what was tried counts
+        self.withdrawn()
+        self._forget_caches()
+
+    def withdrawn(self) -> None:
+        """The transaction is void and has changed nothing that is cached: it is tried again, alone."""
+        self._spent.update(self._spent_before)
         self.references.rolled_back()
+        if self._sharing is not None:
+            self._sharing.rolled_back()
         self._messages, self._entries, self._hidden, self._acked, self._remembered = [], [], [], [], []
         self._posted.clear()
-        self._forget_caches()
 
     def forget_old_posts(self, before_ms: int) -> int:
         """Forget request ids that are old enough; how many."""
-        return hot.forget_reposted(self._connection, before_ms, limits.REPOST_MEMORY_COUNT)
+        if self._sharing is not None:
+            self._sharing.forget_old(self._connection)
+        return self._hot.forget_reposted(self._connection, before_ms, limits.REPOST_MEMORY_COUNT)
+
+    def recognise(self, connection: Connection, keys: Mapping[str, bytes]) -> str | None:
+        """The name of a key that is not the one with which this database was first served; None where all are."""
+        for name, key in keys.items():
+            mark = int.from_bytes(blake2b(key, digest_size=8, person=b"tmtp-key-mark").digest(), signed=True)
+            known = connection.scalar(select(t.counter.c.value).where(t.counter.c.name == f"mark:{name}"))
+            if known is None:
+                connection.execute(insert(t.counter).values(name=f"mark:{name}", value=mark))
+            elif known != mark:
+                return name
+        return None
+
+    # -- beside other processes --------------------------------------------------------------------------------------
+    def note_cuts(self, cuts: Mapping[int, str]) -> None:
+        """The links of these devices end, with these texts, wherever they are."""
+        if self._sharing is not None:
+            for device, words in cuts.items():
+                self._sharing.note(Changed.CUT, device, words)
+
+    def claim(self, device: int) -> int | None:
+        """This process has the device's link from now on; or the slot of the living process that has it already."""
+        return self._sharing.claim(self._connection, device) if self._sharing is not None else None
+
+    def release(self, device: int) -> None:
+        """This process has the device's link no more."""
+        if self._sharing is not None:
+            self._sharing.release(self._connection, device)
+
+    def linked_elsewhere(self) -> frozenset[int]:
+        """Devices whose links other processes have."""
+        return self._sharing.linked_elsewhere(self._connection) if self._sharing is not None else frozenset()
+
+    def bury_the_dead(self) -> list[int]:
+        """Processes that are not heard of any more lose their devices; their slots."""
+        if self._sharing is None:
+            return []
+        slots = self._sharing.dead(self._connection)
+        self._sharing.bury(self._connection, slots)
+        return slots
+
+    def count_messages(self) -> None:
+        """Where only the database knows how many messages wait, ask it."""
+        if isinstance(self.references, StoredReferences):
+            self.references.messages = self._connection.scalar(select(func.count()).select_from(t.message)) or 0
 
     # -- accounts ----------------------------------------------------------------------------------------------------
     def account(self, uid: str) -> Account | None:
@@ -184,7 +264,9 @@ class SqlLedger(ConsentRows, GivenBackRows):
         """See the port."""
         self._connection.execute(update(t.account).where(t.account.c.key == account.key).values(status=status))
         account.status = status
+        self._changes(account)
         if status is Status.REMOVED:
+            self._note(Changed.EVERYTHING)
             for device in list(account.devices):
                 self.remove_device(account, device, "the account was removed")
             self._connection.execute(delete(t.membership).where(t.membership.c.account == account.key))
@@ -207,12 +289,14 @@ class SqlLedger(ConsentRows, GivenBackRows):
         key = self._insert(t.device, {"account": account.key, **values})
         device = Device(key, credential, public, box, label, None, now_ms)
         account.devices.append(device)
+        self._changes(account)
         return device
 
     def remove_device(self, account: Account, device: Device, reason: str) -> None:
         """See the port."""
         self._flush_queue()
         account.devices.remove(device)
+        self._changes(account)
         if account.devices:
             self.note_taken(account, device)
             self._forget_queue(device)
@@ -240,28 +324,33 @@ class SqlLedger(ConsentRows, GivenBackRows):
         values = {"public": public, "box": box, "credential": b""}
         self._connection.execute(update(t.device).where(t.device.c.key == device.key).values(values))
         device.public, device.box, device.credential = public, box, b""
+        self._device_changes(device)
 
     def label_device(self, device: Device, label: str) -> None:
         """See the port."""
         self._connection.execute(update(t.device).where(t.device.c.key == device.key).values(label=label))
         device.label = label
+        self._device_changes(device)
 
     def set_prekey(self, device: Device, key: str, time_ms: int, sig: str) -> None:
         """See the port."""
         values = {"prekey": key, "prekey_ms": time_ms, "prekey_sig": sig}
         self._connection.execute(update(t.device).where(t.device.c.key == device.key).values(values))
         device.prekey = key, time_ms, sig
+        self._device_changes(device)
 
     def append_log(self, account: Account, record: Record) -> None:
         """See the port."""
         assert account.log is not None
         values = {"account": account.key, "place": account.log.count - 1, "record": encode_record(record)}
         self._connection.execute(insert(t.log_record).values(values))
+        self._changes(account)
 
     def drop_log(self, account: Account) -> None:
         """See the port."""
         self._connection.execute(delete(t.log_record).where(t.log_record.c.account == account.key))
         account.log, account.log_damaged = None, False
+        self._changes(account)
 
     def log_records(self, account: Account, since: int, size_max: int) -> tuple[list[bytes], bool]:
         """See the port."""
@@ -276,106 +365,19 @@ class SqlLedger(ConsentRows, GivenBackRows):
 
     def spent(self, account: Account) -> Spent:
         """See the port."""
-        return self._spent.setdefault(account.key, Spent())
-
-    # -- names and groups --------------------------------------------------------------------------------------------
-    def name(self, name: str) -> NameOwner | None:
-        """See the port."""
-        cached = self._names.get(name)
-        if cached is not None:
-            return cached
-        row = self._connection.execute(
-            select(t.name.c.account, t.name.c.group).where(t.name.c.name == name)
-        ).one_or_none()
-        if row is None:
-            return None
-        self._names[name] = NameOwner(name, row[0], row[1])
-        return self._names[name]
-
-    def names_like(self, skeletons: frozenset[str]) -> list[NameOwner]:
-        """See the port."""
-        rows = self._connection.execute(
-            select(t.name.c.name, t.name.c.account, t.name.c.group)
-            .join(t.look_alike, t.look_alike.c.name == t.name.c.name)
-            .where(t.look_alike.c.skeleton.in_(skeletons))
-        )
-        return [NameOwner(*row) for row in rows]
-
-    def take_alias(self, account: Account, alias: str, skeletons: frozenset[str]) -> None:
-        """See the port."""
-        self._take_name(alias, skeletons, account=account.key, place=len(account.aliases))
-        account.aliases.append(alias)
-
-    def group(self, gid: str) -> Group | None:
-        """See the port."""
-        cached = self._groups.get(gid)
-        if cached is not None:
-            return cached
-        found = self._connection.execute(
-            select(t.group.c.key, t.group.c.owner).where(t.group.c.gid == gid)
-        ).one_or_none()
-        if found is None:
-            return None
-        key, owner = found
-        m = t.membership.c
-        rows = self._connection.execute(select(m.account, m.alias, m.status, m.since_ms).where(m.group == key))
-        members = {row[0]: Membership(row[0], row[1], MemberStatus(row[2]), row[3]) for row in rows}
-        group = Group(key, gid, members, owner)
-        self._cache_group(group)
-        return group
-
-    def create_group(self, gid: str, skeletons: frozenset[str], owner: int) -> Group:
-        """See the port."""
-        group = Group(self._insert(t.group, {"gid": gid, "owner": owner}), gid, owner=owner)
-        self._take_name(gid, skeletons, group=group.key, place=0)
-        self._cache_group(group)
-        return group
-
-    def set_owner(self, group: Group, owner: int) -> None:
-        """See the port."""
-        self._connection.execute(update(t.group).where(t.group.c.key == group.key).values(owner=owner))
-        group.owner = owner
-
-    def share_group(self, one: Account, other: Account) -> bool:
-        """See the port."""
-        mine, theirs = t.membership.alias("mine"), t.membership.alias("theirs")
-        both = (mine.c.account == one.key) & (theirs.c.account == other.key)
-        joined = (mine.c.status == MemberStatus.JOINED) & (theirs.c.status == MemberStatus.JOINED)
-        shared = select(mine.c.group).join(theirs, mine.c.group == theirs.c.group).where(both & joined)
-        return self._connection.scalar(shared.limit(1)) is not None
-
-    def owned_by(self, account: Account) -> list[Group]:
-        """See the port."""
-        gids = self._connection.scalars(select(t.group.c.gid).where(t.group.c.owner == account.key)).all()
-        return [group for gid in gids if (group := self.group(gid)) is not None]
-
-    def aliases_from(self, text: str, count: int) -> Sequence[str]:
-        """See the port."""
-        found = (
-            select(t.name.c.name)
-            .join(t.account, t.account.c.key == t.name.c.account)
-            .where((t.account.c.status == Status.ACTIVE) & (t.account.c.role == Role.MEMBER))
-            .where(t.name.c.name.istartswith(text, autoescape=True))
-            .order_by(t.name.c.name)
-            .limit(count)
-        )
-        return list(self._connection.scalars(found))
-
-    def set_membership(self, group: Group, place: Membership) -> None:
-        """See the port."""
-        m = t.membership.c
-        values = {"alias": place.alias, "status": place.status, "since_ms": place.since_ms}
-        if place.account in group.members:
-            where = (m.group == group.key) & (m.account == place.account)
-            self._connection.execute(update(t.membership).where(where).values(values))
-        else:
-            self._connection.execute(insert(t.membership).values(group=group.key, account=place.account, **values))
-        group.members[place.account] = place
+        spent = self._spent.setdefault(account.key, Spent())
+        if self._connection is not self._writing and account.key not in self._spent_before:
+            self._spent_before[account.key] = replace(spent)
+        return spent
 
     # -- messages ----------------------------------------------------------------------------------------------------
     def next_number(self, now_ns: int) -> int:
         """See the port."""
-        self._number = max(self._number + 1, now_ns)
+        if self._sharing is None:
+            self._number = max(self._number + 1, now_ns)
+        else:  # of all numbers those that are this process's
+            step = max(self._number // SLOTS_MAX + 1, now_ns // SLOTS_MAX)
+            self._number = step * SLOTS_MAX + self._sharing.slot
         return self._number
 
     def enqueue(self, message: Message, devices: Iterable[int], hidden: Iterable[int] = ()) -> None:
@@ -396,7 +398,7 @@ class SqlLedger(ConsentRows, GivenBackRows):
     def copy_queue(self, sources: Iterable[int], target: int) -> None:
         """See the port."""
         self._flush_queue()
-        for number in hot.copy_queue(self._connection, list(sources), target):
+        for number in self._hot.copy_queue(self._writing, list(sources), target):
             self.references.add(number, 1)
 
     def posted_before(self, device: int, key: str) -> Posted | None:
@@ -435,22 +437,55 @@ class SqlLedger(ConsentRows, GivenBackRows):
 
     def set_counter(self, name: str, value: int) -> None:
         """Store a named number of the instance."""
-        hot.set_counter(self._connection, name, value)
+        self._hot.set_counter(self._connection, name, value)
 
     # -- inside ------------------------------------------------------------------------------------------------------
     def _flush_queue(self) -> None:
         """Write new messages and queue entries, and remove acknowledged entries."""
         if self._messages:
-            hot.insert_messages(self._connection, self._messages)
-            hot.insert_queue(self._connection, self._entries)
-            if self._hidden:
-                hot.insert_hidden(self._connection, self._hidden)
+            self._hot.insert_messages(self._writing, self._messages)
+            self._hot.insert_queue(self._writing, self._entries, self._hidden)
             self._messages, self._entries, self._hidden = [], [], []
         if self._acked:
-            removed = hot.delete_queue(self._connection, self._acked)
+            removed = self._hot.delete_queue(self._writing, self._acked)
             if removed != len(self._acked):  # an entry was gone already: count again, never delete on a guess
-                self._recount({number for _, _, number in self._acked})
+                self.references.recount(self._writing, list({number for _, _, number in self._acked}))
             self._acked = []
+
+    @property
+    def _high_water(self) -> str:
+        """Under which name this process's highest number is kept: one row for all would be waited for by all."""
+        return _HIGH_WATER if self._sharing is None else f"{_HIGH_WATER}:{self._sharing.slot}"
+
+    def _highest(self, connection: Connection) -> int:
+        c = t.counter.c
+        return connection.scalar(select(func.max(c.value)).where(c.name.startswith(_HIGH_WATER))) or 0
+
+    def _hear(self, sharing: Sharing, connection: Connection) -> None:
+        """Give up what others have changed."""
+        news = sharing.refresh(connection)
+        self.cuts.update(news.cuts)
+        if news.everything:
+            self._forget_caches()
+            self._any_taken = True
+            return
+        for key in news.accounts:
+            self._accounts.pop(key, None)
+        if news.groups:
+            self._groups = {gid: group for gid, group in self._groups.items() if group.key not in news.groups}
+
+    def _note(self, what: Changed, key: int = 0) -> None:
+        if self._sharing is not None:
+            self._sharing.note(what, key)
+
+    def _changes(self, account: Account) -> None:
+        """Others may have it in their caches."""
+        self._note(Changed.ACCOUNT, account.key)
+
+    def _device_changes(self, device: Device) -> None:
+        if self._sharing is not None:
+            key = self._connection.scalar(select(t.device.c.account).where(t.device.c.key == device.key))
+            self._note(Changed.ACCOUNT, key or 0)
 
     def _log_rows(self, account: int, since: int, count: int | None) -> Sequence[bytes]:
         r = t.log_record.c
@@ -478,16 +513,6 @@ class SqlLedger(ConsentRows, GivenBackRows):
         account.log_damaged = True
         self._report("account_log_damaged", {"uid": account.uid, "error": why})
 
-    def _recount(self, numbers: set[int]) -> None:
-        counted = hot.count_entries(self._connection, list(numbers))
-        for number in numbers:
-            self.references.set(number, counted.get(number, 0))
-
-    def _take_name(self, name: str, skeletons: frozenset[str], **owner: int) -> None:
-        self._connection.execute(insert(t.name).values(name=name, **owner))
-        rows = [{"skeleton": skeleton, "name": name} for skeleton in skeletons]
-        self._connection.execute(insert(t.look_alike), rows)
-
     def _forget_queue(self, device: Device) -> None:
         q = t.queue.c
         waiting = self._connection.execute(select(q.device, q.rank, q.message).where(q.device == device.key))
@@ -504,15 +529,48 @@ class SqlLedger(ConsentRows, GivenBackRows):
         self._accounts[account.key] = account
         self._key_of_uid[account.uid] = account.key
 
-    def _cache_group(self, group: Group) -> None:
-        self._groups[group.gid] = group
-
     def _forget_caches(self) -> None:
         self._accounts: dict[int, Account] = {}
         self._key_of_uid: dict[str, int] = {}
         self._names: dict[str, NameOwner] = {}
         self._groups: dict[str, Group] = {}
         self._routed: frozenset[str] | None = None
+
+
+class _Reading:
+    """A connection for decisions beside which other processes commit: it reads, and changes nothing."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def execute(self, statement: Executable, *parameters: Any) -> Any:
+        return self._checked(statement).execute(statement, *parameters)
+
+    def scalar(self, statement: Executable, *parameters: Any) -> Any:
+        return self._checked(statement).scalar(statement, *parameters)
+
+    def scalars(self, statement: Executable, *parameters: Any) -> Any:
+        return self._checked(statement).scalars(statement, *parameters)
+
+    def _checked(self, statement: Executable) -> Connection:
+        if not statement.is_select:
+            raise NotAlone
+        return self._connection
+
+
+def _reading(connection: Connection) -> Connection:
+    return cast(Connection, _Reading(connection))
+
+
+def _page(messages: Iterator[Message], count: int) -> tuple[list[Message], bool]:
+    page: list[Message] = []
+    size = 0
+    for message in messages:
+        page.append(message)
+        size += message.size
+        if size > limits.DELIVERY_WINDOW_BYTES:
+            return page, False
+    return page, len(page) < count
 
 
 def _device(row: Row[Any]) -> Device:

@@ -41,15 +41,17 @@ class Backlog:
 class PayloadFolder:
     """The folder of one instance's large payloads. Calls that touch the disk say so."""
 
-    def __init__(self, folder: Path, executor: Executor, random_bytes: RandomBytes) -> None:
+    def __init__(self, folder: Path, executor: Executor, random_bytes: RandomBytes, prefix: str = "") -> None:
+        """`prefix`: of the names of the files that are written here."""
         self.folder = folder
         self.executor = executor
         self.backlog = Backlog()
         self._random_bytes = random_bytes
+        self._prefix = prefix
 
     def new_path(self) -> Path:
         """An unused path."""
-        return self.folder / self._random_bytes(_NAME_BYTES).hex()
+        return self.folder / (self._prefix + self._random_bytes(_NAME_BYTES).hex())
 
     def reading(self, file: str) -> "Reading":
         """The payload of this name, to be read."""
@@ -61,9 +63,9 @@ class PayloadFolder:
             with contextlib.suppress(FileNotFoundError):
                 (self.folder / file).unlink()
 
-    def sweep(self, named: frozenset[str]) -> int:
+    def sweep(self, sweepable: Callable[[str], bool]) -> int:
         """Remove every file that no message names: left by a crash between file and commit (disk). How many."""
-        orphans = [path for path in self.folder.iterdir() if path.name not in named]
+        orphans = [path for path in self.folder.iterdir() if sweepable(path.name)]
         for path in orphans:
             path.unlink()
         return len(orphans)

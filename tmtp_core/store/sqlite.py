@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The statements of the hot path, in SQLite's own words: one per kind of operation and batch (storage.md).
+"""The statements of the hot path, in SQLite's own words; this module is one of `tmtp_core.store.statements.Statements`.
 
 Rows travel as one JSON array and come apart in the database, because `executemany` hands the GIL over at
-every row. Everything else goes through SQLAlchemy Core and knows no dialect.
+every row.
 """
 
 import sqlite3
@@ -13,10 +13,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from tmtp_core.domain.port import Body, Message, Rank, without_content
-
-MessageRow = tuple[int, bytes, int, bytes | None, str | None, bytes | None, int | None, int | None]
-"""Number, head, size of the body, the body or None, the name of its file or None, revision 2's head, the sender, and
-the number that the sender knows."""
+from tmtp_core.store.statements import Entry, MessageRow
 
 _MESSAGE_COLUMNS = 8
 _MESSAGE_ROWS_MAX = 2_000  # 16,000 parameters; SQLite takes 32,766
@@ -60,25 +57,18 @@ def forget_taken(connection: Connection, numbers: Sequence[int]) -> None:
     driver(connection).execute("DELETE FROM taken WHERE message IN (SELECT value FROM json_each(?))", (_json(numbers),))
 
 
-def insert_queue(connection: Connection, entries: Sequence[tuple[int, int, int]]) -> None:
-    """Queue entries (device, rank, message)."""
-    driver(connection).execute(
-        "INSERT INTO queue (device, rank, message) SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'),"
-        " json_extract(value, '$[2]') FROM json_each(?)",
-        (_json(entries),),
-    )
+def insert_queue(connection: Connection, entries: Sequence[Entry], hidden: Sequence[Entry]) -> None:
+    """Store queue entries: those that are shown, and those that are taken without being shown."""
+    for mark, some in ((0, entries), (1, hidden)):
+        if some:
+            driver(connection).execute(
+                "INSERT INTO queue (device, rank, message, hidden) SELECT json_extract(value, '$[0]'),"
+                " json_extract(value, '$[1]'), json_extract(value, '$[2]'), ? FROM json_each(?)",
+                (mark, _json(some)),
+            )
 
 
-def insert_hidden(connection: Connection, entries: Sequence[tuple[int, int, int]]) -> None:
-    """Queue entries (device, rank, message) that are taken without being shown."""
-    driver(connection).execute(
-        "INSERT INTO queue (device, rank, message, hidden) SELECT json_extract(value, '$[0]'),"
-        " json_extract(value, '$[1]'), json_extract(value, '$[2]'), 1 FROM json_each(?)",
-        (_json(entries),),
-    )
-
-
-def delete_queue(connection: Connection, entries: Sequence[tuple[int, int, int]]) -> int:
+def delete_queue(connection: Connection, entries: Sequence[Entry]) -> int:
     """Remove queue entries; how many there were."""
     result = driver(connection).execute(
         "DELETE FROM queue WHERE (device, rank, message) IN (SELECT json_extract(value, '$[0]'),"
@@ -142,8 +132,12 @@ def forget_reposted(connection: Connection, before_ms: int, keep: int) -> int:
     return result.rowcount
 
 
-def page(connection: Connection, device: int, count: int) -> Iterator[Message]:
-    """The first messages of a device's queue, in order of delivery. Read lazily: leaving early costs nothing."""
+def pages(connection: Connection, wanted: Sequence[tuple[int, int]]) -> Iterator[Iterator[Message]]:
+    """For each (device, count) the first messages of its queue, in order of delivery: leaving early costs nothing."""
+    return (_page(connection, device, count) for device, count in wanted)
+
+
+def _page(connection: Connection, device: int, count: int) -> Iterator[Message]:
     result = driver(connection).execute(
         "SELECT q.rank, m.number, m.head, m.size, CASE q.hidden WHEN 0 THEN m.body END, m.file, m.head2, q.hidden"
         " FROM queue AS q CROSS JOIN message AS m ON m.number = q.message WHERE q.device = ?"

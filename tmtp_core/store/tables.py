@@ -16,6 +16,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     String,
     Table,
+    text,
 )
 
 metadata = MetaData()
@@ -160,6 +161,7 @@ message = Table(
     Column("head2", LargeBinary),  # revision 2's header, where recipients speak both
     Column("sender", KEY),  # who hears of it when it cannot be delivered
     Column("known_as", KEY),  # by which number, where that is not this one
+    Index("ix_message_file", "file", postgresql_where=text("file IS NOT NULL")).ddl_if(dialect="postgresql"),
 )
 
 # What a device of an account had taken before it went, and others of its account have yet to take: it is delivered.
@@ -189,6 +191,7 @@ queue = Table(
     Column("message", KEY, nullable=False),
     Column("hidden", Integer, nullable=False, server_default="0"),  # 1: taken without being shown
     PrimaryKeyConstraint("device", "rank", "message"),
+    Index("ix_queue_message", "message").ddl_if(dialect="postgresql"),  # SQLite's one process counts in memory
     sqlite_with_rowid=False,
 )
 
@@ -227,6 +230,35 @@ route = Table(
     Column("target", String, nullable=False),
     PrimaryKeyConstraint("account", "recipient"),
     sqlite_with_rowid=False,
+)
+
+# The processes that serve the instance together, on PostgreSQL (docs/scaling.md): each has a slot by a lease.
+process = Table(
+    "process",
+    metadata,
+    Column("slot", Integer, primary_key=True, autoincrement=False),
+    Column("token", String, nullable=False),
+    Column("seen_ms", KEY, nullable=False),
+)
+
+# Which of them has a device's link.
+link = Table(
+    "link",
+    metadata,
+    Column("device", KEY, primary_key=True, autoincrement=False),
+    Column("slot", Integer, nullable=False),
+    Index("ix_link_slot", "slot"),
+)
+
+# What of the others' memory is no longer true: see `tmtp_core.store.sharing.Changed`.
+change = Table(
+    "change",
+    metadata,
+    Column("seq", KEY, primary_key=True, autoincrement=True),
+    Column("slot", Integer, nullable=False),
+    Column("kind", Integer, nullable=False),
+    Column("key", KEY, nullable=False),
+    Column("text", String, nullable=False),
 )
 
 # `message_high_water`: no message number above it was ever given. `bridge:<name>`: that bridge's account key.

@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,14 +18,18 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError
 
 from tmtp_core import limits
+from tmtp_core.domain.outcome import Outcome
 from tmtp_core.domain.port import Message
 from tmtp_core.errors import ProtocolError, RequestRefused, ServiceUnavailable
-from tmtp_core.store.database import Database
+from tmtp_core.store import shared_database
+from tmtp_core.store.database import Store
 from tmtp_core.store.ledger import SqlLedger
 from tmtp_core.store.payloads import PayloadFolder
+from tmtp_core.store.shared_database import CommitUnknown
+from tmtp_core.store.sharing import Evicted, NotAlone
 
-DatabaseErrors = (DBAPIError, sqlite3.Error)
-"""Of SQLAlchemy, and of the driver where `tmtp_core.store.sqlite` speaks to it."""
+DatabaseErrors = (sqlite3.Error, *shared_database.Errors, CommitUnknown, Evicted)
+"""Of SQLAlchemy, of the driver where `tmtp_core.store.sqlite` speaks to it, and of the way to a database elsewhere."""
 
 Result = Any
 """What a decision returned, or the exception that it raised: theirs, or `ServiceUnavailable`."""
@@ -37,7 +41,8 @@ class Job:
 
     `request` (device, repetition key) announces a request that may be a repetition; `files` are payloads that
     belong to nobody unless the decision stores a message with them; `size` is what it holds in memory; `reads` says
-    what to read in the same transaction because of the result: it comes after the `done` of the whole batch.
+    what to read in the same transaction because of the result: it comes after the `done` of the whole batch; `cuts`
+    which devices' links the result ends, wherever they are, and with what words.
     """
 
     decide: Callable[[SqlLedger], Result]
@@ -46,6 +51,7 @@ class Job:
     files: tuple[str, ...] = ()
     size: int = 0
     reads: "Callable[[Result], PageRead | None] | None" = None
+    cuts: Callable[[Result], Mapping[int, str]] = lambda result: result.cuts if isinstance(result, Outcome) else {}
 
 
 @dataclass(slots=True, eq=False)
@@ -62,6 +68,7 @@ class WriterFigures:
     """Counted since the start."""
 
     commits: int = 0
+    repeated: int = 0  # batches tried again without others beside
     jobs: int = 0
     acks: int = 0
     failures: int = 0
@@ -72,20 +79,23 @@ class Writer(threading.Thread):
     """Owns an instance's ledger, whose account logs are bound to `service_key`.
 
     `wake` runs a callable on the caller's own thread (the event loop); `report` hears of our own errors,
-    as (event, fields), from the writer's thread.
+    as (event, fields), from the writer's thread. Where other processes share the database, `told`, on the caller's own
+    thread, hears which devices' links end here by what they decided; and None when nobody knows what is stored.
     """
 
     def __init__(
         self,
-        database: Database,
+        database: Store,
         payloads: PayloadFolder,
         service_key: bytes,
         wake: Callable[[Callable[[], None]], None],
         report: Callable[[str, dict[str, object]], None],
+        told: Callable[[Mapping[int, str] | None], None] = lambda cuts: None,
     ) -> None:
         super().__init__(name="tmtp-writer", daemon=True)
         self.figures = WriterFigures()
-        self.ledger = SqlLedger(service_key, report)
+        self.ledger = SqlLedger(service_key, report, database.statements, database.references, database.sharing)
+        self._told = told
         self._database = database
         self._payloads = payloads
         self._wake = wake
@@ -96,9 +106,9 @@ class Writer(threading.Thread):
         self._awake = threading.Event()
         self._stopping = False
         self._checkpoint_due = False
-        with database.transaction() as connection:
-            self.ledger.load(connection)
-        payloads.sweep(self.ledger.references.named_files())
+        self._look_due = False
+        database.do(self.ledger.load)
+        payloads.sweep(self.ledger.references.sweepable)
 
     # -- from the caller's thread ------------------------------------------------------------------------------------
     def submit(self, job: Job) -> None:
@@ -124,6 +134,11 @@ class Writer(threading.Thread):
         self._checkpoint_due = True
         self._awake.set()
 
+    def look(self) -> None:
+        """Others have changed something: see what, soon."""
+        self._look_due = True
+        self._awake.set()
+
     def retry(self) -> None:
         """Try again what a failed commit left waiting."""
         self._awake.set()
@@ -136,11 +151,14 @@ class Writer(threading.Thread):
     # -- on the writer's thread --------------------------------------------------------------------------------------
     def run(self) -> None:
         """Commit batch after batch until told to stop and nothing is left."""
+        self._database.serve(self._run)
+
+    def _run(self) -> None:
         while True:
             self._awake.wait()
             self._awake.clear()
             stopping = self._stopping  # looked at before the queues are: nothing is added to them afterwards
-            while self._jobs or self._pages or self._acks:
+            while self._jobs or self._pages or self._acks or self._look_due:
                 committed = self._commit_what_waits()
                 if self._checkpoint_due:  # here, since under load something always waits
                     self._checkpoint()
@@ -153,12 +171,13 @@ class Writer(threading.Thread):
 
     def _commit_what_waits(self) -> bool:
         """One batch. False when nothing could be committed and only acks are left: they wait for better times."""
+        self._look_due = False
         # Acks last: whatever a device acknowledged before a page or a request that is in this batch is in it too.
         pages = [self._pages.popleft() for _ in range(min(len(self._pages), limits.BATCH_COMMANDS_MAX))]
         jobs = self._take_jobs()
         acks = [self._acks.popleft() for _ in range(len(self._acks))]
         try:
-            finished = self._commit(jobs, acks, pages)
+            finished = self._commit_beside_others(jobs, acks, pages)
         except Exception as error:
             self._void(acks, error)
             return self._recover(jobs, pages, error)
@@ -174,13 +193,30 @@ class Writer(threading.Thread):
             jobs.append(job)
         return jobs
 
-    def _commit(self, jobs: list[Job], acks: list[tuple[int, int, int]], pages: list[PageRead]) -> Callable[[], None]:
+    def _commit_beside_others(
+        self, jobs: list[Job], acks: list[tuple[int, int, int]], pages: list[PageRead]
+    ) -> Callable[[], None]:
+        """`_commit`; where several processes have the database, beside what they commit, if nothing is against it.
+
+        Posts usually change nothing that others keep in memory. Those that do, a first contact, are decided once more.
+        """
+        if all(job.request is not None for job in jobs):
+            try:
+                return self._commit(jobs, acks, pages, alone=False)
+            except NotAlone:
+                self.ledger.withdrawn()
+                self.figures.repeated += 1
+        return self._commit(jobs, acks, pages)
+
+    def _commit(
+        self, jobs: list[Job], acks: list[tuple[int, int, int]], pages: list[PageRead], *, alone: bool = True
+    ) -> Callable[[], None]:
         """Decide and commit; what to do on the caller's thread afterwards."""
         ledger = self.ledger
+        alone = alone or self._database.sharing is None
         results: list[tuple[Job, Result]] = []
-        read: dict[PageRead, tuple[list[Message], bool]] = {}
-        with self._database.transaction() as connection:
-            ledger.begin(connection)
+        with self._database.transaction(alone=alone) as connection:
+            ledger.begin(connection, alone=alone)
             if acks:
                 ledger.acknowledge(acks)
             ledger.prefetch_posted([job.request for job in jobs if job.request is not None])
@@ -189,26 +225,34 @@ class Writer(threading.Thread):
                     results.append((job, job.decide(ledger)))
                 except (RequestRefused, ProtocolError, ServiceUnavailable) as refusal:
                     results.append((job, refusal))
+            if self._database.sharing is not None:
+                for job, result in results:
+                    ledger.note_cuts(job.cuts(result))
             ledger.flush()
             wanted = [job.reads(result) if job.reads is not None else None for job, result in results]
-            for page in (*wanted, *pages):
-                if page is not None:
-                    read[page] = ledger.page(page.device, page.count)
+            reads = [page for page in (*wanted, *pages) if page is not None]
+            read = ledger.pages([(page.device, page.count) for page in reads])
         unlink = ledger.committed()
+        cut, ledger.cuts = ledger.cuts, {}
         self._unlink([*unlink, *self._unnamed(jobs)])
         self._count(jobs, acks)
 
         def finished() -> None:
             for job, result in results:
                 self._guarded(partial(job.done, result))
-            for page, found in read.items():  # they hold what the whole batch stored: first comes who hears of that
-                self._guarded(partial(page.done, *found))
+            for page, found in zip(reads, read, strict=True):  # they hold what the whole batch stored: first comes who
+                self._guarded(partial(page.done, *found))  # hears of that
+            if cut:
+                self._guarded(partial(self._told, cut))
 
         return finished
 
     def _recover(self, jobs: list[Job], pages: list[PageRead], error: Exception) -> bool:
         """After a void transaction: when a job may have spoilt it, each gets one of its own; else all are told."""
         self._pages.extendleft(reversed(pages))
+        if isinstance(error, CommitUnknown):  # these may be stored, with their files: who repeats them hears how it is
+            self._refuse(jobs, keep_files=True)
+            return False
         if isinstance(error, DatabaseErrors) or len(jobs) <= 1:
             self._refuse(jobs)
             return False
@@ -235,13 +279,16 @@ class Writer(threading.Thread):
         self.figures.healthy = False
         self._report("commit_failed", _described(error))
 
-    def _refuse(self, jobs: list[Job]) -> None:
-        self._unlink([file for job in jobs for file in job.files])
+    def _refuse(self, jobs: list[Job], *, keep_files: bool = False) -> None:
+        if not keep_files:
+            self._unlink([file for job in jobs for file in job.files])
         unavailable = ServiceUnavailable("the service could not store this; it stored nothing; try again")
 
         def tell() -> None:
             for job in jobs:
                 self._guarded(partial(job.done, unavailable))
+            if self._database.sharing is not None:
+                self._guarded(partial(self._told, None))
 
         self._wake(tell)
 
@@ -276,6 +323,6 @@ def _described(error: Exception) -> dict[str, object]:
     """An error for the log. Only the database's own words are repeated: another's could hold content."""
     if isinstance(error, DBAPIError):
         return {"error": f"{type(error.orig).__name__}: {error.orig}"}
-    if isinstance(error, sqlite3.Error):
+    if isinstance(error, DatabaseErrors):
         return {"error": f"{type(error).__name__}: {error}"}
     return {"error": type(error).__name__, "trace": traceback.format_tb(error.__traceback__)}

@@ -1,0 +1,303 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Two services on one PostgreSQL database are one service (A4, A6, B4; docs/scaling.md).
+
+Both run in this process, with everything of their own that two processes have: a slot, a writer, caches, a bus.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.devices import KeyDevice, fresh_id, newcomer, refusal
+from tests.support.instance import ManualClock, TestInstance, running_instance
+from tests.support.postgresql import Cluster, binaries, cluster
+from tmtp_core import limits
+from tmtp_core.domain.policy import Acquaintance, Policy, Quotas
+from tmtp_core.wire import messages as m
+
+pytestmark = pytest.mark.skipif(binaries() is None, reason="PostgreSQL is not installed: apt-get install postgresql")
+
+PATIENCE_S = 20
+EVERYONE = Policy(acquaintance=Acquaintance.EVERYONE)
+
+
+class Pair:
+    """Two services on one database."""
+
+    def __init__(self, one: TestInstance, other: TestInstance, database: str) -> None:
+        self.one = one
+        self.other = other
+        self.database = database
+
+    def ask(self, sql: str) -> list[str]:
+        """What the database says."""
+        return cluster().ask(sql, self.database)
+
+    async def advance(self, seconds: float) -> None:
+        """Let time pass for both."""
+        for instance in (self.one, self.other):
+            await instance.advance(seconds)
+
+
+@asynccontextmanager
+async def a_pair(folder: Path, policy: Policy = EVERYONE) -> AsyncIterator[Pair]:
+    database = await asyncio.to_thread(cluster().new_database)
+    async with (
+        running_instance(folder / "instance", policy=policy, database=database, clock=ManualClock()) as one,
+        running_instance(folder / "instance", policy=policy, database=database, clock=ManualClock()) as other,
+    ):
+        yield Pair(one, other, database)
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
+def move(device: KeyDevice, to: TestInstance) -> None:
+    device.instance = to
+
+
+async def test_what_is_posted_here_arrives_there(tmp_path: Path) -> None:
+    """Small and large, in order and once, and the sender's other device, on the other service, has its copy."""
+    async with a_pair(tmp_path) as pair:
+        alice, bob = await newcomer(pair.one, "Alice Liddell"), await newcomer(pair.other, "Bob the Builder")
+        copy = await alice.add_full_device()
+        await copy.quit()
+        move(copy, pair.other)
+        await copy.log_in()
+        for number in range(60):
+            await alice.post(bob.uid, data=b"%d" % number)
+        await alice.post(bob.uid, data=bytes(200_000))
+        for device in (bob, copy):
+            for number in range(60):
+                assert (await device.next(m.Delivery))[1] == b"%d" % number
+            assert len((await device.next(m.Delivery))[1]) == 200_000
+        await bob.post(alice.uid, data=b"thank you")
+        assert (await alice.next(m.Delivery))[1] == b"thank you"
+        for device in (alice, bob, copy):
+            await device.quit()
+        await pair.one.settle()
+        assert pair.ask("SELECT count(*) FROM message") == ["0"]
+        assert list((tmp_path / "instance" / "payloads").iterdir()) == []
+        assert pair.ask("SELECT count(*) FROM link") == ["0"]
+
+
+async def test_two_that_take_the_last_copies_at_once_leave_nothing_behind(tmp_path: Path) -> None:
+    async with a_pair(tmp_path) as pair:
+        alice = await newcomer(pair.one, "Alice Liddell")
+        here, there = await newcomer(pair.one, "Somebody Here"), await newcomer(pair.other, "Somebody There")
+        await asyncio.gather(*(alice.post(here.uid, there.uid, data=bytes(70_000)) for _ in range(40)))
+        for device in (here, there):
+            for _ in range(40):
+                await device.next(m.Delivery)
+        for device in (alice, here, there):
+            await device.quit()
+        assert pair.ask("SELECT count(*) FROM message") == ["0"]
+        assert list((tmp_path / "instance" / "payloads").iterdir()) == []
+
+
+async def test_who_arrives_while_something_is_posted_elsewhere_misses_nothing(tmp_path: Path) -> None:
+    async with a_pair(tmp_path) as pair:
+        alice, bob = await newcomer(pair.one, "Alice Liddell"), await newcomer(pair.other, "Bob the Builder")
+
+        async def come_and_go() -> None:
+            for _ in range(15):
+                await bob.quit()
+                await bob.log_in()
+
+        async def post() -> None:
+            for number in range(150):
+                await alice.post(bob.uid, data=b"%d" % number)
+
+        await asyncio.gather(come_and_go(), post())
+        for number in range(150):
+            assert (await bob.next(m.Delivery))[1] == b"%d" % number
+        for device in (alice, bob):
+            await device.quit()
+
+
+async def test_a_node_is_one_processs_at_a_time(tmp_path: Path) -> None:
+    """An old link that lives keeps it, one that is silent loses it, as within one process (decision 0003)."""
+    async with a_pair(tmp_path) as pair:
+        alice = await newcomer(pair.one, "Alice Liddell")
+        second = KeyDevice(pair.other, alice.uid, alice.signer, alice.recovery)
+        assert await refusal(second.log_in()) == "node already connected"  # the first one answers the probe
+        await alice.connection.ask(m.UserEdit(fresh_id(), newalias="Ada the First"))
+
+        alice.deaf = True  # and acknowledges nothing, so that it shows no life
+        entering = asyncio.create_task(second.log_in())
+        await until(lambda: bool(pair.one.service._entrance._contests))
+        await pair.one.advance(limits.CONTEST_S + 1)
+        assert (await entering).info == "login ok"
+        await alice.ends()
+        await second.quit()
+
+
+async def test_a_device_moves_on(tmp_path: Path) -> None:
+    """Where it logged out it may at once come back elsewhere, and its numbers go on from there."""
+    async with a_pair(tmp_path) as pair:
+        alice, bob = await newcomer(pair.one, "Alice Liddell"), await newcomer(pair.one, "Bob the Builder")
+        await bob.quit()
+        pair.one.clock.step_wall(3600)  # the clock of the first is an hour ahead
+        numbers = []
+        for number in range(6):
+            acked = await alice.post(bob.uid, data=b"%d" % number)
+            numbers.append(acked.msgid)
+            await alice.quit()
+            move(alice, pair.other if number % 2 == 0 else pair.one)
+            await alice.log_in()
+        assert len(set(numbers)) == 6
+        await bob.log_in()
+        assert [(await bob.next(m.Delivery))[1] for _ in range(6)] == [b"%d" % number for number in range(6)]
+        for device in (alice, bob):
+            await device.quit()
+
+
+async def test_presence_is_told_everywhere(tmp_path: Path) -> None:
+    async with a_pair(tmp_path) as pair:
+        alice, bob = await newcomer(pair.one, "Alice Liddell"), await newcomer(pair.other, "Bob the Builder")
+        await alice.connection.ask(m.OhiEdit(fresh_id(), "init", (m.Recipient(bob.uid, m.TO_UID),)))
+        await until(lambda: bob.present == [(alice.uid, 1)])
+        await bob.quit()
+        info = await bob.log_in()
+        assert info.ohi == (alice.uid,)
+        async with running_instance(
+            tmp_path / "instance", policy=EVERYONE, database=pair.database, clock=ManualClock()
+        ) as third:  # hears of who is present when it comes
+            await bob.quit()
+            move(bob, third)
+            await until(lambda: alice.uid in third.service._board.present_for(bob.uid))
+            assert (await bob.log_in()).ohi == (alice.uid,)
+            await bob.quit()
+        move(bob, pair.other)
+        await bob.log_in()
+        bob.present.clear()
+        await alice.quit()
+        await until(lambda: bob.present == [(alice.uid, 2)])
+        await bob.quit()
+
+
+async def test_a_block_hides_presence_everywhere(tmp_path: Path) -> None:
+    async with a_pair(tmp_path) as pair:
+        alice, bob = await newcomer(pair.one, "Alice Liddell"), await newcomer(pair.other, "Bob the Builder")
+        await alice.connection.ask(m.OhiEdit(fresh_id(), "init", (m.Recipient(bob.uid, m.TO_UID),)))
+        await until(lambda: bob.present == [(alice.uid, 1)])
+        await bob.block(alice.uid)
+        await until(lambda: bob.present == [(alice.uid, 1), (alice.uid, 2)])
+        await alice.post(bob.uid, data=b"hidden")  # the first service knows of the block, too
+        await bob.block(alice.uid, "unblock")
+        await alice.post(bob.uid, data=b"shown")
+        assert (await bob.next(m.Delivery))[1] == b"shown"
+        for device in (alice, bob):
+            await device.quit()
+
+
+async def test_what_is_decided_here_holds_there(tmp_path: Path) -> None:
+    """Consent, devices, groups, bars: what the other service has in memory gives way."""
+    async with a_pair(tmp_path, Policy(acquaintance=Acquaintance.INTRODUCTION)) as pair:
+        alice, bob = await newcomer(pair.one, "Alice Liddell"), await newcomer(pair.other, "Bob the Builder")
+        assert "acquaint" in await refusal(alice.post(bob.uid))
+        await bob.ping("Alice Liddell")
+        await alice.ping("Bob the Builder")
+        await alice.post(bob.uid, data=b"now we know each other")
+        assert (await bob.next(m.Delivery))[1] == b"now we know each other"
+
+        second = await bob.add_full_device()  # the first service knows Bob with one device
+        await alice.post(bob.uid, data=b"to both")
+        for device in (bob, second):
+            assert (await device.next(m.Delivery))[1] == b"to both"
+
+        await alice.connection.ask(m.GroupInvite(fresh_id(), "The Two of Us", "Alice Liddell", "Bob the Builder"))
+        await bob.next(m.InviteEvent)
+        await bob.connection.ask(m.GroupEdit(fresh_id(), "join", "The Two of Us", newalias="Bob the Builder"))
+        await alice.connection.post(fresh_id(), [m.Recipient("The Two of Us", m.TO_GROUP_NOT_SELF)], b"to the group")
+        assert (await bob.next(m.Delivery))[1] == b"to the group"
+
+        await pair.one.service.bar_account("Bob the Builder")
+        assert await bob.ends() == "account barred"
+        assert await refusal(bob.log_in()) == "login failed"
+        await pair.other.service.lift_bar("Bob the Builder")
+        await bob.log_in()
+        for device in (alice, bob):
+            await device.quit()
+
+
+async def test_a_revoked_devices_link_ends_wherever_it_is(tmp_path: Path) -> None:
+    async with a_pair(tmp_path) as pair:
+        alice = await newcomer(pair.one, "Alice Liddell")
+        second = await alice.add_full_device()
+        await second.quit()
+        move(second, pair.other)
+        await second.log_in()
+        await alice.append("suspend", target=second.name)
+        assert "suspended" in await second.ends()
+        await alice.quit()
+
+
+async def test_the_dead_are_buried_and_their_devices_move_on(tmp_path: Path) -> None:
+    """A service that is not heard of loses its slot; it commits nothing more, and says so."""
+    async with a_pair(tmp_path) as pair:
+        alice, bob = await newcomer(pair.one, "Alice Liddell"), await newcomer(pair.other, "Bob the Builder")
+        await alice.connection.ask(m.OhiEdit(fresh_id(), "init", (m.Recipient(bob.uid, m.TO_UID),)))
+        await until(lambda: bob.present == [(alice.uid, 1)])
+        slot = pair.one.service._bus.slot
+        pair.ask(f"UPDATE process SET seen_ms = seen_ms - 3600000 WHERE slot = {slot}")  # as if it hung for an hour
+        second = KeyDevice(pair.other, alice.uid, alice.signer, alice.recovery)
+        assert (await second.log_in()).info == "login ok"  # nobody is asked
+        assert pair.ask(f"SELECT count(*) FROM process WHERE slot = {slot}") == ["0"]
+        assert "unavailable" in await refusal(alice.post(bob.uid))
+        pair.one.running.tick()
+        await asyncio.wait_for(pair.one.service.evicted.wait(), PATIENCE_S)
+        assert not pair.one.service.has_room
+        pair.other.running.tick()
+        await until(lambda: bob.present[-1] == (alice.uid, 2))
+        await second.post(bob.uid, data=b"from the other side")
+        assert (await bob.next(m.Delivery))[1] == b"from the other side"
+        for device in (second, bob):
+            await device.quit()
+
+
+async def test_a_database_that_goes_away_comes_back(tmp_path: Path) -> None:
+    """Nobody is told that something is stored which is not; then everything goes on by itself (A4)."""
+    own = await asyncio.to_thread(Cluster)
+    await asyncio.to_thread(own.start)
+    try:
+        database = own.new_database()
+        folder = tmp_path / "instance"
+        async with (
+            running_instance(folder, policy=EVERYONE, database=database) as one,
+            running_instance(folder, policy=EVERYONE, database=database) as other,
+        ):
+            alice, bob = await newcomer(one, "Alice Liddell"), await newcomer(other, "Bob the Builder")
+            await alice.post(bob.uid, data=b"before")
+            assert (await bob.next(m.Delivery))[1] == b"before"
+            await asyncio.to_thread(own.stop)
+            assert "unavailable" in await refusal(alice.post(bob.uid, data=b"meanwhile"))
+            await asyncio.to_thread(own.start)
+            await alice.log_in()
+            await alice.post(bob.uid, data=b"after")
+            assert (await bob.next(m.Delivery))[1] == b"after"
+            await until(lambda: one.service.healthy and other.service.healthy)
+            for device in (alice, bob):
+                await device.quit()
+    finally:
+        await asyncio.to_thread(own.remove)
+
+
+async def test_a_first_contact_counts_once(tmp_path: Path) -> None:
+    """Who is written to for the first time is decided upon twice, and counted once."""
+    policy = Policy(acquaintance=Acquaintance.EVERYONE, quotas=Quotas(posts_per_hour=3))
+    async with a_pair(tmp_path, policy) as pair:
+        alice = await newcomer(pair.one, "Alice Liddell")
+        others = [await newcomer(pair.other, f"Other Person {number}") for number in range(4)]
+        for other in others[:3]:
+            await alice.post(other.uid)
+        assert "quota" in await refusal(alice.post(others[3].uid))
+        assert pair.one.service._writer.figures.repeated > 0
+        for device in (alice, *others):
+            await device.quit()

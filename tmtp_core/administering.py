@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What an administrator can do to a running instance: each act is a decision of the writer's like all others."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import TypeVar
+
+from tmtp_core.domain import administration as admin
+from tmtp_core.domain.device_log import Signed
+from tmtp_core.domain.outcome import Copy, Moment, Outcome
+from tmtp_core.domain.rules import Rules
+from tmtp_core.ids import RandomBytes
+from tmtp_core.store.ledger import SqlLedger
+
+T = TypeVar("T")
+
+
+class Administering(ABC):
+    """Mixed into `tmtp_core.service.Service`."""
+
+    rules: Rules
+    _random_bytes: RandomBytes
+
+    @abstractmethod
+    def moment(self) -> Moment:
+        """Now and under these rules."""
+
+    @abstractmethod
+    async def decide(
+        self,
+        decide: Callable[[SqlLedger], T],
+        released: Callable[[T], None] = lambda result: None,
+        cuts: Callable[[T], Mapping[int, str]] = lambda result: {},
+    ) -> T:
+        """Have the writer run a decision."""
+
+    @abstractmethod
+    def _cut(self, outcome: Outcome) -> None: ...
+
+    @abstractmethod
+    def _deliver(self, copies: Iterable[Copy]) -> None: ...
+
+    async def create_invitation(self, uses: int = 1, expires_ms: int | None = None, note: str = "") -> str:
+        """A token that lets `uses` people register until `expires_ms` (since 1970); told once, stored as a hash."""
+        moment = self.moment()
+        _, token = await self.decide(
+            lambda ledger: self.rules.admissions.create_invitation(
+                ledger, self._random_bytes, uses, expires_ms, note, moment
+            )
+        )
+        return token
+
+    async def list_invitations(self) -> list[admin.InvitationSummary]:
+        """The invitations that can still be used, administrators' and members'."""
+        moment = self.moment()
+        return await self.decide(lambda ledger: admin.invitations(ledger, moment))
+
+    async def revoke_invitation(self, key: int) -> None:
+        """Nobody can use it any more. Raises `RequestRefused`."""
+        await self.decide(partial(admin.revoke_invitation, key))
+
+    async def reset_account(self, who: str) -> str:
+        """A token with which one new device begins the account's log anew (B4). Raises `RequestRefused`."""
+        moment = self.moment()
+        return await self.decide(
+            lambda ledger: admin.reset(who, self.rules.admissions, self._random_bytes, ledger, moment)
+        )
+
+    async def give_alias(self, who: str, alias: str) -> admin.AccountSummary:
+        """A further alias for a member: also one that mail is routed to (C2). Raises `RequestRefused`."""
+        moment = self.moment()
+        return await self._administer(lambda ledger: admin.give_alias(who, alias, ledger, moment))
+
+    async def found_group(self, gid: str, who: str) -> admin.AccountSummary:
+        """A new group with a member as its owner: also under a name that mail is routed to (C2); its owner.
+
+        Raises `RequestRefused`.
+        """
+        moment = self.moment()
+        return await self._administer(lambda ledger: admin.found_group(gid, who, ledger, moment))
+
+    async def list_devices(self, who: str) -> list[admin.DeviceSummary]:
+        """The devices of an account. Raises `RequestRefused`."""
+        moment = self.moment()
+        return await self.decide(lambda ledger: admin.devices(who, ledger, moment))
+
+    async def bar_device(self, who: str, device: int) -> admin.AccountSummary:
+        """Delete one device of a revision 1 account, and what waits for it (B4). Raises `RequestRefused`."""
+        return await self._administer(partial(admin.bar_device, who, device), "device barred")
+
+    async def list_accounts(self) -> list[admin.AccountSummary]:
+        """All accounts, oldest first."""
+        return await self.decide(admin.summaries)
+
+    async def bar_account(self, who: str) -> admin.AccountSummary:
+        """Bar the account of a uid or alias: its links end, nobody logs in to it. Raises `RequestRefused`."""
+        return await self._administer(partial(admin.bar, who))
+
+    async def lift_bar(self, who: str) -> admin.AccountSummary:
+        """Let a barred account in again. Raises `RequestRefused`."""
+        return await self._administer(partial(admin.lift_bar, who))
+
+    async def remove_account(self, who: str) -> admin.AccountSummary:
+        """Delete an account, its devices and what waits for them; its names stay taken. Raises `RequestRefused`."""
+        return await self._administer(partial(admin.remove, who))
+
+    async def ensure_bridge(self, name: str, routes: dict[str, str], genesis: Signed, *, replies: bool = False) -> str:
+        """The uid of the bridge account `name`, made when missing, with exactly these routes and this key (C2).
+
+        A genesis of another device than the account has begins its log anew. `replies`: what members write to its
+        ghosts is handed to it. Raises `RequestRefused`, always in a members instance.
+        """
+        moment = self.moment()
+        uid, _ = await self.decide(
+            lambda ledger: admin.ensure_bridge(name, routes, genesis, replies, self.rules.devices, ledger, moment),
+            lambda result: self._cut(result[1]),
+            lambda result: result[1].cuts,
+        )
+        return uid
+
+    async def _administer(
+        self, act: "Callable[[SqlLedger], admin.Administered]", told: str = "account barred"
+    ) -> admin.AccountSummary:
+        def cuts(administered: admin.Administered) -> Mapping[int, str]:
+            return dict.fromkeys(administered.cuts, told)
+
+        def released(administered: admin.Administered) -> None:
+            self._cut(Outcome(cuts=cuts(administered)))
+            self._deliver(administered.copies)
+
+        return (await self.decide(act, released, cuts)).account

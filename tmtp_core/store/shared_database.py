@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""One instance's database on PostgreSQL, which several gateway processes serve together (docs/scaling.md).
+
+asyncpg wants an event loop. The writer's thread runs one that does nothing but wait for the database: inside `serve`
+all of SQLAlchemy is used as if it were synchronous (its greenlets), so that ledger and rules know no difference.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
+
+import asyncpg
+from sqlalchemy import Connection, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+from sqlalchemy.util import greenlet_spawn
+
+from tmtp_core import limits
+from tmtp_core.store import sharing
+from tmtp_core.store.postgresql import PostgresqlStatements
+from tmtp_core.store.references import StoredReferences
+from tmtp_core.store.schema import DatabaseUnfit, Steps
+from tmtp_core.store.sharing import Sharing
+from tmtp_core.store.statements import References, Statements
+
+T = TypeVar("T")
+
+DRIVER: Final = "postgresql+asyncpg"
+_LOCK_KEY: Final = int.from_bytes(b"tmtp")
+_TOKEN_BYTES: Final = 16
+_ALONE = text("SELECT pg_advisory_xact_lock(:key)").bindparams(key=_LOCK_KEY)
+_BESIDE_OTHERS = text("SELECT pg_advisory_xact_lock_shared(:key)").bindparams(key=_LOCK_KEY)
+_LEAVING_TIMEOUT_S: Final = 5.0
+
+_SESSION: Final = {
+    "application_name": "tmtp-gateway",
+    "synchronous_commit": "on",  # commit, then speak: an ack promises the disk
+    "jit": "off",  # it costs more than these statements take
+}
+
+
+Errors: Final = (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+"""Of SQLAlchemy, of the driver where it connects, and of the way there."""
+
+
+class CommitUnknown(Exception):
+    """The connection was lost during a commit: whether it is durable, nobody here can tell."""
+
+
+class SharedDatabase:
+    """An instance's PostgreSQL database; this process has a slot in it from construction to `close`.
+
+    `url`: `postgresql+asyncpg://…`. Raises `DatabaseTooNew` or `DatabaseUnfit`.
+    """
+
+    def __init__(self, url: str, migrations: str = "migrations:") -> None:
+        self._url = parsed(url)
+        self.name = self._url.render_as_string(hide_password=True)
+        self._steps = Steps(migrations, self.name)
+        self._engine: AsyncEngine | None = None
+        self._connection: Connection | None = None
+        token = secrets.token_hex(_TOKEN_BYTES)
+
+        def open_it(connection: Connection) -> int:
+            self._check(connection)
+            self._migrate(connection)
+            return sharing.join(connection, token)
+
+        try:
+            slot = self.do(open_it)
+        except Errors as error:
+            raise DatabaseUnfit(f"{self.name}: {error_text(error)}") from None
+        self.sharing: Sharing | None = Sharing(slot, token)
+        self.statements: Statements = PostgresqlStatements(slot)
+        self.references: References = StoredReferences(slot)
+
+    @property
+    def dsn(self) -> str:
+        """As asyncpg itself is told. It may hold the password."""
+        return self._url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+    def do(self, work: Callable[[Connection], T]) -> T:
+        """See `Store`: on a thread and over a connection of its own."""
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, self._once(work)).result()
+
+    def serve(self, work: Callable[[], None]) -> None:
+        """See `Store`."""
+        asyncio.run(self._serve(work))
+
+    @contextmanager
+    def transaction(self, *, alone: bool = True) -> Iterator[Connection]:
+        """See `Store`. Raises `CommitUnknown` where the commit was sent, and not answered."""
+        connection = self._locked(alone)
+        try:
+            yield connection
+        except BaseException:
+            self._roll_back(connection)
+            raise
+        try:
+            connection.commit()
+        except Errors as error:
+            self._give_up(connection)
+            raise CommitUnknown(error_text(error)) from error
+
+    def checkpoint(self) -> None:
+        """See `Store`. PostgreSQL's vacuum and its log's recycling are the administrator's (docs/scaling.md)."""
+
+    def close(self) -> None:
+        """See `Store`; the slot is free at once."""
+        shared = self.sharing
+        assert shared is not None
+        try:
+            self.do(shared.leave)
+        except Errors:
+            return  # the lease runs out
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+    async def _once(self, work: Callable[[Connection], T]) -> T:
+        engine = self._new_engine(poolclass=NullPool)
+        try:
+            async with engine.begin() as connection:
+                await connection.execute(_ALONE)
+                return await connection.run_sync(work)
+        finally:
+            await engine.dispose()
+
+    async def _serve(self, work: Callable[[], None]) -> None:
+        self._engine = self._new_engine(pool_size=1, max_overflow=0)
+        try:
+            await greenlet_spawn(work)
+            await greenlet_spawn(self._let_go)
+        finally:
+            await self._engine.dispose()
+
+    def _new_engine(self, **pool: Any) -> AsyncEngine:
+        return create_async_engine(
+            self._url,
+            connect_args={
+                "server_settings": _SESSION,
+                "timeout": limits.DATABASE_COMMAND_TIMEOUT_S,
+                "command_timeout": limits.DATABASE_COMMAND_TIMEOUT_S,
+            },
+            **pool,
+        )
+
+    def _locked(self, alone: bool) -> Connection:
+        """A connection in a transaction that has the instance's lock. One that has died while idle is replaced."""
+        fresh = self._connection is None
+        connection = self._connected()
+        try:
+            connection.execute(_ALONE if alone else _BESIDE_OTHERS)
+        except Errors:
+            self._give_up(connection)
+            if fresh:
+                raise
+            return self._locked(alone)
+        return connection
+
+    def _connected(self) -> Connection:
+        if self._connection is None:
+            assert self._engine is not None
+            self._connection = self._engine.sync_engine.connect()
+        return self._connection
+
+    def _roll_back(self, connection: Connection) -> None:
+        try:
+            connection.rollback()
+        except Exception:
+            self._give_up(connection)
+
+    def _give_up(self, connection: Connection) -> None:
+        """The connection is of no use any more; the server ends its transaction."""
+        self._connection = None
+        try:
+            connection.invalidate()
+        finally:
+            connection.close()
+
+    def _let_go(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _check(self, connection: Connection) -> None:
+        """Raises `DatabaseUnfit` where an ack would promise nothing."""
+        for setting in ("fsync", "full_page_writes"):
+            if connection.scalar(text(f"SHOW {setting}")) != "on":
+                raise DatabaseUnfit(f"{self.name} has {setting} = off: a power cut would lose what is acknowledged")
+
+    def _migrate(self, connection: Connection) -> None:
+        if not self._steps.is_newest(self._steps.current(connection)):
+            self._steps.upgrade(connection)
+
+
+def error_text(error: BaseException) -> str:
+    """What the database, or the way to it, says; never a statement with its values."""
+    if isinstance(error, DBAPIError):
+        error = error.orig or error
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def parsed(url: str) -> URL:
+    """A database's URL. Raises `DatabaseUnfit`."""
+    try:
+        made = make_url(url)
+    except ArgumentError:
+        raise DatabaseUnfit(f"the database's address must read {DRIVER}://user@host/name") from None
+    if made.drivername != DRIVER or not made.database:
+        raise DatabaseUnfit(f"the database's address must read {DRIVER}://user@host/name")
+    return made

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What the processes that serve one instance together keep in its database: who lives, who has which device's link,
+and what of their caches is no longer true (docs/scaling.md).
+
+A process has a slot, by a lease that it renews. Whoever changes what others keep in memory says so in a row of
+`change`, in the same transaction, which no other transaction runs beside; every transaction begins by reading the
+rows that are new to its process.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, Connection, bindparam, delete, insert, select, text
+
+from tmtp_core import limits
+from tmtp_core.errors import ServiceUnavailable
+from tmtp_core.store import tables as t
+from tmtp_core.store.postgresql import CHANNEL
+
+SLOTS_MAX: Final = 1_024
+"""Processes of one instance. Message numbers are drawn in steps of so many, so that no two processes draw the same."""
+
+_NOW_MS = "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)"
+_LEASE_MS: Final = int(limits.LEASE_S * 1000)
+
+_REFRESH = text(
+    "SELECT p.token, c.seq, c.slot, c.kind, c.key, c.text FROM (SELECT 1) AS one"
+    " LEFT JOIN process AS p ON p.slot = :slot AND p.token = :token"
+    " LEFT JOIN (SELECT * FROM change WHERE seq > :seen ORDER BY seq LIMIT :most) AS c ON true ORDER BY c.seq"
+).bindparams(bindparam("seen", type_=BigInteger()), most=limits.CHANGES_READ_MAX + 1)
+
+_NOTICE = text("SELECT pg_notify(:channel, :notice)")
+_CHANGED: Final = '{"type":"changed"}'
+
+# A device is taken over from a process whose lease has run out; that process is thereby evicted, and commits no more.
+_HOLDER = text(
+    f"SELECT l.slot, p.seen_ms < {_NOW_MS} - :lease FROM link AS l LEFT JOIN process AS p USING (slot)"  # noqa: S608
+    " WHERE l.device = :device"
+).bindparams(bindparam("device", type_=BigInteger()), lease=_LEASE_MS)
+
+_CLAIM = text(
+    "INSERT INTO link (device, slot) VALUES (:device, :slot) ON CONFLICT (device) DO UPDATE SET slot = excluded.slot"
+).bindparams(bindparam("device", type_=BigInteger()))
+
+JOIN = text(
+    f"INSERT INTO process (slot, token, seen_ms) SELECT free, :token, {_NOW_MS}"  # noqa: S608
+    " FROM generate_series(0, :last) AS free WHERE free NOT IN (SELECT slot FROM process) ORDER BY free LIMIT 1"
+    " RETURNING slot"
+).bindparams(last=SLOTS_MAX - 1)
+
+RENEW = f"UPDATE process SET seen_ms = {_NOW_MS} WHERE slot = $1 AND token = $2 RETURNING slot"  # noqa: S608
+ALIVE = f"SELECT slot FROM process WHERE seen_ms >= {_NOW_MS} - {_LEASE_MS}"  # noqa: S608
+
+
+class Evicted(ServiceUnavailable):
+    """Others have taken this process for dead: it commits nothing more under its slot."""
+
+
+class NotAlone(Exception):
+    """A decision wants to change what other processes keep in memory: it needs a transaction without others beside."""
+
+
+class Changed(IntEnum):
+    """What a row of `change` is about."""
+
+    ACCOUNT = 0  # by key
+    GROUP = 1  # by key
+    EVERYTHING = 2
+    CUT = 3  # the link of this device ends, with this text
+
+
+@dataclass(slots=True)
+class News:
+    """What others have changed since this process last looked. `everything`: nothing that is kept can be relied on."""
+
+    everything: bool = False
+    accounts: set[int] = field(default_factory=set)
+    groups: set[int] = field(default_factory=set)
+    cuts: dict[int, str] = field(default_factory=dict)
+
+
+class Sharing:
+    """One process's part. Used by the ledger, inside transactions, but for `slot` and `token`."""
+
+    def __init__(self, slot: int, token: str) -> None:
+        self.slot = slot
+        self.token = token
+        self._seen = 0
+        self._rows: list[dict[str, Any]] = []
+        self._claims: Counter[int] = Counter()  # of a device's link: a new one may enter before the old one is let go
+        self._claimed: Counter[int] = Counter()  # by this transaction
+
+    # -- what is no longer true --------------------------------------------------------------------------------------
+    def load(self, connection: Connection) -> None:
+        """From now on: the caches are empty."""
+        self._seen = connection.scalar(select(t.change.c.seq).order_by(t.change.c.seq.desc()).limit(1)) or 0
+
+    def refresh(self, connection: Connection) -> News:
+        """What others have changed. Raises `Evicted`."""
+        self._rows.clear()
+        rows = connection.execute(_REFRESH, {"slot": self.slot, "token": self.token, "seen": self._seen}).all()
+        if rows[0].token is None:
+            raise Evicted("this process was taken for dead; nothing was stored, try again")
+        news = News()
+        if rows[0].seq is None:
+            return news
+        # A gap is left by a transaction that failed, or by rows that were removed before this process looked.
+        news.everything = rows[0].seq != self._seen + 1 or len(rows) > limits.CHANGES_READ_MAX
+        for row in rows:
+            if row.slot == self.slot:
+                continue
+            if row.kind == Changed.CUT:
+                news.cuts[row.key] = row.text
+            elif row.kind == Changed.ACCOUNT:
+                news.accounts.add(row.key)
+            elif row.kind == Changed.GROUP:
+                news.groups.add(row.key)
+            else:
+                news.everything = True
+        self._seen = rows[-1].seq
+        return news
+
+    def note(self, kind: Changed, key: int = 0, words: str = "") -> None:
+        """This transaction changes what others may keep, or ends a link that they may have."""
+        row = {"slot": self.slot, "kind": int(kind), "key": key, "text": words}
+        if row not in self._rows:
+            self._rows.append(row)
+
+    def flush(self, connection: Connection) -> None:
+        """Tell the others, with the commit."""
+        if self._rows:
+            connection.execute(insert(t.change), self._rows)
+            connection.execute(_NOTICE, {"channel": CHANNEL, "notice": _CHANGED})
+            self._rows = []
+
+    def forget_old(self, connection: Connection) -> None:
+        """Rows that are so old that who has not read them reads everything anew."""
+        newest = connection.scalar(select(t.change.c.seq).order_by(t.change.c.seq.desc()).limit(1)) or 0
+        connection.execute(delete(t.change).where(t.change.c.seq <= newest - limits.CHANGES_KEPT_MAX))
+
+    # -- links -------------------------------------------------------------------------------------------------------
+    def claim(self, connection: Connection, device: int) -> int | None:
+        """Take a device's link for this process; or the slot of the living process that has it."""
+        held = connection.execute(_HOLDER, {"device": device}).first()
+        if held is not None and held[0] != self.slot:
+            if held[1] is False:
+                return int(held[0])
+            self.bury(connection, [held[0]])
+        connection.execute(_CLAIM, {"device": device, "slot": self.slot})
+        self._claimed[device] += 1
+        return None
+
+    def release(self, connection: Connection, device: int) -> None:
+        """One link less of the device here; with the last one it is free."""
+        self._claimed[device] -= 1
+        if self._claims[device] + self._claimed[device] <= 0:
+            connection.execute(delete(t.link).where((t.link.c.device == device) & (t.link.c.slot == self.slot)))
+
+    def committed(self) -> None:
+        """The transaction is durable."""
+        self._claims.update(self._claimed)
+        for device in self._claimed:
+            if self._claims[device] <= 0:
+                del self._claims[device]
+        self._claimed.clear()
+
+    def rolled_back(self) -> None:
+        """The transaction is void."""
+        self._claimed.clear()
+        self._rows.clear()
+
+    def linked_elsewhere(self, connection: Connection) -> frozenset[int]:
+        """The devices whose links other processes have."""
+        return frozenset(connection.scalars(select(t.link.c.device).where(t.link.c.slot != self.slot)))
+
+    # -- processes ---------------------------------------------------------------------------------------------------
+    def bury(self, connection: Connection, slots: Iterable[int]) -> None:
+        """These processes are dead, or will learn that they are: their devices are free."""
+        for slot in slots:
+            connection.execute(delete(t.process).where(t.process.c.slot == slot))
+            connection.execute(delete(t.link).where(t.link.c.slot == slot))
+
+    def dead(self, connection: Connection) -> list[int]:
+        """Slots of the processes whose leases have run out."""
+        return list(connection.scalars(text(f"SELECT slot FROM process WHERE seen_ms < {_NOW_MS} - {_LEASE_MS}")))  # noqa: S608
+
+    def leave(self, connection: Connection) -> None:
+        """This process ends in good order."""
+        self.bury(connection, [self.slot])
+
+
+def join(connection: Connection, token: str) -> int:
+    """A slot for a new process, whose token nobody knows; those of the dead are free. Raises `ServiceUnavailable`."""
+    stale = select(t.process.c.slot).where(text(f"seen_ms < {_NOW_MS} - {_LEASE_MS}"))
+    slots = list(connection.scalars(stale))
+    if slots:
+        connection.execute(delete(t.process).where(t.process.c.slot.in_(slots)))
+        connection.execute(delete(t.link).where(t.link.c.slot.in_(slots)))
+    slot = connection.scalar(JOIN, {"token": token})
+    if slot is None:
+        raise ServiceUnavailable(f"{SLOTS_MAX} processes serve this instance already")
+    return int(slot)
