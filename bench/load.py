@@ -19,8 +19,9 @@ import os
 import sys
 import time
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection as Pipe
 from typing import Any, Final, Self
 
@@ -83,13 +84,15 @@ class Crowd:
     Whatever is asked raises `BenchFailed` when the server did not do as it must.
     """
 
-    def __init__(self, place: Place, workers: int) -> None:
+    def __init__(self, place: Place | Sequence[Place], workers: int) -> None:
+        """`place`: where the server is; of several places each process has one, in turns."""
+        places = [place] if isinstance(place, Place) else place
         context = multiprocessing.get_context("spawn")
         self._pipes: list[Pipe] = []
         self._processes = []
-        for _ in range(workers):
+        for number in range(workers):
             ours, theirs = context.Pipe()
-            process = context.Process(target=run, args=(theirs, place), daemon=True)
+            process = context.Process(target=run, args=(theirs, places[number % len(places)]), daemon=True)
             process.start()
             theirs.close()
             self._pipes.append(ours)
@@ -161,8 +164,12 @@ class Crowd:
         return answers
 
 
-def measure(crowd: Crowd, shape: Shape, pid: int | None = None) -> Figures:
-    """Run a load with everybody in the crowd, which must be new. Raises `BenchFailed`."""
+def measure(crowd: Crowd, shape: Shape, server: int | Callable[[], Usage] | None = None) -> Figures:
+    """Run a load with everybody in the crowd, which must be new. Raises `BenchFailed`.
+
+    `server`: its process, or what tells how much its processes have used.
+    """
+    used_by = partial(usage, server) if isinstance(server, int) else server
     audiences, recipients = _audiences(crowd, shape)
     begin = time.monotonic_ns() + int(_HEAD_START_S * 1e9)
     window = (begin + int(_WARM_UP_S * 1e9), begin + int((_WARM_UP_S + shape.seconds) * 1e9))
@@ -187,7 +194,7 @@ def measure(crowd: Crowd, shape: Shape, pid: int | None = None) -> Figures:
     used = []
     for moment in window:
         time.sleep(max(0, moment - time.monotonic_ns()) / 1e9)
-        used.append(usage(pid) if pid is not None else None)
+        used.append(used_by() if used_by is not None else None)
     posted = {number: count for answer in crowd.finish() for number, count in answer.items()}
     everything: dict[int, dict[int, int]] = {number: {} for number in crowd.uids}
     for poster, audience in audiences.items():

@@ -112,7 +112,8 @@ class RunningInstance:
                 if self.service.has_logs:
                     self.service.abandon()
                     raise StartFailed(
-                        f"{seed_path} is missing, and without it no client knows this service: restore it from the backup"
+                        f"{seed_path} is missing, and without it no client knows this service: "
+                        "restore it from the backup"
                     )
                 write_private(seed_path, seed)
         self._proxy_spki_hashes = proxy_spki_hashes

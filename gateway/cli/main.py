@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """`tmtp-gateway`: serve, check the settings, invite, look after accounts and devices (C1, C4).
 
-Exit codes: 0 done · 1 refused or failed, and said why · 2 wrong usage or settings · 75 start it again · 130 interrupted.
+Exit codes: 0 done · 1 refused or failed, and said why · 2 wrong usage or settings · 75 start again · 130 interrupted.
 """
 
 import sys

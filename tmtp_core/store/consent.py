@@ -18,6 +18,7 @@ class ConsentRows:
     """Mixed into `SqlLedger`, whose connection and accounts it uses."""
 
     _connection: Connection
+    _admitted: list[tuple[int, int, int]]
     _routed: frozenset[str] | None
 
     def account_by_key(self, key: int) -> Account:
@@ -27,8 +28,16 @@ class ConsentRows:
     def _changes(self, account: Account) -> None:
         raise NotImplementedError
 
-    def _note(self, what: Changed, key: int = 0) -> None:
+    def _note(self, what: Changed, key: int = 0, words: str = "") -> None:
         raise NotImplementedError
+
+    def _needs_to_be_alone(self) -> None:
+        raise NotImplementedError
+
+    def heard_admitted(self, account: Account, words: str) -> None:
+        """Another process has let somebody post to an account that is cached here."""
+        other, introducer = words.split()
+        _now_admits(account, int(other), int(introducer))
 
     def create_account(self, uid: str, role: Role, now_ms: int) -> Account:
         """See the port."""
@@ -36,16 +45,17 @@ class ConsentRows:
 
     def load_consent(self, account: Account) -> None:
         """Read whom an account admits and blocks."""
+        self.flush_admitted()
         a, b = t.acquaintance.c, t.block.c
         rows = self._connection.execute(select(a.other, a.introducer).where(a.account == account.key))
         account.admits = {}
         for other, introducer in rows:
-            before = account.admits.get(other, frozenset())
-            account.admits[other] = before if introducer == OWN_DOING else before | {introducer}
+            _now_admits(account, other, introducer)
         account.blocked = set(self._connection.scalars(select(b.blocked).where(b.account == account.key)))
 
     def forget_consent(self, account: Account) -> None:
         """Delete everything here that names an account which is removed."""
+        self.flush_admitted()
         a, b = t.acquaintance.c, t.block.c
         self._connection.execute(
             delete(t.acquaintance).where(
@@ -63,16 +73,28 @@ class ConsentRows:
         before = account.admits.get(other)
         if account.agreed_to(other) or (before is not None and introducer in before):
             return
+        self._needs_to_be_alone()
         if before and introducer is None:
+            self.flush_admitted()
             a = t.acquaintance.c
             self._connection.execute(delete(t.acquaintance).where((a.account == account.key) & (a.other == other)))
-        row = {"account": account.key, "other": other, "introducer": introducer or OWN_DOING}
-        self._connection.execute(insert(t.acquaintance).values(row))
-        account.admits[other] = frozenset() if introducer is None else (before or frozenset()) | {introducer}
-        self._changes(account)
+        self._admitted.append((account.key, other, introducer or OWN_DOING))
+        _now_admits(account, other, introducer or OWN_DOING)
+
+    def flush_admitted(self) -> None:
+        """Write who was admitted: where many write to one another for the first time, by one statement."""
+        if not self._admitted:
+            return
+        names = ("account", "other", "introducer")
+        rows = [dict(zip(names, row, strict=True)) for row in self._admitted]
+        self._connection.execute(insert(t.acquaintance), rows)
+        for account, other, introducer in self._admitted:
+            self._note(Changed.ADMITTED, account, f"{other} {introducer}")
+        self._admitted.clear()
 
     def admitting(self, account: Account) -> list[int]:
         """See the port."""
+        self.flush_admitted()
         return list(
             self._connection.scalars(
                 select(t.acquaintance.c.account).distinct().where(t.acquaintance.c.other == account.key)
@@ -219,3 +241,12 @@ class ConsentRows:
         if row is None:
             raise StoreCorrupt(f"account {account.key} is a ghost of nobody")
         return Ghost(row.account, row.bridge, row.address)
+
+
+def _now_admits(account: Account, other: int, introducer: int) -> None:
+    """One row of `acquaintance`. Who agreed to it itself needs no introducer, then or later."""
+    before = account.admits.get(other)
+    if introducer == OWN_DOING or before == frozenset():
+        account.admits[other] = frozenset()
+    else:
+        account.admits[other] = (before or frozenset()) | {introducer}

@@ -72,6 +72,7 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
         self._hidden: list[Entry] = []
         self._acked: list[Entry] = []
         self._remembered: list[tuple[int, int, int, int]] = []
+        self._admitted: list[tuple[int, int, int]] = []
         self._posted: dict[tuple[int, int], Posted | None] = {}
         self._forget_caches()
 
@@ -121,6 +122,7 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
 
     def flush(self) -> None:
         """Write what waits."""
+        self.flush_admitted()
         self._flush_queue()
         if self._remembered:
             self._hot.insert_reposted(self._writing, self._remembered)
@@ -164,6 +166,7 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
         if self._sharing is not None:
             self._sharing.rolled_back()
         self._messages, self._entries, self._hidden, self._acked, self._remembered = [], [], [], [], []
+        self._admitted = []
         self._posted.clear()
 
     def forget_old_posts(self, before_ms: int) -> int:
@@ -469,14 +472,22 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
             self._forget_caches()
             self._any_taken = True
             return
+        for key, words in news.admitted:
+            account = self._accounts.get(key)
+            if account is not None:
+                self.heard_admitted(account, words)
         for key in news.accounts:
             self._accounts.pop(key, None)
         if news.groups:
             self._groups = {gid: group for gid, group in self._groups.items() if group.key not in news.groups}
 
-    def _note(self, what: Changed, key: int = 0) -> None:
+    def _note(self, what: Changed, key: int = 0, words: str = "") -> None:
         if self._sharing is not None:
-            self._sharing.note(what, key)
+            self._sharing.note(what, key, words)
+
+    def _needs_to_be_alone(self) -> None:
+        if self._connection is not self._writing:
+            raise NotAlone
 
     def _changes(self, account: Account) -> None:
         """Others may have it in their caches."""

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import BigInteger, Connection, bindparam, delete, insert, select, text
 
@@ -70,6 +70,7 @@ class Changed(IntEnum):
     GROUP = 1  # by key
     EVERYTHING = 2
     CUT = 3  # the link of this device ends, with this text
+    ADMITTED = 4  # an account lets another one post to it: its key, and by whom it was introduced
 
 
 @dataclass(slots=True)
@@ -78,6 +79,7 @@ class News:
 
     everything: bool = False
     accounts: set[int] = field(default_factory=set)
+    admitted: list[tuple[int, str]] = field(default_factory=list)
     groups: set[int] = field(default_factory=set)
     cuts: dict[int, str] = field(default_factory=dict)
 
@@ -89,7 +91,7 @@ class Sharing:
         self.slot = slot
         self.token = token
         self._seen = 0
-        self._rows: list[dict[str, Any]] = []
+        self._rows: dict[tuple[int, int, str], None] = {}
         self._claims: Counter[int] = Counter()  # of a device's link: a new one may enter before the old one is let go
         self._claimed: Counter[int] = Counter()  # by this transaction
 
@@ -116,6 +118,8 @@ class Sharing:
                 news.cuts[row.key] = row.text
             elif row.kind == Changed.ACCOUNT:
                 news.accounts.add(row.key)
+            elif row.kind == Changed.ADMITTED:
+                news.admitted.append((row.key, row.text))
             elif row.kind == Changed.GROUP:
                 news.groups.add(row.key)
             else:
@@ -125,16 +129,15 @@ class Sharing:
 
     def note(self, kind: Changed, key: int = 0, words: str = "") -> None:
         """This transaction changes what others may keep, or ends a link that they may have."""
-        row = {"slot": self.slot, "kind": int(kind), "key": key, "text": words}
-        if row not in self._rows:
-            self._rows.append(row)
+        self._rows[int(kind), key, words] = None
 
     def flush(self, connection: Connection) -> None:
         """Tell the others, with the commit."""
         if self._rows:
-            connection.execute(insert(t.change), self._rows)
+            rows = [{"slot": self.slot, "kind": kind, "key": key, "text": words} for kind, key, words in self._rows]
+            connection.execute(insert(t.change), rows)
             connection.execute(_NOTICE, {"channel": CHANNEL, "notice": _CHANGED})
-            self._rows = []
+            self._rows.clear()
 
     def forget_old(self, connection: Connection) -> None:
         """Rows that are so old that who has not read them reads everything anew."""
