@@ -109,7 +109,7 @@ DATABASE_BUSY_TIMEOUT_MS = 10_000
 
 # -- several processes on one database (docs/scaling.md) -------------------------------------------------------------
 LEASE_S = 10.0  # a process that is not heard of for so long is dead, and others take over its devices
-LEASE_RENEWED_S = 1.0
+UNHEARD_S = 2.5  # the same for one whose connection to the database is gone, too: it was killed
 CLAIM_S = 15.0  # how long a link waits until the process that has its node has settled the matter: over CONTEST_S
 CHANGES_READ_MAX = 5_000  # what others changed, read one by one; where there is more, all caches are given up
 CHANGES_KEPT_MAX = 50_000

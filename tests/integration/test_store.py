@@ -366,8 +366,8 @@ def test_an_old_database_is_copied_before_it_is_changed(tmp_path: Path) -> None:
 
 def test_an_older_queue_keeps_what_was_hidden_and_who_introduced_whom(tmp_path: Path) -> None:
     path, steps = tmp_path / "service.sqlite3", tmp_path / "steps"
-    newest = "s0005_processes.py"
-    shutil.copytree(Path(migrations.__file__).parent, steps, ignore=shutil.ignore_patterns("__pycache__", newest))
+    later = {"s0004_hidden.py", "s0005_processes.py"}
+    shutil.copytree(Path(migrations.__file__).parent, steps, ignore=shutil.ignore_patterns("__pycache__", *later))
     Database(path, str(steps)).close()
     with closing(sqlite3.connect(path)) as raw:
         raw.execute("INSERT INTO queue (device, rank, message) VALUES (1, 0, 5), (1, 1, 6), (1, 2, 7)")

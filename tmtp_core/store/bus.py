@@ -16,7 +16,7 @@ import asyncpg
 
 from tmtp_core import limits
 from tmtp_core.store.postgresql import CHANNEL
-from tmtp_core.store.sharing import ALIVE, RENEW
+from tmtp_core.store.sharing import ALIVE, LIVE, LOCK_KEY, RENEW
 
 _RETRY_S: Final = 0.5
 _NOTIFY: Final = "SELECT pg_notify($1, $2)"
@@ -93,6 +93,8 @@ class Bus(threading.Thread):
         try:
             for channel in (CHANNEL, f"{CHANNEL}_{self.slot}"):
                 await connection.add_listener(channel, self._heard)
+            await connection.fetchval(LIVE, LOCK_KEY, self.slot)
+            self._due = True
             connection.add_termination_listener(lambda ended: self._awake.set())
             self._wake(self._were_cut_off)
             while True:

@@ -37,21 +37,11 @@ class ConsentRows:
     def heard_admitted(self, account: Account, words: str) -> None:
         """Another process has let somebody post to an account that is cached here."""
         other, introducer = words.split()
-        _now_admits(account, int(other), int(introducer))
+        now_admits(account, int(other), int(introducer))
 
     def create_account(self, uid: str, role: Role, now_ms: int) -> Account:
         """See the port."""
         raise NotImplementedError
-
-    def load_consent(self, account: Account) -> None:
-        """Read whom an account admits and blocks."""
-        self.flush_admitted()
-        a, b = t.acquaintance.c, t.block.c
-        rows = self._connection.execute(select(a.other, a.introducer).where(a.account == account.key))
-        account.admits = {}
-        for other, introducer in rows:
-            _now_admits(account, other, introducer)
-        account.blocked = set(self._connection.scalars(select(b.blocked).where(b.account == account.key)))
 
     def forget_consent(self, account: Account) -> None:
         """Delete everything here that names an account which is removed."""
@@ -79,7 +69,7 @@ class ConsentRows:
             a = t.acquaintance.c
             self._connection.execute(delete(t.acquaintance).where((a.account == account.key) & (a.other == other)))
         self._admitted.append((account.key, other, introducer or OWN_DOING))
-        _now_admits(account, other, introducer or OWN_DOING)
+        now_admits(account, other, introducer or OWN_DOING)
 
     def flush_admitted(self) -> None:
         """Write who was admitted: where many write to one another for the first time, by one statement."""
@@ -243,7 +233,7 @@ class ConsentRows:
         return Ghost(row.account, row.bridge, row.address)
 
 
-def _now_admits(account: Account, other: int, introducer: int) -> None:
+def now_admits(account: Account, other: int, introducer: int) -> None:
     """One row of `acquaintance`. Who agreed to it itself needs no introducer, then or later."""
     before = account.admits.get(other)
     if introducer == OWN_DOING or before == frozenset():

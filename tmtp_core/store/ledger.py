@@ -12,7 +12,7 @@ from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, cast
 
-from sqlalchemy import Connection, Executable, Row, Table, delete, func, insert, select, update
+from sqlalchemy import Connection, Executable, Table, delete, func, insert, select, update
 
 from tmtp_core import limits
 from tmtp_core.crypto.credentials import request_hash
@@ -31,7 +31,7 @@ from tmtp_core.domain.port import (
 from tmtp_core.domain.quotas import appends_by
 from tmtp_core.errors import StoreCorrupt
 from tmtp_core.store import tables as t
-from tmtp_core.store.consent import ConsentRows
+from tmtp_core.store.consent import ConsentRows, now_admits
 from tmtp_core.store.given_back import GivenBackRows
 from tmtp_core.store.named import NamedRows
 from tmtp_core.store.references import StoredReferences
@@ -235,24 +235,23 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
         cached = self._accounts.get(key)
         if cached is not None:
             return cached
-        row = self._connection.execute(select(t.account).where(t.account.c.key == key)).one_or_none()
-        if row is None:
+        self.flush_admitted()
+        rows = self._hot.account(self._writing, key)
+        if rows is None:
             raise StoreCorrupt(f"account {key} is named but not there")
-        devices = self._connection.execute(select(t.device).where(t.device.c.account == key).order_by(t.device.c.key))
-        aliases = self._connection.scalars(
-            select(t.name.c.name).where(t.name.c.account == key).order_by(t.name.c.place)
-        )
         account = Account(
             key,
-            row.uid,
-            Status(row.status),
-            Role(row.role),
-            [_device(device) for device in devices],
-            list(aliases),
-            introductions=bool(row.introductions),
+            rows.uid,
+            Status(rows.status),
+            Role(rows.role),
+            rows.devices,
+            rows.aliases,
+            blocked=set(rows.blocked),
+            introductions=bool(rows.introductions),
         )
-        self._load_log(account)
-        self.load_consent(account)
+        for other, introducer in rows.admits:
+            now_admits(account, other, introducer)
+        self._load_log(account, rows.log)
         self._cache_account(account)
         return account
 
@@ -503,9 +502,8 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
         where = (r.account == account) & (r.place >= since)
         return self._connection.scalars(select(r.record).where(where).order_by(r.place).limit(count)).all()
 
-    def _load_log(self, account: Account) -> None:
+    def _load_log(self, account: Account, records: Sequence[bytes]) -> None:
         """The log of an account, or that it holds what this service did not put there (D5)."""
-        records = self._log_rows(account.key, 0, None)
         if not records:
             if any(device.public is not None for device in account.devices):
                 self._log_is_damaged(account, "the account has keys, and no log")
@@ -582,8 +580,3 @@ def _page(messages: Iterator[Message], count: int) -> tuple[list[Message], bool]
         if size > limits.DELIVERY_WINDOW_BYTES:
             return page, False
     return page, len(page) < count
-
-
-def _device(row: Row[Any]) -> Device:
-    prekey = (row.prekey, row.prekey_ms, row.prekey_sig) if row.prekey_ms is not None else None
-    return Device(row.key, row.credential, row.public, row.box, row.label, prekey, row.created_ms)

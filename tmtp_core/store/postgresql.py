@@ -6,6 +6,7 @@ queues it, so that who hears of it finds it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, Connection, Integer, LargeBinary, String, TextClause, bindparam, text
@@ -14,7 +15,7 @@ from sqlalchemy.types import TypeEngine
 
 from tmtp_core import limits
 from tmtp_core.domain.port import Body, Message, Rank, without_content
-from tmtp_core.store.statements import Entry, MessageRow
+from tmtp_core.store.statements import AccountRows, Entry, MessageRow, device_of
 
 CHANNEL: Final = "tmtp"
 """Where all processes of an instance listen; each listens to `CHANNEL_<slot>` too."""
@@ -100,6 +101,16 @@ _ENTRIES_BETWEEN = text(
     " WHERE q.message > :after AND q.message <= :number"
 ).bindparams(bindparam("after", type_=_NUMBERS), bindparam("number", type_=_NUMBERS))
 
+_ACCOUNT = text(
+    "SELECT a.uid, a.status, a.role, a.introductions,"
+    " ARRAY (SELECT d FROM device AS d WHERE d.account = a.key ORDER BY d.key) AS devices,"
+    " ARRAY (SELECT name FROM name WHERE account = a.key ORDER BY place) AS aliases,"
+    " ARRAY (SELECT record FROM log_record WHERE account = a.key ORDER BY place) AS log,"
+    " ARRAY (SELECT other FROM acquaintance WHERE account = a.key ORDER BY other, introducer) AS others,"
+    " ARRAY (SELECT introducer FROM acquaintance WHERE account = a.key ORDER BY other, introducer) AS introducers,"
+    " ARRAY (SELECT blocked FROM block WHERE account = a.key) AS blocked FROM account AS a WHERE a.key = :key"
+).bindparams(bindparam("key", type_=_NUMBERS))
+
 _FORGET_TAKEN = _statement("DELETE FROM taken WHERE message = ANY (:numbers)", numbers=_NUMBERS)
 
 _SET_COUNTER = text(
@@ -134,6 +145,23 @@ class PostgresqlStatements:
 
     def __init__(self, slot: int) -> None:
         self._slot = slot
+
+    def account(self, connection: Connection, key: int) -> AccountRows | None:
+        """See the protocol; by one statement, since each costs a way to the server and back."""
+        row = connection.execute(_ACCOUNT, {"key": key}).one_or_none()
+        if row is None:
+            return None
+        return AccountRows(
+            row.uid,
+            row.status,
+            row.role,
+            bool(row.introductions),
+            devices=[device_of(SimpleNamespace(**device)) for device in row.devices],
+            aliases=row.aliases,
+            log=row.log,
+            admits=list(zip(row.others, row.introducers, strict=True)),
+            blocked=row.blocked,
+        )
 
     def insert_messages(self, connection: Connection, rows: Sequence[MessageRow]) -> None:
         """See the protocol."""

@@ -31,10 +31,10 @@ from tmtp_core.store.statements import References, Statements
 T = TypeVar("T")
 
 DRIVER: Final = "postgresql+asyncpg"
-_LOCK_KEY: Final = int.from_bytes(b"tmtp")
+_WRONG_ADDRESS: Final = f"this is no database that this program knows: an address reads {DRIVER}://user@host/name"
 _TOKEN_BYTES: Final = 16
-_ALONE = text("SELECT pg_advisory_xact_lock(:key)").bindparams(key=_LOCK_KEY)
-_BESIDE_OTHERS = text("SELECT pg_advisory_xact_lock_shared(:key)").bindparams(key=_LOCK_KEY)
+_ALONE = text("SELECT pg_advisory_xact_lock(:key)").bindparams(key=sharing.LOCK_KEY)
+_BESIDE_OTHERS = text("SELECT pg_advisory_xact_lock_shared(:key)").bindparams(key=sharing.LOCK_KEY)
 _LEAVING_TIMEOUT_S: Final = 5.0
 
 _SESSION: Final = {
@@ -210,7 +210,7 @@ def parsed(url: str) -> URL:
     try:
         made = make_url(url)
     except ArgumentError:
-        raise DatabaseUnfit(f"the database's address must read {DRIVER}://user@host/name") from None
+        raise DatabaseUnfit(_WRONG_ADDRESS) from None
     if made.drivername != DRIVER or not made.database:
-        raise DatabaseUnfit(f"the database's address must read {DRIVER}://user@host/name")
+        raise DatabaseUnfit(_WRONG_ADDRESS)
     return made

@@ -23,8 +23,20 @@ from tmtp_core.store.postgresql import CHANNEL
 SLOTS_MAX: Final = 1_024
 """Processes of one instance. Message numbers are drawn in steps of so many, so that no two processes draw the same."""
 
+LOCK_KEY: Final = int.from_bytes(b"tmtp")
+"""Of the advisory locks: one that transactions take, and one a slot, that its process's bus holds while it lives."""
+
 _NOW_MS = "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)"
 _LEASE_MS: Final = int(limits.LEASE_S * 1000)
+
+# A process that hangs keeps its lock and lets its lease run out; one that was killed loses its lock at once. The lock
+# is the bus's, which may be connecting anew just now: then it renews the lease with its first words.
+_DEAD = (
+    f"(process.seen_ms < {_NOW_MS} - {_LEASE_MS} OR process.seen_ms < {_NOW_MS} - {int(limits.UNHEARD_S * 1000)}"
+    " AND NOT EXISTS (SELECT 1 FROM pg_locks AS l WHERE l.locktype = 'advisory' AND l.granted"
+    " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    f" AND l.classid = {LOCK_KEY} AND l.objid = process.slot AND l.objsubid = 2))"
+)
 
 _REFRESH = text(
     "SELECT p.token, c.seq, c.slot, c.kind, c.key, c.text FROM (SELECT 1) AS one"
@@ -37,22 +49,23 @@ _CHANGED: Final = '{"type":"changed"}'
 
 # A device is taken over from a process whose lease has run out; that process is thereby evicted, and commits no more.
 _HOLDER = text(
-    f"SELECT l.slot, p.seen_ms < {_NOW_MS} - :lease FROM link AS l LEFT JOIN process AS p USING (slot)"  # noqa: S608
-    " WHERE l.device = :device"
-).bindparams(bindparam("device", type_=BigInteger()), lease=_LEASE_MS)
+    f"SELECT link.slot, coalesce({_DEAD}, true) FROM link LEFT JOIN process USING (slot) WHERE device = :device"
+).bindparams(bindparam("device", type_=BigInteger()))
 
 _CLAIM = text(
     "INSERT INTO link (device, slot) VALUES (:device, :slot) ON CONFLICT (device) DO UPDATE SET slot = excluded.slot"
 ).bindparams(bindparam("device", type_=BigInteger()))
 
 JOIN = text(
-    f"INSERT INTO process (slot, token, seen_ms) SELECT free, :token, {_NOW_MS}"  # noqa: S608
+    f"INSERT INTO process (slot, token, seen_ms) SELECT free, :token, {_NOW_MS}"
     " FROM generate_series(0, :last) AS free WHERE free NOT IN (SELECT slot FROM process) ORDER BY free LIMIT 1"
     " RETURNING slot"
 ).bindparams(last=SLOTS_MAX - 1)
 
-RENEW = f"UPDATE process SET seen_ms = {_NOW_MS} WHERE slot = $1 AND token = $2 RETURNING slot"  # noqa: S608
-ALIVE = f"SELECT slot FROM process WHERE seen_ms >= {_NOW_MS} - {_LEASE_MS}"  # noqa: S608
+LIVE: Final = "SELECT pg_try_advisory_lock($1, $2)"
+RENEW: Final = f"UPDATE process SET seen_ms = {_NOW_MS} WHERE slot = $1 AND token = $2 RETURNING slot"
+ALIVE: Final = f"SELECT slot FROM process WHERE NOT {_DEAD}"
+_THE_DEAD = text(f"SELECT slot FROM process WHERE {_DEAD}")
 
 
 class Evicted(ServiceUnavailable):
@@ -149,7 +162,7 @@ class Sharing:
         """Take a device's link for this process; or the slot of the living process that has it."""
         held = connection.execute(_HOLDER, {"device": device}).first()
         if held is not None and held[0] != self.slot:
-            if held[1] is False:
+            if not held[1]:
                 return int(held[0])
             self.bury(connection, [held[0]])
         connection.execute(_CLAIM, {"device": device, "slot": self.slot})
@@ -187,8 +200,8 @@ class Sharing:
             connection.execute(delete(t.link).where(t.link.c.slot == slot))
 
     def dead(self, connection: Connection) -> list[int]:
-        """Slots of the processes whose leases have run out."""
-        return list(connection.scalars(text(f"SELECT slot FROM process WHERE seen_ms < {_NOW_MS} - {_LEASE_MS}")))  # noqa: S608
+        """Slots of the processes that live no more."""
+        return list(connection.scalars(_THE_DEAD))
 
     def leave(self, connection: Connection) -> None:
         """This process ends in good order."""
@@ -197,8 +210,7 @@ class Sharing:
 
 def join(connection: Connection, token: str) -> int:
     """A slot for a new process, whose token nobody knows; those of the dead are free. Raises `ServiceUnavailable`."""
-    stale = select(t.process.c.slot).where(text(f"seen_ms < {_NOW_MS} - {_LEASE_MS}"))
-    slots = list(connection.scalars(stale))
+    slots = list(connection.scalars(_THE_DEAD))
     if slots:
         connection.execute(delete(t.process).where(t.process.c.slot.in_(slots)))
         connection.execute(delete(t.link).where(t.link.c.slot.in_(slots)))

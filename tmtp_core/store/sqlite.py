@@ -10,10 +10,11 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 
 import msgspec
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from tmtp_core.domain.port import Body, Message, Rank, without_content
-from tmtp_core.store.statements import Entry, MessageRow
+from tmtp_core.store import tables as t
+from tmtp_core.store.statements import AccountRows, Entry, MessageRow, device_of
 
 _MESSAGE_COLUMNS = 8
 _MESSAGE_ROWS_MAX = 2_000  # 16,000 parameters; SQLite takes 32,766
@@ -28,6 +29,25 @@ def driver(connection: Connection) -> sqlite3.Connection:
 
 def _json(rows: Sequence[object]) -> str:
     return msgspec.json.encode(rows).decode()
+
+
+def account(connection: Connection, key: int) -> AccountRows | None:
+    """All that the store has of one account."""
+    a, d, n, r = t.account.c, t.device.c, t.name.c, t.log_record.c
+    found = connection.execute(select(a.uid, a.status, a.role, a.introductions).where(a.key == key)).one_or_none()
+    if found is None:
+        return None
+    q, b = t.acquaintance.c, t.block.c
+    return AccountRows(
+        *found,
+        devices=[
+            device_of(row) for row in connection.execute(select(t.device).where(d.account == key).order_by(d.key))
+        ],
+        aliases=list(connection.scalars(select(n.name).where(n.account == key).order_by(n.place))),
+        log=list(connection.scalars(select(r.record).where(r.account == key).order_by(r.place))),
+        admits=[(row[0], row[1]) for row in connection.execute(select(q.other, q.introducer).where(q.account == key))],
+        blocked=list(connection.scalars(select(b.blocked).where(b.account == key))),
+    )
 
 
 @cache

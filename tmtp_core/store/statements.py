@@ -5,11 +5,12 @@ One statement a kind and batch (storage.md). Everything else goes through SQLAlc
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from sqlalchemy import Connection
 
-from tmtp_core.domain.port import Message
+from tmtp_core.domain.port import Device, Message
 
 MessageRow = tuple[int, bytes, int, bytes | None, str | None, bytes | None, int | None, int | None]
 """Number, head, size of the body, the body or None, the name of its file or None, revision 2's head, the sender, and
@@ -19,8 +20,29 @@ Entry = tuple[int, int, int]
 """Of a queue: device, rank, message."""
 
 
+@dataclass(frozen=True, slots=True)
+class AccountRows:
+    """All that the store has of one account: its devices oldest first, its aliases and its log in order, whom it admits
+    (account, introducer) and blocks.
+    """
+
+    uid: str
+    status: int
+    role: int
+    introductions: bool
+    devices: list[Device]
+    aliases: list[str]
+    log: list[bytes]
+    admits: list[tuple[int, int]]
+    blocked: list[int]
+
+
 class Statements(Protocol):
     """Of one engine. All of them run inside a transaction of the writer's."""
+
+    def account(self, connection: Connection, key: int) -> AccountRows | None:
+        """Read an account."""
+        ...
 
     def insert_messages(self, connection: Connection, rows: Sequence[MessageRow]) -> None:
         """Store messages."""
@@ -124,3 +146,9 @@ class References(Protocol):
     def rolled_back(self) -> None:
         """Forget the transaction's changes."""
         ...
+
+
+def device_of(row: Any) -> Device:
+    """A device from its row, whose columns are attributes."""
+    prekey = (row.prekey, row.prekey_ms, row.prekey_sig) if row.prekey_ms is not None else None
+    return Device(row.key, row.credential, row.public, row.box, row.label, prekey, row.created_ms)
