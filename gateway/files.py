@@ -4,6 +4,8 @@
 import os
 from pathlib import Path
 
+from tmtp_core.store.folders import sync_folder
+
 
 def write_private(path: Path, content: bytes) -> None:
     """Write a file of mode 0600: on the disk, whole, before this returns; or not at all (OSError)."""
@@ -17,8 +19,4 @@ def write_private(path: Path, content: bytes) -> None:
     finally:
         os.close(descriptor)
     temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)

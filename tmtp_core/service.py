@@ -38,6 +38,7 @@ from tmtp_core.limits import InstanceLimits
 from tmtp_core.outlet import Outlet
 from tmtp_core.session import Session
 from tmtp_core.store.database import Database
+from tmtp_core.store.folders import make_folder
 from tmtp_core.store.ledger import SqlLedger
 from tmtp_core.store.payloads import Backlog, PayloadFolder, Upload
 from tmtp_core.store.writer import Job, PageRead, Result, Writer
@@ -103,7 +104,7 @@ class Service:
             Posting(random_bytes),
         )
         payload_folder = settings.folder / "payloads"
-        payload_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(payload_folder)
         self._database = Database(settings.folder / "service.sqlite3")
         self._executor = ThreadPoolExecutor(_PAYLOAD_THREADS, thread_name_prefix="tmtp-payload")
         self.payloads = PayloadFolder(payload_folder, self._executor, random_bytes)

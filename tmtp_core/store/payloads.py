@@ -18,6 +18,7 @@ from pathlib import Path
 from tmtp_core import limits
 from tmtp_core.domain.port import Body
 from tmtp_core.ids import RandomBytes
+from tmtp_core.store.folders import sync_folder
 
 _NAME_BYTES = 16
 
@@ -194,7 +195,7 @@ class _FileWriting:
                 os.close(self._descriptor)
                 self._descriptor = None
             if keep:
-                _sync_folder(self._folder.folder)
+                sync_folder(self._folder.folder)
             else:
                 self._path.unlink(missing_ok=True)
         except OSError as error:
@@ -264,14 +265,6 @@ class Reading:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def is_shortage(error: OSError) -> bool:
