@@ -75,6 +75,7 @@ class Device:
         self.node = ""
         self.others: list[Device] = []  # of all accounts
         self.posting = True
+        self.away_s = 0.0  # it stays away for up to so long whenever its link has ended
         self._ledger = ledger
         self._chance = chance
         self._count = 0
@@ -112,7 +113,7 @@ class Device:
                     await self._post_for_ever(connection)
                 finally:
                     await connection.close()
-            await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(RETRY_S + self._chance.random() * self.away_s)
 
     async def _post_for_ever(self, connection: Connection) -> None:
         while connection.is_open:
