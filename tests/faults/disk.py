@@ -65,6 +65,10 @@ class Disk:
         """The next `count` syncs of files whose name ends so fail with EIO, and what they had to write is lost."""
         await self._order(do="fail_syncs", count=count, suffix=suffix)
 
+    async def leave(self, away: bool) -> None:
+        """Every call fails from here on, or none any more; nothing is lost by that."""
+        await self._order(do="leave", away=away)
+
     async def unmount(self) -> None:
         """Take it away. Idempotent."""
         if self._server is None:

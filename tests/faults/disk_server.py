@@ -5,7 +5,7 @@
 
 STORE is a folder with what is durable: read at start, written at an order. Orders come as JSON, one a line, and each
 is answered by a line. `cut`: from now on every call fails, and STORE gets what survived. `save`: STORE gets everything.
-`fail_syncs`: so many of the next syncs of files whose name ends so fail with EIO.
+`leave`: every call fails, or none any more. `fail_syncs`: so many of the next syncs of files whose name ends so fail with EIO.
 """
 
 import errno
@@ -41,6 +41,7 @@ class VolatileDisk(mfusepy.Operations):
     def __init__(self, root: Folder, chance: random.Random) -> None:
         self.turn = threading.Lock()
         self.is_cut = False
+        self.is_away = False
         self.root = root
         self.count: Counter[str] = Counter()
         self._chance = chance
@@ -54,6 +55,10 @@ class VolatileDisk(mfusepy.Operations):
         """The power fails."""
         self.is_cut = True
         self.root.cut(self._chance, self.count)
+
+    def leave(self, away: bool) -> None:
+        """Every call fails until it is back; nothing is lost by that."""
+        self.is_away = away
 
     def fail_syncs(self, count: int, suffix: str) -> None:
         """Of the next syncs of files with such names, so many fail."""
@@ -216,7 +221,7 @@ class Mount(mfusepy.FUSE):
 
     def _wrapper(self, func: Callable[..., int], *args: Any, **kwargs: Any) -> int:
         with self.operations.turn:
-            if self.operations.is_cut:
+            if self.operations.is_cut or self.operations.is_away:
                 return -errno.EIO
             return super()._wrapper(func, *args, **kwargs)
 
@@ -266,6 +271,8 @@ def _take_orders(disk: VolatileDisk, store: Path) -> None:
         with disk.turn:
             if order["do"] == "fail_syncs":
                 disk.fail_syncs(order["count"], order["suffix"])
+            elif order["do"] == "leave":
+                disk.leave(order["away"])
             else:
                 if order["do"] == "cut":
                     disk.cut()

@@ -50,7 +50,7 @@ async def run(kills: int, seed: int, folder: Path, report: bool = False) -> dict
     failed = [result for result in results if isinstance(result, Exception)]
     if failed:
         raise failed[0]
-    _verdict(ledger, process)
+    verify(ledger, process)
     return {
         "kills": kills,
         "posts acknowledged": len(ledger.acknowledged),
@@ -61,7 +61,8 @@ async def run(kills: int, seed: int, folder: Path, report: bool = False) -> dict
     }
 
 
-def _verdict(ledger: Ledger, process: Process) -> None:
+def verify(ledger: Ledger, process: Process) -> None:
+    """Nothing was lost, nothing came twice, nothing was kept; the gateway has stopped. Raises `PromiseBroken`."""
     if ledger.broken:
         raise PromiseBroken("\n".join(ledger.broken[:20]))
     missing = ledger.missing()

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tmtp_client.connection import Connection, Disconnected, Endpoint, Payload, Refused
+from tmtp_core.session import UNAVAILABLE
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
 
@@ -50,6 +51,7 @@ class Ledger:
     seen: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))  # device -> payload's name
     repeated: int = 0  # came again before their ack was surely durable: allowed
     broken: list[str] = field(default_factory=list)
+    refusals: Counter[str] = field(default_factory=Counter)  # what the service said when it did not store a post
 
     def waiting(self) -> list[tuple[str, str]]:
         """Deliveries of acknowledged posts that have not come yet: (payload's name, device)."""
@@ -59,6 +61,26 @@ class Ledger:
             for device in self.expected[name]
             if not self.seen[device][name]
         ]
+
+    async def more(self, count: int, within_s: float) -> None:
+        """Wait until `count` more posts were acknowledged. Raises `PromiseBroken`."""
+        before = len(self.acknowledged)
+        try:
+            async with asyncio.timeout(within_s):
+                while len(self.acknowledged) < before + count:
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            raise PromiseBroken(f"nothing more was acknowledged within {within_s} s") from None
+
+    async def refused(self, count: int, within_s: float) -> None:
+        """Wait until the service has said `count` times more that it is unavailable for now. Raises `PromiseBroken`."""
+        before = self.refusals[UNAVAILABLE]
+        try:
+            async with asyncio.timeout(within_s):
+                while self.refusals[UNAVAILABLE] < before + count:
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            raise PromiseBroken(f"nothing was refused within {within_s} s; links ended: {self.refusals}") from None
 
     def missing(self) -> list[str]:
         """The same, for people."""
@@ -105,7 +127,7 @@ class Device:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            with contextlib.suppress(OSError, ssl.SSLError, Disconnected, Refused, TimeoutError):
+            try:
                 connection = await Connection.open(self.endpoint, self.record)
                 try:
                     self._surely = len(self._acked)  # what was acknowledged on an earlier link may not have arrived
@@ -113,6 +135,10 @@ class Device:
                     await self._post_for_ever(connection)
                 finally:
                     await connection.close()
+            except (Disconnected, Refused) as ended:
+                self._ledger.refusals[str(ended)] += 1
+            except (OSError, ssl.SSLError, TimeoutError):
+                pass  # it does not run
             await asyncio.sleep(RETRY_S + self._chance.random() * self.away_s)
 
     async def _post_for_ever(self, connection: Connection) -> None:
@@ -178,7 +204,8 @@ class Process:
         self.under = under
         self._log = log
         self.port = _free_port()
-        self._settings.write_text(_CONFIG.format(data=self.data, http=_free_port(), tls=self.port), "utf-8")
+        self._http_port = _free_port()
+        self._settings.write_text(_CONFIG.format(data=self.data, http=self._http_port, tls=self.port), "utf-8")
         self._running: asyncio.subprocess.Process | None = None
 
     async def spawn(self) -> None:
@@ -208,6 +235,15 @@ class Process:
     def is_running(self) -> bool:
         """Whether it was started and has not ended."""
         return self._running is not None and self._running.returncode is None
+
+    async def ready(self) -> bool:
+        """What `/readyz` says."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._http_port)
+        try:
+            writer.write(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            return b" 200 " in await reader.readline()
+        finally:
+            writer.close()
 
     async def end(self, number: signal.Signals) -> None:
         """End it and wait until it is gone."""
