@@ -31,6 +31,7 @@ from tmtp_core.domain.policy import Acquaintance, Policy, Quotas
 from tmtp_core.domain.quotas import DAY_MS
 from tmtp_core.errors import RequestRefused, TmtpError
 from tmtp_core.ids import RandomBytes
+from tmtp_core.store.database import is_disk_trouble
 from tmtp_core.store.folders import make_folder
 from tmtp_core.store.writer import DatabaseErrors
 from tmtp_core.wire.address import ServiceAddress
@@ -163,8 +164,10 @@ class Gateway:
         except (OSError, TmtpError) as error:
             raise StartFailed(f"instance {settings.name} cannot open its data: {error}") from None
         except DatabaseErrors as error:
+            mend = "make room on its disk, or mend the disk, and start again"
             raise StartFailed(
-                f"instance {settings.name} cannot read its database: {str(error).splitlines()[0]}; restore the backup"
+                f"instance {settings.name} cannot read its database: {str(error).splitlines()[0]}; "
+                + (mend if is_disk_trouble(error) else "restore the backup")
             ) from None
         self.instances[settings.name] = running
         await running.start(ticking=listening)

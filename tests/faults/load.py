@@ -245,6 +245,12 @@ class Process:
         finally:
             writer.close()
 
+    async def ended(self) -> int:
+        """Wait until it has ended by itself; its exit code."""
+        assert self._running is not None
+        async with asyncio.timeout(READY_S):
+            return await self._running.wait()
+
     async def end(self, number: signal.Signals) -> None:
         """End it and wait until it is gone."""
         assert self._running is not None

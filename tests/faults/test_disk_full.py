@@ -52,6 +52,25 @@ async def test_it_refuses_while_the_disk_is_full_and_heals_by_itself(tmp_path: P
         kill9.verify(ledger, process)
 
 
+@ROOT
+@pytest.mark.slow
+async def test_a_start_on_a_full_disk_asks_for_room_and_for_no_backup(tmp_path: Path) -> None:
+    log = tmp_path / "gateway.log"
+    with small_disk(tmp_path / "disk", SIZE_MIB):
+        process = Process(tmp_path, tmp_path / "disk/data", log=log)
+        await process.start()
+        await process.end(signal.SIGKILL)
+        process.database.with_name("service.sqlite3-shm").unlink()  # gone, as after a power cut
+        ballast = _fill(tmp_path / "disk/ballast")
+        await process.spawn()
+        assert await process.ended() == 1
+        assert "make room on its disk" in log.read_text()
+        assert "restore" not in log.read_text()
+        ballast.unlink()
+        await process.start()
+        await process.end(signal.SIGTERM)
+
+
 def _fill(path: Path) -> Path:
     """Leave no room."""
     with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):

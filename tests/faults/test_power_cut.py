@@ -1,19 +1,27 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """A short run of the power cuts, and the runs that must lose something; the long one is `tests.faults.power_cut`."""
 
+import asyncio
 import os
 import random
+import signal
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from tests.faults import altered, power_cut
+from tests.faults.disk import Disk
+from tests.faults.load import Process
 from tests.faults.needed import DISK
 from tests.faults.volatile import SECTOR_BYTES, File, Folder
+from tmtp_client.connection import Connection
+from tmtp_client.connection.link import LOGIN_OK
 
 NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 CUTS = {False: 1_000, True: 200} if NIGHTLY else {False: 6, True: 6}  # without and with syncs that fail
+FIRST_STARTS = 60 if NIGHTLY else 4
+FIRST_S = (0.2, 1.5)  # most of a start, and some moments after it
 CUTS_MAX = 30  # of a run that must lose something: it does at the first or second
 
 
@@ -37,6 +45,41 @@ async def test_nothing_is_lost_or_doubled(tmp_path: Path, failing_syncs: bool) -
 async def test_it_sees_what_a_missing_sync_loses(tmp_path: Path, alteration: object) -> None:
     lost = await power_cut.loses(alteration.__name__, CUTS_MAX, seed=20262, folder=tmp_path)  # type: ignore[attr-defined]
     assert lost is not None
+
+
+@DISK
+@pytest.mark.slow
+async def test_a_first_start_that_is_cut_off_begins_anew(tmp_path: Path) -> None:
+    chance = random.Random(20263)
+    for number in range(FIRST_STARTS):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        disk = Disk(folder / "store", folder / "mount", seed=number)
+        process = Process(folder, folder / "mount/data", log=folder / "gateway.log")
+        try:
+            await disk.mount()
+            await process.spawn()
+            await asyncio.sleep(chance.uniform(*FIRST_S))
+            await _lose_power(disk, process)
+            await process.start()
+            connection = await Connection.open(process.endpoint())
+            registered = await connection.register("first", "The only account")
+            await connection.close()
+            await _lose_power(disk, process)
+            await process.start()
+            connection = await Connection.open(process.endpoint())  # under the same certificate as before the cut
+            assert (await connection.login(registered.uid, registered.nodeid)).info == LOGIN_OK
+            await connection.close()
+        finally:
+            await process.end(signal.SIGKILL)
+            await disk.unmount()
+
+
+async def _lose_power(disk: Disk, process: Process) -> None:
+    await disk.cut()
+    await process.end(signal.SIGKILL)
+    await disk.unmount()
+    await disk.mount()
 
 
 # -- the disk itself -------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from tmtp_core import limits
@@ -25,6 +26,7 @@ from tmtp_core.store.sqlite import driver
 
 _WAL_AUTOCHECKPOINT_PAGES: Final = 4_000
 _CACHE_KIB: Final = 64 << 10
+_PRIMARY_CODE: Final = 0xFF  # of SQLite's result codes; the rest says more of the same
 _PRAGMAS: Final = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",  # commit, then speak: an ack promises the disk
@@ -43,6 +45,13 @@ class DatabaseInUse(TmtpError):
 
 class DatabaseTooNew(TmtpError):
     """The database was written by a newer release than this one."""
+
+
+def is_disk_trouble(error: Exception) -> bool:
+    """Whether the disk is full or failed, and the database as such is not damaged: nothing is to be restored."""
+    original = error.orig if isinstance(error, DBAPIError) else error
+    primary = getattr(original, "sqlite_errorcode", 0) & _PRIMARY_CODE
+    return primary in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 
 
 class Database:
