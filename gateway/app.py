@@ -31,6 +31,8 @@ from tmtp_core.domain.policy import Acquaintance, Policy, Quotas
 from tmtp_core.domain.quotas import DAY_MS
 from tmtp_core.errors import RequestRefused, TmtpError
 from tmtp_core.ids import RandomBytes
+from tmtp_core.store.database import is_disk_trouble
+from tmtp_core.store.folders import make_folder
 from tmtp_core.store.writer import DatabaseErrors
 from tmtp_core.wire.address import ServiceAddress
 
@@ -148,7 +150,7 @@ class Gateway:
     def _own_data_folder(self) -> None:
         folder = self._settings.data_dir
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(folder)
             self._lock = os.open(folder / f"lock{self._suffix}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StartFailed(f"data_dir {folder} cannot be used: {error.strerror}") from None
@@ -188,8 +190,10 @@ class Gateway:
         except (OSError, TmtpError) as error:
             raise StartFailed(f"instance {settings.name} cannot open its data: {error}") from None
         except DatabaseErrors as error:
+            mend = "make room on its disk, or mend the disk, and start again"
             raise StartFailed(
-                f"instance {settings.name} cannot read its database: {str(error).splitlines()[0]}; restore the backup"
+                f"instance {settings.name} cannot read its database: {str(error).splitlines()[0]}; "
+                + (mend if is_disk_trouble(error) else "restore the backup")
             ) from None
         self.instances[settings.name] = running
         await running.start(ticking=listening)
@@ -258,7 +262,7 @@ class Gateway:
 
     def _bridge_keys(self, path: Path) -> AccountKeys:
         """The keys of a bridge's device, made at its first start."""
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(path.parent)
         if not path.exists():
             write_private(path, self._random_bytes(2 * SEED_BYTES))
         kept = path.read_bytes()

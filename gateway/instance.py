@@ -24,6 +24,7 @@ from tmtp_core.domain.admission import Registration, SignInRule
 from tmtp_core.domain.policy import Policy
 from tmtp_core.ids import RandomBytes
 from tmtp_core.service import Service, ServiceSettings
+from tmtp_core.store.folders import make_folder
 
 log = structlog.get_logger()
 
@@ -77,7 +78,7 @@ class RunningInstance:
         self._folder = folder
         self._clock = clock
         self._addresses = addresses
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
         self._shared = database is not None
         with alone_in(folder):  # two processes that start at once make one key and one certificate
             self._certificate, self._key = self._tls_files(certificate, key, title)

@@ -10,12 +10,12 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 what=${1:-all}
 
-debian_packages="swaks"
+debian_packages="swaks strace fusermount3:fuse3"  # or, where it is called otherwise, COMMAND:PACKAGE
 
 install_debian_packages() {
     local missing="" package
     for package in $debian_packages; do
-        command -v "$package" >/dev/null 2>&1 || missing="$missing $package"
+        command -v "${package%%:*}" >/dev/null 2>&1 || missing="$missing ${package##*:}"
     done
     [ -n "$missing" ] || return 0
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

@@ -30,7 +30,10 @@ class LoginRefused(ProtocolError):
 
 
 class ServiceUnavailable(TmtpError):
-    """Ours, and temporary: the disk is full, the service is stopping. Nothing was stored; trying again is right."""
+    """Ours, and temporary: the disk is full, the service is stopping. Trying again under the same id is right.
+
+    Nothing was stored; only a crash before the next commit may bring back what a failing disk took after all.
+    """
 
 
 class StoreCorrupt(TmtpError):

@@ -40,6 +40,7 @@ from tmtp_core.outlet import Outlet
 from tmtp_core.session import Session
 from tmtp_core.store.bus import Bus
 from tmtp_core.store.database import Database, Store
+from tmtp_core.store.folders import make_folder
 from tmtp_core.store.ledger import SqlLedger
 from tmtp_core.store.payloads import Backlog, PayloadFolder, Upload
 from tmtp_core.store.references import file_prefix
@@ -110,7 +111,7 @@ class Service(Administering, BesideOthers):
             Posting(random_bytes),
         )
         payload_folder = settings.folder / "payloads"
-        payload_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(payload_folder)
         self._database: Store = _opened(settings)
         self._executor = ThreadPoolExecutor(_PAYLOAD_THREADS, thread_name_prefix="tmtp-payload")
         sharing = self._database.sharing

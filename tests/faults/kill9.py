@@ -3,9 +3,7 @@
 
     python -m tests.faults.kill9 --kills 200 --seed 1
 
-Twenty accounts with two devices each post to one another while the gateway's process is killed again and
-again. A device counts a message as *surely acknowledged* once the service has answered any request that the
-device sent after its op 10: from then on the message must never come again.
+The gateway's process is killed again and again under the load of `tests.faults.load`.
 """
 
 import argparse
@@ -14,201 +12,14 @@ import contextlib
 import json
 import random
 import signal
-import socket
 import sqlite3
-import ssl
 import sys
 import tempfile
-from collections import Counter, defaultdict
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from tmtp_client.connection import Connection, Disconnected, Endpoint, Payload
-from tmtp_core.wire import messages as m
-from tmtp_core.wire import revision2 as m2
+from tests.faults.load import Ledger, Process, PromiseBroken, join, settle
 
-ACCOUNTS = 20
 LIFE_S = (0.02, 0.8)  # how long a process is under load before it is killed
-RETRY_S = 0.05
-READY_S = 60.0
-SETTLE_S = 120.0
-SIZES = (64, 64, 700, 700, 2_000, 90_000)  # the last one lies in a file
-
-_CONFIG = """\
-data_dir: ./data
-http: {{listen: "127.0.0.1:{http}"}}
-log: {{level: error}}
-instances:
-  - {{name: load, policy: public, registration: open, acquaintance: everyone, listen: [{{tls: "127.0.0.1:{tls}"}}]}}
-"""
-
-
-class PromiseBroken(AssertionError):
-    """What the service promised did not hold."""
-
-
-@dataclass
-class Ledger:
-    """What must hold at the end."""
-
-    acknowledged: dict[str, str] = field(default_factory=dict)  # payload's name -> msgid
-    expected: dict[str, set[str]] = field(default_factory=dict)  # payload's name -> devices
-    seen: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))  # device -> payload's name
-    repeated: int = 0  # came again before their ack was surely durable: allowed
-    broken: list[str] = field(default_factory=list)
-
-    def missing(self) -> list[str]:
-        """Deliveries of acknowledged posts that have not come yet."""
-        return [
-            f"{name} at {device}"
-            for name in self.acknowledged
-            for device in self.expected[name]
-            if not self.seen[device][name]
-        ]
-
-
-class Device:
-    """One device: keeps connected, records and acknowledges, posts until told to stop."""
-
-    def __init__(self, name: str, endpoint: Endpoint, ledger: Ledger, chance: random.Random) -> None:
-        self.name = name
-        self.endpoint = endpoint
-        self.uid = ""
-        self.node = ""
-        self.others: list[Device] = []  # of all accounts
-        self.posting = True
-        self._ledger = ledger
-        self._chance = chance
-        self._count = 0
-        self._acked: list[str] = []  # messages acknowledged, in order
-        self._surely = 0  # up to which of them this is settled
-        self._surely_ids: set[str] = set()
-        self._pending: tuple[str, list[Device], bytes] | None = None
-        self._last_id: str = ""
-
-    async def record(self, event: m2.StoredEvent, payload: Payload) -> None:
-        """One message came; when this returns it is acknowledged."""
-        data = await payload.read()
-        if event.id in self._surely_ids:
-            self._ledger.broken.append(f"{self.name} got {event.id} again after its ack was durable")
-        if isinstance(event, m.Delivery):
-            name = data[:40].decode().strip()
-            seen = self._ledger.seen[self.name]
-            seen[name] += 1
-            self._ledger.repeated += seen[name] > 1
-            if len(data) != event.datalen or data[40:].strip(b"x"):
-                self._ledger.broken.append(f"{self.name} got {name} damaged")
-            known = self._ledger.acknowledged.get(name)
-            if known is not None and known != event.id:
-                self._ledger.broken.append(f"{name} came as {event.id} and was acknowledged as {known}")
-        self._acked.append(event.id)
-
-    async def run(self) -> None:
-        """Until cancelled."""
-        while True:
-            with contextlib.suppress(OSError, ssl.SSLError, Disconnected, TimeoutError):
-                connection = await Connection.open(self.endpoint, self.record)
-                try:
-                    self._surely = len(self._acked)  # what was acknowledged on an earlier link may not have arrived
-                    await connection.login(self.uid, self.node)
-                    await self._post_for_ever(connection)
-                finally:
-                    await connection.close()
-            await asyncio.sleep(RETRY_S)
-
-    async def _post_for_ever(self, connection: Connection) -> None:
-        while connection.is_open:
-            if not self.posting and self._pending is None:
-                await connection.closed()
-                return
-            await self._post_once(connection)
-
-    async def _post_once(self, connection: Connection) -> None:
-        """The pending post again under its id, or a new one."""
-        if self._pending is None:
-            self._count += 1
-            name = f"{self.name}/{self._count}"
-            size = self._chance.choice(SIZES)
-            recipients = self._chance.sample(self.others, self._chance.choice((1, 1, 2)))
-            self._pending = (name, recipients, name.encode().ljust(40) + b"x" * size)
-            self._ledger.expected[name] = {
-                device.name
-                for device in self.others
-                if device is not self and device.uid in {self.uid, *(one.uid for one in recipients)}
-            }
-            if any(one.uid == self.uid for one in recipients):
-                self._ledger.expected[name].add(self.name)
-        name, recipients, data = self._pending
-        before = len(self._acked) - 1  # the last one's op 10 may not have left yet
-        acked = await connection.post(name, [m.Recipient(one.uid, m.TO_UID) for one in recipients], data)
-        self._fence(before)
-        known = self._ledger.acknowledged.setdefault(name, acked.msgid)
-        if known != acked.msgid:
-            self._ledger.broken.append(f"{name} was acknowledged as {known} and as {acked.msgid}")
-        if acked.msgid <= self._last_id:
-            self._ledger.broken.append(f"ids of {self.name} went back: {self._last_id}, {acked.msgid}")
-        self._last_id = acked.msgid
-        self._pending = None
-        await asyncio.sleep(self._chance.random() * 0.01)
-
-    def _fence(self, before: int) -> None:
-        """A request was answered that left after the first `before` acks: those are durable."""
-        if before > self._surely:
-            self._surely_ids.update(self._acked[self._surely : before])
-            self._surely = before
-
-
-class Process:
-    """The gateway's process."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.port = _free_port()
-        (folder / "gateway.yaml").write_text(_CONFIG.format(http=_free_port(), tls=self.port), "utf-8")
-        self._running: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> None:
-        """Start it and wait until it accepts."""
-        self._running = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            "from gateway.cli.main import main; main()",
-            "serve",
-            "-c",
-            self._folder / "gateway.yaml",
-        )
-        async with asyncio.timeout(READY_S):
-            while True:
-                if self._running.returncode is not None:
-                    raise PromiseBroken(f"the gateway did not start again: exit code {self._running.returncode}")
-                with contextlib.suppress(OSError):
-                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                    writer.close()
-                    return
-                await asyncio.sleep(0.02)
-
-    async def end(self, number: signal.Signals) -> None:
-        """End it and wait until it is gone."""
-        assert self._running is not None
-        with contextlib.suppress(ProcessLookupError):
-            self._running.send_signal(number)
-        await self._running.wait()
-
-    def endpoint(self) -> Endpoint:
-        """Where it is. The certificate is not the point here: any pin that its first start made."""
-        from gateway.certificates import spki_pin  # noqa: PLC0415 - exists once it has started
-
-        return Endpoint("127.0.0.1", self.port, spki_pin(self._folder / "data/instances/load/tls.crt"))
-
-    @property
-    def database(self) -> Path:
-        """Its database file."""
-        return self._folder / "data/instances/load/service.sqlite3"
-
-    @property
-    def payloads(self) -> Path:
-        """Its folder of large payloads."""
-        return self._folder / "data/instances/load/payloads"
 
 
 async def run(kills: int, seed: int, folder: Path, report: bool = False) -> dict[str, int]:
@@ -217,7 +28,7 @@ async def run(kills: int, seed: int, folder: Path, report: bool = False) -> dict
     process = Process(folder)
     await process.start()
     ledger = Ledger()
-    devices = await _join(process.endpoint(), ledger, chance)
+    devices = await join(process.endpoint(), ledger, chance)
     tasks = [asyncio.create_task(device.run()) for device in devices]
     try:
         for kill in range(kills):
@@ -230,7 +41,7 @@ async def run(kills: int, seed: int, folder: Path, report: bool = False) -> dict
                 break
         for device in devices:
             device.posting = False
-        await _settle(ledger, devices)
+        await settle(ledger, devices)
     finally:
         for task in tasks:
             task.cancel()
@@ -239,7 +50,7 @@ async def run(kills: int, seed: int, folder: Path, report: bool = False) -> dict
     failed = [result for result in results if isinstance(result, Exception)]
     if failed:
         raise failed[0]
-    _verdict(ledger, process)
+    verify(ledger, process)
     return {
         "kills": kills,
         "posts acknowledged": len(ledger.acknowledged),
@@ -250,39 +61,8 @@ async def run(kills: int, seed: int, folder: Path, report: bool = False) -> dict
     }
 
 
-async def _join(endpoint: Endpoint, ledger: Ledger, chance: random.Random) -> list[Device]:
-    devices: list[Device] = []
-    for number in range(ACCOUNTS):
-        first = Device(f"{number}a", endpoint, ledger, chance)
-        second = Device(f"{number}b", endpoint, ledger, chance)
-        told: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-
-        async def hear(event: m2.StoredEvent, payload: Payload, told: "asyncio.Future[str]" = told) -> None:
-            if isinstance(event, m.UserEvent) and event.nodeid is not None:
-                told.set_result(event.nodeid)
-
-        connection = await Connection.open(endpoint, hear)
-        registered = await connection.register("first", f"Account number {number}")
-        await connection.ask(m.UserEdit("second", newnode="second"))
-        first.uid = second.uid = registered.uid
-        first.node, second.node = registered.nodeid, await told
-        await connection.quit()
-        devices += [first, second]
-    for device in devices:
-        device.others = devices
-    return devices
-
-
-async def _settle(ledger: Ledger, devices: list[Device]) -> None:
-    """Wait until all posts are answered and all deliveries have come."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(SETTLE_S):
-            while any(device._pending for device in devices) or (ledger.missing() and not ledger.broken):
-                await asyncio.sleep(0.1)
-    await asyncio.sleep(1.0)  # for what should not come, to come
-
-
-def _verdict(ledger: Ledger, process: Process) -> None:
+def verify(ledger: Ledger, process: Process) -> None:
+    """Nothing was lost, nothing came twice, nothing was kept; the gateway has stopped. Raises `PromiseBroken`."""
     if ledger.broken:
         raise PromiseBroken("\n".join(ledger.broken[:20]))
     missing = ledger.missing()
@@ -299,13 +79,6 @@ def _verdict(ledger: Ledger, process: Process) -> None:
     logins = left["queue"]  # a last `login` message may wait for the devices that were cut off at the end
     if left["message"] > logins or unnamed:
         raise PromiseBroken(f"delivered messages were kept: {left}, {unnamed} payload files")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def main() -> int:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from tmtp_core import limits
@@ -28,6 +29,7 @@ T = TypeVar("T")
 
 _WAL_AUTOCHECKPOINT_PAGES: Final = 4_000
 _CACHE_KIB: Final = 64 << 10
+_PRIMARY_CODE: Final = 0xFF  # of SQLite's result codes; the rest says more of the same
 _PRAGMAS: Final = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",  # commit, then speak: an ack promises the disk
@@ -80,6 +82,13 @@ class Store(Protocol):
     def close(self) -> None:
         """Give the database back."""
         ...
+
+
+def is_disk_trouble(error: Exception) -> bool:
+    """Whether the disk is full or failed, and the database as such is not damaged: nothing is to be restored."""
+    original = error.orig if isinstance(error, DBAPIError) else error
+    primary = getattr(original, "sqlite_errorcode", 0) & _PRIMARY_CODE
+    return primary in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 
 
 class Database:

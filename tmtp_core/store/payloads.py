@@ -18,6 +18,7 @@ from pathlib import Path
 from tmtp_core import limits
 from tmtp_core.domain.port import Body
 from tmtp_core.ids import RandomBytes
+from tmtp_core.store.folders import sync_folder
 
 _NAME_BYTES = 16
 
@@ -47,6 +48,7 @@ class PayloadFolder:
         self.executor = executor
         self.backlog = Backlog()
         self._random_bytes = random_bytes
+        self.left_behind: deque[str] = deque()  # could not be removed; the next start sweeps them away, if nothing does
         self._prefix = prefix
 
     def new_path(self) -> Path:
@@ -58,10 +60,19 @@ class PayloadFolder:
         return Reading(self.folder / file)
 
     def unlink(self, files: Iterable[str]) -> None:
-        """Remove payloads that no message names any more (disk)."""
-        for file in files:
-            with contextlib.suppress(FileNotFoundError):
-                (self.folder / file).unlink()
+        """Remove payloads that no message names any more (disk), and those that could not be removed before.
+
+        Raises OSError when some could not be; they are tried again.
+        """
+        failed: OSError | None = None
+        for file in [*files, *(self.left_behind.popleft() for _ in range(len(self.left_behind)))]:
+            try:
+                (self.folder / file).unlink(missing_ok=True)
+            except OSError as error:
+                self.left_behind.append(file)
+                failed = error
+        if failed is not None:
+            raise failed
 
     def sweep(self, sweepable: Callable[[str], bool]) -> int:
         """Remove every file that no message names: left by a crash between file and commit (disk). How many."""
@@ -196,13 +207,13 @@ class _FileWriting:
                 os.close(self._descriptor)
                 self._descriptor = None
             if keep:
-                _sync_folder(self._folder.folder)
+                sync_folder(self._folder.folder)
             else:
                 self._path.unlink(missing_ok=True)
         except OSError as error:
             self._error = error
             with contextlib.suppress(OSError):
-                self._path.unlink(missing_ok=True)
+                self._folder.unlink([self._path.name])
         if self._finished is not None and not self._discarded:
             self._finished(self._error)
 
@@ -266,14 +277,6 @@ class Reading:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def is_shortage(error: OSError) -> bool:

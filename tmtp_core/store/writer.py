@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -103,6 +103,7 @@ class Writer(threading.Thread):
         self._jobs: deque[Job] = deque()
         self._acks: deque[tuple[int, int, int]] = deque()
         self._pages: deque[PageRead] = deque()
+        self._doubtful: list[str] = []  # payload files of commits that failed
         self._awake = threading.Event()
         self._stopping = False
         self._checkpoint_due = False
@@ -234,7 +235,8 @@ class Writer(threading.Thread):
             read = ledger.pages([(page.device, page.count) for page in reads])
         unlink = ledger.committed()
         cut, ledger.cuts = ledger.cuts, {}
-        self._unlink([*unlink, *self._unnamed(jobs)])
+        doubtful, self._doubtful = self._doubtful, []
+        self._unlink([*unlink, *self._unnamed(doubtful), *self._unnamed(file for job in jobs for file in job.files)])
         self._count(jobs, acks)
 
         def finished() -> None:
@@ -280,9 +282,12 @@ class Writer(threading.Thread):
         self._report("commit_failed", _described(error))
 
     def _refuse(self, jobs: list[Job], *, keep_files: bool = False) -> None:
+        # A commit whose sync failed may be on the disk all the same: until the next one takes its place in the log, a
+        # crash brings it back, and its messages with their files. The next one that stores anything does, and when a
+        # message got a number any commit does: the high-water mark of numbers still has to be stored.
         if not keep_files:
-            self._unlink([file for job in jobs for file in job.files])
-        unavailable = ServiceUnavailable("the service could not store this; it stored nothing; try again")
+            self._doubtful.extend(file for job in jobs for file in job.files)
+        unavailable = ServiceUnavailable("the service could not store this; try again")
 
         def tell() -> None:
             for job in jobs:
@@ -292,18 +297,18 @@ class Writer(threading.Thread):
 
         self._wake(tell)
 
-    def _unnamed(self, jobs: list[Job]) -> list[str]:
-        """Payload files whose decision stored no message with them: refused, or a repetition."""
+    def _unnamed(self, files: Iterable[str]) -> list[str]:
+        """Those of these payload files that no message has: their posts were refused, or a repetition."""
         names = self.ledger.references.names
-        return [file for job in jobs for file in job.files if not names(file)]
+        return [file for file in files if not names(file)]
 
     def _unlink(self, files: list[str]) -> None:
-        if not files:
+        if not files and not self._payloads.left_behind:
             return
         try:
             self._payloads.unlink(files)
-        except OSError as error:  # swept at the next start
-            self._report("payload_not_removed", {"error": str(error), "files": len(files)})
+        except OSError as error:  # tried again with the next commit, and at the next start
+            self._report("payload_not_removed", {"error": str(error), "files": len(self._payloads.left_behind)})
 
     def _count(self, jobs: list[Job], acks: list[tuple[int, int, int]]) -> None:
         self.figures.commits += 1
