@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """A gateway in a process of its own, to be measured: where it listens, and what it uses."""
 
+import contextlib
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from typing import Final, Self
 
 _PROGRAM: Final = (sys.executable, "-c", "from gateway.cli.main import main; main()")
 _START_PATIENCE_S: Final = 30.0
+_PORTS: Final = (12_000, 32_000)  # below those that the system gives to whoever connects
 _SETTINGS: Final = """\
 data_dir: ./data
 http: {{listen: "127.0.0.1:0"}}
@@ -123,10 +126,11 @@ class BenchServer:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody has now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of loopback that nobody has now, and that no outgoing connection gets while its server is down."""
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", random.randrange(*_PORTS)))  # noqa: S311 - nobody must not guess it
+            return int(probe.getsockname()[1])
 
 
 def fsyncs_per_s(folder: Path, seconds: float = 1.0) -> float:

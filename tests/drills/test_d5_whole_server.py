@@ -17,6 +17,7 @@ import pytest
 from tests.support.devices import KeyDevice, fresh_signer, newcomer
 from tests.support.gateway import SETTINGS, endpoint, running_gateway
 from tests.support.instance import running_instance
+from tests.support.postgresql import ON_SQLITE
 from tmtp_client.connection import AccountKeys, Connection, Disconnected, Endpoint
 from tmtp_core.crypto.possession import LOGIN, login_proof
 from tmtp_core.crypto.signing import Signer
@@ -33,6 +34,7 @@ def everything_in(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@ON_SQLITE
 async def test_no_delivered_message_is_anywhere(tmp_path: Path) -> None:
     folder = tmp_path / "instance"
     async with running_instance(folder) as instance:
@@ -53,6 +55,7 @@ async def test_no_delivered_message_is_anywhere(tmp_path: Path) -> None:
         assert b"this was" not in octets, name
 
 
+@ON_SQLITE
 async def test_no_secret_that_logs_in_is_anywhere(tmp_path: Path) -> None:
     folder = tmp_path / "instance"
     keys = AccountKeys.new(os.urandom)
@@ -80,6 +83,7 @@ async def test_no_secret_that_logs_in_is_anywhere(tmp_path: Path) -> None:
         assert token.encode() not in octets, name
 
 
+@ON_SQLITE
 async def test_the_thief_logs_in_as_nobody(tmp_path: Path) -> None:
     """Every text that the stolen database holds is tried as a password, every blob as a key."""
     folder = tmp_path / "instance"

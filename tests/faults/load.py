@@ -10,13 +10,13 @@ import asyncio
 import contextlib
 import random
 import signal
-import socket
 import ssl
 import sys
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.server import free_port
 from tmtp_client.connection import Connection, Disconnected, Endpoint, Payload, Refused
 from tmtp_core.session import UNAVAILABLE
 from tmtp_core.wire import messages as m
@@ -34,7 +34,12 @@ data_dir: {data}
 http: {{listen: "127.0.0.1:{http}"}}
 log: {{level: error}}
 instances:
-  - {{name: load, policy: public, registration: open, acquaintance: everyone, listen: [{{tls: "127.0.0.1:{tls}"}}]}}
+  - name: load
+    policy: public
+    registration: open
+    acquaintance: everyone
+    database: {database}
+    listen: [{{tls: "127.0.0.1:{tls}"}}]
 """
 
 
@@ -92,7 +97,7 @@ class Device:
 
     def __init__(self, name: str, endpoint: Endpoint, ledger: Ledger, chance: random.Random) -> None:
         self.name = name
-        self.endpoint = endpoint
+        self.endpoints = [endpoint]  # it goes to any of them
         self.uid = ""
         self.node = ""
         self.others: list[Device] = []  # of all accounts
@@ -128,7 +133,7 @@ class Device:
         """Until cancelled."""
         while True:
             try:
-                connection = await Connection.open(self.endpoint, self.record)
+                connection = await Connection.open(self._chance.choice(self.endpoints), self.record)
                 try:
                     self._surely = len(self._acked)  # what was acknowledged on an earlier link may not have arrived
                     await connection.login(self.uid, self.node)
@@ -187,7 +192,7 @@ class Process:
     """The gateway's process: its settings in `folder`, what it keeps in `data` (`folder`/data).
 
     `program`: how Python starts it; `under`: the command that starts Python; `log`: where its log goes, if it is to be
-    kept from the terminal.
+    kept from the terminal. `database`: a PostgreSQL that it serves as process `number`, beside others.
     """
 
     def __init__(
@@ -197,20 +202,27 @@ class Process:
         program: tuple[str, ...] = PROGRAM,
         under: tuple[str, ...] = (),
         log: Path | None = None,
+        database: str | None = None,
+        number: int = 1,
     ) -> None:
-        self._settings = folder / "gateway.yaml"
+        self._settings = folder / f"gateway-{number}.yaml"
+        self._number = number
         self.data = data or folder / "data"
         self.program = program
         self.under = under
         self._log = log
-        self.port = _free_port()
-        self._http_port = _free_port()
-        self._settings.write_text(_CONFIG.format(data=self.data, http=self._http_port, tls=self.port), "utf-8")
+        self.port = free_port()
+        self._http_port = free_port()
+        config = _CONFIG.format(
+            data=self.data, http=self._http_port, tls=self.port, database="null" if database is None else database
+        )
+        self._settings.write_text(config, "utf-8")
         self._running: asyncio.subprocess.Process | None = None
 
     async def spawn(self) -> None:
         """Start it, and wait for nothing."""
-        command = (*self.under, sys.executable, *self.program, "serve", "-c", self._settings)
+        which = ("--process", str(self._number), "--http", f"127.0.0.1:{self._http_port}")
+        command = (*self.under, sys.executable, *self.program, "serve", "-c", self._settings, *which)
         if self._log is None:
             self._running = await asyncio.create_subprocess_exec(*command)
             return
@@ -311,10 +323,3 @@ async def settle(ledger: Ledger, devices: list[Device]) -> None:
             while any(device.pending for device in devices) or (ledger.missing() and not ledger.broken):
                 await asyncio.sleep(0.1)
     await asyncio.sleep(1.0)  # for what should not come, to come
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

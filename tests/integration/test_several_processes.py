@@ -315,3 +315,25 @@ async def test_a_first_contact_counts_once(tmp_path: Path) -> None:
         assert pair.one.service._writer.figures.repeated > 0
         for device in (alice, *others):
             await device.quit()
+
+
+async def test_a_start_sweeps_its_own_orphans_and_nobody_elses(tmp_path: Path) -> None:
+    """Another process may be writing a payload just now; what a dead one left goes when its slot is taken again."""
+    async with a_pair(tmp_path) as pair:
+        alice, bob = await newcomer(pair.one, "Alice Liddell"), await newcomer(pair.one, "Bob the Builder")
+        await bob.quit()
+        await alice.post(bob.uid, data=bytes(100_000))
+        slots = [instance.service._bus.slot for instance in (pair.one, pair.other)]
+        payloads = tmp_path / "instance" / "payloads"
+        (named,) = payloads.iterdir()
+        orphans = [payloads / f"{slot:x}-left" for slot in slots]
+        for orphan in orphans:
+            orphan.write_bytes(b"x")
+        await pair.other.restart()
+        assert [orphan.exists() for orphan in orphans] == [True, False]
+        assert named.exists()
+        move(bob, pair.other)
+        await bob.log_in()
+        assert len((await bob.next(m.Delivery))[1]) == 100_000
+        for device in (alice, bob):
+            await device.quit()

@@ -18,6 +18,7 @@ from sqlalchemy.exc import OperationalError
 
 import migrations
 from tests.support.instance import TestInstance, running_instance
+from tests.support.postgresql import ON_SQLITE
 from tmtp_client.connection import Connection, Disconnected, Endpoint, Payload
 from tmtp_core import limits
 from tmtp_core.errors import ServiceUnavailable
@@ -69,6 +70,7 @@ def files_with(folder: Path, needle: bytes) -> list[str]:
     return [path.name for path in folder.rglob("*") if path.is_file() and needle in path.read_bytes()]
 
 
+@ON_SQLITE
 async def test_delivered_messages_are_in_no_file(tmp_path: Path) -> None:
     folder = tmp_path / "instance"
     async with running_instance(folder) as instance:
@@ -88,6 +90,7 @@ async def test_delivered_messages_are_in_no_file(tmp_path: Path) -> None:
     assert files_with(folder, CANARY) == []
 
 
+@ON_SQLITE
 async def test_undelivered_messages_outlive_a_restart_and_orphaned_files_do_not(tmp_path: Path) -> None:
     folder = tmp_path / "instance"
     async with running_instance(folder) as instance:
@@ -140,6 +143,7 @@ async def test_a_payload_larger_than_memory_limits_streams_through(tmp_path: Pat
         await bob.connection.quit()
 
 
+@ON_SQLITE
 async def test_a_failed_commit_acknowledges_nothing_and_heals(tmp_path: Path) -> None:
     """The disk says no: the post is not acknowledged, the link ends, and the same id works when the disk is well."""
     async with running_instance(tmp_path / "instance") as instance:

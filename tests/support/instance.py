@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway.certificates import spki_hash
 from gateway.instance import ListenOn, RunningInstance
-from tests.support.postgresql import ENGINE, new_database
+from tests.support.postgresql import ENGINE, database_of
 from tmtp_core.domain.admission import Registration, SignInRule
 from tmtp_core.domain.policy import Policy
 from tmtp_core.limits import InstanceLimits
@@ -109,7 +109,7 @@ class TestInstance:
     async def settle(self) -> None:
         """Let everything happen that follows from what was asked, commit after commit."""
         for _ in range(20):
-            await self.service.decide(lambda ledger: None)
+            await self.service.decide(lambda ledger: ledger.count_messages())
             await asyncio.sleep(0)
 
     async def new_invitation(self, **options: Any) -> str:
@@ -135,7 +135,7 @@ async def running_instance(
 ) -> AsyncIterator[TestInstance]:
     """Run an instance for the length of the block. `limits` are fields of `InstanceLimits`.
 
-    `database` None: a new one, on the engine that the tests run on.
+    `database` None: the folder's own, on the engine that the tests run on.
     """
     options = {
         "title": title,
@@ -149,7 +149,7 @@ async def running_instance(
         "database": database,
     }
     if ENGINE == "postgresql" and database is None:
-        options["database"] = await asyncio.to_thread(new_database)
+        options["database"] = await asyncio.to_thread(database_of, folder)
     instance = TestInstance(folder, clock or ManualClock(), options)
     await instance.start()
     try:

@@ -7,11 +7,14 @@ TMTP_TEST_ENGINE=postgresql pytest tests/integration/test_consent.py    # the sa
 import atexit
 import os
 from functools import cache
+from pathlib import Path
+
+import pytest
 
 from bench.postgresql import Cluster, binaries
 from tmtp_core.store.shared_database import SharedDatabase
 
-__all__ = ["ENGINE", "Cluster", "binaries", "cluster", "new_database"]
+__all__ = ["ENGINE", "ON_SQLITE", "Cluster", "binaries", "cluster", "database_of"]
 
 ENGINE = os.environ.get("TMTP_TEST_ENGINE", "sqlite")
 """On which engine `tests.support.instance` opens its databases."""
@@ -34,6 +37,10 @@ def _template() -> str:
     return url.rpartition("/")[2]
 
 
-def new_database() -> str:
-    """The URL of a database with nothing in it but the schema."""
+@cache
+def database_of(folder: Path) -> str:
+    """The URL of a folder's database, which has nothing in it at first but the schema."""
     return cluster().new_database(_template())
+
+
+ON_SQLITE = pytest.mark.skipif(ENGINE != "sqlite", reason="it looks into SQLite's file")

@@ -9,7 +9,7 @@ that fails leaves no trace.
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from tmtp_core.store import postgresql, sqlite
 from tmtp_core.store import tables as t
@@ -119,6 +119,7 @@ class StoredReferences:
         """See `tmtp_core.store.statements.References`."""
         file = t.message.c.file
         self._known = frozenset(connection.scalars(select(file).where(file.startswith(self._own))))
+        self.messages = connection.scalar(select(func.count()).select_from(t.message)) or 0
 
     def sweepable(self, file: str) -> bool:
         """See the protocol."""
