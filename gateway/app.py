@@ -33,6 +33,7 @@ from tmtp_core.errors import RequestRefused, TmtpError
 from tmtp_core.ids import RandomBytes
 from tmtp_core.store.database import is_disk_trouble
 from tmtp_core.store.folders import make_folder
+from tmtp_core.store.opening import Bucket
 from tmtp_core.store.writer import DatabaseErrors
 from tmtp_core.wire.address import ServiceAddress
 
@@ -186,6 +187,7 @@ class Gateway:
                 skin=skin,
                 proxy_spki_hashes=tuple(pin_hash(pin) for pin in settings.tls.proxy_pins),
                 database=settings.database,
+                bucket=_bucket(settings),
             )
         except (OSError, TmtpError) as error:
             raise StartFailed(f"instance {settings.name} cannot open its data: {error}") from None
@@ -281,6 +283,14 @@ def _listen_on(listen: Listen) -> ListenOn:
         websocket=listen.wss is not None or listen.ws is not None,
         origins=frozenset(origin.lower() for origin in listen.origins),
     )
+
+
+def _bucket(settings: Instance) -> Bucket | None:
+    """Where the file says that an instance's large payloads are, if not in its folder."""
+    if settings.payloads is None:
+        return None
+    s3 = settings.payloads.s3
+    return Bucket(s3.endpoint, s3.bucket, s3.region, s3.prefix)
 
 
 def _policy(settings: Instance) -> Policy:

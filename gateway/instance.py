@@ -25,6 +25,7 @@ from tmtp_core.domain.policy import Policy
 from tmtp_core.ids import RandomBytes
 from tmtp_core.service import Service, ServiceSettings
 from tmtp_core.store.folders import make_folder
+from tmtp_core.store.opening import Bucket
 
 log = structlog.get_logger()
 
@@ -52,7 +53,7 @@ class RunningInstance:
 
     `addresses`: where to listen. `certificate` and `key` None: self-signed.
     `proxy_spki_hashes`: of the certificates that clients see when something in front of this program ends their TLS.
-    `database`: see `ServiceSettings`; where it is given, other processes may listen on the same addresses.
+    `database`, `bucket`: see `ServiceSettings`; where a database is given, others may listen on the same addresses.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class RunningInstance:
         skin: bytes = b"",
         proxy_spki_hashes: tuple[bytes, ...] = (),
         database: str | None = None,
+        bucket: Bucket | None = None,
     ) -> None:
         self.name = name
         self._folder = folder
@@ -103,6 +105,7 @@ class RunningInstance:
                     sign_in=sign_in,
                     skin=skin,
                     database=database,
+                    bucket=bucket,
                 ),
                 clock,
                 random_bytes,

@@ -107,6 +107,17 @@ CACHED_ACCOUNTS_MAX = 100_000
 CACHED_GROUPS_MAX = 20_000
 DATABASE_BUSY_TIMEOUT_MS = 10_000
 
+# -- payloads in a bucket (docs/scaling.md) --------------------------------------------------------------------------
+OBJECT_PART_BYTES = 8 << 20  # of one upload, gathered on this machine's disk before it is sent; S3 wants 5 MiB at least
+OBJECT_PARTS_MAX = 1_000  # of one object; then parts are larger. S3 allows 10,000, Swift as many as this
+OBJECT_RANGE_BYTES = 1 << 20  # read at once, and held in memory for a link that is sent it
+OBJECT_UPLOADERS = 16  # threads
+OBJECT_READERS = 16  # threads
+OBJECT_REMOVERS = 4  # threads
+OBJECT_CONNECT_TIMEOUT_S = 5.0
+OBJECT_ANSWER_TIMEOUT_S = 20.0  # without an octet
+OBJECT_ATTEMPTS_MAX = 3  # of one request; then a post is refused, and a reading tried again later
+
 # -- several processes on one database (docs/scaling.md) -------------------------------------------------------------
 LEASE_S = 10.0  # a process that is not heard of for so long is dead, and others take over its devices
 UNHEARD_S = 2.5  # the same for one whose connection to the database is gone, too: it was killed

@@ -7,7 +7,6 @@ inside its transaction. An effect of a decision (an ack, a delivery, presence) l
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -42,8 +41,8 @@ from tmtp_core.store.bus import Bus
 from tmtp_core.store.database import Database, Store
 from tmtp_core.store.folders import make_folder
 from tmtp_core.store.ledger import SqlLedger
-from tmtp_core.store.payloads import Backlog, PayloadFolder, Upload
-from tmtp_core.store.references import file_prefix
+from tmtp_core.store.opening import Bucket, opened_payloads
+from tmtp_core.store.payloads import Backlog, Upload
 from tmtp_core.store.schema import DatabaseUnfit
 from tmtp_core.store.shared_database import SharedDatabase
 from tmtp_core.store.writer import Job, PageRead, Result, Writer
@@ -52,8 +51,6 @@ from tmtp_core.wire import revision2 as m2
 
 T = TypeVar("T")
 
-_PAYLOAD_THREADS = 2
-
 
 @dataclass(frozen=True, slots=True)
 class ServiceSettings:
@@ -61,7 +58,8 @@ class ServiceSettings:
 
     `credential_key`: see `tmtp_core.crypto.credentials`; `signing_seed`: of the service's own Ed25519 key, by which
     clients know it; `skin`: the bytes of its look (B2), empty for none; `database`: the URL of a PostgreSQL database
-    that other processes may serve too, None for SQLite in `folder`.
+    that other processes may serve too, None for SQLite in `folder`; `bucket`: where its large payloads are, None for
+    files in `folder`.
     """
 
     name: str
@@ -75,10 +73,11 @@ class ServiceSettings:
     sign_in: SignInRule | None = None
     skin: bytes = b""
     database: str | None = None
+    bucket: Bucket | None = None
 
 
 class Service(Administering, BesideOthers):
-    """A TMTP service instance over its own database and payload folder.
+    """A TMTP service instance over its own database and payloads.
 
     Construct it on the thread of the event loop that will call it, `start` it, and `await stop()`.
     Raises `DatabaseInUse`, `DatabaseTooNew`, `DatabaseUnfit` or OSError when its data cannot be opened.
@@ -113,10 +112,8 @@ class Service(Administering, BesideOthers):
         payload_folder = settings.folder / "payloads"
         make_folder(payload_folder)
         self._database: Store = _opened(settings)
-        self._executor = ThreadPoolExecutor(_PAYLOAD_THREADS, thread_name_prefix="tmtp-payload")
-        sharing = self._database.sharing
-        prefix = file_prefix(sharing.slot) if sharing is not None else ""
-        self.payloads = PayloadFolder(payload_folder, self._executor, random_bytes, prefix)
+        owner, sharing = self.identity.public_key, self._database.sharing
+        self.payloads = opened_payloads(payload_folder, settings.bucket, owner, sharing, random_bytes, report)
         self._writer = Writer(
             self._database, self.payloads, self.identity.public_key, in_loop, report, self._told_by_others
         )
@@ -146,7 +143,7 @@ class Service(Administering, BesideOthers):
 
     def abandon(self) -> None:
         """Give up a service that was not started: close its database."""
-        self._executor.shutdown()
+        self.payloads.close()
         self._database.close()
 
     async def stop(self) -> None:
@@ -156,7 +153,7 @@ class Service(Administering, BesideOthers):
         self._stopping = True
         for session in list(self._sessions):
             session.end(None)
-        await asyncio.to_thread(self._executor.shutdown)
+        await asyncio.to_thread(self.payloads.executor.shutdown)
         await asyncio.sleep(0)  # the posts whose payloads the threads have just finished are submitted now
         self._writer.stop()
         await asyncio.to_thread(self._shut_down)
@@ -344,7 +341,7 @@ class Service(Administering, BesideOthers):
     def discard(self, files: tuple[str, ...]) -> None:
         """Payloads of a post that will not be."""
         if files and not self._stopping:  # else the next start sweeps them away
-            self._executor.submit(self.payloads.unlink, files)
+            self.payloads.executor.submit(self.payloads.unlink, files)
 
     def request_page(self, session: Session) -> None:
         """Fetch what waits for a session's device."""
@@ -561,6 +558,7 @@ class Service(Administering, BesideOthers):
         """On a thread of its own: wait for the writer."""
         if self._writer.is_alive():
             self._writer.join()
+        self.payloads.close()
         self._stop_listening()
         self._database.close()
 

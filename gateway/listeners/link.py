@@ -12,7 +12,8 @@ import socket
 import struct
 import sys
 from collections import deque
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 import structlog
 
@@ -20,9 +21,11 @@ from tmtp_core import limits
 from tmtp_core.domain.port import EMPTY, Body
 from tmtp_core.service import Service
 from tmtp_core.session import Session
-from tmtp_core.store.payloads import Reading, is_shortage
+from tmtp_core.store.payloads import PayloadReading, is_shortage
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 _FREE, _CONGESTED, _CLOGGED = range(3)
 _TCP_INFO_ACKED: Final = struct.Struct("=120xQ")  # `tcpi_bytes_acked`: Linux 4.1, include/uapi/linux/tcp.h
@@ -219,9 +222,9 @@ class Link:
         if self._streaming is not None:
             self._streaming.cancel()
 
-    # -- payloads in files -------------------------------------------------------------------------------------------
+    # -- large payloads ----------------------------------------------------------------------------------------------
     async def _stream(self, head: bytes, body: Body) -> None:
-        """Send a frame whose payload lies in a file, as fast as the peer takes it."""
+        """Send a frame whose payload lies in a file or a bucket, as fast as the peer takes it."""
         assert body.file is not None
         reading = self._service.payloads.reading(body.file)
         try:
@@ -236,20 +239,20 @@ class Link:
         self._streaming = None
         self._flush(before)
 
-    async def _opened(self, reading: Reading) -> bool:
+    async def _opened(self, reading: PayloadReading) -> bool:
         """Open a payload before anything of its frame is sent. False when it is gone: somebody acknowledged it."""
         while True:
             try:
-                return await asyncio.to_thread(reading.open)
+                return await self._on_thread(reading.open)
             except OSError as error:
                 if not is_shortage(error):
                     raise
                 await asyncio.sleep(limits.DESCRIPTOR_RETRY_S)
 
-    async def _send_payload(self, head: bytes, size: int, reading: Reading) -> None:
+    async def _send_payload(self, head: bytes, size: int, reading: PayloadReading) -> None:
         self._half_sent = True
         self._write(head)
-        while piece := await asyncio.to_thread(reading.read, limits.PAYLOAD_CHUNK_BYTES):
+        while piece := await self._on_thread(reading.read, limits.PAYLOAD_CHUNK_BYTES):
             size -= len(piece)
             for start in range(0, len(piece), limits.WRITE_PIECE_BYTES):
                 await self._drained.wait()
@@ -257,6 +260,9 @@ class Link:
         if size:
             raise OSError(errno.EIO, "a payload is not as long as was announced")
         self._half_sent = False
+
+    def _on_thread(self, act: Callable[..., T], *values: int) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(self._service.payloads.readers, act, *values)
 
     def _taken_bytes(self) -> int:
         """A count that grows when the peer takes something.

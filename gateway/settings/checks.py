@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What one value alone cannot tell: settings that contradict each other, addresses used twice, files that are none."""
 
+import importlib.util
 import ipaddress
 import os
 import re
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from gateway.certificates import server_context
 from gateway.pictures import PictureRefused, made_anew
-from gateway.settings.models import Instance, Listen, Settings, Skin, SmtpBridge, Tls
+from gateway.settings.models import S3, Address, Instance, Listen, Settings, Skin, SmtpBridge, Tls
 from gateway.settings.yaml_source import Path
 from tmtp_core.store.schema import DatabaseUnfit
 from tmtp_core.store.shared_database import parsed
@@ -16,6 +18,9 @@ from tmtp_core.wire.look import CONTRAST_MIN, weak_pairs
 
 _ADDRESS = re.compile(r"[^\s@<>]+@[^\s@<>]+\.?[^\s@<>]*")
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-fA-F:]+\](:\d{1,5})?")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_REGION = re.compile(r"[A-Za-z0-9-]{1,64}")
+_PREFIX = re.compile(r"[A-Za-z0-9_-]{0,64}(/[A-Za-z0-9_-]{1,64}){0,3}/?")
 _PIN = re.compile(r"sha256:[A-Za-z0-9_-]{43}")
 
 Found = tuple[Path, str, str]
@@ -86,6 +91,36 @@ def _instance_checks(path: Path, instance: Instance) -> Iterator[Found]:
             parsed(instance.database)
         except DatabaseUnfit as unfit:
             yield (*path, "database"), str(unfit), "or database: null, which keeps an SQLite database under data_dir"
+    if instance.payloads is not None:
+        yield from _bucket_checks((*path, "payloads", "s3"), instance.payloads.s3, instance)
+
+
+def _bucket_checks(path: Path, bucket: S3, instance: Instance) -> Iterator[Found]:
+    if instance.database is None:
+        yield (
+            path[:-1],
+            "with SQLite an instance lives on one machine, and a bucket would only part its backup in two",
+            "payloads: null, or a PostgreSQL database",
+        )
+    try:
+        url = urlsplit(bucket.endpoint)
+        good = url.scheme in ("https", "http") and url.hostname and url.path in ("", "/") and url.port != 0
+        bare = not (url.query or url.fragment or "@" in url.netloc)
+    except ValueError:
+        good = bare = False
+    if not good or not bare:  # not repeated: it may hold a secret
+        yield (*path, "endpoint"), "this is not the address of an object storage", "https://host or https://host:port"
+    elif url.scheme == "http" and not Address(host=url.hostname or "", port=0).loopback:
+        yield (*path, "endpoint"), "http: would show messages to the network", f"https://{url.netloc}"
+    for field, value, form, right in (
+        ("bucket", bucket.bucket, _BUCKET, "3 to 63 lower-case letters, digits, - and ."),
+        ("region", bucket.region, _REGION, "as your provider calls it, for example eu-central-1"),
+        ("prefix", bucket.prefix, _PREFIX, 'letters, digits, - and _, parts by /: "messages/example"'),
+    ):
+        if not form.fullmatch(value):
+            yield (*path, field), f"{value!r} is no {field}", right
+    if importlib.util.find_spec("botocore") is None:
+        yield path, "what speaks S3 is not installed", "pip install 'tmtp-gateway[s3]'"
 
 
 def _listen_checks(path: Path, listen: Listen) -> Iterator[Found]:

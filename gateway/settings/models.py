@@ -171,6 +171,21 @@ class Skin(_Model):
         return [(purpose, path) for purpose, path in named if path is not None]
 
 
+class S3(_Model):
+    """A bucket of an S3-compatible object storage. Its credentials are in the environment, never here."""
+
+    endpoint: str
+    bucket: str
+    region: str = "us-east-1"
+    prefix: str = ""
+
+
+class PayloadSettings(_Model):
+    """Where messages too large for a row are kept, if not in files under `data_dir`."""
+
+    s3: S3
+
+
 class Instance(_Model):
     """One TMTP service."""
 
@@ -187,6 +202,7 @@ class Instance(_Model):
     listen: list[Listen] = Field(min_length=1, max_length=16)
     tls: Tls = Tls()
     database: str | None = None
+    payloads: PayloadSettings | None = None
     limits: Limits = Limits()
     quotas: QuotaSettings = QuotaSettings()
     skin: Skin | None = None

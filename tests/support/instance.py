@@ -14,6 +14,7 @@ from tests.support.postgresql import ENGINE, database_of
 from tmtp_core.domain.admission import Registration, SignInRule
 from tmtp_core.domain.policy import Policy
 from tmtp_core.limits import InstanceLimits
+from tmtp_core.store.opening import Bucket
 
 _SETTLE_S = 0.1
 _START_NS = 1_790_000_000_000_000_000
@@ -132,6 +133,7 @@ async def running_instance(
     listen: tuple[ListenOn, ...] = (),
     proxy_certificates: tuple[Path, ...] = (),
     database: str | None = None,
+    bucket: Bucket | None = None,
 ) -> AsyncIterator[TestInstance]:
     """Run an instance for the length of the block. `limits` are fields of `InstanceLimits`.
 
@@ -147,6 +149,7 @@ async def running_instance(
         "listen": list(listen),
         "proxy_spki_hashes": tuple(spki_hash(certificate) for certificate in proxy_certificates),
         "database": database,
+        "bucket": bucket,
     }
     if ENGINE == "postgresql" and database is None:
         options["database"] = await asyncio.to_thread(database_of, folder)

@@ -101,6 +101,15 @@ def test_defaults_follow_the_policy(tmp_path: Path) -> None:
         ("policy: public\n    registration: open", "policy: members\n    registration: open", 8, "instances[1].registration", "A1", "invite"),
         ("registration: open", "registration: oidc", 8, "instances[1].registration", "not part of this release", "invite"),
         ("registration: open", "database: mysql://x", 8, "instances[1].database", "no database", "null"),
+        ("registration: open", "payloads: {s3: {endpoint: https://s3.example, bucket: tmtp}}", 8, "instances[1].payloads", "with SQLite", "PostgreSQL"),
+        ("registration: open", "payloads: {s3: {endpoint: http://s3.example, bucket: tmtp}}", 8, "instances[1].payloads.s3.endpoint", "show messages", "https://s3.example"),
+        ("registration: open", "payloads: {s3: {endpoint: https://a:b@s3.example, bucket: tmtp}}", 8, "instances[1].payloads.s3.endpoint", "not the address", "https://host"),
+        ("registration: open", "payloads: {s3: {endpoint: s3.example, bucket: tmtp}}", 8, "instances[1].payloads.s3.endpoint", "not the address", "https://host"),
+        ("registration: open", "payloads: {s3: {endpoint: https://s3.example, bucket: My Bucket}}", 8, "instances[1].payloads.s3.bucket", "no bucket", "3 to 63"),
+        ("registration: open", "payloads: {s3: {endpoint: https://s3.example, bucket: tmtp, region: ''}}", 8, "instances[1].payloads.s3.region", "no region", "eu-central-1"),
+        ("registration: open", "payloads: {s3: {endpoint: https://s3.example, bucket: tmtp, prefix: /../x}}", 8, "instances[1].payloads.s3.prefix", "no prefix", "letters"),
+        ("registration: open", "payloads: {s3: {endpoint: https://s3.example, bucket: tmtp, secret_key: x}}", 8, "instances[1].payloads.s3.secret_key", "there is no setting", "one of"),
+        ("registration: open", "payloads: {s3: {bucket: tmtp}}", 8, "instances[1].payloads.s3.endpoint", "is missing", "add endpoint"),
         ("registration: open", "limits: {message_max_bytes: -1}", 8, "instances[1].limits.message_max_bytes", "-1", "greater"),
         ("registration: open", "tls: {certificate: x.pem}", 8, "instances[1].tls", "come together", "both"),
         ("instance: public", "instance: members", 13, "bridges.smtp[0].instance", "C2", "instance: public"),
@@ -185,6 +194,17 @@ bridges:
 
 def test_an_empty_file_says_what_is_missing(tmp_path: Path) -> None:
     assert problems(tmp_path, "")[0].wrong == "instances is missing"
+
+
+def test_a_bucket_needs_a_library_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = "payloads: {s3: {endpoint: https://s3.example:9000, bucket: tmtp, prefix: messages/example}}"
+    text = GOOD.replace("registration: open", f"database: postgresql+asyncpg://tmtp@host/tmtp\n    {bucket}")
+    settings = load(tmp_path, text).instances[1].payloads
+    assert settings is not None
+    assert (settings.s3.bucket, settings.s3.region) == ("tmtp", "us-east-1")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    (problem,) = problems(tmp_path, text)
+    assert (problem.path, "tmtp-gateway[s3]" in problem.right) == ("instances[1].payloads.s3", True)
 
 
 def test_the_manual_loads_and_names_every_setting(tmp_path: Path) -> None:

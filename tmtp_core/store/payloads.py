@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Payloads too large for a row: files, durable before the commit that names them (storage.md, A4).
+"""Payloads too large for a row: durable before the commit that names them (storage.md, A4).
 
-An `Upload` gathers one message's data: in memory up to `limits.PAYLOAD_INLINE_MAX_BYTES`, beyond that in a
-file under a random name, written by worker threads so that nobody waits for the disk but the one who posts.
-A file that no message names is swept away at start.
+An `Upload` gathers one message's data: in memory up to `limits.PAYLOAD_INLINE_MAX_BYTES`, beyond that in the store
+under a random name, written by worker threads so that nobody waits for it but the one who posts. What no message
+names is swept away at start. The store is a folder of files, `PayloadFolder`, or a bucket: `tmtp_core.store.objects`.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from pathlib import Path
+from typing import Protocol
 
 from tmtp_core import limits
 from tmtp_core.domain.port import Body
@@ -21,6 +22,10 @@ from tmtp_core.ids import RandomBytes
 from tmtp_core.store.folders import sync_folder
 
 _NAME_BYTES = 16
+
+
+class PayloadsUnavailable(OSError):
+    """The store of payloads lies elsewhere, and does not do what it was asked: that passes by itself."""
 
 
 class Backlog:
@@ -39,8 +44,75 @@ class Backlog:
             self._whole.add(size)
 
 
+class PayloadReading(Protocol):
+    """One payload on its way out, read piece by piece on worker threads while its owner may lose interest at any time.
+
+    `open` and `read` raise OSError.
+    """
+
+    def open(self) -> bool:
+        """On a worker thread. False when it is gone: nobody waits for the message any more."""
+
+    def read(self, size: int) -> bytes:
+        """On a worker thread: the next octets, at most so many; none at the end and after `close`."""
+
+    def close(self) -> None:
+        """From any thread: no more will be read."""
+
+
+class Sink(Protocol):
+    """Where the pieces of one payload go, in order; used by one worker thread at a time."""
+
+    def write(self, piece: bytes) -> None:
+        """The next octets. Raises OSError."""
+
+    def keep(self) -> None:
+        """All came: the payload is durable when this returns. Where it raises OSError, `drop` follows."""
+
+    def drop(self) -> None:
+        """Leave nothing of it behind. What cannot be removed now, the store removes later."""
+
+
+class PayloadStore(Protocol):
+    """One instance's large payloads. `executor` runs uploads; `readers` what is read, None: any thread will do.
+
+    `backlog` counts what uploads took and the store has not; `left_behind` names what still has to be removed.
+    """
+
+    executor: Executor
+    readers: Executor | None
+    backlog: Backlog
+    left_behind: deque[str]
+
+    def new_name(self) -> str:
+        """An unused name."""
+
+    def sink(self, name: str, size: int) -> Sink:
+        """Where a new payload of this size goes."""
+
+    def reading(self, file: str) -> PayloadReading:
+        """The payload of this name, to be read."""
+
+    def unlink(self, files: Iterable[str]) -> None:
+        """Remove payloads that no message names any more, and those that could not be removed before.
+
+        Raises OSError when some could not be, now or the last time; they are tried again.
+        """
+
+    def sweep(self, sweepable: Callable[[str], bool]) -> int:
+        """At start: remove what no message names, left by a crash between upload and commit. How many.
+
+        Raises OSError.
+        """
+
+    def close(self) -> None:
+        """After the last upload and the last `unlink`: end what runs. Waits for it."""
+
+
 class PayloadFolder:
     """The folder of one instance's large payloads. Calls that touch the disk say so."""
+
+    readers: Executor | None = None
 
     def __init__(self, folder: Path, executor: Executor, random_bytes: RandomBytes, prefix: str = "") -> None:
         """`prefix`: of the names of the files that are written here."""
@@ -51,19 +123,24 @@ class PayloadFolder:
         self.left_behind: deque[str] = deque()  # could not be removed; the next start sweeps them away, if nothing does
         self._prefix = prefix
 
-    def new_path(self) -> Path:
-        """An unused path."""
-        return self.folder / (self._prefix + self._random_bytes(_NAME_BYTES).hex())
+    def new_name(self) -> str:
+        """See `PayloadStore`."""
+        return new_name(self._prefix, self._random_bytes)
+
+    def sink(self, name: str, size: int) -> Sink:
+        """See `PayloadStore`."""
+        return _File(self, self.folder / name)
 
     def reading(self, file: str) -> "Reading":
-        """The payload of this name, to be read."""
+        """See `PayloadStore`."""
         return Reading(self.folder / file)
 
-    def unlink(self, files: Iterable[str]) -> None:
-        """Remove payloads that no message names any more (disk), and those that could not be removed before.
+    def close(self) -> None:
+        """See `PayloadStore`."""
+        self.executor.shutdown()
 
-        Raises OSError when some could not be; they are tried again.
-        """
+    def unlink(self, files: Iterable[str]) -> None:
+        """See `PayloadStore` (disk)."""
         failed: OSError | None = None
         for file in [*files, *(self.left_behind.popleft() for _ in range(len(self.left_behind)))]:
             try:
@@ -75,7 +152,7 @@ class PayloadFolder:
             raise failed
 
     def sweep(self, sweepable: Callable[[str], bool]) -> int:
-        """Remove every file that no message names: left by a crash between file and commit (disk). How many."""
+        """See `PayloadStore` (disk)."""
         orphans = [path for path in self.folder.iterdir() if sweepable(path.name)]
         for path in orphans:
             path.unlink()
@@ -89,11 +166,13 @@ class Upload:
     back with the `Body`, or with the OSError that spoilt it, from any thread.
     """
 
-    def __init__(self, folder: PayloadFolder, size: int, backlog: Backlog, on_progress: Callable[[], None]) -> None:
+    def __init__(self, store: PayloadStore, size: int, backlog: Backlog, on_progress: Callable[[], None]) -> None:
         self._size = size
         self._memory = bytearray()
-        self._path = folder.new_path() if size > limits.PAYLOAD_INLINE_MAX_BYTES else None
-        self._writing = _FileWriting(folder, self._path, backlog, on_progress) if self._path is not None else None
+        self._name = store.new_name() if size > limits.PAYLOAD_INLINE_MAX_BYTES else None
+        self._writing = None
+        if self._name is not None:
+            self._writing = _Writing(store.sink(self._name, size), store.executor, backlog, on_progress)
 
     def take(self, chunk: memoryview) -> None:
         """The next octets."""
@@ -106,9 +185,8 @@ class Upload:
         if self._writing is None:
             done(Body(self._size, inline=bytes(self._memory)))
             return
-        assert self._path is not None
         self._hand_over()
-        body = Body(self._size, file=self._path.name)
+        body = Body(self._size, file=self._name)
         self._writing.finish(lambda error: done(error if error is not None else body))
 
     def discard(self) -> None:
@@ -124,12 +202,12 @@ class Upload:
             self._memory.clear()
 
 
-class _FileWriting:
-    """Appends to one file on worker threads, one piece after the other."""
+class _Writing:
+    """Hands pieces to one sink on worker threads, one after the other."""
 
-    def __init__(self, folder: PayloadFolder, path: Path, backlog: Backlog, on_progress: Callable[[], None]) -> None:
-        self._folder = folder
-        self._path = path
+    def __init__(self, sink: Sink, executor: Executor, backlog: Backlog, on_progress: Callable[[], None]) -> None:
+        self._sink = sink
+        self._executor = executor
         self._backlog = backlog
         self._on_progress = on_progress
         self._lock = threading.Lock()
@@ -138,7 +216,6 @@ class _FileWriting:
         self._finished: Callable[[OSError | None], None] | None = None
         self._discarded = False
         self._error: OSError | None = None
-        self._descriptor: int | None = None
 
     def append(self, piece: bytes) -> None:
         self._backlog.add(len(piece))
@@ -161,7 +238,7 @@ class _FileWriting:
             if self._busy:
                 return
             self._busy = True
-        self._folder.executor.submit(self._work)
+        self._executor.submit(self._work)
 
     def _work(self) -> None:
         """On a worker thread: write until nothing waits, then end if the end was asked for."""
@@ -189,37 +266,66 @@ class _FileWriting:
         if self._error is not None:
             return
         try:
-            if self._descriptor is None:
-                self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            view = memoryview(piece)
-            while view:
-                view = view[os.write(self._descriptor, view) :]
+            self._sink.write(piece)
         except OSError as error:
             self._error = error
 
     def _end(self) -> None:
-        """Sync file and folder, or remove what a discarded or failed upload left."""
+        """Make it durable, or remove what a discarded or failed upload left."""
         keep = not self._discarded and self._error is None
         try:
-            if self._descriptor is not None:
-                if keep:
-                    os.fsync(self._descriptor)
-                os.close(self._descriptor)
-                self._descriptor = None
             if keep:
-                sync_folder(self._folder.folder)
-            else:
-                self._path.unlink(missing_ok=True)
+                self._sink.keep()
         except OSError as error:
             self._error = error
-            with contextlib.suppress(OSError):
-                self._folder.unlink([self._path.name])
+            keep = False
+        if not keep:
+            self._sink.drop()
         if self._finished is not None and not self._discarded:
             self._finished(self._error)
 
 
+class _File:
+    """One file that is being written."""
+
+    def __init__(self, folder: PayloadFolder, path: Path) -> None:
+        self._folder = folder
+        self._path = path
+        self._descriptor: int | None = None
+
+    def write(self, piece: bytes) -> None:
+        """See `Sink`."""
+        if self._descriptor is None:
+            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        view = memoryview(piece)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+
+    def keep(self) -> None:
+        """See `Sink`: sync file and folder."""
+        if self._descriptor is not None:
+            os.fsync(self._descriptor)
+            self._close()
+        sync_folder(self._folder.folder)
+
+    def drop(self) -> None:
+        """See `Sink`."""
+        with contextlib.suppress(OSError):
+            self._close()
+        try:
+            self._path.unlink(missing_ok=True)
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._folder.unlink([self._path.name])
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+
 class Reading:
-    """One payload on its way out, read piece by piece on worker threads while its owner may lose interest at any time.
+    """One payload in a file.
 
     The descriptor is closed by whoever finishes last, the worker or `close`; so none is left open, and none is read
     after its number may have become another file's.
@@ -233,7 +339,7 @@ class Reading:
         self._closed = False
 
     def open(self) -> bool:
-        """On a worker thread: open the file. False when it is gone: nobody waits for the message any more."""
+        """See `PayloadReading`."""
         if not self._begin():
             return False
         try:
@@ -245,7 +351,7 @@ class Reading:
         return True
 
     def read(self, size: int) -> bytes:
-        """On a worker thread: the next octets, none at the end of the file and after `close`."""
+        """See `PayloadReading`."""
         if not self._begin():
             return b""
         try:
@@ -254,7 +360,7 @@ class Reading:
             self._end()
 
     def close(self) -> None:
-        """From any thread: no more will be read."""
+        """See `PayloadReading`."""
         with self._lock:
             self._closed = True
             last = not self._busy
@@ -279,6 +385,11 @@ class Reading:
             os.close(descriptor)
 
 
+def new_name(prefix: str, random_bytes: RandomBytes) -> str:
+    """An unused name of a payload."""
+    return prefix + random_bytes(_NAME_BYTES).hex()
+
+
 def is_shortage(error: OSError) -> bool:
-    """Whether the process, or the machine, has no descriptor left: that passes by itself."""
-    return error.errno in (errno.EMFILE, errno.ENFILE)
+    """Whether no descriptor is left, or a store elsewhere does not answer: that passes by itself."""
+    return error.errno in (errno.EMFILE, errno.ENFILE) or isinstance(error, PayloadsUnavailable)

@@ -24,7 +24,7 @@ from tmtp_core.errors import ProtocolError, RequestRefused, ServiceUnavailable
 from tmtp_core.store import shared_database
 from tmtp_core.store.database import Store
 from tmtp_core.store.ledger import SqlLedger
-from tmtp_core.store.payloads import PayloadFolder
+from tmtp_core.store.payloads import PayloadStore
 from tmtp_core.store.shared_database import CommitUnknown
 from tmtp_core.store.sharing import Evicted, NotAlone
 
@@ -86,7 +86,7 @@ class Writer(threading.Thread):
     def __init__(
         self,
         database: Store,
-        payloads: PayloadFolder,
+        payloads: PayloadStore,
         service_key: bytes,
         wake: Callable[[Callable[[], None]], None],
         report: Callable[[str, dict[str, object]], None],
