@@ -31,18 +31,6 @@ _OTHERS_MAY: Final = stat.S_IRWXG | stat.S_IRWXO
 _GONE: Final = ("NoSuchKey", "NoSuchUpload")
 _CONNECTIONS_MAX: Final = limits.OBJECT_UPLOADERS + limits.OBJECT_READERS + limits.OBJECT_REMOVERS
 
-_CONFIG: Final = Config(
-    signature_version="s3v4",
-    connect_timeout=limits.OBJECT_CONNECT_TIMEOUT_S,
-    read_timeout=limits.OBJECT_ANSWER_TIMEOUT_S,
-    retries={"total_max_attempts": limits.OBJECT_ATTEMPTS_MAX, "mode": "standard"},
-    max_pool_connections=_CONNECTIONS_MAX,
-    # Those that are not Amazon's: they have no names by bucket, and do not all know its newer checksums.
-    s3={"addressing_style": "path"},
-    request_checksum_calculation="when_required",
-    response_checksum_validation="when_required",
-)
-
 
 class PayloadBucket:
     """One instance's part of a bucket. `owner` and `prefix` stand before the names of what this process writes.
@@ -235,7 +223,9 @@ class PayloadBucket:
                 )
             if credentials.method == "shared-credentials-file":
                 _require_private(Path(session.get_config_variable("credentials_file")).expanduser())
-            return session.create_client("s3", region_name=bucket.region, endpoint_url=bucket.endpoint, config=_CONFIG)
+            return session.create_client(
+                "s3", region_name=bucket.region, endpoint_url=bucket.endpoint, config=_config()
+            )
         except (botocore.exceptions.BotoCoreError, ValueError) as error:
             raise OSError(f"{self._name}: {type(error).__name__}") from None
 
@@ -370,6 +360,20 @@ class ObjectReading:
         self._held = memoryview(octets)
         self._next += len(octets)
         return True
+
+
+def _config() -> Config:
+    return Config(
+        signature_version="s3v4",
+        connect_timeout=limits.OBJECT_CONNECT_TIMEOUT_S,
+        read_timeout=limits.OBJECT_ANSWER_TIMEOUT_S,
+        retries={"total_max_attempts": limits.OBJECT_ATTEMPTS_MAX, "mode": "standard"},
+        max_pool_connections=_CONNECTIONS_MAX,
+        # Those that are not Amazon's: they have no names by bucket, and do not all know its newer checksums.
+        s3={"addressing_style": "path"},
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
 
 
 def _require_private(file: Path) -> None:
