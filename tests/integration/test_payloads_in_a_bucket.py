@@ -10,13 +10,16 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway.instance import StartFailed
 from tests.integration.test_several_processes import EVERYONE, Pair, move, until
 from tests.support.devices import KeyDevice, fresh_id, newcomer, refusal
+from tests.support.gateway import running_gateway
 from tests.support.instance import ManualClock, running_instance
 from tests.support.objects import KEY, SWIFT, USER, Cutter, ObjectStorage, storage
 from tests.support.postgresql import binaries, cluster
@@ -461,6 +464,38 @@ def test_a_bucket_that_is_not_there_is_named(tmp_path: Path) -> None:
     bucket = Bucket(f"http://127.0.0.1:{storage().port}", "nowhere", "us-east-1")
     assert "nowhere at http://127.0.0.1" in refused_opening(bucket, tmp_path)
     assert "NoSuchBucket" in refused_opening(bucket, tmp_path)
+
+
+def test_a_bucket_that_keeps_what_is_deleted_is_refused(tmp_path: Path) -> None:
+    """Nobody is to have what was acknowledged (A4)."""
+    bucket = storage().new_bucket()
+    versions = {"Bucket": bucket.name, "VersioningConfiguration": {"Status": "Enabled"}}
+    storage().client().put_bucket_versioning(**versions)
+    assert "versioning" in refused_opening(bucket, tmp_path)
+
+
+@POSTGRESQL
+async def test_the_settings_name_the_bucket(tmp_path: Path) -> None:
+    bucket = storage().new_bucket()
+    settings = f"""\
+data_dir: ./data
+http: {{listen: "127.0.0.1:0"}}
+instances:
+  - name: members
+    policy: members
+    listen: [{{tls: "127.0.0.1:0"}}]
+    database: {await asyncio.to_thread(cluster().new_database)}
+    payloads: {{s3: {{endpoint: "{bucket.endpoint}", bucket: {bucket.name}, prefix: "a/b"}}}}
+"""
+    async with running_gateway(tmp_path, settings) as gateway:
+        store = gateway.instances["members"].service.payloads
+        assert isinstance(store, PayloadBucket)
+        await asyncio.to_thread(store.put, "1-x", BytesIO(b"x"))
+        owner = gateway.instances["members"].service.identity.public_key[:16].hex()
+        assert await asyncio.to_thread(storage().keys, bucket) == [f"a/b/{owner}/1-x"]
+    with pytest.raises(StartFailed, match=r"instance members cannot open its data: nowhere at .*NoSuchBucket"):
+        async with running_gateway(tmp_path, settings.replace(f"bucket: {bucket.name}", "bucket: nowhere")):
+            pass
 
 
 def test_credentials_may_be_in_a_file_that_nobody_else_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ _PROXY = f"""
 swift_dir = {{swift}}
 log_level = ERROR
 [pipeline:main]
-pipeline = catch_errors listing_formats bulk s3api tempauth slo dlo proxy-server
+pipeline = catch_errors listing_formats bulk s3api tempauth slo dlo versioned_writes symlink proxy-server
 [app:proxy-server]
 use = egg:swift#proxy
 account_autocreate = true
@@ -49,6 +49,11 @@ user_tmtp_gateway = {KEY} .admin
 use = egg:swift#slo
 [filter:dlo]
 use = egg:swift#dlo
+[filter:symlink]
+use = egg:swift#symlink
+[filter:versioned_writes]
+use = egg:swift#versioned_writes
+allow_object_versioning = true
 """
 
 _STORE = """

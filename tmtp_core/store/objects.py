@@ -94,7 +94,12 @@ class PayloadBucket:
             raise failed
 
     def sweep(self, sweepable: Callable[[str], bool]) -> int:
-        """See `PayloadStore`. Looks at no names but those of this process's slot."""
+        """See `PayloadStore`. Looks at no names but those of this process's slot.
+
+        Refuses a bucket that keeps what is deleted: nobody is to have what was acknowledged (A4).
+        """
+        if self._keeps_versions():
+            raise OSError(f"{self._name} keeps what is deleted: suspend its versioning")
         found = 0
         for listing, of, field in (
             ("list_multipart_uploads", "Uploads", "UploadId"),
@@ -169,6 +174,14 @@ class PayloadBucket:
         with self._failures(listing):
             for page in pages:
                 yield from page.get(of, ())
+
+    def _keeps_versions(self) -> bool:
+        with self._failures("get_bucket_versioning"):
+            try:
+                answer = self._client.get_bucket_versioning(Bucket=self._bucket)
+            except botocore.exceptions.ClientError:  # it has none, or does not tell
+                return False
+        return bool(answer.get("Status") == "Enabled")
 
     def _read(self, answer: dict[str, Any]) -> tuple[bytes, int]:
         """All of a range that was asked for: its connection is free again, or closed."""
