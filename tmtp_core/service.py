@@ -153,7 +153,7 @@ class Service(Administering, BesideOthers):
         self._stopping = True
         for session in list(self._sessions):
             session.end(None)
-        await asyncio.to_thread(self.payloads.executor.shutdown)
+        await asyncio.to_thread(self.payloads.end_uploads)
         await asyncio.sleep(0)  # the posts whose payloads the threads have just finished are submitted now
         self._writer.stop()
         await asyncio.to_thread(self._shut_down)

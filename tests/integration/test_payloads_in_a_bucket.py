@@ -21,7 +21,7 @@ from tests.integration.test_several_processes import EVERYONE, Pair, move, until
 from tests.support.devices import KeyDevice, fresh_id, newcomer, refusal
 from tests.support.gateway import running_gateway
 from tests.support.instance import ManualClock, running_instance
-from tests.support.objects import KEY, SWIFT, USER, Cutter, ObjectStorage, storage
+from tests.support.objects import KEY, SWIFT, USER, Babbler, Cutter, ObjectStorage, storage
 from tests.support.postgresql import binaries, cluster
 from tmtp_core import limits
 from tmtp_core.domain.policy import Acquaintance, Policy
@@ -394,6 +394,39 @@ def test_a_storage_that_dies_in_the_midst_of_an_upload(tmp_path: Path, own_stora
         opened.store.unlink([])
     opened.store.close()
     assert own_storage.uploads(bucket) == own_storage.keys(bucket) == []
+
+
+def test_a_stop_asks_nothing_more_of_a_storage_that_fails(
+    tmp_path: Path, own_storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would wait for a time-out after the other."""
+    monkeypatch.setattr(limits, "OBJECT_ANSWER_TIMEOUT_S", 0.5)
+    opened = Opened(own_storage.new_bucket(), tmp_path / "payloads")
+    assert isinstance(opened.upload(bytes(SMALL)), Body)
+    put, asked = opened.store._client.put_object, []
+    monkeypatch.setattr(opened.store._client, "put_object", lambda **what: (asked.append(what), put(**what))[1])
+    own_storage.hang(True)
+    results: list[Body | OSError] = []
+    for _ in range(4 * limits.OBJECT_UPLOADERS):
+        upload = Upload(opened.store, SMALL, Backlog(opened.store.backlog), lambda: None)
+        upload.take(memoryview(bytes(SMALL)))
+        upload.finish(results.append)
+    opened.store.close()
+    own_storage.hang(False)
+    assert [type(result) for result in results] == [PayloadsUnavailable] * (4 * limits.OBJECT_UPLOADERS)
+    assert len(asked) <= 2 * limits.OBJECT_UPLOADERS
+
+
+@pytest.mark.parametrize("page", [b"", b"<html>Welcome"])
+def test_what_is_no_object_storage_is_unavailable(tmp_path: Path, page: bytes) -> None:
+    """A server that answers everything with a page: nothing is stored there, and nobody waits for it."""
+    with Babbler(page) as babbler:
+        opened = Opened(Bucket(f"http://127.0.0.1:{babbler.port}", "tmtp", "us-east-1"), tmp_path / "payloads")
+        for size in (SMALL, LARGE):
+            assert isinstance(opened.upload(bytes(size)), PayloadsUnavailable)
+        with pytest.raises(PayloadsUnavailable):
+            opened.store.reading("7-x").open()
+        opened.store.close()
 
 
 _MEASURED = """

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,42 @@ def storage() -> ObjectStorage:
     atexit.register(one.remove)
     one.start()
     return one
+
+
+class Babbler(ThreadingHTTPServer):
+    """Answers whatever it is asked with 200, and an empty page or another one."""
+
+    def __init__(self, page: bytes) -> None:
+        super().__init__(("127.0.0.1", 0), _Page)
+        self.page = page
+        self.port = self.server_address[1]
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def __exit__(self, *error: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+class _Page(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(200)
+        page: bytes = getattr(self.server, "page")  # noqa: B009 - the base class has none
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page)
+
+    def do_PUT(self) -> None:
+        self.do_GET()
+
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def do_DELETE(self) -> None:
+        self.do_GET()
+
+    def log_message(self, *args: object) -> None:
+        """Not of interest."""
 
 
 class Cutter:

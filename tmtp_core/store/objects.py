@@ -19,6 +19,7 @@ from typing import IO, Any, Final
 
 import botocore.exceptions
 from botocore.config import Config
+from botocore.parsers import ResponseParserError
 from botocore.session import Session
 
 from tmtp_core import limits
@@ -29,6 +30,11 @@ from tmtp_core.store.payloads import Backlog, PayloadsUnavailable, new_name
 _CREDENTIAL_SOURCES: Final = ("env", "shared-credentials-file")  # no others are asked, no network either
 _OTHERS_MAY: Final = stat.S_IRWXG | stat.S_IRWXO
 _GONE: Final = ("NoSuchKey", "NoSuchUpload")
+_UPLOADING: Final = ("put_object", "create_multipart_upload", "upload_part", "complete_multipart_upload")
+_FAILURES: Final = (
+    *(botocore.exceptions.BotoCoreError, botocore.exceptions.HTTPClientError, OSError),
+    *(ResponseParserError, LookupError, ValueError),  # what answers is no object storage
+)
 _CONNECTIONS_MAX: Final = limits.OBJECT_UPLOADERS + limits.OBJECT_READERS + limits.OBJECT_REMOVERS
 
 
@@ -55,6 +61,7 @@ class PayloadBucket:
         self._random_bytes = random_bytes
         self._report = report
         self._failing = False
+        self._ending = False
         self._client = self._connected(bucket)
         self.executor: Executor = ThreadPoolExecutor(limits.OBJECT_UPLOADERS, thread_name_prefix="tmtp-payload")
         # Never shut down: links that are being closed still read. Its threads end with it.
@@ -114,31 +121,36 @@ class PayloadBucket:
                     found += 1
         return found
 
+    def end_uploads(self) -> None:
+        """See `PayloadStore`. To a bucket that fails nothing more is sent, or a stop would wait for each."""
+        self._ending = True
+        self.executor.shutdown()
+
     def close(self) -> None:
         """See `PayloadStore`."""
-        self.executor.shutdown()
+        self.end_uploads()
         self._removers.shutdown()
 
     # -- one request each; on worker threads -------------------------------------------------------------------------
     def put(self, name: str, content: IO[bytes]) -> None:
         """Store a whole object: it is durable when this returns."""
-        self.ask("put_object", Key=self._key(name), Body=content)
+        self.ask("put_object", "ETag", Key=self._key(name), Body=content)
 
     def begin(self, name: str) -> None:
         """An object will come in parts."""
-        self._uploads[name] = self.ask("create_multipart_upload", Key=self._key(name))["UploadId"]
+        self._uploads[name] = self.ask("create_multipart_upload", "UploadId", Key=self._key(name))
 
     def put_part(self, name: str, number: int, content: IO[bytes]) -> dict[str, object]:
         """Store one part, and what `complete` has to know of it."""
-        answer = self.ask(
-            "upload_part", Key=self._key(name), UploadId=self._uploads[name], PartNumber=number, Body=content
-        )
-        return {"ETag": answer["ETag"], "PartNumber": number}
+        upload = self._uploads[name]
+        tag = self.ask("upload_part", "ETag", Key=self._key(name), UploadId=upload, PartNumber=number, Body=content)
+        return {"ETag": tag, "PartNumber": number}
 
     def complete(self, name: str, parts: list[dict[str, object]]) -> None:
         """All parts came: the object is durable when this returns."""
         self.ask(
             "complete_multipart_upload",
+            "ETag",
             Key=self._key(name),
             UploadId=self._uploads[name],
             MultipartUpload={"Parts": parts},
@@ -150,20 +162,27 @@ class PayloadBucket:
         wanted = f"bytes={start}-{start + limits.OBJECT_RANGE_BYTES - 1}"
         for attempt in range(1, limits.OBJECT_ATTEMPTS_MAX + 1):
             try:
-                with self._failures("get_object"):
-                    return self._read(self._client.get_object(Bucket=self._bucket, Key=self._key(name), Range=wanted))
+                with self._failures("get_object"):  # until it begins to come, the library tries again
+                    answer = self._client.get_object(Bucket=self._bucket, Key=self._key(name), Range=wanted)
             except FileNotFoundError:
                 return None
+            try:
+                with self._failures("get_object"):
+                    return self._read(answer)
             except PayloadsUnavailable:
                 if attempt == limits.OBJECT_ATTEMPTS_MAX:
                     raise
         raise AssertionError
 
-    def ask(self, operation: str, **parameters: Any) -> dict[str, Any]:
-        """One request, tried again as often as the limits say. Raises `PayloadsUnavailable`, FileNotFoundError."""
+    def ask(self, operation: str, field: str = "ResponseMetadata", **parameters: Any) -> Any:
+        """One request, tried again as often as the limits say; a field of its answer.
+
+        Raises `PayloadsUnavailable`, FileNotFoundError.
+        """
+        if operation in _UPLOADING and self._ending and self._failing:
+            raise PayloadsUnavailable(f"{self._name} was failing when this process ended ({operation})")
         with self._failures(operation):
-            answer: dict[str, Any] = getattr(self._client, operation)(Bucket=self._bucket, **parameters)
-        return answer
+            return getattr(self._client, operation)(Bucket=self._bucket, **parameters)[field]
 
     # -- inside ------------------------------------------------------------------------------------------------------
     def _key(self, name: str) -> str:
@@ -252,9 +271,7 @@ class PayloadBucket:
             if code in _GONE:
                 raise FileNotFoundError(f"{self._name}: {code}") from None
             raise self._failed(operation, code) from None
-        except (botocore.exceptions.BotoCoreError, botocore.exceptions.HTTPClientError, OSError) as error:
-            if isinstance(error, PayloadsUnavailable):
-                raise
+        except _FAILURES as error:
             raise self._failed(operation, type(error).__name__) from None
         else:
             self._failing = False

@@ -105,6 +105,9 @@ class PayloadStore(Protocol):
         Raises OSError.
         """
 
+    def end_uploads(self) -> None:
+        """No octet more will come: wait until the uploads that were begun are stored, or have failed."""
+
     def close(self) -> None:
         """After the last upload and the last `unlink`: end what runs. Waits for it."""
 
@@ -135,9 +138,13 @@ class PayloadFolder:
         """See `PayloadStore`."""
         return Reading(self.folder / file)
 
-    def close(self) -> None:
+    def end_uploads(self) -> None:
         """See `PayloadStore`."""
         self.executor.shutdown()
+
+    def close(self) -> None:
+        """See `PayloadStore`."""
+        self.end_uploads()
 
     def unlink(self, files: Iterable[str]) -> None:
         """See `PayloadStore` (disk)."""
