@@ -168,7 +168,7 @@ class PayloadBucket:
                 return None
             try:
                 with self._failures("get_object"):
-                    return self._read(answer)
+                    return self._read(answer, start)
             except PayloadsUnavailable:
                 if attempt == limits.OBJECT_ATTEMPTS_MAX:
                     raise
@@ -202,14 +202,14 @@ class PayloadBucket:
                 return False
         return bool(answer.get("Status") == "Enabled")
 
-    def _read(self, answer: dict[str, Any]) -> tuple[bytes, int]:
-        """All of a range that was asked for: its connection is free again, or closed."""
+    def _read(self, answer: dict[str, Any], start: int) -> tuple[bytes, int]:
+        """All of the range that was asked for: its connection is free again, or closed."""
         with contextlib.closing(answer["Body"]) as body:
             span, _, size = answer.get("ContentRange", "bytes 0-/0").partition("/")
-            start, _, last = span.removeprefix("bytes ").partition("-")
+            first, _, last = span.removeprefix("bytes ").partition("-")
             octets: bytes = body.read(limits.OBJECT_RANGE_BYTES) if last else b""
-        if not octets or len(octets) != int(last) - int(start) + 1:
-            raise OSError("not a range, or not all of it")
+        if not octets or int(first) != start or len(octets) != int(last) - start + 1:
+            raise OSError("another range, or not all of it")
         return octets, int(size)
 
     def _abort(self, name: str, upload: str) -> None:
