@@ -249,7 +249,7 @@ def test_what_comes_while_the_log_is_emptied_is_decided_before_the_writer_ends(
 async def test_a_stop_waits_for_the_post_whose_payload_reaches_the_disk_just_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    synced, writing, released = payloads._sync_folder, asyncio.Event(), threading.Event()
+    synced, writing, released = payloads.sync_folder, asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
 
     def slow(folder: Path) -> None:
@@ -257,7 +257,7 @@ async def test_a_stop_waits_for_the_post_whose_payload_reaches_the_disk_just_the
         released.wait(PATIENCE_S)
         synced(folder)
 
-    monkeypatch.setattr(payloads, "_sync_folder", slow)
+    monkeypatch.setattr(payloads, "sync_folder", slow)
     async with running_instance(tmp_path / "instance") as instance:
         alice = await a_member(instance, "Alice Liddell")
         posting = asyncio.create_task(alice.connection.post("1", [m.Recipient(alice.uid, m.TO_UID)], bytes(100_000)))
