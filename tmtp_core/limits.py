@@ -114,8 +114,8 @@ CLAIM_S = 15.0  # how long a link waits until the process that has its node has 
 CHANGES_READ_MAX = 5_000  # what others changed, read one by one; where there is more, all caches are given up
 CHANGES_KEPT_MAX = 50_000
 NOTICES_WAITING_MAX = 10_000  # to other processes; more are dropped: they carry presence, which may be lost
-NOTICE_MAX_BYTES = 7_900  # PostgreSQL's limit is 8,000
-PRESENCE_PER_NOTICE = 100  # uids, of at most 64 octets
+PRESENCE_PER_NOTICE = 100  # uids, of at most 64 octets: PostgreSQL carries 8,000
+BUS_STOP_S = 5.0  # for what is still to be said when a service stops
 DATABASE_COMMAND_TIMEOUT_S = 30.0
 
 # -- invitations -----------------------------------------------------------------------------------------------------

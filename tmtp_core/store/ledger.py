@@ -202,6 +202,11 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
         if self._sharing is not None:
             self._sharing.release(self._connection, device)
 
+    def disown(self, device: int) -> None:
+        """If this process does not have the device's link, the database is not to say that it has."""
+        if self._sharing is not None:
+            self._sharing.disown(self._connection, device)
+
     def linked_elsewhere(self) -> frozenset[int]:
         """Devices whose links other processes have."""
         return self._sharing.linked_elsewhere(self._connection) if self._sharing is not None else frozenset()

@@ -255,7 +255,7 @@ class Writer(threading.Thread):
         if isinstance(error, CommitUnknown):  # these may be stored, with their files: who repeats them hears how it is
             self._refuse(jobs, keep_files=True)
             return False
-        if isinstance(error, DatabaseErrors) or len(jobs) <= 1:
+        if len(jobs) <= 1 or (isinstance(error, DatabaseErrors) and not is_of_its_values(error)):
             self._refuse(jobs)
             return False
         for job in jobs:
@@ -331,3 +331,12 @@ def _described(error: Exception) -> dict[str, object]:
     if isinstance(error, DatabaseErrors):
         return {"error": f"{type(error).__name__}: {error}"}
     return {"error": type(error).__name__, "trace": traceback.format_tb(error.__traceback__)}
+
+
+def is_of_its_values(error: Exception) -> bool:
+    """Whether the database did not take what one decision wrote, which is no trouble of the database's."""
+    original = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(original, sqlite3.IntegrityError):
+        return True
+    state = getattr(original, "sqlstate", None)  # class 22: data, 23: constraints
+    return isinstance(state, str) and state[:2] in {"22", "23"}
