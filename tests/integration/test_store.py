@@ -23,7 +23,9 @@ from tmtp_core import limits
 from tmtp_core.errors import ServiceUnavailable
 from tmtp_core.store import payloads, tables
 from tmtp_core.store.database import Database, DatabaseInUse, DatabaseTooNew
+from tmtp_core.store.ledger import SqlLedger
 from tmtp_core.store.payloads import PayloadFolder
+from tmtp_core.store.sqlite import driver
 from tmtp_core.store.writer import Job, PageRead, Writer
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
@@ -334,9 +336,9 @@ def test_an_old_database_is_copied_before_it_is_changed(tmp_path: Path) -> None:
     (steps / "versions" / "s9001_next.py").write_text(
         "import sqlite3\n"
         "from alembic import op\n"
-        'revision, down_revision = "9001", "0004"\n'
+        'revision, down_revision = "9001", "0006"\n'
         "def upgrade():\n"
-        f"    copy = sqlite3.connect({str(path)!r} + '.before-0004')\n"
+        f"    copy = sqlite3.connect({str(path)!r} + '.before-0006')\n"
         "    assert copy.execute('SELECT count(*) FROM account').fetchone() == (0,)\n"
         "    copy.close()\n"
         "    op.execute('CREATE TABLE next (x)')\n",
@@ -364,8 +366,8 @@ def test_an_old_database_is_copied_before_it_is_changed(tmp_path: Path) -> None:
 
 def test_an_older_queue_keeps_what_was_hidden_and_who_introduced_whom(tmp_path: Path) -> None:
     path, steps = tmp_path / "service.sqlite3", tmp_path / "steps"
-    newest = "s0004_hidden.py"
-    shutil.copytree(Path(migrations.__file__).parent, steps, ignore=shutil.ignore_patterns("__pycache__", newest))
+    later = ("s0004_hidden.py", "s0006_payload_files.py")
+    shutil.copytree(Path(migrations.__file__).parent, steps, ignore=shutil.ignore_patterns("__pycache__", *later))
     Database(path, str(steps)).close()
     with closing(sqlite3.connect(path)) as raw:
         raw.execute("INSERT INTO queue (device, rank, message) VALUES (1, 0, 5), (1, 1, 6), (1, 2, 7)")
@@ -384,6 +386,25 @@ def test_an_older_queue_keeps_what_was_hidden_and_who_introduced_whom(tmp_path: 
         ]
         admitted = raw.execute("SELECT account, other, introducer FROM acquaintance ORDER BY other").fetchall()
         assert admitted == [(1, 2, 0), (1, 3, 2)]
+
+
+def test_a_start_reads_no_message_that_has_no_file(tmp_path: Path) -> None:
+    """They may be a million; what is looked through is the queue and an index."""
+    database = Database(tmp_path / "service.sqlite3")
+    said: list[str] = []
+    with database.transaction() as connection:
+        driver(connection).set_trace_callback(said.append)
+        SqlLedger(b"", lambda event, fields: None).load(connection)
+        driver(connection).set_trace_callback(None)
+        plans = [
+            row[3]
+            for statement in said
+            if statement.startswith("SELECT")
+            for row in driver(connection).execute(f"EXPLAIN QUERY PLAN {statement}")
+        ]
+    database.close()
+    assert any("ix_message_file" in plan for plan in plans)
+    assert "SCAN message" not in plans
 
 
 def test_a_database_has_one_owner(tmp_path: Path) -> None:
