@@ -2,6 +2,7 @@
 """Many links: what one costs that says nothing, and what happens when all come back at once."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Final
@@ -33,8 +34,8 @@ def idle(scale: Scale) -> Result:
         return {
             "links": links,
             "kib_per_link": (idle_now.rss - before) / links / 1024,
-            "rss_mib": idle_now.rss / MIB,
-            "rss_max_mib": after.rss_max / MIB,
+            "rss_mb": idle_now.rss / 1e6,
+            "rss_without_links_mb": before / 1e6,
             "registrations_per_s": links / registered_s,
             "cpu_us_per_pulse": (after.cpu_s - idle_now.cpu_s) * 1e6 / links,
             "ms_until_a_post_behind_all_pulses": pulsed_s * 1000,
@@ -54,12 +55,14 @@ def storm(scale: Scale) -> Result:
         arrivals: list[Arrivals] = crowd.ask("come_back", [(None, links) for _ in crowd.numbers])
         seconds = time.monotonic() - begin
         after = usage(server.pid)
+        refusals = sum((one.refused for one in arrivals), Counter[str]())
         return {
             "links": links,
             "seconds_until_the_last": seconds,
             "log_ins_per_s": links / seconds,
             "log_in_ms": asdict(latency([one.in_ns for one in arrivals])),
-            "refused_and_came_again": sum(one.refused for one in arrivals),
+            "refused_and_came_again": refusals.total(),
+            "refusals": dict(refusals),
             "cpu_ms_per_log_in": (after.cpu_s - before.cpu_s) * 1000 / links,
             "rss_max_mib": after.rss_max / MIB,
             "bench_cpu": [round(one.busy, 2) for one in arrivals],

@@ -180,7 +180,7 @@ class Crowd:
         """Wait for what was begun."""
         try:
             answers = [pipe.recv() for pipe in self._pipes]
-        except EOFError:
+        except (EOFError, ConnectionError):
             raise BenchFailed("a process of the bench has died") from None
         for answer in answers:
             if isinstance(answer, BenchFailed):

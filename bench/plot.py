@@ -8,7 +8,6 @@ Needs matplotlib, which only the extra `bench` brings (`pip install -e '.[bench]
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -105,7 +104,8 @@ def _reach(axes: "Axes", results: Results) -> None:
         colour = _REACHED if aim.reached(measured) else _MISSED
         axes.barh(place, _TIMES * _TIMES, left=1 / _TIMES, height=0.62, color=_BAND)
         axes.barh(place, times - 1, left=1, height=0.34, color=colour)
-        axes.plot(times, place, "o", color=colour, markersize=6)
+        marker = "o" if times == better else ">" if better > times else "<"
+        axes.plot(times, place, marker, color=colour, markersize=6, clip_on=False)
         axes.annotate(
             spelled(measured, aim.unit),
             (1.0, place),
@@ -144,7 +144,7 @@ def _throughput(axes: "Axes", results: Results, loads: Sequence[str]) -> None:
         axes.axvspan(low, high, color=_BAND)
         axes.annotate(
             text,
-            (math.sqrt(low * high), 1.0),
+            ((low + high) / 2, 1.0),
             xycoords=("data", "axes fraction"),
             xytext=(0, 3),
             textcoords="offset points",
@@ -167,18 +167,11 @@ def _throughput(axes: "Axes", results: Results, loads: Sequence[str]) -> None:
     disk = results.get("steady", {}).get("fsyncs_per_s")
     if disk:
         axes.axvline(disk, color=_MISSED, linestyle=(0, (4, 2)), linewidth=1.2)
-        axes.annotate(
-            "fsyncs of the disk",
-            (disk, 0),
-            xycoords=("data", "axes fraction"),
-            xytext=(4, 4),
-            textcoords="offset points",
-            color=_MISSED,
-            fontsize=8.5,
+        axes.set_xlabel(
+            f"dashed: what the disk gives one writer, {spelled(disk)} fsyncs a second", color=_MISSED, loc="left"
         )
     _by_load(axes, loads)
-    axes.set_xscale("log")
-    axes.margins(x=0.08)
+    axes.set_xlim(0, max(PROTOTYPE_POSTS_PER_S[1] * 1.05, axes.get_xlim()[1]))
     _plain(axes)
     _legend(axes, "Throughput, a second", (("posts", _ACK), ("deliveries", _DELIVERY)))
 
@@ -204,7 +197,8 @@ def _latencies(axes: "Axes", results: Results, loads: Sequence[str]) -> None:
     axes.set_xscale("log")
     axes.margins(x=0.12)
     _plain(axes)
-    _legend(axes, "Latency, ms: median ○, p99 ▬, p99.9 |", (("until the ack", _ACK), ("until the delivery", _DELIVERY)))
+    axes.set_xlabel("○ half of all · ▬ 99 of 100 · | 999 of 1,000", color=_FAINT, loc="left")
+    _legend(axes, "Latency, ms", (("until the ack", _ACK), ("until the delivery", _DELIVERY)))
 
 
 def _costs(axes: "Axes", results: Results, loads: Sequence[str]) -> None:
@@ -214,7 +208,7 @@ def _costs(axes: "Axes", results: Results, loads: Sequence[str]) -> None:
         value = cost["cpu_us_per_post"] / (1 + fanout)
         axes.barh(place, value, height=0.42, color=_REACHED)
         text = (
-            f"{spelled(value)}   = {spelled(cost['cpu_us_per_post'])} µs a post with {spelled(fanout)} deliveries,"
+            f"{spelled(value)}   = {spelled(cost['cpu_us_per_post'])} µs a post with {fanout:.3g} deliveries,"
             f"  {cost['written_per_post'] / 1000:,.1f} KB written,  {cost['rss_max_mib']:.0f} MiB at most"
         )
         axes.annotate(text, (value, place), xytext=(6, 0), textcoords="offset points", va="center", fontsize=8.5)
@@ -248,7 +242,7 @@ def _legend(axes: "Axes", title: str, entries: Sequence[tuple[str, str]]) -> Non
             "■ " + text,
             (1, 1),
             xycoords="axes fraction",
-            xytext=(-120 * number, 20),
+            xytext=(-135 * number, 20),
             textcoords="offset points",
             ha="right",
             color=colour,

@@ -45,15 +45,23 @@ class Aim:
 AIMS: Final = (
     Aim("acknowledged posts for each fsync of the disk, 200 clients", ("steady", "posts_per_fsync"), 1.5, True, "×"),
     Aim("posts/s against one commit a post, 200 clients", ("steady", "ratios", "posts", "median"), 5, True, "×"),
-    Aim("deliveries/s against the same", ("steady", "ratios", "deliveries", "median"), 5, True, "×"),
-    Aim("p99 from post to delivery against the same", ("steady", "ratios", "delivery_p99", "median"), 1, False, "×"),
+    Aim("deliveries/s against the same, 200 clients", ("steady", "ratios", "deliveries", "median"), 5, True, "×"),
+    Aim(
+        "p99 from post to delivery against the same, 200", ("steady", "ratios", "delivery_p99", "median"), 1, False, "×"
+    ),
     Aim("posts/s against one commit a post, 1,000 clients", ("thousand", "ratios", "posts", "median"), 5, True, "×"),
-    Aim("deliveries/s against the same", ("thousand", "ratios", "deliveries", "median"), 5, True, "×"),
-    Aim("p99 from post to delivery against the same", ("thousand", "ratios", "delivery_p99", "median"), 1, False, "×"),
+    Aim("deliveries/s against the same, 1,000 clients", ("thousand", "ratios", "deliveries", "median"), 5, True, "×"),
+    Aim(
+        "p99 from post to delivery against the same, 1,000",
+        ("thousand", "ratios", "delivery_p99", "median"),
+        1,
+        False,
+        "×",
+    ),
     Aim("CPU of a post, 1 KB to two recipients", ("steady", "cost", "cpu_us_per_post"), 200, False, "µs"),
     Aim("p99 of an ack, 1,000 posts/s offered", ("offered", "ack_ms", "p99"), 20, False, "ms"),
     Aim("memory of an idle TLS link", ("idle", "kib_per_link"), 32, False, "KiB"),
-    Aim("memory of the service with 10,000 of them", ("idle", "rss_mib"), 350, False, "MiB"),
+    Aim("memory of the whole service with 10,000 of them", ("idle", "rss_mb"), 350, False, "MB"),
     Aim("others' p99 of an ack, one of 1,000 stalls", ("stalled", "ratios", "ack_p99"), 2, False, "×"),
     Aim("others' p99 of a delivery, one of 1,000 stalls", ("stalled", "ratios", "delivery_p99"), 2, False, "×"),
     Aim("memory, one of 1,000 stalls, against none", ("stalled", "ratios", "rss_max"), 1.2, False, "×"),

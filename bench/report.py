@@ -16,7 +16,7 @@ LOADS: Final = {
     "letters": "200 clients, 6.7 KB",
     "offered": "1,000 posts/s offered, 1 KB",
     "groups": "groups of 100, 40 posts/s offered",
-    "stalled": "1,000 clients, 500 posts/s offered, each also to one who hangs",
+    "stalled": "1,000 clients, 500 posts/s offered, one hangs",
 }
 _LOAD_COLUMNS: Final = (
     "load",

@@ -12,6 +12,7 @@ import signal
 import ssl
 import time
 from array import array
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection as Pipe
@@ -67,10 +68,10 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """How members came back: nanoseconds from the beginning until each was in, and how many tries failed before."""
+    """How members came back: nanoseconds from the beginning until each was in, and how often they were refused, why."""
 
     in_ns: "array[int]"
-    refused: int
+    refused: Counter[str]
     busy: float  # CPU seconds a second of this process
 
 
@@ -106,18 +107,16 @@ class Worker:
         Raises `BenchFailed` when somebody does not get in for a minute.
         """
         begin, used = time.monotonic_ns(), _cpu_s()
-        arrivals = Arrivals(array("q"), 0, 0.0)
-        refused = 0
+        arrivals = Arrivals(array("q"), Counter(), 0.0)
 
         async def one(number: int) -> None:
-            nonlocal refused
             while True:
                 try:
                     await self._members[number].connect(self._place.host, self._place.port, self._context)
                     await self._members[number].log_in()
                 except (BenchFailed, OSError) as failed:
                     self._members[number].leave()
-                    refused += 1
+                    arrivals.refused[str(failed) or type(failed).__name__] += 1
                     if time.monotonic_ns() - begin > _QUIET_S * 1e9:
                         raise BenchFailed(f"member {number} does not get in: {failed}") from None
                     await asyncio.sleep(random.uniform(0.5, 1.5))  # noqa: S311 - so that they do not all come at once
@@ -127,7 +126,7 @@ class Worker:
 
         await self._for_each(self._members if numbers is None else numbers, one, at_once)
         busy = (_cpu_s() - used) / ((time.monotonic_ns() - begin) / 1e9)
-        return replace(arrivals, refused=refused, busy=busy)
+        return replace(arrivals, busy=busy)
 
     async def request(self, requests: list[tuple[int, bytes, str]]) -> None:
         """Make requests, (member, frame, id), one after another."""
