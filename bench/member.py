@@ -73,6 +73,7 @@ class Member(asyncio.BufferedProtocol):
     def __init__(self, number: int, tally: Tally) -> None:
         self.number = number
         self.uid = self.node = ""
+        self.entered = False  # it is logged in
         self.posted = 0
         self.acked = 0
         self.expected: dict[int, int] = {}  # poster -> its next post
@@ -99,7 +100,7 @@ class Member(asyncio.BufferedProtocol):
     # -- life --------------------------------------------------------------------------------------------------------
     async def connect(self, host: str, port: int, context: ssl.SSLContext | None) -> None:
         """Open the link. Raises OSError or `BenchFailed`."""
-        self._leaving, self._rest, self._skip = False, b"", 0
+        self._leaving, self._rest, self._skip, self.entered = False, b"", 0, False
         loop = asyncio.get_running_loop()
         await loop.create_connection(lambda: self, host, port, ssl=context)
         await self._ask(m.encode_head(m.TmtpRev("1")), "tmtprev")
@@ -109,11 +110,12 @@ class Member(asyncio.BufferedProtocol):
         registered = await self._ask(m.encode_head(m.Register("bench", alias)), "registered")
         if registered.error:
             raise BenchFailed(f"{alias} could not be registered: {registered.error}")
-        self.uid, self.node = registered.uid, registered.nodeid
+        self.uid, self.node, self.entered = registered.uid, registered.nodeid, True
 
     async def log_in(self) -> None:
         """Come back. Raises `BenchFailed`."""
         await self._ask(m.encode_head(m.Login(self.uid, self.node)), "info")
+        self.entered = True
 
     async def request(self, head: bytes, request_id: str) -> None:
         """Any other request, which must be granted. Raises `BenchFailed`."""
@@ -122,8 +124,9 @@ class Member(asyncio.BufferedProtocol):
             raise BenchFailed(f"refused: {answer.error}")
 
     def pulse(self) -> None:
-        """Say that it is there."""
-        self._write(_PULSE)
+        """Say that it is there, if it is."""
+        if self.entered:
+            self._write(_PULSE)
 
     def stall(self, stalled: bool) -> None:
         """Read nothing any more, as if its device hung; or go on."""

@@ -123,6 +123,9 @@ def show(console: Console, results: Results) -> None:
     _table(console, "Loads", _LOAD_COLUMNS, load_rows(results))
     _table(console, "In context", ("against", "measured then", "here", "ratio"), context_rows(results))
     _table(console, "Reach", ("", "aim", "measured", "reached"), reach_rows(results))
+    busy = [name for name in LOADS if (load_of(results, name) or {}).get("bench_is_the_limit")]
+    if busy:
+        console.print(f"The bench was as busy as the service, and may be what was measured: {', '.join(busy)}.")
     for name, result in results.items():
         for problem in result["problems"]:
             console.print(f"[bold red]BROKEN[/bold red] {name}: {problem}")

@@ -34,6 +34,7 @@ from bench.scale import Result, Scale, Scenario
 from bench.scenarios import groups, letters, offered, pipelined, stalled, steady, thousand
 from bench.server import BenchFailed
 
+_WIDTH: Final = 170  # of tables that no terminal shows
 _OUT: Final = Path("var/bench/bench.json")
 
 SCENARIOS: Final[dict[str, Scenario]] = {
@@ -90,7 +91,7 @@ def main() -> None:
     parser.add_argument("--markdown", action="store_true", help="print the tables of docs/performance.md too")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, _end)  # so that no process is left behind
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH)
     begin = time.monotonic()
     try:
         results = run(

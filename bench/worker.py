@@ -26,6 +26,7 @@ from tmtp_core.wire import messages as m
 
 _CONNECTING_AT_ONCE: Final = 50
 _SCHEDULE_S: Final = 0.002  # between looks at what an open loop has to post
+_PULSE_S: Final = 30.0
 _QUIET_S: Final = 60.0  # when nothing came for so long, nothing will
 
 
@@ -216,16 +217,26 @@ class Worker:
             await asyncio.sleep(_SCHEDULE_S)
 
     async def _for_each(self, numbers: Any, act: Any, at_once: int = _CONNECTING_AT_ONCE) -> None:
-        """Do this for everybody, not too many at once."""
+        """Do this for everybody, not too many at once; meanwhile those who are in pulse, lest they count as gone."""
         waiting = iter(numbers)
+
+        async def pulse() -> None:
+            while True:
+                await asyncio.sleep(_PULSE_S)
+                for member in self._members.values():
+                    member.pulse()
 
         async def some() -> None:
             for number in waiting:
                 await act(number)
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(at_once):
-                group.create_task(some())
+        pulsing = asyncio.create_task(pulse())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(at_once):
+                    group.create_task(some())
+        finally:
+            pulsing.cancel()
 
     async def _until(self, missing: Any, what: str) -> None:
         """Wait until nothing is missing, or nothing comes any more: then it is lost, and that is noted."""
