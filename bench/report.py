@@ -95,7 +95,7 @@ def other_rows(results: Results) -> Rows:
     """Everything that is no load of posts: name and value."""
     rows: list[tuple[str, str]] = []
     for name, result in results.items():
-        if load_of(results, name) is None or name == "stalled":
+        if load_of(results, name) is None:
             rows += [(f"{name}: {figure}", value) for figure, value in flat(result)]
         else:
             kept = {key: result[key] for key in ("fsyncs_per_s", "posts_per_fsync", "ratios") if key in result}
@@ -107,7 +107,9 @@ def flat(result: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
     """Names and values, with what is nested named by its path."""
     rows: list[tuple[str, str]] = []
     for name, value in result.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value.keys() == {"median", "from", "to"}:
+            rows.append((above + name, "{median} ({from}–{to})".format(**{k: spelled(v) for k, v in value.items()})))
+        elif isinstance(value, Mapping):
             rows += flat(value, f"{above}{name}.")
         elif isinstance(value, bool):
             rows.append((above + name, "yes" if value else "no"))

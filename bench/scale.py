@@ -14,7 +14,7 @@ from bench.worker import Place
 class Scale:
     """Of everything that is measured. `rounds`: of each side of a ratio, in turns; `workers` None: as many as fit."""
 
-    seconds: float = 4.0
+    seconds: float = 3.0
     warm_up_s: float = 1.0
     disk_s: float = 1.0
     rounds: int = 2

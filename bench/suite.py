@@ -84,7 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the service on this machine.")
     parser.add_argument("--only", action="append", choices=list(SCENARIOS), help="this scenario; may come again")
     parser.add_argument(
-        "--seconds", type=float, default=Scale().seconds, help="that each load is measured (default: 4)"
+        "--seconds", type=float, default=Scale().seconds, help="that each load is measured (default: 3)"
     )
     parser.add_argument("--workers", type=int, help="processes that make a load (default: half the cores, at most 4)")
     parser.add_argument("--json", type=Path, default=_OUT, metavar="FILE", help=f"where to write (default: {_OUT})")
