@@ -4,6 +4,6 @@
 set -euo pipefail
 # shellcheck source=scripts/environment.sh
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
-environment ""
+environment "[bench]"
 cd "$root"
 exec "$venv/bin/python" -m bench.suite "$@"

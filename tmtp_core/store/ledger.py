@@ -32,11 +32,12 @@ from tmtp_core.domain.quotas import appends_by
 from tmtp_core.errors import StoreCorrupt
 from tmtp_core.store import tables as t
 from tmtp_core.store.consent import ConsentRows, now_admits
+from tmtp_core.store.database import Store
 from tmtp_core.store.given_back import GivenBackRows
 from tmtp_core.store.named import NamedRows
 from tmtp_core.store.references import StoredReferences
 from tmtp_core.store.sharing import SLOTS_MAX, Changed, NotAlone, Sharing
-from tmtp_core.store.statements import Entry, MessageRow, References, Statements
+from tmtp_core.store.statements import Entry, MessageRow
 
 _HIGH_WATER = "message_high_water"
 
@@ -45,21 +46,13 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
     """Implements `tmtp_core.domain.port.Ledger`; `begin`, `flush`, `committed` and `rolled_back` are the writer's.
 
     `service_key`: the service's public key, to which all logs are bound; `report` hears of damage, as (event, fields).
-    `sharing`: None where no other process serves the instance.
     """
 
-    def __init__(
-        self,
-        service_key: bytes,
-        report: Callable[[str, dict[str, object]], None],
-        hot: Statements,
-        references: References,
-        sharing: Sharing | None = None,
-    ) -> None:
+    def __init__(self, store: Store, service_key: bytes, report: Callable[[str, dict[str, object]], None]) -> None:
         self._report = report
-        self._hot = hot
-        self.references = references
-        self._sharing = sharing
+        self._hot = store.statements
+        self.references = store.references
+        self._sharing = store.sharing
         self._service_key = service_key
         self.cuts: dict[int, str] = {}  # devices whose links end here, as other processes have decided
         self._spent: dict[int, Spent] = {}

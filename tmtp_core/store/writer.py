@@ -94,7 +94,7 @@ class Writer(threading.Thread):
     ) -> None:
         super().__init__(name="tmtp-writer", daemon=True)
         self.figures = WriterFigures()
-        self.ledger = SqlLedger(service_key, report, database.statements, database.references, database.sharing)
+        self.ledger = SqlLedger(database, service_key, report)
         self._told = told
         self._database = database
         self._payloads = payloads
