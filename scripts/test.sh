@@ -10,7 +10,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 what=${1:-all}
 
-debian_packages="swaks"
+debian_packages="swaks valgrind"
 
 install_debian_packages() {
     local missing="" package
