@@ -149,4 +149,9 @@ def frame(header: bytes) -> bytes:
     """Put the length digits before a header's JSON. Raises ValueError when it is longer than a header can be."""
     if len(header) > limits.HEADER_MAX_BYTES:
         raise ValueError(f"header of {len(header)} bytes; {limits.HEADER_MAX_BYTES} is the most")
-    return b"%04x%b" % (len(header), header)
+    return _length_digits(len(header)) + header
+
+
+@lru_cache(maxsize=1024)
+def _length_digits(size: int) -> bytes:
+    return b"%04x" % size
