@@ -369,7 +369,8 @@ class Service:
     def hold(self, size: int) -> None:
         """A link's requests hold this much more memory until they are decided; negative: less."""
         self._pending_bytes += size
-        self._relieve()
+        if self._throttled:
+            self._relieve()
 
     def overloaded(self) -> bool:
         """Whether the posts of all links that wait for the disk fill their share of memory.

@@ -8,15 +8,15 @@ that is in the store only and comes in pages. Pure: the caller passes the time, 
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import islice, takewhile
+
+import msgspec
 
 from tmtp_core import limits
 from tmtp_core.domain.port import Message, Rank
 
 
-@dataclass(slots=True)
-class _Flight:
+class _Flight(msgspec.Struct):
     message: Message
     sent_s: float
 
@@ -36,13 +36,18 @@ class DeliveryWindow:
         self._interrupted = interrupted
         self._in_flight: dict[int, _Flight] = {}
         self._flight_bytes = 0
-        self._hidden = 0  # of those in flight
+        self.hidden = 0  # of those in flight, hidden messages
         self._ready: deque[Message] = deque()
         self._ready_bytes = 0
         self._behind = True  # the store may hold more than `_ready` …
         self._users_behind = True  # … and `user` messages among it
         self._page_requested = False
         self._acked_since_request: set[int] = set()
+
+    @property
+    def ready(self) -> bool:
+        """Whether a message waits in memory to be taken."""
+        return bool(self._ready)
 
     @property
     def wants_page(self) -> bool:
@@ -97,7 +102,7 @@ class DeliveryWindow:
             self._ready_bytes -= _held_bytes(message)
             self._in_flight[message.number] = _Flight(message, now_s)
             if message.hidden:
-                self._hidden += 1
+                self.hidden += 1
             else:
                 self._flight_bytes += message.size
                 taken.append(message)
@@ -110,15 +115,15 @@ class DeliveryWindow:
         more than `limits.HIDDEN_IN_FLIGHT_MAX`.
         """
         taken: list[Message] = []
-        if heard and self._hidden:
+        if heard and self.hidden:
             taken = list(takewhile(lambda one: one.hidden, (flight.message for flight in self._in_flight.values())))
-        surplus = self._hidden - len(taken) - limits.HIDDEN_IN_FLIGHT_MAX
+        surplus = self.hidden - len(taken) - limits.HIDDEN_IN_FLIGHT_MAX
         if surplus > 0:
             hidden = (flight.message for flight in self._in_flight.values() if flight.message.hidden)
             taken = list(islice(hidden, len(taken) + surplus))
         for message in taken:
             del self._in_flight[message.number]
-            self._hidden -= 1
+            self.hidden -= 1
             self._note_acked(message.number)
         return taken
 
@@ -147,7 +152,7 @@ class DeliveryWindow:
             flight.sent_s = now_s
 
     def _has_room_for(self, message: Message) -> bool:
-        sent = len(self._in_flight) - self._hidden
+        sent = len(self._in_flight) - self.hidden
         if sent >= self._count:
             return False
         return not sent or self._flight_bytes + message.size <= limits.DELIVERY_WINDOW_BYTES

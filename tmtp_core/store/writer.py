@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import msgspec
 from sqlalchemy.exc import DBAPIError
 
 from tmtp_core import limits
@@ -31,8 +32,7 @@ Result = Any
 """What a decision returned, or the exception that it raised: theirs, or `ServiceUnavailable`."""
 
 
-@dataclass(slots=True, eq=False)
-class Job:
+class Job(msgspec.Struct, eq=False):
     """One decision. `done` is called with its result after the commit, where the writer's `wake` runs it.
 
     `request` (device, repetition key) announces a request that may be a repetition; `files` are payloads that
@@ -107,12 +107,14 @@ class Writer(threading.Thread):
             self._wake(partial(job.done, ServiceUnavailable("the service is stopping; it stored nothing of this")))
             return
         self._jobs.append(job)
-        self._awake.set()
+        if not self._awake.is_set():  # else it looks at the queues still, after it has unset it
+            self._awake.set()
 
     def acknowledge(self, device: int, rank: int, number: int) -> None:
         """A device keeps a message: it rides in the next commit and nobody waits for it."""
         self._acks.append((device, rank, number))
-        self._awake.set()
+        if not self._awake.is_set():
+            self._awake.set()
 
     def read_page(self, read: PageRead) -> None:
         """Queue a page read; it sees every decision and ack submitted before."""
