@@ -190,11 +190,13 @@ class Session:
         link, turn = self._link, limits.SESSION_TURN_EVENTS
         most_left = link.buffered_bytes - limits.SESSION_TURN_BYTES
         try:
-            while not self._ending and not link.at_rest and self._may_parse():
+            while not self._ending and self._may_parse():
                 event = link.next_event()
                 if event is None:
                     break
                 self._act(event)
+                if link.at_rest:
+                    break
                 turn -= 1
                 if not turn or link.buffered_bytes < most_left:
                     self._proceed_later()
@@ -237,11 +239,10 @@ class Session:
     def pump(self) -> None:
         """Send what the window allows, and ask for more when it runs dry."""
         window, asker = self.window, self.asker
-        if window is None or asker is None or self._ending or self.outlet.congested:
+        if window is None or window.at_rest or asker is None or self._ending or self.outlet.congested:
             return
-        if window.ready:
-            for message in window.take(self._host.monotonic_s()):
-                self.outlet.send(message.head_for(asker.revision), message.body)
+        for message in window.take(self._host.monotonic_s()):
+            self.outlet.send(message.head_for(asker.revision), message.body)
         if window.hidden:
             self._take_hidden(heard=False)
         if window.wants_page:

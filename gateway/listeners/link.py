@@ -126,7 +126,9 @@ class Link:
     @property
     def congested(self) -> bool:
         """Whether the peer takes less than it is sent: no delivery should be added."""
-        return self._lags or self._queued_bytes > limits.WRITE_HIGH_WATER_BYTES or self.clogged
+        if self._streaming is not None or not self._drained.is_set():
+            return True
+        return self._queued_bytes > limits.WRITE_HIGH_WATER_BYTES or len(self._frames) > limits.OUTLET_FRAMES_MAX
 
     @property
     def clogged(self) -> bool:
@@ -157,13 +159,8 @@ class Link:
         """How far the peer lags behind. Each time it becomes less the session is told, as it may wait for that."""
         return _CLOGGED if self.clogged else _CONGESTED if self.congested else _FREE
 
-    @property
-    def _lags(self) -> bool:
-        """Whether nothing more can be written now."""
-        return self._streaming is not None or not self._drained.is_set()
-
     def _flush_soon(self) -> None:
-        if not self._flush_scheduled and not self._lags:
+        if not self._flush_scheduled and self._streaming is None and self._drained.is_set():
             self._flush_scheduled = True
             asyncio.get_running_loop().call_soon(self._flush_now)
 
@@ -173,7 +170,7 @@ class Link:
 
     def _flush(self, before: int) -> None:
         """Write what is queued as far as the peer takes it. `before`: the pressure when this began to become less."""
-        while self._frames and not self._lags:
+        while self._frames and self._streaming is None and self._drained.is_set():
             if self._frames[0][1].file is None:
                 self._write(self._joined())
             else:

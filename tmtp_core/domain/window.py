@@ -45,9 +45,9 @@ class DeliveryWindow:
         self._acked_since_request: set[int] = set()
 
     @property
-    def ready(self) -> bool:
-        """Whether a message waits in memory to be taken."""
-        return bool(self._ready)
+    def at_rest(self) -> bool:
+        """Whether there is nothing to take, hidden or not, nor to fetch."""
+        return not (self._ready or self._behind or self.hidden)
 
     @property
     def wants_page(self) -> bool:
@@ -89,7 +89,8 @@ class DeliveryWindow:
     def offer(self, message: Message) -> None:
         """A message was just committed for this device. It waits in the store where others do that go before it."""
         if message.rank is not Rank.USER and not self._behind:
-            self._insert(len(self._ready), message)
+            self._ready.append(message)
+            self._ready_bytes += _held_bytes(message)
         elif message.rank is Rank.USER and not self._users_behind:
             self._insert(self._first_ordinary(), message)
         self._keep_few()
@@ -124,7 +125,8 @@ class DeliveryWindow:
         for message in taken:
             del self._in_flight[message.number]
             self.hidden -= 1
-            self._note_acked(message.number)
+            if self._page_requested:
+                self._acked_since_request.add(message.number)
         return taken
 
     def acknowledge(self, number: int) -> Message | None:
@@ -134,7 +136,8 @@ class DeliveryWindow:
             return None
         del self._in_flight[number]
         self._flight_bytes -= flight.message.size
-        self._note_acked(number)
+        if self._page_requested:
+            self._acked_since_request.add(number)
         return flight.message
 
     def overdue(self, now_s: float) -> list[Message]:
@@ -156,10 +159,6 @@ class DeliveryWindow:
         if sent >= self._count:
             return False
         return not sent or self._flight_bytes + message.size <= limits.DELIVERY_WINDOW_BYTES
-
-    def _note_acked(self, number: int) -> None:
-        if self._page_requested:
-            self._acked_since_request.add(number)
 
     def _insert(self, place: int, message: Message) -> None:
         self._ready.insert(place, message)

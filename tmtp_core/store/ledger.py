@@ -58,6 +58,7 @@ class SqlLedger(ConsentRows, GivenBackRows):
         self._acked: list[tuple[int, int, int]] = []
         self._remembered: list[tuple[int, int, int, int]] = []
         self._posted: dict[tuple[int, int], Posted | None] = {}
+        self._hashes: dict[str, int] = {}
         self._forget_caches()
 
     # -- the transaction ---------------------------------------------------------------------------------------------
@@ -84,7 +85,7 @@ class SqlLedger(ConsentRows, GivenBackRows):
         """Look up at once which of these (device, repetition key) were answered before."""
         if not requests:
             return
-        keys = [(device, request_hash(key)) for device, key in requests]
+        keys = [(device, self._hash(key)) for device, key in requests]
         self._posted.update(dict.fromkeys(keys))
         for device, request, message, posted_ms in hot.find_reposted(self._connection, keys):
             self._posted[device, request] = Posted(message, posted_ms)
@@ -123,6 +124,7 @@ class SqlLedger(ConsentRows, GivenBackRows):
         """The transaction is durable. The payload files that may go now."""
         self._number_stored = self._number
         self._posted.clear()
+        self._hashes.clear()
         return self.references.committed()
 
     def rolled_back(self) -> None:
@@ -130,6 +132,7 @@ class SqlLedger(ConsentRows, GivenBackRows):
         self.references.rolled_back()
         self._messages, self._entries, self._hidden, self._acked, self._remembered = [], [], [], [], []
         self._posted.clear()
+        self._hashes.clear()
         self._forget_caches()
 
     def forget_old_posts(self, before_ms: int) -> int:
@@ -401,14 +404,14 @@ class SqlLedger(ConsentRows, GivenBackRows):
 
     def posted_before(self, device: int, key: str) -> Posted | None:
         """See the port."""
-        row = (device, request_hash(key))
+        row = (device, self._hash(key))
         if row not in self._posted:
             self.prefetch_posted([(device, key)])
         return self._posted[row]
 
     def remember_post(self, device: int, key: str, posted: Posted) -> None:
         """See the port."""
-        row = (device, request_hash(key))
+        row = (device, self._hash(key))
         self._posted[row] = posted
         self._remembered.append((*row, posted.number, posted.time_ms))
 
@@ -438,6 +441,13 @@ class SqlLedger(ConsentRows, GivenBackRows):
         hot.set_counter(self._connection, name, value)
 
     # -- inside ------------------------------------------------------------------------------------------------------
+    def _hash(self, key: str) -> int:
+        """Of a repetition key, which is asked for several times in one transaction."""
+        known = self._hashes.get(key)
+        if known is None:
+            known = self._hashes[key] = request_hash(key)
+        return known
+
     def _flush_queue(self) -> None:
         """Write new messages and queue entries, and remove acknowledged entries."""
         if self._messages:

@@ -202,9 +202,9 @@ class Writer(threading.Thread):
 
         def finished() -> None:
             for job, result in results:
-                self._guarded(partial(job.done, result))
+                self._guarded(job.done, result)
             for page, found in read.items():  # they hold what the whole batch stored: first comes who hears of that
-                self._guarded(partial(page.done, *found))
+                self._guarded(page.done, *found)
 
         return finished
 
@@ -223,10 +223,10 @@ class Writer(threading.Thread):
                 self._refuse([job])
         return True
 
-    def _guarded(self, tell: Callable[[], None]) -> None:
+    def _guarded(self, tell: Callable[..., None], *result: Any) -> None:
         """One effect must never keep the others of its batch from theirs."""
         try:
-            tell()
+            tell(*result)
         except Exception as error:
             self._report("effect_failed", _described(error))
 
@@ -243,7 +243,7 @@ class Writer(threading.Thread):
 
         def tell() -> None:
             for job in jobs:
-                self._guarded(partial(job.done, unavailable))
+                self._guarded(job.done, unavailable)
 
         self._wake(tell)
 

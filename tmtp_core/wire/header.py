@@ -14,7 +14,7 @@ import google_crc32c
 import msgspec
 
 from tmtp_core.errors import ProtocolError
-from tmtp_core.wire.codec import frame
+from tmtp_core.wire.codec import LENGTH_DIGITS, frame
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -47,9 +47,15 @@ def header_sum(framed: bytes) -> int:
     return int(google_crc32c.value(framed))
 
 
+def with_header_sum(framed: bytes) -> bytes:
+    """A framed header with its `headsum`, put in front of `id`, its neighbour. Raises ValueError: see `frame`."""
+    before, id_name, after = framed[LENGTH_DIGITS:].partition(b',"id":')  # which no value holds: its quotes are escaped
+    return frame(b'%b,"headsum":%d%b%b' % (before, header_sum(framed), id_name, after))
+
+
 def with_plain_names(raw: bytes) -> bytes:
-    """The same header with its names in lower case where it does without: revision 1 programs write `Op`, `DataLen`."""
-    return raw if b'"op":' in raw else _NAME.sub(_lower, raw)
+    """The same header with its names in lower case: revision 1 programs write `Op` and `DataLen`."""
+    return _NAME.sub(_lower, raw)
 
 
 class HeaderShape(Generic[T]):
@@ -71,7 +77,7 @@ class HeaderShape(Generic[T]):
     def parse(self, raw: bytes) -> T:
         """Parse a request's header. Raises `ProtocolError("invalid header")`."""
         try:
-            return self._decoder.decode(with_plain_names(raw))
+            return self._decoder.decode(raw if b'"op":' in raw else with_plain_names(raw))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # msgspec limits how deep JSON may nest
             pass
         try:

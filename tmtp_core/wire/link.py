@@ -143,7 +143,7 @@ class ServerLink:
         self.state = LinkState.OPEN
         self._message_max_bytes = message_max_bytes
         self.revision = 1
-        self._reader: FrameReader[m2.Request] = FrameReader(self._parse)
+        self._reader: FrameReader[m2.Request] = FrameReader(parse_request)
         self._request: m2.Request | None = None  # whose data is being read
         self._text: bytearray | None = None  # of a ping or invitation; None while data is streamed
         self._opened_s = now_s
@@ -185,10 +185,6 @@ class ServerLink:
     def entered(self) -> None:
         """The log-in was granted: what was received since may be parsed."""
         self.state = LinkState.MEMBER
-
-    def _parse(self, raw: bytes) -> m2.Request:
-        """In the way of the revision that was agreed; the first header is read as revision 1 reads it."""
-        return parse_request(raw) if self.revision == 1 else m2.parse_request(raw)
 
     def events(self) -> Iterator[ServerEvent]:
         """All that the bytes so far mean. Raises as `next_event` does."""
@@ -258,7 +254,9 @@ class ServerLink:
         if type(request) in _FREE_OF_RULES:
             return RequestRead(request, text)
         if isinstance(request, m.TmtpRev):
-            self.revision = 2 if request.id == m2.REVISION else 1
+            if request.id == m2.REVISION:
+                self.revision = 2
+                self._reader.parse = m2.parse_request  # until here headers are read as revision 1 reads them
             return Negotiated(request)
         if isinstance(request, _ENTRANCES):
             return Entering(request)

@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 
 from tmtp_core.errors import ProtocolError
 from tmtp_core.ids import message_id_number
-from tmtp_core.wire.header import encode_header, header_sum
+from tmtp_core.wire.header import encode_header, with_header_sum
 
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 UInt64 = Annotated[int, Meta(ge=0)]  # msgspec knows no upper bound beyond 63 bits: who reads a header checks it
@@ -313,7 +313,7 @@ class QuitNotice(Struct, frozen=True, tag_field="op", tag="quit", omit_defaults=
 class Stored(Struct, frozen=True, tag_field="op", rename=WIRE_NAMES, omit_defaults=True, kw_only=True):
     """What every stored message carries. `datalen` has no default, so that it is written also when 0."""
 
-    id: str
+    id: str  # stands right behind `headsum` where names are sorted: `encode_stored` counts on it
     from_: str
     posted: str
     datalen: int
@@ -431,7 +431,7 @@ def encode_head(message: Struct) -> bytes:
 
 def encode_stored(message: Stored) -> bytes:
     """The framed header of a stored message, with its `headsum` (wire.md §9)."""
-    return encode_header(msgspec.structs.replace(message, headsum=header_sum(encode_header(message))))
+    return with_header_sum(encode_header(message))
 
 
 def encode_frame(message: Request | Event, data: bytes = b"") -> bytes:

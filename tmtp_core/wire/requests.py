@@ -66,7 +66,7 @@ _OPS_WITH_DATA: Final = (5, 7, 8, 9)
 
 def parse_request(raw: bytes) -> Request:
     """Parse and check a request's header. Raises `ProtocolError("invalid header")` (wire.md §1.3, §2)."""
-    frequent = parse_frequent(with_plain_names(raw))
+    frequent = parse_frequent(raw if b'"op":' in raw else with_plain_names(raw))
     if frequent is not None and not _has_more_than_revision_1(frequent):
         return frequent
     head = _ANY_REQUEST.parse(raw)
