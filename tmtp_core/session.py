@@ -22,6 +22,7 @@ from tmtp_core.domain.window import DeliveryWindow
 from tmtp_core.errors import LoginRefused, ProtocolError, RequestRefused, ServiceUnavailable
 from tmtp_core.ids import message_id_number
 from tmtp_core.outlet import Outlet
+from tmtp_core.room import Room
 from tmtp_core.store.ledger import SqlLedger
 from tmtp_core.store.payloads import Backlog, Upload, is_shortage
 from tmtp_core.store.writer import Job, Result
@@ -39,6 +40,7 @@ class Host(Protocol):
 
     message_max_bytes: int
     rules: Rules
+    room: Room
 
     def greet(self, session: "Session") -> m.TmtpRevAnswer | None: ...
     def announce(self, request: m2.ServiceInfo) -> Answer: ...
@@ -52,12 +54,10 @@ class Host(Protocol):
     def shows_life(self, session: "Session") -> None: ...
     def gone(self, session: "Session") -> None: ...
     def disconnected(self, session: "Session") -> None: ...
-    def hold(self, size: int) -> None: ...
     def new_backlog(self) -> Backlog: ...
     def new_upload(self, size: int, backlog: Backlog, on_progress: Callable[[], None]) -> Upload: ...
     def discard(self, files: tuple[str, ...]) -> None: ...
     def in_loop(self, act: Callable[[], None]) -> None: ...
-    def overloaded(self) -> bool: ...
 
 
 class _Step(msgspec.Struct, eq=False):
@@ -461,7 +461,7 @@ class Session:
     def _hold(self, step: _Step, size: int) -> None:
         step.size += size
         self._held_bytes += size
-        self._host.hold(size)
+        self._host.room.hold(size)
 
     def _settle(self, step: _Step) -> None:
         """A request is decided, or never will be."""
@@ -531,7 +531,7 @@ class Session:
             and self._answers_due_bytes < limits.SESSION_ANSWERS_MAX_BYTES
             and self._backlog.size < limits.UPLOAD_BACKLOG_MAX_BYTES
             and not self.outlet.clogged
-            and not self._host.overloaded()
+            and not self._host.room.must_wait(self)
         )
 
     def _set_reading(self) -> None:
