@@ -67,6 +67,7 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
         self._remembered: list[tuple[int, int, int, int]] = []
         self._admitted: list[tuple[int, int, int]] = []
         self._posted: dict[tuple[int, int], Posted | None] = {}
+        self._hashes: dict[str, int] = {}
         self._forget_caches()
 
     # -- the transaction ---------------------------------------------------------------------------------------------
@@ -103,7 +104,7 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
         """Look up at once which of these (device, repetition key) were answered before."""
         if not requests:
             return
-        keys = [(device, request_hash(key)) for device, key in requests]
+        keys = [(device, self._hash(key)) for device, key in requests]
         self._posted.update(dict.fromkeys(keys))
         for device, request, message, posted_ms in self._hot.find_reposted(self._writing, keys):
             self._posted[device, request] = Posted(message, posted_ms)
@@ -142,6 +143,7 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
         """The transaction is durable. The payload files that may go now."""
         self._number_stored = self._number
         self._posted.clear()
+        self._hashes.clear()
         if self._sharing is not None:
             self._sharing.committed()
         return self.references.committed()
@@ -161,6 +163,7 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
         self._messages, self._entries, self._hidden, self._acked, self._remembered = [], [], [], [], []
         self._admitted = []
         self._posted.clear()
+        self._hashes.clear()
 
     def forget_old_posts(self, before_ms: int) -> int:
         """Forget request ids that are old enough; how many."""
@@ -403,14 +406,14 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
 
     def posted_before(self, device: int, key: str) -> Posted | None:
         """See the port."""
-        row = (device, request_hash(key))
+        row = (device, self._hash(key))
         if row not in self._posted:
             self.prefetch_posted([(device, key)])
         return self._posted[row]
 
     def remember_post(self, device: int, key: str, posted: Posted) -> None:
         """See the port."""
-        row = (device, request_hash(key))
+        row = (device, self._hash(key))
         self._posted[row] = posted
         self._remembered.append((*row, posted.number, posted.time_ms))
 
@@ -440,6 +443,13 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
         self._hot.set_counter(self._connection, name, value)
 
     # -- inside ------------------------------------------------------------------------------------------------------
+    def _hash(self, key: str) -> int:
+        """Of a repetition key, which is asked for several times in one transaction."""
+        known = self._hashes.get(key)
+        if known is None:
+            known = self._hashes[key] = request_hash(key)
+        return known
+
     def _flush_queue(self) -> None:
         """Write new messages and queue entries, and remove acknowledged entries."""
         if self._messages:
