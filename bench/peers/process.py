@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A server as a private process on loopback: its folder, its certificate, its life, and what all its processes use."""
+
+import abc
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar, Final, Self
+
+from bench.member import Tally
+from bench.peers.work import Client, Part
+from bench.server import Usage, free_port, usage
+from bench.worker import Place
+from gateway.certificates import ensure_self_signed
+
+_START_PATIENCE_S: Final = 60.0
+_STOP_PATIENCE_S: Final = 15.0
+_TRACED: Final = "fsync,fdatasync,syncfs,sync_file_range,msync"
+
+
+class NotHere(Exception):
+    """The server is not installed, or may not be started by this user; the text says what mends it."""
+
+
+class PeerServer(abc.ABC):
+    """A server whose data lives as long as the `with` block.
+
+    Its data survives `kill` and `start`. `promise`: what its acknowledgement means, in one line.
+    """
+
+    name: ClassVar[str]
+    promise: ClassVar[str]
+    packages: ClassVar[tuple[str, ...]] = ()
+    programs: ClassVar[tuple[str, ...]] = ()
+    clients_max: ClassVar[int] = 1_000
+    account: ClassVar[str] = ""  # whom it runs as when root starts it; "": root
+    need_root: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        missing = [program for program in self.programs if _which(program) is None]
+        if missing:
+            raise NotHere(f"{', '.join(missing)} not installed: bash scripts/bench.sh peers")
+        if self.need_root and os.geteuid() != 0:
+            raise NotHere("it can only be started by root")
+        self._folder = tempfile.TemporaryDirectory(prefix="tmtp-peer-")
+        self.folder = Path(self._folder.name)
+        self.folder.chmod(0o755)
+        self.port = free_port()
+        self.place = Place("127.0.0.1", self.port)
+        self.context = self.place.context()
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> Self:
+        self.prepare()
+        self._give_away()
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+        self._folder.cleanup()
+
+    # -- what each of them says ------------------------------------------------------------------------------------
+    @abc.abstractmethod
+    def prepare(self) -> None:
+        """Write its settings."""
+
+    @abc.abstractmethod
+    def commands(self) -> list[list[str]]:
+        """The programs that make it up, each staying in the foreground."""
+
+    @abc.abstractmethod
+    def client(self, part: Part, tally: Tally) -> Client:
+        """A user of it, not yet connected."""
+
+    @abc.abstractmethod
+    def version(self) -> str:
+        """What is measured."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of its processes, beside the usual."""
+        return {}
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """That answer when it is ready."""
+        return (self.port,)
+
+    # -- life --------------------------------------------------------------------------------------------------------
+    def start(self) -> None:
+        """Start it over its data, and wait until it answers. Raises TimeoutError."""
+        account = self.account if os.geteuid() == 0 else ""
+        with (self.folder / "output.txt").open("ab") as output:
+            for command in self.commands():
+                self._processes.append(
+                    subprocess.Popen(  # noqa: S603 - programs of Debian, found by name
+                        command,
+                        cwd=self.folder,
+                        stdin=subprocess.DEVNULL,
+                        stdout=output,
+                        stderr=output,
+                        env={**os.environ, **self.environment},
+                        user=account or None,
+                        group=pwd.getpwnam(account).pw_gid if account else None,
+                        extra_groups=[] if account else None,
+                        start_new_session=True,
+                    )
+                )
+        deadline = time.monotonic() + _START_PATIENCE_S
+        for port in self.ports:
+            while not _answers(port):
+                if time.monotonic() > deadline or any(process.poll() is not None for process in self._processes):
+                    raise TimeoutError(f"{self.name} does not answer: {self._last_words()}")
+                time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Stop it gracefully, and whatever of it does not listen by force."""
+        family = self.pids()
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_STOP_PATIENCE_S)
+        self._kill(family)
+
+    def kill(self) -> None:
+        """End all its processes at once, as an accident would."""
+        self._kill(self.pids())
+
+    def _kill(self, family: list[int]) -> None:
+        for pid in family:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for process in self._processes:
+            process.wait()
+        self._processes.clear()
+
+    # -- what it uses ------------------------------------------------------------------------------------------------
+    def roots(self) -> list[int]:
+        """Its processes that were started here."""
+        return [process.pid for process in self._processes]
+
+    def pids(self) -> list[int]:
+        """All its processes, each after its parent."""
+        children: dict[int, list[int]] = {}
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                parent = int(stat.read_text("utf-8", "replace").rpartition(")")[2].split()[1])
+                children.setdefault(parent, []).append(int(stat.parent.name))
+        family = self.roots()
+        for pid in family:  # grows meanwhile
+            family += children.get(pid, [])
+        return family
+
+    def usage(self) -> Usage:
+        """What all its processes have used, with those that have ended."""
+        together = Usage(0.0, 0, 0)
+        for pid in self.pids():
+            with contextlib.suppress(OSError):  # ended just now
+                one = usage(pid)
+                dead = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+                reaped_s = (int(dead[13]) + int(dead[14])) / os.sysconf("SC_CLK_TCK")
+                together = Usage(
+                    together.cpu_s + one.cpu_s + reaped_s, together.rss + one.rss, together.written + one.written
+                )
+        return together
+
+    @contextlib.contextmanager
+    def syncs(self, *, count: bool) -> "Iterator[Syncs]":
+        """Count how often its processes have the disk make something durable. Slows them down, so in a turn apart."""
+        file = self.folder / "syncs.txt"
+        if not count:
+            yield Syncs(None)
+            return
+        command = ["strace", "-f", "-qq", "-ttt", "-e", f"trace={_TRACED}", "-o", str(file)]
+        for pid in self.pids():
+            command += ["-p", str(pid)]
+        tracer = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603 - strace
+        time.sleep(0.5)  # until it has hold of all
+        try:
+            yield Syncs(file)
+        finally:
+            tracer.terminate()
+            tracer.wait()
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+    def certificate(self) -> tuple[Path, Path]:
+        """Its certificate and its key, made for this run."""
+        return ensure_self_signed(self.folder, "peer")
+
+    def _give_away(self) -> None:
+        if self.account and os.geteuid() == 0:
+            for path in (self.folder, *self.folder.rglob("*")):
+                shutil.chown(path, self.account)
+
+    def _last_words(self) -> str:
+        return (self.folder / "output.txt").read_text("utf-8", "replace")[-500:].strip()
+
+
+class Syncs:
+    """What strace saw, and the two moments between which it counts."""
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        self._marks: list[float] = []
+
+    def mark(self) -> None:
+        """The window begins, or ends."""
+        self._marks.append(time.time())
+
+    def between_marks(self) -> int:
+        """Calls that began within it."""
+        if self._file is None:
+            return 0
+        begin, end = self._marks
+        lines = self._file.read_text("ascii", "replace").splitlines()
+        called = [line.split(maxsplit=2) for line in lines if "resumed>" not in line and "sync" in line]
+        return sum(begin <= float(moment) < end for _, moment, _ in called)
+
+
+def _which(program: str) -> str | None:
+    """Where a program is; also those for administrators."""
+    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
