@@ -5,10 +5,12 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Callable
-from typing import cast
+from typing import Final, cast
 
 from bench.peers.work import PATIENCE_S
 from bench.worker import Place
+
+_EARLY_MAX: Final = 4  # a server greets once
 
 
 class Link(asyncio.Protocol):
@@ -23,15 +25,12 @@ class Link(asyncio.Protocol):
         self._reading = False
         self._leaving = False
         self._waiting: deque[asyncio.Future[bytes]] = deque()
+        self._early: deque[bytes] = deque(maxlen=_EARLY_MAX)
 
-    @classmethod
-    async def connect(
-        cls, place: Place, context: ssl.SSLContext | None, take: Callable[[bytes], int], lost: Callable[[str], None]
-    ) -> "Link":
-        """A link that stands. Raises OSError."""
+    async def connect(self, place: Place, context: ssl.SSLContext | None) -> None:
+        """Have it stand. Raises OSError."""
         loop = asyncio.get_running_loop()
-        _, link = await loop.create_connection(lambda: cls(take, lost), place.host, place.port, ssl=context)
-        return link
+        await loop.create_connection(lambda: self, place.host, place.port, ssl=context)
 
     def write(self, *parts: bytes) -> None:
         """Send this, together with whatever else answers what is being read."""
@@ -40,21 +39,26 @@ class Link(asyncio.Protocol):
             self._flush()
 
     async def ask(self, *parts: bytes) -> bytes:
-        """Send this and wait for an `answer`. Raises OSError when the link ends instead, TimeoutError."""
+        """Send this and wait for an `answer`; a greeting may be there before it is asked for.
+
+        Raises OSError when the link ends instead, and TimeoutError.
+        """
+        if self._early:
+            return self._early.popleft()
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiting.append(answer)
         self.write(*parts)
         async with asyncio.timeout(PATIENCE_S):
             return await answer
 
-    def answer(self, text: bytes) -> bool:
-        """Give this to who asked first; False when nobody did."""
+    def answer(self, text: bytes) -> None:
+        """Give this to who asked first, or to who will."""
         while self._waiting:
             waiting = self._waiting.popleft()
             if not waiting.done():
                 waiting.set_result(text)
-                return True
-        return False
+                return
+        self._early.append(text)
 
     def leave(self) -> None:
         """End it, after what was written."""

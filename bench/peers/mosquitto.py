@@ -77,7 +77,8 @@ class _MqttClient(Client):
 
     async def open(self) -> None:
         """Connect to the session that is kept, and the first time subscribe."""
-        self._link = await Link.connect(self._server.place, self._server.context, self._take_all, self.problem)
+        self._link = Link(self._take_all, self.problem)
+        await self._link.connect(self._server.place, self._server.context)
         head = _text("MQTT") + b"\x04\x00" + _KEEP_ALIVE_S.to_bytes(2)  # CleanSession is 0
         answer = await self._link.ask(_packet(_CONNECT, head + _text(f"client-{self.part.number}")))
         if answer[1:2] != b"\0":

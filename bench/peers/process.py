@@ -181,7 +181,7 @@ class PeerServer(abc.ABC):
         if not count:
             yield Syncs(None)
             return
-        command = ["strace", "-f", "-qq", "-ttt", "-e", f"trace={_TRACED}", "-o", str(file)]
+        command = ["strace", "-f", "-qq", "-e", f"trace={_TRACED}", "-o", str(file)]
         for pid in self.pids():
             command += ["-p", str(pid)]
         tracer = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603 - strace
@@ -197,6 +197,13 @@ class PeerServer(abc.ABC):
         """Its certificate and its key, made for this run."""
         return ensure_self_signed(self.folder, "peer")
 
+    @staticmethod
+    def own(folder: Path, account: str) -> None:
+        """Make a folder that is this account's ("": this user's)."""
+        folder.mkdir(parents=True)
+        if account:
+            shutil.chown(folder, account, account)
+
     def _give_away(self) -> None:
         if self.account and os.geteuid() == 0:
             for path in (self.folder, *self.folder.rglob("*")):
@@ -207,24 +214,17 @@ class PeerServer(abc.ABC):
 
 
 class Syncs:
-    """What strace saw, and the two moments between which it counts."""
+    """What strace saw, where it looked."""
 
     def __init__(self, file: Path | None) -> None:
         self._file = file
-        self._marks: list[float] = []
 
-    def mark(self) -> None:
-        """The window begins, or ends."""
-        self._marks.append(time.time())
-
-    def between_marks(self) -> int:
-        """Calls that began within it."""
+    def count(self) -> int | None:
+        """The calls; None where nobody counted."""
         if self._file is None:
-            return 0
-        begin, end = self._marks
+            return None
         lines = self._file.read_text("ascii", "replace").splitlines()
-        called = [line.split(maxsplit=2) for line in lines if "resumed>" not in line and "sync" in line]
-        return sum(begin <= float(moment) < end for _, moment, _ in called)
+        return sum("sync" in line and "resumed>" not in line for line in lines)
 
 
 def _which(program: str) -> str | None:
