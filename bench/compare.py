@@ -136,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Console().print(_table(comparison))
     if given.json is not None:
         given.json.parent.mkdir(parents=True, exist_ok=True)
-        given.json.write_text(json.dumps(_finite(comparison.report()), indent=2) + "\n", "utf-8")
+        given.json.write_text(json.dumps(finite(comparison.report()), indent=2) + "\n", "utf-8")
     for side, turns in (("ours", comparison.ours), ("peer", comparison.peer)):
         problems = [problem for figures in turns for problem in figures.problems]
         for problem in problems:
@@ -174,23 +174,24 @@ def _table(comparison: Comparison) -> Table:
     for column in ("", "ours", "peer", "ours / peer", "least – most"):
         table.add_column(column, justify="right" if column else "left")
     for name, ratio in comparison.ratios().items():
-        spread = f"{_shown(ratio.least)} – {_shown(ratio.most)}"
-        table.add_row(name, _shown(ratio.ours), _shown(ratio.peer), _shown(ratio.median), spread)
+        spread = f"{shown(ratio.least)} – {shown(ratio.most)}"
+        table.add_row(name, shown(ratio.ours), shown(ratio.peer), shown(ratio.median), spread)
     return table
 
 
-def _shown(value: float | None) -> str:
-    if value is None:
+def shown(value: float | None) -> str:
+    """A figure, for a table."""
+    if value is None or not math.isfinite(value):
         return "–"
     return f"{value:,.2f}" if value < 100 else f"{value:,.0f}"
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """The same without NaN, which JSON does not know."""
     if isinstance(value, dict):
-        return {name: _finite(one) for name, one in value.items()}
+        return {name: finite(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
+        return [finite(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
