@@ -183,7 +183,9 @@ def shown(value: float | None) -> str:
     """A figure, for a table."""
     if value is None or not math.isfinite(value):
         return "–"
-    return f"{value:,.2f}" if value < 100 else f"{value:,.0f}"
+    if value == int(value) or value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:,.2f}"
 
 
 def finite(value: Any) -> Any:

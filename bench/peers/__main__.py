@@ -14,6 +14,7 @@ are reported: only what ours breaks makes the exit code 1.
 import argparse
 import asyncio
 import json
+import math
 import platform
 import statistics
 import sys
@@ -48,7 +49,7 @@ _TURNS: Final[dict[str, Callable[[PeerServer, Work], Any]]] = {
 _ONCE: Final = frozenset({"syncs"})  # whatever the number of rounds: it is no time that is measured
 
 _Measure = Callable[[Outcome], float | None]
-_COLUMNS: Final[dict[str, dict[str, _Measure]]] = {
+_MEASURES: Final[dict[str, dict[str, _Measure]]] = {
     "steady": {
         "posts/s": lambda one: one.figures.posts_per_s,
         "deliveries/s, sustained": lambda one: one.through_per_s,
@@ -143,14 +144,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _table(turn: str, outcomes: dict[str, list[Outcome]]) -> Table:
-    """The medians of the turns."""
+    """The medians of the turns, each with the least and the most of them."""
     table = Table(title=turn)
-    table.add_column("")
-    for column in _COLUMNS[turn]:
-        table.add_column(column, justify="right")
-    for name, of in outcomes.items():
-        medians = [[value for one in of if (value := measure(one)) is not None] for measure in _COLUMNS[turn].values()]
-        table.add_row(name, *(shown(statistics.median(values) if values else None) for values in medians))
+    for column in ("", *outcomes):
+        table.add_column(column, justify="right" if column else "left")
+    for name, measure in _MEASURES[turn].items():
+        row = []
+        for of in outcomes.values():
+            values = [value for one in of if (value := measure(one)) is not None and math.isfinite(value)]
+            middle = shown(statistics.median(values) if values else None)
+            spread = f" ({shown(min(values))}–{shown(max(values))})" if values and min(values) < max(values) else ""
+            row.append(middle + spread)
+        table.add_row(name, *row)
     return table
 
 

@@ -19,6 +19,8 @@ from bench.server import free_port
 from bench.worker import Place
 
 _DOMAIN: Final = "bench.test"
+_RELOGINS_MAX: Final = 10
+_RELOGIN_S: Final = 0.1
 _LINE: Final = 72  # of a body
 _MAIN_CF: Final = """\
 compatibility_level = 3.6
@@ -44,6 +46,9 @@ disable_dns_lookups = yes
 smtpd_peername_lookup = no
 smtpd_client_connection_count_limit = 0
 in_flow_delay = 0
+queue_run_delay = 5s
+minimal_backoff_time = 5s
+maximal_backoff_time = 10s
 default_process_limit = 300
 lmtp_destination_concurrency_limit = 40
 initial_destination_concurrency = 40
@@ -191,8 +196,8 @@ class _MailClient(Client):
             to = b"".join(b"RCPT TO:<%s>\r\n" % _address(number) for number in self.part.to)
             self._envelope = b"MAIL FROM:<%s>\r\n%sDATA\r\n" % (_address(self.part.number), to)
         if self.part.hears:
-            self._imap = _Mailbox(self)
-            await self._imap.open(self._server)
+            self._imap = _Mailbox(self, self._server)
+            await self._imap.open()
 
     async def close(self) -> None:
         """Leave both."""
@@ -247,18 +252,22 @@ class _MailClient(Client):
 class _Mailbox:
     """IMAP (RFC 9051): IDLE until something is there, fetch it whole, delete it, IDLE again."""
 
-    def __init__(self, client: _MailClient) -> None:
+    def __init__(self, client: _MailClient, server: Mail) -> None:
         self._client = client
+        self._server = server
+        self._relogins = 0
+        self._returning: asyncio.Task[None] | None = None
         self._link: Link | None = None
         self._idle = False
         self._there = False  # something has come, or was there
         self._uids: list[bytes] = []
 
-    async def open(self, server: Mail) -> None:
+    async def open(self) -> None:
         """Log in and look."""
-        client = self._client
+        client, server = self._client, self._server
         self._idle, self._there = False, False
-        self._link = Link(self._take_all, client.problem)
+        self._uids.clear()
+        self._link = Link(self._take_all, self._lost)
         await self._link.connect(server.imap_place, server.context)
         await self._link.ask()  # the greeting
         for number, command in enumerate((b"LOGIN %s x" % _address(client.part.number), b"SELECT INBOX")):
@@ -269,6 +278,21 @@ class _Mailbox:
             self._fetch()
         else:
             self._link.write(b"i IDLE\r\n")
+
+    def _lost(self, why: str) -> None:
+        """Come back, as a mail program does: after a crash Dovecot mends an index by having its user log in again."""
+        self._relogins += 1
+        if self._relogins > _RELOGINS_MAX:
+            self._client.problem(why)
+        elif self._returning is None or self._returning.done():
+            self._returning = asyncio.get_running_loop().create_task(self._return())
+
+    async def _return(self) -> None:
+        await asyncio.sleep(_RELOGIN_S)
+        try:
+            await self.open()
+        except OSError as failed:
+            self._client.problem(str(failed))
 
     def close(self) -> None:
         """Drop it; what is not deleted stays."""
@@ -319,8 +343,6 @@ class _Mailbox:
             self._delete()
         elif line[:1] == b"l" or line.startswith(b"* OK [CAPABILITY"):
             self._link.answer(line)
-        elif line.startswith(b"* BYE"):
-            self._client.problem(line.decode("ascii", "replace"))
 
     def _done(self) -> None:
         assert self._link is not None

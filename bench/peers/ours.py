@@ -39,10 +39,6 @@ class Ours(PeerServer):
         """Start it, or start it again."""
         self._server.start()
 
-    def stop(self) -> None:
-        """Stop it gracefully."""
-        self._server.stop()
-
     def kill(self) -> None:
         """End it at once."""
         os.kill(self._server.pid, signal.SIGKILL)

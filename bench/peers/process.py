@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final, Self
 
@@ -22,7 +23,7 @@ from bench.worker import Place
 from gateway.certificates import ensure_self_signed
 
 _START_PATIENCE_S: Final = 60.0
-_STOP_PATIENCE_S: Final = 15.0
+_END_PATIENCE_S: Final = 10.0  # of what has been killed
 _TRACED: Final = "fsync,fdatasync,syncfs,sync_file_range,msync"
 
 
@@ -65,7 +66,7 @@ class PeerServer(abc.ABC):
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.stop()
+        self.kill()
         self._folder.cleanup()
 
     # -- what each of them says ------------------------------------------------------------------------------------
@@ -122,26 +123,20 @@ class PeerServer(abc.ABC):
                     raise TimeoutError(f"{self.name} does not answer: {self._last_words()}")
                 time.sleep(0.05)
 
-    def stop(self) -> None:
-        """Stop it gracefully, and whatever of it does not listen by force."""
-        family = self.pids()
-        for process in self._processes:
-            process.terminate()
-        for process in self._processes:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_STOP_PATIENCE_S)
-        self._kill(family)
-
     def kill(self) -> None:
-        """End all its processes at once, as an accident would."""
-        self._kill(self.pids())
-
-    def _kill(self, family: list[int]) -> None:
-        for pid in family:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        """End all its processes at once, as an accident would; also those that are just being born."""
+        held: set[_Process] = set()
+        while new := [one for one in _family(self._roots()) if one not in held]:
+            for one in new:  # parents first, so that none has children after we have looked
+                _signal(one, signal.SIGSTOP)
+            held.update(new)
+        for one in held:
+            _signal(one, signal.SIGKILL)
         for process in self._processes:
             process.wait()
+        deadline = time.monotonic() + _END_PATIENCE_S
+        while any(one.lives() for one in held) and time.monotonic() < deadline:
+            time.sleep(0.01)
         self._processes.clear()
 
     # -- what it uses ------------------------------------------------------------------------------------------------
@@ -151,15 +146,7 @@ class PeerServer(abc.ABC):
 
     def pids(self) -> list[int]:
         """All its processes, each after its parent."""
-        children: dict[int, list[int]] = {}
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(OSError):
-                parent = int(stat.read_text("utf-8", "replace").rpartition(")")[2].split()[1])
-                children.setdefault(parent, []).append(int(stat.parent.name))
-        family = self.roots()
-        for pid in family:  # grows meanwhile
-            family += children.get(pid, [])
-        return family
+        return [one.pid for one in _family(self._roots())]
 
     def usage(self) -> Usage:
         """What all its processes have used, with those that have ended."""
@@ -191,6 +178,13 @@ class PeerServer(abc.ABC):
         finally:
             tracer.terminate()
             tracer.wait()
+
+    def _roots(self) -> "list[_Process]":
+        found = []
+        for pid in self.roots():
+            with contextlib.suppress(OSError):  # ended by itself
+                found.append(_Process.of(pid))
+        return found
 
     # -- inside ------------------------------------------------------------------------------------------------------
     def certificate(self) -> tuple[Path, Path]:
@@ -230,6 +224,51 @@ class Syncs:
 def _which(program: str) -> str | None:
     """Where a program is; also those for administrators."""
     return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+
+
+@dataclass(frozen=True, slots=True)
+class _Process:
+    """A process. Its number alone is nobody's: it is given again to another one."""
+
+    pid: int
+    parent: int
+    started: int
+
+    @classmethod
+    def of(cls, pid: int) -> Self:
+        """The process that has this number now. Raises OSError."""
+        fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+        return cls(pid, int(fields[1]), int(fields[19]))
+
+    def lives(self) -> bool:
+        """Whether it is still there, and more than an entry that its parent has not looked at."""
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+        except OSError:
+            return False
+        return int(fields[19]) == self.started and fields[0] != "Z"
+
+
+def _family(ancestors: list[_Process]) -> list[_Process]:
+    """These processes and all that descend from them, each after its parent; those that have ended stay in it."""
+    children: dict[int, list[_Process]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # ended just now
+            process = _Process.of(int(folder.name))
+            children.setdefault(process.parent, []).append(process)
+    family = list(ancestors)
+    known = {one.pid for one in ancestors}
+    for one in family:  # grows meanwhile
+        new = [child for child in children.get(one.pid, []) if child.pid not in known and child.started >= one.started]
+        family += new
+        known.update(child.pid for child in new)
+    return family
+
+
+def _signal(process: _Process, number: signal.Signals) -> None:
+    if process.lives():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, number)
 
 
 def _answers(port: int) -> bool:
