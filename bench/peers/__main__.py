@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.compare import finite, shown
+from bench.member import BenchFailed
 from bench.peers.ejabberd import Ejabberd
 from bench.peers.mail import Mail
 from bench.peers.mosquitto import Mosquitto
@@ -51,31 +52,31 @@ _ONCE: Final = frozenset({"syncs"})  # whatever the number of rounds: it is no t
 _Measure = Callable[[Outcome], float | None]
 _MEASURES: Final[dict[str, dict[str, _Measure]]] = {
     "steady": {
-        "posts/s": lambda one: one.figures.posts_per_s,
+        "posts/s": lambda one: one.posts_per_s,
         "deliveries/s, sustained": lambda one: one.through_per_s,
-        "ack p50 ms": lambda one: one.figures.ack_ms.p50,
-        "ack p99 ms": lambda one: one.figures.ack_ms.p99,
-        "delivery p99 ms": lambda one: one.figures.delivery_ms.p99,
-        "CPU µs/post": lambda one: one.figures.cost.cpu_us_per_post if one.figures.cost else None,
-        "written/post": lambda one: one.figures.cost.written_per_post if one.figures.cost else None,
+        "ack p50 ms": lambda one: one.ack_ms.p50,
+        "ack p99 ms": lambda one: one.ack_ms.p99,
+        "delivery p99 ms": lambda one: one.delivery_ms.p99,
+        "CPU µs/post": lambda one: one.cpu_us_per_post,
+        "written/post": lambda one: one.written_per_post,
         "lost": lambda one: one.lost,
         "doubled": lambda one: one.doubled,
         "reordered": lambda one: one.reordered,
-        "bench CPU": lambda one: one.figures.bench_cpu[0],
+        "bench CPU": lambda one: one.bench_cpu,
     },
     "offered": {
-        "posts/s": lambda one: one.figures.posts_per_s,
-        "ack p50 ms": lambda one: one.figures.ack_ms.p50,
-        "ack p99 ms": lambda one: one.figures.ack_ms.p99,
-        "delivery p50 ms": lambda one: one.figures.delivery_ms.p50,
-        "delivery p99 ms": lambda one: one.figures.delivery_ms.p99,
-        "CPU µs/post": lambda one: one.figures.cost.cpu_us_per_post if one.figures.cost else None,
+        "posts/s": lambda one: one.posts_per_s,
+        "ack p50 ms": lambda one: one.ack_ms.p50,
+        "ack p99 ms": lambda one: one.ack_ms.p99,
+        "delivery p50 ms": lambda one: one.delivery_ms.p50,
+        "delivery p99 ms": lambda one: one.delivery_ms.p99,
+        "CPU µs/post": lambda one: one.cpu_us_per_post,
         "reordered": lambda one: one.reordered,
     },
     "away": {
-        "posts/s": lambda one: one.figures.posts_per_s,
-        "ack p99 ms": lambda one: one.figures.ack_ms.p99,
-        "written/post": lambda one: one.figures.cost.written_per_post if one.figures.cost else None,
+        "posts/s": lambda one: one.posts_per_s,
+        "ack p99 ms": lambda one: one.ack_ms.p99,
+        "written/post": lambda one: one.written_per_post,
         "drained/s": lambda one: one.through_per_s,
         "acknowledged": lambda one: one.acknowledged,
         "lost": lambda one: one.lost,
@@ -111,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.json is not None:
         _write(given.json, work, versions, outcomes)
     ours = [one for of in outcomes.values() for one in of.get(Ours.name, [])]
-    return 1 if not ours or any(one.lost or one.doubled or one.reordered or one.figures.problems for one in ours) else 0
+    return 1 if not ours or any(one.broken for one in ours) else 0
 
 
 def _one(kind: type[PeerServer], turn: str, work: Work, versions: dict[str, str], console: Console) -> Outcome | None:
@@ -122,9 +123,9 @@ def _one(kind: type[PeerServer], turn: str, work: Work, versions: dict[str, str]
             versions[kind.name] = server.version()
             few = replace(work, clients=min(work.clients, kind.clients_max))
             outcome = uvloop.run(_TURNS[turn](server, few))
-    except* (NotHere, OSError, TimeoutError, asyncio.CancelledError) as failed:
+    except* (NotHere, BenchFailed, OSError, TimeoutError, asyncio.CancelledError) as failed:
         console.print(f"{kind.name}, {turn}: not measured: {failed.exceptions[0]}", markup=False)
-    for problem in outcome.figures.problems if outcome is not None else ():
+    for problem in outcome.problems if outcome is not None else ():
         console.print(f"{kind.name}, {turn}: {problem}", markup=False)
     return outcome
 

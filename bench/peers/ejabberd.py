@@ -5,7 +5,6 @@ A post is one stanza to each recipient, then a request for an acknowledgement th
 understood as a server sends to such a client.
 """
 
-import asyncio
 import base64
 import re
 import subprocess
@@ -147,8 +146,7 @@ class _XmppClient(Client):
             if self._managed:
                 self._acknowledge()
             self._link.write(b"</stream:stream>")
-            self._link.leave()
-            await asyncio.sleep(0)
+            await self._link.leave()
 
     def send(self, stamp: bytes, due_ns: int) -> None:
         """One stanza for each, and a request."""

@@ -2,6 +2,7 @@
 """A connection to a server, of which each protocol takes what is whole; one write answers one read."""
 
 import asyncio
+import contextlib
 import ssl
 from collections import deque
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Final, cast
 from bench.peers.work import PATIENCE_S
 from bench.worker import Place
 
+_LEAVE_PATIENCE_S: Final = 2.0  # then without TLS's farewell
 _EARLY_MAX: Final = 4  # a server greets once
 
 
@@ -24,6 +26,7 @@ class Link(asyncio.Protocol):
         self._out: list[bytes] = []
         self._reading = False
         self._leaving = False
+        self._gone = asyncio.Event()
         self._waiting: deque[asyncio.Future[bytes]] = deque()
         self._early: deque[bytes] = deque(maxlen=_EARLY_MAX)
 
@@ -60,11 +63,18 @@ class Link(asyncio.Protocol):
                 return
         self._early.append(text)
 
-    def leave(self) -> None:
-        """End it, after what was written."""
+    async def leave(self) -> None:
+        """End it after what was written, and wait until it has ended."""
         self._leaving = True
-        if self._transport is not None:
-            self._transport.close()
+        if self._transport is None:
+            return
+        self._transport.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LEAVE_PATIENCE_S):
+                await self._gone.wait()
+            return
+        self._transport.abort()
+        await self._gone.wait()
 
     # -- asyncio.Protocol --------------------------------------------------------------------------------------------
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -84,6 +94,7 @@ class Link(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone; perhaps nobody asked for that."""
+        self._gone.set()
         self._transport = None
         if self._leaving:
             return

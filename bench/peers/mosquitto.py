@@ -4,7 +4,6 @@
 A client publishes to a topic of its own, to which its recipients subscribe: one PUBLISH for all of them, as one post.
 """
 
-import asyncio
 import re
 import subprocess
 from typing import ClassVar, Final
@@ -94,8 +93,7 @@ class _MqttClient(Client):
         """DISCONNECT."""
         if self._link is not None:
             self._link.write(b"\xe0\x00")
-            self._link.leave()
-            await asyncio.sleep(0)
+            await self._link.leave()
 
     def send(self, stamp: bytes, due_ns: int) -> None:
         """PUBLISH."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """This server, measured in the same way as the others."""
 
+import asyncio
 import os
 import signal
 from importlib.metadata import version
@@ -93,6 +94,7 @@ class _OurClient(Client):
         """Drop the link."""
         if self._member is not None:
             self._member.leave()
+            await asyncio.sleep(0)
 
     def address(self, everybody: dict[int, Client]) -> None:
         """To whom it posts."""

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import ClassVar, Final, Self
 
 from bench.member import Tally
-from bench.peers.work import Client, Part
-from bench.server import Usage, free_port, usage
+from bench.peers.work import Client, Part, Used
+from bench.server import free_port, usage
 from bench.worker import Place
 from gateway.certificates import ensure_self_signed
 
@@ -148,18 +148,16 @@ class PeerServer(abc.ABC):
         """All its processes, each after its parent."""
         return [one.pid for one in _family(self._roots())]
 
-    def usage(self) -> Usage:
+    def usage(self) -> Used:
         """What all its processes have used, with those that have ended."""
-        together = Usage(0.0, 0, 0)
+        cpu_s, rss, written = 0.0, 0, 0
         for pid in self.pids():
-            with contextlib.suppress(OSError):  # ended just now
+            with contextlib.suppress(OSError, LookupError):  # ended just now
                 one = usage(pid)
-                dead = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
-                reaped_s = (int(dead[13]) + int(dead[14])) / os.sysconf("SC_CLK_TCK")
-                together = Usage(
-                    together.cpu_s + one.cpu_s + reaped_s, together.rss + one.rss, together.written + one.written
-                )
-        return together
+                fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+                ended_s = (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")  # its children that have
+                cpu_s, rss, written = cpu_s + one.cpu_s + ended_s, rss + one.rss, written + one.written
+        return Used(cpu_s, rss, written)
 
     @contextlib.contextmanager
     def syncs(self, *, count: bool) -> "Iterator[Syncs]":

@@ -3,16 +3,16 @@
 
 import asyncio
 import itertools
+import math
 import resource
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
-from bench.load import Cost, Figures, latency
+from bench.load import latency
 from bench.member import Tally
-from bench.peers.process import PeerServer, Syncs
-from bench.peers.work import PATIENCE_S, Client, Outcome, Part, Work
-from bench.server import Usage
+from bench.peers.process import PeerServer
+from bench.peers.work import PATIENCE_S, Client, Outcome, Part, Used, Work
 
 _CONNECTING_AT_ONCE: Final = 20
 _WARM_UP_S: Final = 1.0
@@ -31,9 +31,9 @@ async def online(server: PeerServer, work: Work, *, count_syncs: bool = False) -
     with server.syncs(count=count_syncs) as syncs:
         await turn.post(everybody, work)
         await _until(turn.missing)
-    cost = turn.cost(before, server.usage())
+    after = server.usage()
     await turn.go(everybody)
-    return turn.outcome(work, cost, begin, syncs)
+    return turn.outcome(work, (before, after), begin, syncs.count())
 
 
 async def away_and_killed(server: PeerServer, work: Work) -> Outcome:
@@ -52,7 +52,7 @@ async def away_and_killed(server: PeerServer, work: Work) -> Outcome:
         client.address(turn.clients)
     before = server.usage()
     await turn.post(here, work)
-    cost = turn.cost(before, server.usage())
+    after = server.usage()
     await turn.go(here)
     server.kill()
     server.start()
@@ -60,7 +60,7 @@ async def away_and_killed(server: PeerServer, work: Work) -> Outcome:
     await turn.come(away)
     await _until(turn.missing)
     await turn.go(away)
-    return turn.outcome(work, cost, begin, Syncs(None))
+    return turn.outcome(work, (before, after), begin, None)
 
 
 def everybody_online(work: Work) -> list[Part]:
@@ -120,38 +120,18 @@ class _Turn:
         owed = sum(client.acked * len(client.part.to) for client in self.clients.values())
         return owed - sum(client.seen.count - client.seen.doubled for client in self.clients.values())
 
-    @property
-    def acknowledged(self) -> int:
-        """Posts for which the server has taken the responsibility."""
-        return sum(client.acked for client in self.clients.values())
-
-    def cost(self, before: Usage, after: Usage) -> Cost | None:
-        """What the posts so far have cost the server."""
-        posts = self.acknowledged
-        if not posts:
-            return None
-        return Cost(
-            cpu_us_per_post=(after.cpu_s - before.cpu_s) * 1e6 / posts,
-            written_per_post=(after.written - before.written) / posts,
-            rss_mib=after.rss / (1 << 20),
-        )
-
-    def outcome(self, work: Work, cost: Cost | None, since_ns: int, syncs: Syncs) -> Outcome:
+    def outcome(self, work: Work, used: tuple[Used, Used], since_ns: int, syncs: int | None) -> Outcome:
         """All of it, summed up."""
-        tally, clients, posts = self.tally, self.clients.values(), self.acknowledged
+        tally, clients = self.tally, self.clients.values()
+        posts = sum(client.acked for client in clients)
         came = sum(client.seen.count for client in clients)
         last_ns = max(client.last_ns for client in clients)
-        calls = syncs.count()
+        before, after = used
         return Outcome(
-            figures=Figures(
-                posts_per_s=tally.posts / work.seconds,
-                deliveries_per_s=tally.deliveries / work.seconds,
-                ack_ms=latency([tally.ack_ns]),
-                delivery_ms=latency([tally.delivery_ns]),
-                cost=cost,
-                bench_cpu=(round(tally.busy, 2),),
-                problems=tally.problems,
-            ),
+            posts_per_s=tally.posts / work.seconds,
+            through_per_s=came * 1e9 / (last_ns - since_ns) if came else 0.0,
+            ack_ms=latency([tally.ack_ns]),
+            delivery_ms=latency([tally.delivery_ns]),
             acknowledged=posts,
             lost=sum(
                 client.seen.lost(poster, self.clients[poster].acked)
@@ -160,8 +140,12 @@ class _Turn:
             ),
             doubled=sum(client.seen.doubled for client in clients),
             reordered=sum(client.seen.reordered for client in clients),
-            through_per_s=came * 1e9 / (last_ns - since_ns) if came else 0.0,
-            syncs_per_post=calls / posts if calls is not None and posts else None,
+            cpu_us_per_post=(after.cpu_s - before.cpu_s) * 1e6 / posts if posts else math.nan,
+            written_per_post=(after.written - before.written) / posts if posts else math.nan,
+            rss_mib=after.rss / (1 << 20),
+            syncs_per_post=syncs / posts if syncs is not None and posts else None,
+            bench_cpu=tally.busy,
+            problems=tally.problems,
         )
 
 

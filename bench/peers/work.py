@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from bench.load import Figures
+from bench.load import Latency
 from bench.member import STAMP_BYTES, Member, Tally
 
 PATIENCE_S: Final = 60.0  # for one answer
@@ -135,20 +135,40 @@ class Client(abc.ABC):
 
 
 @dataclass(frozen=True, slots=True)
+class Used:
+    """What all processes of a server have used so far: CPU seconds, memory now (RSS, octets), octets written."""
+
+    cpu_s: float
+    rss: int
+    written: int
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one turn showed. Of acknowledged posts: deliveries lost, and of all that came: doubled, out of order.
+    """What one turn showed. `problems` are its clients'; `bench_cpu`: cores that they used.
 
-    The costs in `figures` and the syncs are those of the whole turn, until the last delivery, for each acknowledged
-    post: what a server puts off it has to do all the same.
-
+    Of acknowledged posts: deliveries lost; of all that came: doubled, out of order. The costs are those of the whole
+    turn, until the last delivery, for each acknowledged post: what a server puts off it has to do all the same.
     `through_per_s`: deliveries a second from the first post until the last delivery: what the server can sustain. Where
     recipients were away, from when they came back.
     """
 
-    figures: Figures
+    posts_per_s: float
+    through_per_s: float
+    ack_ms: Latency
+    delivery_ms: Latency
+    acknowledged: int
     lost: int
     doubled: int
     reordered: int
-    syncs_per_post: float | None = None
-    through_per_s: float = 0.0
-    acknowledged: int = 0
+    cpu_us_per_post: float
+    written_per_post: float
+    rss_mib: float
+    syncs_per_post: float | None
+    bench_cpu: float
+    problems: list[str]
+
+    @property
+    def broken(self) -> bool:
+        """Whether something happened that must not."""
+        return bool(self.lost or self.doubled or self.reordered or self.problems)
