@@ -267,6 +267,7 @@ class _Mailbox:
         client, server = self._client, self._server
         self._idle, self._there = False, False
         self._uids.clear()
+        self._taken.clear()  # an index that was mended after a crash may give its numbers again
         self._link = Link(self._take_all, self._lost)
         await self._link.connect(server.imap_place, server.context)
         await self._link.ask()  # the greeting
