@@ -68,6 +68,15 @@ AIMS: Final = (
     Aim("cost of a post, 1,000,000 queued against 1,000", ("backlog", "ratios", "post"), 1.3, False, "×"),
     Aim("cost of a delivery, 1,000,000 queued against 1,000", ("backlog", "ratios", "delivery"), 1.3, False, "×"),
     Aim("restart to ready, 1,000,000 queued", ("backlog", "start_s"), 5, False, "s"),
+    Aim("CPU of a post, two processes on PostgreSQL, against SQLite", ("processes", "ratios", "cpu"), 2.5, False, "×"),
+    Aim("posts/s, two processes on PostgreSQL against one", ("processes", "ratios", "posts"), 1, True, "×"),
+    Aim(
+        "p99 to a delivery, two thirds by another process",
+        ("processes", "across", "delivery_ms", "p99"),
+        50,
+        False,
+        "ms",
+    ),
     Aim("memory gained by 100 MB attachments, several at once", ("attachments", "rss_growth_mib"), 64, False, "MiB"),
 )
 

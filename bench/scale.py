@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """How large the scenarios of `bench.suite` are: as for an organisation of ten thousand, or for a test's few seconds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -38,9 +38,11 @@ class Scale:
         """A load of this scale."""
         return Shape(**{"clients": self.clients, "seconds": self.seconds, "warm_up_s": self.warm_up_s, **given})
 
-    def crowd(self, server: BenchServer, workers: int | None = None) -> Crowd:
-        """Members for a server. `workers`: where more than usual are useful, because a load is links and not posts."""
-        return Crowd(Place("127.0.0.1", server.port), self.workers or workers)
+    def crowd(self, server: BenchServer | Sequence[Place], workers: int | None = None) -> Crowd:
+        """Members for a server, or several. `workers`: where more than usual are useful, as for links without posts."""
+        if isinstance(server, BenchServer):
+            return Crowd(Place("127.0.0.1", server.port), self.workers or workers)
+        return Crowd(server, workers)
 
 
 Result = dict[str, Any]

@@ -28,6 +28,7 @@ from bench.attachment import attachments
 from bench.backlog import backlog
 from bench.links import idle, storm
 from bench.plot import PlotImpossible, draw
+from bench.processes import processes
 from bench.reach import AIMS
 from bench.report import flat, markdown, show
 from bench.scale import Result, Scale, Scenario
@@ -51,6 +52,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         idle,
         storm,
         backlog,
+        processes,
     )
 }
 

@@ -37,7 +37,7 @@ from tmtp_core.store.given_back import GivenBackRows
 from tmtp_core.store.named import NamedRows
 from tmtp_core.store.references import StoredReferences
 from tmtp_core.store.sharing import SLOTS_MAX, Changed, NotAlone, Sharing
-from tmtp_core.store.statements import Entry, MessageRow
+from tmtp_core.store.statements import Entry, Written
 
 _HIGH_WATER = "message_high_water"
 
@@ -60,11 +60,8 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
         self._connection: Connection
         self._number = 0
         self._number_stored = 0
-        self._messages: list[MessageRow] = []
-        self._entries: list[Entry] = []
-        self._hidden: list[Entry] = []
+        self._written = Written()
         self._acked: list[Entry] = []
-        self._remembered: list[tuple[int, int, int, int]] = []
         self._admitted: list[tuple[int, int, int]] = []
         self._posted: dict[tuple[int, int], Posted | None] = {}
         self._hashes: dict[str, int] = {}
@@ -117,15 +114,12 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
     def flush(self) -> None:
         """Write what waits."""
         self.flush_admitted()
+        if self._number != self._number_stored:
+            self._written.counter = self._high_water, self._number
         self._flush_queue()
-        if self._remembered:
-            self._hot.insert_reposted(self._writing, self._remembered)
-            self._remembered = []
         unwanted = self.references.settle(self._writing)
         if unwanted and self._any_taken:
             self._hot.forget_taken(self._writing, unwanted)
-        if self._number != self._number_stored:
-            self._hot.set_counter(self._writing, self._high_water, self._number)
         if self._sharing is not None:
             self._sharing.flush(self._writing)
 
@@ -160,7 +154,7 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
         self.references.rolled_back()
         if self._sharing is not None:
             self._sharing.rolled_back()
-        self._messages, self._entries, self._hidden, self._acked, self._remembered = [], [], [], [], []
+        self._written, self._acked = Written(), []
         self._admitted = []
         self._posted.clear()
         self._hashes.clear()
@@ -393,9 +387,9 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
         body = message.body
         inline = body.inline if body.file is None else None
         row = (message.number, message.head, body.size, inline, body.file, message.head2 or None)
-        self._messages.append((*row, message.sender, message.known_as))
-        self._entries.extend(entries)
-        self._hidden.extend(unseen)
+        self._written.messages.append((*row, message.sender, message.known_as))
+        self._written.entries.extend(entries)
+        self._written.hidden.extend(unseen)
         self.references.add(number, len(entries) + len(unseen), body.file)
 
     def copy_queue(self, sources: Iterable[int], target: int) -> None:
@@ -415,7 +409,7 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
         """See the port."""
         row = (device, self._hash(key))
         self._posted[row] = posted
-        self._remembered.append((*row, posted.number, posted.time_ms))
+        self._written.requests.append((*row, posted.number, posted.time_ms))
 
     # -- for the service's administration ----------------------------------------------------------------------------
     def account_keys(self) -> list[int]:
@@ -452,10 +446,10 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
 
     def _flush_queue(self) -> None:
         """Write new messages and queue entries, and remove acknowledged entries."""
-        if self._messages:
-            self._hot.insert_messages(self._writing, self._messages)
-            self._hot.insert_queue(self._writing, self._entries, self._hidden)
-            self._messages, self._entries, self._hidden = [], [], []
+        written = self._written
+        if written.messages or written.requests or written.counter is not None:
+            self._hot.write(self._writing, written)
+            self._written = Written()
         if self._acked:
             removed = self._hot.delete_queue(self._writing, self._acked)
             if removed != len(self._acked):  # an entry was gone already: count again, never delete on a guess

@@ -41,6 +41,10 @@ _SESSION: Final = {
     "application_name": "tmtp-gateway",
     "synchronous_commit": "on",  # commit, then speak: an ack promises the disk
     "jit": "off",  # it costs more than these statements take
+    # All of them want few rows by their keys. Plans that are made while tables are still small would read them whole.
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
 }
 
 
