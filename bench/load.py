@@ -30,13 +30,24 @@ from bench.server import Usage, usage
 from bench.worker import Load, Place, run
 from tmtp_core.wire import messages as m
 
-_WARM_UP_S: Final = 1.0
 _HEAD_START_S: Final = 0.3  # until every worker has its orders
+_WORKERS_MAX: Final = 4
+_BUSY: Final = 0.9  # of a core: beyond it the bench may be what was measured
+HUB: Final = 0  # the member to whom everybody posts, where a load has one
+
+
+def fitting_workers() -> int:
+    """How many processes should make a load here: half the cores, since the server has two threads that are busy."""
+    return max(1, min(_WORKERS_MAX, len(os.sched_getaffinity(0)) // 2))
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Of a load. `rate` None: a closed loop with `in_flight` posts of each client; `groups_of` 0: to single people."""
+    """Of a load. `rate` None: a closed loop with `in_flight` posts of each client; `groups_of` 0: to single people.
+
+    `hub`: every post goes to member 0 as well, who posts nothing itself and whose latencies do not count; `stalled`: it
+    reads nothing until the load is over.
+    """
 
     clients: int = 200
     in_flight: int = 1
@@ -45,6 +56,9 @@ class Shape:
     recipients: int = 2
     groups_of: int = 0
     seconds: float = 10.0
+    warm_up_s: float = 1.0
+    hub: bool = False
+    stalled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +72,15 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a load cost the server: CPU microseconds and octets written to the disk a post; its memory at the end."""
+    """What a load cost the server: CPU microseconds and octets written to the disk a post; its memory at the end and
+    at most since its start; how many cores it used.
+    """
 
     cpu_us_per_post: float
     written_per_post: float
     rss_mib: float
+    rss_max_mib: float
+    cores: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +95,29 @@ class Figures:
     bench_cpu: tuple[float, ...] = ()
     problems: list[str] = field(default_factory=list)
 
+    @property
+    def bench_is_the_limit(self) -> bool:
+        """Whether a process of the bench was busy all the time: then it was measured, and not the server."""
+        return max(self.bench_cpu, default=0.0) >= _BUSY
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, as JSON holds it."""
+        return {**asdict(self), "bench_cpu": list(self.bench_cpu), "bench_is_the_limit": self.bench_is_the_limit}
+
 
 class Crowd:
     """Members, spread over several processes.
 
-    Whatever is asked raises `BenchFailed` when the server did not do as it must.
+    Whatever is asked raises `BenchFailed` when the server did not do as it must. `workers` None: as many as fit here.
     """
 
-    def __init__(self, place: Place | Sequence[Place], workers: int) -> None:
+    def __init__(self, place: Place | Sequence[Place], workers: int | None = None) -> None:
         """`place`: where the server is; of several places each process has one, in turns."""
         places = [place] if isinstance(place, Place) else place
         context = multiprocessing.get_context("spawn")
         self._pipes: list[Pipe] = []
         self._processes = []
-        for number in range(workers):
+        for number in range(workers or fitting_workers()):
             ours, theirs = context.Pipe()
             process = context.Process(target=run, args=(theirs, places[number % len(places)]), daemon=True)
             process.start()
@@ -156,7 +183,7 @@ class Crowd:
         """Wait for what was begun."""
         try:
             answers = [pipe.recv() for pipe in self._pipes]
-        except EOFError:
+        except (EOFError, ConnectionError):
             raise BenchFailed("a process of the bench has died") from None
         for answer in answers:
             if isinstance(answer, BenchFailed):
@@ -165,14 +192,14 @@ class Crowd:
 
 
 def measure(crowd: Crowd, shape: Shape, server: int | Callable[[], Usage] | None = None) -> Figures:
-    """Run a load with everybody in the crowd, which must be new. Raises `BenchFailed`.
+    """Run a load with all in the crowd, who have posted nothing yet or to the same people. Raises `BenchFailed`.
 
     `server`: its process, or what tells how much its processes have used.
     """
     used_by = partial(usage, server) if isinstance(server, int) else server
     audiences, recipients = _audiences(crowd, shape)
     begin = time.monotonic_ns() + int(_HEAD_START_S * 1e9)
-    window = (begin + int(_WARM_UP_S * 1e9), begin + int((_WARM_UP_S + shape.seconds) * 1e9))
+    window = (begin + int(shape.warm_up_s * 1e9), begin + int((shape.warm_up_s + shape.seconds) * 1e9))
     posters = [[number for number in numbers if number in recipients] for numbers in crowd.numbers]
     total = sum(map(len, posters))
     crowd.begin(
@@ -186,6 +213,8 @@ def measure(crowd: Crowd, shape: Shape, server: int | Callable[[], Usage] | None
                     begin=begin,
                     in_flight=shape.in_flight,
                     rate=shape.rate * len(share) / total if shape.rate is not None else None,
+                    aside=HUB if shape.hub else None,
+                    stalled=shape.stalled,
                 ),
             )
             for share in posters
@@ -220,7 +249,11 @@ def _audiences(crowd: Crowd, shape: Shape) -> tuple[dict[int, list[int]], dict[i
         else:
             step = max(1, count // (shape.recipients + 1))  # over all processes
             audiences[number] = [(number + step * (other + 1)) % count for other in range(shape.recipients)]
+            if shape.hub and HUB not in audiences[number]:
+                audiences[number].append(HUB)
             recipients[number] = tuple(m.Recipient(crowd.uids[other], m.TO_UID) for other in audiences[number])
+    if shape.hub:
+        del audiences[HUB], recipients[HUB]
     return audiences, recipients
 
 
@@ -231,17 +264,20 @@ def _figures(tallies: list[Tally], seconds: float, used: list[Usage]) -> Figures
         deliveries_per_s=sum(tally.deliveries for tally in tallies) / seconds,
         ack_ms=latency([tally.ack_ns for tally in tallies]),
         delivery_ms=latency([tally.delivery_ns for tally in tallies]),
-        cost=_cost(used[0], used[-1], posts) if used and posts else None,
+        cost=_cost(used[0], used[-1], posts, seconds) if used and posts else None,
         bench_cpu=tuple(round(tally.busy, 2) for tally in tallies),
         problems=[problem for tally in tallies for problem in tally.problems],
     )
 
 
-def _cost(before: Usage, after: Usage, posts: int) -> Cost:
+def _cost(before: Usage, after: Usage, posts: int, seconds: float) -> Cost:
+    cpu_s = after.cpu_s - before.cpu_s
     return Cost(
-        cpu_us_per_post=(after.cpu_s - before.cpu_s) * 1e6 / posts,
+        cpu_us_per_post=cpu_s * 1e6 / posts,
         written_per_post=(after.written - before.written) / posts,
         rss_mib=after.rss / (1 << 20),
+        rss_max_mib=after.rss_max / (1 << 20),
+        cores=cpu_s / seconds,
     )
 
 
@@ -268,7 +304,7 @@ def main() -> None:
     parser.add_argument("--recipients", type=int, default=2, help="of a post (default: 2)")
     parser.add_argument("--groups-of", type=int, default=0, help="post to groups of so many, instead of to people")
     parser.add_argument("--seconds", type=float, default=10.0, help="that are measured (default: 10)")
-    parser.add_argument("--workers", type=int, default=1, help="processes that make the load (default: 1)")
+    parser.add_argument("--workers", type=int, help="processes that make the load (default: half the cores, at most 4)")
     parser.add_argument("--pid", type=int, help="of the server, when it runs here")
     parser.add_argument("--no-tls", action="store_true", help="plain TCP, to a listener of loopback")
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
@@ -289,7 +325,7 @@ def main() -> None:
     except BenchFailed as failed:
         print(f"bench.load: {failed}", file=sys.stderr)
         raise SystemExit(1) from None
-    print(json.dumps(asdict(figures), indent=2) if given.json else described(figures))
+    print(json.dumps(figures.as_dict(), indent=2) if given.json else described(figures))
     raise SystemExit(1 if figures.problems else 0)
 
 
@@ -305,9 +341,11 @@ def described(figures: Figures) -> str:
         cost = figures.cost
         lines.append(
             f"server    {cost.cpu_us_per_post:.0f} µs CPU and {cost.written_per_post:,.0f} octets written a post,"
-            f" {cost.rss_mib:.0f} MiB"
+            f" {cost.rss_mib:.0f} MiB (at most {cost.rss_max_mib:.0f}), {cost.cores:.2f} cores"
         )
     lines.append(f"bench     {', '.join(f'{busy:.0%}' for busy in figures.bench_cpu)} of a core")
+    if figures.bench_is_the_limit:
+        lines.append("          it had no more: the bench was measured, and not the server; try more --workers")
     lines += [f"BROKEN    {problem}" for problem in figures.problems] or ["every post arrived once and in order"]
     return "\n".join(lines)
 

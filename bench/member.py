@@ -16,7 +16,10 @@ from typing import Final, cast
 
 import msgspec
 
+from bench.server import BenchFailed
 from tmtp_core.wire import messages as m
+
+__all__ = ["STAMP_BYTES", "BenchFailed", "Member", "Tally"]
 
 _BUFFER: Final = memoryview(bytearray(256 << 10))  # all links of a process: what is read is taken at once
 _DIGITS: Final = 4
@@ -40,10 +43,6 @@ class _Head(msgspec.Struct):
 
 _PULSE: Final = m.encode_head(m.Pulse())
 _decode: Final = msgspec.json.Decoder(_Head).decode
-
-
-class BenchFailed(Exception):
-    """The server did what no server may do under load, or refused the load; the text says what."""
 
 
 @dataclass(slots=True)
@@ -74,9 +73,11 @@ class Member(asyncio.BufferedProtocol):
     def __init__(self, number: int, tally: Tally) -> None:
         self.number = number
         self.uid = self.node = ""
+        self.entered = False  # it is logged in
         self.posted = 0
         self.acked = 0
         self.expected: dict[int, int] = {}  # poster -> its next post
+        self.aside = False  # what it sees is checked, and not counted
         self.on_ack: Callable[[Member], None] | None = None
         self.tally = tally
         self._post_head = b""
@@ -91,9 +92,15 @@ class Member(asyncio.BufferedProtocol):
         self._reading = False
         self._leaving = False
 
+    @property
+    def connected(self) -> bool:
+        """Whether its link stands."""
+        return self._transport is not None
+
     # -- life --------------------------------------------------------------------------------------------------------
     async def connect(self, host: str, port: int, context: ssl.SSLContext | None) -> None:
         """Open the link. Raises OSError or `BenchFailed`."""
+        self._leaving, self._rest, self._skip, self.entered = False, b"", 0, False
         loop = asyncio.get_running_loop()
         await loop.create_connection(lambda: self, host, port, ssl=context)
         await self._ask(m.encode_head(m.TmtpRev("1")), "tmtprev")
@@ -103,11 +110,12 @@ class Member(asyncio.BufferedProtocol):
         registered = await self._ask(m.encode_head(m.Register("bench", alias)), "registered")
         if registered.error:
             raise BenchFailed(f"{alias} could not be registered: {registered.error}")
-        self.uid, self.node = registered.uid, registered.nodeid
+        self.uid, self.node, self.entered = registered.uid, registered.nodeid, True
 
     async def log_in(self) -> None:
         """Come back. Raises `BenchFailed`."""
         await self._ask(m.encode_head(m.Login(self.uid, self.node)), "info")
+        self.entered = True
 
     async def request(self, head: bytes, request_id: str) -> None:
         """Any other request, which must be granted. Raises `BenchFailed`."""
@@ -116,14 +124,24 @@ class Member(asyncio.BufferedProtocol):
             raise BenchFailed(f"refused: {answer.error}")
 
     def pulse(self) -> None:
-        """Say that it is there."""
-        self._write(_PULSE)
+        """Say that it is there, if it is."""
+        if self.entered:
+            self._write(_PULSE)
+
+    def stall(self, stalled: bool) -> None:
+        """Read nothing any more, as if its device hung; or go on."""
+        assert self._transport is not None
+        if stalled:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
 
     def leave(self) -> None:
         """Drop the link."""
         self._leaving = True
         if self._transport is not None:
             self._transport.abort()
+            self._transport = None
 
     # -- load --------------------------------------------------------------------------------------------------------
     def address(self, recipients: tuple[m.Recipient, ...], size: int) -> None:
@@ -153,7 +171,7 @@ class Member(asyncio.BufferedProtocol):
         if number != expected:
             tally.problem(f"member {self.number} got post {number} of member {poster}, not {expected}")
         self.expected[poster] = max(expected, number + 1)
-        if tally.counts(now):
+        if tally.counts(now) and not self.aside:
             tally.deliveries += 1
             tally.delivery_ns.append(now - posted)
 

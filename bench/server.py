@@ -14,8 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+
+class BenchFailed(Exception):
+    """The server did what no server may do under load, or refused the load; the text says what."""
+
+
 _PROGRAM: Final = (sys.executable, "-c", "from gateway.cli.main import main; main()")
-_START_PATIENCE_S: Final = 30.0
+_START_PATIENCE_S: Final = 60.0
+_STOP_PATIENCE_S: Final = 60.0
+_CPU_CLOCK: Final = 2  # of a process: clock_getcpuclockid(3) makes it from the process's id, to the nanosecond
 _PORTS: Final = (12_000, 32_000)  # below those that the system gives to whoever connects
 _SETTINGS: Final = """\
 data_dir: ./data
@@ -35,23 +42,36 @@ instances:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a process has used so far: CPU seconds, memory now (RSS, octets), octets written to the disk."""
+    """What a process has used so far: CPU seconds, memory now and at most (RSS, octets), octets written to the disk."""
 
     cpu_s: float
     rss: int
+    rss_max: int
     written: int
 
 
 def usage(pid: int) -> Usage:
     """What a process of this user has used."""
     process = Path(f"/proc/{pid}")
-    fields = (process / "stat").read_text("ascii").rpartition(")")[2].split()
-    io = dict(line.split(": ") for line in (process / "io").read_text("ascii").splitlines())
+    status, io = (
+        dict(line.split(":", 1) for line in (process / name).read_text("utf-8").splitlines())
+        for name in ("status", "io")
+    )
     return Usage(
-        cpu_s=(int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"),
-        rss=int(fields[21]) * os.sysconf("SC_PAGE_SIZE"),
+        cpu_s=time.clock_gettime(~pid << 3 | _CPU_CLOCK),
+        rss=_octets(status["VmRSS"]),
+        rss_max=_octets(status["VmHWM"]),
         written=int(io["write_bytes"]),
     )
+
+
+def forget_rss_max(pid: int) -> None:
+    """From now on `Usage.rss_max` is the most since now (proc_pid_clear_refs(5))."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5", "ascii")
+
+
+def _octets(kib: str) -> int:
+    return int(kib.removesuffix("kB")) * 1024
 
 
 class BenchServer:
@@ -76,7 +96,11 @@ class BenchServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -90,6 +114,11 @@ class BenchServer:
         return self._process.pid
 
     @property
+    def database(self) -> Path:
+        """The file of its instance's database."""
+        return next((self.folder / "data").rglob("service.sqlite3"))
+
+    @property
     def data_bytes(self) -> int:
         """How much its data takes on the disk."""
         return sum(file.stat().st_size for file in (self.folder / "data").rglob("*") if file.is_file())
@@ -99,20 +128,26 @@ class BenchServer:
         begin = time.monotonic()
         self._process = subprocess.Popen(self._command)  # noqa: S603 - this program
         while time.monotonic() - begin < _START_PATIENCE_S:
+            if self._process.poll() is not None:
+                raise BenchFailed(f"the gateway does not start: exit code {self._process.returncode}")
             try:
                 socket.create_connection(("127.0.0.1", self.websocket_port)).close()
             except OSError:
                 time.sleep(0.02)
             else:
                 return time.monotonic() - begin
-        raise TimeoutError("the gateway does not answer")
+        raise BenchFailed("the gateway does not answer")
 
     def stop(self) -> None:
         """Stop it gracefully."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait()
-            self._process = None
+            try:
+                self._process.wait(_STOP_PATIENCE_S)
+            finally:
+                self._process.kill()
+                self._process.wait()
+                self._process = None
 
     def invitation(self) -> str:
         """A link for a thousand registrations, made by the running gateway."""

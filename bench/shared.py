@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 from typing import Final, Self
 
@@ -108,4 +109,4 @@ def _family(pid: int) -> list[int]:
 
 def _sum(some: Iterable[Usage]) -> Usage:
     used = list(some)
-    return Usage(sum(one.cpu_s for one in used), sum(one.rss for one in used), sum(one.written for one in used))
+    return Usage(*(sum(getattr(one, field.name) for one in used) for field in fields(Usage)))

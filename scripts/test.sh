@@ -10,12 +10,13 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 what=${1:-all}
 
-debian_packages="swaks strace fusermount3:fuse3"  # or, where it is called otherwise, COMMAND:PACKAGE
+debian_packages="swaks strace valgrind fusermount3:fuse3 /usr/lib/postgresql/*/bin/postgres:postgresql"
 
 install_debian_packages() {
     local missing="" package
     for package in $debian_packages; do
-        command -v "${package%%:*}" >/dev/null 2>&1 || missing="$missing ${package##*:}"
+        # shellcheck disable=SC2086 # a pattern, for what is on nobody's path
+        command -v "${package%%:*}" >/dev/null 2>&1 || ls ${package%%:*} >/dev/null 2>&1 || missing="$missing ${package##*:}"
     done
     [ -n "$missing" ] || return 0
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
@@ -43,8 +44,19 @@ step ruff check .
 step ruff format --check .
 step mypy
 step lint-imports --no-cache
+# What is tested once more with PostgreSQL below: what reaches the store by every way there is.
+on_postgresql="tests/integration/test_consent.py tests/integration/test_blocks.py tests/integration/test_devices.py
+    tests/integration/test_groups.py tests/integration/test_nodes.py tests/integration/test_returns.py
+    tests/integration/test_store.py tests/integration/test_stopping.py tests/integration/test_administration.py"
 case $what in
     fast) step pytest -m "not slow" tests/unit ;;
-    nightly) HYPOTHESIS_PROFILE=nightly step pytest ;;
-    *) step pytest ;;
+    nightly)
+        HYPOTHESIS_PROFILE=nightly step pytest
+        TMTP_TEST_ENGINE=postgresql step pytest tests/integration tests/drills
+        ;;
+    *)
+        step pytest
+        # shellcheck disable=SC2086 # a list of words
+        TMTP_TEST_ENGINE=postgresql step pytest $on_postgresql
+        ;;
 esac

@@ -67,7 +67,7 @@ class BesideOthers(ABC):
         """Waits for what is being said."""
         if self._bus is not None and self._bus.is_alive():
             self._bus.stop()
-            self._bus.join(limits.DATABASE_COMMAND_TIMEOUT_S)
+            self._bus.join(limits.BUS_STOP_S)
 
     def _say_that_it_lives(self) -> None:
         """Once a second."""
@@ -94,21 +94,25 @@ class BesideOthers(ABC):
         if number is not None:
             self.siblings.go(uid, number)
 
-    def release(self, device: int, then: Callable[[], None] = lambda: None) -> None:
-        """A link that the database knows as this process's is none any more; `then`, once that is durable.
-
-        `device` `NO_DEVICE`: none is; what was released before is durable then.
-        """
-        if not self.siblings.there_may_be or (device == NO_DEVICE and self._stopping):
+    def release(self, device: int) -> None:
+        """A link that the database knows as this process's is none any more."""
+        if not self.siblings.there_may_be or device == NO_DEVICE:
             return
 
         def done(result: Result) -> None:
-            if not isinstance(result, Exception):
-                then()
-            elif device != NO_DEVICE and not self._stopping:
+            if isinstance(result, Exception) and not self._stopping:
                 self._unreleased.append(device)
 
-        self._writer.submit(Job(lambda ledger: ledger.release(device) if device != NO_DEVICE else None, done))
+        self._writer.submit(Job(lambda ledger: ledger.release(device), done))
+
+    def disown(self, device: int, then: Callable[[], None]) -> None:
+        """`then`, once the database does not say that this process has the device, unless it has."""
+
+        def done(result: Result) -> None:
+            if not isinstance(result, Exception):  # else who asked asks again
+                then()
+
+        self._writer.submit(Job(lambda ledger: ledger.disown(device), done))
 
     def queued_elsewhere(self, devices: Sequence[int]) -> None:
         """Another process has queued something for these devices."""

@@ -32,8 +32,12 @@ class Door(Protocol):
     rules: Rules
     siblings: Siblings
 
-    def release(self, device: int, then: Callable[[], None] = lambda: None) -> None:
-        """A link that the database knows as this process's is none any more; `then`, once that is durable."""
+    def release(self, device: int) -> None:
+        """A link that the database knows as this process's is none any more."""
+        ...
+
+    def disown(self, device: int, then: Callable[[], None]) -> None:
+        """`then`, once the database does not say that this process has the device, unless it has."""
         ...
 
     def moment(self) -> Moment:
@@ -156,7 +160,7 @@ class Entrance:
 
         def settled(free: bool) -> None:
             if free:  # not before the database says so too
-                self._door.release(0, lambda: self._door.siblings.settle(claim, slot, free=True))
+                self._door.disown(device, lambda: self._door.siblings.settle(claim, slot, free=True))
             else:
                 self._door.siblings.settle(claim, slot, free=False)
 

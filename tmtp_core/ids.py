@@ -3,6 +3,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from tmtp_core import limits
@@ -69,5 +70,10 @@ def message_id_number(text: str) -> int | None:
 
 def posted_text(time_ms: int) -> str:
     """UTC, RFC 3339, exactly 3 decimals and `Z` (wire.md §4.3). `time_ms` counts from 1970."""
-    moment = datetime.fromtimestamp(time_ms // 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{time_ms % 1000:03d}Z"
+    seconds, milliseconds = divmod(time_ms, 1000)
+    return f"{_second_text(seconds)}.{milliseconds:03d}Z"
+
+
+@lru_cache(maxsize=16)
+def _second_text(time_s: int) -> str:
+    return f"{datetime.fromtimestamp(time_s, UTC):%Y-%m-%dT%H:%M:%S}"

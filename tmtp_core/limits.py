@@ -125,8 +125,8 @@ CLAIM_S = 15.0  # how long a link waits until the process that has its node has 
 CHANGES_READ_MAX = 5_000  # what others changed, read one by one; where there is more, all caches are given up
 CHANGES_KEPT_MAX = 50_000
 NOTICES_WAITING_MAX = 10_000  # to other processes; more are dropped: they carry presence, which may be lost
-NOTICE_MAX_BYTES = 7_900  # PostgreSQL's limit is 8,000
-PRESENCE_PER_NOTICE = 100  # uids, of at most 64 octets
+PRESENCE_PER_NOTICE = 100  # uids, of at most 64 octets: PostgreSQL carries 8,000
+BUS_STOP_S = 5.0  # for what is still to be said when a service stops
 DATABASE_COMMAND_TIMEOUT_S = 30.0
 
 # -- invitations -----------------------------------------------------------------------------------------------------
@@ -140,11 +140,13 @@ INVITATION_NOTE_MAX_CHARACTERS = 500
 CONNECTIONS_MAX = 20_000
 STOP_GRACE_S = 10.0
 HTTP_STOP_GRACE_S = 1.0  # for a request over HTTP that is being answered at a stop
-LISTEN_BACKLOG = 1_024
+LISTEN_BACKLOG = 4_096  # who waits to shake hands; Linux takes no more unless it is told to
 ACCEPTED_AT_ONCE_MAX = 100  # connections, in one turn of the loop
-HANDSHAKES_MAX = 1_000  # under way at once on one address: a second and a half of one core's work
+HANDSHAKES_MAX = 250  # under way at once on one address, so that each is soon done: a third of a second's work
 HANDSHAKE_PATIENCE_S = 2.0  # where so many are, one that takes longer gives way; else `LOGIN_DEADLINE_S` holds
 CONNECTIONS_NOT_UPGRADED_MAX = 1_000
+ENDED_LINKS_KEPT = 500  # in memory, about 10 MB, before they are looked for; or a quarter of those that stand
+ENDED_LINKS_INTERVAL_S = 2.0
 DESCRIPTORS_FOR_FILES = 256  # that no connection gets; of few, a quarter
 DESCRIPTOR_RETRY_S = 1.0
 WEBSOCKET_MESSAGE_MAX_BYTES = 64 << 10  # of one that a peer sends; its borders mean nothing, so it may cut anywhere

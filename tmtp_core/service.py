@@ -36,6 +36,7 @@ from tmtp_core.entrance import Entrance
 from tmtp_core.ids import RandomBytes
 from tmtp_core.limits import InstanceLimits
 from tmtp_core.outlet import Outlet
+from tmtp_core.room import Room
 from tmtp_core.session import Session
 from tmtp_core.store.bus import Bus
 from tmtp_core.store.database import Database, Store
@@ -127,8 +128,7 @@ class Service(Administering, BesideOthers):
         self._interrupted: dict[int, frozenset[int]] = {}  # what was in flight to devices that left; a window each
         self._board = PresenceBoard()
         self._entrance = Entrance(self, self._links)
-        self._pending_bytes = 0
-        self._throttled = False
+        self.room = Room(self.payloads.backlog, in_loop)
         self._next_checkpoint_s = clock.monotonic_s() + limits.CHECKPOINT_INTERVAL_S
         self._next_forgetting_s = clock.monotonic_s()
         self._next_return_s = clock.monotonic_s()
@@ -306,21 +306,6 @@ class Service(Administering, BesideOthers):
         """Hand a decision to the writer."""
         self._writer.submit(job)
 
-    def hold(self, size: int) -> None:
-        """A link's requests hold this much more memory until they are decided; negative: less."""
-        self._pending_bytes += size
-        self._relieve()
-
-    def overloaded(self) -> bool:
-        """Whether the posts of all links that wait for the disk fill their share of memory.
-
-        What waits for a peer instead, a post half read, is not among it, or slow peers would stop the others; each
-        link has little of that.
-        """
-        full = self._pending_bytes + self.payloads.backlog.size >= limits.SERVICE_PENDING_BYTES_MAX
-        self._throttled = self._throttled or full
-        return full
-
     def acknowledge(self, device: int, message: Message) -> None:
         """A device keeps a message."""
         self._writer.acknowledge(device, int(message.rank), message.number)
@@ -334,7 +319,7 @@ class Service(Administering, BesideOthers):
 
         def progressed() -> None:
             on_progress()
-            self._relieve()
+            self.room.relieve()
 
         return Upload(self.payloads, size, backlog, partial(self.in_loop, progressed))
 
@@ -448,6 +433,7 @@ class Service(Administering, BesideOthers):
     def disconnected(self, session: Session) -> None:
         """The connection of a link is gone."""
         self._sessions.discard(session)
+        self.room.leave(session)
 
     # -- effects -----------------------------------------------------------------------------------------------------
     def _inform(self, session: Session, asker: Asker, info: m.Info, window: int) -> None:
@@ -530,16 +516,6 @@ class Service(Administering, BesideOthers):
             for link in self._by_uid.get(other, ()):
                 if link.open and not link.outlet.congested:
                     link.send(m.Ohi(uid, status))
-
-    def _relieve(self) -> None:
-        """Let the links go on that were held back, in the next turn of the loop, when there is room again."""
-        if self._throttled and not self.overloaded():
-            self._throttled = False
-            self.in_loop(self._unthrottle)
-
-    def _unthrottle(self) -> None:
-        for session in list(self._sessions):
-            session.proceed()
 
     def _recognise_keys(self) -> None:
         """Processes that serve one database have the same keys. Raises `DatabaseUnfit` where this one has others."""

@@ -7,9 +7,10 @@ commit, and the delivery window. It knows no socket: what carries the bytes is a
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
+
+import msgspec
 
 from tmtp_core import limits
 from tmtp_core.crypto.possession import Channel
@@ -21,6 +22,7 @@ from tmtp_core.domain.window import DeliveryWindow
 from tmtp_core.errors import LoginRefused, ProtocolError, RequestRefused, ServiceUnavailable
 from tmtp_core.ids import message_id_number
 from tmtp_core.outlet import Outlet
+from tmtp_core.room import Room
 from tmtp_core.store.ledger import SqlLedger
 from tmtp_core.store.payloads import Backlog, Upload, is_shortage
 from tmtp_core.store.writer import Job, Result
@@ -38,6 +40,7 @@ class Host(Protocol):
 
     message_max_bytes: int
     rules: Rules
+    room: Room
 
     def greet(self, session: "Session") -> m.TmtpRevAnswer | None: ...
     def announce(self, request: m2.ServiceInfo) -> Answer: ...
@@ -51,16 +54,13 @@ class Host(Protocol):
     def shows_life(self, session: "Session") -> None: ...
     def gone(self, session: "Session") -> None: ...
     def disconnected(self, session: "Session") -> None: ...
-    def hold(self, size: int) -> None: ...
     def new_backlog(self) -> Backlog: ...
     def new_upload(self, size: int, backlog: Backlog, on_progress: Callable[[], None]) -> Upload: ...
     def discard(self, files: tuple[str, ...]) -> None: ...
     def in_loop(self, act: Callable[[], None]) -> None: ...
-    def overloaded(self) -> bool: ...
 
 
-@dataclass(slots=True, eq=False)
-class _Step:
+class _Step(msgspec.Struct, eq=False):
     """A request on its way to the writer, in its place among the others of its link.
 
     `waits_for` counts payloads that are not durable yet; without `decide` then, one could not be written.
@@ -74,7 +74,7 @@ class _Step:
     key: str | None = None  # what a repetition is known by, where there can be one
     waits_for: int = 0
     narrow: bool = False  # a restricted link may ask for this
-    bodies: dict[int, Body] = field(default_factory=dict)
+    bodies: dict[int, Body] = msgspec.field(default_factory=dict)
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -146,7 +146,8 @@ class Session:
         if self._ending:
             return
         self._link.receive(chunk, self._host.monotonic_s())
-        self._take_hidden(heard=True)
+        if self.window is not None and self.window.hidden:
+            self._take_hidden(heard=True)
         self.proceed()
 
     def hung_up(self) -> None:
@@ -186,12 +187,18 @@ class Session:
             self._set_reading()
             return
         self._parsing = True
-        turn = limits.SESSION_TURN_EVENTS
-        most_left = self._link.buffered_bytes - limits.SESSION_TURN_BYTES
+        link, turn = self._link, limits.SESSION_TURN_EVENTS
+        most_left = link.buffered_bytes - limits.SESSION_TURN_BYTES
         try:
-            while not self._ending and self._may_parse() and self._parse_one():
+            while not self._ending and self._may_parse():
+                event = link.next_event()
+                if event is None:
+                    break
+                self._act(event)
+                if link.at_rest:
+                    break
                 turn -= 1
-                if not turn or self._link.buffered_bytes < most_left:
+                if not turn or link.buffered_bytes < most_left:
                     self._proceed_later()
                     break
         except ProtocolError as error:
@@ -232,11 +239,12 @@ class Session:
     def pump(self) -> None:
         """Send what the window allows, and ask for more when it runs dry."""
         window, asker = self.window, self.asker
-        if window is None or asker is None or self._ending or self.outlet.congested:
+        if window is None or window.at_rest or asker is None or self._ending or self.outlet.congested:
             return
         for message in window.take(self._host.monotonic_s()):
             self.outlet.send(message.head_for(asker.revision), message.body)
-        self._take_hidden(heard=False)
+        if window.hidden:
+            self._take_hidden(heard=False)
         if window.wants_page:
             window.page_requested()
             self._host.request_page(self)
@@ -289,20 +297,12 @@ class Session:
             self._incoming = None
 
     # -- parsing -----------------------------------------------------------------------------------------------------
-    def _parse_one(self) -> bool:
-        """Act on the next event; False when there is none."""
-        event = self._link.next_event()
-        if event is None:
-            return False
-        self._act(event)
-        return True
-
     def _act(self, event: wire.ServerEvent) -> None:
-        if isinstance(event, wire.RequestRead):
+        if type(event) is wire.RequestRead:  # not isinstance: see `tmtp_core.wire.link`
             self._act_on_request(event)
-        elif isinstance(event, wire.PostRead):
+        elif type(event) is wire.PostRead:
             self._act_on_post(event.request, event.data)
-        elif isinstance(event, wire.BodyChunk):
+        elif type(event) is wire.BodyChunk:
             assert self._incoming is not None
             self._incoming.take(event.chunk)
         elif isinstance(event, wire.BodyBegan):
@@ -389,7 +389,8 @@ class Session:
                 self._host.acknowledge(self.asker.device, message)
                 acknowledged = True
         if acknowledged:
-            self._take_hidden(heard=True)
+            if self.window.hidden:
+                self._take_hidden(heard=True)
             self.pump()
 
     def _take_hidden(self, *, heard: bool) -> None:
@@ -460,7 +461,7 @@ class Session:
     def _hold(self, step: _Step, size: int) -> None:
         step.size += size
         self._held_bytes += size
-        self._host.hold(size)
+        self._host.room.hold(size)
 
     def _settle(self, step: _Step) -> None:
         """A request is decided, or never will be."""
@@ -530,7 +531,7 @@ class Session:
             and self._answers_due_bytes < limits.SESSION_ANSWERS_MAX_BYTES
             and self._backlog.size < limits.UPLOAD_BACKLOG_MAX_BYTES
             and not self.outlet.clogged
-            and not self._host.overloaded()
+            and not self._host.room.must_wait(self)
         )
 
     def _set_reading(self) -> None:

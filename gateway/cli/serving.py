@@ -13,7 +13,9 @@ from gateway.app import Gateway
 from gateway.clock import SystemClock
 from gateway.descriptors import raise_descriptors_max
 from gateway.logs import configure_logs
+from gateway.memory import Tidying
 from gateway.settings import Address, Settings
+from tmtp_core import limits
 
 log = structlog.get_logger()
 
@@ -38,6 +40,15 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS, *gc.get_threshold()[1:])
+
+
+async def _tidy(gateway: Gateway) -> None:
+    """Give memory back that ended links leave, for ever."""
+    tidying = Tidying()
+    while True:
+        await asyncio.sleep(limits.ENDED_LINKS_INTERVAL_S)
+        listeners = [listener for instance in gateway.instances.values() for listener in instance.listeners]
+        tidying.look(sum(one.ended for one in listeners), sum(len(one.links) for one in listeners))
 
 
 def secure_descriptors(needed: int) -> None:
@@ -70,10 +81,11 @@ async def serve_until_told(settings: Settings, *, process: int = 1, http: Addres
     for name in gateway.instances:
         log.info("serving", instance=name, link=gateway.client_address(name).link())
     log.info("ready", http="{}:{}".format(*gateway.http_address))
+    tidying = loop.create_task(_tidy(gateway))
     ends = [loop.create_task(told.wait()), loop.create_task(gateway.evicted())]
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-    for end in ends:
-        end.cancel()
+    for task in (*ends, tidying):
+        task.cancel()
     log.info("stopping")
     await gateway.stop()
     log.info("stopped")

@@ -129,12 +129,14 @@ class Link:
     @property
     def congested(self) -> bool:
         """Whether the peer takes less than it is sent: no delivery should be added."""
-        return self._pressure >= _CONGESTED
+        if self._streaming is not None or not self._drained.is_set():
+            return True
+        return self._queued_bytes > limits.WRITE_HIGH_WATER_BYTES or len(self._frames) > limits.OUTLET_FRAMES_MAX
 
     @property
     def clogged(self) -> bool:
         """Whether even answers pile up. While a large payload is sent they wait behind it, a bounded number of them."""
-        return self._pressure >= _CLOGGED
+        return len(self._frames) > limits.OUTLET_FRAMES_MAX or self._queued_bytes > limits.OUTLET_MAX_BYTES
 
     # -- from the listener -------------------------------------------------------------------------------------------
     def sweep(self, now_s: float) -> None:
@@ -158,10 +160,7 @@ class Link:
     @property
     def _pressure(self) -> int:
         """How far the peer lags behind. Each time it becomes less the session is told, as it may wait for that."""
-        if len(self._frames) > limits.OUTLET_FRAMES_MAX or self._queued_bytes > limits.OUTLET_MAX_BYTES:
-            return _CLOGGED
-        lags = not self._drained.is_set() or self._streaming is not None
-        return _CONGESTED if lags or self._queued_bytes > limits.WRITE_HIGH_WATER_BYTES else _FREE
+        return _CLOGGED if self.clogged else _CONGESTED if self.congested else _FREE
 
     def _flush_soon(self) -> None:
         if not self._flush_scheduled and self._streaming is None and self._drained.is_set():
@@ -174,14 +173,14 @@ class Link:
 
     def _flush(self, before: int) -> None:
         """Write what is queued as far as the peer takes it. `before`: the pressure when this began to become less."""
-        while self._frames and self._drained.is_set() and self._streaming is None:
+        while self._frames and self._streaming is None and self._drained.is_set():
             if self._frames[0][1].file is None:
                 self._write(self._joined())
             else:
                 self._streaming = asyncio.get_running_loop().create_task(self._stream(*self._next()))
         if self._closing and not self._over and not self._frames and self._streaming is None:
             self._finish_when_taken()
-        if self._pressure < before and self._session is not None:
+        if before and self._pressure < before and self._session is not None:
             self._session.resumed()
 
     def _finish_when_taken(self) -> None:
@@ -194,15 +193,18 @@ class Link:
 
     def _joined(self) -> bytes:
         """The next frames, as many as one write may hold."""
-        joined, record = bytearray(), limits.TLS_RECORD_MAX_BYTES
-        while self._frames and self._frames[0][1].file is None and len(joined) < limits.WRITE_PIECE_BYTES:
-            size = len(self._frames[0][0]) + self._frames[0][1].size
-            if joined and size <= record < len(joined) % record + size:
+        parts: list[bytes] = []
+        joined, record = 0, limits.TLS_RECORD_MAX_BYTES
+        while self._frames and joined < limits.WRITE_PIECE_BYTES:
+            head, body = self._frames[0]
+            size = len(head) + len(body.inline)
+            if body.file is not None or (joined and size <= record < joined % record + size):
                 break
-            head, body = self._next()
-            joined += head
-            joined += body.inline
-        return bytes(joined)
+            self._frames.popleft()
+            parts += (head, body.inline)
+            joined += size
+        self._queued_bytes -= joined
+        return b"".join(parts)
 
     def _next(self) -> tuple[bytes, Body]:
         head, body = self._frames.popleft()

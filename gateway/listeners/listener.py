@@ -34,6 +34,7 @@ class Listener:
         self.spki_hashes = spki_hashes
         self.links: set[Link] = set()
         self.shares_port = False  # with other processes: the kernel spreads connections over them
+        self.ended = 0  # links since the start
         self._host = host
         self._port = port
         self._context = context
@@ -87,6 +88,7 @@ class Listener:
     def lost(self, link: Link) -> None:
         """A connection is gone."""
         self.links.discard(link)
+        self.ended += 1
         if not self.links:
             self._links_gone.set()
 
@@ -128,6 +130,9 @@ class Listener:
     def _accept(self, listening: socket.socket) -> None:
         """Peers wait: take some of them."""
         for _ in range(limits.ACCEPTED_AT_ONCE_MAX):
+            if not self._has_room_to_enter():  # in the kernel's queue they wait until one ends, or lasts too long
+                self._pause_accepting()
+                return
             try:
                 connection, _ = listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -140,7 +145,7 @@ class Listener:
             if is_for_files(connection.fileno()):
                 self._tell_shortage(True)
                 connection.close()
-            elif not self.service.has_room or not self._has_room_to_enter():
+            elif not self.service.has_room:
                 connection.close()
             else:
                 self._tell_shortage(False)
@@ -150,19 +155,20 @@ class Listener:
         """Whether one more may shake hands: where many do, who takes long gives way."""
         if len(self._entering) < limits.HANDSHAKES_MAX:
             return True
-        oldest, begun_s = next(iter(self._entering.items()))
-        if asyncio.get_running_loop().time() - begun_s < limits.HANDSHAKE_PATIENCE_S:
-            return False
-        oldest.cancel()
-        del self._entering[oldest]
-        return True
+        begun_s = next(iter(self._entering.values()))
+        return asyncio.get_running_loop().time() - begun_s >= limits.HANDSHAKE_PATIENCE_S
 
     def _let_enter(self, connection: socket.socket) -> None:
         def entered(task: asyncio.Task[None]) -> None:
             self._entering.pop(task, None)
             if task.cancelled():  # before it began
                 connection.close()
+            self._go_on_accepting()
 
+        if len(self._entering) >= limits.HANDSHAKES_MAX:
+            oldest = next(iter(self._entering))
+            oldest.cancel()
+            del self._entering[oldest]
         loop = asyncio.get_running_loop()
         task = loop.create_task(self._enter(connection))
         self._entering[task] = loop.time()

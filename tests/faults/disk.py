@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -13,13 +14,13 @@ GONE_S = 10.0
 
 
 def missing() -> str | None:
-    """Why no such disk can be mounted here, if so."""
-    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
-        return "/dev/fuse is not there, or not for this user"
+    """What has to be installed before such a disk can be mounted, if anything."""
     try:
         import mfusepy  # noqa: F401, PLC0415 - it wants libfuse when it is imported
     except (ImportError, OSError) as error:
         return f"apt-get install fuse3, and the extra [test]: {error}"
+    if shutil.which("fusermount3") is None:
+        return "fusermount3 is missing: apt-get install fuse3"
     return None
 
 

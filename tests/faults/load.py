@@ -57,15 +57,17 @@ class Ledger:
     repeated: int = 0  # came again before their ack was surely durable: allowed
     broken: list[str] = field(default_factory=list)
     refusals: Counter[str] = field(default_factory=Counter)  # what the service said when it did not store a post
+    _complete: set[str] = field(default_factory=set)
 
     def waiting(self) -> list[tuple[str, str]]:
         """Deliveries of acknowledged posts that have not come yet: (payload's name, device)."""
-        return [
-            (name, device)
-            for name in self.acknowledged
-            for device in self.expected[name]
-            if not self.seen[device][name]
-        ]
+        waiting: list[tuple[str, str]] = []
+        for name in self.acknowledged.keys() - self._complete:
+            left = [(name, device) for device in self.expected[name] if not self.seen[device][name]]
+            waiting += left
+            if not left:
+                self._complete.add(name)
+        return waiting
 
     async def more(self, count: int, within_s: float) -> None:
         """Wait until `count` more posts were acknowledged. Raises `PromiseBroken`."""

@@ -25,6 +25,7 @@ from pathlib import Path
 from tests.faults import altered
 from tests.faults.disk import Disk
 from tests.faults.load import PROGRAM, Device, Ledger, Process, PromiseBroken, join, settle
+from tmtp_core.ids import message_id_text
 
 LIFE_S = (0.0, 0.8)  # how long a process acknowledges posts before the cut
 LOAD_S = 60.0  # and how long it may take until it does
@@ -167,10 +168,10 @@ class PowerCuts:
             raise Lost(f"{len(lost)} acknowledged deliveries are lost: {lost[:20]}")
         if self._alteration:  # what it forgets first, mostly, is an ack; it is to lose a message
             return
-        for device in self._devices:
-            for text in device.surely_ids:
-                if (key_of[device.name], int(text, 16)) in queued:
-                    raise PromiseBroken(f"{device.name} will get {text} again after its ack was durable")
+        device_of = {key_of[device.name]: device for device in self._devices}
+        for key, number in queued:
+            if message_id_text(number) in device_of[key].surely_ids:
+                raise PromiseBroken(f"{device_of[key].name} will get {number} again after its ack was durable")
 
 
 def _examine_payloads(database: sqlite3.Connection, payloads: Path) -> None:

@@ -16,6 +16,7 @@ from tests.support.instance import ManualClock, TestInstance, running_instance
 from tests.support.postgresql import Cluster, binaries, cluster
 from tmtp_core import limits
 from tmtp_core.domain.policy import Acquaintance, Policy, Quotas
+from tmtp_core.store.ledger import SqlLedger
 from tmtp_core.wire import messages as m
 
 pytestmark = pytest.mark.skipif(binaries() is None, reason="PostgreSQL is not installed: apt-get install postgresql")
@@ -337,3 +338,36 @@ async def test_a_start_sweeps_its_own_orphans_and_nobody_elses(tmp_path: Path) -
         assert len((await bob.next(m.Delivery))[1]) == 100_000
         for device in (alice, bob):
             await device.quit()
+
+
+async def test_what_postgresql_does_not_take_harms_only_who_sent_it(tmp_path: Path) -> None:
+    """Text with a zero character: SQLite stores it. The others of its batch are committed."""
+    async with a_pair(tmp_path) as pair:
+        service = pair.one.service
+
+        def poisoned(ledger: SqlLedger) -> None:
+            ledger.name("a name\0")
+
+        results = await asyncio.gather(
+            service.decide(lambda ledger: "before"),
+            service.decide(poisoned),
+            service.decide(lambda ledger: "after"),
+            return_exceptions=True,
+        )
+        assert [type(result).__name__ for result in results] == ["str", "ServiceUnavailable", "str"]
+        alice = await newcomer(pair.one, "Alice Liddell")
+        assert await refusal(alice.ping("Alice\0Liddell"))
+        await alice.connection.close()
+
+
+async def test_a_link_that_only_the_database_knows_of_keeps_nobody_out(tmp_path: Path) -> None:
+    """A log-in whose commit was not answered may be durable all the same."""
+    async with a_pair(tmp_path) as pair:
+        alice = await newcomer(pair.one, "Alice Liddell")
+        await alice.quit()
+        await pair.one.settle()
+        slot = pair.one.service._bus.slot
+        pair.ask(f"INSERT INTO link (device, slot) SELECT key, {slot} FROM device")
+        move(alice, pair.other)
+        assert (await alice.log_in()).info == "login ok"
+        await alice.quit()

@@ -24,8 +24,10 @@ from tmtp_core import limits
 from tmtp_core.errors import ServiceUnavailable
 from tmtp_core.store import payloads, tables
 from tmtp_core.store.database import Database
+from tmtp_core.store.ledger import SqlLedger
 from tmtp_core.store.payloads import PayloadFolder
 from tmtp_core.store.schema import DatabaseInUse, DatabaseTooNew
+from tmtp_core.store.sqlite import driver
 from tmtp_core.store.writer import Job, PageRead, Writer
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
@@ -316,7 +318,7 @@ async def test_barring_cuts_the_link_and_lifting_lets_in_again(tmp_path: Path) -
 def test_the_migrations_make_exactly_the_tables(tmp_path: Path) -> None:
     database = Database(tmp_path / "service.sqlite3")
     with database.engine.connect() as connection:
-        differs = {"include_object": lambda item, name, *rest: name not in {"ix_message_file", "ix_queue_message"}}
+        differs = {"include_object": lambda item, name, *rest: name != "ix_queue_message"}
         context = MigrationContext.configure(connection, opts={"compare_type": True, **differs})
         differences = compare_metadata(context, tables.metadata)
         schema = {row[0]: row[1] for row in connection.exec_driver_sql("SELECT name, sql FROM sqlite_master")}
@@ -390,6 +392,25 @@ def test_an_older_queue_keeps_what_was_hidden_and_who_introduced_whom(tmp_path: 
         ]
         admitted = raw.execute("SELECT account, other, introducer FROM acquaintance ORDER BY other").fetchall()
         assert admitted == [(1, 2, 0), (1, 3, 2)]
+
+
+def test_a_start_reads_no_message_that_has_no_file(tmp_path: Path) -> None:
+    """They may be a million; what is looked through is the queue and an index."""
+    database = Database(tmp_path / "service.sqlite3")
+    said: list[str] = []
+    with database.transaction() as connection:
+        driver(connection).set_trace_callback(said.append)
+        SqlLedger(database, b"", lambda event, fields: None).load(connection)
+        driver(connection).set_trace_callback(None)
+        plans = [
+            row[3]
+            for statement in said
+            if statement.startswith("SELECT")
+            for row in driver(connection).execute(f"EXPLAIN QUERY PLAN {statement}")
+        ]
+    database.close()
+    assert any("ix_message_file" in plan for plan in plans)
+    assert "SCAN message" not in plans
 
 
 def test_a_database_has_one_owner(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from gateway.certificates import make_self_signed, server_context, spki_pin
 from tmtp_client.connection import Endpoint
 from tmtp_core.wire import messages as m
 from tmtp_core.wire.codec import DataRead, FrameReader, HeadRead
+from tmtp_core.wire.requests import parse_request
 
 POSTED = "2026-11-24T12:00:00.000Z"
 
@@ -21,7 +22,7 @@ class PeerLink:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
-        self._frames: FrameReader[m.Request] = FrameReader(m.parse_request)
+        self._frames: FrameReader[m.Request] = FrameReader(parse_request)
         self._requests = self._parse()
 
     async def request(self) -> tuple[m.Request, bytes]:

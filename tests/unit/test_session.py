@@ -68,6 +68,7 @@ class Host:
 
     def __init__(self) -> None:
         self.rules: Any = Rules()
+        self.room: Any = self
         self.jobs: deque[Job] = deque()
         self.turns: deque[Callable[[], None]] = deque()
         self.uploads: list[Upload] = []
@@ -113,7 +114,7 @@ class Host:
     def in_loop(self, act: Callable[[], None]) -> None:
         self.turns.append(act)
 
-    def overloaded(self) -> bool:
+    def must_wait(self, session: Session) -> bool:
         return self.full
 
     def acknowledge(self, *args: object) -> None: ...

@@ -2,7 +2,7 @@
 """Properties of codec and link: the cuts of a stream mean nothing, and hostile bytes are only an error (wire.md §1)."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from random import Random
 
 import pytest
@@ -14,6 +14,7 @@ from tmtp_core.wire import link as wire
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
 from tmtp_core.wire.codec import frame
+from tmtp_core.wire.requests import parse_request
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 aliases = st.text(st.characters(categories=["L", "N"]), min_size=8, max_size=20)
@@ -120,7 +121,7 @@ def test_deep_nesting_is_an_invalid_header(field: str, begin: str, end: str) -> 
     """Before log-in too. How deep msgspec goes depends on the stack it stands on; beyond that it is no header."""
     nested = '{"a":' + begin * 8_000 + "1" + end * 8_000 + "}"
     header = f'{{"op":0,"id":"1","{field}":{nested}}}'.encode()
-    for parse in (m.parse_request, m2.parse_request):
+    for parse in (parse_request, m2.parse_request):
         with pytest.raises(ProtocolError, match="invalid header"):
             parse(header)
     for parse_event in (m.parse_event, m2.parse_event):
@@ -168,12 +169,51 @@ def test_field_names_match_in_any_case(header: dict[str, object], random: Random
 
     def parsed(value: object) -> object:
         try:
-            return m.parse_request(json.dumps(value).encode())
+            return parse_request(json.dumps(value).encode())
         except ProtocolError as error:
             return error.quit_text
 
     assert parsed(odd(header)) == parsed(header)
     assert parsed({**header, "unknown": 1.5}) == parsed(header)
+
+
+whole = st.sampled_from(
+    [
+        {"op": 7, "id": "1", "for": [{"id": "u", "type": 1}], "datalen": 10},
+        {"op": 10, "id": "1", "type": "ok"},
+        {"op": 11},
+    ]
+)
+twists: dict[str, st.SearchStrategy[object]] = {
+    "id": st.sampled_from(["", "ſ", None]),
+    "ids": st.lists(texts, max_size=2),
+    "type": st.sampled_from(["ok", ""]),
+    "for": st.lists(st.fixed_dictionaries({"id": texts | st.just(""), "type": st.integers(0, 4)}), max_size=2),
+    "datalen": st.sampled_from([-1, 0, 1, 20, 2**63 - 1, 2**63]),
+    "datahead": st.integers(-1, 20),
+    "datasum": st.sampled_from([-1, 0, 2**64 - 1, 2**64]),
+    "from": texts,
+    "as": st.fixed_dictionaries({"address": texts | st.just("")}, optional={"proof": texts, "more": texts}),
+    "to": texts,
+}
+twisted = st.lists(st.one_of([st.tuples(st.just(name), values) for name, values in twists.items()]), max_size=3)
+
+
+@given(whole, twisted.map(dict))
+def test_the_short_way_of_frequent_requests_makes_the_same_of_a_header(
+    whole: dict[str, object], twists: dict[str, object]
+) -> None:
+    """A name that no request has makes a header take the general way."""
+    header = {**whole, **twists}
+
+    def parsed(parse: Callable[[bytes], object], value: object) -> object:
+        try:
+            return parse(json.dumps(value).encode())
+        except ProtocolError as error:
+            return error.quit_text
+
+    for parse in (parse_request, m2.parse_request):
+        assert parsed(parse, header) == parsed(parse, {**header, "unknown": 1.5})
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=40))

@@ -6,20 +6,21 @@ after the commit that holds the decision (*commit, then speak*).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from tmtp_core.domain.policy import Policy
 from tmtp_core.domain.port import Message
 from tmtp_core.wire.revision2 import Event
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(msgspec.Struct, frozen=True):
     """The time of a decision (wall clock, nanoseconds since 1970), and the rules in force then."""
 
     wall_ns: int
-    policy: Policy = field(default_factory=Policy)
+    policy: Policy = msgspec.field(default_factory=Policy)
 
     @property
     def ms(self) -> int:
@@ -49,8 +50,7 @@ class Asker:
         return 1 if self.public is None else 2
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(msgspec.Struct, frozen=True, gc=False):
     """A message and the keys of the devices it was queued for; those it is hidden from take it without showing it."""
 
     message: Message
@@ -74,14 +74,13 @@ class PresenceEdit:
     uids: tuple[str, ...]
 
 
-@dataclass(slots=True)
-class Outcome:
+class Outcome(msgspec.Struct):
     """The effects of one decision, in the order they take place."""
 
-    answers: list[Event | Answer] = field(default_factory=list)
-    copies: list[Copy] = field(default_factory=list)
+    answers: list[Event | Answer] = msgspec.field(default_factory=list)
+    copies: list[Copy] = msgspec.field(default_factory=list)
     presence: PresenceEdit | None = None
     hidden: tuple[str, str] | None = None  # these two show one another no presence from now on (a block)
     enters: Asker | None = None  # the asking link is logged in as this device
     restricted: bool = False  # and may do little: look at its account's log, and add to it
-    cuts: Mapping[int, str] = field(default_factory=dict)  # devices whose links end, and what they are told
+    cuts: Mapping[int, str] = msgspec.field(default_factory=dict)  # devices whose links end, and what they are told

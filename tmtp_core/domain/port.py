@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
 
+import msgspec
+
 from tmtp_core.crypto.account_log import LogState
 from tmtp_core.crypto.log_records import Record
 
@@ -160,8 +162,7 @@ class NameOwner:
     group: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(msgspec.Struct, frozen=True, gc=False):
     """A message's data: inline while small, else the name of a file in the payload folder."""
 
     size: int
@@ -172,8 +173,7 @@ class Body:
 EMPTY = Body(0)
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True, gc=False):
     """A stored message. `number` is its id, `head` its framed header as every recipient gets it.
 
     Where recipients speak both revisions and the headers differ, `head` is revision 1's and `head2` revision 2's.
@@ -208,8 +208,7 @@ def without_content(message: Message) -> Message:
     return Message(message.number, message.rank, b"", EMPTY, hidden=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Posted:
+class Posted(msgspec.Struct, frozen=True, gc=False):
     """What a post was answered with."""
 
     number: int

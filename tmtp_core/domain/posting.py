@@ -6,9 +6,9 @@ All recipients are resolved before anything is queued: one bad entry fails the w
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from tmtp_core.domain import quotas
@@ -46,8 +46,7 @@ from tmtp_core.wire.messages import (
 _UID_CHARACTERS: Final = re.compile(r"[A-Za-z0-9+%]*")
 
 
-@dataclass(frozen=True, slots=True)
-class Audience:
+class Audience(Struct, frozen=True):
     """Accounts that get a message, the sender not counted, and whether the asking node is among the recipients.
 
     `direct` were named by uid, which needs consent; `joined` are reached through a group that the sender shares.
@@ -84,8 +83,7 @@ class Audience:
         return [one for one in self.direct if one.role is Role.GHOST]
 
 
-@dataclass(frozen=True, slots=True)
-class Addressed:
+class Addressed(Struct, frozen=True):
     """The devices that a message goes to, and those that take it without showing it."""
 
     shown: list[Device]
@@ -108,8 +106,7 @@ class Addressed:
         return any(device.speaks == 2 for device in (*self.shown, *self.hidden))
 
 
-@dataclass(frozen=True, slots=True)
-class _Voice:
+class _Voice(Struct, frozen=True):
     """Who speaks in a message: uid and verified alias."""
 
     uid: str
@@ -310,10 +307,10 @@ def resolve(ledger: Ledger, sender: Account, entries: Iterable[Recipient]) -> Au
 
 def account_of_uid(ledger: Ledger, uid: str) -> Account:
     """The account behind a uid that a client wrote. Raises `RequestRefused` with wire.md §5's texts."""
-    if not _UID_CHARACTERS.fullmatch(uid):
-        raise RequestRefused(f"fetchUser: invalid string '{uid}'")
     account = ledger.account(uid)
     if account is None or account.status is Status.REMOVED or account.role is Role.BRIDGE:
+        if not _UID_CHARACTERS.fullmatch(uid):
+            raise RequestRefused(f"fetchUser: invalid string '{uid}'")
         raise RequestRefused(f"OpenNodes: iUid {uid} not found")
     return account
 

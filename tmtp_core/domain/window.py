@@ -8,15 +8,15 @@ that is in the store only and comes in pages. Pure: the caller passes the time, 
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import islice, takewhile
+
+import msgspec
 
 from tmtp_core import limits
 from tmtp_core.domain.port import Message, Rank
 
 
-@dataclass(slots=True)
-class _Flight:
+class _Flight(msgspec.Struct):
     message: Message
     sent_s: float
 
@@ -36,7 +36,7 @@ class DeliveryWindow:
         self._interrupted = interrupted
         self._in_flight: dict[int, _Flight] = {}
         self._flight_bytes = 0
-        self._hidden = 0  # of those in flight
+        self.hidden = 0  # of those in flight, hidden messages
         self._ready: deque[Message] = deque()
         self._ready_bytes = 0
         self._behind = True  # the store may hold more than `_ready` …
@@ -44,6 +44,11 @@ class DeliveryWindow:
         self._page_requested = False
         self._announced = False  # the store got more since the page was asked for
         self._acked_since_request: set[int] = set()
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether there is nothing to take, hidden or not, nor to fetch."""
+        return not (self._ready or self._behind or self.hidden)
 
     @property
     def wants_page(self) -> bool:
@@ -93,7 +98,8 @@ class DeliveryWindow:
     def offer(self, message: Message) -> None:
         """A message was just committed for this device. It waits in the store where others do that go before it."""
         if message.rank is not Rank.USER and not self._behind:
-            self._insert(len(self._ready), message)
+            self._ready.append(message)
+            self._ready_bytes += _held_bytes(message)
         elif message.rank is Rank.USER and not self._users_behind:
             self._insert(self._first_ordinary(), message)
         self._keep_few()
@@ -106,7 +112,7 @@ class DeliveryWindow:
             self._ready_bytes -= _held_bytes(message)
             self._in_flight[message.number] = _Flight(message, now_s)
             if message.hidden:
-                self._hidden += 1
+                self.hidden += 1
             else:
                 self._flight_bytes += message.size
                 taken.append(message)
@@ -119,16 +125,17 @@ class DeliveryWindow:
         more than `limits.HIDDEN_IN_FLIGHT_MAX`.
         """
         taken: list[Message] = []
-        if heard and self._hidden:
+        if heard and self.hidden:
             taken = list(takewhile(lambda one: one.hidden, (flight.message for flight in self._in_flight.values())))
-        surplus = self._hidden - len(taken) - limits.HIDDEN_IN_FLIGHT_MAX
+        surplus = self.hidden - len(taken) - limits.HIDDEN_IN_FLIGHT_MAX
         if surplus > 0:
             hidden = (flight.message for flight in self._in_flight.values() if flight.message.hidden)
             taken = list(islice(hidden, len(taken) + surplus))
         for message in taken:
             del self._in_flight[message.number]
-            self._hidden -= 1
-            self._note_acked(message.number)
+            self.hidden -= 1
+            if self._page_requested:
+                self._acked_since_request.add(message.number)
         return taken
 
     def acknowledge(self, number: int) -> Message | None:
@@ -138,7 +145,8 @@ class DeliveryWindow:
             return None
         del self._in_flight[number]
         self._flight_bytes -= flight.message.size
-        self._note_acked(number)
+        if self._page_requested:
+            self._acked_since_request.add(number)
         return flight.message
 
     def overdue(self, now_s: float) -> list[Message]:
@@ -156,14 +164,10 @@ class DeliveryWindow:
             flight.sent_s = now_s
 
     def _has_room_for(self, message: Message) -> bool:
-        sent = len(self._in_flight) - self._hidden
+        sent = len(self._in_flight) - self.hidden
         if sent >= self._count:
             return False
         return not sent or self._flight_bytes + message.size <= limits.DELIVERY_WINDOW_BYTES
-
-    def _note_acked(self, number: int) -> None:
-        if self._page_requested:
-            self._acked_since_request.add(number)
 
     def _insert(self, place: int, message: Message) -> None:
         self._ready.insert(place, message)

@@ -32,11 +32,12 @@ from tmtp_core.domain.quotas import appends_by
 from tmtp_core.errors import StoreCorrupt
 from tmtp_core.store import tables as t
 from tmtp_core.store.consent import ConsentRows, now_admits
+from tmtp_core.store.database import Store
 from tmtp_core.store.given_back import GivenBackRows
 from tmtp_core.store.named import NamedRows
 from tmtp_core.store.references import StoredReferences
 from tmtp_core.store.sharing import SLOTS_MAX, Changed, NotAlone, Sharing
-from tmtp_core.store.statements import Entry, MessageRow, References, Statements
+from tmtp_core.store.statements import Entry, Written
 
 _HIGH_WATER = "message_high_water"
 
@@ -45,21 +46,13 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
     """Implements `tmtp_core.domain.port.Ledger`; `begin`, `flush`, `committed` and `rolled_back` are the writer's.
 
     `service_key`: the service's public key, to which all logs are bound; `report` hears of damage, as (event, fields).
-    `sharing`: None where no other process serves the instance.
     """
 
-    def __init__(
-        self,
-        service_key: bytes,
-        report: Callable[[str, dict[str, object]], None],
-        hot: Statements,
-        references: References,
-        sharing: Sharing | None = None,
-    ) -> None:
+    def __init__(self, store: Store, service_key: bytes, report: Callable[[str, dict[str, object]], None]) -> None:
         self._report = report
-        self._hot = hot
-        self.references = references
-        self._sharing = sharing
+        self._hot = store.statements
+        self.references = store.references
+        self._sharing = store.sharing
         self._service_key = service_key
         self.cuts: dict[int, str] = {}  # devices whose links end here, as other processes have decided
         self._spent: dict[int, Spent] = {}
@@ -67,13 +60,11 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
         self._connection: Connection
         self._number = 0
         self._number_stored = 0
-        self._messages: list[MessageRow] = []
-        self._entries: list[Entry] = []
-        self._hidden: list[Entry] = []
+        self._written = Written()
         self._acked: list[Entry] = []
-        self._remembered: list[tuple[int, int, int, int]] = []
         self._admitted: list[tuple[int, int, int]] = []
         self._posted: dict[tuple[int, int], Posted | None] = {}
+        self._hashes: dict[str, int] = {}
         self._forget_caches()
 
     # -- the transaction ---------------------------------------------------------------------------------------------
@@ -110,7 +101,7 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
         """Look up at once which of these (device, repetition key) were answered before."""
         if not requests:
             return
-        keys = [(device, request_hash(key)) for device, key in requests]
+        keys = [(device, self._hash(key)) for device, key in requests]
         self._posted.update(dict.fromkeys(keys))
         for device, request, message, posted_ms in self._hot.find_reposted(self._writing, keys):
             self._posted[device, request] = Posted(message, posted_ms)
@@ -123,15 +114,12 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
     def flush(self) -> None:
         """Write what waits."""
         self.flush_admitted()
+        if self._number != self._number_stored:
+            self._written.counter = self._high_water, self._number
         self._flush_queue()
-        if self._remembered:
-            self._hot.insert_reposted(self._writing, self._remembered)
-            self._remembered = []
         unwanted = self.references.settle(self._writing)
         if unwanted and self._any_taken:
             self._hot.forget_taken(self._writing, unwanted)
-        if self._number != self._number_stored:
-            self._hot.set_counter(self._writing, self._high_water, self._number)
         if self._sharing is not None:
             self._sharing.flush(self._writing)
 
@@ -149,6 +137,7 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
         """The transaction is durable. The payload files that may go now."""
         self._number_stored = self._number
         self._posted.clear()
+        self._hashes.clear()
         if self._sharing is not None:
             self._sharing.committed()
         return self.references.committed()
@@ -165,9 +154,10 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
         self.references.rolled_back()
         if self._sharing is not None:
             self._sharing.rolled_back()
-        self._messages, self._entries, self._hidden, self._acked, self._remembered = [], [], [], [], []
+        self._written, self._acked = Written(), []
         self._admitted = []
         self._posted.clear()
+        self._hashes.clear()
 
     def forget_old_posts(self, before_ms: int) -> int:
         """Forget request ids that are old enough; how many."""
@@ -201,6 +191,11 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
         """This process has the device's link no more."""
         if self._sharing is not None:
             self._sharing.release(self._connection, device)
+
+    def disown(self, device: int) -> None:
+        """If this process does not have the device's link, the database is not to say that it has."""
+        if self._sharing is not None:
+            self._sharing.disown(self._connection, device)
 
     def linked_elsewhere(self) -> frozenset[int]:
         """Devices whose links other processes have."""
@@ -392,9 +387,9 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
         body = message.body
         inline = body.inline if body.file is None else None
         row = (message.number, message.head, body.size, inline, body.file, message.head2 or None)
-        self._messages.append((*row, message.sender, message.known_as))
-        self._entries.extend(entries)
-        self._hidden.extend(unseen)
+        self._written.messages.append((*row, message.sender, message.known_as))
+        self._written.entries.extend(entries)
+        self._written.hidden.extend(unseen)
         self.references.add(number, len(entries) + len(unseen), body.file)
 
     def copy_queue(self, sources: Iterable[int], target: int) -> None:
@@ -405,16 +400,16 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
 
     def posted_before(self, device: int, key: str) -> Posted | None:
         """See the port."""
-        row = (device, request_hash(key))
+        row = (device, self._hash(key))
         if row not in self._posted:
             self.prefetch_posted([(device, key)])
         return self._posted[row]
 
     def remember_post(self, device: int, key: str, posted: Posted) -> None:
         """See the port."""
-        row = (device, request_hash(key))
+        row = (device, self._hash(key))
         self._posted[row] = posted
-        self._remembered.append((*row, posted.number, posted.time_ms))
+        self._written.requests.append((*row, posted.number, posted.time_ms))
 
     # -- for the service's administration ----------------------------------------------------------------------------
     def account_keys(self) -> list[int]:
@@ -442,12 +437,19 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
         self._hot.set_counter(self._connection, name, value)
 
     # -- inside ------------------------------------------------------------------------------------------------------
+    def _hash(self, key: str) -> int:
+        """Of a repetition key, which is asked for several times in one transaction."""
+        known = self._hashes.get(key)
+        if known is None:
+            known = self._hashes[key] = request_hash(key)
+        return known
+
     def _flush_queue(self) -> None:
         """Write new messages and queue entries, and remove acknowledged entries."""
-        if self._messages:
-            self._hot.insert_messages(self._writing, self._messages)
-            self._hot.insert_queue(self._writing, self._entries, self._hidden)
-            self._messages, self._entries, self._hidden = [], [], []
+        written = self._written
+        if written.messages or written.requests or written.counter is not None:
+            self._hot.write(self._writing, written)
+            self._written = Written()
         if self._acked:
             removed = self._hot.delete_queue(self._writing, self._acked)
             if removed != len(self._acked):  # an entry was gone already: count again, never delete on a guess

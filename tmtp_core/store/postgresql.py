@@ -15,7 +15,7 @@ from sqlalchemy.types import TypeEngine
 
 from tmtp_core import limits
 from tmtp_core.domain.port import Body, Message, Rank, without_content
-from tmtp_core.store.statements import AccountRows, Entry, MessageRow, device_of
+from tmtp_core.store.statements import AccountRows, Entry, Written, device_of
 
 CHANNEL: Final = "tmtp"
 """Where all processes of an instance listen; each listens to `CHANNEL_<slot>` too."""
@@ -30,9 +30,24 @@ def _statement(words: str, **columns: TypeEngine[Any]) -> TextClause:
     return text(words).bindparams(*(bindparam(name, type_=ARRAY(kind)) for name, kind in columns.items()))
 
 
-_INSERT_MESSAGES = _statement(
-    "INSERT INTO message (number, head, size, body, file, head2, sender, known_as)"
-    " SELECT * FROM unnest(:numbers, :heads, :sizes, :bodies, :files, :heads2, :senders, :known)",
+_MESSAGE_COLUMNS: Final = ("numbers", "heads", "sizes", "bodies", "files", "heads2", "senders", "known")
+_ENTRY_COLUMNS: Final = ("devices", "ranks", "messages", "hidden")
+_REQUEST_COLUMNS: Final = ("askers", "requests", "answers", "times")
+
+# All of it by one statement, since each costs a way to the server and back.
+_WRITE = _statement(
+    "WITH entry AS (SELECT * FROM unnest(:devices, :ranks, :messages, :hidden) AS e (device, rank, message, hidden)),"
+    " kept AS (INSERT INTO message (number, head, size, body, file, head2, sender, known_as)"
+    " SELECT * FROM unnest(:numbers, :heads, :sizes, :bodies, :files, :heads2, :senders, :known)),"
+    " queued AS (INSERT INTO queue (device, rank, message, hidden) SELECT device, rank, message, hidden FROM entry),"
+    " remembered AS (INSERT INTO reposted (device, request, message, posted_ms)"
+    " SELECT * FROM unnest(:askers, :requests, :answers, :times)),"
+    " counted AS (INSERT INTO counter (name, value) SELECT :counter, :count WHERE :counter <> ''"
+    " ON CONFLICT (name) DO UPDATE SET value = excluded.value),"
+    " elsewhere AS (SELECT slot, device, row_number() OVER (PARTITION BY slot ORDER BY device) AS place"
+    " FROM (SELECT DISTINCT l.slot, l.device FROM entry JOIN link AS l USING (device) WHERE l.slot <> :slot) AS there)"
+    """ SELECT pg_notify(:channel || '_' || slot, '{"type":"arrived","devices":[' || string_agg(device::text, ',') """
+    " || ']}') FROM elsewhere GROUP BY slot, place / :most",
     numbers=_NUMBERS,
     heads=LargeBinary(),
     sizes=_NUMBERS,
@@ -41,20 +56,20 @@ _INSERT_MESSAGES = _statement(
     heads2=LargeBinary(),
     senders=_NUMBERS,
     known=_NUMBERS,
-)
-
-_INSERT_QUEUE = _statement(
-    "WITH entry AS (SELECT * FROM unnest(:devices, :ranks, :messages, :hidden) AS e (device, rank, message, hidden)),"
-    " stored AS (INSERT INTO queue (device, rank, message, hidden) SELECT device, rank, message, hidden FROM entry),"
-    " elsewhere AS (SELECT slot, device, row_number() OVER (PARTITION BY slot ORDER BY device) AS place"
-    " FROM (SELECT DISTINCT l.slot, l.device FROM entry JOIN link AS l USING (device) WHERE l.slot <> :slot) AS there)"
-    """ SELECT pg_notify(:channel || '_' || slot, '{"type":"arrived","devices":[' || string_agg(device::text, ',') """
-    " || ']}') FROM elsewhere GROUP BY slot, place / :most",
     devices=_NUMBERS,
     ranks=Integer(),
     messages=_NUMBERS,
     hidden=Integer(),
-).bindparams(channel=CHANNEL, most=_DEVICES_PER_NOTICE)
+    askers=_NUMBERS,
+    requests=_NUMBERS,
+    answers=_NUMBERS,
+    times=_NUMBERS,
+).bindparams(
+    bindparam("counter", type_=String()),
+    bindparam("count", type_=_NUMBERS),
+    channel=CHANNEL,
+    most=_DEVICES_PER_NOTICE,
+)
 
 # Two processes may take the last two entries of a message at once. Each holds the message's row from here to its
 # commit, so that the second one sees that nothing is left.
@@ -117,15 +132,6 @@ _SET_COUNTER = text(
     "INSERT INTO counter (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 ).bindparams(bindparam("name", type_=String()), bindparam("value", type_=_NUMBERS))
 
-_INSERT_REPOSTED = _statement(
-    "INSERT INTO reposted (device, request, message, posted_ms)"
-    " SELECT * FROM unnest(:devices, :requests, :messages, :times)",
-    devices=_NUMBERS,
-    requests=_NUMBERS,
-    messages=_NUMBERS,
-    times=_NUMBERS,
-)
-
 _FIND_REPOSTED = _statement(
     "SELECT r.device, r.request, r.message, r.posted_ms FROM unnest(:devices, :requests) AS k (device, request)"
     " JOIN reposted AS r USING (device, request)",
@@ -163,17 +169,21 @@ class PostgresqlStatements:
             blocked=row.blocked,
         )
 
-    def insert_messages(self, connection: Connection, rows: Sequence[MessageRow]) -> None:
-        """See the protocol."""
-        names = ("numbers", "heads", "sizes", "bodies", "files", "heads2", "senders", "known")
-        connection.execute(_INSERT_MESSAGES, dict(zip(names, _columns(rows, len(names)), strict=True)))
-
-    def insert_queue(self, connection: Connection, entries: Sequence[Entry], hidden: Sequence[Entry]) -> None:
-        """See the protocol; other processes hear of it when the transaction commits."""
-        devices, ranks, messages = _columns([*entries, *hidden], 3)
-        seen = [0] * len(entries) + [1] * len(hidden)
-        columns = {"devices": devices, "ranks": ranks, "messages": messages, "hidden": seen}
-        connection.execute(_INSERT_QUEUE, {**columns, "slot": self._slot})
+    def write(self, connection: Connection, written: Written) -> None:
+        """See the protocol; other processes hear of their devices' entries when the transaction commits."""
+        entries = [*((*entry, 0) for entry in written.entries), *((*entry, 1) for entry in written.hidden)]
+        name, count = written.counter or ("", 0)
+        connection.execute(
+            _WRITE,
+            {
+                **_named(_MESSAGE_COLUMNS, written.messages),
+                **_named(_ENTRY_COLUMNS, entries),
+                **_named(_REQUEST_COLUMNS, written.requests),
+                "counter": name,
+                "count": count,
+                "slot": self._slot,
+            },
+        )
 
     def delete_queue(self, connection: Connection, entries: Sequence[Entry]) -> int:
         """See the protocol."""
@@ -209,11 +219,6 @@ class PostgresqlStatements:
         """See the protocol."""
         connection.execute(_SET_COUNTER, {"name": name, "value": value})
 
-    def insert_reposted(self, connection: Connection, rows: Sequence[tuple[int, int, int, int]]) -> None:
-        """See the protocol."""
-        names = ("devices", "requests", "messages", "times")
-        connection.execute(_INSERT_REPOSTED, dict(zip(names, _columns(rows, len(names)), strict=True)))
-
     def find_reposted(self, connection: Connection, keys: Sequence[tuple[int, int]]) -> list[tuple[int, int, int, int]]:
         """See the protocol."""
         devices, requests = _columns(keys, 2)
@@ -223,6 +228,10 @@ class PostgresqlStatements:
     def forget_reposted(self, connection: Connection, before_ms: int, keep: int) -> int:
         """See the protocol."""
         return connection.execute(_FORGET_REPOSTED, {"before": before_ms, "keep": keep}).rowcount
+
+
+def _named(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, list[Any]]:
+    return dict(zip(names, _columns(rows, len(names)), strict=True))
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], count: int) -> list[list[Any]]:

@@ -41,6 +41,10 @@ _SESSION: Final = {
     "application_name": "tmtp-gateway",
     "synchronous_commit": "on",  # commit, then speak: an ack promises the disk
     "jit": "off",  # it costs more than these statements take
+    # All of them want few rows by their keys. Plans that are made while tables are still small would read them whole.
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
 }
 
 
@@ -84,10 +88,10 @@ class SharedDatabase:
         """As asyncpg itself is told. It may hold the password."""
         return self._url.set(drivername="postgresql").render_as_string(hide_password=False)
 
-    def do(self, work: Callable[[Connection], T]) -> T:
+    def do(self, work: Callable[[Connection], T], timeout_s: float = limits.DATABASE_COMMAND_TIMEOUT_S) -> T:
         """See `Store`: on a thread and over a connection of its own."""
         with ThreadPoolExecutor(1) as thread:
-            return thread.submit(asyncio.run, self._once(work)).result()
+            return thread.submit(asyncio.run, self._once(work, timeout_s)).result()
 
     def serve(self, work: Callable[[], None]) -> None:
         """See `Store`."""
@@ -116,13 +120,13 @@ class SharedDatabase:
         shared = self.sharing
         assert shared is not None
         try:
-            self.do(shared.leave)
+            self.do(shared.leave, _LEAVING_TIMEOUT_S)
         except Errors:
             return  # the lease runs out
 
     # -- inside ------------------------------------------------------------------------------------------------------
-    async def _once(self, work: Callable[[Connection], T]) -> T:
-        engine = self._new_engine(poolclass=NullPool)
+    async def _once(self, work: Callable[[Connection], T], timeout_s: float) -> T:
+        engine = self._new_engine(timeout_s, poolclass=NullPool)
         try:
             async with engine.begin() as connection:
                 await connection.execute(_ALONE)
@@ -131,20 +135,20 @@ class SharedDatabase:
             await engine.dispose()
 
     async def _serve(self, work: Callable[[], None]) -> None:
-        self._engine = self._new_engine(pool_size=1, max_overflow=0)
+        self._engine = self._new_engine(limits.DATABASE_COMMAND_TIMEOUT_S, pool_size=1, max_overflow=0)
         try:
             await greenlet_spawn(work)
             await greenlet_spawn(self._let_go)
         finally:
             await self._engine.dispose()
 
-    def _new_engine(self, **pool: Any) -> AsyncEngine:
+    def _new_engine(self, timeout_s: float, **pool: Any) -> AsyncEngine:
         return create_async_engine(
             self._url,
             connect_args={
                 "server_settings": _SESSION,
-                "timeout": limits.DATABASE_COMMAND_TIMEOUT_S,
-                "command_timeout": limits.DATABASE_COMMAND_TIMEOUT_S,
+                "timeout": timeout_s,
+                "command_timeout": timeout_s,
             },
             **pool,
         )

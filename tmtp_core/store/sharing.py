@@ -104,6 +104,7 @@ class Sharing:
         self.slot = slot
         self.token = token
         self._seen = 0
+        self._in_doubt = False  # what this process wrote last may be durable, and it does not know
         self._rows: dict[tuple[int, int, str], None] = {}
         self._claims: Counter[int] = Counter()  # of a device's link: a new one may enter before the old one is let go
         self._claimed: Counter[int] = Counter()  # by this transaction
@@ -125,7 +126,7 @@ class Sharing:
         # A gap is left by a transaction that failed, or by rows that were removed before this process looked.
         news.everything = rows[0].seq != self._seen + 1 or len(rows) > limits.CHANGES_READ_MAX
         for row in rows:
-            if row.slot == self.slot:
+            if row.slot == self.slot and not self._in_doubt:
                 continue
             if row.kind == Changed.CUT:
                 news.cuts[row.key] = row.text
@@ -138,6 +139,7 @@ class Sharing:
             else:
                 news.everything = True
         self._seen = rows[-1].seq
+        self._in_doubt = False
         return news
 
     def note(self, kind: Changed, key: int = 0, words: str = "") -> None:
@@ -175,6 +177,12 @@ class Sharing:
         if self._claims[device] + self._claimed[device] <= 0:
             connection.execute(delete(t.link).where((t.link.c.device == device) & (t.link.c.slot == self.slot)))
 
+    def disown(self, connection: Connection, device: int) -> None:
+        """Another process has been told that this one has the device: unless it has, nobody is to be told so again."""
+        if self._claims[device] + self._claimed[device] <= 0:
+            self.release(connection, device)
+            self._claimed[device] += 1
+
     def committed(self) -> None:
         """The transaction is durable."""
         self._claims.update(self._claimed)
@@ -184,7 +192,8 @@ class Sharing:
         self._claimed.clear()
 
     def rolled_back(self) -> None:
-        """The transaction is void."""
+        """The transaction is void, or nobody knows."""
+        self._in_doubt = True
         self._claimed.clear()
         self._rows.clear()
 

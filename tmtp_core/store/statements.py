@@ -5,7 +5,7 @@ One statement a kind and batch (storage.md). Everything else goes through SQLAlc
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sqlalchemy import Connection
@@ -37,6 +37,21 @@ class AccountRows:
     blocked: list[int]
 
 
+@dataclass(slots=True)
+class Written:
+    """What a transaction adds on the hot path, until that is written.
+
+    Messages; queue entries that are shown, and others that are taken without being shown; remembered requests (device,
+    request hash, message, posted ms); the name and value of a counter.
+    """
+
+    messages: list[MessageRow] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+    hidden: list[Entry] = field(default_factory=list)
+    requests: list[tuple[int, int, int, int]] = field(default_factory=list)
+    counter: tuple[str, int] | None = None
+
+
 class Statements(Protocol):
     """Of one engine. All of them run inside a transaction of the writer's."""
 
@@ -44,12 +59,8 @@ class Statements(Protocol):
         """Read an account."""
         ...
 
-    def insert_messages(self, connection: Connection, rows: Sequence[MessageRow]) -> None:
-        """Store messages."""
-        ...
-
-    def insert_queue(self, connection: Connection, entries: Sequence[Entry], hidden: Sequence[Entry]) -> None:
-        """Store queue entries: those that are shown, and those that are taken without being shown."""
+    def write(self, connection: Connection, written: Written) -> None:
+        """Store what was added."""
         ...
 
     def delete_queue(self, connection: Connection, entries: Sequence[Entry]) -> int:
@@ -81,10 +92,6 @@ class Statements(Protocol):
 
     def set_counter(self, connection: Connection, name: str, value: int) -> None:
         """Store a named number of the instance."""
-        ...
-
-    def insert_reposted(self, connection: Connection, rows: Sequence[tuple[int, int, int, int]]) -> None:
-        """Remember requests (device, request hash, message, posted ms)."""
         ...
 
     def find_reposted(self, connection: Connection, keys: Sequence[tuple[int, int]]) -> list[tuple[int, int, int, int]]:

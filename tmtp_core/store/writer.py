@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import msgspec
 from sqlalchemy.exc import DBAPIError
 
 from tmtp_core import limits
@@ -35,8 +36,7 @@ Result = Any
 """What a decision returned, or the exception that it raised: theirs, or `ServiceUnavailable`."""
 
 
-@dataclass(slots=True, eq=False)
-class Job:
+class Job(msgspec.Struct, eq=False):
     """One decision. `done` is called with its result after the commit, where the writer's `wake` runs it.
 
     `request` (device, repetition key) announces a request that may be a repetition; `files` are payloads that
@@ -94,7 +94,7 @@ class Writer(threading.Thread):
     ) -> None:
         super().__init__(name="tmtp-writer", daemon=True)
         self.figures = WriterFigures()
-        self.ledger = SqlLedger(service_key, report, database.statements, database.references, database.sharing)
+        self.ledger = SqlLedger(database, service_key, report)
         self._told = told
         self._database = database
         self._payloads = payloads
@@ -118,12 +118,14 @@ class Writer(threading.Thread):
             self._wake(partial(job.done, ServiceUnavailable("the service is stopping; it stored nothing of this")))
             return
         self._jobs.append(job)
-        self._awake.set()
+        if not self._awake.is_set():  # else it looks at the queues still, after it has unset it
+            self._awake.set()
 
     def acknowledge(self, device: int, rank: int, number: int) -> None:
         """A device keeps a message: it rides in the next commit and nobody waits for it."""
         self._acks.append((device, rank, number))
-        self._awake.set()
+        if not self._awake.is_set():
+            self._awake.set()
 
     def read_page(self, read: PageRead) -> None:
         """Queue a page read; it sees every decision and ack submitted before."""
@@ -241,11 +243,11 @@ class Writer(threading.Thread):
 
         def finished() -> None:
             for job, result in results:
-                self._guarded(partial(job.done, result))
+                self._guarded(job.done, result)
             for page, found in zip(reads, read, strict=True):  # they hold what the whole batch stored: first comes who
-                self._guarded(partial(page.done, *found))  # hears of that
+                self._guarded(page.done, *found)  # hears of that
             if cut:
-                self._guarded(partial(self._told, cut))
+                self._guarded(self._told, cut)
 
         return finished
 
@@ -255,7 +257,7 @@ class Writer(threading.Thread):
         if isinstance(error, CommitUnknown):  # these may be stored, with their files: who repeats them hears how it is
             self._refuse(jobs, keep_files=True)
             return False
-        if isinstance(error, DatabaseErrors) or len(jobs) <= 1:
+        if len(jobs) <= 1 or (isinstance(error, DatabaseErrors) and not is_of_its_values(error)):
             self._refuse(jobs)
             return False
         for job in jobs:
@@ -267,10 +269,10 @@ class Writer(threading.Thread):
                 self._refuse([job])
         return True
 
-    def _guarded(self, tell: Callable[[], None]) -> None:
+    def _guarded(self, tell: Callable[..., None], *result: Any) -> None:
         """One effect must never keep the others of its batch from theirs."""
         try:
-            tell()
+            tell(*result)
         except Exception as error:
             self._report("effect_failed", _described(error))
 
@@ -291,9 +293,9 @@ class Writer(threading.Thread):
 
         def tell() -> None:
             for job in jobs:
-                self._guarded(partial(job.done, unavailable))
+                self._guarded(job.done, unavailable)
             if self._database.sharing is not None:
-                self._guarded(partial(self._told, None))
+                self._guarded(self._told, None)
 
         self._wake(tell)
 
@@ -331,3 +333,12 @@ def _described(error: Exception) -> dict[str, object]:
     if isinstance(error, DatabaseErrors):
         return {"error": f"{type(error).__name__}: {error}"}
     return {"error": type(error).__name__, "trace": traceback.format_tb(error.__traceback__)}
+
+
+def is_of_its_values(error: Exception) -> bool:
+    """Whether the database did not take what one decision wrote, which is no trouble of the database's."""
+    original = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(original, sqlite3.IntegrityError):
+        return True
+    state = getattr(original, "sqlstate", None)  # class 22: data, 23: constraints
+    return isinstance(state, str) and state[:2] in {"22", "23"}

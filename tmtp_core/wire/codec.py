@@ -14,7 +14,7 @@ import msgspec
 from tmtp_core import limits
 from tmtp_core.errors import ProtocolError
 
-_LENGTH_DIGITS: Final = 4
+LENGTH_DIGITS: Final = 4
 _HEX: Final = frozenset(b"0123456789abcdefABCDEF")
 
 
@@ -52,15 +52,15 @@ _END: Final = DataEnd()
 class FrameReader(Generic[H]):
     """Cut a byte stream into headers and data.
 
-    `parse` turns a header's JSON into a struct and raises `ProtocolError` when it cannot. The events do not
-    depend on how the stream was cut, except for the borders of `DataRead`.
+    `parse` turns a header's JSON into a struct and raises `ProtocolError` when it cannot; another may take its place.
+    The events do not depend on how the stream was cut, except for the borders of `DataRead`.
 
     `feed` only appends; `next_event` gives what is there so far, and may be left and taken up again at any time,
     so that a link can stop after a header and let what follows wait (log-in).
     """
 
     def __init__(self, parse: Callable[[bytes], H]) -> None:
-        self._parse = parse
+        self.parse = parse
         self._buffer = bytearray()
         self._data_left = 0
         self._in_data = False
@@ -89,7 +89,7 @@ class FrameReader(Generic[H]):
             raw = self._next_header()
             if raw is None:
                 return None
-            head = self._parse(raw)
+            head = self.parse(raw)
             self._in_data = True
             self._data_left = head.datalen
             return HeadRead(head)
@@ -128,13 +128,13 @@ class FrameReader(Generic[H]):
         buffer = self._buffer
         if len(buffer) < limits.FRAME_PEEK_BYTES:  # wire.md §1.1
             return None
-        size = header_length(bytes(buffer[:_LENGTH_DIGITS]))
+        size = header_length(bytes(buffer[:LENGTH_DIGITS]))
         if size < limits.HEADER_MIN_BYTES:
             raise ProtocolError("invalid header length")
-        end = _LENGTH_DIGITS + size
+        end = LENGTH_DIGITS + size
         if len(buffer) < end:
             return None
-        raw = bytes(buffer[_LENGTH_DIGITS:end])
+        raw = bytes(buffer[LENGTH_DIGITS:end])
         del buffer[:end]
         return raw
 
@@ -149,4 +149,9 @@ def frame(header: bytes) -> bytes:
     """Put the length digits before a header's JSON. Raises ValueError when it is longer than a header can be."""
     if len(header) > limits.HEADER_MAX_BYTES:
         raise ValueError(f"header of {len(header)} bytes; {limits.HEADER_MAX_BYTES} is the most")
-    return b"%04x%b" % (len(header), header)
+    return _length_digits(len(header)) + header
+
+
+@lru_cache(maxsize=1024)
+def _length_digits(size: int) -> bytes:
+    return b"%04x" % size

@@ -14,7 +14,7 @@ import google_crc32c
 import msgspec
 
 from tmtp_core.errors import ProtocolError
-from tmtp_core.wire.codec import frame
+from tmtp_core.wire.codec import LENGTH_DIGITS, frame
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -30,12 +30,16 @@ _GO_ESCAPES: Final = {
     b"\\f": b"\\u000c",
 }
 _TO_ESCAPE: Final = re.compile(rb"[<>&]|\xe2\x80[\xa8\xa9]|\\[\\bf]")
+_NAME: Final = re.compile(rb'"[A-Za-z]+"[ \t\n\r]*:')  # an unescaped quote before a colon ends a name and no value
 _MANY_DIGITS: Final = 40  # no 64-bit number is longer
 
 
 def encode_header(message: msgspec.Struct) -> bytes:
     """A message's header, framed: length digits and JSON as wire.md §1.5 describes them."""
-    return frame(_TO_ESCAPE.sub(_go_escape, _ENCODER.encode(message)))
+    text = _ENCODER.encode(message)
+    if not text.isascii() or b"<" in text or b">" in text or b"&" in text or b"\\" in text:  # sooner told than searched
+        text = _TO_ESCAPE.sub(_go_escape, text)
+    return frame(text)
 
 
 def header_sum(framed: bytes) -> int:
@@ -43,11 +47,22 @@ def header_sum(framed: bytes) -> int:
     return int(google_crc32c.value(framed))
 
 
+def with_header_sum(framed: bytes) -> bytes:
+    """A framed header with its `headsum`, put in front of `id`, its neighbour. Raises ValueError: see `frame`."""
+    before, id_name, after = framed[LENGTH_DIGITS:].partition(b',"id":')  # which no value holds: its quotes are escaped
+    return frame(b'%b,"headsum":%d%b%b' % (before, header_sum(framed), id_name, after))
+
+
+def with_plain_names(raw: bytes) -> bytes:
+    """The same header with its names in lower case: revision 1 programs write `Op` and `DataLen`."""
+    return _NAME.sub(_lower, raw)
+
+
 class HeaderShape(Generic[T]):
     """How headers become structs of one type.
 
-    A header that is plain already takes the short way through msgspec. Anything else takes the long way
-    through `_normalise`, which gives the same answer for every header that both accept (tested).
+    A header that is plain, but for the case of its names, takes the short way through msgspec. Anything else takes
+    the long way through `_normalise`, which gives the same answer for every header that both accept (tested).
     """
 
     def __init__(self, shape: type[T], entry: type[msgspec.Struct]) -> None:
@@ -62,7 +77,7 @@ class HeaderShape(Generic[T]):
     def parse(self, raw: bytes) -> T:
         """Parse a request's header. Raises `ProtocolError("invalid header")`."""
         try:
-            return self._decoder.decode(raw)
+            return self._decoder.decode(raw if b'"op":' in raw else with_plain_names(raw))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # msgspec limits how deep JSON may nest
             pass
         try:
@@ -73,6 +88,10 @@ class HeaderShape(Generic[T]):
 
 def _go_escape(match: "re.Match[bytes]") -> bytes:
     return _GO_ESCAPES[match[0]]
+
+
+def _lower(match: "re.Match[bytes]") -> bytes:
+    return match[0].lower()
 
 
 class _Names(NamedTuple):

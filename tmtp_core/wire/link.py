@@ -6,6 +6,9 @@ state fails by look-up in `_SERVER_TABLE`; whatever is wrong is raised as `Proto
 is what the peer is told. After that the link is over.
 
 The client's side (`ClientLink`) checks that answers come in the order a service may send them.
+
+Structs are told apart by `type`: to say no, `isinstance` looks for a hook of their metaclass, which takes longer than
+parsing a header does.
 """
 
 from collections.abc import Iterator
@@ -20,6 +23,7 @@ from tmtp_core.errors import ProtocolError
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
 from tmtp_core.wire.codec import DataEnd, DataRead, FrameReader, HeadRead
+from tmtp_core.wire.requests import parse_request
 
 
 class LinkState(IntEnum):  # not Enum, whose hash is computed in Python at every look-up
@@ -102,10 +106,9 @@ _MEMBER_REQUESTS: Final = (
     m.Quit,
     *m2.MEMBER_REQUESTS,
 )
-_POSTS: Final = (m.Post, m.PostNotify)  # tuples, which cost less to look in than unions made anew each time
-_PINGS: Final = (m.Ping, m.GroupInvite)
 _ENTRANCES: Final = (m.Register, m.Login, m2.RegisterKeys, m2.LoginByKey)
 
+_FREE_OF_RULES: Final = frozenset(_MEMBER_REQUESTS) - {m.Ping, m.GroupInvite, m.Quit}  # of a state, or of their text
 _WAITING: Final = (LinkState.ENTERING, LinkState.ENDED)
 
 _SERVER_TABLE: Final[dict[LinkState, dict[type, LinkState | str]]] = {
@@ -140,7 +143,7 @@ class ServerLink:
         self.state = LinkState.OPEN
         self._message_max_bytes = message_max_bytes
         self.revision = 1
-        self._reader: FrameReader[m2.Request] = FrameReader(self._parse)
+        self._reader: FrameReader[m2.Request] = FrameReader(parse_request)
         self._request: m2.Request | None = None  # whose data is being read
         self._text: bytearray | None = None  # of a ping or invitation; None while data is streamed
         self._opened_s = now_s
@@ -150,6 +153,11 @@ class ServerLink:
     def buffered_bytes(self) -> int:
         """Bytes received and not yet parsed."""
         return self._reader.buffered_bytes
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing that was received waits to be parsed, nor half a message."""
+        return self._reader.at_frame_border
 
     @property
     def last_read_s(self) -> float:
@@ -177,10 +185,6 @@ class ServerLink:
     def entered(self) -> None:
         """The log-in was granted: what was received since may be parsed."""
         self.state = LinkState.MEMBER
-
-    def _parse(self, raw: bytes) -> m2.Request:
-        """In the way of the revision that was agreed; the first header is read as revision 1 reads it."""
-        return m.parse_request(raw) if self.revision == 1 else m2.parse_request(raw)
 
     def events(self) -> Iterator[ServerEvent]:
         """All that the bytes so far mean. Raises as `next_event` does."""
@@ -212,7 +216,7 @@ class ServerLink:
         if isinstance(verdict, str):
             raise ProtocolError(verdict)
         self.state = verdict
-        if isinstance(request, _POSTS):
+        if type(request) is m.Post or type(request) is m.PostNotify:
             self._check_post(request)
             data = self._reader.take_data(limits.PAYLOAD_INLINE_MAX_BYTES)
             if data is not None:
@@ -231,7 +235,7 @@ class ServerLink:
         """What is refused before any data is read (wire.md §2, and the decision on `datalen`)."""
         if request.datalen > self._message_max_bytes:
             raise ProtocolError("data too long for request type")
-        if isinstance(request, m.PostNotify):
+        if type(request) is m.PostNotify:
             if request.datalen <= request.notelen:
                 raise ProtocolError("data too short for request type")
             if request.fornotself and not request.for_:
@@ -247,15 +251,18 @@ class ServerLink:
 
     def _whole(self, request: m2.Request, text: bytes) -> ServerEvent:
         """A request without streamed data is complete."""
+        if type(request) in _FREE_OF_RULES:
+            return RequestRead(request, text)
         if isinstance(request, m.TmtpRev):
-            self.revision = 2 if request.id == m2.REVISION else 1
+            if request.id == m2.REVISION:
+                self.revision = 2
+                self._reader.parse = m2.parse_request  # until here headers are read as revision 1 reads them
             return Negotiated(request)
         if isinstance(request, _ENTRANCES):
             return Entering(request)
         if isinstance(request, m.Quit):
             return Goodbye()
-        if isinstance(request, _PINGS):
-            check_ping_text(text)
+        check_ping_text(text)
         return RequestRead(request, text)
 
     def _fail(self, error: ProtocolError) -> ProtocolError:

@@ -2,10 +2,9 @@
 """One struct per operation, in both directions (wire.md §2, §10).
 
 Field names are the wire's; `for_` and `from_` stand for `for` and `from`. Sizes are octets. A struct that
-exists is well formed: `parse_request` raises for a header that lacks what its operation requires.
+exists is well formed: `tmtp_core.wire.requests` raises for a header that lacks what its operation requires.
 """
 
-from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -13,10 +12,10 @@ from msgspec import Meta, Struct
 
 from tmtp_core.errors import ProtocolError
 from tmtp_core.ids import message_id_number
-from tmtp_core.wire.header import HeaderShape, encode_header, header_sum
+from tmtp_core.wire.header import encode_header, with_header_sum
 
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-UInt64 = Annotated[int, Meta(ge=0)]  # msgspec knows no upper bound beyond 63 bits: `_lengths_hold` checks it
+UInt64 = Annotated[int, Meta(ge=0)]  # msgspec knows no upper bound beyond 63 bits: who reads a header checks it
 Int8 = Annotated[int, Meta(ge=-128, le=127)]
 
 TO_UID, TO_GROUP, TO_GROUP_NOT_SELF = 1, 2, 3
@@ -113,7 +112,9 @@ class Outsider(Struct, frozen=True, omit_defaults=True):
     proof: str = ""
 
 
-class Post(Struct, frozen=True, tag_field="op", tag=7, rename=WIRE_NAMES, omit_defaults=True):
+class Post(
+    Struct, frozen=True, tag_field="op", tag=7, rename=WIRE_NAMES, omit_defaults=True, forbid_unknown_fields=True
+):
     """Op 7: data for accounts and groups; an empty `for` reaches the sender's other nodes only.
 
     Revision 2: `from_` is the alias that speaks, `as_` whom a bridge speaks for.
@@ -121,9 +122,9 @@ class Post(Struct, frozen=True, tag_field="op", tag=7, rename=WIRE_NAMES, omit_d
 
     id: str
     for_: tuple[Recipient, ...]
-    datalen: int = 0
-    datahead: int = 0
-    datasum: int = 0
+    datalen: Int64 = 0
+    datahead: Int64 = 0
+    datasum: UInt64 = 0
     from_: str = ""
     as_: Outsider | None = None
 
@@ -155,7 +156,7 @@ class Ping(Struct, frozen=True, tag_field="op", tag=9, rename=WIRE_NAMES, omit_d
     datasum: int = 0
 
 
-class Ack(Struct, frozen=True, tag_field="op", tag=10, omit_defaults=True):
+class Ack(Struct, frozen=True, tag_field="op", tag=10, omit_defaults=True, forbid_unknown_fields=True):
     """Op 10: this node keeps message `id`; the service may forget it. `type` is any text.
 
     Revision 2: `ids` are further messages.
@@ -167,7 +168,7 @@ class Ack(Struct, frozen=True, tag_field="op", tag=10, omit_defaults=True):
     ids: tuple[str, ...] = ()
 
 
-class Pulse(Struct, frozen=True, tag_field="op", tag=11, omit_defaults=True):
+class Pulse(Struct, frozen=True, tag_field="op", tag=11, omit_defaults=True, forbid_unknown_fields=True):
     """Op 11: still here."""
 
     datalen: int = 0
@@ -203,155 +204,6 @@ Repeatable = GroupInvite | Post | PostNotify | Ping
 def repetition_key(request: Repeatable) -> str:
     """What a repetition of a request is known by, within its node: its operation and its id."""
     return f"{request.__struct_config__.tag} {request.id}"
-
-
-class AnyRequest(Struct, frozen=True, forbid_unknown_fields=True, rename=WIRE_NAMES):
-    """All fields of all requests: a field of the wrong type is an error whatever the operation (wire.md §1.3)."""
-
-    op: Annotated[int, Meta(ge=0, le=255)] = 255
-    id: str = ""
-    datalen: Int64 = 0
-    datahead: Int64 = 0
-    datasum: UInt64 = 0
-    newnode: str = ""
-    newalias: str = ""
-    oidc: dict[str, Any] | None = None
-    invite: str | None = None
-    uid: str = ""
-    node: str = ""
-    for_: tuple[Recipient, ...] | None = None
-    type: str = ""
-    gid: str = ""
-    from_: str = ""
-    to: str = ""
-    act: str = ""
-    notefor: tuple[Recipient, ...] = ()
-    fornotself: bool = False
-    notelen: Int64 = 0
-    notehead: Int64 = 0
-    notesum: UInt64 = 0
-
-
-_ANY_REQUEST: Final = HeaderShape(AnyRequest, Recipient)
-_UINT64_MAX: Final = 2**64 - 1
-_OPS_WITH_DATA: Final = (5, 7, 8, 9)
-
-
-def parse_request(raw: bytes) -> Request:
-    """Parse and check a request's header. Raises `ProtocolError("invalid header")` (wire.md §1.3, §2)."""
-    head = _ANY_REQUEST.parse(raw)
-    build = BUILDERS.get(head.op)
-    if build is None or not well_formed(head):
-        raise ProtocolError("invalid header")
-    request = build(head)
-    if request is None:
-        raise ProtocolError("invalid header")
-    return request
-
-
-def well_formed(head: "AnyRequest") -> bool:
-    """What holds in both revisions: lengths that fit one another, recipients that name somebody."""
-    return _lengths_hold(head) and _recipients_hold(head)
-
-
-def _lengths_hold(head: AnyRequest) -> bool:
-    """0 <= datahead <= datalen, the same for notes, and neither where the operation carries none."""
-    if max(head.datasum, head.notesum) > _UINT64_MAX:
-        return False
-    if not 0 <= head.datahead <= head.datalen or not 0 <= head.notehead <= head.notelen:
-        return False
-    if head.datalen and head.op not in _OPS_WITH_DATA:
-        return False
-    return not head.notelen or head.op == 8
-
-
-def _recipients_hold(head: AnyRequest) -> bool:
-    """Every entry has an id and, except in op 4, a type of 1 to 3."""
-    return all(
-        entry.id and (head.op == 4 or 1 <= entry.type <= 3)
-        for entries in (head.for_ or (), head.notefor)
-        for entry in entries
-    )
-
-
-def _build_ohi_edit(head: AnyRequest) -> OhiEdit | None:
-    if not (head.id and head.for_ and head.type in {"add", "drop", "init"}):
-        return None
-    return OhiEdit(head.id, head.type, head.for_)
-
-
-def _build_user_edit(head: AnyRequest) -> UserEdit | None:
-    if not head.id or bool(head.newnode) == bool(head.newalias):
-        return None
-    return UserEdit(head.id, head.newnode or None, head.newalias or None)
-
-
-def _build_group_edit(head: AnyRequest) -> GroupEdit | None:
-    if not (head.id and head.gid):
-        return None
-    allowed = {"join": True, "alias": bool(head.newalias), "drop": bool(head.to)}
-    if not allowed.get(head.act, False):
-        return None
-    return GroupEdit(head.id, head.act, head.gid, head.newalias or None, head.to or None)
-
-
-def _build_post(head: AnyRequest) -> Post | None:
-    if not head.id or head.for_ is None or not head.datalen:
-        return None
-    return Post(head.id, head.for_, head.datalen, head.datahead, head.datasum)
-
-
-def _build_post_notify(head: AnyRequest) -> PostNotify | None:
-    if not head.id or head.for_ is None or not head.datalen or not head.notelen:
-        return None
-    return PostNotify(
-        head.id,
-        head.for_,
-        head.notefor,
-        head.fornotself,
-        head.datalen,
-        head.datahead,
-        head.datasum,
-        head.notelen,
-        head.notehead,
-        head.notesum,
-    )
-
-
-def _build_group_invite(head: AnyRequest) -> GroupInvite | None:
-    if not (head.id and head.gid and head.from_ and head.to):
-        return None
-    return GroupInvite(head.id, head.gid, head.from_, head.to, head.datalen, head.datahead, head.datasum)
-
-
-def _build_ping(head: AnyRequest) -> Ping | None:
-    if not (head.id and head.from_ and head.to):
-        return None
-    return Ping(head.id, head.from_, head.to, head.datalen, head.datahead, head.datasum)
-
-
-def _build_register(head: AnyRequest) -> Register | None:
-    if not (head.newnode and head.newalias):
-        return None
-    oidc = {name.casefold(): value for name, value in head.oidc.items()} if head.oidc is not None else None
-    return Register(head.newnode, head.newalias, oidc, head.invite)
-
-
-BUILDERS: Final[dict[int, Callable[[AnyRequest], Request | None]]] = {
-    0: lambda head: TmtpRev(head.id) if head.id else None,
-    1: _build_register,
-    2: lambda head: Login(head.uid, head.node) if head.uid and head.node else None,
-    3: _build_user_edit,
-    4: _build_ohi_edit,
-    5: _build_group_invite,
-    6: _build_group_edit,
-    7: _build_post,
-    8: _build_post_notify,
-    9: _build_ping,
-    10: lambda head: Ack(head.id, head.type) if head.id and head.type else None,
-    11: lambda head: Pulse(),
-    12: lambda head: Quit(),
-}
 
 
 # -- from the service, not stored ------------------------------------------------------------------------------------
@@ -461,7 +313,7 @@ class QuitNotice(Struct, frozen=True, tag_field="op", tag="quit", omit_defaults=
 class Stored(Struct, frozen=True, tag_field="op", rename=WIRE_NAMES, omit_defaults=True, kw_only=True):
     """What every stored message carries. `datalen` has no default, so that it is written also when 0."""
 
-    id: str
+    id: str  # stands right behind `headsum` where names are sorted: `encode_stored` counts on it
     from_: str
     posted: str
     datalen: int
@@ -579,7 +431,7 @@ def encode_head(message: Struct) -> bytes:
 
 def encode_stored(message: Stored) -> bytes:
     """The framed header of a stored message, with its `headsum` (wire.md §9)."""
-    return encode_header(msgspec.structs.replace(message, headsum=header_sum(encode_header(message))))
+    return with_header_sum(encode_header(message))
 
 
 def encode_frame(message: Request | Event, data: bytes = b"") -> bytes:

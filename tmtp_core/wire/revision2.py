@@ -15,6 +15,7 @@ from tmtp_core import limits
 from tmtp_core.crypto.log_records import Signature
 from tmtp_core.errors import ProtocolError
 from tmtp_core.wire import messages as m
+from tmtp_core.wire import requests
 
 REVISION: Final = "2"
 
@@ -252,7 +253,7 @@ def parse_event(raw: bytes) -> Event:
 
 
 # -- reading requests ------------------------------------------------------------------------------------------------
-class _AnyRequest(m.AnyRequest, frozen=True, forbid_unknown_fields=False, rename=m.WIRE_NAMES):
+class _AnyRequest(requests.AnyRequest, frozen=True, forbid_unknown_fields=False, rename=m.WIRE_NAMES):
     """All fields of all requests of revision 2."""
 
     device: str = ""
@@ -277,12 +278,15 @@ _ANY: Final = msgspec.json.Decoder(_AnyRequest)
 
 def parse_request(raw: bytes) -> Request:
     """Parse and check a request's header on a link that speaks revision 2. Raises `ProtocolError`."""
+    frequent = requests.parse_frequent(raw)
+    if frequent is not None:
+        return frequent
     try:
         head = _ANY.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise ProtocolError("invalid header") from None
     build = _BUILDERS.get(head.op)
-    if build is None or not m.well_formed(head):
+    if build is None or not requests.well_formed(head):
         raise ProtocolError("invalid header")
     request = build(head)
     if request is None:
@@ -311,18 +315,18 @@ def _build_login(head: _AnyRequest) -> Request | None:
     """By key, or with a password to move the account over to keys."""
     if head.uid and head.device and head.sig:
         return LoginByKey(head.uid, head.device, head.sig)
-    return m.BUILDERS[2](head)
+    return requests.BUILDERS[2](head)
 
 
 def _build_post(head: _AnyRequest) -> Request | None:
-    post = m.BUILDERS[7](head)
+    post = requests.BUILDERS[7](head)
     if not isinstance(post, m.Post) or (head.as_ is not None and not head.as_.address):
         return None
     return msgspec.structs.replace(post, from_=head.from_, as_=head.as_)
 
 
 def _build_post_notify(head: _AnyRequest) -> Request | None:
-    post = m.BUILDERS[8](head)
+    post = requests.BUILDERS[8](head)
     return msgspec.structs.replace(post, from_=head.from_) if isinstance(post, m.PostNotify) else None
 
 
@@ -352,7 +356,7 @@ def _build_ack(head: _AnyRequest) -> m.Ack | None:
 
 
 _BUILDERS: Final[dict[int, Callable[[Any], Request | None]]] = {
-    **m.BUILDERS,
+    **requests.BUILDERS,
     1: _build_register,
     2: _build_login,
     7: _build_post,

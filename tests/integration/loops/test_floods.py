@@ -4,10 +4,12 @@
 import asyncio
 import errno
 import os
+import re
 import resource
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +60,7 @@ async def test_uploads_that_wait_for_the_disk_are_counted_and_all_of_them_arrive
     members = [await a_member(instance, f"Uploader {number}") for number in range(6)]
     posting = [asyncio.create_task(one.post("1", [], bytes(3_000_000))) for one in members]
     backlog = instance.service.payloads.backlog
-    await until(instance.service.overloaded)
+    await until(lambda: instance.service.room.full)
     await asyncio.sleep(0.2)
     most_read_at_once = 256 << 10
     assert backlog.size <= 500_000 + len(members) * (limits.PAYLOAD_INLINE_MAX_BYTES + most_read_at_once)
@@ -86,7 +88,7 @@ async def test_who_was_held_back_goes_on_when_the_disk_does_whatever_becomes_of_
     member = await a_member(instance, "Alice Liddell")
     uploader = await RawPeer().register(instance, "Bob Builder")
     await uploader.send(framed({"op": 7, "id": "1", "for": [], "datalen": 3_000_000}, bytes(1_000_000)))
-    await until(instance.service.overloaded)
+    await until(lambda: instance.service.room.full)
     posting = asyncio.create_task(member.post("1", [], b"x"))
     await asyncio.sleep(0.1)
     assert not posting.done()
@@ -141,11 +143,13 @@ async def test_sockets_that_never_begin_make_room_for_who_does(
     peer = await RawPeer(websocket=websocket).register(instance, "Bob Builder")
     monkeypatch.setattr(limits, "HANDSHAKE_PATIENCE_S", 100.0)
     silent += [await asyncio.open_connection(*listener.address) for _ in range(5)]
-    with pytest.raises((EOFError, ConnectionError)):
-        await RawPeer(websocket=websocket).connect(instance)
-    assert len(listener._entering) <= 3
+    waiting = asyncio.create_task(RawPeer(websocket=websocket).register(instance, "Carol Danvers"))
+    await until(lambda: not listener._accepting)
+    assert len(listener._entering) == 3
+    assert not waiting.done()
     for _, writer in silent:
         writer.close()
+    (await asyncio.wait_for(waiting, PATIENCE_S)).close()  # nobody is turned away in a storm
     peer.close()
 
 
@@ -230,3 +234,76 @@ async def test_one_chunk_of_tiny_websocket_messages_takes_many_turns_of_the_loop
     assert most <= limits.WEBSOCKET_TURN_BYTES // 128 + 1
     assert peer.unread == b""  # of many pings one is answered, and a pong is no part of the stream
     peer.close()
+
+
+@asynccontextmanager
+async def the_disk_stalled(instance: TestInstance) -> AsyncIterator[None]:
+    """Nothing is decided while the block runs."""
+    begun, released = threading.Event(), threading.Event()
+
+    def stall(ledger: object) -> bool:
+        begun.set()
+        return released.wait(PATIENCE_S)
+
+    stalled = asyncio.create_task(instance.service.decide(stall))
+    await until(begun.is_set)
+    try:
+        yield
+    finally:
+        released.set()
+    assert await stalled
+
+
+async def decided_before(msgid: str, floods: list[RawPeer], posts_of_each: int) -> int:
+    """How many posts of a flood were decided before a message. Their numbers rise in that order."""
+    numbers: list[bytes] = []
+    for one in floods:
+        read = bytearray()
+        while read.count(b'"msgid":') < posts_of_each:
+            read += await one.read(1)
+        numbers += re.findall(rb'"msgid":"([0-9a-f]{16})"', read)
+    return sum(number.decode() < msgid for number in numbers)
+
+
+async def test_a_full_commit_queue_holds_no_more_than_a_links_share_before_another_link(instance: TestInstance) -> None:
+    """Who posts a thousand times at once and who posts once: the second waits for few of the thousand."""
+    flood = await RawPeer().register(instance, "Mallory Mal")
+    member = await a_member(instance, "Alice Liddell")
+    async with the_disk_stalled(instance):
+        posts = (framed({"op": 7, "id": f"{number}", "for": [], "datalen": 1}, b"x") for number in range(1_000))
+        flooding = asyncio.create_task(flood.send(b"".join(posts)))
+        waiting = instance.service._writer._jobs
+        await until(lambda: len(waiting) >= limits.SESSION_PENDING_REQUESTS_MAX)
+        posting = asyncio.create_task(member.post("1", [], b"x"))
+        await until(lambda: len(waiting) > limits.SESSION_PENDING_REQUESTS_MAX)
+    msgid = (await asyncio.wait_for(posting, PATIENCE_S)).msgid
+    assert await decided_before(msgid, [flood], 1_000) <= limits.SESSION_PENDING_REQUESTS_MAX
+    await flooding
+    flood.close()
+    await member.quit()
+
+
+async def test_who_posts_little_has_his_turn_among_many_who_fill_the_memory(
+    instance: TestInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room, size, posts_of_each = 300_000, 60_000, 40
+    monkeypatch.setattr(limits, "SERVICE_PENDING_BYTES_MAX", room)
+    monkeypatch.setattr(limits, "BATCH_COMMANDS_MAX", 1)  # so that there is a little room now and again
+    floods = [await RawPeer().register(instance, f"Flooder {number}") for number in range(8)]
+    members = [await a_member(instance, f"Member {number}") for number in range(4)]
+    post = [framed({"op": 7, "id": f"{n}", "for": [], "datalen": size}, bytes(size)) for n in range(posts_of_each)]
+    async with the_disk_stalled(instance):
+        flooding = [asyncio.create_task(one.send(b"".join(post))) for one in floods]
+        await until(lambda: instance.service.room.full)
+        posting = [asyncio.create_task(one.post("1", [], b"x")) for one in members]
+        await asyncio.sleep(0.1)
+    async with asyncio.timeout(PATIENCE_S):
+        last = max([(await one).msgid for one in posting])
+    already_asked, a_turn = room // size + 1, limits.SESSION_TURN_BYTES // size + 1
+
+    assert await decided_before(last, floods, posts_of_each) <= already_asked + 2 * a_turn * len(floods)
+    await asyncio.gather(*flooding)
+    for flood in floods:
+        flood.close()
+    for member in members:
+        await member.quit()

@@ -165,6 +165,24 @@ async def test_a_late_ack_costs_nobody_his_link(instance: TestInstance, peer: Ra
     await alice.quit()
 
 
+async def test_who_does_not_read_holds_up_neither_the_poster_nor_another_recipient(
+    instance: TestInstance, peer: RawPeer
+) -> None:
+    alice = await friend(instance)
+    await peer.register(instance, "Bob Builder")
+    link = link_of(instance, peer.uid)
+    carol = await RawPeer().register(instance, "Carol Danvers")
+    both = [m.Recipient(peer.uid, m.TO_UID), m.Recipient(carol.uid, m.TO_UID)]
+    for number in range(40):
+        await alice.post(f"{number}", both, bytes(60_000))
+        await carol.acknowledge(await carol.until(b'"op":"delivery"'))
+    assert link.congested
+    assert link._queued_bytes <= limits.DELIVERY_WINDOW_BYTES
+    assert instance.service.figures()["messages_queued"] == 40
+    carol.close()
+    await alice.quit()
+
+
 async def test_who_reads_slowly_is_not_taken_for_stalled_and_who_does_not_read_is(
     instance: TestInstance, peer: RawPeer
 ) -> None:
