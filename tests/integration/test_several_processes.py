@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from tests.support.devices import KeyDevice, fresh_id, newcomer, refusal
 from tests.support.instance import ManualClock, TestInstance, running_instance
@@ -346,7 +347,7 @@ async def test_what_postgresql_does_not_take_harms_only_who_sent_it(tmp_path: Pa
         service = pair.one.service
 
         def poisoned(ledger: SqlLedger) -> None:
-            ledger.name("a name\0")
+            ledger._writing.execute(text("SELECT 1 / :nothing").bindparams(nothing=0))
 
         results = await asyncio.gather(
             service.decide(lambda ledger: "before"),
@@ -355,9 +356,12 @@ async def test_what_postgresql_does_not_take_harms_only_who_sent_it(tmp_path: Pa
             return_exceptions=True,
         )
         assert [type(result).__name__ for result in results] == ["str", "ServiceUnavailable", "str"]
+        failures = service.figures()["commit_failures_total"]
         alice = await newcomer(pair.one, "Alice Liddell")
-        assert await refusal(alice.ping("Alice\0Liddell"))
-        await alice.connection.close()
+        for name in ("Alice\0Liddell", "\0"):
+            assert await refusal(alice.ping(name)) == "text with a zero character is not stored here"
+        assert service.figures()["commit_failures_total"] == failures  # its transaction went on
+        await alice.quit()
 
 
 async def test_a_link_that_only_the_database_knows_of_keeps_nobody_out(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 import asyncpg
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -21,6 +21,7 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.util import greenlet_spawn
 
 from tmtp_core import limits
+from tmtp_core.errors import RequestRefused
 from tmtp_core.store import sharing
 from tmtp_core.store.postgresql import PostgresqlStatements
 from tmtp_core.store.references import StoredReferences
@@ -32,6 +33,7 @@ T = TypeVar("T")
 
 DRIVER: Final = "postgresql+asyncpg"
 _WRONG_ADDRESS: Final = f"this is no database that this program knows: an address reads {DRIVER}://user@host/name"
+_NUMBERS_END: Final = 1 << 63
 _TOKEN_BYTES: Final = 16
 _ALONE = text("SELECT pg_advisory_xact_lock(:key)").bindparams(key=sharing.LOCK_KEY)
 _BESIDE_OTHERS = text("SELECT pg_advisory_xact_lock_shared(:key)").bindparams(key=sharing.LOCK_KEY)
@@ -143,7 +145,7 @@ class SharedDatabase:
             await self._engine.dispose()
 
     def _new_engine(self, timeout_s: float, **pool: Any) -> AsyncEngine:
-        return create_async_engine(
+        engine = create_async_engine(
             self._url,
             connect_args={
                 "server_settings": _SESSION,
@@ -152,6 +154,8 @@ class SharedDatabase:
             },
             **pool,
         )
+        event.listen(engine.sync_engine, "before_cursor_execute", _refuse_what_it_cannot_hold)
+        return engine
 
     def _locked(self, alone: bool) -> Connection:
         """A connection in a transaction that has the instance's lock. One that has died while idle is replaced."""
@@ -200,6 +204,21 @@ class SharedDatabase:
     def _migrate(self, connection: Connection) -> None:
         if not self._steps.is_newest(self._steps.current(connection)):
             self._steps.upgrade(connection)
+
+
+def _refuse_what_it_cannot_hold(
+    connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool
+) -> None:
+    """Values that PostgreSQL does not take, and SQLite does: their decision alone is refused, and the others go on.
+
+    PostgreSQL's own refusal would end the transaction of them all.
+    """
+    for row in parameters if executemany else (parameters,):
+        for value in row:
+            if isinstance(value, str) and "\0" in value:
+                raise RequestRefused("text with a zero character is not stored here")
+            if isinstance(value, int) and not -_NUMBERS_END <= value < _NUMBERS_END:
+                raise RequestRefused("this number is too large to be stored here")
 
 
 def error_text(error: BaseException) -> str:
