@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from tmtp_core.domain import administration as admin
 from tmtp_core.domain.device_log import Signed
-from tmtp_core.domain.outcome import Copy, Moment, Outcome
+from tmtp_core.domain.outcome import NO_DEVICE, Copy, Moment, Outcome
 from tmtp_core.domain.rules import Rules
 from tmtp_core.ids import RandomBytes
 from tmtp_core.store.ledger import SqlLedger
@@ -39,7 +39,7 @@ class Administering(ABC):
     def _cut(self, outcome: Outcome) -> None: ...
 
     @abstractmethod
-    def _deliver(self, copies: Iterable[Copy]) -> None: ...
+    def _deliver(self, copies: Iterable[Copy], by: int = NO_DEVICE) -> None: ...
 
     async def create_invitation(self, uses: int = 1, expires_ms: int | None = None, note: str = "") -> str:
         """A token that lets `uses` people register until `expires_ms` (since 1970); told once, stored as a hash."""

@@ -8,6 +8,7 @@ database for itself nothing of this happens.
 import asyncio
 import itertools
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from tmtp_core import limits
@@ -39,6 +40,9 @@ class BesideOthers(ABC):
         self.processes = 1  # that serve this instance together
         self.evicted = asyncio.Event()  # the others have taken this one for dead
         self._alive_since_s: float | None = None
+        self._renewed_s: float | None = None
+        self._listens = False
+        self._unsettled: Counter[int] = Counter()  # claims of a device's link whose notices have not come back
         self._next_burial_s = 0.0
         self._unreleased: list[int] = []
         self._shows: dict[Session, int] = {}  # links that have shown presence, by the numbers that others know
@@ -59,7 +63,8 @@ class BesideOthers(ABC):
         if self._bus is not None:
             self._bus.hear = self.siblings.hear
             self._bus.alive = self._processes_alive
-            self._bus.connected = self._heard_nothing
+            self._bus.connected = self._hears_again
+            self._bus.cut_off = self._hears_nothing
             self._bus.renew()
             self._bus.start()
 
@@ -168,28 +173,63 @@ class BesideOthers(ABC):
                 link.window.behind()
                 link.pump()
 
-    def _heard_nothing(self) -> None:
+    def has_claimed(self, device: int) -> None:
+        """A claim of the device's link is durable: what the device has posted elsewhere may still be under way."""
+        if self.siblings.there_may_be and device != NO_DEVICE:
+            self._unsettled[device] += 1
+
+    def has_settled(self, device: int) -> None:
+        """The notice of a claim has come back, and before it all that was told before. It may come before the claim."""
+        self._unsettled[device] -= 1
+        if not self._unsettled[device]:
+            del self._unsettled[device]
+
+    def is_settled(self, device: int) -> bool:
+        """Whether everything that this device has posted by way of other processes is known here."""
+        return not self.siblings.there_may_be or (self._listens and self._unsettled[device] <= 0)
+
+    @property
+    def hears_others(self) -> bool:
+        """Whether this process renews its lease, and nobody has taken it for dead."""
+        if not self.siblings.there_may_be:
+            return True
+        late = self._renewed_s is not None and self.monotonic_s() - self._renewed_s > limits.LEASE_S
+        return not late and not self.evicted.is_set() and self._bus is not None and self._bus.is_alive()
+
+    def _hears_nothing(self) -> None:
+        """Notices do not come."""
+        self._listens = False
+        self._alive_since_s = None
+
+    def _hears_again(self) -> None:
         """Notices may have been missed: look at everything."""
+        self._listens = True
+        self._unsettled.clear()
         self.siblings.came_back()
         self._told_by_others(None)
         self._writer.look()
 
+    def _is_evicted(self) -> None:
+        """Others have taken this process for dead, and its devices with it: it is to be started again."""
+        if self.evicted.is_set():
+            return
+        self.evicted.set()
+        self._report("process_evicted", {"mend": "start it again; was it, or its way to the database, stopped?"})
+        for session in list(self._sessions):
+            session.cut()
+
     def _processes_alive(self, slots: list[int] | None) -> None:
-        """The lease was renewed, and these processes live. None: this one was taken for dead, and its devices with it.
+        """The lease was renewed, and these processes live. None: this one was taken for dead.
 
         Others are buried only by who was alive itself meanwhile: after trouble with the database all leases are old.
         """
         if slots is None:
-            if not self.evicted.is_set():
-                self.evicted.set()
-                self._report(
-                    "process_evicted", {"mend": "start it again; was it, or its way to the database, stopped?"}
-                )
-                for session in list(self._sessions):
-                    session.cut()
+            self._is_evicted()
             return
         now_s = self.monotonic_s()
-        self._alive_since_s = now_s if self._alive_since_s is None else self._alive_since_s
+        if self._renewed_s is None or now_s - self._renewed_s > limits.UNHEARD_S or self._alive_since_s is None:
+            self._alive_since_s = now_s
+        self._renewed_s = now_s
         self.processes = len(slots)
         self.siblings.living(slots)
         if now_s - self._alive_since_s >= limits.LEASE_S and now_s >= self._next_burial_s:

@@ -32,6 +32,10 @@ class Door(Protocol):
     rules: Rules
     siblings: Siblings
 
+    def has_claimed(self, device: int) -> None:
+        """A claim of the device's link is durable."""
+        ...
+
     def release(self, device: int) -> None:
         """A link that the database knows as this process's is none any more."""
         ...
@@ -73,14 +77,15 @@ class Door(Protocol):
 class _Contest:
     """Two links want one node: the old one has until `until_s` to show life.
 
-    `new`: the link that waits, or None where it is another process's, which hears by `settled`. `settled` is called
-    with whether the node is free, once.
+    `new`: the link that waits, or None where it is another process's, which hears by `settled`, and `asked` by whom
+    (slot, claim). `settled` is called with whether the node is free, once.
     """
 
     old: Session
     new: Session | None
     until_s: float
     settled: Callable[[bool], None]
+    asked: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,10 +158,14 @@ class Entrance:
             alive = self._door.siblings.lives(claim.slot)
             if not alive or now_s >= claim.until_s:
                 self.settled_elsewhere(number, free=not alive)
+            else:  # the question or its answer may have been lost
+                self._door.siblings.want(claim.asker.device, number, claim.slot)
 
     def wanted_elsewhere(self, device: int, claim: int, slot: int) -> None:
         """Another process has a link that wants a node of this one's."""
         old = self._links.get(device)
+        if any(contest.asked == (slot, claim) for contest in self._contests):
+            return
 
         def settled(free: bool) -> None:
             if free:  # not before the database says so too
@@ -167,7 +176,7 @@ class Entrance:
         if old is None:
             settled(device not in self._entering)
         elif old.open and not self._contests_of(old) and old.asker is not None:
-            self._contest(old, None, old.asker, settled)
+            self._contest(old, None, old.asker, settled, (slot, claim))
         else:
             settled(False)
 
@@ -224,6 +233,7 @@ class Entrance:
             return
         if isinstance(result, Outcome):  # somebody was faster; what it tells its own devices is true all the same
             self._door.released(session, Outcome(copies=result.copies))
+            self._door.has_claimed(asker.device)
             self._door.release(asker.device)
         if not session.open:
             return
@@ -253,8 +263,16 @@ class Entrance:
         self._claims[number] = _Claim(session, found.asker, found.slot, until_s)
         self._door.siblings.want(found.asker.device, number, found.slot)
 
-    def _contest(self, old: Session, new: Session | None, asker: Asker, settled: Callable[[bool], None]) -> None:
-        self._contests.append(_Contest(old, new, self._door.monotonic_s() + limits.CONTEST_S, settled))
+    def _contest(
+        self,
+        old: Session,
+        new: Session | None,
+        asker: Asker,
+        settled: Callable[[bool], None],
+        asked: tuple[int, int] | None = None,
+    ) -> None:
+        until_s = self._door.monotonic_s() + limits.CONTEST_S
+        self._contests.append(_Contest(old, new, until_s, settled, asked))
         old.contested = True
         accounts, moment = self._door.rules.accounts, self._door.moment()
 

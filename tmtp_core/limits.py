@@ -123,6 +123,7 @@ LEASE_S = 10.0  # a process that is not heard of for so long is dead, and others
 UNHEARD_S = 2.5  # the same for one whose connection to the database is gone, too: it was killed
 CLAIM_S = 15.0  # how long a link waits until the process that has its node has settled the matter: over CONTEST_S
 CHANGES_READ_MAX = 5_000  # what others changed, read one by one; where there is more, all caches are given up
+COUNTED_MESSAGES_MAX = 100_000  # with more than that, about how many there are is told
 CHANGES_KEPT_MAX = 50_000
 NOTICES_WAITING_MAX = 10_000  # to other processes; more are dropped: they carry presence, which may be lost
 PRESENCE_PER_NOTICE = 100  # uids, of at most 64 octets: PostgreSQL carries 8,000

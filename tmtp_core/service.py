@@ -118,6 +118,7 @@ class Service(Administering, BesideOthers):
         self._writer = Writer(
             self._database, self.payloads, self.identity.public_key, in_loop, report, self._told_by_others
         )
+        self._writer.evicted = self._is_evicted
         self._recognise_keys()
         BesideOthers.__init__(self, _bus(self._database, in_loop, report))
         self._sessions: set[Session] = set()  # until their connections are gone, also those that have ended
@@ -171,11 +172,11 @@ class Service(Administering, BesideOthers):
             self._next_checkpoint_s = now_s + limits.CHECKPOINT_INTERVAL_S
             self._writer.request_checkpoint()
             if self.siblings.there_may_be:
-                self._writer.submit(Job(lambda ledger: ledger.count_messages(), lambda result: None))
+                self._writer.submit(Job(lambda ledger: ledger.count_messages(), lambda result: None, looks=True))
         if now_s >= self._next_return_s:
             self._next_return_s = now_s + limits.RETURN_INTERVAL_S
             self._give_back()
-        if now_s >= self._next_forgetting_s:
+        if now_s >= self._next_forgetting_s and self.siblings.is_first:
             self._next_forgetting_s = now_s + limits.REPOST_FORGET_INTERVAL_S
             before_ms = self.moment().ms - limits.REPOST_MEMORY_S * 1000
             self._writer.submit(Job(lambda ledger: ledger.forget_old_posts(before_ms), lambda result: None))
@@ -206,7 +207,7 @@ class Service(Administering, BesideOthers):
     @property
     def healthy(self) -> bool:
         """Whether the last commit worked."""
-        return self._writer.figures.healthy and not self._stopping and not self.evicted.is_set()
+        return self._writer.figures.healthy and not self._stopping and self.hears_others
 
     def figures(self) -> dict[str, float]:
         """Gauges and counters for `/metrics`."""
@@ -390,11 +391,13 @@ class Service(Administering, BesideOthers):
         if session.open and asker is not None:  # it was until its answers were sent: one may not fit a header
             if asker.device != NO_DEVICE:
                 self._links[asker.device] = session
+                self.has_claimed(asker.device)
             if not outcome.restricted:  # who is told of others' presence
                 self._by_uid.setdefault(asker.uid, set()).add(session)
             interrupted = self._interrupted.pop(asker.device, frozenset())
             session.entered(asker, window, interrupted, restricted=outcome.restricted)
         elif asker is not None:
+            self.has_claimed(asker.device)
             self.release(asker.device)
         self._cut(outcome)
         self._deliver(outcome.copies)
@@ -409,7 +412,7 @@ class Service(Administering, BesideOthers):
             self.hidden_elsewhere(*outcome.hidden)
             self.siblings.hide(*outcome.hidden)
         self._cut(outcome)
-        self._deliver(outcome.copies)
+        self._deliver(outcome.copies, by=session.asker.device if session.asker is not None else NO_DEVICE)
 
     def gone(self, session: Session) -> None:
         """A link has ended; its connection may still be closing."""
@@ -492,9 +495,16 @@ class Service(Administering, BesideOthers):
         }
         return tuple(name for name, there in offered.items() if there)
 
-    def _deliver(self, copies: Iterable[Copy]) -> None:
-        """Offer committed messages to the devices that are connected."""
+    def _deliver(self, copies: Iterable[Copy], by: int = NO_DEVICE) -> None:
+        """Offer committed messages to the devices that are connected; `by`: whose device has posted them.
+
+        Where something that it posted by way of another process may be under way, they are read from the store instead,
+        which has all of them in order.
+        """
         touched: dict[Session, None] = {}
+        if not self.is_settled(by):
+            self.queued_elsewhere([device for copy in copies for device in (*copy.devices, *copy.hidden)])
+            return
         for copy in copies:
             for device in copy.devices:
                 link = self._links.get(device)

@@ -74,6 +74,7 @@ class _Step(msgspec.Struct, eq=False):
     key: str | None = None  # what a repetition is known by, where there can be one
     waits_for: int = 0
     narrow: bool = False  # a restricted link may ask for this
+    looks: bool = False  # it changes nothing
     bodies: dict[int, Body] = msgspec.field(default_factory=dict)
 
     @property
@@ -357,6 +358,7 @@ class Session:
                     request.id,
                     answer_bytes=limits.LOG_PAGE_MAX_BYTES,
                     narrow=True,
+                    looks=True,
                 )
             )
         elif isinstance(request, m2.InviteEdit):
@@ -365,15 +367,19 @@ class Session:
         elif isinstance(request, m2.BlockEdit):
             self._ask(_Step(partial(acquaintance.edit_block, request), request.id))
         elif isinstance(request, m2.Find):
-            self._ask(_Step(partial(directory.find, request), request.id))
+            self._ask(_Step(partial(directory.find, request), request.id, looks=True))
         elif isinstance(request, m2.KeyEdit):
             self._ask(_Step(partial(rules.devices.edit_key, request), request.id))
         elif isinstance(request, m2.GroupInfo):
-            self._ask(_Step(partial(groups.info, request), request.id, answer_bytes=limits.LISTING_MAX_BYTES))
+            listed = limits.LISTING_MAX_BYTES
+            self._ask(_Step(partial(groups.info, request), request.id, answer_bytes=listed, looks=True))
         elif isinstance(request, m2.ServiceInfo):
             skin = self._host.announce(request)
             answering = _Step(
-                lambda ledger, asker, moment: Outcome(answers=[skin]), request.id, answer_bytes=len(skin.data)
+                lambda ledger, asker, moment: Outcome(answers=[skin]),
+                request.id,
+                answer_bytes=len(skin.data),
+                looks=True,
             )
             self._ask(answering)
 
@@ -441,7 +447,7 @@ class Session:
 
     def _say_goodbye(self) -> None:
         """Op 12: once every ack of this link is durable, `logout ok`."""
-        self._ask(_Step(lambda ledger, asker, moment: Outcome(), "", narrow=True))
+        self._ask(_Step(lambda ledger, asker, moment: Outcome(), "", narrow=True, looks=True))
         self.end("logout ok")
 
     # -- requests on their way ---------------------------------------------------------------------------------------
@@ -494,6 +500,7 @@ class Session:
                 request=(asker.device, step.key) if step.key is not None else None,
                 files=step.files,
                 size=step.size,
+                looks=step.looks,
             )
         )
 

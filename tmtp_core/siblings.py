@@ -5,10 +5,12 @@ A device's link is one process's at a time, and presence is told everywhere (A4,
 says is acted on once; whatever must survive the loss of one is looked up in the database.
 """
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from tmtp_core import limits
 from tmtp_core.domain.outcome import PresenceEdit
@@ -16,21 +18,29 @@ from tmtp_core.domain.outcome import PresenceEdit
 EVERYBODY: Final = None
 
 
-class Notice(msgspec.Struct, tag_field="type", frozen=True, omit_defaults=True):
-    """What one process tells others."""
+class Notice(msgspec.Struct, tag_field="type", frozen=True, omit_defaults=True, kw_only=True):
+    """What one process tells others. `number`: no two of a process are alike, or PostgreSQL would make one of them."""
+
+    number: int = 0
 
 
-class Arrived(Notice, tag="arrived", frozen=True):
+class Arrived(Notice, tag="arrived", frozen=True, kw_only=True):
     """Something was queued for devices whose links this process has. PostgreSQL writes these, at the commit."""
 
     devices: list[int]
 
 
-class HasChanged(Notice, tag="changed", frozen=True):
+class Entered(Notice, tag="entered", frozen=True, kw_only=True):
+    """A device has entered here, and all that was told before that has been heard. PostgreSQL writes these, too."""
+
+    device: int
+
+
+class HasChanged(Notice, tag="changed", frozen=True, kw_only=True):
     """There are new rows in `change`. PostgreSQL writes these too."""
 
 
-class Wanted(Notice, tag="wanted", frozen=True):
+class Wanted(Notice, tag="wanted", frozen=True, kw_only=True):
     """A link in process `by` wants this device, whose link the process has that gets this."""
 
     device: int
@@ -38,14 +48,14 @@ class Wanted(Notice, tag="wanted", frozen=True):
     by: int
 
 
-class Settled(Notice, tag="settled", frozen=True):
+class Settled(Notice, tag="settled", frozen=True, kw_only=True):
     """The answer: the device is free, or its link lives."""
 
     claim: int
     free: bool
 
 
-class Shown(Notice, tag="shown", frozen=True):
+class Shown(Notice, tag="shown", frozen=True, kw_only=True):
     """A link in process `by` has edited its account's presence."""
 
     by: int
@@ -55,7 +65,7 @@ class Shown(Notice, tag="shown", frozen=True):
     uids: list[str]
 
 
-class Gone(Notice, tag="gone", frozen=True):
+class Gone(Notice, tag="gone", frozen=True, kw_only=True):
     """A link that had shown presence has ended."""
 
     by: int
@@ -63,7 +73,7 @@ class Gone(Notice, tag="gone", frozen=True):
     uid: str
 
 
-class Hidden(Notice, tag="hidden", frozen=True):
+class Hidden(Notice, tag="hidden", frozen=True, kw_only=True):
     """Two accounts show one another no presence any more."""
 
     by: int
@@ -71,13 +81,13 @@ class Hidden(Notice, tag="hidden", frozen=True):
     other: str
 
 
-class Hello(Notice, tag="hello", frozen=True):
+class Hello(Notice, tag="hello", frozen=True, kw_only=True):
     """A process has come, or may have missed something: who is present?"""
 
     by: int
 
 
-AnyNotice = Arrived | HasChanged | Wanted | Settled | Shown | Gone | Hidden | Hello
+AnyNotice = Arrived | Entered | HasChanged | Wanted | Settled | Shown | Gone | Hidden | Hello
 
 _DECODER: Final = msgspec.json.Decoder(AnyNotice)
 
@@ -96,6 +106,10 @@ class Kin(Protocol):
 
     def queued_elsewhere(self, devices: Sequence[int]) -> None:
         """Something waits for these devices."""
+        ...
+
+    def has_settled(self, device: int) -> None:
+        """Nothing is under way any more that this device has posted elsewhere."""
         ...
 
     def look_again(self) -> None:
@@ -135,11 +149,17 @@ class Siblings:
         self._carrier = carrier
         self._shown: dict[int, dict[int, str]] = {}  # of each other process, the links that have shown presence
         self._living: frozenset[int] | None = None
+        self._numbers = itertools.count(1)
 
     @property
     def there_may_be(self) -> bool:
         """Whether other processes may serve this instance."""
         return self._carrier is not None
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process does what one of them is enough for."""
+        return self._carrier is None or not self._living or min(self._living) == self._carrier.slot
 
     def lives(self, slot: int) -> bool:
         """Whether a process was alive when this one last looked."""
@@ -148,25 +168,25 @@ class Siblings:
     # -- what others hear --------------------------------------------------------------------------------------------
     def want(self, device: int, claim: int, slot: int) -> None:
         """Ask the process that has a device's link."""
-        self._tell(lambda own: Wanted(device, claim, own), slot)
+        self._tell(lambda own: Wanted(device=device, claim=claim, by=own), slot)
 
     def settle(self, claim: int, slot: int, *, free: bool) -> None:
         """Answer one that asked."""
-        self._tell(lambda own: Settled(claim, free), slot)
+        self._tell(lambda own: Settled(claim=claim, free=free), slot)
 
     def show(self, uid: str, link: int, change: PresenceEdit, slot: int | None = EVERYBODY) -> None:
         """A link here has edited its account's presence; in several notices where one would be too long."""
         for first in range(0, len(change.uids) or 1, limits.PRESENCE_PER_NOTICE):
             uids = list(change.uids[first : first + limits.PRESENCE_PER_NOTICE])
-            self._tell(lambda own, uids=uids: Shown(own, link, uid, change.kind, uids), slot)
+            self._tell(lambda own, uids=uids: Shown(by=own, link=link, uid=uid, kind=change.kind, uids=uids), slot)
 
     def go(self, uid: str, link: int) -> None:
         """A link here that had shown presence has ended."""
-        self._tell(lambda own: Gone(own, link, uid))
+        self._tell(lambda own: Gone(by=own, link=link, uid=uid))
 
     def hide(self, uid: str, other: str) -> None:
         """Two accounts show one another no presence any more."""
-        self._tell(lambda own: Hidden(own, uid, other))
+        self._tell(lambda own: Hidden(by=own, uid=uid, other=other))
 
     # -- what is heard -----------------------------------------------------------------------------------------------
     def hear(self, text: str) -> None:
@@ -177,6 +197,8 @@ class Siblings:
             return
         if isinstance(notice, Arrived):
             self._kin.queued_elsewhere(notice.devices)
+        elif isinstance(notice, Entered):
+            self._kin.has_settled(notice.device)
         elif isinstance(notice, HasChanged):
             self._kin.look_again()
         elif isinstance(notice, Wanted):
@@ -190,7 +212,7 @@ class Siblings:
         """Notices may have been missed."""
         for slot in list(self._shown):
             self._forget(slot)
-        self._tell(Hello)
+        self._tell(lambda own: Hello(by=own))
         for uid, link, uids in self._kin.presence_here():
             self.show(uid, link, PresenceEdit("init", uids))
 
@@ -223,5 +245,5 @@ class Siblings:
 
     def _tell(self, make: Any, slot: int | None = EVERYBODY) -> None:
         if self._carrier is not None:
-            notice: Notice = make(self._carrier.slot)
+            notice: Notice = replace(make(self._carrier.slot), number=next(self._numbers))
             self._carrier.tell(msgspec.json.encode(notice).decode(), slot)

@@ -21,15 +21,13 @@ from tmtp_core.store.sharing import ALIVE, LIVE, LOCK_KEY, RENEW
 _RETRY_S: Final = 0.5
 _NOTIFY: Final = "SELECT pg_notify($1, $2)"
 
-Errors = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
-
 
 class Bus(threading.Thread):
     """One process's ear and mouth, on a thread and over a connection of its own.
 
     `hear` gets each notice; `alive` the slots of the living processes, after each renewal of the lease, and None when
-    this process itself was taken for dead; `connected` is told when notices may have been missed. All three on the
-    caller's thread, by way of `wake`.
+    this process itself was taken for dead; `cut_off` is told when notices do not come any more, `connected` when they
+    come again. All on the caller's thread, by way of `wake`.
     """
 
     def __init__(
@@ -54,6 +52,7 @@ class Bus(threading.Thread):
         self.hear: Callable[[str], None] = lambda notice: None
         self.alive: Callable[[list[int] | None], None] = lambda slots: None
         self.connected: Callable[[], None] = lambda: None
+        self.cut_off: Callable[[], None] = lambda: None
 
     # -- from the caller's thread ------------------------------------------------------------------------------------
     def tell(self, notice: str, slot: int | None = None) -> None:
@@ -82,8 +81,9 @@ class Bus(threading.Thread):
         while not self._stopping:
             try:
                 await self._speak()
-            except Errors as error:
-                self._report("bus_broken", {"error": f"{type(error).__name__}: {error}"})
+            except Exception as error:  # whatever it is, another connection may not have it
+                self._wake(self._are_cut_off)
+                self._report("bus_broken", {"error": f"{type(error).__name__}: {error}".splitlines()[0]})
                 await asyncio.sleep(_RETRY_S)
 
     async def _speak(self) -> None:
@@ -96,7 +96,7 @@ class Bus(threading.Thread):
             await connection.fetchval(LIVE, LOCK_KEY, self.slot)
             self._due = True
             connection.add_termination_listener(lambda ended: self._awake.set())
-            self._wake(self._were_cut_off)
+            self._wake(self._are_back)
             while True:
                 await self._say_what_waits(connection)
                 if self._stopping:
@@ -106,7 +106,7 @@ class Bus(threading.Thread):
                 await self._awake.wait()
                 self._awake.clear()
         finally:
-            with contextlib.suppress(*Errors):
+            with contextlib.suppress(Exception):
                 await connection.close(timeout=_RETRY_S)
 
     async def _say_what_waits(self, connection: Any) -> None:
@@ -122,8 +122,11 @@ class Bus(threading.Thread):
     def _heard(self, connection: Any, pid: int, channel: str, notice: Any) -> None:
         self._wake(lambda: self.hear(notice))
 
-    def _were_cut_off(self) -> None:
+    def _are_back(self) -> None:
         self.connected()
+
+    def _are_cut_off(self) -> None:
+        self.cut_off()
 
     def _rouse(self) -> None:
         if self._loop is not None:

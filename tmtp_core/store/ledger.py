@@ -210,9 +210,9 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
         return slots
 
     def count_messages(self) -> None:
-        """Where only the database knows how many messages wait, ask it."""
+        """Where only the database knows how many messages wait, ask it; about, when they are many."""
         if isinstance(self.references, StoredReferences):
-            self.references.messages = self._connection.scalar(select(func.count()).select_from(t.message)) or 0
+            self.references.messages = self._hot.count_messages(self._writing)
 
     # -- accounts ----------------------------------------------------------------------------------------------------
     def account(self, uid: str) -> Account | None:

@@ -21,7 +21,6 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.util import greenlet_spawn
 
 from tmtp_core import limits
-from tmtp_core.errors import RequestRefused
 from tmtp_core.store import sharing
 from tmtp_core.store.postgresql import PostgresqlStatements
 from tmtp_core.store.references import StoredReferences
@@ -42,6 +41,17 @@ _LEAVING_TIMEOUT_S: Final = 5.0
 _SESSION: Final = {
     "application_name": "tmtp-gateway",
     "synchronous_commit": "on",  # commit, then speak: an ack promises the disk
+    # Each statement sees what was committed until it began, and the one that waits for the lock is one of its own.
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    # A process that stops in the middle of a transaction has the lock. Its connection ends with its lease.
+    "idle_in_transaction_session_timeout": f"{int(limits.LEASE_S * 1000)}ms",
+    "tcp_user_timeout": f"{int(limits.LEASE_S * 1000)}ms",
+    "tcp_keepalives_idle": f"{int(limits.LEASE_S)}s",
+    "tcp_keepalives_interval": "2s",
+    "tcp_keepalives_count": "3",
+    "statement_timeout": "0",  # the driver has its own
+    "lock_timeout": "0",
     "jit": "off",  # it costs more than these statements take
     # All of them want few rows by their keys. Plans that are made while tables are still small would read them whole.
     "enable_seqscan": "off",
@@ -56,6 +66,10 @@ Errors: Final = (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSEr
 
 class CommitUnknown(Exception):
     """The connection was lost during a commit: whether it is durable, nobody here can tell."""
+
+
+class ValueNotTaken(Exception):
+    """A decision wants to store what PostgreSQL cannot hold: its fault, and no trouble of the database's."""
 
 
 class SharedDatabase:
@@ -174,6 +188,8 @@ class SharedDatabase:
         if self._connection is None:
             assert self._engine is not None
             self._connection = self._engine.sync_engine.connect()
+            if self.sharing is not None:
+                self.sharing.begin_anew()  # it may be another server, which lags behind
         return self._connection
 
     def _roll_back(self, connection: Connection) -> None:
@@ -209,16 +225,13 @@ class SharedDatabase:
 def _refuse_what_it_cannot_hold(
     connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool
 ) -> None:
-    """Values that PostgreSQL does not take, and SQLite does: their decision alone is refused, and the others go on.
-
-    PostgreSQL's own refusal would end the transaction of them all.
-    """
+    """Values that PostgreSQL does not take, and SQLite does. The driver's own errors would look like the database's."""
     for row in parameters if executemany else (parameters,):
         for value in row:
             if isinstance(value, str) and "\0" in value:
-                raise RequestRefused("text with a zero character is not stored here")
+                raise ValueNotTaken("text with a zero character")
             if isinstance(value, int) and not -_NUMBERS_END <= value < _NUMBERS_END:
-                raise RequestRefused("this number is too large to be stored here")
+                raise ValueNotTaken("a number beyond 64 bits")
 
 
 def error_text(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
-from sqlalchemy import BigInteger, Connection, bindparam, delete, insert, select, text
+from sqlalchemy import BigInteger, Connection, Integer, bindparam, delete, insert, select, text
 
 from tmtp_core import limits
 from tmtp_core.errors import ServiceUnavailable
@@ -31,11 +31,13 @@ _LEASE_MS: Final = int(limits.LEASE_S * 1000)
 
 # A process that hangs keeps its lock and lets its lease run out; one that was killed loses its lock at once. The lock
 # is the bus's, which may be connecting anew just now: then it renews the lease with its first words.
+# After a restart of the database all have lost their locks, and nobody could renew: nobody is dead for a while.
 _DEAD = (
-    f"(process.seen_ms < {_NOW_MS} - {_LEASE_MS} OR process.seen_ms < {_NOW_MS} - {int(limits.UNHEARD_S * 1000)}"
+    f"(pg_postmaster_start_time() < clock_timestamp() - interval '{limits.LEASE_S} seconds'"
+    f" AND (process.seen_ms < {_NOW_MS} - {_LEASE_MS} OR process.seen_ms < {_NOW_MS} - {int(limits.UNHEARD_S * 1000)}"
     " AND NOT EXISTS (SELECT 1 FROM pg_locks AS l WHERE l.locktype = 'advisory' AND l.granted"
     " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-    f" AND l.classid = {LOCK_KEY} AND l.objid = process.slot AND l.objsubid = 2))"
+    f" AND l.classid = {LOCK_KEY} AND l.objid = process.slot AND l.objsubid = 2)))"
 )
 
 _REFRESH = text(
@@ -52,9 +54,13 @@ _HOLDER = text(
     f"SELECT link.slot, coalesce({_DEAD}, true) FROM link LEFT JOIN process USING (slot) WHERE device = :device"
 ).bindparams(bindparam("device", type_=BigInteger()))
 
+# Its notice comes back to this process after those of all commits before it: from then on nothing is under way any more
+# that the device has posted elsewhere.
 _CLAIM = text(
-    "INSERT INTO link (device, slot) VALUES (:device, :slot) ON CONFLICT (device) DO UPDATE SET slot = excluded.slot"
-).bindparams(bindparam("device", type_=BigInteger()))
+    "WITH claimed AS (INSERT INTO link (device, slot) VALUES (:device, :slot)"
+    " ON CONFLICT (device) DO UPDATE SET slot = excluded.slot)"
+    """ SELECT pg_notify(:channel || '_' || :slot, '{"type":"entered","device":' || :device || '}')"""
+).bindparams(bindparam("device", type_=BigInteger()), bindparam("slot", type_=Integer()), bindparam("channel", CHANNEL))
 
 JOIN = text(
     f"INSERT INTO process (slot, token, seen_ms) SELECT free, :token, {_NOW_MS}"
@@ -104,6 +110,7 @@ class Sharing:
         self.slot = slot
         self.token = token
         self._seen = 0
+        self._anew = False  # nothing that is kept can be relied on
         self._in_doubt = False  # what this process wrote last may be durable, and it does not know
         self._rows: dict[tuple[int, int, str], None] = {}
         self._claims: Counter[int] = Counter()  # of a device's link: a new one may enter before the old one is let go
@@ -114,13 +121,21 @@ class Sharing:
         """From now on: the caches are empty."""
         self._seen = connection.scalar(select(t.change.c.seq).order_by(t.change.c.seq.desc()).limit(1)) or 0
 
+    def begin_anew(self) -> None:
+        """The next transaction is over another connection: what was read over the last one may never have been."""
+        self._anew = True
+
     def refresh(self, connection: Connection) -> News:
         """What others have changed. Raises `Evicted`."""
         self._rows.clear()
         rows = connection.execute(_REFRESH, {"slot": self.slot, "token": self.token, "seen": self._seen}).all()
         if rows[0].token is None:
             raise Evicted("this process was taken for dead; nothing was stored, try again")
-        news = News()
+        news = News(everything=self._anew)
+        if self._anew:
+            self._anew = False
+            self.load(connection)
+            return news
         if rows[0].seq is None:
             return news
         # A gap is left by a transaction that failed, or by rows that were removed before this process looked.

@@ -90,6 +90,10 @@ class Statements(Protocol):
         """Forget by whom messages were taken that are gone."""
         ...
 
+    def count_messages(self, connection: Connection) -> int:
+        """How many messages there are, or about how many."""
+        ...
+
     def set_counter(self, connection: Connection, name: str, value: int) -> None:
         """Store a named number of the instance."""
         ...

@@ -42,7 +42,7 @@ class Job(msgspec.Struct, eq=False):
     `request` (device, repetition key) announces a request that may be a repetition; `files` are payloads that
     belong to nobody unless the decision stores a message with them; `size` is what it holds in memory; `reads` says
     what to read in the same transaction because of the result: it comes after the `done` of the whole batch; `cuts`
-    which devices' links the result ends, wherever they are, and with what words.
+    which devices' links the result ends, wherever they are, and with what words; `looks`: it changes nothing.
     """
 
     decide: Callable[[SqlLedger], Result]
@@ -51,6 +51,7 @@ class Job(msgspec.Struct, eq=False):
     files: tuple[str, ...] = ()
     size: int = 0
     reads: "Callable[[Result], PageRead | None] | None" = None
+    looks: bool = False
     cuts: Callable[[Result], Mapping[int, str]] = lambda result: result.cuts if isinstance(result, Outcome) else {}
 
 
@@ -96,6 +97,7 @@ class Writer(threading.Thread):
         self.figures = WriterFigures()
         self.ledger = SqlLedger(database, service_key, report)
         self._told = told
+        self.evicted: Callable[[], None] = lambda: None  # as `told`: others have taken this process for dead
         self._database = database
         self._payloads = payloads
         self._wake = wake
@@ -201,9 +203,10 @@ class Writer(threading.Thread):
     ) -> Callable[[], None]:
         """`_commit`; where several processes have the database, beside what they commit, if nothing is against it.
 
-        Posts usually change nothing that others keep in memory. Those that do, a first contact, are decided once more.
+        Posts usually change nothing that others keep in memory, and who looks at something never does. Posts that do, a
+        first contact, are decided once more.
         """
-        if all(job.request is not None for job in jobs):
+        if all(job.request is not None or job.looks for job in jobs):
             try:
                 return self._commit(jobs, acks, pages, alone=False)
             except NotAlone:
@@ -266,7 +269,7 @@ class Writer(threading.Thread):
                 self._wake(self._commit([job], acks, []))
             except Exception as own_error:
                 self._void(acks, own_error)
-                self._refuse([job])
+                self._refuse([job], keep_files=isinstance(own_error, CommitUnknown))
         return True
 
     def _guarded(self, tell: Callable[..., None], *result: Any) -> None:
@@ -282,6 +285,8 @@ class Writer(threading.Thread):
         self.figures.failures += 1
         self.figures.healthy = False
         self._report("commit_failed", _described(error))
+        if isinstance(error, Evicted):
+            self._wake(self.evicted)
 
     def _refuse(self, jobs: list[Job], *, keep_files: bool = False) -> None:
         # A commit whose sync failed may be on the disk all the same: until the next one takes its place in the log, a
@@ -294,7 +299,7 @@ class Writer(threading.Thread):
         def tell() -> None:
             for job in jobs:
                 self._guarded(job.done, unavailable)
-            if self._database.sharing is not None:
+            if keep_files:
                 self._guarded(self._told, None)
 
         self._wake(tell)
@@ -329,9 +334,9 @@ class Writer(threading.Thread):
 def _described(error: Exception) -> dict[str, object]:
     """An error for the log. Only the database's own words are repeated: another's could hold content."""
     if isinstance(error, DBAPIError):
-        return {"error": f"{type(error.orig).__name__}: {error.orig}"}
+        return {"error": f"{type(error.orig).__name__}: {shared_database.error_text(error)}"}
     if isinstance(error, DatabaseErrors):
-        return {"error": f"{type(error).__name__}: {error}"}
+        return {"error": f"{type(error).__name__}: {shared_database.error_text(error)}"}
     return {"error": type(error).__name__, "trace": traceback.format_tb(error.__traceback__)}
 
 
