@@ -149,6 +149,11 @@ class BenchServer:
                 self._process.wait()
                 self._process = None
 
+    def restart(self) -> float:
+        """Stop it and start it again; see `start`."""
+        self.stop()
+        return self.start()
+
     def invitation(self) -> str:
         """A link for a thousand registrations, made by the running gateway."""
         made = subprocess.run(  # noqa: S603 - this program

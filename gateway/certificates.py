@@ -7,29 +7,29 @@ stays the same as long as the key does.
 
 import base64
 import hashlib
+import re
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-)
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from typing import Final
 
 from gateway.files import write_private
 from tmtp_core.crypto import spki
 
 _VALID_FOR = timedelta(days=3650)  # pinned by key, so its end protects nobody
 _CLOCK_SKEW = timedelta(days=1)
+_CERTIFICATE: Final = re.compile("-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----")  # RFC 7468 §5
 
 
 def make_self_signed(certificate: Path, key: Path, name: str, now: datetime) -> None:
     """Make a P-256 key and a certificate for it; the key is readable for its owner only."""
+    # ruff: noqa: PLC0415 - 9 MB, and only the first start makes a certificate
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
     private_key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
     built = (
@@ -65,8 +65,10 @@ def spki_pin(certificate: Path) -> str:
 
 def spki_hash(certificate: Path) -> bytes:
     """SHA-256 of the certificate's public key: what a device signs when it logs in (docs/protocol.md)."""
-    loaded = x509.load_pem_x509_certificate(certificate.read_bytes())
-    return spki.spki_hash(loaded.public_bytes(Encoding.DER))
+    found = _CERTIFICATE.search(certificate.read_text("ascii", "replace"))  # the first is the service's own
+    if found is None:
+        raise ValueError("there is no certificate in this file")
+    return spki.spki_hash(ssl.PEM_cert_to_DER_cert(found[0]))
 
 
 def pin_hash(pin: str) -> bytes:

@@ -26,6 +26,11 @@ class Tidying:
             return False
         self._ended = ended
         gc.collect()
-        with contextlib.suppress(AttributeError, OSError):  # not every C library has it
-            ctypes.CDLL(None).malloc_trim(0)
+        give_back()
         return True
+
+
+def give_back() -> None:
+    """Give memory that was freed back to the system, where the C library can."""
+    with contextlib.suppress(AttributeError, OSError):  # not every C library has it
+        ctypes.CDLL(None).malloc_trim(0)

@@ -5,7 +5,6 @@ A session owns the link's state table, the payload that is being uploaded, the r
 commit, and the delivery window. It knows no socket: what carries the bytes is an `Outlet`.
 """
 
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Protocol
@@ -32,6 +31,7 @@ from tmtp_core.wire import revision2 as m2
 
 Decide = Callable[[SqlLedger, Asker, Moment], Outcome]
 
+NONE_INTERRUPTED: frozenset[int] = frozenset()  # one for all links: each `frozenset()` is another 216 octets
 UNAVAILABLE = "service temporarily unavailable, try again"
 
 
@@ -120,13 +120,13 @@ class Session:
         self.spki_hashes = spki_hashes
         self.contested = False  # another link wants this one's node: the next byte shows that it lives
         self.window: DeliveryWindow | None = None
-        self.interrupted: frozenset[int] = frozenset()  # numbers that were in flight when the link ended
+        self.interrupted = NONE_INTERRUPTED  # numbers that were in flight when the link ended
         self._host = host
         self._restricted = False  # the device may look at its account's log and add to it, and nothing else
         self._link = wire.ServerLink(host.monotonic_s(), host.message_max_bytes)
         self._incoming: _Incoming | None = None
-        self._backlog = host.new_backlog()  # of its uploads
-        self._steps: deque[_Step] = deque()
+        self._backlog: Backlog | None = None  # of its uploads, from the first on
+        self._steps: list[_Step] = []  # not a deque: most links are idle, and an empty deque takes 760 octets
         self._uncommitted = 0
         self._held_bytes = 0  # by requests that are not decided
         self._answers_due_bytes = 0
@@ -291,7 +291,7 @@ class Session:
         if self._ending:
             return
         self._ending = True
-        self.interrupted = self.window.in_flight if self.window is not None else frozenset()
+        self.interrupted = self.window.in_flight if self.window is not None else NONE_INTERRUPTED
         self.window = None
         if self._incoming is not None:
             self._incoming.discard()
@@ -318,6 +318,8 @@ class Session:
             self._say_goodbye()
 
     def _new_upload(self, size: int) -> Upload:
+        if self._backlog is None:
+            self._backlog = self._host.new_backlog()
         return self._host.new_upload(size, self._backlog, self.proceed)
 
     def _greet(self) -> None:
@@ -419,7 +421,8 @@ class Session:
         incoming, self._incoming = self._incoming, None
         assert incoming is not None
         step = _Step(None, incoming.request.id, key=m.repetition_key(incoming.request), waits_for=len(incoming.uploads))
-        self._queue(step)
+        self._count(step)
+        self._steps.append(step)
         for place, (upload, _) in enumerate(incoming.uploads):
             upload.finish(partial(self._body_is_durable, step, incoming.request, place))
 
@@ -452,17 +455,19 @@ class Session:
 
     # -- requests on their way ---------------------------------------------------------------------------------------
     def _ask(self, step: _Step) -> None:
-        self._queue(step)
-        self._submit_ready()
+        self._count(step)
+        if self._steps or step.decide is None:  # behind a post whose payload is not yet durable
+            self._steps.append(step)
+        else:
+            self._submit(step, step.decide)
 
-    def _queue(self, step: _Step) -> None:
-        """A request waits for its turn, and its memory and its answer's are counted until it is decided."""
+    def _count(self, step: _Step) -> None:
+        """A request's memory and its answer's are counted until it is decided."""
         repeated = len(step.request_id) * limits.ESCAPED_MAX_BYTES
         step.answer_bytes += min(repeated + limits.ACK_BYTES, limits.HEADER_MAX_BYTES)
         self._answers_due_bytes += step.answer_bytes
         size, step.size = step.size, 0
         self._hold(step, size + step.answer_bytes)
-        self._steps.append(step)
 
     def _hold(self, step: _Step, size: int) -> None:
         step.size += size
@@ -477,7 +482,7 @@ class Session:
     def _submit_ready(self) -> None:
         """Hand requests to the writer, in the order in which they came."""
         while self._steps and not self._steps[0].waits_for:
-            step = self._steps.popleft()
+            step = self._steps.pop(0)
             if step.decide is None:
                 self._settle(step)
                 self._host.discard(step.files)
@@ -536,7 +541,7 @@ class Session:
             self._uncommitted + len(self._steps) < limits.SESSION_PENDING_REQUESTS_MAX
             and self._held_bytes < limits.SESSION_PENDING_BYTES_MAX
             and self._answers_due_bytes < limits.SESSION_ANSWERS_MAX_BYTES
-            and self._backlog.size < limits.UPLOAD_BACKLOG_MAX_BYTES
+            and (self._backlog is None or self._backlog.size < limits.UPLOAD_BACKLOG_MAX_BYTES)
             and not self.outlet.clogged
             and not self._host.room.must_wait(self)
         )

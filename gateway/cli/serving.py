@@ -13,7 +13,7 @@ from gateway.app import Gateway
 from gateway.clock import SystemClock
 from gateway.descriptors import raise_descriptors_max
 from gateway.logs import configure_logs
-from gateway.memory import Tidying
+from gateway.memory import Tidying, give_back
 from gateway.settings import Address, Settings
 from tmtp_core import limits
 
@@ -39,6 +39,7 @@ def _spare_the_collector() -> None:
     """
     gc.collect()
     gc.freeze()
+    give_back()
     gc.set_threshold(_YOUNG_OBJECTS, *gc.get_threshold()[1:])
 
 

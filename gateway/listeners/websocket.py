@@ -119,7 +119,7 @@ class WebSocketLink(Link):
                 await asyncio.sleep(0)
 
     def _send_pong(self) -> None:
-        if self._pong is not None and self._drained.is_set() and not self._over and not self._transport.is_closing():
+        if self._pong is not None and not (self._blocked or self._over or self._transport.is_closing()):
             pong, self._pong = self._pong, None
             self._transport.write(_frame(_FINAL_PONG, pong))
 

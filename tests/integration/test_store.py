@@ -5,6 +5,8 @@ import asyncio
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -13,7 +15,9 @@ from pathlib import Path
 import pytest
 import structlog
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy.exc import OperationalError
 
 import migrations
@@ -26,7 +30,7 @@ from tmtp_core.store import payloads, tables
 from tmtp_core.store.database import Database
 from tmtp_core.store.ledger import SqlLedger
 from tmtp_core.store.payloads import PayloadFolder
-from tmtp_core.store.schema import DatabaseInUse, DatabaseTooNew
+from tmtp_core.store.schema import DatabaseInUse, DatabaseTooNew, Steps
 from tmtp_core.store.sqlite import driver
 from tmtp_core.store.writer import Job, PageRead, Writer
 from tmtp_core.wire import messages as m
@@ -331,6 +335,22 @@ def test_the_migrations_make_exactly_the_tables(tmp_path: Path) -> None:
     assert pragmas == {"journal_mode": "wal", "synchronous": 2, "secure_delete": 1}
     assert "WITHOUT ROWID" in schema["queue"]
     assert "AUTOINCREMENT" in schema["device"]
+
+
+def test_the_newest_step_is_known_without_alembic_and_is_alembics(tmp_path: Path) -> None:
+    """A file's name and its `revision` agree, and a start with nothing to migrate loads no Alembic."""
+    config = Config()
+    config.set_main_option("script_location", "migrations:")
+    head = ScriptDirectory.from_config(config).get_current_head()
+    assert Steps("migrations:", "test").is_newest(head)
+    path = tmp_path / "service.sqlite3"
+    Database(path).close()
+    program = (
+        "import sys; from pathlib import Path; from tmtp_core.store.database import Database;"
+        "Database(Path(sys.argv[1])).close(); print([one for one in sys.modules if one.startswith('alembic')])"
+    )
+    loaded = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
+    assert loaded.stdout == "[]\n"
 
 
 def test_an_old_database_is_copied_before_it_is_changed(tmp_path: Path) -> None:

@@ -54,3 +54,18 @@ def test_what_is_cut_off_is_no_certificate(cut: int) -> None:
 def test_any_bytes_are_refused_without_surprise(data: bytes) -> None:
     with contextlib.suppress(ValueError):
         spki.spki_hash(data)
+
+
+def test_the_first_certificate_of_a_file_is_the_service_s_own(tmp_path: Path) -> None:
+    paths = [(tmp_path / f"{name}.crt", tmp_path / f"{name}.key") for name in ("own", "issuer")]
+    for certificate, key in paths:
+        make_self_signed(certificate, key, certificate.stem, datetime.now(UTC))
+    own, issuer = (certificate.read_bytes() for certificate, _ in paths)
+    chain = tmp_path / "chain.crt"
+    chain.write_bytes(b"subject=CN = own\n" + own + issuer)
+    key = x509.load_pem_x509_certificate(own).public_key()
+    octets = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    assert spki_hash(chain) == hashlib.sha256(octets).digest()
+    chain.write_bytes(b"no certificate")
+    with pytest.raises(ValueError, match="no certificate"):
+        spki_hash(chain)

@@ -10,13 +10,12 @@ import secrets
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import asyncpg
 from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 from sqlalchemy.util import greenlet_spawn
 
@@ -27,6 +26,9 @@ from tmtp_core.store.references import StoredReferences
 from tmtp_core.store.schema import DatabaseUnfit, Steps
 from tmtp_core.store.sharing import Sharing
 from tmtp_core.store.statements import References, Statements
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 T = TypeVar("T")
 
@@ -158,7 +160,9 @@ class SharedDatabase:
         finally:
             await self._engine.dispose()
 
-    def _new_engine(self, timeout_s: float, **pool: Any) -> AsyncEngine:
+    def _new_engine(self, timeout_s: float, **pool: Any) -> "AsyncEngine":
+        from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415 - 6 MB, which SQLite does not need
+
         engine = create_async_engine(
             self._url,
             connect_args={
