@@ -105,9 +105,11 @@ async def test_the_payload_of_a_failed_commit_stays_until_the_next_one(tmp_path:
     try:
         await process.start()
         connection = await Connection.open(process.endpoint())
-        registered = await connection.register("first", "The only account")
-        others = [m.Recipient(registered.uid, m.TO_UID)]
-        await connection.ask(m.UserEdit("second", newnode="second"))  # a device that takes nothing
+        away = await connection.register("first", "Somebody who is away")  # whose acks would be commits of their own
+        await connection.quit()
+        connection = await Connection.open(process.endpoint())
+        registered = await connection.register("first", "Somebody who posts")
+        others = [m.Recipient(away.uid, m.TO_UID)]
         kept: set[str] = set()
         with pytest.raises(Disconnected, match="unavailable"):
             for number in range(ATTEMPTS):  # the commit that fails may also be that of an ack
