@@ -20,6 +20,7 @@ from tests.faults.load import Ledger, Process, PromiseBroken, join, settle
 
 LIFE_S = (0.1, 1.5)  # how long both are under load before one is killed
 AWAY_S = (0.0, 1.0)  # how long it is gone
+BURIAL_S = 60.0  # nobody is buried in the first seconds of a database, nor by who has just come
 
 
 async def run(kills: int, seed: int, folder: Path, cluster: Cluster, report: bool = False) -> dict[str, int]:
@@ -48,6 +49,7 @@ async def run(kills: int, seed: int, folder: Path, cluster: Cluster, report: boo
         for device in devices:
             device.posting = False
         await settle(ledger, devices)
+        await buried(cluster, database, len(processes))
     finally:
         for task in tasks:
             task.cancel()
@@ -66,6 +68,16 @@ async def run(kills: int, seed: int, folder: Path, cluster: Cluster, report: boo
         "lost": 0,
         "repeated after": 0,
     }
+
+
+async def buried(cluster: Cluster, database: str, alive: int) -> None:
+    """Wait until those that live have buried those that were killed. Raises `PromiseBroken`."""
+    try:
+        async with asyncio.timeout(BURIAL_S):
+            while int(cluster.ask("SELECT count(*) FROM process", database)[0]) > alive:
+                await asyncio.sleep(0.5)
+    except TimeoutError:
+        raise PromiseBroken(f"processes that were killed are not buried within {BURIAL_S} s") from None
 
 
 def verify(ledger: Ledger, process: Process, cluster: Cluster, database: str) -> None:
