@@ -374,11 +374,13 @@ async def test_what_postgresql_does_not_take_harms_only_who_sent_it(tmp_path: Pa
         assert [type(result).__name__ for result in results] == ["str", "ServiceUnavailable", "str"]
         alice = await newcomer(pair.one, "Alice Liddell")
         failures = service.figures()["commit_failures_total"]
-        assert await refusal(alice.ping("Alice\0Liddell")) == "invalid header"
-        assert service.figures()["commit_failures_total"] == failures  # it never got there
+        assert await refusal(alice.ping("Alice\0Liddell")) == "Lookup: iAlias Alice\0Liddell not found"
+        await service.create_invitation(note="a note\0 with a zero")
+        assert [one.note for one in await service.list_invitations()] == ["a note\ufffd with a zero"]
+        assert service.figures()["commit_failures_total"] == failures
         with pytest.raises(ServiceUnavailable):
-            await service.create_invitation(note="a note\0")
-        await alice.connection.close()
+            await service.create_invitation(expires_ms=1 << 63)
+        await alice.quit()
 
 
 async def test_a_link_that_only_the_database_knows_of_keeps_nobody_out(tmp_path: Path) -> None:

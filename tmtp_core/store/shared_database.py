@@ -6,6 +6,7 @@ all of SQLAlchemy is used as if it were synchronous (its greenlets), so that led
 """
 
 import asyncio
+import itertools
 import secrets
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -172,7 +173,7 @@ class SharedDatabase:
             },
             **pool,
         )
-        event.listen(engine.sync_engine, "before_cursor_execute", _refuse_what_it_cannot_hold)
+        event.listen(engine.sync_engine, "before_cursor_execute", _without_zeros, retval=True)
         return engine
 
     def _locked(self, alone: bool) -> Connection:
@@ -226,16 +227,26 @@ class SharedDatabase:
             self._steps.upgrade(connection)
 
 
-def _refuse_what_it_cannot_hold(
+def _without_zeros(
     connection: Connection, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool
-) -> None:
-    """Values that PostgreSQL does not take, and SQLite does. The driver's own errors would look like the database's."""
-    for row in parameters if executemany else (parameters,):
-        for value in row:
-            if isinstance(value, str) and "\0" in value:
-                raise ValueNotTaken("text with a zero character")
-            if isinstance(value, int) and not -_NUMBERS_END <= value < _NUMBERS_END:
-                raise ValueNotTaken("a number beyond 64 bits")
+) -> tuple[str, Any]:
+    """PostgreSQL's text holds no zero character, and its errors would end the transaction of a whole batch.
+
+    What is looked for with one is not there; in what is stored (a label; no name has one) it becomes U+FFFD. Raises
+    `ValueNotTaken` for numbers beyond 64 bits.
+    """
+    instead = "\x01" if statement.startswith("SELECT") else "\ufffd"
+    rows = parameters if executemany else (parameters,)
+    if any(map(_is_strange, itertools.chain.from_iterable(rows))):
+        rows = [tuple(v.replace("\0", instead) if isinstance(v, str) else v for v in row) for row in rows]
+        parameters = rows if executemany else rows[0]
+    return statement, parameters
+
+
+def _is_strange(value: Any) -> bool:
+    if isinstance(value, int) and not -_NUMBERS_END <= value < _NUMBERS_END:
+        raise ValueNotTaken("a number beyond 64 bits")
+    return isinstance(value, str) and "\0" in value
 
 
 def error_text(error: BaseException) -> str:

@@ -66,7 +66,6 @@ _OPS_WITH_DATA: Final = (5, 7, 8, 9)
 
 def parse_request(raw: bytes) -> Request:
     """Parse and check a request's header. Raises `ProtocolError("invalid header")` (wire.md §1.3, §2)."""
-    refuse_zero(raw)
     frequent = parse_frequent(raw if b'"op":' in raw else with_plain_names(raw))
     if frequent is not None and not _has_more_than_revision_1(frequent):
         return frequent
@@ -78,29 +77,6 @@ def parse_request(raw: bytes) -> Request:
     if request is None:
         raise ProtocolError("invalid header")
     return request
-
-
-def refuse_zero(raw: bytes) -> None:
-    """Raise `ProtocolError` where a text has a zero character: no name has it, and not every database holds it."""
-    if b"\\u0000" in raw and _holds_zero(raw):
-        raise ProtocolError("invalid header")
-
-
-def _holds_zero(raw: bytes) -> bool:
-    """Whether a text in this header has a zero character; a backslash may stand before what looks like one."""
-    try:
-        waiting = [msgspec.json.decode(raw)]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, str) and "\0" in value:
-            return True
-        if isinstance(value, dict):
-            waiting += [*value, *value.values()]
-        elif isinstance(value, list):
-            waiting += value
-    return False
 
 
 def parse_frequent(raw: bytes) -> Post | Ack | Pulse | None:

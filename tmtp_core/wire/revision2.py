@@ -278,7 +278,6 @@ _ANY: Final = msgspec.json.Decoder(_AnyRequest)
 
 def parse_request(raw: bytes) -> Request:
     """Parse and check a request's header on a link that speaks revision 2. Raises `ProtocolError`."""
-    requests.refuse_zero(raw)
     frequent = requests.parse_frequent(raw)
     if frequent is not None:
         return frequent
