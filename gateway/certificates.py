@@ -18,7 +18,9 @@ from tmtp_core.crypto import spki
 
 _VALID_FOR = timedelta(days=3650)  # pinned by key, so its end protects nobody
 _CLOCK_SKEW = timedelta(days=1)
-_CERTIFICATE: Final = re.compile("-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----")  # RFC 7468 §5
+_CERTIFICATE: Final = re.compile(  # RFC 7468 §5
+    "-----BEGIN (?:X509 )?CERTIFICATE-----([^-]*)-----END (?:X509 )?CERTIFICATE-----"
+)
 
 
 def make_self_signed(certificate: Path, key: Path, name: str, now: datetime) -> None:
@@ -68,7 +70,7 @@ def spki_hash(certificate: Path) -> bytes:
     found = _CERTIFICATE.search(certificate.read_text("ascii", "replace"))  # the first is the service's own
     if found is None:
         raise ValueError("there is no certificate in this file")
-    return spki.spki_hash(ssl.PEM_cert_to_DER_cert(found[0]))
+    return spki.spki_hash(base64.b64decode(found[1]))
 
 
 def pin_hash(pin: str) -> bytes:

@@ -145,6 +145,7 @@ LISTEN_BACKLOG = 4_096  # who waits to shake hands; Linux takes no more unless i
 ACCEPTED_AT_ONCE_MAX = 100  # connections, in one turn of the loop
 HANDSHAKES_MAX = 250  # under way at once on one address, so that each is soon done: a third of a second's work
 HANDSHAKE_PATIENCE_S = 2.0  # where so many are, one that takes longer gives way; else `LOGIN_DEADLINE_S` holds
+HANDSHAKE_SILENCE_S = 0.1  # the same for one whose peer has sent nothing at all
 CONNECTIONS_NOT_UPGRADED_MAX = 1_000
 ENDED_LINKS_KEPT = 500  # in memory, about 10 MB, before they are looked for; or a quarter of those that stand
 ENDED_LINKS_INTERVAL_S = 2.0

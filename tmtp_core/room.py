@@ -73,3 +73,4 @@ class Room:
                 one.proceed()
             finally:
                 self._on_turn = None
+                self.relieve()  # for those after it, also where this one fails

@@ -57,8 +57,9 @@ def serve(
 ) -> None:
     """Run all instances and bridges of a settings file until SIGTERM or Ctrl-C.
 
-    Where all instances are on PostgreSQL, further processes share the work, on the same addresses. Bridges run in the
-    first one. Exit code 75: the others have taken this process for dead; start it again.
+    Where all instances are on PostgreSQL, further processes share the work, on the same addresses. Bridges run in one.
+
+    Exit code 75: the others have taken this process for dead; start it again.
 
     Example: tmtp-gateway serve -c gateway.yaml
 

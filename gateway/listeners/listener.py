@@ -9,6 +9,8 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import struct
+from typing import Final
 
 import structlog
 
@@ -19,6 +21,8 @@ from tmtp_core.clock import Clock
 from tmtp_core.service import Service
 
 log = structlog.get_logger()
+
+_TCP_INFO_RECEIVED: Final = struct.Struct("=128xQ")  # `tcpi_bytes_received`: Linux 4.1, include/uapi/linux/tcp.h
 
 
 class Listener:
@@ -40,7 +44,8 @@ class Listener:
         self._context = context
         self._sockets: list[socket.socket] = []
         self._accepting = False
-        self._entering: dict[asyncio.Task[None], float] = {}  # handshakes under way, oldest first, and their begin
+        # Handshakes under way, oldest first: when each began, and its socket.
+        self._entering: dict[asyncio.Task[None], tuple[float, socket.socket]] = {}
         self._out_of_descriptors = False
         self._links_gone = asyncio.Event()
 
@@ -116,7 +121,7 @@ class Listener:
 
     # -- accepting ---------------------------------------------------------------------------------------------------
     def _go_on_accepting(self) -> None:
-        if not self._accepting:
+        if not self._accepting and self._sockets:
             self._accepting = True
             for listening in self._sockets:
                 asyncio.get_running_loop().add_reader(listening, self._accept, listening)
@@ -130,8 +135,9 @@ class Listener:
     def _accept(self, listening: socket.socket) -> None:
         """Peers wait: take some of them."""
         for _ in range(limits.ACCEPTED_AT_ONCE_MAX):
-            if not self._has_room_to_enter():  # in the kernel's queue they wait until one ends, or lasts too long
-                self._pause_accepting()
+            if len(self._entering) >= limits.HANDSHAKES_MAX and self._who_gives_way() is None:
+                self._pause_accepting()  # in the kernel's queue they wait until one ends, or lasts too long
+                asyncio.get_running_loop().call_later(limits.HANDSHAKE_SILENCE_S, self._go_on_accepting)
                 return
             try:
                 connection, _ = listening.accept()
@@ -151,12 +157,18 @@ class Listener:
                 self._tell_shortage(False)
                 self._let_enter(connection)
 
-    def _has_room_to_enter(self) -> bool:
-        """Whether one more may shake hands: where many do, who takes long gives way."""
-        if len(self._entering) < limits.HANDSHAKES_MAX:
-            return True
-        begun_s = next(iter(self._entering.values()))
-        return asyncio.get_running_loop().time() - begun_s >= limits.HANDSHAKE_PATIENCE_S
+    def _who_gives_way(self) -> asyncio.Task[None] | None:
+        """Where many shake hands: the oldest that takes long, or that has said nothing at all so far."""
+        now_s = asyncio.get_running_loop().time()
+        for task, (begun_s, connection) in self._entering.items():
+            age_s = now_s - begun_s
+            if age_s >= limits.HANDSHAKE_PATIENCE_S:
+                return task
+            if age_s < limits.HANDSHAKE_SILENCE_S:
+                return None  # and those after it are younger
+            if _is_silent(connection):
+                return task
+        return None
 
     def _let_enter(self, connection: socket.socket) -> None:
         def entered(task: asyncio.Task[None]) -> None:
@@ -165,13 +177,12 @@ class Listener:
                 connection.close()
             self._go_on_accepting()
 
-        if len(self._entering) >= limits.HANDSHAKES_MAX:
-            oldest = next(iter(self._entering))
-            oldest.cancel()
-            del self._entering[oldest]
+        if len(self._entering) >= limits.HANDSHAKES_MAX and (gives_way := self._who_gives_way()) is not None:
+            gives_way.cancel()
+            del self._entering[gives_way]
         loop = asyncio.get_running_loop()
         task = loop.create_task(self._enter(connection))
-        self._entering[task] = loop.time()
+        self._entering[task] = loop.time(), connection
         task.add_done_callback(entered)
 
     async def _enter(self, connection: socket.socket) -> None:
@@ -193,3 +204,12 @@ class Listener:
                 "descriptors_short", address="{}:{}".format(*self.address), errno=error.errno if error else None
             )
         self._out_of_descriptors = short
+
+
+def _is_silent(connection: socket.socket) -> bool:
+    """Whether a peer has sent nothing, as far as the system tells."""
+    try:
+        told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_RECEIVED.size)
+    except (OSError, AttributeError):  # it is closed; or the system has no such option
+        return False
+    return len(told) == _TCP_INFO_RECEIVED.size and _TCP_INFO_RECEIVED.unpack(told)[0] == 0

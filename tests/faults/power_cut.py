@@ -228,7 +228,9 @@ def main() -> int:
     parser.add_argument("--cuts", type=int, default=200, help="how often the power fails (default 200)")
     parser.add_argument("--seed", type=int, default=1, help="of everything random (default 1)")
     parser.add_argument("--failing-syncs", action="store_true", help="syncs fail with EIO before most cuts")
-    parser.add_argument("--altered", choices=sorted(altered.ALTERED), help="a gateway that must lose something")
+    parser.add_argument(
+        "--altered", choices=sorted(altered.ALTERED), help="an altered gateway; those `without_…` must lose something"
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="power-cut-") as name:
         folder = Path(name)

@@ -13,6 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from importlib import metadata
 from pathlib import Path
 from typing import Final
 
@@ -33,7 +34,8 @@ def valgrind() -> str | None:
 def circumstances() -> str:
     """What counts depend on, besides the code."""
     version = f"{platform.python_implementation()} {sys.version_info[0]}.{sys.version_info[1]}"
-    return f"{version}, SQLite {sqlite3.sqlite_version}, {platform.machine()}"
+    libraries = ", ".join(f"{name} {metadata.version(name)}" for name in ("msgspec", "SQLAlchemy"))
+    return f"{version}, SQLite {sqlite3.sqlite_version}, {libraries}, {platform.machine()}"
 
 
 def counted() -> dict[str, int]:

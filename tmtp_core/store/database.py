@@ -86,9 +86,17 @@ class Store(Protocol):
 
 def is_disk_trouble(error: Exception) -> bool:
     """Whether the disk is full or failed, and the database as such is not damaged: nothing is to be restored."""
+    return _primary_code(error) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+
+
+def is_full(error: Exception) -> bool:
+    """Whether SQLite found no room for a transaction, of which then nothing can be on the disk."""
+    return _primary_code(error) == sqlite3.SQLITE_FULL
+
+
+def _primary_code(error: Exception) -> int:
     original = error.orig if isinstance(error, DBAPIError) else error
-    primary = getattr(original, "sqlite_errorcode", 0) & _PRIMARY_CODE
-    return primary in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+    return getattr(original, "sqlite_errorcode", 0) & _PRIMARY_CODE
 
 
 class Database:

@@ -23,7 +23,7 @@ from tmtp_core.domain.outcome import Outcome
 from tmtp_core.domain.port import Message
 from tmtp_core.errors import ProtocolError, RequestRefused, ServiceUnavailable
 from tmtp_core.store import shared_database
-from tmtp_core.store.database import Store
+from tmtp_core.store.database import Store, is_full
 from tmtp_core.store.ledger import SqlLedger
 from tmtp_core.store.payloads import PayloadStore
 from tmtp_core.store.shared_database import CommitUnknown
@@ -258,10 +258,10 @@ class Writer(threading.Thread):
         """After a void transaction: when a job may have spoilt it, each gets one of its own; else all are told."""
         self._pages.extendleft(reversed(pages))
         if isinstance(error, CommitUnknown):  # these may be stored, with their files: who repeats them hears how it is
-            self._refuse(jobs, keep_files=True)
+            self._refuse(jobs, error)
             return False
         if len(jobs) <= 1 or (isinstance(error, DatabaseErrors) and not is_of_its_values(error)):
-            self._refuse(jobs)
+            self._refuse(jobs, error)
             return False
         for job in jobs:
             acks = [self._acks.popleft() for _ in range(len(self._acks))]
@@ -269,7 +269,7 @@ class Writer(threading.Thread):
                 self._wake(self._commit([job], acks, []))
             except Exception as own_error:
                 self._void(acks, own_error)
-                self._refuse([job], keep_files=isinstance(own_error, CommitUnknown))
+                self._refuse([job], own_error)
         return True
 
     def _guarded(self, tell: Callable[..., None], *result: Any) -> None:
@@ -288,18 +288,23 @@ class Writer(threading.Thread):
         if isinstance(error, Evicted):
             self._wake(self.evicted)
 
-    def _refuse(self, jobs: list[Job], *, keep_files: bool = False) -> None:
+    def _refuse(self, jobs: list[Job], error: Exception) -> None:
         # A commit whose sync failed may be on the disk all the same: until the next one takes its place in the log, a
         # crash brings it back, and its messages with their files. The next one that stores anything does, and when a
-        # message got a number any commit does: the high-water mark of numbers still has to be stored.
-        if not keep_files:
-            self._doubtful.extend(file for job in jobs for file in job.files)
+        # message got a number any commit does: the high-water mark of numbers still has to be stored. One for which the
+        # disk had no room is not whole in the log, and its files may be what the next one lacks.
+        unknown = isinstance(error, CommitUnknown)
+        files = [file for job in jobs for file in job.files]
+        if is_full(error):
+            self._unlink(files)
+        elif not unknown:
+            self._doubtful += files
         unavailable = ServiceUnavailable("the service could not store this; try again")
 
         def tell() -> None:
             for job in jobs:
                 self._guarded(job.done, unavailable)
-            if keep_files:
+            if unknown:
                 self._guarded(self._told, None)
 
         self._wake(tell)

@@ -136,11 +136,12 @@ async def test_sockets_that_never_begin_make_room_for_who_does(
     instance: TestInstance, monkeypatch: pytest.MonkeyPatch, websocket: bool
 ) -> None:
     monkeypatch.setattr(limits, "HANDSHAKES_MAX", 3)
-    monkeypatch.setattr(limits, "HANDSHAKE_PATIENCE_S", 0.0)
+    monkeypatch.setattr(limits, "HANDSHAKE_SILENCE_S", 0.0)
     listener = instance.running.listeners[1 if websocket else 0]
     silent = [await asyncio.open_connection(*listener.address) for _ in range(20)]
     await until(lambda: len(listener._entering) == 3)
     peer = await RawPeer(websocket=websocket).register(instance, "Bob Builder")
+    monkeypatch.setattr(limits, "HANDSHAKE_SILENCE_S", 100.0)
     monkeypatch.setattr(limits, "HANDSHAKE_PATIENCE_S", 100.0)
     silent += [await asyncio.open_connection(*listener.address) for _ in range(5)]
     waiting = asyncio.create_task(RawPeer(websocket=websocket).register(instance, "Carol Danvers"))
@@ -151,6 +152,28 @@ async def test_sockets_that_never_begin_make_room_for_who_does(
         writer.close()
     (await asyncio.wait_for(waiting, PATIENCE_S)).close()  # nobody is turned away in a storm
     peer.close()
+
+
+async def test_who_has_said_something_is_given_time_to_finish(
+    instance: TestInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Silent peers give way to others at once; one whose handshake is under way does not."""
+    monkeypatch.setattr(limits, "HANDSHAKES_MAX", 2)
+    monkeypatch.setattr(limits, "HANDSHAKE_SILENCE_S", 0.1)
+    monkeypatch.setattr(limits, "HANDSHAKE_PATIENCE_S", 100.0)
+    listener = instance.running.listeners[0]
+    speaking = [socket.create_connection(listener.address) for _ in range(2)]
+    for one in speaking:
+        one.sendall(b"\x16")  # the first octet of a TLS record
+    await until(lambda: len(listener._entering) == 2)
+    under_way = list(listener._entering)
+    waiting = asyncio.create_task(RawPeer().register(instance, "Bob Builder"))
+    await until(lambda: not listener._accepting)
+    assert list(listener._entering) == under_way
+    speaking.pop().close()
+    (await asyncio.wait_for(waiting, PATIENCE_S)).close()
+    speaking.pop().close()
+    await until(lambda: not listener._entering)
 
 
 async def test_short_descriptors_turn_connections_away_until_there_are_more(
