@@ -5,6 +5,7 @@ Both run in this process, with everything of their own that two processes have: 
 """
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -499,3 +500,15 @@ async def test_a_payload_whose_commit_was_not_answered_stays(tmp_path: Path) -> 
         assert len((await bob.next(m.Delivery))[1]) == 100_000
         for device in (alice, bob):
             await device.quit()
+
+
+async def test_who_is_barred_while_a_process_has_no_connection_is_cut_all_the_same(tmp_path: Path) -> None:
+    async with a_pair(tmp_path) as pair:
+        alice = await newcomer(pair.one, "Alice Liddell")
+        await pair.one.settle()
+        await asyncio.sleep(0.5)  # it has looked at what it was told of: the next look is the one after the bar
+        pair.ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tmtp-gateway'")
+        with contextlib.suppress(ServiceUnavailable):  # its own connection is gone, too
+            await pair.other.service.list_accounts()
+        await pair.other.service.bar_account("Alice Liddell")
+        assert await alice.ends() == "account barred"

@@ -8,10 +8,10 @@ rows that are new to its process.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import BigInteger, Connection, Integer, bindparam, delete, insert, select, text
 
@@ -132,14 +132,16 @@ class Sharing:
         if rows[0].token is None:
             raise Evicted("this process was taken for dead; nothing was stored, try again")
         news = News(everything=self._anew)
-        if self._anew:
+        if rows[0].seq is not None:
+            self._read(rows, news)
+        if self._anew:  # the links that end were read; where rows begin again below what was seen, that is known now
             self._anew = False
             self.load(connection)
-            return news
-        if rows[0].seq is None:
-            return news
+        return news
+
+    def _read(self, rows: Sequence[Any], news: News) -> None:
         # A gap is left by a transaction that failed, or by rows that were removed before this process looked.
-        news.everything = rows[0].seq != self._seen + 1 or len(rows) > limits.CHANGES_READ_MAX
+        news.everything |= rows[0].seq != self._seen + 1 or len(rows) > limits.CHANGES_READ_MAX
         for row in rows:
             if row.slot == self.slot and not self._in_doubt:
                 continue
@@ -155,7 +157,6 @@ class Sharing:
                 news.everything = True
         self._seen = rows[-1].seq
         self._in_doubt = False
-        return news
 
     def note(self, kind: Changed, key: int = 0, words: str = "") -> None:
         """This transaction changes what others may keep, or ends a link that they may have."""
