@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What goes into an administrator's operation, and what comes out (C1). Never a message's content, never a secret
+but where one is told once.
+
+Times are milliseconds since 1970, sizes octets. The API's document and the command line's JSON are made from these.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from tmtp_core import limits
+
+PAGE_MAX = 500
+"""Rows of one page at most."""
+
+AccountStatus = Literal["active", "barred"]
+AccountRole = Literal["member", "bridge", "ghost"]
+Note = Annotated[str, msgspec.Meta(max_length=limits.INVITATION_NOTE_MAX_CHARACTERS)]
+Uses = Annotated[int, msgspec.Meta(ge=1, le=limits.INVITATION_USES_MAX)]
+Moment = Annotated[int, msgspec.Meta(ge=1, le=limits.DATE_MAX_MS)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+
+
+class Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What all models are."""
+
+
+# -- asked for -----------------------------------------------------------------------------------------------------
+class CreateInvitation(Struct, frozen=True):
+    """A registration token for `uses` people until `expires_ms`, or without an end."""
+
+    uses: Uses = 1
+    expires_ms: Moment | None = None
+    note: Note = ""
+
+
+class CreateInvitations(Struct, frozen=True):
+    """One invitation for each note (for whom it is), all with the same end: all are made, or none."""
+
+    notes: Annotated[list[Note], msgspec.Meta(min_length=1, max_length=1_000)]
+    expires_ms: Moment | None = None
+
+
+class GiveAlias(Struct, frozen=True):
+    """A further alias for an account."""
+
+    alias: Name
+
+
+class FoundGroup(Struct, frozen=True):
+    """A group `gid` whose owner is `who` (uid or alias)."""
+
+    gid: Name
+    who: Name
+
+
+class CreateToken(Struct, frozen=True):
+    """A token for programs: what it may do (`scopes`), on which instances (none named: on all), until when."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+    scopes: Annotated[list[str], msgspec.Meta(min_length=1, max_length=32)]
+    instances: Annotated[list[str], msgspec.Meta(max_length=64)] = []
+    expires_ms: Moment | None = None
+
+
+class CreateSignInLink(Struct, frozen=True):
+    """A link that signs a person in to the console once, within minutes, with a role (`scopes.ROLES`)."""
+
+    person: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+    role: Literal["administrator", "helpdesk", "auditor"] = "administrator"
+
+
+# -- answered --------------------------------------------------------------------------------------------------------
+class Done(Struct, frozen=True):
+    """It is done, and durable."""
+
+
+class InstanceFigures(Struct, frozen=True):
+    """One instance now. `oldest_queued_ms`: when the message was posted that waits longest, if one waits."""
+
+    instance: str
+    title: str
+    policy: str
+    registration: str
+    healthy: bool
+    links: int
+    devices_connected: int
+    accounts: int
+    accounts_barred: int
+    invitations_open: int
+    messages_queued: int
+    bytes_queued: int
+    oldest_queued_ms: int | None
+    deliveries_total: int
+    commits_total: int
+    commit_failures_total: int
+    ack_ms_p50: float | None
+    ack_ms_p99: float | None
+    link: str
+
+
+class Overview(Struct, frozen=True):
+    """The whole service now."""
+
+    version: str
+    started_ms: int
+    now_ms: int
+    rss_bytes: int
+    disk_free_bytes: int
+    disk_total_bytes: int
+    certificate_ends_ms: int | None
+    instances: list[InstanceFigures]
+
+
+class Sample(Struct, frozen=True):
+    """One moment of an instance's history; rates are a second's, means since the sample before."""
+
+    at_ms: int
+    links: int
+    messages_queued: int
+    oldest_queued_s: float
+    posts_per_s: float
+    deliveries_per_s: float
+    ack_ms_p99: float | None
+
+
+class History(Struct, frozen=True):
+    """The last hour, in steps of 10 s, and the last day in steps of 5 min; as far as this process has run."""
+
+    hour: list[Sample]
+    day: list[Sample]
+
+
+class Account(Struct, frozen=True):
+    """What an administrator sees of an account; `queued` deliveries wait for it, of `bytes_queued`."""
+
+    uid: str
+    aliases: list[str]
+    devices: int
+    status: AccountStatus
+    role: AccountRole
+    queued: int
+    created_ms: int | None
+    connected: int
+
+
+class AccountPage(Struct, frozen=True):
+    """Accounts, oldest first; `next` is given as `after` to get the following ones."""
+
+    accounts: list[Account]
+    next: str | None
+
+
+class Device(Struct, frozen=True):
+    """A device; `device` names it. `standing`: active, suspended, revoked, …; `password` for revision 1."""
+
+    device: int
+    label: str
+    standing: str
+    key: str
+    created_ms: int
+    queued: int
+    connected: bool
+
+
+class AccountDetail(Struct, frozen=True):
+    """One account with its devices and groups."""
+
+    account: Account
+    devices: list[Device]
+    groups: list[str]
+
+
+class Group(Struct, frozen=True):
+    """A group; `owner` is a uid, members are counted by standing."""
+
+    gid: str
+    owner: str
+    joined: int
+    invited: int
+    barred: int
+
+
+class GroupMember(Struct, frozen=True):
+    """One who is, was asked to be, or is barred from being in a group."""
+
+    uid: str
+    alias: str
+    standing: Literal["joined", "invited", "barred"]
+
+
+class GroupDetail(Struct, frozen=True):
+    """One group with its members."""
+
+    group: Group
+    members: list[GroupMember]
+
+
+class NewInvitation(Struct, frozen=True):
+    """A token, told once, and the link that carries it."""
+
+    token: str
+    link: str
+    note: str
+    expires_ms: int | None
+
+
+class Invitation(Struct, frozen=True):
+    """An invitation that can still be used: never its token. `creator` is a uid, empty for administrators'."""
+
+    invitation: int
+    uses_left: int
+    expires_ms: int | None
+    note: str
+    creator: str
+
+
+class Queue(Struct, frozen=True):
+    """What waits for one account: how much, how large, since when; never what."""
+
+    uid: str
+    alias: str
+    deliveries: int
+    bytes: int
+    oldest_ms: int
+
+
+class Bridge(Struct, frozen=True):
+    """A bridge, as the file has it, and whether it runs."""
+
+    name: str
+    instance: str
+    kind: Literal["smtp"]
+    listen: str
+    running: bool
+    senders: int
+    routes: int
+
+
+class SettingsShown(Struct, frozen=True):
+    """The settings as loaded, with defaults filled in, as YAML; nothing in it is secret."""
+
+    file: str
+    yaml: str
+
+
+class AuditEntry(Struct, frozen=True):
+    """One change, by whom, whether it was done. `hash` covers the entry and the hash before it."""
+
+    number: int
+    at_ms: int
+    actor: str
+    operation: str
+    instance: str
+    target: str
+    outcome: Literal["done", "refused", "denied"]
+    detail: str
+    hash: str
+
+
+class AuditPage(Struct, frozen=True):
+    """Entries, newest first; `next` is given as `before` to get older ones."""
+
+    entries: list[AuditEntry]
+    next: int | None
+
+
+class AuditVerdict(Struct, frozen=True):
+    """Whether every entry is as it was written, with none missing inside; else the first that is not."""
+
+    entries: int
+    intact: bool
+    first_broken: int | None
+    head: str
+
+
+class NewToken(Struct, frozen=True):
+    """A token, told once; kept as a hash."""
+
+    token: str
+    number: int
+
+
+class Token(Struct, frozen=True):
+    """A token that programs use: never the token itself."""
+
+    number: int
+    name: str
+    scopes: list[str]
+    instances: list[str]
+    created_ms: int
+    expires_ms: int | None
+    used_ms: int | None
+
+
+class SignInLink(Struct, frozen=True):
+    """Where a person signs in, once, until then."""
+
+    url: str
+    expires_ms: int
