@@ -34,7 +34,7 @@ from tmtp_core.ids import RandomBytes
 from tmtp_core.store.database import is_disk_trouble
 from tmtp_core.store.folders import make_folder
 from tmtp_core.store.opening import Bucket
-from tmtp_core.store.writer import DatabaseErrors
+from tmtp_core.store.trouble import database_errors
 from tmtp_core.wire.address import ServiceAddress
 
 log = structlog.get_logger()
@@ -191,7 +191,7 @@ class Gateway:
             )
         except (OSError, TmtpError) as error:
             raise StartFailed(f"instance {settings.name} cannot open its data: {error}") from None
-        except DatabaseErrors as error:
+        except database_errors() as error:
             mend = "make room on its disk, or mend the disk, and start again"
             raise StartFailed(
                 f"instance {settings.name} cannot read its database: {str(error).splitlines()[0]}; "

@@ -38,14 +38,12 @@ from tmtp_core.limits import InstanceLimits
 from tmtp_core.outlet import Outlet
 from tmtp_core.room import Room
 from tmtp_core.session import NONE_INTERRUPTED, Session
-from tmtp_core.store.bus import Bus
-from tmtp_core.store.database import Database, Store
+from tmtp_core.store.database import Store
 from tmtp_core.store.folders import make_folder
 from tmtp_core.store.ledger import SqlLedger
-from tmtp_core.store.opening import Bucket, opened_payloads
+from tmtp_core.store.opening import Bucket, opened_bus, opened_database, opened_payloads
 from tmtp_core.store.payloads import Backlog, Upload
 from tmtp_core.store.schema import DatabaseUnfit
-from tmtp_core.store.shared_database import SharedDatabase
 from tmtp_core.store.writer import Job, PageRead, Result, Writer
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
@@ -112,7 +110,7 @@ class Service(Administering, BesideOthers):
         )
         payload_folder = settings.folder / "payloads"
         make_folder(payload_folder)
-        self._database: Store = _opened(settings)
+        self._database: Store = opened_database(settings.folder, settings.database)
         owner, sharing = self.identity.public_key, self._database.sharing
         self.payloads = opened_payloads(payload_folder, settings.bucket, owner, sharing, random_bytes, report)
         self._writer = Writer(
@@ -120,7 +118,7 @@ class Service(Administering, BesideOthers):
         )
         self._writer.evicted = self._is_evicted
         self._recognise_keys()
-        BesideOthers.__init__(self, _bus(self._database, in_loop, report))
+        BesideOthers.__init__(self, opened_bus(self._database, in_loop, report))
         self._sessions: set[Session] = set()  # until their connections are gone, also those that have ended
         self._links: dict[int, Session] = {}  # device -> the link it is logged in by
         self._by_uid: dict[str, tuple[Session, ...]] = {}  # mostly of one: a set takes four times as much
@@ -546,17 +544,3 @@ class Service(Administering, BesideOthers):
         self.payloads.close()
         self._stop_listening()
         self._database.close()
-
-
-def _bus(
-    database: Store, in_loop: Callable[[Callable[[], None]], None], report: Callable[[str, dict[str, object]], None]
-) -> Bus | None:
-    if not isinstance(database, SharedDatabase) or database.sharing is None:
-        return None
-    return Bus(database.dsn, database.sharing.slot, database.sharing.token, in_loop, report)
-
-
-def _opened(settings: ServiceSettings) -> Store:
-    if settings.database is not None:
-        return SharedDatabase(settings.database)
-    return Database(settings.folder / "service.sqlite3")

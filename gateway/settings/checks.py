@@ -12,8 +12,8 @@ from gateway.certificates import server_context
 from gateway.pictures import PictureRefused, made_anew
 from gateway.settings.models import S3, Address, Instance, Listen, Settings, Skin, SmtpBridge, Tls
 from gateway.settings.yaml_source import Path
+from tmtp_core.store.opening import parsed_address
 from tmtp_core.store.schema import DatabaseUnfit
-from tmtp_core.store.shared_database import parsed
 from tmtp_core.wire.look import CONTRAST_MIN, weak_pairs
 
 _ADDRESS = re.compile(r"[^\s@<>]+@[^\s@<>]+\.?[^\s@<>]*")
@@ -88,7 +88,7 @@ def _instance_checks(path: Path, instance: Instance) -> Iterator[Found]:
         yield from _skin_checks((*path, "skin"), instance.skin)
     if instance.database is not None:
         try:
-            parsed(instance.database)
+            parsed_address(instance.database)
         except DatabaseUnfit as unfit:
             yield (*path, "database"), str(unfit), "or database: null, which keeps an SQLite database under data_dir"
     if instance.payloads is not None:

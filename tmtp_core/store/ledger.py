@@ -35,7 +35,6 @@ from tmtp_core.store.consent import ConsentRows, now_admits
 from tmtp_core.store.database import Store
 from tmtp_core.store.given_back import GivenBackRows
 from tmtp_core.store.named import NamedRows
-from tmtp_core.store.references import StoredReferences
 from tmtp_core.store.sharing import SLOTS_MAX, Changed, NotAlone, Sharing
 from tmtp_core.store.statements import Entry, Written
 
@@ -211,8 +210,7 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
 
     def count_messages(self) -> None:
         """Where only the database knows how many messages wait, ask it; about, when they are many."""
-        if isinstance(self.references, StoredReferences):
-            self.references.messages = self._hot.count_messages(self._writing)
+        self.references.look(lambda: self._hot.count_messages(self._writing))
 
     # -- accounts ----------------------------------------------------------------------------------------------------
     def account(self, uid: str) -> Account | None:

@@ -6,7 +6,6 @@ come back only after the commit, a whole batch at a time. There is no timer: whi
 committed the next one gathers, so batches grow with the load by themselves.
 """
 
-import sqlite3
 import threading
 import traceback
 from collections import deque
@@ -22,15 +21,11 @@ from tmtp_core import limits
 from tmtp_core.domain.outcome import Outcome
 from tmtp_core.domain.port import Message
 from tmtp_core.errors import ProtocolError, RequestRefused, ServiceUnavailable
-from tmtp_core.store import shared_database
 from tmtp_core.store.database import Store, is_full
 from tmtp_core.store.ledger import SqlLedger
 from tmtp_core.store.payloads import PayloadStore
-from tmtp_core.store.shared_database import CommitUnknown
 from tmtp_core.store.sharing import Evicted, NotAlone
-
-DatabaseErrors = (sqlite3.Error, *shared_database.Errors, CommitUnknown, Evicted)
-"""Of SQLAlchemy, of the driver where `tmtp_core.store.sqlite` speaks to it, and of the way to a database elsewhere."""
+from tmtp_core.store.trouble import CommitUnknown, database_errors, error_text, is_of_its_values
 
 Result = Any
 """What a decision returned, or the exception that it raised: theirs, or `ServiceUnavailable`."""
@@ -260,7 +255,7 @@ class Writer(threading.Thread):
         if isinstance(error, CommitUnknown):  # these may be stored, with their files: who repeats them hears how it is
             self._refuse(jobs, error)
             return False
-        if len(jobs) <= 1 or (isinstance(error, DatabaseErrors) and not is_of_its_values(error)):
+        if len(jobs) <= 1 or (isinstance(error, database_errors()) and not is_of_its_values(error)):
             self._refuse(jobs, error)
             return False
         for job in jobs:
@@ -339,16 +334,7 @@ class Writer(threading.Thread):
 def _described(error: Exception) -> dict[str, object]:
     """An error for the log. Only the database's own words are repeated: another's could hold content."""
     if isinstance(error, DBAPIError):
-        return {"error": f"{type(error.orig).__name__}: {shared_database.error_text(error)}"}
-    if isinstance(error, DatabaseErrors):
-        return {"error": f"{type(error).__name__}: {shared_database.error_text(error)}"}
+        return {"error": f"{type(error.orig).__name__}: {error_text(error)}"}
+    if isinstance(error, database_errors()):
+        return {"error": f"{type(error).__name__}: {error_text(error)}"}
     return {"error": type(error).__name__, "trace": traceback.format_tb(error.__traceback__)}
-
-
-def is_of_its_values(error: Exception) -> bool:
-    """Whether the database did not take what one decision wrote, which is no trouble of the database's."""
-    original = error.orig if isinstance(error, DBAPIError) else error
-    if isinstance(original, sqlite3.IntegrityError):
-        return True
-    state = getattr(original, "sqlstate", None)  # class 22: data, 23: constraints
-    return isinstance(state, str) and state[:2] in {"22", "23"}
