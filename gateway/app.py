@@ -35,7 +35,7 @@ from tmtp_core.ids import RandomBytes
 from tmtp_core.store.database import is_disk_trouble
 from tmtp_core.store.folders import make_folder
 from tmtp_core.store.opening import Bucket
-from tmtp_core.store.trouble import database_errors
+from tmtp_core.store.trouble import database_errors, error_text
 from tmtp_core.wire.address import ServiceAddress
 
 log = structlog.get_logger()
@@ -232,8 +232,10 @@ class Gateway:
         folder = self._settings.data_dir
         try:
             database = await asyncio.to_thread(AdministrationDatabase, folder)
-        except (OSError, TmtpError, *database_errors()) as error:
-            said = str(error).splitlines()[0]
+        except TmtpError as error:
+            raise StartFailed(f"the administrators' database in {folder} cannot be opened: {error}") from None
+        except database_errors() as error:
+            said = error_text(error)
             raise StartFailed(f"the administrators' database in {folder} cannot be opened: {said}") from None
         self._administration = Administration(
             self._settings,
