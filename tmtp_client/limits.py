@@ -21,5 +21,6 @@ PATIENCE_S = 60.0  # of a command, with a service that says nothing
 QUIET_S = 0.7  # after which nothing more is expected to come
 OUTBOX_POLL_S = 0.2  # between looks at what other processes left in the outbox
 WATCH_POLL_S = 2.0
+WORK_BITS_MAX = 26  # of a registration, about a minute and a half; a service asks for 24 at most
 LOG_TRIES_MAX = 20  # to sign on top of a log that others add to meanwhile
 ANSWER_MAX_BYTES = 2 << 20  # the data of an answer: a page of a log, a group's members, a skin
