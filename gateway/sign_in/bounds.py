@@ -13,6 +13,5 @@ RSA_BITS_MIN, RSA_BITS_MAX = 2_048, 8_192  # more would cost whoever is shown a 
 RSA_EXPONENT_MAX = 2**32
 TEXT_MAX_CHARACTERS = 255  # of `sub`, `sid`, `jti` (OpenID Connect Core §2)
 NONCE_MAX_CHARACTERS = 512
-GROUPS_MAX = 5_000  # in one token; Entra ID sends 200 at most
 STATE_BYTES = 32
 VERIFIER_BYTES = 48  # RFC 7636 §4.1 wants 43 characters at least

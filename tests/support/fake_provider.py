@@ -23,6 +23,7 @@ THE_GROUP = GroupRule("groups", ("tmtp",))
 RSA = rsa.generate_private_key(65537, 2048)
 EC = ec.generate_private_key(ec.SECP256R1())
 ED = ed25519.Ed25519PrivateKey.generate()
+OTHER_RSA = rsa.generate_private_key(65537, 2048)
 STRANGER = rsa.generate_private_key(65537, 2048)
 WEAK = rsa.generate_private_key(65537, 1024)
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -81,6 +82,7 @@ class FakeProvider:
         self.keys: Any = {
             "keys": [
                 public_jwk(RSA, "rsa", use="sig", alg="RS256"),
+                public_jwk(OTHER_RSA, "rsa-2", use="sig", alg="RS256"),
                 public_jwk(RSA, "pss", use="sig", alg="PS256"),
                 public_jwk(EC, "ec", use="sig"),
                 public_jwk(ED, "ed"),
