@@ -7,6 +7,7 @@ was signed; the library does the arithmetic. `TokenRefused` names the check that
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Final
 
 from joserfc.errors import JoseError
@@ -34,7 +35,10 @@ class TokenRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What an ID token that holds says of a person. `session`: the provider's, "" for none; `claims`: all of it."""
+    """What an ID token that holds says of a person. `session`: the provider's, "" for none; `claims`: all of it.
+
+    `digest`: of what was signed, by which the token is known, however its signature is written.
+    """
 
     issuer: str
     subject: str
@@ -43,6 +47,7 @@ class Claims:
     issued_s: int
     expires_s: int
     claims: Mapping[str, Any]
+    digest: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,7 @@ class LogoutClaims:
     issuer: str
     subject: str
     session: str
+    issued_s: int
     token_id: str
 
 
@@ -171,8 +177,9 @@ def id_claims(
     nonce = claims.get("nonce")
     if not isinstance(nonce, str) or not 0 < len(nonce) <= bounds.NONCE_MAX_CHARACTERS or not is_nonce(nonce):
         raise TokenRefused("not the nonce")
-    subject = _text(claims, "sub")
-    return Claims(expected.issuer, subject, _text(claims, "sid", optional=True), nonce, issued_s, expires_s, claims)
+    subject, session = _text(claims, "sub"), _text(claims, "sid", optional=True)
+    digest = blake2b(token.signed, digest_size=32).digest()
+    return Claims(expected.issuer, subject, session, nonce, issued_s, expires_s, claims, digest)
 
 
 def logout_claims(token: Unverified, claims: dict[str, Any], expected: Expected, now_s: int) -> LogoutClaims:
@@ -182,14 +189,15 @@ def logout_claims(token: Unverified, claims: dict[str, Any], expected: Expected,
     if "nonce" in claims:
         raise TokenRefused("an ID token")
     _check_parties(claims, expected)
-    _check_times(claims, _time(claims, "iat"), _time(claims, "exp"), now_s)
+    issued_s = _time(claims, "iat")
+    _check_times(claims, issued_s, _time(claims, "exp"), now_s)
     events = claims.get("events")
     if not isinstance(events, dict) or not isinstance(events.get(LOGOUT_EVENT), dict):
         raise TokenRefused("it ends no session")
     subject, session = _text(claims, "sub", optional=True), _text(claims, "sid", optional=True)
     if not subject and not session:
         raise TokenRefused("it names nobody")
-    return LogoutClaims(expected.issuer, subject, session, _text(claims, "jti"))
+    return LogoutClaims(expected.issuer, subject, session, issued_s, _text(claims, "jti"))
 
 
 def _check_parties(claims: dict[str, Any], expected: Expected) -> None:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """A provider vouches for whoever registers at one instance, and says when it does no longer (A1)."""
 
-from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
 from urllib.parse import urlencode
@@ -12,7 +11,7 @@ from gateway.sign_in.provider import Provider
 from gateway.sign_in.tokens import GroupRule, TokenRefused
 from tmtp_core import limits
 from tmtp_core.domain.port import Identity
-from tmtp_core.domain.sign_in import AUTHENTICATION_REQUIRED, SignedIn, SignedOut, SignInRule
+from tmtp_core.domain.sign_in import AUTHENTICATION_REQUIRED, NonceRule, SignedIn, SignedOut, SignInRule
 from tmtp_core.errors import LoginRefused
 from tmtp_core.wire.messages import SignIn
 
@@ -42,7 +41,8 @@ class Vouching:
         """Whom a logout token of the provider concerns. Raises `TokenRefused` or `ServiceUnavailable`."""
         told = await self.provider.logged_out(token)
         once = _once("logout", told.issuer, told.token_id)
-        return SignedOut(told.issuer, told.subject, told.session, once, self.provider.now_s * 1000 + _AGAIN_MS)
+        until_ms = told.issued_s * 1000 + _AGAIN_MS
+        return SignedOut(told.issuer, told.subject, told.session, told.issued_s, once, until_ms)
 
     def _announced(self, nonce: str | None) -> tuple[SignIn, ...]:
         """Where to sign in, as wire.md §10 writes it; nothing while the provider has never been heard of."""
@@ -61,15 +61,16 @@ class Vouching:
         token = {"client_id": settings.client_id, "grant_type": "authorization_code", **back}
         return (SignIn(settings.label, (endpoints.login, urlencode(login)), (endpoints.token, urlencode(token))),)
 
-    async def _verify(self, oidc: dict[str, Any], is_nonce: Callable[[str], bool]) -> SignedIn:
+    async def _verify(self, oidc: dict[str, Any], nonce: NonceRule) -> SignedIn:
         """See `SignInRule`."""
         try:
-            claims = await self.provider.identified(oidc.get("id_token"), is_nonce, self._groups)
+            claims = await self.provider.identified(oidc.get("id_token"), nonce.is_right, self._groups)
         except TokenRefused as refused:
             log.info("sign_in_refused", instance=self._instance, reason=str(refused))
             raise LoginRefused(AUTHENTICATION_REQUIRED) from None
         identity = Identity(claims.issuer, claims.subject, claims.session)
-        return SignedIn(identity, _once("nonce", claims.issuer, claims.nonce), claims.issued_s * 1000 + _AGAIN_MS)
+        once = _once("nonce", claims.issuer, claims.nonce) if nonce.for_one_token else claims.digest
+        return SignedIn(identity, claims.issued_s, once, claims.issued_s * 1000 + _AGAIN_MS)
 
 
 def _once(what: str, issuer: str, name: str) -> bytes:

@@ -5,7 +5,7 @@ import asyncio
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from tests.support.instance import TestInstance, running_instance
 from tests.support.records import RecordLink
 from tests.vectors.reference import canonical_header, head_sum
 from tmtp_core.domain.port import Identity
-from tmtp_core.domain.sign_in import SignedIn, SignInRule
+from tmtp_core.domain.sign_in import NonceRule, SignedIn, SignInRule
 from tmtp_core.errors import LoginRefused
 from tmtp_core.wire.messages import SignIn
 
@@ -399,10 +399,10 @@ def _octets(expression: str) -> bytes:
     return octets
 
 
-async def _knows_one_token(oidc: dict[str, Any], is_nonce: Callable[[str], bool]) -> SignedIn:
+async def _knows_one_token(oidc: dict[str, Any], nonce: NonceRule) -> SignedIn:
     if oidc.get("id_token") != "good":
         raise LoginRefused("authentication required")
-    return SignedIn(Identity("https://id.example", "somebody"), b"once", 1 << 50)
+    return SignedIn(Identity("https://id.example", "somebody"), 0, b"once", 1 << 50)
 
 
 async def replay(vector: Vector, template: Path, folder: Path, *, byte_by_byte: bool) -> None:

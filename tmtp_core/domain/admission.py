@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Who may open an account on an instance (A1), and invitations to it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -12,7 +11,7 @@ from tmtp_core.domain.fanout import Stamp, announce_member, own_devices, send
 from tmtp_core.domain.naming import take_alias
 from tmtp_core.domain.outcome import NO_DEVICE, Asker, Moment, Outcome
 from tmtp_core.domain.port import Account, Invitation, Ledger, Membership, MemberStatus, Status
-from tmtp_core.domain.sign_in import SignedIn, SignInRule, admit_person, keep_person
+from tmtp_core.domain.sign_in import NonceRule, SignedIn, SignInRule, admit_person, keep_person
 from tmtp_core.errors import LoginRefused, RequestRefused
 from tmtp_core.ids import RandomBytes, encode_base32
 from tmtp_core.wire.messages import InviteEvent, Register, SignIn
@@ -67,14 +66,12 @@ class Admissions:
             return ()
         return self.sign_in.announced(new_nonce(self._token_key, moment.ms, random_bytes) if revision == 1 else None)
 
-    def nonce_of(
-        self, request: Register | RegisterKeys | LoginByKey, service_key: bytes, moment: Moment
-    ) -> Callable[[str], bool]:
-        """Whether a token's nonce is the right one for who brings it."""
+    def nonce_of(self, request: Register | RegisterKeys | LoginByKey, service_key: bytes, moment: Moment) -> NonceRule:
+        """Which nonce is the right one for who brings a token."""
         if isinstance(request, Register):
-            return lambda nonce: is_own_nonce(self._token_key, nonce, moment.ms)
+            return NonceRule(lambda nonce: is_own_nonce(self._token_key, nonce, moment.ms), for_one_token=True)
         own = device_nonce(service_key, request.device)
-        return lambda nonce: nonce == own
+        return NonceRule(lambda nonce: nonce == own, for_one_token=False)
 
     def admit(
         self, ledger: Ledger, request: Register | RegisterKeys, moment: Moment, signed_in: SignedIn | None = None

@@ -67,7 +67,7 @@ class Devices:
         """
         account, asker = self._proved(request, channels, ledger)
         if account.status is not Status.ACTIVE:
-            raise LoginRefused(AUTHENTICATION_REQUIRED if ledger.is_signed_out(account) else _GONE)
+            raise LoginRefused(AUTHENTICATION_REQUIRED if ledger.signed_out_s(account) else _GONE)
         if account.log is None:
             raise ServiceUnavailable("the log of this account is damaged; an administrator resets the account")
         return asker

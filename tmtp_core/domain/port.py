@@ -470,12 +470,12 @@ class Ledger(Protocol):
         """Whose account this is."""
         ...
 
-    def set_signed_out(self, account: Account) -> None:
-        """It was the provider who barred the account; what next changes its status ends that."""
+    def set_signed_out(self, account: Account, since_s: int) -> None:
+        """It was the provider who barred the account, then by its own clock; what next changes its status ends that."""
         ...
 
-    def is_signed_out(self, account: Account) -> bool:
-        """Whether it was the provider who barred it."""
+    def signed_out_s(self, account: Account) -> int:
+        """Since when the provider has barred it; 0 where it was not the provider."""
         ...
 
     def was_used(self, once: bytes) -> bool:

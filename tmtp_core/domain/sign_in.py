@@ -20,10 +20,12 @@ SIGNED_OUT = "signed out by the provider"
 class SignedIn:
     """Whom a provider's token proves.
 
-    `once`: by which the sign-in is known, and good once; until `until_ms` it could be brought again.
+    `issued_s`: when, by the provider's clock. `once`: by which the sign-in is known, and good once; until `until_ms` it
+    could be brought again.
     """
 
     identity: Identity
+    issued_s: int
     once: bytes
     until_ms: int
 
@@ -35,8 +37,17 @@ class SignedOut:
     issuer: str
     subject: str
     session: str
+    issued_s: int
     once: bytes
     until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class NonceRule:
+    """Which nonce a token must have; and whether that one is for a single token, or for all of one device's."""
+
+    is_right: Callable[[str], bool]
+    for_one_token: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +55,13 @@ class SignInRule:
     """Sign-in with an identity provider: what `tmtprev` announces, and who checks what the client brings.
 
     `announced`, given the nonce for a client that makes none, or None, tells where to sign in. `verify` gets the `oidc`
-    object of op 1 or 2 and whether a nonce is the right one; it raises `LoginRefused` for what proves nobody, and
+    object of op 1 or 2 and which nonce is the right one; it raises `LoginRefused` for what proves nobody, and
     `ServiceUnavailable` when that cannot be told now. `required`: nobody registers without. An identity has at most
     `accounts_max` accounts.
     """
 
     announced: Callable[[str | None], tuple[SignIn, ...]]
-    verify: Callable[[dict[str, Any], Callable[[str], bool]], Awaitable[SignedIn]]
+    verify: Callable[[dict[str, Any], NonceRule], Awaitable[SignedIn]]
     required: bool = True
     accounts_max: int = 1
 
@@ -84,16 +95,17 @@ def sign_out(notice: SignedOut, ledger: Ledger) -> Outcome | None:
     for account in _concerned(notice, ledger):
         if account.status is Status.ACTIVE:
             ledger.set_status(account, Status.BARRED)
-            ledger.set_signed_out(account)
+            ledger.set_signed_out(account, notice.issued_s)
             cuts.update(dict.fromkeys((device.key for device in account.devices), SIGNED_OUT))
     outcome.cuts = cuts
     return outcome
 
 
 def sign_in_again(ledger: Ledger, account: Account, signed_in: SignedIn) -> None:
-    """Who was signed out proves himself again: the bar is lifted. Raises `LoginRefused`."""
+    """Who was signed out has signed in since then: the bar is lifted. Raises `LoginRefused`."""
     own = ledger.accounts_of(signed_in.identity.issuer, signed_in.identity.subject)
-    if ledger.was_used(signed_in.once) or account.key not in own or not ledger.is_signed_out(account):
+    since_s = ledger.signed_out_s(account)
+    if ledger.was_used(signed_in.once) or account.key not in own or not 0 < since_s < signed_in.issued_s:
         raise LoginRefused(AUTHENTICATION_REQUIRED)
     ledger.use_once(signed_in.once, signed_in.until_ms)
     ledger.set_status(account, Status.ACTIVE)

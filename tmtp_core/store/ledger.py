@@ -263,7 +263,7 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows, PersonRows):
         self._connection.execute(update(t.account).where(t.account.c.key == account.key).values(status=status))
         account.status = status
         self._changes(account)
-        self.set_signed_out(account, signed_out=False)
+        self.set_signed_out(account, 0)
         if status is Status.REMOVED:
             self._note(Changed.EVERYTHING)
             for device in list(account.devices):

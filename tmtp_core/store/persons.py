@@ -32,15 +32,15 @@ class PersonRows:
         """The account is nobody's any more."""
         self._connection.execute(delete(t.identity).where(t.identity.c.account == account.key))
 
-    def set_signed_out(self, account: Account, *, signed_out: bool = True) -> None:
+    def set_signed_out(self, account: Account, since_s: int) -> None:
         """See the port."""
         i = t.identity.c
-        self._connection.execute(update(t.identity).where(i.account == account.key).values(signed_out=int(signed_out)))
+        self._connection.execute(update(t.identity).where(i.account == account.key).values(signed_out_s=since_s))
 
-    def is_signed_out(self, account: Account) -> bool:
+    def signed_out_s(self, account: Account) -> int:
         """See the port."""
         i = t.identity.c
-        return bool(self._connection.scalar(select(i.signed_out).where(i.account == account.key)))
+        return self._connection.scalar(select(i.signed_out_s).where(i.account == account.key)) or 0
 
     def was_used(self, once: bytes) -> bool:
         """See the port."""

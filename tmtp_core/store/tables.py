@@ -230,7 +230,7 @@ identity = Table(
     Column("issuer", String, nullable=False),
     Column("subject", String, nullable=False),
     Column("session", String, nullable=False),
-    Column("signed_out", Integer, nullable=False, server_default="0"),  # 1: barred until the person signs in again
+    Column("signed_out_s", KEY, nullable=False, server_default="0"),  # barred since then, until a later sign-in
     Index("ix_identity_subject", "issuer", "subject"),
     Index("ix_identity_session", "issuer", "session"),
 )
