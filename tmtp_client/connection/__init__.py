@@ -11,6 +11,7 @@ from tmtp_client.connection.login import AccountKeys, DeviceKeys, KeyLogin, Logi
 from tmtp_client.connection.payload import Disconnected, Payload
 from tmtp_client.connection.persistent import PersistentConnection
 from tmtp_client.connection.refused import Refused
+from tmtp_client.connection.work import OnWork
 
 __all__ = [
     "AccountKeys",
@@ -22,6 +23,7 @@ __all__ = [
     "Login",
     "OnEvent",
     "OnPresence",
+    "OnWork",
     "PasswordLogin",
     "Payload",
     "PersistentConnection",
