@@ -10,9 +10,10 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientSession, web
 from structlog.testing import capture_logs
 
+from gateway.clock import SystemClock
 from gateway.sign_in import Provider, ProviderSettings, TokenRefused, Vouching, bounds
 from tests.support.fake_provider import (
     CLIENT,
@@ -27,6 +28,8 @@ from tests.support.fake_provider import (
     public_jwk,
     vouching,
 )
+from tests.support.gateway import endpoint as gateway_endpoint
+from tests.support.gateway import running_gateway
 from tests.support.instance import ManualClock, TestInstance, running_instance
 from tests.support.raw_peer import RawPeer, framed
 from tests.support.sign_in import (
@@ -43,6 +46,7 @@ from tests.support.sign_in import (
 from tmtp_client.connection import Connection
 from tmtp_core import limits
 from tmtp_core.crypto.encoding import from_text
+from tmtp_core.crypto.sign_in import device_nonce
 from tmtp_core.domain.sign_in import SIGNED_OUT
 
 AWAY = "the sign-in provider cannot be reached, try again later"
@@ -354,6 +358,63 @@ async def test_a_forged_logout_token_signs_nobody_out(tmp_path: Path, name: str)
         with pytest.raises(TokenRefused, match=reason):
             await made.signed_out(forge(fake))
         assert (await made.signed_out(fake.token(fake.logout_claims()))).subject == "person-1"
+
+
+CLUB = """\
+data_dir: ./data
+http: {listen: "127.0.0.1:0"}
+log: {level: error}
+instances:
+  - name: club
+    policy: public
+    registration: oidc
+    listen: [{tls: "127.0.0.1:0"}]
+    sign_in: {provider: {issuer: "ISSUER", client_id: tmtp, label: Club}}
+  - {name: other, policy: public, listen: [{tls: "127.0.0.1:0"}]}
+"""
+
+
+async def test_a_provider_signs_people_out_over_http(tmp_path: Path) -> None:
+    """Back-Channel Logout §2.5, §2.8; what is answered with 200 is durable."""
+    async with (
+        fake_provider(SystemClock()) as fake,
+        running_gateway(tmp_path, CLUB.replace("ISSUER", fake.issuer)) as gateway,
+    ):
+        keys = new_keys()
+        connection = await Connection.open(gateway_endpoint(gateway, "club"), revision="2")
+        service_key = gateway.instances["club"].service.identity.public_key
+        token = fake.token(fake.claims(device_nonce(service_key, keys.device.signer.public)))
+        await connection.register_keys("laptop", keys, "_", oidc={"id_token": token})
+        url = "http://{}:{}/sign-in/".format(*gateway.http_address)
+        good = {"logout_token": fake.token(fake.logout_claims(), typ="logout+jwt")}
+        async with ClientSession() as http:
+
+            async def answer(path: str, **body: Any) -> int:
+                async with http.post(url + path, **body) as answered:
+                    assert answered.headers.get("Cache-Control") == "no-store" or answered.status == 413
+                    return answered.status
+
+            assert await answer("club/logout", data={"logout_token": token}) == 400
+            assert await answer("club/logout", data={}) == 400
+            assert await answer("club/logout", json=good) == 400
+            assert await answer("club/logout", data={"logout_token": "x" * 40_000}) == 413
+            assert await answer("other/logout", data=good) == 404
+            assert await answer("nowhere/logout", data=good) == 404
+            assert connection.is_open
+            assert await answer("club/logout", data=good) == 200
+            assert await connection.closed() == SIGNED_OUT
+            assert [one.status for one in await gateway.administration().list_accounts("club")] == ["barred"]
+            assert await answer("club/logout", data=good) == 200
+            async with http.get(url + "club/logout") as answered:
+                assert answered.status == 405
+        await connection.close()
+
+
+async def test_where_no_provider_is_named_nobody_is_signed_out(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path) as gateway, ClientSession() as http:
+        url = "http://{}:{}/sign-in/members/logout".format(*gateway.http_address)
+        async with http.post(url, data={"logout_token": "x"}) as answered:
+            assert answered.status == 404
 
 
 # -- what providers do -----------------------------------------------------------------------------------------------

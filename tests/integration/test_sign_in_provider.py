@@ -27,6 +27,7 @@ from tests.support.sign_in import new_keys
 from tmtp_client.connection import AccountKeys, Connection, Disconnected
 from tmtp_core.crypto.encoding import from_text
 from tmtp_core.crypto.sign_in import device_nonce
+from tmtp_core.domain.sign_in import SignedOut
 from tmtp_core.wire import messages as m
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -175,6 +176,30 @@ async def test_tmtp_join_sends_a_person_to_the_provider_and_back(tmp_path: Path,
         (account,) = await gateway.administration().list_accounts("club")
         assert account.aliases == ("Ada Lovelace",)
         assert (await terminal.run("whoami")).code == 0
+
+
+async def test_tmtp_sign_in_brings_back_who_was_signed_out(tmp_path: Path, canaille: Canaille) -> None:
+    async with gateway_with(tmp_path / "gateway", canaille) as gateway:
+        terminal = Terminal(tmp_path / "ada")
+        link = gateway.client_address("club").link()
+        process = await terminal.start("join", link, "--alias", "Ada Lovelace", "--no-browser")
+        await came_back(await canaille.sign_in(await address_in(process), "ada"))
+        await process.communicate()
+        before_s = SystemClock().wall_ns() // 10**9 - 1
+        notice = SignedOut(canaille.issuer, "ada", "", before_s, b"once", 1 << 50)
+        assert await gateway.instances["club"].service.sign_out(notice)
+        refused = await terminal.run("alias", "Ada, plans")
+        assert (refused.code, "authentication required" in refused.err) == (1, True)
+        process = await terminal.start("sign-in", "--no-browser")
+        await came_back(await canaille.sign_in(await address_in(process), "ada"))
+        out, err = await process.communicate()
+        assert (process.returncode, "You are Ada Lovelace on club again" in out.decode()) == (0, True), err.decode()
+        assert (await terminal.run("alias", "Ada, plans")).code == 0
+
+
+async def came_back(url: str) -> None:
+    async with aiohttp.ClientSession() as browser, browser.get(url) as page:
+        assert "You are signed in" in await page.text()
 
 
 async def test_tmtp_join_says_why_nobody_came_back(tmp_path: Path, canaille: Canaille) -> None:

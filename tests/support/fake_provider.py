@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from gateway.sign_in import GroupRule, Provider, ProviderSettings, Vouching
-from tests.support.instance import ManualClock
+from tmtp_core.clock import Clock
 
 CLIENT = "tmtp"
 THE_GROUP = GroupRule("groups", ("tmtp",))
@@ -77,7 +77,7 @@ def jws(header: Any, payload: bytes, key: Any, algorithm: str | None = None) -> 
 class FakeProvider:
     """What it answers is the test's to change: `keys`, `configuration`, or a whole `answer`."""
 
-    def __init__(self, clock: ManualClock) -> None:
+    def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.keys: Any = {
             "keys": [
@@ -147,7 +147,7 @@ class FakeProvider:
 
 
 @asynccontextmanager
-async def fake_provider(clock: ManualClock) -> AsyncIterator[FakeProvider]:
+async def fake_provider(clock: Clock) -> AsyncIterator[FakeProvider]:
     """One that listens for the length of the block."""
     fake = FakeProvider(clock)
     app = web.Application()
