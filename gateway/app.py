@@ -12,14 +12,16 @@ import structlog
 
 from bridges.smtp import IntakeLimits, IntakeSettings, Route, SenderRule, SmtpIntake
 from gateway.administration import LocalAdministration, reachable_host
+from gateway.backup.keys import parse_public
+from gateway.backup.taking import tidy_up
 from gateway.certificates import pin_hash
 from gateway.control import SOCKET_NAME, ControlServer
 from gateway.files import write_private
-from gateway.instance import ListenOn, RunningInstance, StartFailed
+from gateway.instance import JournalPlace, ListenOn, RunningInstance, StartFailed
 from gateway.listeners.http import HttpListener
 from gateway.listeners.tcp import TcpListener
 from gateway.pictures import PictureRefused
-from gateway.settings import Address, Instance, Listen, Settings, SmtpBridge
+from gateway.settings import Address, BackupSettings, Instance, Listen, Settings, SmtpBridge
 from gateway.skin import encoded
 from tmtp_client.connection import AccountKeys, DeviceKeys, Endpoint, KeyLogin
 from tmtp_core import limits
@@ -77,6 +79,8 @@ class Gateway:
         """Start everything, or nothing: whatever was started is stopped again before `StartFailed` leaves."""
         try:
             self._own_data_folder()
+            if self.first:
+                tidy_up(self._settings.data_dir)
             for instance in self._settings.instances:
                 await self._start_instance(instance, listening=listening)
             if listening:
@@ -188,6 +192,7 @@ class Gateway:
                 proxy_spki_hashes=tuple(pin_hash(pin) for pin in settings.tls.proxy_pins),
                 database=settings.database,
                 bucket=_bucket(settings),
+                journal=_journal(self._settings.backup),
             )
         except (OSError, TmtpError) as error:
             raise StartFailed(f"instance {settings.name} cannot open its data: {error}") from None
@@ -291,6 +296,13 @@ def _bucket(settings: Instance) -> Bucket | None:
         return None
     s3 = settings.payloads.s3
     return Bucket(s3.endpoint, s3.bucket, s3.region, s3.prefix)
+
+
+def _journal(settings: BackupSettings) -> JournalPlace | None:
+    """Where what no backup may undo is kept, if the file says for whom."""
+    if settings.recipient is None:
+        return None
+    return JournalPlace(settings.journal_folder, parse_public(settings.recipient))
 
 
 def _policy(settings: Instance) -> Policy:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
+from nacl.public import PublicKey
 
+from gateway.backup.journal import JournalFile
 from gateway.certificates import ensure_self_signed, server_context, spki_hash, spki_pin
 from gateway.files import alone_in, write_private
 from gateway.listeners.tcp import TcpListener
@@ -19,7 +21,7 @@ from tmtp_core import limits
 from tmtp_core.clock import Clock
 from tmtp_core.crypto.credentials import KEY_BYTES
 from tmtp_core.crypto.possession import NO_TLS
-from tmtp_core.crypto.signing import SEED_BYTES
+from tmtp_core.crypto.signing import SEED_BYTES, Signer
 from tmtp_core.domain.admission import Registration, SignInRule
 from tmtp_core.domain.policy import Policy
 from tmtp_core.ids import RandomBytes
@@ -35,6 +37,14 @@ _SERVICE_KEY = "service.key"
 
 class StartFailed(Exception):
     """The gateway cannot start; the text says why and what would mend it."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalPlace:
+    """Where the journal beside the backups is, and whose key it is for."""
+
+    folder: Path
+    recipient: PublicKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +64,7 @@ class RunningInstance:
     `addresses`: where to listen. `certificate` and `key` None: self-signed.
     `proxy_spki_hashes`: of the certificates that clients see when something in front of this program ends their TLS.
     `database`, `bucket`: see `ServiceSettings`; where a database is given, others may listen on the same addresses.
+    `journal`: where to keep one, and for whom (docs/backup.md); a database elsewhere has its own ways for that.
     """
 
     def __init__(
@@ -75,6 +86,7 @@ class RunningInstance:
         proxy_spki_hashes: tuple[bytes, ...] = (),
         database: str | None = None,
         bucket: Bucket | None = None,
+        journal: JournalPlace | None = None,
     ) -> None:
         self.name = name
         self._folder = folder
@@ -92,6 +104,9 @@ class RunningInstance:
             seed_path = folder / _SERVICE_KEY
             kept_seed = _kept(seed_path, SEED_BYTES)
             seed = kept_seed or random_bytes(SEED_BYTES)
+            self.journal = None
+            if journal is not None and database is None:
+                self.journal = JournalFile(journal.folder, name, journal.recipient, Signer(seed), self._report)
             self.service = Service(
                 ServiceSettings(
                     name=name,
@@ -106,11 +121,12 @@ class RunningInstance:
                     skin=skin,
                     database=database,
                     bucket=bucket,
+                    journal=self.journal,
                 ),
                 clock,
                 random_bytes,
                 _in_loop(loop),
-                lambda event, fields: log.error(event, instance=name, **fields),
+                self._report,
             )
             if kept_seed is None:
                 if self.service.has_logs:
@@ -150,6 +166,8 @@ class RunningInstance:
     def tick(self) -> None:
         """Look at every deadline."""
         self.service.tick()
+        if self.journal is not None and self.journal.behind:
+            asyncio.get_running_loop().run_in_executor(None, self.journal.retry)
         for listener in self.listeners:
             listener.sweep(self._clock)
 
@@ -185,6 +203,10 @@ class RunningInstance:
         while True:
             await asyncio.sleep(_TICK_S)
             self.tick()
+
+    def _report(self, event: str, fields: dict[str, object]) -> None:
+        """From any thread."""
+        log.error(event, instance=self.name, **fields)
 
     def _tls_files(self, certificate: Path | None, key: Path | None, title: str) -> tuple[Path, Path]:
         if certificate is not None and key is not None:

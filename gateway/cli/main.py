@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli.accounts import account, device, group
+from gateway.cli.backup import backup, backup_key, restore
 from gateway.cli.common import (
     EVICTED,
     INTERRUPTED,
@@ -32,6 +33,9 @@ from gateway.settings import Address, SettingsInvalid, load_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
 app.command()(invite)
+app.command()(backup)
+app.command("backup-key")(backup_key)
+app.command()(restore)
 app.add_typer(account, name="account")
 app.add_typer(device, name="device")
 app.add_typer(group, name="group")

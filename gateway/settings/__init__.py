@@ -2,11 +2,12 @@
 """The YAML file, typed and checked (C4). `config/gateway.yaml` is its manual."""
 
 from gateway.settings.loading import SettingsInvalid, load_settings
-from gateway.settings.models import Address, Instance, Listen, Settings, Skin, SmtpBridge
+from gateway.settings.models import Address, BackupSettings, Instance, Listen, Settings, Skin, SmtpBridge
 from gateway.settings.yaml_source import Problem
 
 __all__ = [
     "Address",
+    "BackupSettings",
     "Instance",
     "Listen",
     "Problem",

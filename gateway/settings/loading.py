@@ -58,7 +58,9 @@ def _contradictions(source: YamlSource, base: Path) -> list[Problem]:
 def _with_base(settings: Settings, base: Path) -> Settings:
     """Make all paths absolute."""
     instances = [_instance_with_base(instance, base) for instance in settings.instances]
-    return settings.model_copy(update={"data_dir": base / settings.data_dir, "instances": instances})
+    places = {name: _below(base, getattr(settings.backup, name)) for name in ("to", "journal")}
+    backup = settings.backup.model_copy(update=places)
+    return settings.model_copy(update={"data_dir": base / settings.data_dir, "instances": instances, "backup": backup})
 
 
 def _instance_with_base(instance: Instance, base: Path) -> Instance:
