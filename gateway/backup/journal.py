@@ -114,15 +114,17 @@ def current_path(folder: Path, instance: str) -> Path:
 
 
 def put_aside(folder: Path, instances: tuple[str, ...], made_ms: int) -> None:
-    """A backup that begins now needs none of what the journal has so far; older ones do (disk)."""
-    moved = False
+    """A backup that begins now needs none of what the journal has so far; older ones do (disk).
+
+    A new one is begun, empty: where there is none at all, it was lost.
+    """
+    make_folder(folder)
     for instance in instances:
         path = current_path(folder, instance)
-        if path.exists():
+        if path.exists() and path.stat().st_size:
             path.rename(folder / f"{instance}.{made_ms}.journal")
-            moved = True
-    if moved:
-        sync_folder(folder)
+        path.touch(0o600)
+    sync_folder(folder)
 
 
 def remove_older(folder: Path, oldest_kept_ms: int) -> int:

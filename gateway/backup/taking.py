@@ -159,7 +159,7 @@ class _Writing:
         )
         self._archive = ArchiveWriter(stream, header)
         self.written = self._archive.files
-        if taking.journal_folder is not None and taking.journal_folder.is_dir():
+        if taking.journal_folder is not None:
             journal.put_aside(taking.journal_folder, instances, self._made_ms)
         found = contents(taking.settings, taking.settings_file)
         for name, path in found.files:
