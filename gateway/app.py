@@ -111,6 +111,11 @@ class Gateway:
             os.close(self._lock)
             self._lock = None
 
+    def reload_certificates(self) -> None:
+        """New connections get what the certificates' files hold now (SIGHUP)."""
+        for instance in self.instances.values():
+            instance.reload_certificate()
+
     async def evicted(self) -> str:
         """The name of an instance whose other processes have taken this one for dead, once there is one."""
         waiting = {
@@ -210,8 +215,7 @@ class Gateway:
 
     async def _start_http(self) -> None:
         address = self._http_address
-        services = {name: instance.service for name, instance in self.instances.items()}
-        self._http = HttpListener(services, address.host, address.port)
+        self._http = HttpListener(self.instances, address.host, address.port)
         try:
             await self._http.start()
         except OSError as error:
@@ -251,6 +255,7 @@ class Gateway:
             raise StartFailed(
                 f"bridge {bridge.name} cannot listen on {bridge.listen}: {error.strerror}; choose another address"
             ) from None
+        instance.pin_changed.append(lambda pin: intake.follow(Endpoint(_dialable(host), port, pin)))
         self.bridges[bridge.name] = intake
         log.info("listening", bridge=bridge.name, address=f"{intake.address[0]}:{intake.address[1]}")
 

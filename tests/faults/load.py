@@ -272,6 +272,11 @@ class Process:
         async with asyncio.timeout(READY_S):
             return await self._running.wait()
 
+    def tell(self, number: signal.Signals) -> None:
+        """Send it a signal, and wait for nothing."""
+        assert self._running is not None
+        self._running.send_signal(number)
+
     async def end(self, number: signal.Signals) -> None:
         """End it and wait until it is gone."""
         assert self._running is not None

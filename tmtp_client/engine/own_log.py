@@ -2,8 +2,8 @@
 """This device's own copy of its account's log (B4; docs/protocol.md, *When the service knows less than a device*).
 
 A service that was restored from a backup knows less than it did: who was revoked since may be a device again. Each
-device keeps the records that it has checked, and hands those over that the service has lost. A log that has gone another
-way is not followed: the copy stays as it is, and `trouble` says so.
+device keeps the records that it has checked, and hands those over that the service has lost. A log that has gone
+another way is not followed: the copy stays as it is, and `trouble` says so.
 """
 
 import itertools
@@ -38,7 +38,7 @@ class OwnLog:
         self.handed_over = 0
 
     async def settle(self, connection: Connection, head: str = "") -> None:
-        """Bring the shorter one of the two logs up to the longer one; where the service's has this `head`, nothing is asked.
+        """Bring the shorter of the two logs up to the longer one; if the service's has this `head`, nothing is asked.
 
         Raises `Refused`, `Disconnected`, TimeoutError.
         """
