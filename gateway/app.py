@@ -15,14 +15,16 @@ from aiohttp.web import RouteDef
 from bridges.smtp import IntakeLimits, IntakeSettings, Route, SenderRule, SmtpIntake
 from gateway.administration import Administration, AdministrationDatabase
 from gateway.api import AdministrationListener, Api, BearerTokens
+from gateway.backup.keys import parse_public
+from gateway.backup.taking import tidy_up
 from gateway.certificates import pin_hash, server_context
 from gateway.control import SOCKET_NAME, ControlServer
 from gateway.files import write_private
-from gateway.instance import ListenOn, RunningInstance, StartFailed
+from gateway.instance import JournalPlace, ListenOn, RunningInstance, StartFailed
 from gateway.listeners.http import HttpListener
 from gateway.listeners.tcp import TcpListener
 from gateway.pictures import PictureRefused
-from gateway.settings import Address, Instance, Listen, Settings, SmtpBridge
+from gateway.settings import Address, BackupSettings, Instance, Listen, Settings, SmtpBridge
 from gateway.skin import encoded
 from tmtp_client.connection import AccountKeys, DeviceKeys, Endpoint, KeyLogin
 from tmtp_core import limits
@@ -87,6 +89,8 @@ class Gateway:
         """Start everything, or nothing: whatever was started is stopped again before `StartFailed` leaves."""
         try:
             self._own_data_folder()
+            if self.first:
+                tidy_up(self._settings.data_dir)
             for instance in self._settings.instances:
                 await self._start_instance(instance, listening=listening)
             if self.first:
@@ -125,6 +129,11 @@ class Gateway:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def reload_certificates(self) -> None:
+        """New connections get what the certificates' files hold now (SIGHUP)."""
+        for instance in self.instances.values():
+            instance.reload_certificate()
 
     async def evicted(self) -> str:
         """The name of an instance whose other processes have taken this one for dead, once there is one."""
@@ -218,6 +227,7 @@ class Gateway:
                 proxy_spki_hashes=tuple(pin_hash(pin) for pin in settings.tls.proxy_pins),
                 database=settings.database,
                 bucket=_bucket(settings),
+                journal=_journal(self._settings.backup),
             )
         except (OSError, TmtpError) as error:
             raise StartFailed(f"instance {settings.name} cannot open its data: {error}") from None
@@ -238,8 +248,7 @@ class Gateway:
 
     async def _start_http(self) -> None:
         address = self._http_address
-        services = {name: instance.service for name, instance in self.instances.items()}
-        self._http = HttpListener(services, address.host, address.port, self._sign_out_routes())
+        self._http = HttpListener(self.instances, address.host, address.port, self._sign_out_routes())
         try:
             await self._http.start()
         except OSError as error:
@@ -335,6 +344,7 @@ class Gateway:
             raise StartFailed(
                 f"bridge {bridge.name} cannot listen on {bridge.listen}: {error.strerror}; choose another address"
             ) from None
+        instance.pin_changed.append(lambda pin: intake.follow(Endpoint(_dialable(host), port, pin)))
         self.bridges[bridge.name] = intake
         log.info("listening", bridge=bridge.name, address=f"{intake.address[0]}:{intake.address[1]}")
 
@@ -387,6 +397,13 @@ def _registrations(settings: Instance) -> RegistrationLimits:
     chosen = settings.registrations
     networks = tuple(ipaddress.ip_network(network) for network in chosen.uncounted)
     return RegistrationLimits(chosen.per_address_per_hour, chosen.per_minute, networks)
+
+
+def _journal(settings: BackupSettings) -> JournalPlace | None:
+    """Where what no backup may undo is kept, if the file says for whom."""
+    if settings.recipient is None:
+        return None
+    return JournalPlace(settings.journal_folder, parse_public(settings.recipient))
 
 
 def _policy(settings: Instance) -> Policy:

@@ -25,6 +25,7 @@ from tmtp_core.domain.accounts import Accounts
 from tmtp_core.domain.admission import Admissions, Registration
 from tmtp_core.domain.device_log import DeviceLogs
 from tmtp_core.domain.devices import Devices
+from tmtp_core.domain.facts import Journal
 from tmtp_core.domain.invitations import Invitations
 from tmtp_core.domain.outcome import NO_DEVICE, Answer, Asker, Copy, Moment, Outcome
 from tmtp_core.domain.policy import Policy
@@ -66,7 +67,7 @@ class ServiceSettings:
     `credential_key`: see `tmtp_core.crypto.credentials`; `signing_seed`: of the service's own Ed25519 key, by which
     clients know it; `skin`: the bytes of its look (B2), empty for none; `database`: the URL of a PostgreSQL database
     that other processes may serve too, None for SQLite in `folder`; `bucket`: where its large payloads are, None for
-    files in `folder`.
+    files in `folder`; `journal`: what is told what no older backup may undo, for SQLite only.
     """
 
     name: str
@@ -82,6 +83,7 @@ class ServiceSettings:
     skin: bytes = b""
     database: str | None = None
     bucket: Bucket | None = None
+    journal: Journal | None = None
 
 
 class Service(Administering, BesideOthers):
@@ -123,7 +125,13 @@ class Service(Administering, BesideOthers):
         owner, sharing = self.identity.public_key, self._database.sharing
         self.payloads = opened_payloads(payload_folder, settings.bucket, owner, sharing, random_bytes, report)
         self._writer = Writer(
-            self._database, self.payloads, self.identity.public_key, in_loop, report, self._told_by_others
+            self._database,
+            self.payloads,
+            self.identity.public_key,
+            in_loop,
+            report,
+            self._told_by_others,
+            settings.journal,
         )
         self._writer.evicted = self._is_evicted
         self._recognise_keys()

@@ -16,7 +16,6 @@ from gateway.administration.on_instances import Administered, Handler
 from gateway.administration.operations import Actor
 from gateway.administration.scopes import ROLES, Scope
 from gateway.administration.tokens import Tokens
-from gateway.certificates import ends_ms
 from gateway.settings import Settings, settings_yaml
 from tmtp_core.clock import Clock
 from tmtp_core.errors import RequestRefused
@@ -75,7 +74,7 @@ class ServiceOperations:
         seen = [name for name in self._instances if actor.may_see(name)]
         figures = [await self._figures(name) for name in seen]
         disk = await asyncio.to_thread(shutil.disk_usage, self._settings.data_dir)
-        ends = [end for name in seen if (end := ends_ms(self._instances[name].certificate)) is not None]
+        ends = [self._instances[name].certificate.ends_s * 1000 for name in seen]
         return m.Overview(
             version=self._version,
             started_ms=self._started_ms,

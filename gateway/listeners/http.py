@@ -28,11 +28,13 @@ _HELP = {
     "deliveries_total": "Copies handed to connected devices.",
     "processes": "Processes that serve the instance together, this one among them.",
     "healthy": "1 when the last commit worked.",
+    "certificate_ends_timestamp_seconds": "When the certificate ends, in seconds since 1970.",
+    "journal_behind": "Entries of the journal beside the backups that its disk has not taken.",
 }
 
 
 class Watched(Protocol):
-    """What is watched: a service."""
+    """What is watched: an instance."""
 
     @property
     def healthy(self) -> bool:

@@ -48,7 +48,7 @@ class WebSocketLink(Link):
 
         Left earlier, aiohttp would close it a second time, after which the standard library does not drop it any more.
         """
-        session = self._begin(transport, self._listener.spki_hashes)
+        session = self._begin(transport, self._listener.shown_on(transport))
         if session is None:
             transport.abort()
             return

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path as FilePath
 from urllib.parse import urlsplit
 
+from gateway.backup.keys import BackupKeyInvalid, parse_public
 from gateway.certificates import server_context
 from gateway.pictures import PictureRefused, made_anew
 from gateway.settings.models import (
@@ -51,6 +52,7 @@ def cross_checks(settings: Settings) -> Iterator[Found]:
     yield from _twice(
         [(("bridges", "smtp", i, "name"), one.name) for i, one in enumerate(settings.bridges.smtp)], "name"
     )
+    yield from _backup_checks(settings)
     for index, bridge in enumerate(settings.bridges.smtp):
         yield from _bridge_checks(("bridges", "smtp", index), bridge, settings)
 
@@ -72,6 +74,22 @@ def _administration_checks(settings: AdministrationSettings) -> Iterator[Found]:
             f"{settings.listen} can be reached from outside, and without TLS its tokens would be seen by the network",
             "tls: {certificate: …, key: …}, or listen on loopback, for example 127.0.0.1:8443, behind a proxy",
         )
+
+
+def _backup_checks(settings: Settings) -> Iterator[Found]:
+    backup = settings.backup
+    if backup.recipient is not None:
+        try:
+            parse_public(backup.recipient)
+        except BackupKeyInvalid as invalid:
+            yield ("backup", "recipient"), str(invalid), "the public key that tmtp-gateway backup-key prints"
+    for name, folder in (("to", backup.to), ("journal", backup.journal)):
+        if folder is not None and folder.is_relative_to(settings.data_dir):
+            yield (
+                ("backup", name),
+                f"{folder} lies in data_dir, and is lost with it",
+                "a folder on another disk, or on a machine that is mounted here",
+            )
 
 
 def _addresses(settings: Settings) -> Iterator[tuple[Path, str]]:

@@ -339,6 +339,23 @@ class AdministrationSettings(_Model):
     tls: AdministrationTls = AdministrationTls()
 
 
+class BackupSettings(_Model):
+    """Backups (docs/backup.md). `recipient`: a public key; None: no journal, and each backup is told for whom.
+
+    `journal` None: the folder `to`.
+    """
+
+    recipient: str | None = None
+    to: Path = Field(default=Path("backups"), strict=False)
+    keep: int = Field(default=7, ge=1, le=10_000)
+    journal: Path | None = Field(default=None, strict=False)
+
+    @property
+    def journal_folder(self) -> Path:
+        """Where the journal is."""
+        return self.journal or self.to
+
+
 class Settings(_Model):
     """The whole file."""
 
@@ -349,6 +366,7 @@ class Settings(_Model):
     log: Log = Log()
     instances: list[Instance] = Field(min_length=1, max_length=64)
     bridges: Bridges = Bridges()
+    backup: BackupSettings = BackupSettings()
 
     @property
     def source(self) -> Path | None:

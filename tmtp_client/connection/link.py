@@ -300,6 +300,11 @@ class Connection:
         return await asyncio.shield(self._ended)
 
     @property
+    def head(self) -> str:
+        """Of the account's log, as it was when this device entered; empty without one."""
+        return self._entered.result().head if self._entered.done() else ""
+
+    @property
     def is_open(self) -> bool:
         """Whether requests may still be made."""
         return not self._ended.done()

@@ -150,8 +150,16 @@ class Database:
                 driver(self._connection).rollback()
 
     def checkpoint(self) -> None:
-        """Move the log into the database and empty it, so that deleted content is on no disk block of ours."""
-        driver(self._connection).execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        """Move the log into the database and empty it, so that deleted content is on no disk block of ours.
+
+        While somebody else reads it, a backup for one, what can be moved is: nobody is waited for.
+        """
+        raw = driver(self._connection)
+        raw.execute("PRAGMA busy_timeout=0")
+        try:
+            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            raw.execute(f"PRAGMA busy_timeout={limits.DATABASE_BUSY_TIMEOUT_MS}")
 
     def close(self) -> None:
         """Give the database back."""

@@ -18,10 +18,12 @@ import msgspec
 from sqlalchemy.exc import DBAPIError
 
 from tmtp_core import limits
+from tmtp_core.domain.facts import Journal
 from tmtp_core.domain.outcome import Outcome
 from tmtp_core.domain.port import Message
 from tmtp_core.errors import ProtocolError, RequestRefused, ServiceUnavailable
 from tmtp_core.store.database import Store, is_full
+from tmtp_core.store.journalled import JournalledLedger
 from tmtp_core.store.ledger import SqlLedger
 from tmtp_core.store.payloads import PayloadStore
 from tmtp_core.store.sharing import Evicted, NotAlone
@@ -77,6 +79,7 @@ class Writer(threading.Thread):
     `wake` runs a callable on the caller's own thread (the event loop); `report` hears of our own errors,
     as (event, fields), from the writer's thread. Where other processes share the database, `told`, on the caller's own
     thread, hears which devices' links end here by what they decided; and None when nobody knows what is stored.
+    `journal` is told what no older backup may undo.
     """
 
     def __init__(
@@ -87,10 +90,15 @@ class Writer(threading.Thread):
         wake: Callable[[Callable[[], None]], None],
         report: Callable[[str, dict[str, object]], None],
         told: Callable[[Mapping[int, str] | None], None] = lambda cuts: None,
+        journal: Journal | None = None,
     ) -> None:
         super().__init__(name="tmtp-writer", daemon=True)
         self.figures = WriterFigures()
-        self.ledger = SqlLedger(database, service_key, report)
+        self.ledger = (
+            SqlLedger(database, service_key, report)
+            if journal is None
+            else JournalledLedger(database, service_key, report, journal)
+        )
         self._told = told
         self.evicted: Callable[[], None] = lambda: None  # as `told`: others have taken this process for dead
         self._database = database
@@ -325,6 +333,7 @@ class Writer(threading.Thread):
 
     def _checkpoint(self) -> None:
         self._checkpoint_due = False
+        self._unlink([])  # what was left behind, if anything
         try:
             self._database.checkpoint()
         except Exception as error:

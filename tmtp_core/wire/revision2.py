@@ -58,7 +58,8 @@ class LoginByKey(Struct, frozen=True, tag_field="op", tag=2, omit_defaults=True)
 class LogAppend(Struct, frozen=True, tag_field="op", tag=13, omit_defaults=True):
     """Op 13: a further entry of the own log. From a password device, with a genesis: the account moves to keys.
 
-    Then `sig` and `recoverysig` prove that both keys are here, as in op 1.
+    Then `sig` and `recoverysig` prove that both keys are here, as in op 1. With `time` and `stamp` it is a record that
+    the service made and has lost, since it was restored from a backup.
     """
 
     id: str
@@ -66,6 +67,8 @@ class LogAppend(Struct, frozen=True, tag_field="op", tag=13, omit_defaults=True)
     sigs: tuple[Signature, ...]
     sig: str = ""
     recoverysig: str = ""
+    time: int = 0
+    stamp: str = ""
     datalen: int = 0
 
 
@@ -276,6 +279,7 @@ class _AnyRequest(requests.AnyRequest, frozen=True, forbid_unknown_fields=False,
     text: str = ""
     key: str = ""
     time: Annotated[int, Meta(ge=0, le=2**53 - 1)] = 0
+    stamp: str = ""
     ids: tuple[str, ...] = ()
     as_: m.Outsider | None = None
 
@@ -354,7 +358,7 @@ def _build_block_edit(head: _AnyRequest) -> BlockEdit | None:
 def _build_log_append(head: _AnyRequest) -> LogAppend | None:
     if not (head.id and head.entry and head.sigs):
         return None
-    return LogAppend(head.id, head.entry, head.sigs, head.sig, head.recoverysig)
+    return LogAppend(head.id, head.entry, head.sigs, head.sig, head.recoverysig, head.time, head.stamp)
 
 
 def _build_ack(head: _AnyRequest) -> m.Ack | None:
