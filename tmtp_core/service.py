@@ -189,6 +189,8 @@ class Service(Administering, BesideOthers):
         self._say_that_it_lives()
         if not self._writer.figures.healthy:
             self._writer.retry()
+        if self._writer.checkpoint_left:
+            self._writer.request_checkpoint()
         if now_s >= self._next_checkpoint_s:
             self._next_checkpoint_s = now_s + limits.CHECKPOINT_INTERVAL_S
             self._writer.request_checkpoint()

@@ -72,6 +72,12 @@ async def a_member(instance: TestInstance, alias: str) -> Member:
     return member
 
 
+async def writer_done(instance: TestInstance) -> None:
+    """When the second decision is answered, the writer has emptied its log after the first."""
+    for _ in range(2):
+        await instance.service.decide(lambda ledger: None)
+
+
 def files_with(folder: Path, needle: bytes) -> list[str]:
     return [path.name for path in folder.rglob("*") if path.is_file() and needle in path.read_bytes()]
 
@@ -88,12 +94,33 @@ async def test_delivered_messages_are_in_no_file(tmp_path: Path) -> None:
         await bob.until(2)
         await bob.connection.quit()  # its acks are durable now
         await instance.advance(limits.CHECKPOINT_INTERVAL_S + 1)
-        for _ in range(2):  # when the second is answered, the writer has emptied its log after the first
-            await instance.service.list_accounts()
+        await writer_done(instance)
         assert files_with(folder, CANARY) == []
         assert list((folder / "payloads").iterdir()) == []
         await alice.connection.quit()
     assert files_with(folder, CANARY) == []
+
+
+@ON_SQLITE
+async def test_delivered_messages_leave_the_log_when_the_last_reader_has_ended(tmp_path: Path) -> None:
+    """An administrator's look or a backup, which reads the database beside the writer (A4)."""
+    folder = tmp_path / "instance"
+    async with running_instance(folder) as instance:
+        alice = await a_member(instance, "Alice Liddell")
+        bob = await a_member(instance, "Bob Builder")
+        await alice.connection.post("1", [m.Recipient(bob.uid, m.TO_UID)], CANARY * 100)
+        await bob.until(1)
+        with closing(sqlite3.connect(folder / "service.sqlite3", isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM message").fetchone()
+            await bob.connection.quit()
+            await instance.advance(limits.CHECKPOINT_INTERVAL_S + 1)
+            await writer_done(instance)
+            assert files_with(folder, CANARY)  # it reads them
+        await instance.advance(1)
+        await writer_done(instance)
+        assert files_with(folder, CANARY) == []
+        await alice.connection.quit()
 
 
 @ON_SQLITE

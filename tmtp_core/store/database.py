@@ -79,8 +79,8 @@ class Store(Protocol):
         """
         ...
 
-    def checkpoint(self) -> None:
-        """See to it that deleted content is on no disk block of ours."""
+    def checkpoint(self) -> bool:
+        """See to it that deleted content is on no disk block of ours. False where that is to be tried again soon."""
         ...
 
     def close(self) -> None:
@@ -149,17 +149,18 @@ class Database:
             if driver(self._connection).in_transaction:  # a commit that failed may leave it open
                 driver(self._connection).rollback()
 
-    def checkpoint(self) -> None:
+    def checkpoint(self) -> bool:
         """Move the log into the database and empty it, so that deleted content is on no disk block of ours.
 
-        While somebody else reads it, a backup for one, what can be moved is: nobody is waited for.
+        While somebody else reads it, a backup for one, what can be moved is, and the log stays: nobody is waited for.
         """
         raw = driver(self._connection)
         raw.execute("PRAGMA busy_timeout=0")
         try:
-            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            busy, _, _ = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         finally:
             raw.execute(f"PRAGMA busy_timeout={limits.DATABASE_BUSY_TIMEOUT_MS}")
+        return not busy
 
     def close(self) -> None:
         """Give the database back."""

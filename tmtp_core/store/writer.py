@@ -112,6 +112,7 @@ class Writer(threading.Thread):
         self._awake = threading.Event()
         self._stopping = False
         self._checkpoint_due = False
+        self.checkpoint_left = False  # somebody read the database, and its log could not be emptied
         self._look_due = False
         database.do(self.ledger.load)
         payloads.sweep(self.ledger.references.sweepable)
@@ -335,7 +336,7 @@ class Writer(threading.Thread):
         self._checkpoint_due = False
         self._unlink([])  # what was left behind, if anything
         try:
-            self._database.checkpoint()
+            self.checkpoint_left = not self._database.checkpoint()
         except Exception as error:
             self._report("checkpoint_failed", {"error": str(error)})
 
