@@ -240,14 +240,17 @@ def linked_elsewhere(connection: Connection, devices: Sequence[int]) -> Linked:
 
 
 def _sought(text: str) -> ColumnElement[bool]:
-    forms = [t.look_alike.c.skeleton.contains(form, autoescape=True) for form in skeletons(text) if form]
+    by_uid = t.account.c.uid.startswith(text, autoescape=True)
+    forms = [form for form in skeletons(text) if form]
+    if not forms:
+        return by_uid
+    like = [t.look_alike.c.skeleton.contains(form, autoescape=True) for form in forms]
     by_alias = (
         select(t.name.c.account)
         .join(t.look_alike, t.look_alike.c.name == t.name.c.name)
-        .where(t.name.c.account.is_not(None), or_(*forms))
+        .where(t.name.c.account.is_not(None), or_(*like))
     )
-    by_uid = t.account.c.uid.startswith(text, autoescape=True)
-    return or_(by_uid, t.account.c.key.in_(by_alias)) if forms else by_uid
+    return or_(by_uid, t.account.c.key.in_(by_alias))
 
 
 def _aliases(connection: Connection, keys: Sequence[int]) -> dict[int, list[str]]:
