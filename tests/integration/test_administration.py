@@ -8,16 +8,21 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from gateway.control import ControlClient
 from tests.support.devices import KeyDevice, newcomer
 from tests.support.gateway import running_gateway
 from tests.support.instance import TestInstance, running_instance
 from tests.support.people import form_group, people
+from tests.support.postgresql import ON_SQLITE
 from tests.support.raw_peer import RawPeer
+from tmtp_core import limits
 from tmtp_core.domain.port import Status
 from tmtp_core.errors import NotFound, ServiceUnavailable
 from tmtp_core.latency import Latencies, quantile_ms, since
+from tmtp_core.store.database import Database
 from tmtp_core.store.inventory import AccountsWanted
 from tmtp_core.store.writer import Job
 from tmtp_core.wire import messages as m
@@ -201,6 +206,49 @@ async def test_who_looks_does_not_wait_for_the_writer(instance: TestInstance) ->
         assert await instance.service.list_queues() == []
     finally:
         held.set()
+    await ada.quit()
+
+
+@ON_SQLITE
+async def test_a_checkpoint_does_not_wait_for_who_looks(tmp_path: Path) -> None:
+    """And is made up for, when he has looked: deleted content leaves the log (A4)."""
+    database = Database(tmp_path / "service.sqlite3")
+    looking, looked = threading.Event(), threading.Event()
+
+    def look(connection: Connection) -> None:
+        connection.exec_driver_sql("SELECT count(*) FROM account").scalar()
+        looking.set()
+        looked.wait(20)
+
+    reading = asyncio.create_task(asyncio.to_thread(database.read, look))
+    await asyncio.to_thread(looking.wait, 20)
+    database.do(lambda connection: connection.exec_driver_sql("INSERT INTO counter VALUES ('canary', 1)"))
+    assert not database.checkpoint()
+    assert (tmp_path / "service.sqlite3-wal").stat().st_size > 0
+    looked.set()
+    await reading
+    assert database.checkpoint()
+    assert (tmp_path / "service.sqlite3-wal").stat().st_size == 0
+    with pytest.raises(DBAPIError, match="readonly"):
+        database.read(lambda connection: connection.exec_driver_sql("DELETE FROM counter"))
+    database.close()
+
+
+async def test_of_many_deliveries_it_is_told_about_how_many_octets_they_have(
+    instance: TestInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, bob = await people(instance, "Ada Lovelace", "Bob Stone")
+    await away_with(bob)
+    for _ in range(12):
+        await ada.post(bob.uid, data=bytes(1_000))
+    (exactly,) = await instance.service.list_queues()
+    everything = await instance.service.octets_queued()
+    monkeypatch.setattr(limits, "OCTETS_COUNTED_MAX", 5)
+    monkeypatch.setattr(limits, "OCTETS_COUNTED_AT_ONCE", 5)
+    (about,) = await instance.service.list_queues()
+    assert about.deliveries == exactly.deliveries == 12
+    assert abs(about.octets - exactly.octets) < 200
+    assert await instance.service.octets_queued() == everything == exactly.octets
     await ada.quit()
 
 
