@@ -268,12 +268,12 @@ def test_what_comes_while_the_log_is_emptied_is_decided_before_the_writer_ends(
         writer = Writer(database, folder, bytes(32), lambda act: act(), lambda event, fields: decided.append(event))
         checkpoint = database.checkpoint
 
-        def interrupted() -> None:
+        def interrupted(*, wait: bool) -> bool:
             if not decided:
                 writer.submit(Job(lambda ledger: "in time", decided.append))
                 writer.stop()
                 writer.submit(Job(lambda ledger: "late", decided.append))
-            checkpoint()
+            return checkpoint(wait=wait)
 
         monkeypatch.setattr(database, "checkpoint", interrupted)
         writer.request_checkpoint()

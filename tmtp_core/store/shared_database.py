@@ -130,7 +130,7 @@ class SharedDatabase:
             self._give_up(connection)
             raise CommitUnknown(error_text(error)) from error
 
-    def checkpoint(self) -> bool:
+    def checkpoint(self, *, wait: bool = False) -> bool:
         """See `Store`. PostgreSQL's vacuum and its log's recycling are the administrator's (docs/scaling.md)."""
         return True
 

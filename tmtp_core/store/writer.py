@@ -174,7 +174,7 @@ class Writer(threading.Thread):
                 if not committed and not (stopping and self._jobs):
                     break
             if self._checkpoint_due or stopping:
-                self._checkpoint()
+                self._checkpoint(wait=stopping)
             if stopping:
                 return
 
@@ -332,11 +332,11 @@ class Writer(threading.Thread):
         self.figures.acks += len(acks)
         self.figures.healthy = True
 
-    def _checkpoint(self) -> None:
+    def _checkpoint(self, *, wait: bool = False) -> None:
         self._checkpoint_due = False
         self._unlink([])  # what was left behind, if anything
         try:
-            self.checkpoint_left = not self._database.checkpoint()
+            self.checkpoint_left = not self._database.checkpoint(wait=wait)
         except Exception as error:
             self._report("checkpoint_failed", {"error": str(error)})
 
