@@ -162,8 +162,8 @@ API_ANSWER_DEADLINE_S = 60.0
 
 # -- registering (A2), and sign-in with a provider (A1) --------------------------------------------------------------
 REGISTRATION_ADDRESSES_MAX = 100_000  # whose shares are kept in memory, about 25 MB
-WORK_BITS_MIN = 18  # a third of a second in Python, half a minute's patience for no one
-WORK_BITS_MAX = 24  # twenty seconds; more would shut out old telephones before it hurts a farm of machines
+WORK_BITS_MIN = 18  # an eighth of a second in Python
+WORK_BITS_MAX = 24  # eight seconds; more would shut out old telephones before it hurts a farm of machines
 WORK_S = 120.0  # for it, beside the five seconds that a log-in has
 WORKING_LINKS_MAX = 1_000  # to which that is granted at once; then the one that has had it longest gives way
 SIGN_IN_TOKEN_MAX_BYTES = 16 << 10  # large directories put many groups into one

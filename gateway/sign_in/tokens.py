@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, JWKRegistry, Key, OKPKey, RSAKey
+from joserfc.jwk import ECKey, JWKRegistry, Key, OKPKey
 from joserfc.jws import JWSRegistry
 
 from gateway.sign_in import bounds
@@ -247,14 +247,17 @@ def _usable(entry: Any) -> Key | None:
             return None
         if entry.get("use", "sig") != "sig" or "verify" not in entry.get("key_ops", ["verify"]):
             return None
-        key = JWKRegistry.import_key(entry)
-        if isinstance(key, RSAKey):
-            numbers = key.public_key.public_numbers()
-            strong = bounds.RSA_BITS_MIN <= numbers.n.bit_length() <= bounds.RSA_BITS_MAX
-            return key if strong and 2 < numbers.e < bounds.RSA_EXPONENT_MAX else None
+        if entry["kty"] == "RSA" and not _is_strong(*(int.from_bytes(from_text(entry[name])) for name in ("n", "e"))):
+            return None
+        return JWKRegistry.import_key(entry)
     except Exception:  # whatever a library says of a key that somebody made up
         return None
-    return key
+
+
+def _is_strong(modulus: int, exponent: int) -> bool:
+    """Whether an RSA key is neither broken soon nor a burden."""
+    sized = bounds.RSA_BITS_MIN <= modulus.bit_length() <= bounds.RSA_BITS_MAX
+    return sized and 2 < exponent < bounds.RSA_EXPONENT_MAX
 
 
 def _fits(key: Key, algorithm: str) -> bool:
