@@ -6,5 +6,6 @@ name of who is signed in. Its own are only the ways in (links, passkeys) and the
 """
 
 from gateway.console.application import Console
+from gateway.console.guards import site_of
 
-__all__ = ["Console"]
+__all__ = ["Console", "site_of"]

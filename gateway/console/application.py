@@ -13,14 +13,16 @@ from typing import Final
 import structlog
 from aiohttp import web
 
-from gateway.console.guards import COOKIE, HEADERS, REPORTS, Attempts, from_own_page, host_allowed
+from gateway.administration import Administration, Denied
+from gateway.console.access import Access
+from gateway.console.guards import COOKIE, HEADERS, REPORTS, Attempts, Site
 from gateway.console.passkeys import Passkeys
-from gateway.console.people import People, Transactions
+from gateway.console.people import People
 from gateway.console.rendering import assets, templates
 from gateway.console.routes import ROUTES, Route
 from gateway.console.shown import ShownOnce
 from gateway.console.signing_in import SigningIn
-from gateway.console.visits import FormRefused, Performer, Place, Rooms, Visit, html
+from gateway.console.visits import FormRefused, Place, Rooms, Visit, html
 from tmtp_core import limits
 from tmtp_core.clock import Clock
 from tmtp_core.errors import NotFound, RequestRefused, ServiceUnavailable
@@ -29,10 +31,6 @@ from tmtp_core.ids import RandomBytes
 log = structlog.get_logger()
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class Denied(Exception):
-    """The person's role does not allow it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,24 +77,25 @@ _AWAY: Final = _Trouble(
 
 
 class Console:
-    """The pages, for one application. `places` are the instances; `hosts` the names under which it may be opened."""
+    """The pages, for one application. `places`: instances and their titles; `own_url`: where it is without a proxy."""
 
     def __init__(
         self,
-        performer: Performer,
-        database: Transactions,
+        administration: Administration,
         places: Mapping[str, str],
-        hosts: frozenset[str],
+        site: Site,
+        own_url: Callable[[], str],
         clock: Clock,
         random_bytes: RandomBytes,
     ) -> None:
-        self._hosts = hosts
+        self._site = site
         self._assets = assets()
         self._templates = templates(self._assets)
-        self.people = People(database, clock, random_bytes)
-        passkeys = Passkeys(database, clock, random_bytes)
+        self.people = People(administration.database, clock, random_bytes)
+        passkeys = Passkeys(administration.database, clock, random_bytes)
         self._rooms = Rooms(
-            performer=performer,
+            administration=administration,
+            site=site,
             people=self.people,
             passkeys=passkeys,
             places=tuple(Place(name, title) for name, title in places.items()),
@@ -104,8 +103,9 @@ class Console:
             shown=ShownOnce(random_bytes),
             notices={},
         )
-        self._signing_in = SigningIn(self.people, passkeys, self._templates, Attempts(clock))
+        self._signing_in = SigningIn(self.people, passkeys, self._templates, Attempts(clock), site)
         self.reports: deque[bytes] = deque(maxlen=limits.CONSOLE_REPORTS_KEPT)
+        administration.let_in_by(Access(self.people, lambda: site.url or own_url()))
 
     def add_to(self, app: web.Application) -> None:
         """Put the pages on an application."""
@@ -124,7 +124,7 @@ class Console:
         for route in ROUTES:
             app.router.add_route(route.method, route.path, self._guarded(self._for_sessions(route)))
         app.router.add_get("/", self._guarded(self._home))
-        app.router.add_route("*", "/{rest:.*}", self._guarded(self._nothing))
+        app.router.add_route("*", r"/{rest:(?!api(?:/|$)).*}", self._guarded(self._nothing))
 
     # -- guards ------------------------------------------------------------------------------------------------------
     def _guarded(self, handler: Handler) -> Handler:
@@ -139,26 +139,26 @@ class Console:
         return guarded
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not host_allowed(request, self._hosts):
-            names = ", ".join(sorted(self._hosts))
+        if not self._site.allows(request):
+            names = ", ".join(sorted(self._site.hosts))
             return web.Response(status=421, text=f"The console is not under this name. It is at: {names}.\n")
-        if request.method == "POST" and not from_own_page(request):
+        if request.method == "POST" and not self._site.from_own_page(request):
             return self._trouble(_FOREIGN)
         try:
             return await handler(request)
-        except (Denied, FormRefused, RequestRefused, ServiceUnavailable) as error:
+        except (FormRefused, RequestRefused, ServiceUnavailable) as error:
             return self._failed(request, error)
 
     def _failed(self, request: web.Request, error: Exception) -> web.StreamResponse:
+        if isinstance(error, Denied):
+            return self._trouble(_DENIED)
         if isinstance(error, RequestRefused) and request.content_type == "application/json":
             return web.json_response({"error": error.text}, status=409)
         if isinstance(error, NotFound):
             return self._trouble(replace(_MISSING, text=_sentence(error.text)))
         if isinstance(error, RequestRefused):
             return self._trouble(replace(_REFUSED, text=_sentence(error.text)))
-        if isinstance(error, FormRefused):
-            return self._trouble(_FORM)
-        return self._trouble(_DENIED if isinstance(error, Denied) else _AWAY)
+        return self._trouble(_FORM if isinstance(error, FormRefused) else _AWAY)
 
     def _for_sessions(self, route: Route) -> Handler:
         """A page for who is signed in and may open it."""
@@ -172,7 +172,7 @@ class Console:
             if "instance" in request.match_info and visit.place.name != request.match_info["instance"]:
                 return self._trouble(_MISSING)
             if route.scope is not None and not visit.may(route.scope):
-                raise Denied
+                return self._trouble(_DENIED)
             return await route.page(visit)
 
         return handler

@@ -7,6 +7,7 @@ else is looked at.
 """
 
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -17,6 +18,8 @@ from tmtp_core.clock import Clock
 
 COOKIE: Final = "__Host-tmtp-console"
 REPORTS: Final = "/csp-report"
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_EVERYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not listened on
 
 _POLICY: Final = "; ".join(
     (
@@ -50,30 +53,54 @@ HEADERS: Final = {
 }
 
 
-def host_allowed(request: web.Request, hosts: frozenset[str]) -> bool:
-    """Whether a request names one of the console's own names, each with or without a port."""
-    try:
-        name = urlsplit(f"//{request.host}").hostname
-    except ValueError:
-        return False
-    return name is not None and name.lower() in hosts
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Under which names the console may be opened; `url`: where it is for browsers, if not where it listens.
 
-
-def from_own_page(request: web.Request) -> bool:
-    """Whether a page of the console asks for a change.
-
-    Browsers say it (Fetch Metadata); with `no-referrer` the origin of a form's request is `null`, so that it counts
-    only where there is nothing better.
+    A proxy that ends TLS passes the name on, but not that it did: what is asked of the name in `url` came from there.
     """
-    site = request.headers.get("Sec-Fetch-Site")
-    if site is not None:
-        return site == "same-origin"
-    return request.headers.get("Origin") == origin_of(request)
+
+    hosts: frozenset[str]
+    url: str | None
+
+    def allows(self, request: web.Request) -> bool:
+        """Whether a request names one of them, with or without a port."""
+        return _name(f"//{request.host}") in self.hosts
+
+    def origin(self, request: web.Request) -> str:
+        """The origin of the page that a request is for."""
+        if self.url is not None and _name(f"//{request.host}") == _name(self.url):
+            return self.url
+        return f"{request.scheme}://{request.host}".lower()
+
+    def from_own_page(self, request: web.Request) -> bool:
+        """Whether a page of the console asks for a change.
+
+        Browsers say it (Fetch Metadata). With `no-referrer` the origin of a form's request is `null`: it counts only
+        where there is nothing better.
+        """
+        said = request.headers.get("Sec-Fetch-Site")
+        if said is not None:
+            return said == "same-origin"
+        return request.headers.get("Origin") == self.origin(request)
 
 
-def origin_of(request: web.Request) -> str:
-    """The origin of the page that a request is for."""
-    return f"{request.scheme}://{request.host}".lower()
+def site_of(listen_host: str, url: str | None, own_name: str) -> Site:
+    """The names of a console that listens on a host; `own_name`: this machine's, where it listens on every address."""
+    hosts = {listen_host}
+    if listen_host in _LOOPBACK | _EVERYWHERE:
+        hosts |= _LOOPBACK
+    if listen_host in _EVERYWHERE:
+        hosts = (hosts | {own_name.lower()}) - _EVERYWHERE
+    name = _name(url) if url is not None else None
+    return Site(frozenset(hosts if name is None else hosts | {name}), url)
+
+
+def _name(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
 
 
 class Attempts:

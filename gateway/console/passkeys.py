@@ -23,8 +23,9 @@ from fido2.webauthn import (
 )
 from sqlalchemy import Connection, delete, func, insert, select, update
 
+from gateway.administration.tables import console_passkey as passkeys
+from gateway.administration.tables import console_person as people
 from gateway.console.people import Transactions
-from gateway.console.tables import passkeys, people
 from tmtp_core import limits
 from tmtp_core.clock import Clock
 from tmtp_core.crypto.encoding import to_text

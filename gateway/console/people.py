@@ -12,11 +12,15 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from gateway.console.tables import links, passkeys, people, sessions
+from gateway.administration import models as m
+from gateway.administration.tables import console_link as links
+from gateway.administration.tables import console_passkey as passkeys
+from gateway.administration.tables import console_person as people
+from gateway.administration.tables import console_session as sessions
 from tmtp_core import limits
 from tmtp_core.clock import Clock
 from tmtp_core.crypto.encoding import to_text
-from tmtp_core.errors import RequestRefused
+from tmtp_core.errors import NotFound
 from tmtp_core.ids import RandomBytes
 
 Method = Literal["link", "passkey", "provider"]
@@ -52,17 +56,6 @@ class SessionSummary:
     browser: str
     created_ms: int
     seen_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """One who may enter. `passkeys`: how many; `seen_ms`: of the newest session that still stands."""
-
-    person: str
-    role: str
-    created_ms: int
-    passkeys: int
-    seen_ms: int | None
 
 
 class People:
@@ -188,10 +181,10 @@ class People:
         return await self._database.run(work)
 
     # -- people ------------------------------------------------------------------------------------------------------
-    async def everybody(self) -> list[Person]:
+    async def everybody(self) -> list[m.ConsolePerson]:
         """All who may enter, by name."""
 
-        def work(connection: Connection) -> list[Person]:
+        def work(connection: Connection) -> list[m.ConsolePerson]:
             seen: dict[str, int] = {}
             for row in connection.execute(select(sessions.c.person, sessions.c.seen_ms)):
                 seen[row.person] = max(row.seen_ms, seen.get(row.person, 0))
@@ -200,14 +193,20 @@ class People:
                 keys[row.person] = keys.get(row.person, 0) + 1
             rows = connection.execute(select(people).order_by(people.c.person))
             return [
-                Person(one.person, one.role, one.created_ms, keys.get(one.person, 0), seen.get(one.person))
+                m.ConsolePerson(
+                    person=one.person,
+                    role=one.role,
+                    created_ms=one.created_ms,
+                    passkeys=keys.get(one.person, 0),
+                    seen_ms=seen.get(one.person),
+                )
                 for one in rows
             ]
 
         return await self._database.run(work)
 
     async def remove(self, person: str) -> None:
-        """Nobody of that name may enter any more: sessions, links and passkeys are gone. `RequestRefused`: no such."""
+        """Nobody of that name may enter any more: sessions, links and passkeys are gone. `NotFound`: no such."""
 
         def work(connection: Connection) -> Any:
             for table in (sessions, links, passkeys):
@@ -215,7 +214,7 @@ class People:
             return connection.execute(delete(people).where(people.c.person == person)).rowcount
 
         if not await self._database.run(work):
-            raise RequestRefused("nobody of that name may enter the console")
+            raise NotFound("nobody of that name may enter the console")
 
 
 def _hash(secret: str) -> bytes:

@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 from jinja2 import Environment
 
-from gateway.console.guards import COOKIE, Attempts, origin_of
+from gateway.console.guards import COOKIE, Attempts, Site
 from gateway.console.pages.own import browser
 from gateway.console.passkeys import Passkeys, passkeys_possible
 from gateway.console.people import Method, People
@@ -32,11 +32,14 @@ class SignInWithPasskey(msgspec.Struct):
 class SigningIn:
     """Handlers of the pages."""
 
-    def __init__(self, people: People, passkeys: Passkeys, templates: Environment, attempts: Attempts) -> None:
+    def __init__(
+        self, people: People, passkeys: Passkeys, templates: Environment, attempts: Attempts, site: Site
+    ) -> None:
         self._people = people
         self._passkeys = passkeys
         self._templates = templates
         self._attempts = attempts
+        self._site = site
 
     async def page(self, request: web.Request) -> web.Response:
         """Where everybody begins."""
@@ -62,7 +65,7 @@ class SigningIn:
         """What the browser's `get` wants."""
         if not self._attempts.allow(request.remote or ""):
             return web.json_response({"error": _TOO_OFTEN}, status=429)
-        return web.json_response(self._passkeys.begin_signing_in(origin_of(request)))
+        return web.json_response(self._passkeys.begin_signing_in(self._site.origin(request)))
 
     async def use_passkey(self, request: web.Request) -> web.Response:
         """A passkey's answer."""
@@ -89,7 +92,7 @@ class SigningIn:
         context = {
             "title": "Sign in",
             "wrong": wrong,
-            "passkeys_possible": passkeys_possible(origin_of(request)),
+            "passkeys_possible": passkeys_possible(self._site.origin(request)),
             "provider": "",
         }
         return html(self._templates, "sign_in.html", status, context)

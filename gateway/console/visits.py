@@ -4,14 +4,14 @@
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 from urllib.parse import quote
 
 from aiohttp import web
 from jinja2 import Environment
 
-from gateway.administration.operations import ROLES, Actor, Scope
-from gateway.console.guards import origin_of
+from gateway.administration import ROLES, Actor, Administration, Scope
+from gateway.console.guards import Site
 from gateway.console.passkeys import Passkeys
 from gateway.console.people import People, Session
 from gateway.console.shown import ShownOnce
@@ -19,14 +19,6 @@ from tmtp_core import limits
 from tmtp_core.crypto.encoding import to_text
 
 _FORM: Final = "application/x-www-form-urlencoded"
-
-
-class Performer(Protocol):
-    """Does what administrators ask for."""
-
-    async def perform(self, actor: Actor, operation: str, arguments: Mapping[str, Any], body: Any = None) -> Any:
-        """The answer of an operation of `gateway.administration.operations`."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +41,8 @@ class Notice:
 class Rooms:
     """What all visits share."""
 
-    performer: Performer
+    administration: Administration
+    site: Site
     people: People
     passkeys: Passkeys
     places: tuple[Place, ...]
@@ -78,7 +71,7 @@ class Visit:
     @property
     def origin(self) -> str:
         """The origin of the page."""
-        return origin_of(self.request)
+        return self.rooms.site.origin(self.request)
 
     @property
     def now_ms(self) -> int:
@@ -106,7 +99,7 @@ class Visit:
         """Have an operation done in the name of this person. Raises what the dispatcher raises."""
         actor = Actor(f"console:{self.session.person}", self.scopes)
         given = {name: value for name, value in arguments.items() if value not in (None, "")}
-        return await self.rooms.performer.perform(actor, operation, given, body)
+        return await self.rooms.administration.perform(actor, operation, given, body)
 
     async def ask_here(self, operation: str, body: Any = None, **arguments: Any) -> Any:
         """The same, of the chosen instance."""

@@ -296,6 +296,7 @@ class AdministrationSettings(_Model):
 
     listen: Address | None = None
     tls: AdministrationTls = AdministrationTls()
+    url: str | None = None
 
 
 class Settings(_Model):

@@ -56,7 +56,7 @@ async def create_token(visit: Visit) -> web.Response:
     }
     body = m.CreateToken(
         name=form.text("name"),
-        scopes=form.texts("scopes"),
+        scopes=[scope for scope in get_args(Scope) if scope in given["scopes"]],
         instances=form.texts("instances"),
         expires_ms=expiry_ms(visit, form),
     )
