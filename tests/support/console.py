@@ -30,7 +30,13 @@ HOSTILE_NAMES = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', 
 HOSTILE_NOTES = (*HOSTILE_NAMES, "annual report \u202efdp.exe")
 """Notes that administrators may well paste: the last one turns what follows it."""
 
-_SETTINGS = SETTINGS.replace("http: {", 'administration: {listen: "127.0.0.1:0"}\nhttp: {', 1)
+_SETTINGS = (
+    SETTINGS.replace("http: {", 'administration: {listen: "127.0.0.1:0"}\nhttp: {', 1)
+    .replace("{name: members,", "{name: members, title: Members of Example,")
+    .replace(
+        "bridges:", '  - {name: branch, title: A New Branch, policy: members, listen: [{tls: "127.0.0.1:0"}]}\nbridges:'
+    )
+)
 _TIMEOUT_S = 60
 
 
