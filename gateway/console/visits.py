@@ -18,6 +18,7 @@ from gateway.console.shown import ShownOnce
 from tmtp_core import limits
 from tmtp_core.crypto.encoding import to_text
 
+_DIGITS_MAX: Final = 15  # exact in every number that is on its way
 _FORM: Final = "application/x-www-form-urlencoded"
 
 
@@ -94,6 +95,10 @@ class Visit:
     def asked(self, what: str) -> str:
         """A part of the address's query, or nothing."""
         return self.request.query.get(what, "")[: limits.CONSOLE_NAME_MAX_CHARACTERS * 2]
+
+    def asked_number(self, what: str) -> int | None:
+        """A part of the query that is a number from 1 on."""
+        return whole_number(self.asked(what)) or None
 
     async def ask(self, operation: str, body: Any = None, **arguments: Any) -> Any:
         """Have an operation done in the name of this person. Raises what the dispatcher raises."""
@@ -195,8 +200,7 @@ class Form:
 
     def number(self, name: str) -> int:
         """A field that is a whole number, or 0."""
-        text = self.text(name)
-        return int(text) if text.isascii() and text.isdigit() and len(text) <= 15 else 0
+        return whole_number(self.text(name))
 
 
 async def form_of(request: web.Request) -> Form:
@@ -212,6 +216,11 @@ async def form_of(request: web.Request) -> Form:
         if isinstance(value, str):
             fields.setdefault(name, []).append(value)
     return Form(fields)
+
+
+def whole_number(text: str) -> int:
+    """What was written in digits, or 0."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX else 0
 
 
 def csrf_of(secret: str) -> str:

@@ -9,18 +9,23 @@ from gateway.administration import models as m
 from gateway.console.visits import Visit, part
 from tmtp_core.errors import RequestRefused
 
+_ROWS: Final = 100
 _QUEUES: Final = 100
 
 
 async def groups(visit: Visit) -> web.Response:
     """All groups."""
-    found: list[m.Group] = await visit.ask_here("groups.list")
+    after = visit.asked("after")
+    found: list[m.Group] = await visit.ask_here("groups.list", after=after, limit=_ROWS + 1)
+    shown = found[:_ROWS]
     return visit.page(
         "groups.html",
         title="Groups",
         here="groups",
         base=_href(visit),
-        groups=found,
+        groups=shown,
+        after=after,
+        next_href=f"{_href(visit)}?after={part(shown[-1].gid)}" if found[_ROWS:] else "",
         may_write=visit.may("groups:write"),
     )
 

@@ -13,18 +13,22 @@ from tmtp_core import limits
 from tmtp_core.errors import RequestRefused
 
 _DAY_MS: Final = 24 * 3600 * 1000
-_ROWS: Final = 200
+_ROWS: Final = 100
 
 
 async def invitations(visit: Visit) -> web.Response:
     """Those that can still be used."""
-    found: list[m.Invitation] = await visit.ask_here("invitations.list")
+    after = visit.asked_number("after")
+    found: list[m.Invitation] = await visit.ask_here("invitations.list", after=after, limit=_ROWS + 1)
+    shown = found[:_ROWS]
     return visit.page(
         "invitations.html",
         title="Invitations",
         here="invitations",
         base=_href(visit),
-        invitations=found,
+        invitations=shown,
+        after=after,
+        next_href=f"{_href(visit)}?after={shown[-1].invitation}" if found[_ROWS:] else "",
         may_write=visit.may("invitations:write"),
     )
 

@@ -31,7 +31,7 @@ async def members(visit: Visit) -> web.Response:
         standing=status,
         after=after,
         first_href=f"{here}?{urlencode(filters)}" if filters else here,
-        next_href=f"{here}?{urlencode(filters | {'after': page.next or ''})}",
+        next_href=f"{here}?{urlencode(filters | {'after': page.next})}" if page.next else "",
         may_invite=visit.may("invitations:write"),
     )
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What is about the service as a whole: bridges, audit log, settings, tokens for programs (C1)."""
 
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 from aiohttp import web
 
@@ -12,6 +12,8 @@ from gateway.console.visits import Visit
 from tmtp_core import limits
 from tmtp_core.errors import RequestRefused
 
+_ROWS: Final = 50
+
 
 async def bridges(visit: Visit) -> web.Response:
     """The ways in from SMTP."""
@@ -21,11 +23,10 @@ async def bridges(visit: Visit) -> web.Response:
 
 async def audit(visit: Visit) -> web.Response:
     """What was changed, by whom, and whether the log is whole."""
-    before = visit.asked("before")
-    number = int(before) if before.isascii() and before.isdigit() and len(before) <= 15 else None
-    page: m.AuditPage = await visit.ask("audit.list", before=number or None, limit=50)
+    before = visit.asked_number("before")
+    page: m.AuditPage = await visit.ask("audit.list", before=before, limit=_ROWS)
     verdict: m.AuditVerdict = await visit.ask("audit.verify")
-    return visit.page("audit.html", title="Audit log", here="audit", page=page, verdict=verdict, before=number)
+    return visit.page("audit.html", title="Audit log", here="audit", page=page, verdict=verdict, before=before)
 
 
 async def settings(visit: Visit) -> web.Response:
