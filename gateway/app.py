@@ -7,8 +7,10 @@ import ipaddress
 import os
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
+from aiohttp.web import RouteDef
 
 from bridges.smtp import IntakeLimits, IntakeSettings, Route, SenderRule, SmtpIntake
 from gateway.administration import Administration, AdministrationDatabase
@@ -31,6 +33,7 @@ from tmtp_core.domain.admission import Registration
 from tmtp_core.domain.device_log import Signed
 from tmtp_core.domain.policy import Acquaintance, Policy, Quotas
 from tmtp_core.domain.quotas import DAY_MS
+from tmtp_core.domain.registering import RegistrationLimits
 from tmtp_core.errors import RequestRefused, TmtpError
 from tmtp_core.ids import RandomBytes
 from tmtp_core.store.database import is_disk_trouble
@@ -38,6 +41,9 @@ from tmtp_core.store.folders import make_folder
 from tmtp_core.store.opening import Bucket
 from tmtp_core.store.writer import DatabaseErrors
 from tmtp_core.wire.address import ServiceAddress
+
+if TYPE_CHECKING:  # it takes 4 MB: loaded where there is a provider
+    from gateway.sign_in import Vouching
 
 log = structlog.get_logger()
 
@@ -75,6 +81,7 @@ class Gateway:
         self._administration: Administration | None = None
         self._administration_listener: AdministrationListener | None = None
         self.console: Console | None = None
+        self._vouching: dict[str, Vouching] = {}
         self.instances: dict[str, RunningInstance] = {}
         self.bridges: dict[str, SmtpIntake] = {}
 
@@ -111,8 +118,12 @@ class Gateway:
         if self._administration is not None:  # what was asked of it is finished while there are instances
             await self._administration.stop()
             self._administration = None
-        await asyncio.gather(*(instance.stop(left_s) for instance in self.instances.values()))
+        await asyncio.gather(
+            *(instance.stop(left_s) for instance in self.instances.values()),
+            *(vouching.provider.stop() for vouching in self._vouching.values()),
+        )
         self.instances = {}
+        self._vouching = {}
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -184,6 +195,7 @@ class Gateway:
             skin = await asyncio.to_thread(encoded, settings.skin)
         except PictureRefused as refused:
             raise StartFailed(f"instance {settings.name} cannot show its {refused.purpose}: {refused}") from None
+        vouching = self._vouching_for(settings)
         try:
             running = RunningInstance(
                 name=settings.name,
@@ -202,6 +214,8 @@ class Gateway:
                 certificate=settings.tls.certificate,
                 key=settings.tls.key,
                 policy=_policy(settings),
+                registrations=_registrations(settings),
+                sign_in=vouching.rule if vouching is not None else None,
                 skin=skin,
                 proxy_spki_hashes=tuple(pin_hash(pin) for pin in settings.tls.proxy_pins),
                 database=settings.database,
@@ -216,6 +230,9 @@ class Gateway:
                 + (mend if is_disk_trouble(error) else "restore the backup")
             ) from None
         self.instances[settings.name] = running
+        if vouching is not None and listening:
+            self._vouching[settings.name] = vouching
+            await vouching.provider.start()
         await running.start(ticking=listening)
         for listener in running.listeners:
             host, port = listener.address
@@ -224,7 +241,7 @@ class Gateway:
     async def _start_http(self) -> None:
         address = self._http_address
         services = {name: instance.service for name, instance in self.instances.items()}
-        self._http = HttpListener(services, address.host, address.port)
+        self._http = HttpListener(services, address.host, address.port, self._sign_out_routes())
         try:
             await self._http.start()
         except OSError as error:
@@ -247,6 +264,24 @@ class Gateway:
             self._random_bytes,
         )
         await self._administration.start(recording=listening)
+
+    def _vouching_for(self, settings: Instance) -> "Vouching | None":
+        """Who vouches for the people of an instance, if it asks somebody."""
+        if settings.sign_in is None:
+            return None
+        from gateway.sign_in.opening import vouching_for  # noqa: PLC0415 - see above
+
+        return vouching_for(settings.name, settings.sign_in, self._clock)
+
+    def _sign_out_routes(self) -> list[RouteDef]:
+        """Where providers say that they have signed somebody out."""
+        if not self._vouching:
+            return []
+        from gateway.sign_in.logout import logout_routes  # noqa: PLC0415 - see above
+
+        return logout_routes(
+            {name: (one, self.instances[name].service.sign_out) for name, one in self._vouching.items()}
+        )
 
     async def _start_control(self) -> None:
         self._control = ControlServer(self.administration, self._settings.data_dir / SOCKET_NAME)
@@ -357,6 +392,13 @@ def _bucket(settings: Instance) -> Bucket | None:
         return None
     s3 = settings.payloads.s3
     return Bucket(s3.endpoint, s3.bucket, s3.region, s3.prefix)
+
+
+def _registrations(settings: Instance) -> RegistrationLimits:
+    """How fast an instance takes strangers."""
+    chosen = settings.registrations
+    networks = tuple(ipaddress.ip_network(network) for network in chosen.uncounted)
+    return RegistrationLimits(chosen.per_address_per_hour, chosen.per_minute, networks)
 
 
 def _policy(settings: Instance) -> Policy:

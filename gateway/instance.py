@@ -20,8 +20,10 @@ from tmtp_core.clock import Clock
 from tmtp_core.crypto.credentials import KEY_BYTES
 from tmtp_core.crypto.possession import NO_TLS
 from tmtp_core.crypto.signing import SEED_BYTES
-from tmtp_core.domain.admission import Registration, SignInRule
+from tmtp_core.domain.admission import Registration
 from tmtp_core.domain.policy import Policy
+from tmtp_core.domain.registering import RegistrationLimits
+from tmtp_core.domain.sign_in import SignInRule
 from tmtp_core.ids import RandomBytes
 from tmtp_core.service import Service, ServiceSettings
 from tmtp_core.store.folders import make_folder
@@ -69,6 +71,7 @@ class RunningInstance:
         instance_limits: limits.InstanceLimits | None = None,
         certificate: Path | None = None,
         key: Path | None = None,
+        registrations: RegistrationLimits | None = None,
         sign_in: SignInRule | None = None,
         policy: Policy | None = None,
         skin: bytes = b"",
@@ -102,6 +105,7 @@ class RunningInstance:
                     signing_seed=seed,
                     policy=policy or Policy(),
                     limits=instance_limits or limits.InstanceLimits(),
+                    registrations=registrations or RegistrationLimits(),
                     sign_in=sign_in,
                     skin=skin,
                     database=database,

@@ -158,6 +158,17 @@ API_ADDRESSES_REMEMBERED_MAX = 10_000
 API_REQUEST_DEADLINE_S = 30.0  # to read one request whole; and between requests
 API_ANSWER_DEADLINE_S = 60.0
 
+# -- registering (A2), and sign-in with a provider (A1) --------------------------------------------------------------
+REGISTRATION_ADDRESSES_MAX = 100_000  # whose shares are kept in memory, about 25 MB
+WORK_BITS_MIN = 18  # an eighth of a second in Python
+WORK_BITS_MAX = 24  # eight seconds; more would shut out old telephones before it hurts a farm of machines
+WORK_S = 120.0  # for it, beside the five seconds that a log-in has
+WORKING_LINKS_MAX = 1_000  # to which that is granted at once; then the one that has had it longest gives way
+SIGN_IN_TOKEN_MAX_BYTES = 16 << 10  # large directories put many groups into one
+SIGN_IN_AGE_MAX_S = 900  # between the provider's signature, or our nonce, and the registration
+SIGN_IN_LEEWAY_S = 60  # between the provider's clock and ours
+SIGN_INS_CHECKED_MAX = 64  # at once; each may wait for the provider's keys
+
 # -- instances -------------------------------------------------------------------------------------------------------
 CONNECTIONS_MAX = 20_000
 STOP_GRACE_S = 10.0

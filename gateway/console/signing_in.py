@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The pages before one is signed in: a one-time link, a passkey (C1, D4).
 
-Opening a link uses nothing up, since programs that show previews open links, too; its button does. All tries are
-counted, and none says whether a name is known.
+Opening a link uses nothing up, since programs that show previews open links, too; its button does. Tries that fail
+are counted, and none says whether a name is known.
 """
 
 from typing import Any
@@ -54,11 +54,10 @@ class SigningIn:
     async def use_link(self, request: web.Request) -> web.Response:
         """A one-time link, used."""
         secret = (await form_of(request)).text("token")
-        if not self._attempts.allow(request.remote or ""):
-            return self._page(request, _TOO_OFTEN, 429)
         person = await self._people.use_link(secret)
-        if person is None:
-            return self._page(request, _LINK_OVER, 403)
+        if person is None:  # only who fails is counted: whoever shares an address with him gets in
+            seldom = self._attempts.allow(request.remote or "")
+            return self._page(request, _LINK_OVER, 403) if seldom else self._page(request, _TOO_OFTEN, 429)
         return await self._enter(request, person, "link", web.Response(status=303, headers={"Location": "/"}))
 
     async def begin_passkey(self, request: web.Request) -> web.Response:

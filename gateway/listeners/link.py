@@ -130,6 +130,12 @@ class Link:
         self._transport.abort()
 
     @property
+    def peer_address(self) -> str:
+        """The IP address of the peer; "" where there is none."""
+        peer = self._transport.get_extra_info("peername")
+        return str(peer[0]) if isinstance(peer, tuple) else ""
+
+    @property
     def congested(self) -> bool:
         """Whether the peer takes less than it is sent: no delivery should be added."""
         if self._streaming is not None or self._blocked:

@@ -23,6 +23,7 @@ from gateway.settings.models import (
     Tls,
 )
 from gateway.settings.yaml_source import Path
+from gateway.urls import check_url
 from tmtp_core.store.schema import DatabaseUnfit
 from tmtp_core.store.shared_database import parsed
 from tmtp_core.wire.look import CONTRAST_MIN, weak_pairs
@@ -32,6 +33,7 @@ _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-fA-F:
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _REGION = re.compile(r"[A-Za-z0-9-]{1,64}")
 _PREFIX = re.compile(r"[A-Za-z0-9_-]{0,64}(/[A-Za-z0-9_-]{1,64}){0,3}/?")
+_REDIRECT = re.compile(r"(https://|http://(127\.0\.0\.1|localhost|\[::1\])[:/]|[a-z][a-z0-9+-]*(\.[a-z0-9+-]+)+:)")
 _PIN = re.compile(r"sha256:[A-Za-z0-9_-]{43}")
 _CONSOLE_URL = re.compile(r"https://[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[1-9][0-9]{0,4})?")
 
@@ -107,12 +109,7 @@ def _instance_checks(path: Path, instance: Instance) -> Iterator[Found]:
             "a members instance cannot be open to everybody (A1)",
             "registration: invite, or policy: public",
         )
-    if instance.registration == "oidc":
-        yield (
-            (*path, "registration"),
-            "sign-in with a provider is not part of this release",
-            "registration: invite, and one invitation a person",
-        )
+    yield from _sign_in_checks(path, instance)
     for index, listen in enumerate(instance.listen):
         yield from _listen_checks((*path, "listen", index), listen)
     yield from _tls_checks((*path, "tls"), instance.tls)
@@ -125,6 +122,42 @@ def _instance_checks(path: Path, instance: Instance) -> Iterator[Found]:
             yield (*path, "database"), str(unfit), "or database: null, which keeps an SQLite database under data_dir"
     if instance.payloads is not None:
         yield from _bucket_checks((*path, "payloads", "s3"), instance.payloads.s3, instance)
+
+
+def _sign_in_checks(path: Path, instance: Instance) -> Iterator[Found]:
+    chosen = instance.sign_in
+    if instance.registration == "oidc" and chosen is None:
+        yield (
+            (*path, "registration"),
+            "no provider is named with whom people would sign in",
+            "sign_in: {provider: {issuer: https://…, client_id: …}} beside it",
+        )
+    if instance.registration == "oidc" and chosen is not None and not chosen.required:
+        yield (*path, "sign_in", "required"), "who registers here signs in", "required: true, or registration: invite"
+    for index, network in enumerate(instance.registrations.uncounted):
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            yield (*path, "registrations", "uncounted", index), str(error), "for example 192.0.2.0/24"
+    if chosen is None:
+        return
+    provider = chosen.provider
+    named = {"issuer": provider.issuer, "login_url": provider.login_url, "token_url": provider.token_url}
+    for name, url in named.items():
+        try:
+            check_url(url if url is not None else provider.issuer)
+        except ValueError as error:
+            yield (*path, "sign_in", "provider", name), str(error), "https://…, or http: on this machine"
+    if urlsplit(provider.issuer).query:
+        yield (*path, "sign_in", "provider", "issuer"), "an issuer has no query", "as its discovery document names it"
+    if provider.redirect_uri is not None and not _REDIRECT.match(provider.redirect_uri):
+        yield (
+            (*path, "sign_in", "provider", "redirect_uri"),
+            f"{provider.redirect_uri} is nowhere that a client could be",
+            "for example http://127.0.0.1:8463/, the same as the provider was told",
+        )
+    if "openid" not in provider.scopes:
+        yield (*path, "sign_in", "provider", "scopes"), "openid is missing", "scopes: [openid], and what groups take"
 
 
 def _bucket_checks(path: Path, bucket: S3, instance: Instance) -> Iterator[Found]:

@@ -14,7 +14,14 @@ from tmtp_client.connection.login import Login
 from tmtp_client.connection.payload import Disconnected
 
 _REFUSALS: Final = frozenset(  # of a device, for good, or until its owner does something about it
-    {"login failed", "corrupt base32 value", "device suspended", "device revoked", "move this account to keys"}
+    {
+        "login failed",
+        "corrupt base32 value",
+        "device suspended",
+        "device revoked",
+        "move this account to keys",
+        "authentication required",
+    }
 )
 
 
