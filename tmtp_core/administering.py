@@ -117,8 +117,14 @@ class Administering(ABC):
         return await self.look(inventory.oldest_ms)
 
     async def octets_queued(self) -> int:
-        """Octets of all messages that wait. It reads the rows of all of them."""
-        return await self.look(inventory.octets_queued)
+        """Octets of all messages that wait. It reads the rows of all of them, some at a time."""
+        total, after = 0, 0
+        while True:
+            octets, last = await self.look(partial(inventory.octets_queued, after=after))
+            total += octets
+            if last is None:
+                return total
+            after = last
 
     # -- acting ------------------------------------------------------------------------------------------------------
     async def create_invitation(self, uses: int = 1, expires_ms: int | None = None, note: str = "") -> str:

@@ -49,5 +49,5 @@ class AdministrationDatabase:
     async def close(self) -> None:
         """Finish what was begun, and give the database back."""
         await asyncio.to_thread(self._thread.shutdown)
-        self._database.checkpoint()
+        self._database.checkpoint(wait=True)
         self._database.close()

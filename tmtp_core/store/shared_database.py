@@ -144,8 +144,9 @@ class SharedDatabase:
             self._give_up(connection)
             raise CommitUnknown(error_text(error)) from error
 
-    def checkpoint(self) -> None:
+    def checkpoint(self, *, wait: bool = False) -> bool:
         """See `Store`. PostgreSQL's vacuum and its log's recycling are the administrator's (docs/scaling.md)."""
+        return True
 
     def close(self) -> None:
         """See `Store`; the slot is free at once."""

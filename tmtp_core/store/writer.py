@@ -170,7 +170,7 @@ class Writer(threading.Thread):
                 if not committed and not (stopping and self._jobs):
                     break
             if self._checkpoint_due or stopping:
-                self._checkpoint()
+                self._checkpoint(wait=stopping)
             if stopping:
                 return
 
@@ -328,10 +328,11 @@ class Writer(threading.Thread):
         self.figures.acks += len(acks)
         self.figures.healthy = True
 
-    def _checkpoint(self) -> None:
+    def _checkpoint(self, *, wait: bool = False) -> None:
         self._checkpoint_due = False
         try:
-            self._database.checkpoint()
+            if not self._database.checkpoint(wait=wait):
+                self._checkpoint_due = True  # somebody looks; again with what comes next
         except Exception as error:
             self._report("checkpoint_failed", {"error": str(error)})
 
