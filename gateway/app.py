@@ -18,6 +18,7 @@ from gateway.api import AdministrationListener, Api, BearerTokens
 from gateway.backup.keys import parse_public
 from gateway.backup.taking import tidy_up
 from gateway.certificates import pin_hash, server_context
+from gateway.console import Console, site_of
 from gateway.control import SOCKET_NAME, ControlServer
 from gateway.files import write_private
 from gateway.instance import JournalPlace, ListenOn, RunningInstance, StartFailed
@@ -81,6 +82,7 @@ class Gateway:
         self._control: ControlServer | None = None
         self._administration: Administration | None = None
         self._administration_listener: AdministrationListener | None = None
+        self.console: Console | None = None
         self._vouching: dict[str, Vouching] = {}
         self.instances: dict[str, RunningInstance] = {}
         self.bridges: dict[str, SmtpIntake] = {}
@@ -304,6 +306,10 @@ class Gateway:
         context = server_context(certificate, key) if certificate is not None and key is not None else None
         gate = BearerTokens(self.administration.tokens, self._clock)
         app = Api(self.administration, gate, secure=context is not None).application()
+        site = site_of(settings.listen.host, settings.url, socket.getfqdn())
+        titles = {one.name: one.announced_title for one in self._settings.instances}
+        self.console = Console(self.administration, titles, site, self._console_url, self._clock, self._random_bytes)
+        self.console.add_to(app)
         listener = AdministrationListener(app, settings.listen.host, settings.listen.port, context)
         try:
             await listener.start()
@@ -313,6 +319,14 @@ class Gateway:
             ) from None
         self._administration_listener = listener
         log.info("listening", administration="{}:{}".format(*listener.address), tls=context is not None)
+
+    def _console_url(self) -> str:
+        """Where the console is for browsers, without a proxy: under a name where there is one, for passkeys."""
+        settings = self._settings.administration
+        assert settings.listen is not None
+        host = "localhost" if settings.listen.loopback else _reachable(str(settings.listen).rpartition(":")[0])
+        scheme = "http" if settings.tls.certificate is None else "https"
+        return f"{scheme}://{host}:{self.administration_address[1]}"
 
     async def _start_bridge(self, bridge: SmtpBridge) -> None:
         instance = self.instances[bridge.instance]

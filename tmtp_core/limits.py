@@ -189,6 +189,26 @@ DESCRIPTOR_RETRY_S = 1.0
 WEBSOCKET_MESSAGE_MAX_BYTES = 64 << 10  # of one that a peer sends; its borders mean nothing, so it may cut anywhere
 WEBSOCKET_TURN_BYTES = 8 << 10  # of messages read before other links have their turn; at least one
 
+# -- the administrators' console -------------------------------------------------------------------------------------
+CONSOLE_SECRET_BYTES = 32  # of links, sessions, challenges
+CONSOLE_LINK_VALID_MS = 10 * 60 * 1000
+CONSOLE_IDLE_MS = 60 * 60 * 1000  # a session that is not used for so long is over
+CONSOLE_SESSION_MS = 12 * 3600 * 1000  # and so is one that began so long ago
+CONSOLE_SEEN_STEP_MS = 60 * 1000  # how exactly it is known when a session was used: not each page is a commit
+CONSOLE_SESSIONS_PER_PERSON_MAX = 20  # the oldest end
+CONSOLE_PASSKEYS_PER_PERSON_MAX = 20
+CONSOLE_NAME_MAX_CHARACTERS = 100
+CONSOLE_CEREMONY_S = 300.0
+CONSOLE_CEREMONIES_MAX = 1_000  # passkeys asked for and not answered yet; the oldest are forgotten
+CONSOLE_ATTEMPTS_MAX = 10  # to sign in, at once from one address; then one each …
+CONSOLE_ATTEMPT_INTERVAL_S = 6.0
+CONSOLE_ATTEMPTERS_MAX = 10_000  # addresses known at once
+CONSOLE_SHOWN_MS = 10 * 60 * 1000  # how long what is shown once can be shown again to the session that made it
+CONSOLE_SHOWN_MAX = 100
+CONSOLE_INVITATIONS_MAX = 250  # made from one form: each has a code to be drawn
+CONSOLE_FORM_MAX_BYTES = 1 << 20
+CONSOLE_REPORTS_KEPT = 32  # of what browsers refused to load
+
 
 @dataclass(frozen=True, slots=True)
 class InstanceLimits:

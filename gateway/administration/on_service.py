@@ -25,11 +25,19 @@ _STATM: Final = Path("/proc/self/statm")  # Linux: pages of 4 KiB mostly; the se
 _AUDIT_PAGE: Final = 100
 
 
-class SignInLinks(Protocol):
-    """Makes the links by which people enter the console: the console's own affair."""
+class ConsoleAccess(Protocol):
+    """Lets people into the console and keeps them out: the console's own affair."""
 
     async def make(self, wanted: m.CreateSignInLink) -> m.SignInLink:
         """A link that is good once, for minutes. Raises `RequestRefused`."""
+        ...
+
+    async def everybody(self) -> list[m.ConsolePerson]:
+        """All who may enter, by name."""
+        ...
+
+    async def remove(self, person: str) -> None:
+        """From now on this person may not enter. Raises `NotFound`."""
         ...
 
 
@@ -45,7 +53,7 @@ class ServiceOperations:
         tokens: Tokens,
         clock: Clock,
     ) -> None:
-        self.sign_in_links: SignInLinks | None = None
+        self.console: ConsoleAccess | None = None
         self._settings = settings
         self._instances = instances
         self._running_bridges = running_bridges
@@ -67,6 +75,8 @@ class ServiceOperations:
             "tokens.create": self._create_token,
             "tokens.revoke": self._revoke_token,
             "console.link": self._make_link,
+            "console.people": self._list_people,
+            "console.remove": self._remove_person,
         }
 
     # -- the service now ---------------------------------------------------------------------------------------------
@@ -157,9 +167,21 @@ class ServiceOperations:
 
     async def _make_link(self, actor: Actor, asked: Any, body: m.CreateSignInLink) -> m.SignInLink:
         _refuse_more(actor, ROLES[body.role])
-        if self.sign_in_links is None:
+        return await self._console().make(body)
+
+    async def _list_people(self, actor: Actor, asked: Any, body: None) -> list[m.ConsolePerson]:
+        return await self._console().everybody()
+
+    async def _remove_person(self, actor: Actor, asked: Any, body: None) -> m.Done:
+        await self._console().remove(asked.person)
+        return m.Done()
+
+    def _console(self) -> ConsoleAccess:
+        if self.console is not None:
+            return self.console
+        if self._settings.administration.listen is None:
             raise RequestRefused("there is no console: the settings file has no administration: {listen: …}")
-        return await self.sign_in_links.make(body)
+        raise RequestRefused("the console is there only while the gateway runs; start it first")
 
     def _now_ms(self) -> int:
         return self._clock.wall_ns() // 1_000_000

@@ -36,6 +36,7 @@ _REGION = re.compile(r"[A-Za-z0-9-]{1,64}")
 _PREFIX = re.compile(r"[A-Za-z0-9_-]{0,64}(/[A-Za-z0-9_-]{1,64}){0,3}/?")
 _REDIRECT = re.compile(r"(https://|http://(127\.0\.0\.1|localhost|\[::1\])[:/]|[a-z][a-z0-9+-]*(\.[a-z0-9+-]+)+:)")
 _PIN = re.compile(r"sha256:[A-Za-z0-9_-]{43}")
+_CONSOLE_URL = re.compile(r"https://[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[1-9][0-9]{0,4})?")
 
 Found = tuple[Path, str, str]
 """Path, what is wrong, what would be right."""
@@ -73,6 +74,13 @@ def _administration_checks(settings: AdministrationSettings) -> Iterator[Found]:
             ("administration", "listen"),
             f"{settings.listen} can be reached from outside, and without TLS its tokens would be seen by the network",
             "tls: {certificate: …, key: …}, or listen on loopback, for example 127.0.0.1:8443, behind a proxy",
+        )
+    if settings.url is not None and not _CONSOLE_URL.fullmatch(settings.url):
+        yield (
+            ("administration", "url"),
+            f"{settings.url} is not where a browser could find a console that keeps its cookies safe",
+            "https:// and a name in lower case, with a port if it is not 443, and nothing behind it: "
+            "https://console.example.org",
         )
 
 

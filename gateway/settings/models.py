@@ -337,6 +337,7 @@ class AdministrationSettings(_Model):
 
     listen: Address | None = None
     tls: AdministrationTls = AdministrationTls()
+    url: str | None = None
 
 
 class BackupSettings(_Model):

@@ -28,8 +28,8 @@ from tests.support.fake_provider import (
     public_jwk,
     vouching,
 )
+from tests.support.gateway import accounts, running_gateway
 from tests.support.gateway import endpoint as gateway_endpoint
-from tests.support.gateway import running_gateway
 from tests.support.instance import ManualClock, TestInstance, running_instance
 from tests.support.raw_peer import RawPeer, framed
 from tests.support.sign_in import (
@@ -66,7 +66,7 @@ async def scene(
         yield fake, instance, made
 
 
-async def accounts(instance: TestInstance) -> int:
+async def how_many(instance: TestInstance) -> int:
     return len(await instance.service.list_accounts())
 
 
@@ -148,7 +148,7 @@ async def test_a_token_is_good_once_also_after_a_restart(tmp_path: Path, restart
         if restart:
             await instance.restart()
         assert await register(instance, token) == REFUSED
-        assert await accounts(instance) == 1
+        assert await how_many(instance) == 1
 
 
 async def test_another_token_under_the_same_nonce_is_no_other_sign_in(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ async def test_another_token_under_the_same_nonce_is_no_other_sign_in(tmp_path: 
         nonce = await nonce_for_revision_1(instance)
         assert is_uid(await register(instance, {"id_token": fake.token(fake.claims(nonce))}))
         assert await register(instance, {"id_token": fake.token(fake.claims(nonce, auth_time=1))}) == REFUSED
-        assert await accounts(instance) == 1
+        assert await how_many(instance) == 1
 
 
 async def test_a_signature_that_was_bent_makes_no_other_token(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ async def test_a_signature_that_was_bent_makes_no_other_token(tmp_path: Path) ->
         with capture_logs() as logged:
             assert await register(instance, {"id_token": bent}) == REFUSED
         assert not [one for one in logged if one["event"] == "sign_in_refused"]  # it was well signed, and used
-        assert await accounts(instance) == 1
+        assert await how_many(instance) == 1
 
 
 async def test_a_sign_in_that_was_not_used_is_forgotten_when_nobody_can_bring_it(tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ async def test_the_same_registration_again_is_answered_again(tmp_path: Path) -> 
         token = {"id_token": fake.token(fake.claims(nonce_of(instance, keys)))}
         uid = await register(instance, token, keys)
         assert await register(instance, token, keys) == uid
-        assert await accounts(instance) == 1
+        assert await how_many(instance) == 1
 
 
 # -- the provider ends it --------------------------------------------------------------------------------------------
@@ -403,7 +403,7 @@ async def test_a_provider_signs_people_out_over_http(tmp_path: Path) -> None:
             assert connection.is_open
             assert await answer("club/logout", data=good) == 200
             assert await connection.closed() == SIGNED_OUT
-            assert [one.status for one in await gateway.administration().list_accounts("club")] == ["barred"]
+            assert [one.status for one in await accounts(gateway, "club")] == ["barred"]
             assert await answer("club/logout", data=good) == 200
             async with http.get(url + "club/logout") as answered:
                 assert answered.status == 405
@@ -484,7 +484,7 @@ async def test_a_provider_that_answers_oddly_is_away(
             while "/keys" not in fake.asked:
                 await asyncio.sleep(0.01)
             assert await register(instance, token, keys) == AWAY
-            assert await accounts(instance) == 0
+            assert await how_many(instance) == 0
             assert "/other-keys" not in fake.asked
             fake.answer = None
             clock.advance(bounds.LOOK_AGAIN_S)
