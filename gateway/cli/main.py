@@ -27,11 +27,13 @@ from gateway.cli.common import (
     settings_of,
 )
 from gateway.cli.invitations import invitation, invite
+from gateway.cli.invite_many import invite_many
 from gateway.cli.problems import print_problems
 from gateway.settings import Address, SettingsInvalid, load_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
 app.command()(invite)
+app.command("invite-many")(invite_many)
 app.add_typer(account, name="account")
 app.add_typer(device, name="device")
 app.add_typer(group, name="group")
