@@ -11,8 +11,9 @@ from pathlib import Path
 import structlog
 
 from bridges.smtp import IntakeLimits, IntakeSettings, Route, SenderRule, SmtpIntake
-from gateway.administration import LocalAdministration, reachable_host
-from gateway.certificates import pin_hash
+from gateway.administration import Administration, AdministrationDatabase
+from gateway.api import AdministrationListener, Api, BearerTokens
+from gateway.certificates import pin_hash, server_context
 from gateway.control import SOCKET_NAME, ControlServer
 from gateway.files import write_private
 from gateway.instance import ListenOn, RunningInstance, StartFailed
@@ -70,6 +71,8 @@ class Gateway:
         self._lock: int | None = None
         self._http: HttpListener | None = None
         self._control: ControlServer | None = None
+        self._administration: Administration | None = None
+        self._administration_listener: AdministrationListener | None = None
         self.instances: dict[str, RunningInstance] = {}
         self.bridges: dict[str, SmtpIntake] = {}
 
@@ -79,10 +82,13 @@ class Gateway:
             self._own_data_folder()
             for instance in self._settings.instances:
                 await self._start_instance(instance, listening=listening)
+            if self.first:
+                await self._open_administration(listening=listening)
             if listening:
                 await self._start_http()
                 if self.first:
                     await self._start_control()
+                    await self._start_administration_listener()
                 for bridge in self._settings.bridges.smtp if self.first else ():
                     try:
                         await self._start_bridge(bridge)
@@ -98,10 +104,12 @@ class Gateway:
         await asyncio.gather(*(bridge.stop(grace_s / 2) for bridge in self.bridges.values()))
         self.bridges = {}
         left_s = max(0.0, end_s - self._clock.monotonic_s())
-        await asyncio.gather(
-            *(server.stop() for server in (self._control, self._http) if server is not None),
-            *(instance.stop(left_s) for instance in self.instances.values()),
-        )
+        servers = (self._control, self._http, self._administration_listener)
+        await asyncio.gather(*(server.stop() for server in servers if server is not None))
+        if self._administration is not None:  # what was asked of it is finished while there are instances
+            await self._administration.stop()
+            self._administration = None
+        await asyncio.gather(*(instance.stop(left_s) for instance in self.instances.values()))
         self.instances = {}
         if self._lock is not None:
             os.close(self._lock)
@@ -132,9 +140,17 @@ class Gateway:
         assert self._http is not None
         return self._http.address
 
-    def administration(self) -> LocalAdministration:
-        """What an administrator can do to these instances."""
-        return LocalAdministration(self.instances, {name: self.client_address(name) for name in self.instances})
+    @property
+    def administration(self) -> Administration:
+        """What administrators can do to these instances; the first process has it."""
+        assert self._administration is not None
+        return self._administration
+
+    @property
+    def administration_address(self) -> tuple[str, int]:
+        """Where the API is, if the settings want it anywhere."""
+        assert self._administration_listener is not None
+        return self._administration_listener.address
 
     def client_address(self, name: str) -> ServiceAddress:
         """Where clients find an instance, with the pin of a self-signed certificate."""
@@ -145,7 +161,7 @@ class Gateway:
         if running.listeners and not port:
             port = running.address[1]
         pin = running.spki_pin if settings.tls.certificate is None else None
-        return ServiceAddress(reachable_host(host), port, pin)
+        return ServiceAddress(_reachable(host), port, pin)
 
     # -- pieces ------------------------------------------------------------------------------------------------------
     def _own_data_folder(self) -> None:
@@ -212,9 +228,45 @@ class Gateway:
         except OSError as error:
             raise StartFailed(f"http cannot listen on {address}: {error.strerror}; choose another address") from None
 
+    async def _open_administration(self, *, listening: bool) -> None:
+        folder = self._settings.data_dir
+        try:
+            database = await asyncio.to_thread(AdministrationDatabase, folder)
+        except (OSError, TmtpError, *DatabaseErrors) as error:
+            said = str(error).splitlines()[0]
+            raise StartFailed(f"the administrators' database in {folder} cannot be opened: {said}") from None
+        self._administration = Administration(
+            self._settings,
+            self.instances,
+            self.client_address,
+            lambda: frozenset(self.bridges),
+            database,
+            self._clock,
+            self._random_bytes,
+        )
+        await self._administration.start(recording=listening)
+
     async def _start_control(self) -> None:
-        self._control = ControlServer(self.administration(), self._settings.data_dir / SOCKET_NAME)
+        self._control = ControlServer(self.administration, self._settings.data_dir / SOCKET_NAME)
         await self._control.start()
+
+    async def _start_administration_listener(self) -> None:
+        settings = self._settings.administration
+        if settings.listen is None:
+            return
+        certificate, key = settings.tls.certificate, settings.tls.key
+        context = server_context(certificate, key) if certificate is not None and key is not None else None
+        gate = BearerTokens(self.administration.tokens, self._clock)
+        app = Api(self.administration, gate, secure=context is not None).application()
+        listener = AdministrationListener(app, settings.listen.host, settings.listen.port, context)
+        try:
+            await listener.start()
+        except OSError as error:
+            raise StartFailed(
+                f"administration cannot listen on {settings.listen}: {error.strerror}; choose another address"
+            ) from None
+        self._administration_listener = listener
+        log.info("listening", administration="{}:{}".format(*listener.address), tls=context is not None)
 
     async def _start_bridge(self, bridge: SmtpBridge) -> None:
         instance = self.instances[bridge.instance]
@@ -306,6 +358,11 @@ def _policy(settings: Instance) -> Policy:
         return_after_ms=days * DAY_MS if days else None,
         quotas=Quotas(**settings.quotas.model_dump()),
     )
+
+
+def _reachable(host: str) -> str:
+    """A listening address as others would dial it: this machine's name where it listens everywhere."""
+    return socket.getfqdn() if host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared, not listened on
 
 
 def _dialable(host: str) -> str:

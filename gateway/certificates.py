@@ -67,10 +67,24 @@ def spki_pin(certificate: Path) -> str:
 
 def spki_hash(certificate: Path) -> bytes:
     """SHA-256 of the certificate's public key: what a device signs when it logs in (docs/protocol.md)."""
-    found = _CERTIFICATE.search(certificate.read_text("ascii", "replace"))  # the first is the service's own
+    return spki.spki_hash(_first_in(certificate))
+
+
+def ends_ms(certificate: Path) -> int | None:
+    """When a certificate ends (ms since 1970); None where the file cannot be read any more."""
+    try:
+        ends = datetime.strptime(spki.not_after(_first_in(certificate)), "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
+    except (OSError, ValueError):
+        return None
+    return int(ends.timestamp() * 1000)
+
+
+def _first_in(certificate: Path) -> bytes:
+    """The first certificate of a file, in DER: the service's own."""
+    found = _CERTIFICATE.search(certificate.read_text("ascii", "replace"))
     if found is None:
         raise ValueError("there is no certificate in this file")
-    return spki.spki_hash(base64.b64decode(found[1]))
+    return base64.b64decode(found[1])
 
 
 def pin_hash(pin: str) -> bytes:

@@ -125,6 +125,11 @@ class RunningInstance:
         self._ticking: asyncio.Task[None] | None = None
 
     @property
+    def certificate(self) -> Path:
+        """The file of its certificate."""
+        return self._certificate
+
+    @property
     def address(self) -> tuple[str, int]:
         """Where the first listener listens."""
         return self.listeners[0].address

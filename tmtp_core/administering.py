@@ -1,23 +1,34 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What an administrator can do to a running instance: each act is a decision of the writer's like all others."""
+"""What an administrator can do to a running instance, and see of it (C1).
+
+Each act is a decision of the writer's like all others; who only looks reads beside the writer.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
+
+from sqlalchemy import Connection
 
 from tmtp_core.domain import administration as admin
 from tmtp_core.domain.device_log import Signed
 from tmtp_core.domain.outcome import NO_DEVICE, Copy, Moment, Outcome
 from tmtp_core.domain.rules import Rules
+from tmtp_core.errors import NotFound
 from tmtp_core.ids import RandomBytes
+from tmtp_core.store import inventory
 from tmtp_core.store.ledger import SqlLedger
 
 T = TypeVar("T")
 
+PAGE = 500
+"""Rows that are shown where nobody says how many."""
+
 
 class Administering(ABC):
-    """Mixed into `tmtp_core.service.Service`."""
+    """Mixed into `tmtp_core.service.Service`. Where `RequestRefused` is raised, `NotFound` is one of its kinds."""
 
     rules: Rules
     _random_bytes: RandomBytes
@@ -36,32 +47,101 @@ class Administering(ABC):
         """Have the writer run a decision."""
 
     @abstractmethod
+    async def look(self, work: Callable[[Connection], T]) -> T:
+        """Read beside the writer."""
+
+    @abstractmethod
+    def linked_devices(self) -> frozenset[int]:
+        """Devices whose links this process has."""
+
+    @abstractmethod
     def _cut(self, outcome: Outcome) -> None: ...
 
     @abstractmethod
     def _deliver(self, copies: Iterable[Copy], by: int = NO_DEVICE) -> None: ...
 
+    # -- looking -----------------------------------------------------------------------------------------------------
+    async def list_accounts(self, wanted: inventory.AccountsWanted | None = None) -> list[admin.AccountSummary]:
+        """A page of accounts, oldest first; the first one where nothing is said.
+
+        Raises `NotFound` where nobody has the uid after which it begins.
+        """
+        wanted = wanted or inventory.AccountsWanted()
+        linked = self.linked_devices()
+        found = await self.look(lambda connection: inventory.accounts(connection, wanted, linked))
+        if found is None:
+            raise NotFound(f"no account has the uid {wanted.after!r}, after which to go on")
+        return found
+
+    async def show_account(self, who: str) -> tuple[admin.AccountSummary, list[admin.DeviceSummary], list[str]]:
+        """The account of a uid or alias, its devices, and the groups that it has joined. Raises `RequestRefused`."""
+        moment = self.moment()
+        shown, devices = await self.decide(lambda ledger: admin.shown(who, ledger, moment))
+        account = self._with_links(shown)
+        linked = self.linked_devices() | shown.elsewhere
+        groups = await self.look(lambda connection: inventory.groups_of(connection, account.uid))
+        return account, [replace(device, connected=device.device in linked) for device in devices], groups
+
+    async def list_devices(self, who: str) -> list[admin.DeviceSummary]:
+        """The devices of an account, oldest first. Raises `RequestRefused`."""
+        return (await self.show_account(who))[1]
+
+    async def list_groups(self, after: str = "", limit: int = PAGE) -> list[inventory.GroupSummary]:
+        """Groups in the order of their names, those behind `after`."""
+        return await self.look(lambda connection: inventory.groups(connection, after, limit))
+
+    async def show_group(self, gid: str) -> tuple[inventory.GroupSummary, list[inventory.MemberSummary]]:
+        """One group and whom it knows. Raises `NotFound`."""
+        found = await self.look(lambda connection: inventory.group(connection, gid))
+        if found is None:
+            raise NotFound(f"there is no group {gid!r}")
+        return found
+
+    async def list_invitations(self, after: int = 0, limit: int = PAGE) -> list[admin.InvitationSummary]:
+        """Invitations that can still be used, administrators' and members', oldest first, behind number `after`."""
+        now_ms = self.moment().ms
+        return await self.look(lambda connection: inventory.invitations(connection, now_ms, after, limit))
+
+    async def list_queues(self, limit: int = PAGE) -> list[inventory.QueueSummary]:
+        """What waits for whom, those first whose eldest delivery waits longest."""
+        return await self.look(lambda connection: inventory.queues(connection, limit))
+
+    async def census(self) -> inventory.Census:
+        """How many accounts and open invitations there are, and since when the eldest message waits."""
+        now_ms = self.moment().ms
+        return await self.look(lambda connection: inventory.census(connection, now_ms))
+
+    async def oldest_queued_ms(self) -> int | None:
+        """When the message was posted that waits longest."""
+        return await self.look(inventory.oldest_ms)
+
+    async def octets_queued(self) -> int:
+        """Octets of all messages that wait. It reads the rows of all of them."""
+        return await self.look(inventory.octets_queued)
+
+    # -- acting ------------------------------------------------------------------------------------------------------
     async def create_invitation(self, uses: int = 1, expires_ms: int | None = None, note: str = "") -> str:
         """A token that lets `uses` people register until `expires_ms` (since 1970); told once, stored as a hash."""
-        moment = self.moment()
-        _, token = await self.decide(
-            lambda ledger: self.rules.admissions.create_invitation(
-                ledger, self._random_bytes, uses, expires_ms, note, moment
-            )
-        )
+        (token,) = await self.create_invitations([note], expires_ms, uses)
         return token
 
-    async def list_invitations(self) -> list[admin.InvitationSummary]:
-        """The invitations that can still be used, administrators' and members'."""
+    async def create_invitations(self, notes: list[str], expires_ms: int | None = None, uses: int = 1) -> list[str]:
+        """A token for each note, all made in one decision."""
         moment = self.moment()
-        return await self.decide(lambda ledger: admin.invitations(ledger, moment))
+        create = self.rules.admissions.create_invitation
+        return await self.decide(
+            lambda ledger: [create(ledger, self._random_bytes, uses, expires_ms, note, moment)[1] for note in notes]
+        )
 
     async def revoke_invitation(self, key: int) -> None:
         """Nobody can use it any more. Raises `RequestRefused`."""
         await self.decide(partial(admin.revoke_invitation, key))
 
     async def reset_account(self, who: str) -> str:
-        """A token with which one new device begins the account's log anew (B4). Raises `RequestRefused`."""
+        """A token with which one new device begins the account's log anew (B4), within `limits.RESET_VALID_MS`.
+
+        Raises `RequestRefused`.
+        """
         moment = self.moment()
         return await self.decide(
             lambda ledger: admin.reset(who, self.rules.admissions, self._random_bytes, ledger, moment)
@@ -80,18 +160,9 @@ class Administering(ABC):
         moment = self.moment()
         return await self._administer(lambda ledger: admin.found_group(gid, who, ledger, moment))
 
-    async def list_devices(self, who: str) -> list[admin.DeviceSummary]:
-        """The devices of an account. Raises `RequestRefused`."""
-        moment = self.moment()
-        return await self.decide(lambda ledger: admin.devices(who, ledger, moment))
-
     async def bar_device(self, who: str, device: int) -> admin.AccountSummary:
         """Delete one device of a revision 1 account, and what waits for it (B4). Raises `RequestRefused`."""
         return await self._administer(partial(admin.bar_device, who, device), "device barred")
-
-    async def list_accounts(self) -> list[admin.AccountSummary]:
-        """All accounts, oldest first."""
-        return await self.decide(admin.summaries)
 
     async def bar_account(self, who: str) -> admin.AccountSummary:
         """Bar the account of a uid or alias: its links end, nobody logs in to it. Raises `RequestRefused`."""
@@ -129,4 +200,8 @@ class Administering(ABC):
             self._cut(Outcome(cuts=cuts(administered)))
             self._deliver(administered.copies)
 
-        return (await self.decide(act, released, cuts)).account
+        return self._with_links(await self.decide(act, released, cuts))
+
+    def _with_links(self, administered: admin.Administered) -> admin.AccountSummary:
+        linked = self.linked_devices() | administered.elsewhere
+        return replace(administered.account, connected=len(linked.intersection(administered.devices)))

@@ -25,6 +25,10 @@ class RequestRefused(TmtpError):
         self.text = text
 
 
+class NotFound(RequestRefused):
+    """What an administrator names is not there."""
+
+
 class LoginRefused(ProtocolError):
     """A log-in or registration that fails ends the link (wire.md §3.4)."""
 

@@ -103,6 +103,7 @@ CHECKPOINT_INTERVAL_S = 30.0  # storage.md: no file holds a delivered message fo
 REPOST_MEMORY_S = 24 * 3600  # a request id is known for this long …
 REPOST_MEMORY_COUNT = 1_000  # … and for at least this many requests of its node
 REPOST_FORGET_INTERVAL_S = 3600.0
+LOOKS_AT_ONCE_MAX = 2  # of administrators, on threads beside the writer
 CACHED_ACCOUNTS_MAX = 100_000
 CACHED_GROUPS_MAX = 20_000
 DATABASE_BUSY_TIMEOUT_MS = 10_000
@@ -136,6 +137,26 @@ RESET_VALID_MS = 7 * 24 * 3600 * 1000
 DATE_MAX_MS = 253_402_300_799_999  # the year 9999 ends
 INVITATION_USES_MAX = 100_000
 INVITATION_NOTE_MAX_CHARACTERS = 500
+
+# -- administration (docs/api.md) ------------------------------------------------------------------------------------
+ADMINISTRATION_TOKENS_MAX = 1_000
+TOKEN_USE_NOTED_MS = 60_000  # when a token was used last is written no oftener
+AUDIT_TEXT_MAX_CHARACTERS = 1_000  # of one field of an entry
+AUDIT_VERIFIED_AT_ONCE = 1_000  # entries; between them others write
+HISTORY_STEP_S = 10.0
+HISTORY_STEPS = 360  # an hour
+HISTORY_DAY_EVERY = 30  # of these steps one is kept for a day
+HISTORY_DAY_STEPS = 288
+LOOK_CHEAP_S = 0.05  # what takes longer to look up is kept …
+LOOK_KEPT_TIMES = 20.0  # … for so many times as long: looking takes a twentieth of one thread's time at most
+API_BODY_MAX_BYTES = 1 << 20
+API_CONNECTIONS_MAX = 200
+API_REQUESTS_AT_ONCE_MAX = 32  # that are being answered; further ones are told to come again
+API_REQUESTS_PER_MINUTE = 600  # of one token
+API_FAILURES_PER_MINUTE = 10  # log-ins that failed, of one address
+API_ADDRESSES_REMEMBERED_MAX = 10_000
+API_REQUEST_DEADLINE_S = 30.0  # to read one request whole; and between requests
+API_ANSWER_DEADLINE_S = 60.0
 
 # -- instances -------------------------------------------------------------------------------------------------------
 CONNECTIONS_MAX = 20_000

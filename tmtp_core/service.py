@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sqlalchemy import Connection
+
 from tmtp_core import limits
 from tmtp_core.administering import Administering
 from tmtp_core.beside_others import BesideOthers
@@ -33,7 +35,9 @@ from tmtp_core.domain.returns import GivenBack, give_back
 from tmtp_core.domain.rules import Rules
 from tmtp_core.domain.window import DeliveryWindow
 from tmtp_core.entrance import Entrance
+from tmtp_core.errors import ServiceUnavailable
 from tmtp_core.ids import RandomBytes
+from tmtp_core.latency import Latencies
 from tmtp_core.limits import InstanceLimits
 from tmtp_core.outlet import Outlet
 from tmtp_core.room import Room
@@ -45,8 +49,8 @@ from tmtp_core.store.ledger import SqlLedger
 from tmtp_core.store.opening import Bucket, opened_payloads
 from tmtp_core.store.payloads import Backlog, Upload
 from tmtp_core.store.schema import DatabaseUnfit
-from tmtp_core.store.shared_database import SharedDatabase
-from tmtp_core.store.writer import Job, PageRead, Result, Writer
+from tmtp_core.store.shared_database import SharedDatabase, error_text
+from tmtp_core.store.writer import DatabaseErrors, Job, PageRead, Result, Writer
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
 
@@ -130,11 +134,13 @@ class Service(Administering, BesideOthers):
         self._board = PresenceBoard()
         self._entrance = Entrance(self, self._links)
         self.room = Room(self.payloads.backlog, in_loop)
+        self._looking = asyncio.Semaphore(limits.LOOKS_AT_ONCE_MAX)
         self._next_checkpoint_s = clock.monotonic_s() + limits.CHECKPOINT_INTERVAL_S
         self._next_forgetting_s = clock.monotonic_s()
         self._next_return_s = clock.monotonic_s()
         self._stopping = False
         self._deliveries = 0
+        self.ack_latencies = Latencies()  # from the last sending of a delivery to its device's ack
 
     # -- life --------------------------------------------------------------------------------------------------------
     def start(self) -> None:
@@ -219,6 +225,7 @@ class Service(Administering, BesideOthers):
             "messages_queued": references.messages,
             "commits_total": written.commits,
             "decisions_total": written.jobs,
+            "posts_total": self._writer.ledger.posts,
             "acks_total": written.acks,
             "commit_failures_total": written.failures,
             "deliveries_total": self._deliveries,
@@ -227,6 +234,19 @@ class Service(Administering, BesideOthers):
         }
 
     # -- for administration (`tmtp_core.administering`) ---------------------------------------------------------------
+    async def look(self, work: Callable[[Connection], T]) -> T:
+        """Read what is committed, beside the writer; few at once. Raises `ServiceUnavailable`."""
+        async with self._looking:
+            try:
+                return await asyncio.to_thread(self._database.read, work)
+            except DatabaseErrors as error:
+                self._report("not_read", {"error": error_text(error)})
+                raise ServiceUnavailable("the database could not be read; try again") from None
+
+    def linked_devices(self) -> frozenset[int]:
+        """Devices whose links this process has."""
+        return frozenset(self._links)
+
     async def decide(
         self,
         decide: Callable[[SqlLedger], T],
@@ -307,8 +327,10 @@ class Service(Administering, BesideOthers):
         """Hand a decision to the writer."""
         self._writer.submit(job)
 
-    def acknowledge(self, device: int, message: Message) -> None:
-        """A device keeps a message."""
+    def acknowledge(self, device: int, message: Message, sent_s: float | None = None) -> None:
+        """A device keeps a message, which was sent to it then; None: it was never shown."""
+        if sent_s is not None:
+            self.ack_latencies.record(self._clock.monotonic_s() - sent_s)
         self._writer.acknowledge(device, int(message.rank), message.number)
 
     def new_backlog(self) -> Backlog:

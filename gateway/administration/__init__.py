@@ -2,9 +2,32 @@
 """What administrators see and do (C1), the same for the command line, the API and the console.
 
 `operations` is the list of everything there is, each with its path, its scope, and the types of what goes in and out;
-`models` has those types.
+`models` has those types, `dispatcher` the one way in, which writes every change into the audit log.
 """
 
-from gateway.administration.local import Act, Administration, LocalAdministration, NewInvitation, reachable_host
+from gateway.administration.database import AdministrationDatabase
+from gateway.administration.dispatcher import Administration, Answer, OnBehalf, Performs
+from gateway.administration.errors import Denied, Invalid, NotFound
+from gateway.administration.on_service import SignInLinks
+from gateway.administration.operations import BY_NAME, OPERATIONS, Actor, Operation, local_peer, local_user
+from gateway.administration.scopes import ROLES, Scope
 
-__all__ = ["Act", "Administration", "LocalAdministration", "NewInvitation", "reachable_host"]
+__all__ = [
+    "BY_NAME",
+    "OPERATIONS",
+    "ROLES",
+    "Actor",
+    "Administration",
+    "AdministrationDatabase",
+    "Answer",
+    "Denied",
+    "Invalid",
+    "NotFound",
+    "OnBehalf",
+    "Operation",
+    "Performs",
+    "Scope",
+    "SignInLinks",
+    "local_peer",
+    "local_user",
+]

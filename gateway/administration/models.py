@@ -9,17 +9,24 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from gateway.administration.scopes import Scope
 from tmtp_core import limits
 
 PAGE_MAX = 500
 """Rows of one page at most."""
 
+MANY_MAX = 1_000
+"""Invitations that are made at once at most."""
+
 AccountStatus = Literal["active", "barred"]
+Outcome = Literal["done", "refused", "denied", "failed"]
 AccountRole = Literal["member", "bridge", "ghost"]
 Note = Annotated[str, msgspec.Meta(max_length=limits.INVITATION_NOTE_MAX_CHARACTERS)]
 Uses = Annotated[int, msgspec.Meta(ge=1, le=limits.INVITATION_USES_MAX)]
 Moment = Annotated[int, msgspec.Meta(ge=1, le=limits.DATE_MAX_MS)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+Number = Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)]
+PageSize = Annotated[int, msgspec.Meta(ge=1, le=PAGE_MAX)]
 
 
 class Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -38,7 +45,7 @@ class CreateInvitation(Struct, frozen=True):
 class CreateInvitations(Struct, frozen=True):
     """One invitation for each note (for whom it is), all with the same end: all are made, or none."""
 
-    notes: Annotated[list[Note], msgspec.Meta(min_length=1, max_length=1_000)]
+    notes: Annotated[list[Note], msgspec.Meta(min_length=1, max_length=MANY_MAX)]
     expires_ms: Moment | None = None
 
 
@@ -59,7 +66,7 @@ class CreateToken(Struct, frozen=True):
     """A token for programs: what it may do (`scopes`), on which instances (none named: on all), until when."""
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
-    scopes: Annotated[list[str], msgspec.Meta(min_length=1, max_length=32)]
+    scopes: Annotated[list[Scope], msgspec.Meta(min_length=1, max_length=32)]
     instances: Annotated[list[str], msgspec.Meta(max_length=64)] = []
     expires_ms: Moment | None = None
 
@@ -133,15 +140,15 @@ class History(Struct, frozen=True):
 
 
 class Account(Struct, frozen=True):
-    """What an administrator sees of an account; `queued` deliveries wait for it, of `bytes_queued`."""
+    """What an administrator sees of an account; `queued` deliveries wait, `connected` of its devices have links."""
 
     uid: str
     aliases: list[str]
     devices: int
-    status: AccountStatus
+    status: Literal["active", "barred", "removed"]
     role: AccountRole
     queued: int
-    created_ms: int | None
+    created_ms: int
     connected: int
 
 
@@ -246,7 +253,11 @@ class SettingsShown(Struct, frozen=True):
 
 
 class AuditEntry(Struct, frozen=True):
-    """One change, by whom, whether it was done. `hash` covers the entry and the hash before it."""
+    """One change, by whom, whether it was done. `hash` covers the entry and the hash before it.
+
+    `refused`: it could not be done, or made no sense; `denied`: the actor may not; `failed`: it was begun, and nobody
+    knows how far it came, since the service ended or its disk failed.
+    """
 
     number: int
     at_ms: int
@@ -254,7 +265,7 @@ class AuditEntry(Struct, frozen=True):
     operation: str
     instance: str
     target: str
-    outcome: Literal["done", "refused", "denied"]
+    outcome: Outcome
     detail: str
     hash: str
 

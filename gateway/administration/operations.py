@@ -3,54 +3,32 @@
 matrix of who may do what are made from it (C1).
 """
 
+import os
+import pwd
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from functools import cached_property
+from typing import Any, Final, Literal
+from urllib.parse import quote
 
 import msgspec
 
 from gateway.administration import models as m
+from gateway.administration.scopes import ROLES, Scope
 
-Scope = Literal[
-    "overview:read",
-    "settings:read",
-    "accounts:read",
-    "accounts:write",
-    "devices:write",
-    "groups:read",
-    "groups:write",
-    "invitations:read",
-    "invitations:write",
-    "queues:read",
-    "bridges:read",
-    "audit:read",
-    "tokens:write",
-    "console:write",
-]
+__all__ = ["BY_NAME", "OPERATIONS", "ROLES", "Actor", "Operation", "Scope", "local_peer", "local_user"]
 
-_ALL: Final[frozenset[Scope]] = frozenset(get_args(Scope))
-
-ROLES: Final[dict[str, frozenset[Scope]]] = {
-    "owner": _ALL,
-    "administrator": _ALL - {"tokens:write", "console:write"},
-    "helpdesk": frozenset(
-        {
-            "overview:read",
-            "accounts:read",
-            "devices:write",
-            "groups:read",
-            "invitations:read",
-            "invitations:write",
-            "queues:read",
-        }
-    ),
-    "auditor": frozenset({"overview:read", "settings:read", "queues:read", "bridges:read", "audit:read"}),
-}
-"""What each role may do. The owner is who can open the control socket: he has the data and the keys anyway."""
+_NUMBERED: Final = {"device", "invitation", "number"}
+"""Names in paths that are numbers; all others are texts."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Operation:
-    """`path` is below `/api/1`; its `{names}` are arguments, and so are those of `query`, with their types."""
+    """`path` is below `/api/1`; its `{names}` are arguments, and so are those of `query`, with their types.
+
+    Arguments of the path are always given, those of the query may be left out.
+    """
 
     name: str
     method: Literal["GET", "POST", "DELETE"]
@@ -58,16 +36,56 @@ class Operation:
     scope: Scope
     answer: type[msgspec.Struct]
     body: type[msgspec.Struct] | None = None
-    query: tuple[tuple[str, type], ...] = ()
+    query: tuple[tuple[str, Any], ...] = ()
     many: bool = False
     """The answer is a list of `answer`."""
     destructive: bool = False
     """A person confirms it first; it cannot be taken back, or takes something from somebody."""
 
+    whole: bool = False
+    """It is about the service as a whole: who may act on some instances only may not do it."""
+
     @property
     def changes(self) -> bool:
         """Whether it is written to the audit log."""
         return self.method != "GET"
+
+    @property
+    def of_instance(self) -> bool:
+        """Whether it is about one instance."""
+        return "instance" in self.in_path
+
+    @cached_property
+    def in_path(self) -> tuple[str, ...]:
+        """Names of the arguments in the path."""
+        return tuple(re.findall(r"{(\w+)}", self.path))
+
+    @cached_property
+    def numbered(self) -> frozenset[str]:
+        """Names of the arguments that are numbers."""
+        in_query = (name for name, type_ in self.query if type_ in (m.Number, m.PageSize))
+        return frozenset({*_NUMBERED.intersection(self.in_path), *in_query})
+
+    @cached_property
+    def arguments(self) -> type[msgspec.Struct]:
+        """The arguments as a struct of its own, which says of each what may be given."""
+        in_path = [(name, m.Number if name in _NUMBERED else m.Name) for name in self.in_path]
+        in_query = [(name, type_ | None, None) for name, type_ in self.query]
+        return msgspec.defstruct(
+            f"{self.name.replace('.', '_')}_arguments",
+            [*in_path, *in_query],
+            kw_only=True,
+            frozen=True,
+            forbid_unknown_fields=True,
+        )
+
+    def url(self, arguments: Mapping[str, object]) -> tuple[str, dict[str, str]]:
+        """Path below `/api/1` and query for these arguments, as an HTTP client needs them."""
+        path = self.path
+        for name in self.in_path:
+            path = path.replace(f"{{{name}}}", quote(str(arguments[name]), safe=""))
+        query = {name: str(arguments[name]) for name, _ in self.query if arguments.get(name) is not None}
+        return path, query
 
 
 _I: Final = "/instances/{instance}"
@@ -76,14 +94,14 @@ _WHO: Final = _I + "/accounts/{who}"
 OPERATIONS: Final[tuple[Operation, ...]] = (
     Operation("overview", "GET", "/overview", "overview:read", m.Overview),
     Operation("history", "GET", _I + "/history", "overview:read", m.History),
-    Operation("settings", "GET", "/settings", "settings:read", m.SettingsShown),
+    Operation("settings", "GET", "/settings", "settings:read", m.SettingsShown, whole=True),
     Operation(
         "accounts.list",
         "GET",
         _I + "/accounts",
         "accounts:read",
         m.AccountPage,
-        query=(("search", str), ("status", str), ("after", str), ("limit", int)),
+        query=(("search", m.Name), ("status", m.AccountStatus), ("after", m.Name), ("limit", m.PageSize)),
     ),
     Operation("accounts.show", "GET", _WHO, "accounts:read", m.AccountDetail),
     Operation("accounts.bar", "POST", _WHO + "/bar", "accounts:write", m.Account, destructive=True),
@@ -92,10 +110,26 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     Operation("accounts.reset", "POST", _WHO + "/reset", "accounts:write", m.NewInvitation, destructive=True),
     Operation("accounts.alias", "POST", _WHO + "/aliases", "accounts:write", m.Account, m.GiveAlias),
     Operation("devices.bar", "DELETE", _WHO + "/devices/{device}", "devices:write", m.Account, destructive=True),
-    Operation("groups.list", "GET", _I + "/groups", "groups:read", m.Group, many=True),
+    Operation(
+        "groups.list",
+        "GET",
+        _I + "/groups",
+        "groups:read",
+        m.Group,
+        many=True,
+        query=(("after", m.Name), ("limit", m.PageSize)),
+    ),
     Operation("groups.show", "GET", _I + "/groups/{gid}", "groups:read", m.GroupDetail),
     Operation("groups.found", "POST", _I + "/groups", "groups:write", m.GroupDetail, m.FoundGroup),
-    Operation("invitations.list", "GET", _I + "/invitations", "invitations:read", m.Invitation, many=True),
+    Operation(
+        "invitations.list",
+        "GET",
+        _I + "/invitations",
+        "invitations:read",
+        m.Invitation,
+        many=True,
+        query=(("after", m.Number), ("limit", m.PageSize)),
+    ),
     Operation(
         "invitations.create", "POST", _I + "/invitations", "invitations:write", m.NewInvitation, m.CreateInvitation
     ),
@@ -111,15 +145,25 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     Operation(
         "invitations.revoke", "DELETE", _I + "/invitations/{invitation}", "invitations:write", m.Done, destructive=True
     ),
-    Operation("queues.list", "GET", _I + "/queues", "queues:read", m.Queue, many=True, query=(("limit", int),)),
+    Operation("queues.list", "GET", _I + "/queues", "queues:read", m.Queue, many=True, query=(("limit", m.PageSize),)),
     Operation("bridges.list", "GET", "/bridges", "bridges:read", m.Bridge, many=True),
-    Operation("audit.list", "GET", "/audit", "audit:read", m.AuditPage, query=(("before", int), ("limit", int))),
-    Operation("audit.verify", "GET", "/audit/verify", "audit:read", m.AuditVerdict),
-    Operation("tokens.list", "GET", "/tokens", "tokens:write", m.Token, many=True),
-    Operation("tokens.create", "POST", "/tokens", "tokens:write", m.NewToken, m.CreateToken),
-    Operation("tokens.revoke", "DELETE", "/tokens/{number}", "tokens:write", m.Done, destructive=True),
-    Operation("console.link", "POST", "/console/links", "console:write", m.SignInLink, m.CreateSignInLink),
+    Operation(
+        "audit.list",
+        "GET",
+        "/audit",
+        "audit:read",
+        m.AuditPage,
+        query=(("before", m.Number), ("limit", m.PageSize)),
+        whole=True,
+    ),
+    Operation("audit.verify", "GET", "/audit/verify", "audit:read", m.AuditVerdict, whole=True),
+    Operation("tokens.list", "GET", "/tokens", "tokens:write", m.Token, many=True, whole=True),
+    Operation("tokens.create", "POST", "/tokens", "tokens:write", m.NewToken, m.CreateToken, whole=True),
+    Operation("tokens.revoke", "DELETE", "/tokens/{number}", "tokens:write", m.Done, destructive=True, whole=True),
+    Operation("console.link", "POST", "/console/links", "console:write", m.SignInLink, m.CreateSignInLink, whole=True),
 )
+
+BY_NAME: Final = {operation.name: operation for operation in OPERATIONS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,3 +173,24 @@ class Actor:
     name: str
     scopes: frozenset[Scope]
     instances: frozenset[str] | None = None
+
+    def may_see(self, instance: str) -> bool:
+        """Whether he may look at an instance at all."""
+        return self.instances is None or instance in self.instances
+
+
+def local_user() -> Actor:
+    """Who runs commands on the data itself, or over the control socket: the owner."""
+    return Actor(f"local user {_user_name(os.getuid())}", ROLES["owner"])
+
+
+def local_peer(uid: int) -> Actor:
+    """The same, as the system says who is at the other end of the control socket."""
+    return Actor(f"local user {_user_name(uid)}", ROLES["owner"])
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""`tmtp-gateway account …`, `tmtp-gateway device …` and `tmtp-gateway group …` (C1, B4)."""
+"""`tmtp-gateway account …` and `tmtp-gateway device …` (C1, B4)."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gateway.administration import Act
+from gateway.administration import Performs
+from gateway.administration import models as m
 from gateway.cli.common import (
     FAILED,
     ConfigOption,
@@ -17,6 +17,7 @@ from gateway.cli.common import (
     WhoArgument,
     YesOption,
     administer,
+    ask,
     fail,
     named,
     print_json,
@@ -25,34 +26,86 @@ from gateway.cli.common import (
 )
 from tmtp_core.ids import posted_text
 
-account = typer.Typer(no_args_is_help=True, help="List, name, bar, unbar, reset and remove accounts.")
+account = typer.Typer(no_args_is_help=True, help="List, show, name, bar, unbar, reset and remove accounts.")
 device = typer.Typer(no_args_is_help=True, help="List the devices of an account, and bar one.")
-group = typer.Typer(no_args_is_help=True, help="Make groups.")
 
 
 @account.command("list")
 def list_accounts(
-    instance: InstanceOption, config: ConfigOption = Path("gateway.yaml"), as_json: JsonOption = False
+    instance: InstanceOption,
+    config: ConfigOption = Path("gateway.yaml"),
+    search: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Only those with this in an alias, or at the beginning of the uid."),
+    ] = None,
+    barred: Annotated[bool, typer.Option("--barred", help="Only those that are barred.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Show all accounts of an instance, and how many deliveries wait for each.
+    """Show the accounts of an instance, and how many deliveries wait for each.
 
     Example: tmtp-gateway account list -c gateway.yaml --instance members
+
+    Example: tmtp-gateway account list -c gateway.yaml --instance members --search love --json
     """
-    accounts = administer(config, lambda admin: admin.list_accounts(instance))
+
+    async def all_pages(performs: Performs) -> list[m.Account]:
+        wanted = {"instance": instance, "search": search or None, "status": "barred" if barred else None}
+        found: list[m.Account] = []
+        after = None
+        while True:
+            page = await performs.perform("accounts.list", {**wanted, "after": after})
+            assert isinstance(page, m.AccountPage)
+            found += page.accounts
+            after = page.next
+            if after is None:
+                return found
+
+    accounts = administer(config, all_pages)
     if as_json:
-        print_json([asdict(one) for one in accounts])
+        print_json(accounts)
+        return
+    if not accounts and (search or barred):
+        say(f"No account on {instance} is like that.")
         return
     if not accounts:
         say(f"No accounts on {instance} yet. Invite somebody: tmtp-gateway invite --instance {instance}")
         return
     show_table(
         f"Accounts on {instance}",
-        ("aliases", "uid", "devices", "waiting", "role", "status"),
+        ("aliases", "uid", "devices", "connected", "waiting", "role", "status"),
         (
-            ("\n".join(one.aliases) or "(none)", one.uid, str(one.devices), str(one.queued), one.role, one.status)
+            (
+                "\n".join(one.aliases) or "(none)",
+                one.uid,
+                str(one.devices),
+                str(one.connected),
+                str(one.queued),
+                one.role,
+                one.status,
+            )
             for one in accounts
         ),
     )
+
+
+@account.command("show")
+def show_account(
+    who: WhoArgument, instance: InstanceOption, config: ConfigOption = Path("gateway.yaml"), as_json: JsonOption = False
+) -> None:
+    """Show one account with its devices and groups.
+
+    Example: tmtp-gateway account show -c gateway.yaml --instance members "Ada Lovelace"
+    """
+    found = ask(config, m.AccountDetail, "accounts.show", instance=instance, who=who)
+    if as_json:
+        print_json(found)
+        return
+    one = found.account
+    say(f"{named(one)}: {one.role}, {one.status}, since {posted_text(one.created_ms)}")
+    say(f"aliases: {', '.join(one.aliases) or 'none'}")
+    say(f"groups: {', '.join(found.groups) or 'none'}")
+    say(f"waiting: {one.queued} deliveries; connected: {one.connected} of {one.devices} devices")
+    _show_devices(who, instance, found.devices)
 
 
 @account.command()
@@ -67,32 +120,11 @@ def alias(
 
     Example: tmtp-gateway account alias -c gateway.yaml --instance public "Ada Lovelace" "Support Desk"
     """
-    done = administer(config, lambda admin: admin.give_alias(instance, who, name))
+    done = ask(config, m.Account, "accounts.alias", m.GiveAlias(alias=name), instance=instance, who=who)
     if as_json:
-        print_json(asdict(done))
+        print_json(done)
     else:
         say(f"{named(done)} is also {name} now.")
-
-
-@group.command("create")
-def create_group(
-    name: NameArgument,
-    who: WhoArgument,
-    instance: InstanceOption,
-    config: ConfigOption = Path("gateway.yaml"),
-    as_json: JsonOption = False,
-) -> None:
-    """Make a group for a member, who invites the others.
-
-    A name that mail from outside is routed to is given so, and only so (C2).
-
-    Example: tmtp-gateway group create -c gateway.yaml --instance public "Sales Team" "Ada Lovelace"
-    """
-    done = administer(config, lambda admin: admin.found_group(instance, name, who))
-    if as_json:
-        print_json(asdict(done))
-    else:
-        say(f"The group {name} is there; {named(done)} owns it and may invite others.")
 
 
 @account.command()
@@ -103,7 +135,7 @@ def bar(
 
     Example: tmtp-gateway account bar -c gateway.yaml --instance members "Ada Lovelace"
     """
-    _act(config, instance, "bar", who, as_json)
+    _act(config, "accounts.bar", instance, who, as_json)
 
 
 @account.command()
@@ -114,7 +146,7 @@ def unbar(
 
     Example: tmtp-gateway account unbar -c gateway.yaml --instance members "Ada Lovelace"
     """
-    _act(config, instance, "unbar", who, as_json)
+    _act(config, "accounts.unbar", instance, who, as_json)
 
 
 @account.command()
@@ -131,7 +163,7 @@ def remove(
     """
     if not yes and not typer.confirm(f"Remove {who} from {instance}? What waits for it goes back to its senders."):
         fail("Nothing was removed.", FAILED)
-    _act(config, instance, "remove", who, as_json)
+    _act(config, "accounts.remove", instance, who, as_json)
 
 
 @account.command()
@@ -151,9 +183,9 @@ def reset(
     """
     if not yes and not typer.confirm(f"Let {who} begin anew on {instance}? Make sure who asks for it."):
         fail("Nothing was reset.", FAILED)
-    made = administer(config, lambda admin: admin.reset_account(instance, who))
+    made = ask(config, m.NewInvitation, "accounts.reset", instance=instance, who=who)
     if as_json:
-        print_json(asdict(made))
+        print_json(made)
         return
     say("Give this to the person, and to nobody else; it is shown only now:")
     say(f"  tmtp join '{made.link}' --alias 'Their Name'")
@@ -167,15 +199,11 @@ def list_devices(
 
     Example: tmtp-gateway device list -c gateway.yaml --instance public "Ada Lovelace"
     """
-    found = administer(config, lambda admin: admin.list_devices(instance, who))
+    found = ask(config, m.AccountDetail, "accounts.show", instance=instance, who=who).devices
     if as_json:
-        print_json([asdict(one) for one in found])
+        print_json(found)
         return
-    show_table(
-        f"Devices of {who} on {instance}",
-        ("device", "label", "standing", "since", "waiting"),
-        ((str(one.device), one.label, one.standing, posted_text(one.created_ms), str(one.queued)) for one in found),
-    )
+    _show_devices(who, instance, found)
 
 
 @device.command("bar")
@@ -184,6 +212,7 @@ def bar_device(
     number: Annotated[int, typer.Argument(metavar="DEVICE", help="As `device list` shows it.")],
     instance: InstanceOption,
     config: ConfigOption = Path("gateway.yaml"),
+    yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Bar one device of a revision 1 account for good: its password and what waits for it are deleted (B4).
@@ -192,16 +221,36 @@ def bar_device(
 
     Example: tmtp-gateway device bar -c gateway.yaml --instance public "Ada Lovelace" 3
     """
-    done = administer(config, lambda admin: admin.bar_device(instance, who, number))
+    if not yes and not typer.confirm(f"Bar device {number} of {who} on {instance} for good?"):
+        fail("Nothing was barred.", FAILED)
+    done = ask(config, m.Account, "devices.bar", instance=instance, who=who, device=number)
     if as_json:
-        print_json(asdict(done))
+        print_json(done)
     else:
         say(f"Device {number} of {named(done)} is barred; {done.devices} remain.")
 
 
-def _act(config: Path, instance: str, act: Act, who: str, as_json: bool) -> None:
-    done = administer(config, lambda admin: admin.administer(instance, act, who))
+def _show_devices(who: str, instance: str, devices: list[m.Device]) -> None:
+    show_table(
+        f"Devices of {who} on {instance}",
+        ("device", "label", "standing", "since", "waiting", "connected"),
+        (
+            (
+                str(one.device),
+                one.label,
+                one.standing,
+                posted_text(one.created_ms),
+                str(one.queued),
+                "yes" if one.connected else "no",
+            )
+            for one in devices
+        ),
+    )
+
+
+def _act(config: Path, operation: str, instance: str, who: str, as_json: bool) -> None:
+    done = ask(config, m.Account, operation, instance=instance, who=who)
     if as_json:
-        print_json(asdict(done))
+        print_json(done)
     else:
         say(f"{named(done)} is {done.status}.")

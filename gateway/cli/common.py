@@ -12,21 +12,23 @@ from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 import aiohttp
+import msgspec
 import typer
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from gateway.administration import Administration
+from gateway.administration import Performs, local_user
+from gateway.administration import models as m
 from gateway.app import DataFolderInUse, Gateway
 from gateway.cli.finding import VARIABLE, found_config
 from gateway.cli.problems import print_problems
 from gateway.clock import SystemClock
 from gateway.control import SOCKET_NAME, control_client
 from gateway.instance import StartFailed
+from gateway.logs import configure_logs
 from gateway.settings import Settings, SettingsInvalid, load_settings
-from tmtp_core.domain.administration import AccountSummary
 from tmtp_core.errors import RequestRefused, ServiceUnavailable
 from tmtp_core.limits import DATE_MAX_MS
 from tmtp_core.text import visible
@@ -70,18 +72,36 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="One that nobo
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
-def named(one: AccountSummary) -> str:
+def named(one: m.Account) -> str:
     """How an account is called."""
     return f"{one.aliases[0]} ({one.uid})" if one.aliases else one.uid
 
 
-def administer(config: Path, act: Callable[[Administration], Awaitable[T]]) -> T:
-    """Ask the running gateway, or act on its data when none runs."""
+def ask(config: Path, answer: type[T], operation: str, body: msgspec.Struct | None = None, **arguments: object) -> T:
+    """Perform an operation on the running gateway, or on its data when none runs; `answer` is what it answers."""
+
+    async def act(performs: Performs) -> object:
+        return await performs.perform(operation, arguments, body)
+
+    answered = administer(config, act)
+    assert isinstance(answered, answer)
+    return answered
+
+
+def ask_many(
+    config: Path, answer: type[T], operation: str, body: msgspec.Struct | None = None, **arguments: object
+) -> list[T]:
+    """The same, where it answers a list."""
+    return [one for one in ask(config, list, operation, body, **arguments) if isinstance(one, answer)]
+
+
+def administer(config: Path, act: Callable[[Performs], Awaitable[T]]) -> T:
+    """Perform operations on the running gateway, or on its data when none runs."""
     settings = settings_of(config)
 
     async def asked() -> T:
-        async with _administration(settings) as administration:
-            return await act(administration)
+        async with _performing(settings) as performs:
+            return await act(performs)
 
     try:
         return run(asked)
@@ -94,17 +114,18 @@ def administer(config: Path, act: Callable[[Administration], Awaitable[T]]) -> T
 
 
 @asynccontextmanager
-async def _administration(settings: Settings) -> AsyncIterator[Administration]:
+async def _performing(settings: Settings) -> AsyncIterator[Performs]:
     async with control_client(settings.data_dir / SOCKET_NAME) as client:
         if client is not None:
             yield client
             return
+    configure_logs("error", "console")  # what is logged is not what was asked for
     import os  # noqa: PLC0415 - the one source of randomness, where nothing else is handed in
 
     gateway = Gateway(settings, SystemClock(), os.urandom)
     await gateway.start(listening=False)
     try:
-        yield gateway.administration()
+        yield gateway.administration.on_behalf_of(local_user())
     finally:
         await gateway.stop()
 
@@ -170,8 +191,8 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]
 
 
 def print_json(value: Any) -> None:
-    """For scripts."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """For scripts: what JSON can say, or structs of `gateway.administration.models`."""
+    sys.stdout.write(json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=False) + "\n")
 
 
 def fail(text: str, code: int) -> NoReturn:

@@ -1,22 +1,26 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """`tmtp-gateway invite` and `tmtp-gateway invitation …` (A1)."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
+from gateway.administration import Performs
+from gateway.administration import models as m
 from gateway.cli.common import (
     ConfigOption,
     InstanceOption,
     JsonOption,
     administer,
+    ask,
     expiry_ms,
     print_json,
     say,
     show_table,
 )
+from tmtp_core import limits
 from tmtp_core.ids import posted_text
 
 invitation = typer.Typer(no_args_is_help=True, help="List and revoke invitations.")
@@ -25,7 +29,9 @@ invitation = typer.Typer(no_args_is_help=True, help="List and revoke invitations
 def invite(
     instance: InstanceOption,
     config: ConfigOption = Path("gateway.yaml"),
-    uses: Annotated[int, typer.Option(help="How many people may register with it.")] = 1,
+    uses: Annotated[
+        int, typer.Option(min=1, max=limits.INVITATION_USES_MAX, help="How many people may register with it.")
+    ] = 1,
     expires: Annotated[
         str | None, typer.Option(metavar="TIME", help="For example 12h, 7d or 4w; default: never.")
     ] = None,
@@ -37,9 +43,11 @@ def invite(
     Example: tmtp-gateway invite -c gateway.yaml --instance members --expires 7d --note "Ada, sales"
     """
     until_ms = expiry_ms(expires)
-    made = administer(config, lambda admin: admin.create_invitation(instance, uses, until_ms, note))
+    wanted = m.CreateInvitation(uses=uses, expires_ms=until_ms, note=note)
+    made = ask(config, m.NewInvitation, "invitations.create", wanted, instance=instance)
     if as_json:
-        print_json({**asdict(made), "expires": posted_text(until_ms) if until_ms is not None else None})
+        expires = posted_text(until_ms) if until_ms is not None else None
+        print_json({**msgspec.structs.asdict(made), "expires": expires})
         return
     say("Give this to the person; it is shown only now:")
     say(f"  tmtp join '{made.link}' --alias 'Their Name'")
@@ -54,9 +62,20 @@ def list_invitations(
 
     Example: tmtp-gateway invitation list -c gateway.yaml --instance members
     """
-    found = administer(config, lambda admin: admin.list_invitations(instance))
+
+    async def all_pages(performs: Performs) -> list[m.Invitation]:
+        found: list[m.Invitation] = []
+        while True:
+            after = found[-1].invitation if found else None
+            page = await performs.perform("invitations.list", {"instance": instance, "after": after})
+            assert isinstance(page, list)
+            found += page
+            if len(page) < m.PAGE_MAX:
+                return found
+
+    found = administer(config, all_pages)
     if as_json:
-        print_json([asdict(one) for one in found])
+        print_json(found)
         return
     if not found:
         say(f"No invitation to {instance} is open. Make one: tmtp-gateway invite --instance {instance}")
@@ -82,10 +101,14 @@ def revoke(
     number: Annotated[int, typer.Argument(metavar="INVITATION", help="As `invitation list` shows it.")],
     instance: InstanceOption,
     config: ConfigOption = Path("gateway.yaml"),
+    as_json: JsonOption = False,
 ) -> None:
     """Revoke an invitation: nobody can register with it any more.
 
     Example: tmtp-gateway invitation revoke -c gateway.yaml --instance members 7
     """
-    administer(config, lambda admin: admin.revoke_invitation(instance, number))
-    say(f"Invitation {number} is revoked.")
+    done = ask(config, m.Done, "invitations.revoke", instance=instance, invitation=number)
+    if as_json:
+        print_json(done)
+    else:
+        say(f"Invitation {number} is revoked.")

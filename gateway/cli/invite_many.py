@@ -8,14 +8,14 @@ from typing import Annotated, Final
 
 import typer
 
-from gateway.administration import Administration, NewInvitation
+from gateway.administration import models as m
 from gateway.cli.common import (
     FAILED,
     USAGE,
     ConfigOption,
     InstanceOption,
     JsonOption,
-    administer,
+    ask_many,
     err,
     expiry_ms,
     fail,
@@ -51,12 +51,13 @@ def invite_many(
         fail("say where the invitations go: --sheet sheet.html, or --json", USAGE)
     names = _people(people)
     until_ms = expiry_ms(expires)
+    wanted = m.CreateInvitations(notes=names, expires_ms=until_ms)
     title = next((one.announced_title for one in settings_of(config).instances if one.name == instance), instance)
     if to is not None:
         _reserve(to)
     try:
-        made = administer(config, lambda admin: _all(admin, instance, names, until_ms))
-    except typer.Exit:
+        made = ask_many(config, m.NewInvitation, "invitations.create_many", wanted, instance=instance)
+    except BaseException:  # also Ctrl-C
         if to is not None:
             to.unlink()
         raise
@@ -73,10 +74,6 @@ def invite_many(
         )
     elif to is not None:
         say(f"{len(made)} invitations to {instance} are in {to}: print it, cut it, hand the cards out, delete it.")
-
-
-async def _all(admin: Administration, instance: str, names: list[str], until_ms: int | None) -> list[NewInvitation]:
-    return [await admin.create_invitation(instance, 1, until_ms, name) for name in names]
 
 
 def _people(file: Path) -> list[str]:

@@ -12,7 +12,8 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.accounts import account, device, group
+from gateway.cli.accounts import account, device
+from gateway.cli.administration import audit, console_link, overview, queue, token
 from gateway.cli.common import (
     EVICTED,
     INTERRUPTED,
@@ -26,18 +27,25 @@ from gateway.cli.common import (
     say,
     settings_of,
 )
+from gateway.cli.groups import group
 from gateway.cli.invitations import invitation, invite
 from gateway.cli.invite_many import invite_many
 from gateway.cli.problems import print_problems
 from gateway.settings import Address, SettingsInvalid, load_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
+app.command()(overview)
+app.command("status", hidden=True)(overview)
 app.command()(invite)
 app.command("invite-many")(invite_many)
 app.add_typer(account, name="account")
 app.add_typer(device, name="device")
 app.add_typer(group, name="group")
 app.add_typer(invitation, name="invitation")
+app.add_typer(queue, name="queue")
+app.add_typer(audit, name="audit")
+app.add_typer(token, name="token")
+app.command("console-link")(console_link)
 
 
 @app.callback()

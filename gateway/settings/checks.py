@@ -6,11 +6,22 @@ import ipaddress
 import os
 import re
 from collections.abc import Iterator
+from pathlib import Path as FilePath
 from urllib.parse import urlsplit
 
 from gateway.certificates import server_context
 from gateway.pictures import PictureRefused, made_anew
-from gateway.settings.models import S3, Address, Instance, Listen, Settings, Skin, SmtpBridge, Tls
+from gateway.settings.models import (
+    S3,
+    Address,
+    AdministrationSettings,
+    Instance,
+    Listen,
+    Settings,
+    Skin,
+    SmtpBridge,
+    Tls,
+)
 from gateway.settings.yaml_source import Path
 from tmtp_core.store.schema import DatabaseUnfit
 from tmtp_core.store.shared_database import parsed
@@ -30,6 +41,7 @@ Found = tuple[Path, str, str]
 def cross_checks(settings: Settings) -> Iterator[Found]:
     """Every mistake of that kind; paths are absolute already."""
     yield from _http_checks(settings)
+    yield from _administration_checks(settings.administration)
     yield from _twice([(("instances", i, "name"), one.name) for i, one in enumerate(settings.instances)], "name")
     yield from _twice(list(_addresses(settings)), "address")
     for index, instance in enumerate(settings.instances):
@@ -50,8 +62,20 @@ def _http_checks(settings: Settings) -> Iterator[Found]:
         )
 
 
+def _administration_checks(settings: AdministrationSettings) -> Iterator[Found]:
+    yield from _certificate_checks(("administration", "tls"), settings.tls.certificate, settings.tls.key)
+    if settings.listen is not None and not settings.listen.loopback and settings.tls.certificate is None:
+        yield (
+            ("administration", "listen"),
+            f"{settings.listen} can be reached from outside, and without TLS its tokens would be seen by the network",
+            "tls: {certificate: …, key: …}, or listen on loopback, for example 127.0.0.1:8443, behind a proxy",
+        )
+
+
 def _addresses(settings: Settings) -> Iterator[tuple[Path, str]]:
     yield ("http", "listen"), str(settings.http.listen)
+    if settings.administration.listen is not None:
+        yield ("administration", "listen"), str(settings.administration.listen)
     for i, instance in enumerate(settings.instances):
         for j, listen in enumerate(instance.listen):
             for kind, address in listen.named():
@@ -146,22 +170,26 @@ def _listen_checks(path: Path, listen: Listen) -> Iterator[Found]:
 
 
 def _tls_checks(path: Path, tls: Tls) -> Iterator[Found]:
-    if (tls.certificate is None) != (tls.key is None):
-        yield path, "certificate and key come together", "give both, or neither for a self-signed certificate"
     for index, pin in enumerate(tls.proxy_pins):
         if not _PIN.fullmatch(pin):
             yield (*path, "proxy_pins", index), f"{pin} is no pin", "sha256: and 43 characters of base64url"
-    for field, file in (("certificate", tls.certificate), ("key", tls.key)):
+    yield from _certificate_checks(path, tls.certificate, tls.key)
+
+
+def _certificate_checks(path: Path, certificate: FilePath | None, key: FilePath | None) -> Iterator[Found]:
+    if (certificate is None) != (key is None):
+        yield path, "certificate and key come together", "give both, or neither"
+    for field, file in (("certificate", certificate), ("key", key)):
         if file is not None and not (file.is_file() and os.access(file, os.R_OK)):
             yield (*path, field), f"{file} is not a file that can be read", "give the path of a PEM file"
             return
-    if tls.certificate is not None and tls.key is not None:
+    if certificate is not None and key is not None:
         try:
-            server_context(tls.certificate, tls.key)
+            server_context(certificate, key)
         except OSError as error:
             yield (
                 (*path, "certificate"),
-                f"{tls.certificate} and {tls.key} cannot be used together: {error.strerror or error}",
+                f"{certificate} and {key} cannot be used together: {error.strerror or error}",
                 "a certificate and its own key, in PEM",
             )
 

@@ -35,6 +35,7 @@ def load_settings(path: Path, *, open_pictures: bool = False) -> Settings:
         mistakes = [explained(source, detail) for detail in error.errors()]
         raise SettingsInvalid([*mistakes, *_contradictions(source, path.resolve().parent)]) from None
     settings = _with_base(settings, path.resolve().parent)
+    settings._source = path.resolve()
     found = list(cross_checks(settings))
     if open_pictures and not found:
         found = list(picture_checks(settings))
@@ -58,7 +59,11 @@ def _contradictions(source: YamlSource, base: Path) -> list[Problem]:
 def _with_base(settings: Settings, base: Path) -> Settings:
     """Make all paths absolute."""
     instances = [_instance_with_base(instance, base) for instance in settings.instances]
-    return settings.model_copy(update={"data_dir": base / settings.data_dir, "instances": instances})
+    tls = settings.administration.tls
+    tls = tls.model_copy(update={name: _below(base, getattr(tls, name)) for name in ("certificate", "key")})
+    administration = settings.administration.model_copy(update={"tls": tls})
+    changed = {"data_dir": base / settings.data_dir, "instances": instances, "administration": administration}
+    return settings.model_copy(update=changed)
 
 
 def _instance_with_base(instance: Instance, base: Path) -> Instance:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, model_serializer, model_validator
 
 from gateway.pictures import Purpose
 from tmtp_core.wire.look import Corners, Font, Palette, Spacing
@@ -46,6 +46,10 @@ class Address(_Model):
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+    @model_serializer
+    def _written(self) -> str:
+        return str(self)
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -280,11 +284,32 @@ class Bridges(_Model):
     smtp: list[SmtpBridge] = []
 
 
+class AdministrationTls(_Model):
+    """The certificate of the page for administrators; both or none."""
+
+    certificate: Path | None = Field(default=None, strict=False)
+    key: Path | None = Field(default=None, strict=False)
+
+
+class AdministrationSettings(_Model):
+    """Where administrators' programs and, with a console, their browsers reach this service; None: nowhere."""
+
+    listen: Address | None = None
+    tls: AdministrationTls = AdministrationTls()
+
+
 class Settings(_Model):
     """The whole file."""
 
+    _source: Path | None = PrivateAttr(default=None)
     data_dir: Path = Field(default=Path("data"), strict=False)
     http: Http = Http()
+    administration: AdministrationSettings = AdministrationSettings()
     log: Log = Log()
     instances: list[Instance] = Field(min_length=1, max_length=64)
     bridges: Bridges = Bridges()
+
+    @property
+    def source(self) -> Path | None:
+        """The file that these were read from."""
+        return self._source

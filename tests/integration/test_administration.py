@@ -9,9 +9,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from gateway.administration import LocalAdministration
-from gateway.control import ControlClient, ControlServer
+from gateway.control import ControlClient
 from tests.support.devices import newcomer
+from tests.support.gateway import running_gateway
 from tests.support.instance import TestInstance, running_instance
 from tmtp_core.errors import ServiceUnavailable
 from tmtp_core.store.writer import Job
@@ -41,9 +41,8 @@ async def test_an_administrators_message_comes_once(instance: TestInstance) -> N
 
 
 async def test_a_gateway_that_knows_a_command_not_is_said_to_be_of_another_release(tmp_path: Path) -> None:
-    server = ControlServer(LocalAdministration({}, {}), tmp_path / "control.sock")
-    await server.start()
-    async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(tmp_path / "control.sock"))) as session:
-        with pytest.raises(ServiceUnavailable, match="answered with 404; it may be of another release"):
-            await ControlClient(session)._call("GET", "members", "something/new", None)
-    await server.stop()
+    async with running_gateway(tmp_path):
+        connector = aiohttp.UnixConnector(str(tmp_path / "data" / "control.sock"))
+        async with aiohttp.ClientSession(connector=connector) as session:
+            with pytest.raises(ServiceUnavailable, match="answered with 404; it may be of another release"):
+                await ControlClient(session)._call("GET", "/instances/members/something/new", {}, None)

@@ -131,7 +131,7 @@ def test_without_a_running_gateway_the_data_is_used_directly(config: Path) -> No
         (["group", "create", "-i", "members", "Sales Team", "Nobody Here"], 1, "no account has the uid or alias"),
         (["account", "list", "-i", "elsewhere"], 1, "there is no instance elsewhere; the file has: members"),
         (["invite", "-i", "members", "--expires", "soon"], 2, "for example 12h, 7d or 4w"),
-        (["invite", "-i", "members", "--uses", "0"], 1, "an invitation has 1 to"),
+        (["invite", "-i", "members", "--uses", "0"], 2, "Invalid value for '--uses'"),
         (["invite", "-i", "members", "--expires", "999999w"], 2, "beyond the year 9999"),
         (["invite", "-i", "members", "--expires", "0s"], 2, "for example 12h, 7d or 4w"),
         (["invite"], 2, "Missing option"),

@@ -13,7 +13,7 @@ from gateway.clock import SystemClock
 from gateway.instance import StartFailed
 from gateway.settings import SettingsInvalid, load_settings
 from tests.support.devices import newcomer
-from tests.support.gateway import SETTINGS, endpoint, member, running_gateway
+from tests.support.gateway import SETTINGS, endpoint, invited, member, running_gateway
 from tests.support.instance import running_instance
 from tmtp_client.connection import Connection
 from tmtp_core.crypto.encoding import from_text
@@ -42,7 +42,7 @@ def pictures(folder: Path) -> None:
 async def test_a_client_gets_the_look_and_knows_whose_it_is(tmp_path: Path) -> None:
     pictures(tmp_path)
     async with running_gateway(tmp_path, WITH_SKIN) as gateway:
-        invite = (await gateway.administration().create_invitation("members", 1, None, "")).token
+        invite = (await invited(gateway, "members")).token
         async with member(gateway, "members", "Ada Lovelace", invite) as ada:
             greeting = ada.connection.service.result()
             assert "skin" in greeting.features

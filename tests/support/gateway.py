@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gateway.administration import local_user, models
 from gateway.app import Gateway
 from gateway.clock import SystemClock
 from gateway.settings import load_settings
@@ -58,6 +59,14 @@ def endpoint(gateway: Gateway, instance: str) -> Endpoint:
     return Endpoint(host, port, running.spki_pin)
 
 
+async def invited(gateway: Gateway, instance: str, note: str = "") -> models.NewInvitation:
+    """An invitation of an administrator's for one person."""
+    owner = gateway.administration.on_behalf_of(local_user())
+    made = await owner.perform("invitations.create", {"instance": instance}, models.CreateInvitation(note=note))
+    assert isinstance(made, models.NewInvitation)
+    return made
+
+
 @dataclass
 class Desk:
     """A member that keeps what it gets."""
@@ -89,7 +98,7 @@ async def member(gateway: Gateway, instance: str, alias: str, invite: str | None
         got.append((event, await payload.read()))
         heard.set()
 
-    token = invite or (await gateway.administration().create_invitation(instance, 1, None, alias)).token
+    token = invite or (await invited(gateway, instance, alias)).token
     connection = await Connection.open(endpoint(gateway, instance), keep, revision="2")
     registered = await connection.register_keys(alias, AccountKeys.new(os.urandom), alias, token)
     assert not registered.error

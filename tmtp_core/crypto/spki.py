@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The public key of a certificate, as its octets stand there: what pins and log-ins name (RFC 5280 §4.1, §4.1.2.7).
+And when it ends.
 
 Cut out, not decoded and encoded again: two libraries may write one key in two ways (RSA-PSS is such a case), and
 then one of them could never log in.
@@ -10,22 +11,44 @@ from typing import Final
 
 _SEQUENCE: Final = 0x30
 _VERSION: Final = 0xA0
-_FIELDS_BEFORE_KEY: Final = 5  # serialNumber, signature, issuer, validity, subject
+_UTC_TIME: Final = 0x17
+_FIELDS_BEFORE_VALIDITY: Final = 3  # serialNumber, signature, issuer
+_FIELDS_BEFORE_KEY: Final = 5  # … validity, subject
 
 
 def spki_hash(certificate: bytes) -> bytes:
     """SHA-256 of the SubjectPublicKeyInfo of a certificate in DER. Raises ValueError for what is none."""
     try:
-        tbs, _, _ = _inside(certificate, 0)
-        at, _, _ = _inside(certificate, tbs)
-        if certificate[at] == _VERSION:
-            at = _end(certificate, at)
-        for _ in range(_FIELDS_BEFORE_KEY):
-            at = _end(certificate, at)
+        at = _field(certificate, _FIELDS_BEFORE_KEY)
         _, _, end = _inside(certificate, at)
     except IndexError:
         raise ValueError("this is no certificate") from None
     return hashlib.sha256(certificate[at:end]).digest()
+
+
+def not_after(certificate: bytes) -> str:
+    """When a certificate in DER ends, as `YYYYMMDDHHMMSSZ` (RFC 5280 §4.1.2.5). Raises ValueError for what is none."""
+    try:
+        begins, _, _ = _inside(certificate, _field(certificate, _FIELDS_BEFORE_VALIDITY))
+        ends = _end(certificate, begins)
+        content, size = _header(certificate, ends)
+        text = certificate[content : content + size].decode("ascii")
+        if certificate[ends] == _UTC_TIME:  # two digits: 50 to 99 are of the last century
+            text = ("19" if text >= "50" else "20") + text
+    except (IndexError, UnicodeDecodeError):
+        raise ValueError("this is no certificate") from None
+    return text
+
+
+def _field(certificate: bytes, number: int) -> int:
+    """Where a field of the TBSCertificate begins, its version not counted."""
+    tbs, _, _ = _inside(certificate, 0)
+    at, _, _ = _inside(certificate, tbs)
+    if certificate[at] == _VERSION:
+        at = _end(certificate, at)
+    for _ in range(number):
+        at = _end(certificate, at)
+    return at
 
 
 def _inside(data: bytes, at: int) -> tuple[int, int, int]:

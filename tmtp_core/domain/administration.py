@@ -15,7 +15,7 @@ from tmtp_core.domain.naming import check_free_for_group, take_alias
 from tmtp_core.domain.outcome import NO_DEVICE, Asker, Copy, Moment, Outcome
 from tmtp_core.domain.port import Account, Device, Invitation, Ledger, Role, Status
 from tmtp_core.domain.posting import account_of_alias
-from tmtp_core.errors import RequestRefused
+from tmtp_core.errors import NotFound, RequestRefused
 from tmtp_core.ids import RandomBytes
 
 BRIDGE = "bridge:"
@@ -26,12 +26,12 @@ REPLIES = "replies:"
 class Register(Ledger, Protocol):
     """The ledger, with what only administration asks of it."""
 
-    def account_keys(self) -> list[int]:
-        """Keys of all accounts that were not removed, oldest first."""
+    def created_ms(self, account: Account) -> int:
+        """When an account was made, in ms since 1970."""
         ...
 
-    def all_invitations(self) -> list[Invitation]:
-        """Every invitation with uses left, oldest first."""
+    def invitation_by_key(self, key: int) -> Invitation | None:
+        """The invitation of this key, if it has uses left."""
         ...
 
     def waiting_for(self, device: Device) -> int:
@@ -40,6 +40,10 @@ class Register(Ledger, Protocol):
 
     def queued_for(self, account: Account) -> int:
         """How many deliveries wait for an account's devices."""
+        ...
+
+    def linked_elsewhere_of(self, account: Account) -> frozenset[int]:
+        """Devices of an account whose links other processes have."""
         ...
 
     def counter(self, name: str) -> int | None:
@@ -53,7 +57,10 @@ class Register(Ledger, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AccountSummary:
-    """What an administrator sees of an account. `queued` counts deliveries that wait; content is never shown."""
+    """What an administrator sees of an account. `queued` counts deliveries that wait; content is never shown.
+
+    `connected`: how many of its devices have links.
+    """
 
     uid: str
     aliases: tuple[str, ...]
@@ -61,6 +68,8 @@ class AccountSummary:
     status: str
     role: str
     queued: int
+    created_ms: int
+    connected: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +82,7 @@ class DeviceSummary:
     key: str
     created_ms: int
     queued: int
+    connected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,30 +98,35 @@ class InvitationSummary:
 
 @dataclass(frozen=True, slots=True)
 class Administered:
-    """An account after an administrator's act, the devices whose links end, and what others hear."""
+    """An account after an administrator's act, the devices whose links end, and what others hear.
+
+    `devices`: those that it has now; `elsewhere`: of these, which have links to other processes.
+    """
 
     account: AccountSummary
     cuts: tuple[int, ...] = ()
     copies: Sequence[Copy] = ()
+    devices: tuple[int, ...] = ()
+    elsewhere: frozenset[int] = frozenset()
 
 
-def summaries(ledger: Register) -> list[AccountSummary]:
-    """All accounts that were not removed, oldest first."""
-    return [_summary(ledger, ledger.account_by_key(key)) for key in ledger.account_keys()]
+def shown(who: str, ledger: Register, moment: Moment) -> tuple[Administered, list[DeviceSummary]]:
+    """One account and its devices, oldest first."""
+    return _administered(ledger, _find(ledger, who)), devices(who, ledger, moment)
 
 
 def bar(who: str, ledger: Register) -> Administered:
     """Bar an account; repeated, it changes nothing."""
     account = _find(ledger, who)
     ledger.set_status(account, Status.BARRED)
-    return Administered(_summary(ledger, account), _devices(account))
+    return _administered(ledger, account, _devices(account))
 
 
 def lift_bar(who: str, ledger: Register) -> Administered:
     """Let an account in again."""
     account = _find(ledger, who)
     ledger.set_status(account, Status.ACTIVE)
-    return Administered(_summary(ledger, account))
+    return _administered(ledger, account)
 
 
 def remove(who: str, ledger: Register) -> Administered:
@@ -123,7 +138,7 @@ def remove(who: str, ledger: Register) -> Administered:
     for group in ledger.owned_by(account):
         groups.pass_on(ledger, group)
     ledger.set_status(account, Status.REMOVED)
-    return Administered(_summary(ledger, account), cuts)
+    return _administered(ledger, account, cuts)
 
 
 def give_alias(who: str, alias: str, ledger: Register, moment: Moment) -> Administered:
@@ -132,7 +147,7 @@ def give_alias(who: str, alias: str, ledger: Register, moment: Moment) -> Admini
     take_alias(ledger, account, alias, vouched=True)
     outcome = Outcome()
     tell_alias(ledger, outcome, account, alias, Asker(account.key, NO_DEVICE, account.uid), moment)
-    return Administered(_summary(ledger, account), copies=outcome.copies)
+    return _administered(ledger, account, copies=outcome.copies)
 
 
 def found_group(gid: str, who: str, ledger: Register, moment: Moment) -> Administered:
@@ -142,7 +157,7 @@ def found_group(gid: str, who: str, ledger: Register, moment: Moment) -> Adminis
         raise RequestRefused(f"{who} has no alias yet, by which a group could know its owner")
     forms = check_free_for_group(ledger, gid, vouched=True)
     outcome = groups.found(ledger, account, gid, forms, Asker(account.key, NO_DEVICE, account.uid), moment)
-    return Administered(_summary(ledger, account), copies=outcome.copies)
+    return _administered(ledger, account, copies=outcome.copies)
 
 
 def ensure_bridge(
@@ -191,11 +206,11 @@ def bar_device(who: str, key: int, ledger: Register) -> Administered:
     account = _find(ledger, who)
     device = account.device(key)
     if device is None:
-        raise RequestRefused(f"{who} has no device {key}")
+        raise NotFound(f"{who} has no device {key}")
     if device.public is not None:
         raise RequestRefused("this device has a key: its owner suspends or revokes it; `account reset` begins anew")
     ledger.remove_device(account, device, "the recipient's device was barred")
-    return Administered(_summary(ledger, account), (key,))
+    return _administered(ledger, account, (key,))
 
 
 def reset(who: str, admissions: Admissions, random_bytes: RandomBytes, ledger: Register, moment: Moment) -> str:
@@ -209,35 +224,20 @@ def reset(who: str, admissions: Admissions, random_bytes: RandomBytes, ledger: R
     return token
 
 
-def invitations(ledger: Register, moment: Moment) -> list[InvitationSummary]:
-    """All invitations that can still be used, oldest first."""
-    return [
-        InvitationSummary(
-            one.key,
-            one.uses_left,
-            one.expires_ms,
-            one.note,
-            ledger.account_by_key(one.creator).uid if one.creator is not None else "",
-        )
-        for one in ledger.all_invitations()
-        if one.expires_ms is None or one.expires_ms > moment.ms
-    ]
-
-
 def revoke_invitation(key: int, ledger: Register) -> None:
     """Nobody can use it any more."""
-    for one in ledger.all_invitations():
-        if one.key == key:
-            ledger.revoke_invitation(one)
-            return
-    raise RequestRefused(f"there is no invitation {key}")
+    found = ledger.invitation_by_key(key)
+    if found is not None:
+        ledger.revoke_invitation(found)
+        return
+    raise NotFound(f"there is no invitation {key}")
 
 
 def _find(ledger: Register, who: str) -> Account:
     """The account of a uid or an alias."""
     account = ledger.account(who) or account_of_alias(ledger, who)
     if account is None or account.status is Status.REMOVED:
-        raise RequestRefused(f"no account has the uid or alias {who!r}")
+        raise NotFound(f"no account has the uid or alias {who!r}")
     return account
 
 
@@ -253,12 +253,16 @@ def _devices(account: Account) -> tuple[int, ...]:
     return tuple(device.key for device in account.devices)
 
 
-def _summary(ledger: Register, account: Account) -> AccountSummary:
-    return AccountSummary(
+def _administered(
+    ledger: Register, account: Account, cuts: tuple[int, ...] = (), copies: Sequence[Copy] = ()
+) -> Administered:
+    summary = AccountSummary(
         uid=account.uid,
         aliases=tuple(account.aliases),
         devices=len(account.devices),
         status=account.status.name.lower(),
         role=Role(account.role).name.lower(),
         queued=ledger.queued_for(account),
+        created_ms=ledger.created_ms(account),
     )
+    return Administered(summary, cuts, copies, _devices(account), ledger.linked_elsewhere_of(account))

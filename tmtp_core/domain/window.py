@@ -15,7 +15,9 @@ from tmtp_core import limits
 from tmtp_core.domain.port import Message, Rank
 
 
-class _Flight(msgspec.Struct):
+class Flight(msgspec.Struct):
+    """A message that awaits its ack, and when it was sent last."""
+
     message: Message
     sent_s: float
 
@@ -33,7 +35,7 @@ class DeliveryWindow:
     def __init__(self, count: int, interrupted: frozenset[int] = frozenset()) -> None:
         self._count = count
         self._interrupted = interrupted
-        self._in_flight: dict[int, _Flight] = {}
+        self._in_flight: dict[int, Flight] = {}
         self._flight_bytes = 0
         self.hidden = 0  # of those in flight, hidden messages
         self._ready: list[Message] = []  # not a deque: most windows are empty, and an empty deque takes 760 octets
@@ -106,7 +108,7 @@ class DeliveryWindow:
         while self._ready and (self._ready[0].hidden or self._has_room_for(self._ready[0])):
             message = self._ready.pop(0)
             self._ready_bytes -= _held_bytes(message)
-            self._in_flight[message.number] = _Flight(message, now_s)
+            self._in_flight[message.number] = Flight(message, now_s)
             if message.hidden:
                 self.hidden += 1
             else:
@@ -134,8 +136,8 @@ class DeliveryWindow:
                 self._acked_meanwhile.add(message.number)
         return taken
 
-    def acknowledge(self, number: int) -> Message | None:
-        """The message that this ack ends, or None for a stray one."""
+    def acknowledge(self, number: int) -> Flight | None:
+        """The flight that this ack ends, or None for a stray one."""
         flight = self._in_flight.get(number)
         if flight is None or flight.message.hidden:
             return None
@@ -143,7 +145,7 @@ class DeliveryWindow:
         self._flight_bytes -= flight.message.size
         if self._acked_meanwhile is not None:
             self._acked_meanwhile.add(number)
-        return flight.message
+        return flight
 
     def overdue(self, now_s: float) -> list[Message]:
         """What was sent `limits.REDELIVERY_S` ago and not acknowledged: to be sent again now."""

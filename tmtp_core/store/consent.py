@@ -158,9 +158,10 @@ class ConsentRows:
         i = t.invitation.c
         return self._invitations((i.creator.is_(None) if creator is None else i.creator == creator) & (i.uses_left > 0))
 
-    def all_invitations(self) -> list[Invitation]:
-        """Every invitation with uses left, oldest first."""
-        return self._invitations(t.invitation.c.uses_left > 0)
+    def invitation_by_key(self, key: int) -> Invitation | None:
+        """The invitation of this key, if it has uses left."""
+        found = self._invitations((t.invitation.c.key == key) & (t.invitation.c.uses_left > 0))
+        return found[0] if found else None
 
     def revoke_invitation(self, invitation: Invitation) -> None:
         """See the port."""

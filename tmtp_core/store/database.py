@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import NullPool, StaticPool
 
 from tmtp_core import limits
 from tmtp_core.store import sqlite
@@ -62,6 +62,10 @@ class Store(Protocol):
 
     def do(self, work: Callable[[Connection], T]) -> T:
         """Run one transaction, from any thread, before the writer runs."""
+        ...
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """Look at what is committed, all of it at one moment, beside the writer: from any thread but the loop's."""
         ...
 
     def serve(self, work: Callable[[], None]) -> None:
@@ -114,6 +118,7 @@ class Database:
         self._lock = _lock(path.with_name(path.name + ".lock"))
         try:
             self.engine = _engine(path)
+            self._reading = _reading(path)
             self._migrate()
             self._connection = self.engine.connect()  # for all transactions: taking one from the pool costs 30 µs
         except BaseException:
@@ -123,6 +128,11 @@ class Database:
     def do(self, work: Callable[[Connection], T]) -> T:
         """See `Store`."""
         with self.transaction() as connection:
+            return work(connection)
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """See `Store`: over a connection of its own. The log is emptied when the last reader has ended."""
+        with self._reading.connect() as connection:
             return work(connection)
 
     def serve(self, work: Callable[[], None]) -> None:
@@ -184,6 +194,25 @@ def _lock(path: Path) -> int:
         os.close(descriptor)
         raise DatabaseInUse(f"{path} is locked: another process serves this database") from None
     return descriptor
+
+
+def _reading(path: Path) -> Engine:
+    """An engine whose connections change nothing; each is opened when it is asked for, and closed after its use."""
+    engine = create_engine("sqlite://", creator=lambda: _opened_to_read(path), poolclass=NullPool)
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        driver(connection).execute("BEGIN")
+
+    return engine
+
+
+def _opened_to_read(path: Path) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    connection = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
+    connection.execute(f"PRAGMA busy_timeout={limits.DATABASE_BUSY_TIMEOUT_MS}")
+    connection.execute("PRAGMA temp_store=MEMORY")
+    return connection
 
 
 def _engine(path: Path) -> Engine:

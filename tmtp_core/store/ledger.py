@@ -34,6 +34,7 @@ from tmtp_core.store import tables as t
 from tmtp_core.store.consent import ConsentRows, now_admits
 from tmtp_core.store.database import Store
 from tmtp_core.store.given_back import GivenBackRows
+from tmtp_core.store.inventory import linked_elsewhere
 from tmtp_core.store.named import NamedRows
 from tmtp_core.store.references import StoredReferences
 from tmtp_core.store.sharing import SLOTS_MAX, Changed, NotAlone, Sharing
@@ -54,6 +55,7 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
         self.references = store.references
         self._sharing = store.sharing
         self._service_key = service_key
+        self.posts = 0  # committed since the start; pings and invitations to groups among them
         self.cuts: dict[int, str] = {}  # devices whose links end here, as other processes have decided
         self._spent: dict[int, Spent] = {}
         self._spent_before: dict[int, Spent] = {}  # this transaction, which may be tried again
@@ -61,6 +63,7 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
         self._number = 0
         self._number_stored = 0
         self._written = Written()
+        self._new_posts = 0
         self._acked: list[Entry] = []
         self._admitted: list[tuple[int, int, int]] = []
         self._posted: dict[tuple[int, int], Posted | None] = {}
@@ -136,6 +139,8 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
     def committed(self) -> list[str]:
         """The transaction is durable. The payload files that may go now."""
         self._number_stored = self._number
+        self.posts += self._new_posts
+        self._new_posts = 0
         self._posted.clear()
         self._hashes.clear()
         if self._sharing is not None:
@@ -155,6 +160,7 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
         if self._sharing is not None:
             self._sharing.rolled_back()
         self._written, self._acked = Written(), []
+        self._new_posts = 0
         self._admitted = []
         self._posted.clear()
         self._hashes.clear()
@@ -412,10 +418,14 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
         self._written.requests.append((*row, posted.number, posted.time_ms))
 
     # -- for the service's administration ----------------------------------------------------------------------------
-    def account_keys(self) -> list[int]:
-        """Keys of all accounts that were not removed, oldest first."""
+    def created_ms(self, account: Account) -> int:
+        """When an account was made, in ms since 1970."""
         a = t.account.c
-        return list(self._connection.scalars(select(a.key).where(a.status != Status.REMOVED).order_by(a.key)))
+        return int(self._connection.execute(select(a.created_ms).where(a.key == account.key)).scalar_one())
+
+    def linked_elsewhere_of(self, account: Account) -> frozenset[int]:
+        """Devices of an account whose links other processes have."""
+        return linked_elsewhere(self._connection, [device.key for device in account.devices])
 
     def queued_for(self, account: Account) -> int:
         """How many deliveries wait for an account's devices."""
@@ -449,6 +459,7 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
         written = self._written
         if written.messages or written.requests or written.counter is not None:
             self._hot.write(self._writing, written)
+            self._new_posts += len(written.requests)
             self._written = Written()
         if self._acked:
             removed = self._hot.delete_queue(self._writing, self._acked)

@@ -8,9 +8,10 @@ all of SQLAlchemy is used as if it were synchronous (its greenlets), so that led
 import asyncio
 import itertools
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import asyncpg
@@ -62,6 +63,14 @@ _SESSION: Final = {
     "enable_mergejoin": "off",
 }
 
+_LOOKING: Final = {
+    "default_transaction_isolation": "repeatable read",  # one moment for all statements
+    "default_transaction_read_only": "on",
+    # Who looks at everything reads tables whole.
+    "enable_seqscan": "on",
+    "enable_hashjoin": "on",
+    "enable_mergejoin": "on",
+}
 
 Errors: Final = (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 """Of SQLAlchemy, of the driver where it connects, and of the way there."""
@@ -112,6 +121,10 @@ class SharedDatabase:
         with ThreadPoolExecutor(1) as thread:
             return thread.submit(asyncio.run, self._once(work, timeout_s)).result()
 
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """See `Store`: over a connection of its own, without the lock by which decisions wait for each other."""
+        return asyncio.run(self._read(work))
+
     def serve(self, work: Callable[[], None]) -> None:
         """See `Store`."""
         asyncio.run(self._serve(work))
@@ -153,6 +166,14 @@ class SharedDatabase:
         finally:
             await engine.dispose()
 
+    async def _read(self, work: Callable[[Connection], T]) -> T:
+        engine = self._new_engine(limits.DATABASE_COMMAND_TIMEOUT_S, _LOOKING, poolclass=NullPool)
+        try:
+            async with engine.begin() as connection:
+                return await connection.run_sync(work)
+        finally:
+            await engine.dispose()
+
     async def _serve(self, work: Callable[[], None]) -> None:
         self._engine = self._new_engine(limits.DATABASE_COMMAND_TIMEOUT_S, pool_size=1, max_overflow=0)
         try:
@@ -161,13 +182,15 @@ class SharedDatabase:
         finally:
             await self._engine.dispose()
 
-    def _new_engine(self, timeout_s: float, **pool: Any) -> "AsyncEngine":
+    def _new_engine(
+        self, timeout_s: float, session: Mapping[str, str] = MappingProxyType({}), **pool: Any
+    ) -> "AsyncEngine":
         from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415 - 6 MB, which SQLite does not need
 
         engine = create_async_engine(
             self._url,
             connect_args={
-                "server_settings": _SESSION,
+                "server_settings": {**_SESSION, **session},
                 "timeout": timeout_s,
                 "command_timeout": timeout_s,
             },

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The audit log: who changed what, in order, so that nobody takes an entry out or rewrites one unseen (C1).
+
+Each entry's hash covers the entry and the hash before it. An act is written down before its effect and its outcome
+before it is told; one that the service did not survive gets the outcome `failed` at the next start. Whoever can write
+the database can write all hashes anew, or leave out the newest entries: who wants to notice that, too, keeps the last
+hash elsewhere. The service's own log has each one (docs/decisions/0015).
+"""
+
+import hashlib
+import hmac
+from typing import Any, Final
+
+import msgspec
+import structlog
+from sqlalchemy import Connection, Row, delete, insert, select
+
+from gateway.administration import models as m
+from gateway.administration.database import AdministrationDatabase
+from gateway.administration.tables import audit, begun
+from tmtp_core import limits
+from tmtp_core.clock import Clock
+
+log = structlog.get_logger()
+
+_HASH_BYTES: Final = 32
+_BEFORE_THE_FIRST: Final = bytes(_HASH_BYTES)
+_INTERRUPTED: Final = "the service ended before this was answered: look whether it was done"
+
+
+class Act(msgspec.Struct, frozen=True):
+    """What somebody wants to change. `target`: whom or what, in the instance."""
+
+    actor: str
+    operation: str
+    instance: str
+    target: str
+
+
+class AuditLog:
+    """In the administrators' database, which it shares with others."""
+
+    def __init__(self, database: AdministrationDatabase, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def begin(self, act: Act) -> int:
+        """An act is about to be done; its key, for `end`."""
+        values = {"at_ms": self._now_ms(), **msgspec.to_builtins(_bounded(act))}
+
+        def add(connection: Connection) -> int:
+            key = connection.execute(insert(begun).values(values)).inserted_primary_key
+            assert key is not None
+            return int(key[0])
+
+        return await self._database.run(add)
+
+    async def end(self, key: int | None, act: Act, outcome: m.Outcome, detail: str) -> None:
+        """How an act ended: durable when this returns. `key` None: it was not begun."""
+        now_ms = self._now_ms()
+
+        def add(connection: Connection) -> m.AuditEntry:
+            if key is not None:
+                connection.execute(delete(begun).where(begun.c.key == key))
+            return _append(connection, now_ms, act, outcome, detail)
+
+        _tell(await self._database.run(add))
+
+    async def end_interrupted(self) -> None:
+        """At start: what was begun and has no outcome."""
+        now_ms = self._now_ms()
+
+        def add(connection: Connection) -> list[m.AuditEntry]:
+            entries = []
+            for row in connection.execute(select(begun).order_by(begun.c.key)).all():
+                act = Act(row.actor, row.operation, row.instance, row.target)
+                entries.append(_append(connection, now_ms, act, "failed", _INTERRUPTED))
+            connection.execute(delete(begun))
+            return entries
+
+        for entry in await self._database.run(add):
+            _tell(entry)
+
+    async def page(self, before: int | None, limit: int) -> m.AuditPage:
+        """Entries, newest first, those with numbers below `before`."""
+        wanted = select(audit).order_by(audit.c.number.desc()).limit(limit)
+        if before is not None:
+            wanted = wanted.where(audit.c.number < before)
+        rows = await self._database.run(lambda connection: connection.execute(wanted).all())
+        more = len(rows) == limit and rows[-1].number > 1
+        return m.AuditPage(entries=[_entry(row) for row in rows], next=rows[-1].number if more else None)
+
+    async def verify(self) -> m.AuditVerdict:
+        """Whether each entry is as it was written and none is missing before the last; a part at a time."""
+        number, head = 0, _BEFORE_THE_FIRST
+        while True:
+            wanted = select(audit).where(audit.c.number > number).order_by(audit.c.number)
+            some = wanted.limit(limits.AUDIT_VERIFIED_AT_ONCE)
+            rows = await self._database.run(lambda connection, some=some: connection.execute(some).all())  # type: ignore[misc]
+            for row in rows:
+                if row.number != number + 1 or not hmac.compare_digest(row.hash, _hash(head, _entry(row))):
+                    return m.AuditVerdict(entries=number, intact=False, first_broken=number + 1, head=head.hex())
+                number, head = row.number, row.hash
+            if not rows:
+                return m.AuditVerdict(entries=number, intact=True, first_broken=None, head=head.hex())
+
+    def _now_ms(self) -> int:
+        return self._clock.wall_ns() // 1_000_000
+
+
+def _append(connection: Connection, now_ms: int, act: Act, outcome: m.Outcome, detail: str) -> m.AuditEntry:
+    last = connection.execute(
+        select(audit.c.number, audit.c.hash).order_by(audit.c.number.desc()).limit(1)
+    ).one_or_none()
+    number, head = (last.number + 1, last.hash) if last is not None else (1, _BEFORE_THE_FIRST)
+    bounded = _bounded(act)
+    entry = m.AuditEntry(
+        number=number,
+        at_ms=now_ms,
+        actor=bounded.actor,
+        operation=bounded.operation,
+        instance=bounded.instance,
+        target=bounded.target,
+        outcome=outcome,
+        detail=_short(detail),
+        hash="",
+    )
+    digest = _hash(head, entry)
+    connection.execute(insert(audit).values({**msgspec.to_builtins(entry), "hash": digest}))
+    return msgspec.structs.replace(entry, hash=digest.hex())
+
+
+def _hash(before: bytes, entry: m.AuditEntry) -> bytes:
+    """Of the hash before and the entry, as a JSON array without blanks."""
+    fields = [
+        entry.number,
+        entry.at_ms,
+        entry.actor,
+        entry.operation,
+        entry.instance,
+        entry.target,
+        entry.outcome,
+        entry.detail,
+    ]
+    hashed = hashlib.blake2b(before, digest_size=_HASH_BYTES, person=b"tmtp-audit")
+    hashed.update(msgspec.json.encode(fields))
+    return hashed.digest()
+
+
+def _entry(row: Row[Any]) -> m.AuditEntry:
+    values = {**row._mapping, "hash": row.hash.hex()}
+    return m.AuditEntry(**values)
+
+
+def _tell(entry: m.AuditEntry) -> None:
+    log.info("audited", number=entry.number, operation=entry.operation, outcome=entry.outcome, hash=entry.hash)
+
+
+def _bounded(act: Act) -> Act:
+    return Act(*(_short(text) for text in msgspec.structs.astuple(act)))
+
+
+def _short(text: str) -> str:
+    """A text that the log can hold; arguments that were refused may be long, or no text at all."""
+    whole = text.encode("utf-8", "replace").decode()
+    most = limits.AUDIT_TEXT_MAX_CHARACTERS
+    return whole if len(whole) <= most else whole[: most - 1] + "…"

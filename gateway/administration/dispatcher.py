@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The one way in which anything is administered: checked, performed, written down (C1).
+
+API, control socket, console and the commands on the data of a service that is down all come through here.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import msgspec
+import structlog
+
+from gateway.administration.audit import Act, AuditLog
+from gateway.administration.database import AdministrationDatabase
+from gateway.administration.errors import Denied, Invalid, NotFound
+from gateway.administration.history import record
+from gateway.administration.on_instances import Administered, InstanceOperations
+from gateway.administration.on_service import ServiceOperations, SignInLinks
+from gateway.administration.operations import BY_NAME, Actor, Operation
+from gateway.administration.tokens import Tokens
+from gateway.instance import RunningInstance
+from gateway.settings import Settings
+from tmtp_core.clock import Clock
+from tmtp_core.errors import RequestRefused, ServiceUnavailable
+from tmtp_core.ids import RandomBytes
+from tmtp_core.wire.address import ServiceAddress
+
+log = structlog.get_logger()
+
+Answer = msgspec.Struct | list[Any]
+"""What an operation answers: its `answer`, or a list of it."""
+
+_ITEMS_TOLD: Final = 5  # of a list, in the audit log; of more, how many
+
+
+class Performs(Protocol):
+    """Whoever performs operations for one actor, here or over the control socket."""
+
+    async def perform(
+        self, operation: str, arguments: Mapping[str, object], body: msgspec.Struct | None = None
+    ) -> Answer:
+        """See `Administration.perform`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OnBehalf:
+    """Implements `Performs` in this process."""
+
+    administration: "Administration"
+    actor: Actor
+
+    async def perform(
+        self, operation: str, arguments: Mapping[str, object], body: msgspec.Struct | None = None
+    ) -> Answer:
+        """See `Administration.perform`."""
+        return await self.administration.perform(self.actor, operation, arguments, body)
+
+
+class Administration:
+    """All operations on the instances of this process.
+
+    `addresses`: where clients find an instance; `running_bridges`: names of the bridges that run.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        instances: Mapping[str, RunningInstance],
+        addresses: Callable[[str], ServiceAddress],
+        running_bridges: Callable[[], frozenset[str]],
+        database: AdministrationDatabase,
+        clock: Clock,
+        random_bytes: RandomBytes,
+    ) -> None:
+        self.database = database
+        self.audit = AuditLog(database, clock)
+        self.tokens = Tokens(database, clock, random_bytes)
+        self._instances = {
+            name: Administered(running, clock, lambda name=name: addresses(name))  # type: ignore[misc]
+            for name, running in instances.items()
+        }
+        on_instances = InstanceOperations(self._instances, clock)
+        self._on_service = ServiceOperations(settings, self._instances, running_bridges, self.audit, self.tokens, clock)
+        self._handlers = {**on_instances.handlers(), **self._on_service.handlers()}
+        self._under_way: set[asyncio.Task[Answer]] = set()
+        self._recording: asyncio.Task[None] | None = None
+
+    async def start(self, *, recording: bool = True) -> None:
+        """Say what became of acts that the last process left; and begin to keep a history."""
+        await self.audit.end_interrupted()
+        if recording:
+            histories = {name: instance.history for name, instance in self._instances.items()}
+            self._recording = asyncio.get_running_loop().create_task(record(histories))
+
+    async def stop(self) -> None:
+        """Finish what was begun, and close the database. Idempotent."""
+        if self._recording is not None:
+            self._recording.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._recording
+            self._recording = None
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+        await self.database.close()
+
+    def sign_in_by(self, links: SignInLinks) -> None:
+        """From now on `console.link` has this make its links."""
+        self._on_service.sign_in_links = links
+
+    def on_behalf_of(self, actor: Actor) -> OnBehalf:
+        """The same, for one actor."""
+        return OnBehalf(self, actor)
+
+    async def perform(
+        self, actor: Actor, operation: str, arguments: Mapping[str, object], body: msgspec.Struct | None = None
+    ) -> Answer:
+        """Do it, if the actor may. A change is in the audit log, durably, before this returns or raises.
+
+        `arguments`: those of the path and of the query. Raises `Denied`, `Invalid`, `NotFound`
+        or another `RequestRefused`, and `ServiceUnavailable` where nobody knows how far it came. A change goes on to
+        its end where this is cancelled.
+        """
+        known = BY_NAME.get(operation)
+        if known is None:
+            raise NotFound(f"there is no operation {operation}")
+        if not known.changes:
+            asked = self._checked(actor, known, arguments, body)
+            return await self._do(actor, known, asked, body)
+        task = asyncio.get_running_loop().create_task(self._change(actor, known, arguments, body))
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Answer]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever asked may be gone
+
+    async def _change(
+        self, actor: Actor, operation: Operation, arguments: Mapping[str, object], body: msgspec.Struct | None
+    ) -> Answer:
+        target = " / ".join(
+            str(arguments[name]) for name in operation.in_path if name in arguments and name != "instance"
+        )
+        act = Act(actor.name, operation.name, str(arguments.get("instance", "")), target)
+        key: int | None = None
+        told = _told(body)
+        try:
+            asked = self._checked(actor, operation, arguments, body)
+            key = await self.audit.begin(act)
+            answer = await self._do(actor, operation, asked, body)
+        except Denied as denied:
+            await self.audit.end(key, act, "denied", _joined(told, denied.text))
+            raise
+        except RequestRefused as refused:
+            await self.audit.end(key, act, "refused", _joined(told, refused.text))
+            raise
+        except Exception as error:
+            if key is not None:
+                await self.audit.end(key, act, "failed", _joined(told, type(error).__name__))
+            raise
+        await self.audit.end(key, act, "done", told)
+        return answer
+
+    def _checked(
+        self, actor: Actor, operation: Operation, arguments: Mapping[str, object], body: msgspec.Struct | None
+    ) -> Any:
+        """The arguments, if the actor may do this and all makes sense."""
+        if operation.scope not in actor.scopes:
+            raise Denied(f"{actor.name} may not do this: it takes {operation.scope}")
+        if operation.whole and actor.instances is not None:
+            raise Denied(f"{actor.name} may act on some instances only, and this is about the whole service")
+        asked = self.arguments_of(operation, arguments)
+        if operation.of_instance:
+            if not actor.may_see(asked.instance):
+                raise Denied(f"{actor.name} may not act on the instance {asked.instance}")
+            if asked.instance not in self._instances:
+                known = ", ".join(self._instances) or "none"
+                raise NotFound(f"there is no instance {asked.instance}; the file has: {known}")
+        _check_body(operation, body)
+        return asked
+
+    @staticmethod
+    def arguments_of(operation: Operation, arguments: Mapping[str, object]) -> Any:
+        """The arguments as `Operation.arguments`. Raises `Invalid`."""
+        try:
+            return msgspec.convert(dict(arguments), operation.arguments)
+        except msgspec.ValidationError as error:
+            raise Invalid(in_words(error)) from None
+
+    async def _do(self, actor: Actor, operation: Operation, asked: Any, body: msgspec.Struct | None) -> Answer:
+        try:
+            answer: Answer = await self._handlers[operation.name](actor, asked, body)
+        except (RequestRefused, ServiceUnavailable):
+            raise
+        except Exception:
+            log.exception("administration_failed", operation=operation.name)
+            raise
+        return answer
+
+
+def in_words(error: msgspec.ValidationError) -> str:
+    """What does not fit, and where."""
+    what, _, where = str(error).partition(" - at `$")
+    field = where.rstrip("`").lstrip(".")
+    return f"{field}: {what}" if field else what
+
+
+def _check_body(operation: Operation, body: msgspec.Struct | None) -> None:
+    """Also one that was made here, whose values nobody has looked at. Raises `Invalid`."""
+    if operation.body is None:
+        if body is not None:
+            raise Invalid(f"{operation.name} takes no body")
+        return
+    if not isinstance(body, operation.body):
+        raise Invalid(f"{operation.name} takes a body: {operation.body.__name__}")
+    try:
+        msgspec.convert(msgspec.to_builtins(body), operation.body)
+    except msgspec.ValidationError as error:
+        raise Invalid(in_words(error)) from None
+
+
+def _told(body: msgspec.Struct | None) -> str:
+    """A body as the audit log has it. No body has a secret in it."""
+    if body is None:
+        return ""
+    parts = []
+    for name, value in msgspec.structs.asdict(body).items():
+        if isinstance(value, list):
+            some = ", ".join(map(str, value[:_ITEMS_TOLD]))
+            shown = some if len(value) <= _ITEMS_TOLD else f"{len(value)} of them"
+        else:
+            shown = str(value)
+        if value not in (None, "", []):
+            parts.append(f"{name}: {shown}")
+    return "; ".join(parts)
+
+
+def _joined(*parts: str) -> str:
+    return ": ".join(part for part in parts if part)

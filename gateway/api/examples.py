@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""One example of each body and each answer, for the API's description; typed, so that it cannot be wrong."""
+
+from typing import Final
+
+import msgspec
+
+from gateway.administration import models as m
+
+_AT_MS: Final = 1_790_000_000_000
+_UID: Final = "r3k5d2n7q6w4h8j9c1v0b5m2x7z3f6t4"
+_LINK: Final = "tmtp://chat.example.org:4433/?invite=…"
+
+_ACCOUNT: Final = m.Account(
+    uid=_UID,
+    aliases=["Ada Lovelace"],
+    devices=2,
+    status="active",
+    role="member",
+    queued=3,
+    created_ms=_AT_MS,
+    connected=1,
+)
+_DEVICE: Final = m.Device(
+    device=17, label="laptop", standing="active", key="…", created_ms=_AT_MS, queued=3, connected=False
+)
+_GROUP: Final = m.Group(gid="Sales Team", owner=_UID, joined=4, invited=1, barred=0)
+_FIGURES: Final = m.InstanceFigures(
+    instance="members",
+    title="Members of Example",
+    policy="members",
+    registration="invite",
+    healthy=True,
+    links=120,
+    devices_connected=118,
+    accounts=140,
+    accounts_barred=1,
+    invitations_open=4,
+    messages_queued=57,
+    bytes_queued=1_234_567,
+    oldest_queued_ms=_AT_MS,
+    deliveries_total=98_765,
+    commits_total=12_345,
+    commit_failures_total=0,
+    ack_ms_p50=31.25,
+    ack_ms_p99=250.0,
+    link="tmtp://chat.example.org:4433/",
+)
+_SAMPLE: Final = m.Sample(
+    at_ms=_AT_MS,
+    links=120,
+    messages_queued=57,
+    oldest_queued_s=3_600.0,
+    posts_per_s=1.5,
+    deliveries_per_s=4.2,
+    ack_ms_p99=250.0,
+)
+_ENTRY: Final = m.AuditEntry(
+    number=42,
+    at_ms=_AT_MS,
+    actor="token 3 (provisioning)",
+    operation="accounts.bar",
+    instance="members",
+    target="Ada Lovelace",
+    outcome="done",
+    detail="",
+    hash="9f2c…",
+)
+
+ANSWERS: Final[dict[type[msgspec.Struct], msgspec.Struct]] = {
+    m.Done: m.Done(),
+    m.Overview: m.Overview(
+        version="1.0",
+        started_ms=_AT_MS,
+        now_ms=_AT_MS,
+        rss_bytes=150_000_000,
+        disk_free_bytes=40_000_000_000,
+        disk_total_bytes=80_000_000_000,
+        certificate_ends_ms=_AT_MS,
+        instances=[_FIGURES],
+    ),
+    m.History: m.History(hour=[_SAMPLE], day=[_SAMPLE]),
+    m.SettingsShown: m.SettingsShown(file="/etc/tmtp/gateway.yaml", yaml="data_dir: /var/lib/tmtp\n"),
+    m.AccountPage: m.AccountPage(accounts=[_ACCOUNT], next=None),
+    m.AccountDetail: m.AccountDetail(account=_ACCOUNT, devices=[_DEVICE], groups=["Sales Team"]),
+    m.Account: _ACCOUNT,
+    m.NewInvitation: m.NewInvitation(token="…", link=_LINK, note="Ada, sales", expires_ms=_AT_MS),  # noqa: S106 - none
+    m.Group: _GROUP,
+    m.GroupDetail: m.GroupDetail(
+        group=_GROUP, members=[m.GroupMember(uid=_UID, alias="Ada Lovelace", standing="joined")]
+    ),
+    m.Invitation: m.Invitation(invitation=7, uses_left=1, expires_ms=_AT_MS, note="Ada, sales", creator=""),
+    m.Queue: m.Queue(uid=_UID, alias="Ada Lovelace", deliveries=3, bytes=4_096, oldest_ms=_AT_MS),
+    m.Bridge: m.Bridge(
+        name="intake", instance="public", kind="smtp", listen="127.0.0.1:2525", running=True, senders=12, routes=3
+    ),
+    m.AuditPage: m.AuditPage(entries=[_ENTRY], next=42),
+    m.AuditVerdict: m.AuditVerdict(entries=42, intact=True, first_broken=None, head="9f2c…"),
+    m.NewToken: m.NewToken(token="tmtpadm_…", number=3),  # noqa: S106 - none
+    m.Token: m.Token(
+        number=3,
+        name="provisioning",
+        scopes=["invitations:write"],
+        instances=["members"],
+        created_ms=_AT_MS,
+        expires_ms=None,
+        used_ms=_AT_MS,
+    ),
+    m.SignInLink: m.SignInLink(url="https://admin.example.org/enter#…", expires_ms=_AT_MS),
+}
+
+BODIES: Final[dict[type[msgspec.Struct], msgspec.Struct]] = {
+    m.CreateInvitation: m.CreateInvitation(note="Ada, sales"),
+    m.CreateInvitations: m.CreateInvitations(notes=["Ada, sales", "Bob, support"]),
+    m.GiveAlias: m.GiveAlias(alias="Support Desk"),
+    m.FoundGroup: m.FoundGroup(gid="Sales Team", who="Ada Lovelace"),
+    m.CreateToken: m.CreateToken(name="provisioning", scopes=["invitations:write"], instances=["members"]),
+    m.CreateSignInLink: m.CreateSignInLink(person="Grace Hopper", role="helpdesk"),
+}
+
+ARGUMENTS: Final[dict[str, str | int]] = {
+    "instance": "members",
+    "who": "Ada Lovelace",
+    "device": 17,
+    "gid": "Sales Team",
+    "invitation": 7,
+    "number": 3,
+    "search": "love",
+    "status": "active",
+    "after": "",
+    "before": 42,
+    "limit": 50,
+}
