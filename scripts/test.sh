@@ -4,7 +4,7 @@
 #
 #   scripts/test.sh          everything
 #   scripts/test.sh fast     lint, types, contracts and the fast tests (make check)
-#   scripts/test.sh nightly  the tests with their long profiles
+#   scripts/test.sh nightly  the tests with their long profiles: scripts/nightly.sh, which see
 set -euo pipefail
 # shellcheck source=scripts/environment.sh
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
@@ -51,8 +51,8 @@ on_postgresql="tests/integration/test_consent.py tests/integration/test_blocks.p
 case $what in
     fast) step pytest -m "not slow" tests/unit ;;
     nightly)
-        HYPOTHESIS_PROFILE=nightly step pytest
-        TMTP_TEST_ENGINE=postgresql step pytest tests/integration tests/drills
+        shift
+        step python -m tests.nightly "$@"
         ;;
     *)
         step pytest
