@@ -4,13 +4,13 @@
 #
 #   scripts/test.sh          everything
 #   scripts/test.sh fast     lint, types, contracts and the fast tests (make check)
-#   scripts/test.sh nightly  the tests with their long profiles
+#   scripts/test.sh nightly  the tests with their long profiles: scripts/nightly.sh, which see
 set -euo pipefail
 # shellcheck source=scripts/environment.sh
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 what=${1:-all}
 
-debian_packages="swaks strace valgrind fusermount3:fuse3 /usr/lib/postgresql/*/bin/postgres:postgresql"
+debian_packages="swaks strace valgrind systemd-analyze:systemd fusermount3:fuse3 /usr/lib/postgresql/*/bin/postgres:postgresql"
 
 install_debian_packages() {
     local missing="" package
@@ -51,8 +51,8 @@ on_postgresql="tests/integration/test_consent.py tests/integration/test_blocks.p
 case $what in
     fast) step pytest -m "not slow" tests/unit ;;
     nightly)
-        HYPOTHESIS_PROFILE=nightly step pytest
-        TMTP_TEST_ENGINE=postgresql step pytest tests/integration tests/drills
+        shift
+        step python -m tests.nightly "$@"
         ;;
     *)
         step pytest

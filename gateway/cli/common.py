@@ -22,6 +22,7 @@ from rich.text import Text
 from gateway.administration import Performs, local_user
 from gateway.administration import models as m
 from gateway.app import DataFolderInUse, Gateway
+from gateway.cli.finding import VARIABLE, found_config
 from gateway.cli.problems import print_problems
 from gateway.clock import SystemClock
 from gateway.control import SOCKET_NAME, control_client
@@ -45,7 +46,10 @@ _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _out = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else _FILE_COLUMNS)
 err = Console(stderr=True)
 
-ConfigOption = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The settings file.")]
+ConfigOption = Annotated[
+    Path,
+    typer.Option("--config", "-c", metavar="FILE", help="The settings file.", envvar=VARIABLE, callback=found_config),
+]
 
 
 def _named(value: str) -> str:

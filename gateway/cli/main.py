@@ -30,6 +30,7 @@ from gateway.cli.common import (
 )
 from gateway.cli.groups import group
 from gateway.cli.invitations import invitation, invite
+from gateway.cli.invite_many import invite_many
 from gateway.cli.problems import print_problems
 from gateway.settings import Address, SettingsInvalid, load_settings
 
@@ -40,6 +41,7 @@ app.command()(invite)
 app.command()(backup)
 app.command("backup-key")(backup_key)
 app.command()(restore)
+app.command("invite-many")(invite_many)
 app.add_typer(account, name="account")
 app.add_typer(device, name="device")
 app.add_typer(group, name="group")

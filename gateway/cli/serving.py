@@ -15,6 +15,7 @@ from gateway.descriptors import raise_descriptors_max
 from gateway.logs import configure_logs
 from gateway.memory import Tidying, give_back
 from gateway.settings import Address, Settings
+from gateway.supervision import Supervisor
 from tmtp_core import limits
 
 log = structlog.get_logger()
@@ -52,6 +53,14 @@ async def _tidy(gateway: Gateway) -> None:
         tidying.look(sum(one.ended for one in listeners), sum(len(one.links) for one in listeners))
 
 
+async def _tell_alive(supervisor: Supervisor) -> None:
+    """Say that this process lives as often as is asked for, for ever: from the loop, which is what must turn."""
+    interval_s = supervisor.interval_s
+    while interval_s is not None:
+        supervisor.alive()
+        await asyncio.sleep(interval_s)
+
+
 def secure_descriptors(needed: int) -> None:
     """Let as many files and sockets be open as the system allows, and say when these are fewer than needed."""
     allowed = raise_descriptors_max()
@@ -71,6 +80,7 @@ async def serve_until_told(settings: Settings, *, process: int = 1, http: Addres
     """
     configure_logs(settings.log.level, settings.log.format)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    supervisor = Supervisor.from_environment(os.environ)
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -83,12 +93,14 @@ async def serve_until_told(settings: Settings, *, process: int = 1, http: Addres
     for name in gateway.instances:
         log.info("serving", instance=name, link=gateway.client_address(name).link())
     log.info("ready", http="{}:{}".format(*gateway.http_address))
-    tidying = loop.create_task(_tidy(gateway))
+    supervisor.ready(f"serving {', '.join(gateway.instances)}")
+    background = [loop.create_task(_tidy(gateway)), loop.create_task(_tell_alive(supervisor))]
     ends = [loop.create_task(told.wait()), loop.create_task(gateway.evicted())]
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-    for task in (*ends, tidying):
+    for task in (*ends, *background):
         task.cancel()
     log.info("stopping")
+    supervisor.stopping()
     await gateway.stop()
     log.info("stopped")
     return told.is_set()
