@@ -117,12 +117,8 @@ class Gateway:
         await asyncio.gather(*(bridge.stop(grace_s / 2) for bridge in self.bridges.values()))
         self.bridges = {}
         left_s = max(0.0, end_s - self._clock.monotonic_s())
-        servers = (self._control, self._http, self._administration_listener)
-        await asyncio.gather(*(server.stop() for server in servers if server is not None))
-        if self._administration is not None:  # what was asked of it is finished while there are instances
-            await self._administration.stop()
-            self._administration = None
         await asyncio.gather(
+            self._stop_servers(),
             *(instance.stop(left_s) for instance in self.instances.values()),
             *(vouching.provider.stop() for vouching in self._vouching.values()),
         )
@@ -136,6 +132,14 @@ class Gateway:
         """New connections get what the certificates' files hold now (SIGHUP)."""
         for instance in self.instances.values():
             instance.reload_certificate()
+
+    async def _stop_servers(self) -> None:
+        """First whoever asks, then what is asked: what became of acts under way is still written down."""
+        servers = (self._control, self._http, self._administration_listener)
+        await asyncio.gather(*(server.stop() for server in servers if server is not None))
+        if self._administration is not None:
+            await self._administration.stop()
+            self._administration = None
 
     async def evicted(self) -> str:
         """The name of an instance whose other processes have taken this one for dead, once there is one."""
