@@ -27,6 +27,7 @@ from gateway.cli.common import (
     say,
     settings_of,
 )
+from gateway.cli.doctor import doctor
 from gateway.cli.invitations import invitation, invite
 from gateway.cli.problems import print_problems
 from gateway.settings import Address, SettingsInvalid, load_settings
@@ -36,6 +37,7 @@ app.command()(invite)
 app.command()(backup)
 app.command("backup-key")(backup_key)
 app.command()(restore)
+app.command()(doctor)
 app.add_typer(account, name="account")
 app.add_typer(device, name="device")
 app.add_typer(group, name="group")
