@@ -178,9 +178,12 @@ async def test_a_client_does_not_follow_another_log(site: Site, tmp_path: Path) 
     await site.phone.append("add", site.phone, stranger, device=stranger.public, box=fresh_box())
     await site.phone.quit()
     kept = history.log_records()
-    async with Engine(history, identity).running() as engine:
+    told: list[str] = []
+    async with Engine(history, identity, on_log_trouble=told.append).running() as engine:
         await until(lambda: engine.own_log.trouble is not None)
         assert engine.own_log.handed_over == 0
+    assert len(told) == 1
+    assert "does not follow" in told[0]
     assert history.log_records() == kept
     history.close()
 
@@ -199,4 +202,3 @@ async def _still(site: Site) -> KeyDevice:
     """The laptop, logged in as it is."""
     await site.laptop.log_in()
     return site.laptop
-
