@@ -155,10 +155,8 @@ class Gateway:
 
     @property
     def descriptors_needed(self) -> int:
-        """How many files and sockets there are when every instance is as full as its settings allow."""
-        return limits.DESCRIPTORS_FOR_FILES + sum(
-            one.limits.connections_max + len(one.listen) * limits.HANDSHAKES_MAX for one in self._settings.instances
-        )
+        """See the function of this name."""
+        return descriptors_needed(self._settings)
 
     @property
     def http_address(self) -> tuple[str, int]:
@@ -388,6 +386,13 @@ class Gateway:
         if len(kept) != 2 * SEED_BYTES:
             raise StartFailed(f"{path} must hold {2 * SEED_BYTES} bytes, not {len(kept)}: remove it, or restore it")
         return AccountKeys(DeviceKeys(kept[:SEED_BYTES], kept[SEED_BYTES:]), self._random_bytes(SEED_BYTES))
+
+
+def descriptors_needed(settings: Settings) -> int:
+    """How many files and sockets there are when every instance is as full as its settings allow."""
+    return limits.DESCRIPTORS_FOR_FILES + sum(
+        one.limits.connections_max + len(one.listen) * limits.HANDSHAKES_MAX for one in settings.instances
+    )
 
 
 def _listen_on(listen: Listen) -> ListenOn:

@@ -28,6 +28,7 @@ from gateway.cli.common import (
     say,
     settings_of,
 )
+from gateway.cli.doctor import doctor
 from gateway.cli.groups import group
 from gateway.cli.invitations import invitation, invite
 from gateway.cli.invite_many import invite_many
@@ -42,6 +43,7 @@ app.command()(backup)
 app.command("backup-key")(backup_key)
 app.command()(restore)
 app.command("invite-many")(invite_many)
+app.command()(doctor)
 app.add_typer(account, name="account")
 app.add_typer(device, name="device")
 app.add_typer(group, name="group")
