@@ -8,7 +8,7 @@ answer, also a refusal, has the same headers.
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from aiohttp import web
@@ -27,6 +27,9 @@ from tmtp_core import limits
 from tmtp_core.clock import Clock
 from tmtp_core.errors import NotFound, RequestRefused, ServiceUnavailable
 from tmtp_core.ids import RandomBytes
+
+if TYPE_CHECKING:  # it takes 4 MB: loaded where there is a provider
+    from gateway.console.provider import ByProvider
 
 log = structlog.get_logger()
 
@@ -77,16 +80,17 @@ _AWAY: Final = _Trouble(
 
 
 class Console:
-    """The pages, for one application. `places`: instances and their titles; `own_url`: where it is without a proxy."""
+    """The pages, for one application. `places`: instances and their titles; `url`: where it is for browsers."""
 
     def __init__(
         self,
         administration: Administration,
         places: Mapping[str, str],
         site: Site,
-        own_url: Callable[[], str],
+        url: Callable[[], str],
         clock: Clock,
         random_bytes: RandomBytes,
+        by_provider: "ByProvider | None" = None,
     ) -> None:
         self._site = site
         self._assets = assets()
@@ -103,9 +107,11 @@ class Console:
             shown=ShownOnce(random_bytes),
             notices={},
         )
-        self._signing_in = SigningIn(self.people, passkeys, self._templates, Attempts(clock), site)
+        self._signing_in = SigningIn(
+            self.people, passkeys, by_provider, administration.audit, self._templates, Attempts(clock), site
+        )
         self.reports: deque[bytes] = deque(maxlen=limits.CONSOLE_REPORTS_KEPT)
-        administration.let_in_by(Access(self.people, lambda: site.url or own_url()))
+        administration.let_in_by(Access(self.people, url))
 
     def add_to(self, app: web.Application) -> None:
         """Put the pages on an application."""
@@ -116,6 +122,8 @@ class Console:
             ("POST", "/sign-in/link", enter.use_link),
             ("POST", "/sign-in/passkey/begin", enter.begin_passkey),
             ("POST", "/sign-in/passkey", enter.use_passkey),
+            ("GET", "/sign-in/provider", enter.to_provider),
+            ("GET", "/sign-in/provider/back", enter.from_provider),
             ("GET", "/static/{hash}/{name}", self._asset),
             ("POST", REPORTS, self._report),
         )

@@ -1,25 +1,30 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The pages before one is signed in: a one-time link, a passkey (C1, D4).
+"""The pages before one is signed in: a one-time link, a passkey, an identity provider (C1, D4).
 
 Opening a link uses nothing up, since programs that show previews open links, too; its button does. Tries that fail
 are counted, and none says whether a name is known.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from aiohttp import web
 from jinja2 import Environment
 
+from gateway.administration.audit import Act, AuditLog
 from gateway.console.guards import COOKIE, Attempts, Site
 from gateway.console.pages.own import browser
 from gateway.console.passkeys import Passkeys, passkeys_possible
 from gateway.console.people import Method, People
 from gateway.console.visits import form_of, html
-from tmtp_core.errors import RequestRefused
+from tmtp_core.errors import RequestRefused, ServiceUnavailable
 
-_TOO_OFTEN = "That was too often. Wait a minute, and try again."
-_LINK_OVER = "This link was used before, or its time is over. Ask for a new one."
+if TYPE_CHECKING:  # it takes 4 MB: loaded where there is a provider
+    from gateway.console.provider import ByProvider
+
+_WAY: Final = "__Host-tmtp-console-way"
+_TOO_OFTEN: Final = "That was too often. Wait a minute, and try again."
+_LINK_OVER: Final = "This link was used before, or its time is over. Ask for a new one."
 
 
 class SignInWithPasskey(msgspec.Struct):
@@ -33,9 +38,18 @@ class SigningIn:
     """Handlers of the pages."""
 
     def __init__(
-        self, people: People, passkeys: Passkeys, templates: Environment, attempts: Attempts, site: Site
+        self,
+        people: People,
+        passkeys: Passkeys,
+        by_provider: "ByProvider | None",
+        audit: AuditLog,
+        templates: Environment,
+        attempts: Attempts,
+        site: Site,
     ) -> None:
         self._people = people
+        self._by_provider = by_provider
+        self._audit = audit
         self._passkeys = passkeys
         self._templates = templates
         self._attempts = attempts
@@ -77,8 +91,40 @@ class SigningIn:
             return web.json_response({"error": refusal.text}, status=403)
         return await self._enter(request, person, "passkey", web.json_response({"href": "/"}))
 
+    async def to_provider(self, request: web.Request) -> web.Response:
+        """Off to the identity provider."""
+        if self._by_provider is None:
+            return self._page(request, "", 404)
+        try:
+            url, way = await self._by_provider.begin()
+        except ServiceUnavailable:
+            return self._page(request, f"{self._by_provider.label} does not answer at present. Use another way.", 503)
+        answer = web.Response(status=303, headers={"Location": url})
+        # Lax: the way back is a link of another site, with which no browser sends a strict cookie.
+        answer.set_cookie(_WAY, way, secure=True, httponly=True, samesite="Lax", path="/")
+        return answer
+
+    async def from_provider(self, request: web.Request) -> web.Response:
+        """Back from it."""
+        if self._by_provider is None:
+            return self._page(request, "", 404)
+        try:
+            person, role = await self._by_provider.finish(request.cookies.get(_WAY, ""), request.query)
+        except RequestRefused as refusal:
+            answer = self._page(request, f"{refusal.text[:1].upper()}{refusal.text[1:]}.", 403)
+        except ServiceUnavailable:
+            answer = self._page(request, f"{self._by_provider.label} does not answer at present. Try again.", 503)
+        else:
+            await self._people.ensure(person, role)
+            # A page that goes on by itself, not a redirect: the session's cookie is sent with what our own pages ask.
+            answer = html(self._templates, "entered.html", 200, {"title": "Signed in"})
+            answer = await self._enter(request, person, "provider", answer)
+        answer.del_cookie(_WAY, secure=True, httponly=True, samesite="Lax")
+        return answer
+
     async def _enter(self, request: web.Request, person: str, method: Method, answer: web.Response) -> web.Response:
-        """Begin a session under a new secret, whatever cookie came along."""
+        """Begin a session under a new secret, whatever cookie came along. It is in the audit log before it begins."""
+        await self._audit.end(None, Act(f"console:{person}", "console.sign_in", "", person), "done", f"by {method}")
         secret = await self._people.begin(person, method, browser(request), request.cookies.get(COOKIE))
         answer.set_cookie(COOKIE, secret, secure=True, httponly=True, samesite="Strict", path="/")
         return answer
@@ -92,6 +138,6 @@ class SigningIn:
             "title": "Sign in",
             "wrong": wrong,
             "passkeys_possible": passkeys_possible(self._site.origin(request)),
-            "provider": "",
+            "provider": "" if self._by_provider is None else self._by_provider.label,
         }
         return html(self._templates, "sign_in.html", status, context)
