@@ -88,8 +88,7 @@ async def test_delivered_messages_are_in_no_file(tmp_path: Path) -> None:
         await bob.until(2)
         await bob.connection.quit()  # its acks are durable now
         await instance.advance(limits.CHECKPOINT_INTERVAL_S + 1)
-        for _ in range(2):  # when the second is answered, the writer has emptied its log after the first
-            await instance.service.list_accounts()
+        await instance.settle()  # when the second is answered, the writer has emptied its log after the first
         assert files_with(folder, CANARY) == []
         assert list((folder / "payloads").iterdir()) == []
         await alice.connection.quit()
@@ -241,12 +240,12 @@ def test_what_comes_while_the_log_is_emptied_is_decided_before_the_writer_ends(
         writer = Writer(database, folder, bytes(32), lambda act: act(), lambda event, fields: decided.append(event))
         checkpoint = database.checkpoint
 
-        def interrupted() -> None:
+        def interrupted(*, wait: bool = False) -> bool:
             if not decided:
                 writer.submit(Job(lambda ledger: "in time", decided.append))
                 writer.stop()
                 writer.submit(Job(lambda ledger: "late", decided.append))
-            checkpoint()
+            return checkpoint(wait=wait)
 
         monkeypatch.setattr(database, "checkpoint", interrupted)
         writer.request_checkpoint()
