@@ -20,7 +20,7 @@ from gateway.console.passkeys import Passkeys
 from gateway.console.people import People
 from gateway.console.rendering import assets, templates
 from gateway.console.routes import ROUTES, Route
-from gateway.console.shown import ShownOnce
+from gateway.console.shown import Notices, ShownOnce
 from gateway.console.signing_in import SigningIn
 from gateway.console.visits import FormRefused, Place, Rooms, Visit, html
 from tmtp_core import limits
@@ -105,11 +105,9 @@ class Console:
             places=tuple(Place(name, title) for name, title in places.items()),
             templates=self._templates,
             shown=ShownOnce(random_bytes),
-            notices={},
+            notices=Notices(),
         )
-        self._signing_in = SigningIn(
-            self.people, passkeys, by_provider, administration.audit, self._templates, Attempts(clock), site
-        )
+        self._signing_in = SigningIn(self._rooms, by_provider, Attempts(clock))
         self.reports: deque[bytes] = deque(maxlen=limits.CONSOLE_REPORTS_KEPT)
         administration.let_in_by(Access(self.people, url))
 
@@ -175,7 +173,7 @@ class Console:
             secret = request.cookies.get(COOKIE)
             session = await self.people.session(secret) if secret else None
             if session is None:
-                return web.Response(status=303, headers={"Location": "/sign-in"})
+                return self._way_in(request)
             visit = Visit(request, session, self._rooms)
             if "instance" in request.match_info and visit.place.name != request.match_info["instance"]:
                 return self._trouble(_MISSING)
@@ -184,6 +182,12 @@ class Console:
             return await route.page(visit)
 
         return handler
+
+    def _way_in(self, request: web.Request) -> web.StreamResponse:
+        """To sign in; but who follows a link from elsewhere may be signed in: no browser sends a strict cookie then."""
+        if request.method == "GET" and request.headers.get("Sec-Fetch-Site") == "cross-site":
+            return html(self._templates, "entered.html", 200, {"title": "One moment", "href": request.path_qs})
+        return web.Response(status=303, headers={"Location": "/sign-in"})
 
     # -- answers -----------------------------------------------------------------------------------------------------
     async def _home(self, request: web.Request) -> web.StreamResponse:

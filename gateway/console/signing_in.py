@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from aiohttp import web
-from jinja2 import Environment
 
-from gateway.administration.audit import Act, AuditLog
-from gateway.console.guards import COOKIE, Attempts, Site
+from gateway.administration.audit import Act
+from gateway.console.guards import COOKIE, Attempts
 from gateway.console.pages.own import browser
-from gateway.console.passkeys import Passkeys, passkeys_possible
-from gateway.console.people import Method, People
-from gateway.console.visits import form_of, html
+from gateway.console.passkeys import passkeys_possible
+from gateway.console.people import Method
+from gateway.console.shown import Notice
+from gateway.console.visits import Rooms, form_of, html
 from tmtp_core.errors import RequestRefused, ServiceUnavailable
 
 if TYPE_CHECKING:  # it takes 4 MB: loaded where there is a provider
@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # it takes 4 MB: loaded where there is a provider
 
 _WAY: Final = "__Host-tmtp-console-way"
 _TOO_OFTEN: Final = "That was too often. Wait a minute, and try again."
+_ADD_PASSKEY: Final = "You are signed in. Add a passkey under your name: then you need no link next time."
 _LINK_OVER: Final = "This link was used before, or its time is over. Ask for a new one."
 
 
@@ -37,23 +38,10 @@ class SignInWithPasskey(msgspec.Struct):
 class SigningIn:
     """Handlers of the pages."""
 
-    def __init__(
-        self,
-        people: People,
-        passkeys: Passkeys,
-        by_provider: "ByProvider | None",
-        audit: AuditLog,
-        templates: Environment,
-        attempts: Attempts,
-        site: Site,
-    ) -> None:
-        self._people = people
+    def __init__(self, rooms: Rooms, by_provider: "ByProvider | None", attempts: Attempts) -> None:
+        self._rooms = rooms
         self._by_provider = by_provider
-        self._audit = audit
-        self._passkeys = passkeys
-        self._templates = templates
         self._attempts = attempts
-        self._site = site
 
     async def page(self, request: web.Request) -> web.Response:
         """Where everybody begins."""
@@ -63,12 +51,13 @@ class SigningIn:
 
     async def link_page(self, request: web.Request) -> web.Response:
         """A one-time link, opened: the same page for every link, good or not."""
-        return html(self._templates, "link.html", 200, {"title": "Sign in", "token": request.match_info["secret"]})
+        context = {"title": "Sign in", "token": request.match_info["secret"]}
+        return html(self._rooms.templates, "link.html", 200, context)
 
     async def use_link(self, request: web.Request) -> web.Response:
         """A one-time link, used."""
         secret = (await form_of(request)).text("token")
-        person = await self._people.use_link(secret)
+        person = await self._rooms.people.use_link(secret)
         if person is None:  # only who fails is counted: whoever shares an address with him gets in
             seldom = self._attempts.allow(request.remote or "")
             return self._page(request, _LINK_OVER, 403) if seldom else self._page(request, _TOO_OFTEN, 429)
@@ -78,13 +67,13 @@ class SigningIn:
         """What the browser's `get` wants."""
         if not self._attempts.allow(request.remote or ""):
             return web.json_response({"error": _TOO_OFTEN}, status=429)
-        return web.json_response(self._passkeys.begin_signing_in(self._site.origin(request)))
+        return web.json_response(self._rooms.passkeys.begin_signing_in(self._rooms.site.origin(request)))
 
     async def use_passkey(self, request: web.Request) -> web.Response:
         """A passkey's answer."""
         try:
             sent = msgspec.json.decode(await request.read(), type=SignInWithPasskey)
-            person = await self._passkeys.sign_in(sent.ceremony, sent.response)
+            person = await self._rooms.passkeys.sign_in(sent.ceremony, sent.response)
         except msgspec.DecodeError:
             return web.json_response({"error": "the browser's answer is not good; try again"}, status=400)
         except RequestRefused as refusal:
@@ -115,29 +104,34 @@ class SigningIn:
         except ServiceUnavailable:
             answer = self._page(request, f"{self._by_provider.label} does not answer at present. Try again.", 503)
         else:
-            await self._people.ensure(person, role)
+            await self._rooms.people.ensure(person, role)
             # A page that goes on by itself, not a redirect: the session's cookie is sent with what our own pages ask.
-            answer = html(self._templates, "entered.html", 200, {"title": "Signed in"})
+            answer = html(self._rooms.templates, "entered.html", 200, {"title": "You are signed in", "href": "/"})
             answer = await self._enter(request, person, "provider", answer)
         answer.del_cookie(_WAY, secure=True, httponly=True, samesite="Lax")
         return answer
 
     async def _enter(self, request: web.Request, person: str, method: Method, answer: web.Response) -> web.Response:
         """Begin a session under a new secret, whatever cookie came along. It is in the audit log before it begins."""
-        await self._audit.end(None, Act(f"console:{person}", "console.sign_in", "", person), "done", f"by {method}")
-        secret = await self._people.begin(person, method, browser(request), request.cookies.get(COOKIE))
+        act = Act(f"console:{person}", "console.sign_in", "", person)
+        await self._rooms.administration.audit.end(None, act, "done", f"by {method}")
+        people = self._rooms.people
+        secret, number = await people.begin(person, method, browser(request), request.cookies.get(COOKIE))
+        possible = passkeys_possible(self._rooms.site.origin(request))
+        if method == "link" and possible and not await self._rooms.passkeys.of(person):
+            self._rooms.notices.say(number, Notice(_ADD_PASSKEY, "good"))
         answer.set_cookie(COOKIE, secret, secure=True, httponly=True, samesite="Strict", path="/")
         return answer
 
     async def _signed_in(self, request: web.Request) -> bool:
         secret = request.cookies.get(COOKIE)
-        return secret is not None and await self._people.session(secret) is not None
+        return secret is not None and await self._rooms.people.session(secret) is not None
 
     def _page(self, request: web.Request, wrong: str = "", status: int = 200) -> web.Response:
         context = {
             "title": "Sign in",
             "wrong": wrong,
-            "passkeys_possible": passkeys_possible(self._site.origin(request)),
+            "passkeys_possible": passkeys_possible(self._rooms.site.origin(request)),
             "provider": "" if self._by_provider is None else self._by_provider.label,
         }
-        return html(self._templates, "sign_in.html", status, context)
+        return html(self._rooms.templates, "sign_in.html", status, context)
