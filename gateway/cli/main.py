@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli.accounts import account, device
-from gateway.cli.administration import audit, console_link, overview, queue, token
+from gateway.cli.administration import audit, console_link, console_people, console_remove, overview, queue, token
 from gateway.cli.backup import backup, backup_key, restore
 from gateway.cli.common import (
     EVICTED,
@@ -52,6 +52,8 @@ app.add_typer(queue, name="queue")
 app.add_typer(audit, name="audit")
 app.add_typer(token, name="token")
 app.command("console-link")(console_link)
+app.command("console-people")(console_people)
+app.command("console-remove")(console_remove)
 
 
 @app.callback()

@@ -28,7 +28,7 @@ from tests.support.fake_provider import (
     public_jwk,
     vouching,
 )
-from tests.support.gateway import accounts, running_gateway
+from tests.support.gateway import accounts_of, running_gateway
 from tests.support.gateway import endpoint as gateway_endpoint
 from tests.support.instance import ManualClock, TestInstance, running_instance
 from tests.support.raw_peer import RawPeer, framed
@@ -413,7 +413,7 @@ async def test_a_provider_signs_people_out_over_http(tmp_path: Path) -> None:
             assert connection.is_open
             assert await answer("club/logout", data=good) == 200
             assert await connection.closed() == SIGNED_OUT
-            assert [one.status for one in await accounts(gateway, "club")] == ["barred"]
+            assert [one.status for one in await accounts_of(gateway, "club")] == ["barred"]
             assert await answer("club/logout", data=good) == 200
             async with http.get(url + "club/logout") as answered:
                 assert answered.status == 405

@@ -215,8 +215,8 @@ MANY = "/instances/members/invitations"
         ("POST", MANY + "/many", {"json": {"notes": ["x"] * 1_001}}, 422, "notes"),
         ("POST", "/tokens", {"json": {"name": "x", "scopes": ["everything"]}}, 422, "scopes"),
         ("POST", "/tokens", {"json": {"name": "x", "scopes": ["audit:read"], "instances": ["no"]}}, 422, "instance no"),
-        ("POST", "/console/links", {"json": {"person": "x", "role": "owner"}}, 422, "role"),
-        ("POST", "/console/links", {"json": {"person": "x"}}, 409, "no console"),
+        ("POST", "/console/links", {"json": {"person": "x", "role": "king"}}, 422, "role"),
+        ("DELETE", "/console/people/Nobody%20Here", {}, 404, "nobody of that name"),
     ],
 )
 async def test_what_does_not_fit_is_answered_with_a_problem(
