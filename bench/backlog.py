@@ -29,7 +29,9 @@ from tmtp_core.wire import messages as m
 _BATCH: Final = 10_000  # messages of one transaction
 _SIZE: Final = 1_024
 _POSTER: Final = 0  # of all that waits: the first of those who are away
-_PROBES: Final = 5  # devices at whose arrival the cost of a delivery is measured, with the same queue on both sides
+_COLD: Final = range(2)  # devices whose messages are read from the disk, as after the machine's own start
+_WARM: Final = range(2, 5)  # and from the system's memory, as where they were posted since
+_PROBES: Final = len(_COLD) + len(_WARM)  # all with the same queue on both sides
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,11 @@ def backlog(scale: Scale) -> Result:
             for name, side in (("few", small), ("many", large)):
                 posts[name].append(measure(side.present, scale.shape(), side.server.pid))
         costs = {name: _cost_per_post(figures) for name, figures in posts.items()}
-        deliveries = {name: _cost_per_delivery(side) for name, side in (("few", small), ("many", large))}
+        sides = (("few", small), ("many", large))
+        cold = {name: _cost_per_delivery(side, _COLD) for name, side in sides}
+        for _, side in sides:
+            _have_cached(side.server.database)
+        warm = {name: _cost_per_delivery(side, _WARM) for name, side in sides}
         count, seconds, cpu_s = large.drain(range(_PROBES, _PROBES + min(others, scale.drained)))
         after = usage(large.server.pid)
         large.server.stop()
@@ -82,10 +88,12 @@ def backlog(scale: Scale) -> Result:
             "start_s": large.start_s,
             "start_few_s": small.start_s,
             "cpu_us_per_post": costs,
-            "cpu_us_per_delivery": deliveries,
+            "cpu_us_per_delivery": warm,
+            "cpu_us_per_delivery_from_the_disk": cold,
             "ratios": {
                 "post": costs["many"] / costs["few"],
-                "delivery": deliveries["many"] / deliveries["few"],
+                "delivery": warm["many"] / warm["few"],
+                "delivery_from_the_disk": cold["many"] / cold["few"],
                 "posts_per_s": _posts_per_s(posts["many"]) / _posts_per_s(posts["few"]),
             },
             "drained": count,
@@ -166,11 +174,11 @@ def _posts_per_s(rounds: Sequence[Figures]) -> float:
     return statistics.median(one.posts_per_s for one in rounds)
 
 
-def _cost_per_delivery(side: _Filled) -> float:
+def _cost_per_delivery(side: _Filled, numbers: Sequence[int]) -> float:
     """CPU microseconds of the server for one message that waited, the log-in of its device included; one after another,
     so that each is found by itself.
     """
-    drained = [side.drain([number]) for number in range(_PROBES)]
+    drained = [side.drain([number]) for number in numbers]
     return sum(cpu_s for _, _, cpu_s in drained) * 1e6 / sum(count for count, _, _ in drained)
 
 
@@ -181,6 +189,13 @@ def _forget_cached(path: Path) -> None:
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
     finally:
         os.close(descriptor)
+
+
+def _have_cached(path: Path) -> None:
+    """Have the system read the whole file into its memory, where it has as much."""
+    with path.open("rb", buffering=0) as file:
+        while file.read(16 * MIB):
+            pass
 
 
 def _free_share(path: Path) -> float:

@@ -67,6 +67,7 @@ AIMS: Final = (
     Aim("memory, one of 1,000 stalls, against none", ("stalled", "ratios", "rss_max"), 1.2, False, "×"),
     Aim("cost of a post, 1,000,000 queued against 1,000", ("backlog", "ratios", "post"), 1.3, False, "×"),
     Aim("cost of a delivery, 1,000,000 queued against 1,000", ("backlog", "ratios", "delivery"), 1.3, False, "×"),
+    Aim("the same, each read from the disk first", ("backlog", "ratios", "delivery_from_the_disk"), 1.3, False, "×"),
     Aim("restart to ready, 1,000,000 queued", ("backlog", "start_s"), 5, False, "s"),
     Aim("CPU of a post, two processes on PostgreSQL, against SQLite", ("processes", "ratios", "cpu"), 2.5, False, "×"),
     Aim("posts/s, two processes on PostgreSQL against one", ("processes", "ratios", "posts"), 1, True, "×"),

@@ -7,20 +7,25 @@ import ipaddress
 import os
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
+from aiohttp.web import RouteDef
 
 from bridges.smtp import IntakeLimits, IntakeSettings, Route, SenderRule, SmtpIntake
 from gateway.administration import Administration, AdministrationDatabase
 from gateway.api import AdministrationListener, Api, BearerTokens
+from gateway.backup.keys import parse_public
+from gateway.backup.taking import tidy_up
 from gateway.certificates import pin_hash, server_context
+from gateway.console import Console, site_of
 from gateway.control import SOCKET_NAME, ControlServer
 from gateway.files import write_private
-from gateway.instance import ListenOn, RunningInstance, StartFailed
+from gateway.instance import JournalPlace, ListenOn, RunningInstance, StartFailed
 from gateway.listeners.http import HttpListener
 from gateway.listeners.tcp import TcpListener
 from gateway.pictures import PictureRefused
-from gateway.settings import Address, Instance, Listen, Settings, SmtpBridge
+from gateway.settings import Address, BackupSettings, Instance, Listen, Settings, SmtpBridge
 from gateway.skin import encoded
 from tmtp_client.connection import AccountKeys, DeviceKeys, Endpoint, KeyLogin
 from tmtp_core import limits
@@ -30,13 +35,17 @@ from tmtp_core.domain.admission import Registration
 from tmtp_core.domain.device_log import Signed
 from tmtp_core.domain.policy import Acquaintance, Policy, Quotas
 from tmtp_core.domain.quotas import DAY_MS
+from tmtp_core.domain.registering import RegistrationLimits
 from tmtp_core.errors import RequestRefused, TmtpError
 from tmtp_core.ids import RandomBytes
 from tmtp_core.store.database import is_disk_trouble
 from tmtp_core.store.folders import make_folder
 from tmtp_core.store.opening import Bucket
-from tmtp_core.store.writer import DatabaseErrors
+from tmtp_core.store.trouble import database_errors, error_text
 from tmtp_core.wire.address import ServiceAddress
+
+if TYPE_CHECKING:  # it takes 4 MB: loaded where there is a provider
+    from gateway.sign_in import Vouching
 
 log = structlog.get_logger()
 
@@ -73,6 +82,8 @@ class Gateway:
         self._control: ControlServer | None = None
         self._administration: Administration | None = None
         self._administration_listener: AdministrationListener | None = None
+        self.console: Console | None = None
+        self._vouching: dict[str, Vouching] = {}
         self.instances: dict[str, RunningInstance] = {}
         self.bridges: dict[str, SmtpIntake] = {}
 
@@ -80,6 +91,8 @@ class Gateway:
         """Start everything, or nothing: whatever was started is stopped again before `StartFailed` leaves."""
         try:
             self._own_data_folder()
+            if self.first:
+                tidy_up(self._settings.data_dir)
             for instance in self._settings.instances:
                 await self._start_instance(instance, listening=listening)
             if self.first:
@@ -109,11 +122,20 @@ class Gateway:
         if self._administration is not None:  # what was asked of it is finished while there are instances
             await self._administration.stop()
             self._administration = None
-        await asyncio.gather(*(instance.stop(left_s) for instance in self.instances.values()))
+        await asyncio.gather(
+            *(instance.stop(left_s) for instance in self.instances.values()),
+            *(vouching.provider.stop() for vouching in self._vouching.values()),
+        )
         self.instances = {}
+        self._vouching = {}
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def reload_certificates(self) -> None:
+        """New connections get what the certificates' files hold now (SIGHUP)."""
+        for instance in self.instances.values():
+            instance.reload_certificate()
 
     async def evicted(self) -> str:
         """The name of an instance whose other processes have taken this one for dead, once there is one."""
@@ -182,6 +204,7 @@ class Gateway:
             skin = await asyncio.to_thread(encoded, settings.skin)
         except PictureRefused as refused:
             raise StartFailed(f"instance {settings.name} cannot show its {refused.purpose}: {refused}") from None
+        vouching = self._vouching_for(settings)
         try:
             running = RunningInstance(
                 name=settings.name,
@@ -200,20 +223,26 @@ class Gateway:
                 certificate=settings.tls.certificate,
                 key=settings.tls.key,
                 policy=_policy(settings),
+                registrations=_registrations(settings),
+                sign_in=vouching.rule if vouching is not None else None,
                 skin=skin,
                 proxy_spki_hashes=tuple(pin_hash(pin) for pin in settings.tls.proxy_pins),
                 database=settings.database,
                 bucket=_bucket(settings),
+                journal=_journal(self._settings.backup),
             )
         except (OSError, TmtpError) as error:
             raise StartFailed(f"instance {settings.name} cannot open its data: {error}") from None
-        except DatabaseErrors as error:
+        except database_errors() as error:
             mend = "make room on its disk, or mend the disk, and start again"
             raise StartFailed(
                 f"instance {settings.name} cannot read its database: {str(error).splitlines()[0]}; "
                 + (mend if is_disk_trouble(error) else "restore the backup")
             ) from None
         self.instances[settings.name] = running
+        if vouching is not None and listening:
+            self._vouching[settings.name] = vouching
+            await vouching.provider.start()
         await running.start(ticking=listening)
         for listener in running.listeners:
             host, port = listener.address
@@ -221,8 +250,7 @@ class Gateway:
 
     async def _start_http(self) -> None:
         address = self._http_address
-        services = {name: instance.service for name, instance in self.instances.items()}
-        self._http = HttpListener(services, address.host, address.port)
+        self._http = HttpListener(self.instances, address.host, address.port, self._sign_out_routes())
         try:
             await self._http.start()
         except OSError as error:
@@ -232,8 +260,10 @@ class Gateway:
         folder = self._settings.data_dir
         try:
             database = await asyncio.to_thread(AdministrationDatabase, folder)
-        except (OSError, TmtpError, *DatabaseErrors) as error:
-            said = str(error).splitlines()[0]
+        except TmtpError as error:
+            raise StartFailed(f"the administrators' database in {folder} cannot be opened: {error}") from None
+        except database_errors() as error:
+            said = error_text(error)
             raise StartFailed(f"the administrators' database in {folder} cannot be opened: {said}") from None
         self._administration = Administration(
             self._settings,
@@ -245,6 +275,24 @@ class Gateway:
             self._random_bytes,
         )
         await self._administration.start(recording=listening)
+
+    def _vouching_for(self, settings: Instance) -> "Vouching | None":
+        """Who vouches for the people of an instance, if it asks somebody."""
+        if settings.sign_in is None:
+            return None
+        from gateway.sign_in.opening import vouching_for  # noqa: PLC0415 - see above
+
+        return vouching_for(settings.name, settings.sign_in, self._clock)
+
+    def _sign_out_routes(self) -> list[RouteDef]:
+        """Where providers say that they have signed somebody out."""
+        if not self._vouching:
+            return []
+        from gateway.sign_in.logout import logout_routes  # noqa: PLC0415 - see above
+
+        return logout_routes(
+            {name: (one, self.instances[name].service.sign_out) for name, one in self._vouching.items()}
+        )
 
     async def _start_control(self) -> None:
         self._control = ControlServer(self.administration, self._settings.data_dir / SOCKET_NAME)
@@ -258,6 +306,10 @@ class Gateway:
         context = server_context(certificate, key) if certificate is not None and key is not None else None
         gate = BearerTokens(self.administration.tokens, self._clock)
         app = Api(self.administration, gate, secure=context is not None).application()
+        site = site_of(settings.listen.host, settings.url, socket.getfqdn())
+        titles = {one.name: one.announced_title for one in self._settings.instances}
+        self.console = Console(self.administration, titles, site, self._console_url, self._clock, self._random_bytes)
+        self.console.add_to(app)
         listener = AdministrationListener(app, settings.listen.host, settings.listen.port, context)
         try:
             await listener.start()
@@ -267,6 +319,14 @@ class Gateway:
             ) from None
         self._administration_listener = listener
         log.info("listening", administration="{}:{}".format(*listener.address), tls=context is not None)
+
+    def _console_url(self) -> str:
+        """Where the console is for browsers, without a proxy: under a name where there is one, for passkeys."""
+        settings = self._settings.administration
+        assert settings.listen is not None
+        host = "localhost" if settings.listen.loopback else _reachable(str(settings.listen).rpartition(":")[0])
+        scheme = "http" if settings.tls.certificate is None else "https"
+        return f"{scheme}://{host}:{self.administration_address[1]}"
 
     async def _start_bridge(self, bridge: SmtpBridge) -> None:
         instance = self.instances[bridge.instance]
@@ -298,6 +358,7 @@ class Gateway:
             raise StartFailed(
                 f"bridge {bridge.name} cannot listen on {bridge.listen}: {error.strerror}; choose another address"
             ) from None
+        instance.pin_changed.append(lambda pin: intake.follow(Endpoint(_dialable(host), port, pin)))
         self.bridges[bridge.name] = intake
         log.info("listening", bridge=bridge.name, address=f"{intake.address[0]}:{intake.address[1]}")
 
@@ -343,6 +404,20 @@ def _bucket(settings: Instance) -> Bucket | None:
         return None
     s3 = settings.payloads.s3
     return Bucket(s3.endpoint, s3.bucket, s3.region, s3.prefix)
+
+
+def _registrations(settings: Instance) -> RegistrationLimits:
+    """How fast an instance takes strangers."""
+    chosen = settings.registrations
+    networks = tuple(ipaddress.ip_network(network) for network in chosen.uncounted)
+    return RegistrationLimits(chosen.per_address_per_hour, chosen.per_minute, networks)
+
+
+def _journal(settings: BackupSettings) -> JournalPlace | None:
+    """Where what no backup may undo is kept, if the file says for whom."""
+    if settings.recipient is None:
+        return None
+    return JournalPlace(settings.journal_folder, parse_public(settings.recipient))
 
 
 def _policy(settings: Instance) -> Policy:

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import re
 import ssl
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -67,24 +68,59 @@ def spki_pin(certificate: Path) -> str:
 
 def spki_hash(certificate: Path) -> bytes:
     """SHA-256 of the certificate's public key: what a device signs when it logs in (docs/protocol.md)."""
-    return spki.spki_hash(_first_in(certificate))
+    return spki.spki_hash(_first(certificate))
 
 
-def ends_ms(certificate: Path) -> int | None:
-    """When a certificate ends (ms since 1970); None where the file cannot be read any more."""
-    try:
-        ends = datetime.strptime(spki.not_after(_first_in(certificate)), "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
-    except (OSError, ValueError):
-        return None
-    return int(ends.timestamp() * 1000)
-
-
-def _first_in(certificate: Path) -> bytes:
-    """The first certificate of a file, in DER: the service's own."""
+def _first(certificate: Path) -> bytes:
+    """The service's own certificate in a file, in DER."""
     found = _CERTIFICATE.search(certificate.read_text("ascii", "replace"))
     if found is None:
         raise ValueError("there is no certificate in this file")
     return base64.b64decode(found[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate with its key, ready for listeners. `spki`: the SHA-256 of its public key; `ends_s`: since 1970."""
+
+    context: ssl.SSLContext
+    spki: bytes
+    pin: str
+    ends_s: int
+
+
+class CertificateFiles:
+    """A certificate and its key, which may be replaced while they are in use: by `certbot renew`, for one."""
+
+    def __init__(self, certificate: Path, key: Path) -> None:
+        self.certificate = certificate
+        self.key = key
+        self._loaded: object = None  # what the files were like when they were read last
+        self._seen: object = None
+
+    def load(self) -> Certificate:
+        """Read both (disk). Raises OSError, ssl.SSLError or ValueError when they cannot be used together."""
+        self._loaded = self._seen = self._state()
+        pin, spki_of_it = spki_pin(self.certificate), spki_hash(self.certificate)
+        context = server_context(self.certificate, self.key)
+        return Certificate(context, spki_of_it, pin, spki.valid_until_s(_first(self.certificate)))
+
+    def have_settled_anew(self) -> bool:
+        """Whether they have changed since they were read, and not since the last call: both were written (disk)."""
+        state, self._seen = self._state(), self._seen
+        settled = state == self._seen and state != self._loaded
+        self._seen = state
+        return settled
+
+    def _state(self) -> object:
+        state: list[object] = []
+        for path in (self.certificate, self.key):
+            try:
+                found = path.stat()
+                state.append((found.st_mtime_ns, found.st_size, found.st_ino))
+            except OSError as error:
+                state.append(error.errno)
+        return tuple(state)
 
 
 def pin_hash(pin: str) -> bytes:

@@ -16,6 +16,7 @@ from tmtp_core.domain import administration as admin
 from tmtp_core.domain.device_log import Signed
 from tmtp_core.domain.outcome import NO_DEVICE, Copy, Moment, Outcome
 from tmtp_core.domain.rules import Rules
+from tmtp_core.domain.sign_in import SignedOut, sign_out
 from tmtp_core.errors import NotFound
 from tmtp_core.ids import RandomBytes
 from tmtp_core.store import inventory
@@ -116,8 +117,14 @@ class Administering(ABC):
         return await self.look(inventory.oldest_ms)
 
     async def octets_queued(self) -> int:
-        """Octets of all messages that wait. It reads the rows of all of them."""
-        return await self.look(inventory.octets_queued)
+        """Octets of all messages that wait. It reads the rows of all of them, some at a time."""
+        total, after = 0, 0
+        while True:
+            octets, last = await self.look(partial(inventory.octets_queued, after=after))
+            total += octets
+            if last is None:
+                return total
+            after = last
 
     # -- acting ------------------------------------------------------------------------------------------------------
     async def create_invitation(self, uses: int = 1, expires_ms: int | None = None, note: str = "") -> str:
@@ -175,6 +182,20 @@ class Administering(ABC):
     async def remove_account(self, who: str) -> admin.AccountSummary:
         """Delete an account, its devices and what waits for them; its names stay taken. Raises `RequestRefused`."""
         return await self._administer(partial(admin.remove, who))
+
+    async def sign_out(self, notice: SignedOut) -> bool:
+        """A provider ends a session: whoever has an account by it is barred until he signs in again (A1).
+
+        False where the same notice came before.
+        """
+
+        def cuts(outcome: Outcome | None) -> Mapping[int, str]:
+            return outcome.cuts if outcome is not None else {}
+
+        outcome = await self.decide(
+            partial(sign_out, notice), lambda outcome: self._cut(outcome) if outcome is not None else None, cuts
+        )
+        return outcome is not None
 
     async def ensure_bridge(self, name: str, routes: dict[str, str], genesis: Signed, *, replies: bool = False) -> str:
         """The uid of the bridge account `name`, made when missing, with exactly these routes and this key (C2).

@@ -10,6 +10,7 @@ import itertools
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from tmtp_core import limits
 from tmtp_core.domain.outcome import NO_DEVICE, PresenceEdit
@@ -17,8 +18,10 @@ from tmtp_core.domain.presence import PresenceBoard
 from tmtp_core.entrance import Entrance
 from tmtp_core.session import Session
 from tmtp_core.siblings import Siblings
-from tmtp_core.store.bus import Bus
 from tmtp_core.store.writer import Job, Result, Writer
+
+if TYPE_CHECKING:
+    from tmtp_core.store.bus import Bus
 
 
 class BesideOthers(ABC):
@@ -34,7 +37,7 @@ class BesideOthers(ABC):
     _stopping: bool
     _report: Callable[[str, dict[str, object]], None]
 
-    def __init__(self, bus: Bus | None) -> None:
+    def __init__(self, bus: "Bus | None") -> None:
         self._bus = bus
         self.siblings = Siblings(self, bus)
         self.processes = 1  # that serve this instance together

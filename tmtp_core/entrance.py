@@ -17,6 +17,7 @@ from typing import Protocol
 from tmtp_core import limits
 from tmtp_core.domain.outcome import NO_DEVICE, Asker, Moment, Outcome
 from tmtp_core.domain.rules import Rules
+from tmtp_core.domain.sign_in import SignedIn
 from tmtp_core.errors import ProtocolError
 from tmtp_core.session import UNAVAILABLE, Session
 from tmtp_core.siblings import Siblings
@@ -117,20 +118,29 @@ class Entrance:
         self._claims: dict[int, _Claim] = {}
         self._claim_numbers = itertools.count(1)
 
-    def enter(self, session: Session, request: m.Login | m.Register | m2.LoginByKey | m2.RegisterKeys) -> None:
-        """Op 1 or 2 came on a link."""
+    def enter(
+        self,
+        session: Session,
+        request: m.Login | m.Register | m2.LoginByKey | m2.RegisterKeys,
+        signed_in: SignedIn | None = None,
+    ) -> None:
+        """Op 1 or 2 came on a link, from somebody for whom a provider vouches or not."""
         rules, moment, channels = self._door.rules, self._door.moment(), session.channels
         done, reads = partial(self._decided, session), self._door.first_page(session)
         if isinstance(request, m.Register):
             register = request
             self._door.submit(
-                Job(lambda ledger: _new(ledger, rules.accounts.register(ledger, register, moment)), done, reads=reads)
+                Job(
+                    lambda ledger: _new(ledger, rules.accounts.register(ledger, register, moment, signed_in)),
+                    done,
+                    reads=reads,
+                )
             )
         elif isinstance(request, m2.RegisterKeys):
             keys = request
             self._door.submit(
                 Job(
-                    lambda ledger: _new(ledger, rules.devices.register(keys, channels, ledger, moment)),
+                    lambda ledger: _new(ledger, rules.devices.register(keys, channels, ledger, moment, signed_in)),
                     done,
                     reads=reads,
                 )

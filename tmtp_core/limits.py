@@ -103,6 +103,8 @@ CHECKPOINT_INTERVAL_S = 30.0  # storage.md: no file holds a delivered message fo
 REPOST_MEMORY_S = 24 * 3600  # a request id is known for this long …
 REPOST_MEMORY_COUNT = 1_000  # … and for at least this many requests of its node
 REPOST_FORGET_INTERVAL_S = 3600.0
+OCTETS_COUNTED_MAX = 200  # deliveries of one account whose octets are looked at; the others are taken to be like them
+OCTETS_COUNTED_AT_ONCE = 50_000  # messages in one look; a tenth of a second's work
 LOOKS_AT_ONCE_MAX = 2  # of administrators, on threads beside the writer
 CACHED_ACCOUNTS_MAX = 100_000
 CACHED_GROUPS_MAX = 20_000
@@ -158,10 +160,22 @@ API_ADDRESSES_REMEMBERED_MAX = 10_000
 API_REQUEST_DEADLINE_S = 30.0  # to read one request whole; and between requests
 API_ANSWER_DEADLINE_S = 60.0
 
+# -- registering (A2), and sign-in with a provider (A1) --------------------------------------------------------------
+REGISTRATION_ADDRESSES_MAX = 100_000  # whose shares are kept in memory, about 25 MB
+WORK_BITS_MIN = 18  # an eighth of a second in Python
+WORK_BITS_MAX = 24  # eight seconds; more would shut out old telephones before it hurts a farm of machines
+WORK_S = 120.0  # for it, beside the five seconds that a log-in has
+WORKING_LINKS_MAX = 1_000  # to which that is granted at once; then the one that has had it longest gives way
+SIGN_IN_TOKEN_MAX_BYTES = 16 << 10  # large directories put many groups into one
+SIGN_IN_AGE_MAX_S = 900  # between the provider's signature, or our nonce, and the registration
+SIGN_IN_LEEWAY_S = 60  # between the provider's clock and ours
+SIGN_INS_CHECKED_MAX = 64  # at once; each may wait for the provider's keys
+
 # -- instances -------------------------------------------------------------------------------------------------------
 CONNECTIONS_MAX = 20_000
 STOP_GRACE_S = 10.0
 HTTP_STOP_GRACE_S = 1.0  # for a request over HTTP that is being answered at a stop
+CERTIFICATE_LOOK_INTERVAL_S = 5.0  # between looks whether its files were replaced; used when they stay so till the next
 LISTEN_BACKLOG = 4_096  # who waits to shake hands; Linux takes no more unless it is told to
 ACCEPTED_AT_ONCE_MAX = 100  # connections, in one turn of the loop
 HANDSHAKES_MAX = 250  # under way at once on one address, so that each is soon done: a third of a second's work
@@ -174,6 +188,26 @@ DESCRIPTORS_FOR_FILES = 256  # that no connection gets; of few, a quarter
 DESCRIPTOR_RETRY_S = 1.0
 WEBSOCKET_MESSAGE_MAX_BYTES = 64 << 10  # of one that a peer sends; its borders mean nothing, so it may cut anywhere
 WEBSOCKET_TURN_BYTES = 8 << 10  # of messages read before other links have their turn; at least one
+
+# -- the administrators' console -------------------------------------------------------------------------------------
+CONSOLE_SECRET_BYTES = 32  # of links, sessions, challenges
+CONSOLE_LINK_VALID_MS = 10 * 60 * 1000
+CONSOLE_IDLE_MS = 60 * 60 * 1000  # a session that is not used for so long is over
+CONSOLE_SESSION_MS = 12 * 3600 * 1000  # and so is one that began so long ago
+CONSOLE_SEEN_STEP_MS = 60 * 1000  # how exactly it is known when a session was used: not each page is a commit
+CONSOLE_SESSIONS_PER_PERSON_MAX = 20  # the oldest end
+CONSOLE_PASSKEYS_PER_PERSON_MAX = 20
+CONSOLE_NAME_MAX_CHARACTERS = 100
+CONSOLE_CEREMONY_S = 300.0
+CONSOLE_CEREMONIES_MAX = 1_000  # passkeys asked for and not answered yet; the oldest are forgotten
+CONSOLE_ATTEMPTS_MAX = 10  # to sign in, at once from one address; then one each …
+CONSOLE_ATTEMPT_INTERVAL_S = 6.0
+CONSOLE_ATTEMPTERS_MAX = 10_000  # addresses known at once
+CONSOLE_SHOWN_MS = 10 * 60 * 1000  # how long what is shown once can be shown again to the session that made it
+CONSOLE_SHOWN_MAX = 100
+CONSOLE_INVITATIONS_MAX = 250  # made from one form: each has a code to be drawn
+CONSOLE_FORM_MAX_BYTES = 1 << 20
+CONSOLE_REPORTS_KEPT = 32  # of what browsers refused to load
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,11 @@ class Outlet(Protocol):
         ...
 
     @property
+    def peer_address(self) -> str:
+        """The IP address of the peer; "" where there is none."""
+        ...
+
+    @property
     def congested(self) -> bool:
         """Whether the peer takes less than it is sent: no delivery should be added."""
         ...

@@ -22,17 +22,20 @@ from tmtp_core.crypto.encoding import to_text
 from tmtp_core.crypto.possession import NO_TLS, Channel, greeting_proof
 from tmtp_core.crypto.signing import NONCE_BYTES, Signer
 from tmtp_core.domain.accounts import Accounts
-from tmtp_core.domain.admission import Admissions, Registration, SignInRule
+from tmtp_core.domain.admission import Admissions, Registration
 from tmtp_core.domain.device_log import DeviceLogs
 from tmtp_core.domain.devices import Devices
+from tmtp_core.domain.facts import Journal
 from tmtp_core.domain.invitations import Invitations
 from tmtp_core.domain.outcome import NO_DEVICE, Answer, Asker, Copy, Moment, Outcome
 from tmtp_core.domain.policy import Policy
 from tmtp_core.domain.port import Message, without_content
 from tmtp_core.domain.posting import Posting
 from tmtp_core.domain.presence import PresenceBoard
+from tmtp_core.domain.registering import RegistrationLimits, RegistrationPace
 from tmtp_core.domain.returns import GivenBack, give_back
 from tmtp_core.domain.rules import Rules
+from tmtp_core.domain.sign_in import SignInRule
 from tmtp_core.domain.window import DeliveryWindow
 from tmtp_core.entrance import Entrance
 from tmtp_core.errors import ServiceUnavailable
@@ -40,17 +43,17 @@ from tmtp_core.ids import RandomBytes
 from tmtp_core.latency import Latencies
 from tmtp_core.limits import InstanceLimits
 from tmtp_core.outlet import Outlet
+from tmtp_core.reception import Reception
 from tmtp_core.room import Room
 from tmtp_core.session import NONE_INTERRUPTED, Session
-from tmtp_core.store.bus import Bus
-from tmtp_core.store.database import Database, Store
+from tmtp_core.store.database import Store
 from tmtp_core.store.folders import make_folder
 from tmtp_core.store.ledger import SqlLedger
-from tmtp_core.store.opening import Bucket, opened_payloads
+from tmtp_core.store.opening import Bucket, opened_bus, opened_database, opened_payloads
 from tmtp_core.store.payloads import Backlog, Upload
 from tmtp_core.store.schema import DatabaseUnfit
-from tmtp_core.store.shared_database import SharedDatabase, error_text
-from tmtp_core.store.writer import DatabaseErrors, Job, PageRead, Result, Writer
+from tmtp_core.store.trouble import database_errors, error_text
+from tmtp_core.store.writer import Job, PageRead, Result, Writer
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
 
@@ -64,7 +67,7 @@ class ServiceSettings:
     `credential_key`: see `tmtp_core.crypto.credentials`; `signing_seed`: of the service's own Ed25519 key, by which
     clients know it; `skin`: the bytes of its look (B2), empty for none; `database`: the URL of a PostgreSQL database
     that other processes may serve too, None for SQLite in `folder`; `bucket`: where its large payloads are, None for
-    files in `folder`.
+    files in `folder`; `journal`: what is told what no older backup may undo, for SQLite only.
     """
 
     name: str
@@ -75,10 +78,12 @@ class ServiceSettings:
     signing_seed: bytes
     policy: Policy = field(default_factory=Policy)
     limits: InstanceLimits = field(default_factory=InstanceLimits)
+    registrations: RegistrationLimits = field(default_factory=RegistrationLimits)
     sign_in: SignInRule | None = None
     skin: bytes = b""
     database: str | None = None
     bucket: Bucket | None = None
+    journal: Journal | None = None
 
 
 class Service(Administering, BesideOthers):
@@ -116,15 +121,21 @@ class Service(Administering, BesideOthers):
         )
         payload_folder = settings.folder / "payloads"
         make_folder(payload_folder)
-        self._database: Store = _opened(settings)
+        self._database: Store = opened_database(settings.folder, settings.database)
         owner, sharing = self.identity.public_key, self._database.sharing
         self.payloads = opened_payloads(payload_folder, settings.bucket, owner, sharing, random_bytes, report)
         self._writer = Writer(
-            self._database, self.payloads, self.identity.public_key, in_loop, report, self._told_by_others
+            self._database,
+            self.payloads,
+            self.identity.public_key,
+            in_loop,
+            report,
+            self._told_by_others,
+            settings.journal,
         )
         self._writer.evicted = self._is_evicted
         self._recognise_keys()
-        BesideOthers.__init__(self, _bus(self._database, in_loop, report))
+        BesideOthers.__init__(self, opened_bus(self._database, in_loop, report))
         self._sessions: set[Session] = set()  # until their connections are gone, also those that have ended
         self._links: dict[int, Session] = {}  # device -> the link it is logged in by
         self._by_uid: dict[str, tuple[Session, ...]] = {}  # mostly of one: a set takes four times as much
@@ -133,6 +144,9 @@ class Service(Administering, BesideOthers):
         self._interrupted: dict[int, frozenset[int]] = {}  # what was in flight to devices that left; a window each
         self._board = PresenceBoard()
         self._entrance = Entrance(self, self._links)
+        self._reception = Reception(
+            self, self._entrance.enter, RegistrationPace(settings.registrations), self.identity.public_key
+        )
         self.room = Room(self.payloads.backlog, in_loop)
         self._looking = asyncio.Semaphore(limits.LOOKS_AT_ONCE_MAX)
         self._next_checkpoint_s = clock.monotonic_s() + limits.CHECKPOINT_INTERVAL_S
@@ -158,6 +172,7 @@ class Service(Administering, BesideOthers):
         if self._stopping:
             return
         self._stopping = True
+        await self._reception.stop()
         for session in list(self._sessions):
             session.end(None)
         await asyncio.to_thread(self.payloads.end_uploads)
@@ -174,6 +189,8 @@ class Service(Administering, BesideOthers):
         self._say_that_it_lives()
         if not self._writer.figures.healthy:
             self._writer.retry()
+        if self._writer.checkpoint_left:
+            self._writer.request_checkpoint()
         if now_s >= self._next_checkpoint_s:
             self._next_checkpoint_s = now_s + limits.CHECKPOINT_INTERVAL_S
             self._writer.request_checkpoint()
@@ -184,8 +201,10 @@ class Service(Administering, BesideOthers):
             self._give_back()
         if now_s >= self._next_forgetting_s and self.siblings.is_first:
             self._next_forgetting_s = now_s + limits.REPOST_FORGET_INTERVAL_S
-            before_ms = self.moment().ms - limits.REPOST_MEMORY_S * 1000
+            now_ms = self.moment().ms
+            before_ms = now_ms - limits.REPOST_MEMORY_S * 1000
             self._writer.submit(Job(lambda ledger: ledger.forget_old_posts(before_ms), lambda result: None))
+            self._writer.submit(Job(lambda ledger: ledger.forget_used(now_ms), lambda result: None))
 
     def connect(self, outlet: Outlet, spki_hashes: tuple[bytes, ...] = (NO_TLS,)) -> Session | None:
         """A new link, or None when there are as many as the instance allows.
@@ -239,7 +258,7 @@ class Service(Administering, BesideOthers):
         async with self._looking:
             try:
                 return await asyncio.to_thread(self._database.read, work)
-            except DatabaseErrors as error:
+            except database_errors() as error:
                 self._report("not_read", {"error": error_text(error)})
                 raise ServiceUnavailable("the database could not be read; try again") from None
 
@@ -285,7 +304,7 @@ class Service(Administering, BesideOthers):
         """
         settings, rule = self.settings, self.settings.sign_in
         auth = 0 if rule is None else 2 if rule.required else 1
-        providers = rule.providers if rule is not None else ()
+        providers = self.rules.admissions.announced(session.revision, self.moment(), self._random_bytes)
         if session.revision == 1:
             return m.TmtpRevAnswer("1", settings.title, auth, providers) if settings.policy.revision1 else None
         nonce = self._random_bytes(NONCE_BYTES)
@@ -308,6 +327,7 @@ class Service(Administering, BesideOthers):
                 window=settings.limits.window_revision2,
                 queue=0,
             ),
+            work=self._reception.announce(session),
         )
 
     def announce(self, request: m2.ServiceInfo) -> Answer:
@@ -389,7 +409,7 @@ class Service(Administering, BesideOthers):
 
     def enter(self, session: Session, request: m.Login | m.Register | m2.LoginByKey | m2.RegisterKeys) -> None:
         """Op 1 or 2 came on a link."""
-        self._entrance.enter(session, request)
+        self._reception.receive(session, request)
 
     def stays_out(self, session: Session) -> None:
         """A log-in on this link was not granted."""
@@ -402,6 +422,8 @@ class Service(Administering, BesideOthers):
     def admit(self, session: Session, outcome: Outcome) -> None:
         """A log-in is durable: `info` is the first thing the link hears (wire.md §3.5), then what waits for it."""
         asker = outcome.enters
+        if type(outcome.answers[0]) is m.Registered:
+            self._reception.opened()
         if session.open and asker is not None:
             chosen = self.settings.limits
             window = chosen.window_revision1 if asker.revision == 1 else chosen.window_revision2
@@ -439,6 +461,7 @@ class Service(Administering, BesideOthers):
     def gone(self, session: Session) -> None:
         """A link has ended; its connection may still be closing."""
         self._entrance.left(session)
+        self._reception.left(session)
         asker = session.asker
         if asker is None:
             return
@@ -568,17 +591,3 @@ class Service(Administering, BesideOthers):
         self.payloads.close()
         self._stop_listening()
         self._database.close()
-
-
-def _bus(
-    database: Store, in_loop: Callable[[Callable[[], None]], None], report: Callable[[str, dict[str, object]], None]
-) -> Bus | None:
-    if not isinstance(database, SharedDatabase) or database.sharing is None:
-        return None
-    return Bus(database.dsn, database.sharing.slot, database.sharing.token, in_loop, report)
-
-
-def _opened(settings: ServiceSettings) -> Store:
-    if settings.database is not None:
-        return SharedDatabase(settings.database)
-    return Database(settings.folder / "service.sqlite3")

@@ -180,6 +180,10 @@ class Session:
         """Whether the link may still be spoken on."""
         return not self._ending
 
+    def grant(self, more_s: float) -> None:
+        """The log-in may come so much later."""
+        self._link.grant(more_s)
+
     def proceed(self) -> None:
         """Parse what was received as far as back-pressure allows, and no more of it than is one link's turn."""
         if self._parsing:

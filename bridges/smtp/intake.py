@@ -21,7 +21,7 @@ from bridges.mime.pool import ParserFailed
 from bridges.smtp.mail import MailPost, post_id
 from bridges.smtp.rules import IntakeSettings, Rules, folded
 from bridges.smtp.session import GuardedSession, Traffic
-from tmtp_client.connection import Disconnected, Payload, PersistentConnection, Refused
+from tmtp_client.connection import Disconnected, Endpoint, Payload, PersistentConnection, Refused
 from tmtp_core.wire.messages import TO_UID, Outsider, Recipient
 from tmtp_core.wire.revision2 import ReturnEvent, StoredEvent
 
@@ -80,6 +80,11 @@ class SmtpIntake:
         if self._service is not None:
             await self._service.stop()
         await self._parser.stop()
+
+    def follow(self, endpoint: Endpoint) -> None:
+        """The service is to be known by another key from now on; a link that stands goes on."""
+        if self._service is not None:
+            self._service.endpoint = endpoint
 
     async def _heard(self, event: StoredEvent, payload: Payload) -> None:
         """What the service tells a bridge: above all, what nobody took in time."""

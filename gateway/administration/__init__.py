@@ -8,7 +8,7 @@
 from gateway.administration.database import AdministrationDatabase
 from gateway.administration.dispatcher import Administration, Answer, OnBehalf, Performs
 from gateway.administration.errors import Denied, Invalid, NotFound
-from gateway.administration.on_service import SignInLinks
+from gateway.administration.on_service import ConsoleAccess
 from gateway.administration.operations import BY_NAME, OPERATIONS, Actor, Operation, local_peer, local_user
 from gateway.administration.scopes import ROLES, Scope
 
@@ -20,6 +20,7 @@ __all__ = [
     "Administration",
     "AdministrationDatabase",
     "Answer",
+    "ConsoleAccess",
     "Denied",
     "Invalid",
     "NotFound",
@@ -27,7 +28,6 @@ __all__ = [
     "Operation",
     "Performs",
     "Scope",
-    "SignInLinks",
     "local_peer",
     "local_user",
 ]

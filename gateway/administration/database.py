@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from tmtp_core.errors import ServiceUnavailable
 from tmtp_core.store.database import Database
-from tmtp_core.store.writer import DatabaseErrors
+from tmtp_core.store.trouble import database_errors
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ class AdministrationDatabase:
 
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, run)
-        except DatabaseErrors as error:
+        except database_errors() as error:
             log.error("administration_not_stored", error=str(error).splitlines()[0])
             raise ServiceUnavailable(
                 "what administrators do cannot be recorded, so nothing is done; look at the disk"
@@ -49,5 +49,5 @@ class AdministrationDatabase:
     async def close(self) -> None:
         """Finish what was begun, and give the database back."""
         await asyncio.to_thread(self._thread.shutdown)
-        self._database.checkpoint()
+        self._database.checkpoint(wait=True)
         self._database.close()

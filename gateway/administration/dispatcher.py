@@ -18,7 +18,7 @@ from gateway.administration.database import AdministrationDatabase
 from gateway.administration.errors import Denied, Invalid, NotFound
 from gateway.administration.history import record
 from gateway.administration.on_instances import Administered, InstanceOperations
-from gateway.administration.on_service import ServiceOperations, SignInLinks
+from gateway.administration.on_service import ConsoleAccess, ServiceOperations
 from gateway.administration.operations import BY_NAME, Actor, Operation
 from gateway.administration.tokens import Tokens
 from gateway.instance import RunningInstance
@@ -106,9 +106,9 @@ class Administration:
         await asyncio.gather(*self._under_way, return_exceptions=True)
         await self.database.close()
 
-    def sign_in_by(self, links: SignInLinks) -> None:
-        """From now on `console.link` has this make its links."""
-        self._on_service.sign_in_links = links
+    def let_in_by(self, console: ConsoleAccess) -> None:
+        """From now on the operations on the console's people are done by this."""
+        self._on_service.console = console
 
     def on_behalf_of(self, actor: Actor) -> OnBehalf:
         """The same, for one actor."""

@@ -75,7 +75,7 @@ class CreateSignInLink(Struct, frozen=True):
     """A link that signs a person in to the console once, within minutes, with a role (`scopes.ROLES`)."""
 
     person: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
-    role: Literal["administrator", "helpdesk", "auditor"] = "administrator"
+    role: Literal["owner", "administrator", "helpdesk", "auditor"] = "administrator"
 
 
 # -- answered --------------------------------------------------------------------------------------------------------
@@ -310,3 +310,13 @@ class SignInLink(Struct, frozen=True):
 
     url: str
     expires_ms: int
+
+
+class ConsolePerson(Struct, frozen=True):
+    """One who may enter the console; `seen_ms`: when one of the sessions that stand was last used."""
+
+    person: str
+    role: str
+    created_ms: int
+    passkeys: int
+    seen_ms: int | None

@@ -16,7 +16,6 @@ from gateway.administration.on_instances import Administered, Handler
 from gateway.administration.operations import Actor
 from gateway.administration.scopes import ROLES, Scope
 from gateway.administration.tokens import Tokens
-from gateway.certificates import ends_ms
 from gateway.settings import Settings, settings_yaml
 from tmtp_core.clock import Clock
 from tmtp_core.errors import RequestRefused
@@ -26,11 +25,19 @@ _STATM: Final = Path("/proc/self/statm")  # Linux: pages of 4 KiB mostly; the se
 _AUDIT_PAGE: Final = 100
 
 
-class SignInLinks(Protocol):
-    """Makes the links by which people enter the console: the console's own affair."""
+class ConsoleAccess(Protocol):
+    """Lets people into the console and keeps them out: the console's own affair."""
 
     async def make(self, wanted: m.CreateSignInLink) -> m.SignInLink:
         """A link that is good once, for minutes. Raises `RequestRefused`."""
+        ...
+
+    async def everybody(self) -> list[m.ConsolePerson]:
+        """All who may enter, by name."""
+        ...
+
+    async def remove(self, person: str) -> None:
+        """From now on this person may not enter. Raises `NotFound`."""
         ...
 
 
@@ -46,7 +53,7 @@ class ServiceOperations:
         tokens: Tokens,
         clock: Clock,
     ) -> None:
-        self.sign_in_links: SignInLinks | None = None
+        self.console: ConsoleAccess | None = None
         self._settings = settings
         self._instances = instances
         self._running_bridges = running_bridges
@@ -68,6 +75,8 @@ class ServiceOperations:
             "tokens.create": self._create_token,
             "tokens.revoke": self._revoke_token,
             "console.link": self._make_link,
+            "console.people": self._list_people,
+            "console.remove": self._remove_person,
         }
 
     # -- the service now ---------------------------------------------------------------------------------------------
@@ -75,7 +84,7 @@ class ServiceOperations:
         seen = [name for name in self._instances if actor.may_see(name)]
         figures = [await self._figures(name) for name in seen]
         disk = await asyncio.to_thread(shutil.disk_usage, self._settings.data_dir)
-        ends = [end for name in seen if (end := ends_ms(self._instances[name].certificate)) is not None]
+        ends = [self._instances[name].certificate.ends_s * 1000 for name in seen]
         return m.Overview(
             version=self._version,
             started_ms=self._started_ms,
@@ -158,9 +167,21 @@ class ServiceOperations:
 
     async def _make_link(self, actor: Actor, asked: Any, body: m.CreateSignInLink) -> m.SignInLink:
         _refuse_more(actor, ROLES[body.role])
-        if self.sign_in_links is None:
+        return await self._console().make(body)
+
+    async def _list_people(self, actor: Actor, asked: Any, body: None) -> list[m.ConsolePerson]:
+        return await self._console().everybody()
+
+    async def _remove_person(self, actor: Actor, asked: Any, body: None) -> m.Done:
+        await self._console().remove(asked.person)
+        return m.Done()
+
+    def _console(self) -> ConsoleAccess:
+        if self.console is not None:
+            return self.console
+        if self._settings.administration.listen is None:
             raise RequestRefused("there is no console: the settings file has no administration: {listen: …}")
-        return await self.sign_in_links.make(body)
+        raise RequestRefused("the console is there only while the gateway runs; start it first")
 
     def _now_ms(self) -> int:
         return self._clock.wall_ns() // 1_000_000

@@ -161,6 +161,10 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     Operation("tokens.create", "POST", "/tokens", "tokens:write", m.NewToken, m.CreateToken, whole=True),
     Operation("tokens.revoke", "DELETE", "/tokens/{number}", "tokens:write", m.Done, destructive=True, whole=True),
     Operation("console.link", "POST", "/console/links", "console:write", m.SignInLink, m.CreateSignInLink, whole=True),
+    Operation("console.people", "GET", "/console/people", "console:write", m.ConsolePerson, many=True, whole=True),
+    Operation(
+        "console.remove", "DELETE", "/console/people/{person}", "console:write", m.Done, destructive=True, whole=True
+    ),
 )
 
 BY_NAME: Final = {operation.name: operation for operation in OPERATIONS}

@@ -45,8 +45,8 @@ class BearerTokens:
 
     def __init__(self, tokens: Tokens, clock: Clock) -> None:
         self._tokens = tokens
-        self._failures = Meter(limits.API_FAILURES_PER_MINUTE, clock)
-        self._requests = Meter(limits.API_REQUESTS_PER_MINUTE, clock)
+        self._failures = Meter(clock)
+        self._requests = Meter(clock)
 
     async def admit(self, request: web.Request) -> Actor:
         """See `Gate`."""
@@ -54,13 +54,13 @@ class BearerTokens:
         scheme, _, text = given[0].partition(" ") if len(given) == 1 else ("", "", "")
         actor = await self._tokens.actor(text.strip()) if scheme.lower() == "bearer" else None
         if actor is None:
-            if not self._failures.count(request.remote or ""):
+            if not self._failures.count(request.remote or "", limits.API_FAILURES_PER_MINUTE):
                 raise ProblemAnswer(TOO_MANY, "too many requests without a valid token; wait a minute")
             raise ProblemAnswer(
                 UNAUTHENTICATED, "send Authorization: Bearer and a token of `tmtp-gateway token create`"
             )
-        if not self._requests.count(actor.name):
-            most = limits.API_REQUESTS_PER_MINUTE
+        most = limits.API_REQUESTS_PER_MINUTE
+        if not self._requests.count(actor.name, most):
             raise ProblemAnswer(TOO_MANY, f"a token is good for {most} requests a minute; wait")
         return actor
 
@@ -68,13 +68,12 @@ class BearerTokens:
 class Meter:
     """Counts by key, each for a minute from its first time on; the eldest keys are forgotten when there are many."""
 
-    def __init__(self, most: int, clock: Clock) -> None:
-        self._most = most
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._counted: dict[str, tuple[float, int]] = {}  # since when, how many; eldest first
 
-    def count(self, key: str) -> bool:
-        """One more; False where that is too many."""
+    def count(self, key: str, most: int) -> bool:
+        """One more; False where that is more than `most`."""
         now_s = self._clock.monotonic_s()
         since_s, count = self._counted.get(key, (now_s, 0))
         if now_s - since_s >= _MINUTE_S:
@@ -83,4 +82,4 @@ class Meter:
         self._counted[key] = since_s, count + 1
         if len(self._counted) > limits.API_ADDRESSES_REMEMBERED_MAX:
             del self._counted[next(iter(self._counted))]
-        return count < self._most
+        return count < most

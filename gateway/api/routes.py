@@ -47,7 +47,7 @@ class Api:
         """An application with everything under `API`, to which others may add what is elsewhere."""
         app = web.Application(client_max_size=limits.API_BODY_MAX_BYTES, middlewares=[self._answering])
         for operation in OPERATIONS:
-            app.router.add_route(operation.method, API + operation.path, self._handler(operation))
+            app.router.add_route(operation.method, API + _pattern(operation), self._handler(operation))
         app.router.add_route("GET", f"{API}/openapi.json", self._describe)
         return app
 
@@ -107,6 +107,14 @@ class Api:
             raise p.ProblemAnswer(p.BROKEN, "look at the service's log") from None
         finally:
             self._under_way -= 1
+
+
+def _pattern(operation: Operation) -> str:
+    """The path as the router has it: numbers are digits, so that `many` is no invitation."""
+    pattern = operation.path
+    for name in operation.numbered.intersection(operation.in_path):
+        pattern = pattern.replace(f"{{{name}}}", f"{{{name}:[0-9]+}}")
+    return pattern
 
 
 def _arguments(operation: Operation, request: web.Request) -> dict[str, object]:

@@ -229,15 +229,15 @@ def revoke_token(
 def console_link(
     person: Annotated[str, typer.Option(metavar="NAME", help="Who is to sign in; the audit log shows it.")],
     config: ConfigOption = Path("gateway.yaml"),
-    role: Annotated[str, typer.Option(help="administrator, helpdesk or auditor.")] = "administrator",
+    role: Annotated[str, typer.Option(help="owner, administrator, helpdesk or auditor.")] = "administrator",
     as_json: JsonOption = False,
 ) -> None:
     """Make a link with which a person signs in to the console, once, within minutes.
 
     Example: tmtp-gateway console-link -c gateway.yaml --person "Grace Hopper" --role helpdesk
     """
-    if role not in {"administrator", "helpdesk", "auditor"}:
-        fail(f"--role {role} is none; one of administrator, helpdesk, auditor", USAGE)
+    if role not in ROLES:
+        fail(f"--role {role} is none; one of {', '.join(ROLES)}", USAGE)
     made = ask(config, m.SignInLink, "console.link", m.CreateSignInLink(person=person, role=role))  # type: ignore[arg-type]
     if as_json:
         print_json(made)

@@ -14,6 +14,7 @@ import typer
 
 from gateway.cli.accounts import account, device
 from gateway.cli.administration import audit, console_link, overview, queue, token
+from gateway.cli.backup import backup, backup_key, restore
 from gateway.cli.common import (
     EVICTED,
     INTERRUPTED,
@@ -37,6 +38,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_e
 app.command()(overview)
 app.command("status", hidden=True)(overview)
 app.command()(invite)
+app.command()(backup)
+app.command("backup-key")(backup_key)
+app.command()(restore)
 app.command("invite-many")(invite_many)
 app.add_typer(account, name="account")
 app.add_typer(device, name="device")

@@ -88,6 +88,7 @@ async def serve_until_told(settings: Settings, *, process: int = 1, http: Addres
     gateway = Gateway(settings, SystemClock(), os.urandom, process=process, http=http)
     secure_descriptors(gateway.descriptors_needed)
     await gateway.start()
+    loop.add_signal_handler(signal.SIGHUP, gateway.reload_certificates)
     _spare_the_collector()
     for name in gateway.instances:
         log.info("serving", instance=name, link=gateway.client_address(name).link())

@@ -5,7 +5,7 @@
 figures in Prometheus' text format, labelled by instance.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 from aiohttp import web
@@ -14,6 +14,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from gateway.listeners.local_http import LocalHttp
+
+_BODY_MAX_BYTES = 32 << 10  # of a form with a token in it
 
 _HELP = {
     "links": "Open connections.",
@@ -26,11 +28,13 @@ _HELP = {
     "deliveries_total": "Copies handed to connected devices.",
     "processes": "Processes that serve the instance together, this one among them.",
     "healthy": "1 when the last commit worked.",
+    "certificate_ends_timestamp_seconds": "When the certificate ends, in seconds since 1970.",
+    "journal_behind": "Entries of the journal beside the backups that its disk has not taken.",
 }
 
 
 class Watched(Protocol):
-    """What is watched: a service."""
+    """What is watched: an instance."""
 
     @property
     def healthy(self) -> bool:
@@ -61,8 +65,12 @@ class _Collector:
 class HttpListener:
     """Serves the three pages on one address. Raises OSError when it cannot be had."""
 
-    def __init__(self, services: Mapping[str, Watched], host: str, port: int) -> None:
+    def __init__(
+        self, services: Mapping[str, Watched], host: str, port: int, also: Iterable[web.AbstractRouteDef] = ()
+    ) -> None:
+        """`also`: what others answer here."""
         self._services = services
+        self._also = also
         self._host = host
         self._port = port
         self._registry = CollectorRegistry(auto_describe=False)
@@ -77,10 +85,11 @@ class HttpListener:
 
     async def start(self) -> None:
         """Listen."""
-        app = web.Application(client_max_size=1024)
+        app = web.Application(client_max_size=_BODY_MAX_BYTES)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
+        app.router.add_routes(self._also)
         self._server = LocalHttp(app)
         await self._server.listen(self._host, self._port)
 

@@ -63,9 +63,9 @@ class Link:
         return self._session
 
     # -- what the listeners differ in --------------------------------------------------------------------------------
-    def _wrapped(self, data: bytes) -> bytes:
-        """A piece of the stream as the connection carries it."""
-        return data
+    def _framing(self, size: int) -> bytes:
+        """What goes before so many octets on this transport."""
+        return b""
 
     def _finish(self) -> None:
         """Everything was sent: close."""
@@ -128,6 +128,12 @@ class Link:
         """Drop the connection, whatever is still to be sent."""
         self._drop()
         self._transport.abort()
+
+    @property
+    def peer_address(self) -> str:
+        """The IP address of the peer; "" where there is none."""
+        peer = self._transport.get_extra_info("peername")
+        return str(peer[0]) if isinstance(peer, tuple) else ""
 
     @property
     def congested(self) -> bool:
@@ -215,10 +221,17 @@ class Link:
         self._queued_bytes -= len(head) + len(body.inline)
         return head, body
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes | memoryview) -> None:
+        """Hand it on; a view of a large payload's piece as it is, without a copy."""
         if data and not self._transport.is_closing():
             self._handed_bytes += len(data)
-            self._transport.write(self._wrapped(data))
+            framing = self._framing(len(data))
+            if not framing:
+                self._transport.write(data)
+            elif isinstance(data, bytes):
+                self._transport.write(framing + data)
+            else:
+                self._transport.writelines((framing, data))
 
     def _drop(self) -> None:
         """Nothing more is sent."""
@@ -258,11 +271,11 @@ class Link:
     async def _send_payload(self, head: bytes, size: int, reading: PayloadReading) -> None:
         self._half_sent = True
         self._write(head)
-        while piece := await self._on_thread(reading.read, limits.PAYLOAD_CHUNK_BYTES):
-            size -= len(piece)
-            for start in range(0, len(piece), limits.WRITE_PIECE_BYTES):
+        while chunk := memoryview(await self._on_thread(reading.read, limits.PAYLOAD_CHUNK_BYTES)):
+            size -= len(chunk)
+            for start in range(0, len(chunk), limits.WRITE_PIECE_BYTES):
                 await self._until_unblocked()
-                self._write(piece[start : start + limits.WRITE_PIECE_BYTES])
+                self._write(chunk[start : start + limits.WRITE_PIECE_BYTES])
         if size:
             raise OSError(errno.EIO, "a payload is not as long as was announced")
         self._half_sent = False

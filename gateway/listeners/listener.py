@@ -11,6 +11,7 @@ import socket
 import ssl
 import struct
 from typing import Final
+from weakref import WeakKeyDictionary
 
 import structlog
 
@@ -42,12 +43,29 @@ class Listener:
         self._host = host
         self._port = port
         self._context = context
+        self._shown: WeakKeyDictionary[ssl.SSLContext, tuple[bytes, ...]] = WeakKeyDictionary()
+        self._remember_shown()
         self._sockets: list[socket.socket] = []
         self._accepting = False
         # Handshakes under way, oldest first: when each began, and its socket.
         self._entering: dict[asyncio.Task[None], tuple[float, socket.socket]] = {}
         self._out_of_descriptors = False
         self._links_gone = asyncio.Event()
+
+    def use(self, context: ssl.SSLContext, spki_hashes: tuple[bytes, ...]) -> None:
+        """From now on handshakes begin with another certificate; links that stand, or shake hands, keep theirs."""
+        self._context = context
+        self.spki_hashes = spki_hashes
+        self._remember_shown()
+
+    def shown_on(self, transport: asyncio.BaseTransport) -> tuple[bytes, ...]:
+        """`spki_hashes` of the certificate with which this connection's handshake was made."""
+        context = transport.get_extra_info("sslcontext")
+        return self.spki_hashes if context is None else self._shown.get(context, self.spki_hashes)
+
+    def _remember_shown(self) -> None:
+        if self._context is not None:
+            self._shown[self._context] = self.spki_hashes
 
     @property
     def tls(self) -> bool:

@@ -17,7 +17,7 @@ class TcpLink(Link, asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The TLS handshake is done."""
-        if self._begin(cast(asyncio.Transport, transport), self._listener.spki_hashes) is None:
+        if self._begin(cast(asyncio.Transport, transport), self._listener.shown_on(transport)) is None:
             self._transport.abort()
         else:
             self._listener.links.add(self)

@@ -48,7 +48,7 @@ class WebSocketLink(Link):
 
         Left earlier, aiohttp would close it a second time, after which the standard library does not drop it any more.
         """
-        session = self._begin(transport, self._listener.spki_hashes)
+        session = self._begin(transport, self._listener.shown_on(transport))
         if session is None:
             transport.abort()
             return
@@ -86,10 +86,10 @@ class WebSocketLink(Link):
         super().resume_writing()
         self._send_pong()
 
-    def _wrapped(self, data: bytes) -> bytes:
-        """One frame, and before it the pong that is due (RFC 6455 §5.2, §5.5.3)."""
+    def _framing(self, size: int) -> bytes:
+        """A frame's head, and before it the pong that is due (RFC 6455 §5.2, §5.5.3)."""
         pong, self._pong = self._pong, None
-        return (_frame(_FINAL_PONG, pong) if pong is not None else b"") + _frame(_FINAL_BINARY, data)
+        return (_framed(_FINAL_PONG, pong) if pong is not None else b"") + _frame_head(_FINAL_BINARY, size)
 
     def _finish(self) -> None:
         """Everything was sent: the closing handshake, and then the connection ends (RFC 6455 §7)."""
@@ -121,17 +121,20 @@ class WebSocketLink(Link):
     def _send_pong(self) -> None:
         if self._pong is not None and not (self._blocked or self._over or self._transport.is_closing()):
             pong, self._pong = self._pong, None
-            self._transport.write(_frame(_FINAL_PONG, pong))
+            self._transport.write(_framed(_FINAL_PONG, pong))
 
 
-def _frame(kind: bytes, data: bytes) -> bytes:
-    """A frame as a server writes it, without a mask (RFC 6455 §5.2)."""
-    size = len(data)
+def _frame_head(kind: bytes, size: int) -> bytes:
+    """Of a frame as a server writes it, without a mask (RFC 6455 §5.2)."""
     if size < 126:
-        return kind + size.to_bytes(1) + data
+        return kind + size.to_bytes(1)
     if size < 1 << 16:
-        return kind + b"\x7e" + size.to_bytes(2) + data
-    return kind + b"\x7f" + size.to_bytes(8) + data
+        return kind + b"\x7e" + size.to_bytes(2)
+    return kind + b"\x7f" + size.to_bytes(8)
+
+
+def _framed(kind: bytes, data: bytes) -> bytes:
+    return _frame_head(kind, len(data)) + data
 
 
 class _HttpConnection(RequestHandler):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path as FilePath
 from urllib.parse import urlsplit
 
+from gateway.backup.keys import BackupKeyInvalid, parse_public
 from gateway.certificates import server_context
 from gateway.pictures import PictureRefused, made_anew
 from gateway.settings.models import (
@@ -23,8 +24,9 @@ from gateway.settings.models import (
     Tls,
 )
 from gateway.settings.yaml_source import Path
+from gateway.urls import check_url
+from tmtp_core.store.opening import parsed_address
 from tmtp_core.store.schema import DatabaseUnfit
-from tmtp_core.store.shared_database import parsed
 from tmtp_core.wire.look import CONTRAST_MIN, weak_pairs
 
 _ADDRESS = re.compile(r"[^\s@<>]+@[^\s@<>]+\.?[^\s@<>]*")
@@ -32,7 +34,9 @@ _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-fA-F:
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _REGION = re.compile(r"[A-Za-z0-9-]{1,64}")
 _PREFIX = re.compile(r"[A-Za-z0-9_-]{0,64}(/[A-Za-z0-9_-]{1,64}){0,3}/?")
+_REDIRECT = re.compile(r"(https://|http://(127\.0\.0\.1|localhost|\[::1\])[:/]|[a-z][a-z0-9+-]*(\.[a-z0-9+-]+)+:)")
 _PIN = re.compile(r"sha256:[A-Za-z0-9_-]{43}")
+_CONSOLE_URL = re.compile(r"https://[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[1-9][0-9]{0,4})?")
 
 Found = tuple[Path, str, str]
 """Path, what is wrong, what would be right."""
@@ -49,6 +53,7 @@ def cross_checks(settings: Settings) -> Iterator[Found]:
     yield from _twice(
         [(("bridges", "smtp", i, "name"), one.name) for i, one in enumerate(settings.bridges.smtp)], "name"
     )
+    yield from _backup_checks(settings)
     for index, bridge in enumerate(settings.bridges.smtp):
         yield from _bridge_checks(("bridges", "smtp", index), bridge, settings)
 
@@ -70,6 +75,29 @@ def _administration_checks(settings: AdministrationSettings) -> Iterator[Found]:
             f"{settings.listen} can be reached from outside, and without TLS its tokens would be seen by the network",
             "tls: {certificate: …, key: …}, or listen on loopback, for example 127.0.0.1:8443, behind a proxy",
         )
+    if settings.url is not None and not _CONSOLE_URL.fullmatch(settings.url):
+        yield (
+            ("administration", "url"),
+            f"{settings.url} is not where a browser could find a console that keeps its cookies safe",
+            "https:// and a name in lower case, with a port if it is not 443, and nothing behind it: "
+            "https://console.example.org",
+        )
+
+
+def _backup_checks(settings: Settings) -> Iterator[Found]:
+    backup = settings.backup
+    if backup.recipient is not None:
+        try:
+            parse_public(backup.recipient)
+        except BackupKeyInvalid as invalid:
+            yield ("backup", "recipient"), str(invalid), "the public key that tmtp-gateway backup-key prints"
+    for name, folder in (("to", backup.to), ("journal", backup.journal)):
+        if folder is not None and folder.is_relative_to(settings.data_dir):
+            yield (
+                ("backup", name),
+                f"{folder} lies in data_dir, and is lost with it",
+                "a folder on another disk, or on a machine that is mounted here",
+            )
 
 
 def _addresses(settings: Settings) -> Iterator[tuple[Path, str]]:
@@ -99,12 +127,7 @@ def _instance_checks(path: Path, instance: Instance) -> Iterator[Found]:
             "a members instance cannot be open to everybody (A1)",
             "registration: invite, or policy: public",
         )
-    if instance.registration == "oidc":
-        yield (
-            (*path, "registration"),
-            "sign-in with a provider is not part of this release",
-            "registration: invite, and one invitation a person",
-        )
+    yield from _sign_in_checks(path, instance)
     for index, listen in enumerate(instance.listen):
         yield from _listen_checks((*path, "listen", index), listen)
     yield from _tls_checks((*path, "tls"), instance.tls)
@@ -112,11 +135,47 @@ def _instance_checks(path: Path, instance: Instance) -> Iterator[Found]:
         yield from _skin_checks((*path, "skin"), instance.skin)
     if instance.database is not None:
         try:
-            parsed(instance.database)
+            parsed_address(instance.database)
         except DatabaseUnfit as unfit:
             yield (*path, "database"), str(unfit), "or database: null, which keeps an SQLite database under data_dir"
     if instance.payloads is not None:
         yield from _bucket_checks((*path, "payloads", "s3"), instance.payloads.s3, instance)
+
+
+def _sign_in_checks(path: Path, instance: Instance) -> Iterator[Found]:
+    chosen = instance.sign_in
+    if instance.registration == "oidc" and chosen is None:
+        yield (
+            (*path, "registration"),
+            "no provider is named with whom people would sign in",
+            "sign_in: {provider: {issuer: https://…, client_id: …}} beside it",
+        )
+    if instance.registration == "oidc" and chosen is not None and not chosen.required:
+        yield (*path, "sign_in", "required"), "who registers here signs in", "required: true, or registration: invite"
+    for index, network in enumerate(instance.registrations.uncounted):
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            yield (*path, "registrations", "uncounted", index), str(error), "for example 192.0.2.0/24"
+    if chosen is None:
+        return
+    provider = chosen.provider
+    named = {"issuer": provider.issuer, "login_url": provider.login_url, "token_url": provider.token_url}
+    for name, url in named.items():
+        try:
+            check_url(url if url is not None else provider.issuer)
+        except ValueError as error:
+            yield (*path, "sign_in", "provider", name), str(error), "https://…, or http: on this machine"
+    if urlsplit(provider.issuer).query:
+        yield (*path, "sign_in", "provider", "issuer"), "an issuer has no query", "as its discovery document names it"
+    if provider.redirect_uri is not None and not _REDIRECT.match(provider.redirect_uri):
+        yield (
+            (*path, "sign_in", "provider", "redirect_uri"),
+            f"{provider.redirect_uri} is nowhere that a client could be",
+            "for example http://127.0.0.1:8463/, the same as the provider was told",
+        )
+    if "openid" not in provider.scopes:
+        yield (*path, "sign_in", "provider", "scopes"), "openid is missing", "scopes: [openid], and what groups take"
 
 
 def _bucket_checks(path: Path, bucket: S3, instance: Instance) -> Iterator[Found]:

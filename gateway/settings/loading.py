@@ -62,8 +62,16 @@ def _with_base(settings: Settings, base: Path) -> Settings:
     tls = settings.administration.tls
     tls = tls.model_copy(update={name: _below(base, getattr(tls, name)) for name in ("certificate", "key")})
     administration = settings.administration.model_copy(update={"tls": tls})
-    changed = {"data_dir": base / settings.data_dir, "instances": instances, "administration": administration}
-    return settings.model_copy(update=changed)
+    places = {name: _below(base, getattr(settings.backup, name)) for name in ("to", "journal")}
+    backup = settings.backup.model_copy(update=places)
+    return settings.model_copy(
+        update={
+            "data_dir": base / settings.data_dir,
+            "instances": instances,
+            "administration": administration,
+            "backup": backup,
+        }
+    )
 
 
 def _instance_with_base(instance: Instance, base: Path) -> Instance:

@@ -14,6 +14,7 @@ from tmtp_core.wire.look import Corners, Font, Palette, Spacing
 _LISTEN = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^:\s]+):(?P<port>\d{1,5})")
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+Algorithm = Literal["RS256", "PS256", "ES256", "EdDSA", "RS384", "RS512", "PS384", "PS512", "ES384", "ES512"]
 Colour = Annotated[str, StringConstraints(pattern=r"^#[0-9a-fA-F]{6}$", to_lower=True)]
 
 
@@ -190,6 +191,44 @@ class PayloadSettings(_Model):
     s3: S3
 
 
+class RegistrationSettings(_Model):
+    """How fast strangers are taken, where they may register (A2)."""
+
+    per_address_per_hour: int = Field(default=20, ge=1, le=1_000_000)
+    per_minute: int = Field(default=30, ge=0, le=1_000_000)
+    uncounted: list[str] = Field(default=["127.0.0.0/8", "::1/128"], max_length=1_000)
+
+
+class ProviderSettings(_Model):
+    """An identity provider that speaks OpenID Connect."""
+
+    issuer: str
+    client_id: str = Field(min_length=1, max_length=255)
+    label: str | None = Field(default=None, min_length=1, max_length=100)
+    algorithms: list[Algorithm] = Field(default=["RS256", "PS256", "ES256", "EdDSA"], min_length=1)
+    scopes: list[str] = Field(default=["openid"], max_length=32)
+    login_url: str | None = None
+    token_url: str | None = None
+    login_parameters: dict[str, str] = {}
+    redirect_uri: str | None = None
+
+
+class GroupSettings(_Model):
+    """Of whom the provider knows, who may register: whose list `claim` names one of these groups."""
+
+    claim: str = Field(min_length=1, max_length=255)
+    any_of: list[str] = Field(min_length=1, max_length=1_000)
+
+
+class SignInSettings(_Model):
+    """Sign-in with an identity provider (A1). `required`: nobody registers without."""
+
+    required: bool = True
+    provider: ProviderSettings
+    groups: GroupSettings | None = None
+    accounts_per_person: int = Field(default=1, ge=1, le=1_000)
+
+
 class Instance(_Model):
     """One TMTP service."""
 
@@ -197,6 +236,8 @@ class Instance(_Model):
     title: str | None = Field(default=None, min_length=1, max_length=100)
     policy: Literal["members", "public"]
     registration: Literal["open", "invite", "oidc", "closed"] = "invite"
+    registrations: RegistrationSettings = RegistrationSettings()
+    sign_in: SignInSettings | None = None
     acquaintance: Literal["ping", "introduction", "everyone"] | None = None
     protocol: Protocol = Protocol()
     invitations: Literal["admins", "members"] | None = None
@@ -296,6 +337,24 @@ class AdministrationSettings(_Model):
 
     listen: Address | None = None
     tls: AdministrationTls = AdministrationTls()
+    url: str | None = None
+
+
+class BackupSettings(_Model):
+    """Backups (docs/backup.md). `recipient`: a public key; None: no journal, and each backup is told for whom.
+
+    `journal` None: the folder `to`.
+    """
+
+    recipient: str | None = None
+    to: Path = Field(default=Path("backups"), strict=False)
+    keep: int = Field(default=7, ge=1, le=10_000)
+    journal: Path | None = Field(default=None, strict=False)
+
+    @property
+    def journal_folder(self) -> Path:
+        """Where the journal is."""
+        return self.journal or self.to
 
 
 class Settings(_Model):
@@ -308,6 +367,7 @@ class Settings(_Model):
     log: Log = Log()
     instances: list[Instance] = Field(min_length=1, max_length=64)
     bridges: Bridges = Bridges()
+    backup: BackupSettings = BackupSettings()
 
     @property
     def source(self) -> Path | None:

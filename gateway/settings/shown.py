@@ -4,7 +4,7 @@
 import yaml
 
 from gateway.settings.models import Settings
-from tmtp_core.store.shared_database import parsed
+from tmtp_core.store.opening import parsed_address
 
 
 def settings_yaml(settings: Settings) -> str:
@@ -12,5 +12,5 @@ def settings_yaml(settings: Settings) -> str:
     shown = settings.model_dump(mode="json")
     for instance in shown["instances"]:
         if instance["database"] is not None:
-            instance["database"] = parsed(instance["database"]).render_as_string(hide_password=True)
+            instance["database"] = parsed_address(instance["database"]).render_as_string(hide_password=True)
     return yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)

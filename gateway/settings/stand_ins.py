@@ -21,6 +21,11 @@ _STAND_INS: Final[dict[str, Any]] = {
     "routes": [],
     "recipient": "stand@in.example",
     "to": "Stand In",
+    "issuer": "https://stand-in.example",
+    "client_id": "stand-in",
+    "provider": {"issuer": "https://stand-in.example", "client_id": "stand-in"},
+    "claim": "stand-in",
+    "any_of": ["stand-in"],
 }
 
 

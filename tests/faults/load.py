@@ -114,6 +114,11 @@ class Device:
         self.pending: tuple[str, list[Device], bytes] | None = None
         self._last_id: str = ""
 
+    @property
+    def highest(self) -> str:
+        """The highest id that it has acknowledged."""
+        return max(self._acked, default="")
+
     async def record(self, event: m2.StoredEvent, payload: Payload) -> None:
         """One message came; when this returns it is acknowledged."""
         data = await payload.read()
@@ -194,7 +199,8 @@ class Process:
     """The gateway's process: its settings in `folder`, what it keeps in `data` (`folder`/data).
 
     `program`: how Python starts it; `under`: the command that starts Python; `log`: where its log goes, if it is to be
-    kept from the terminal. `database`: a PostgreSQL that it serves as process `number`, beside others.
+    kept from the terminal. `database`: a PostgreSQL that it serves as process `number`, beside others. `more`: settings
+    beside those of the load.
     """
 
     def __init__(
@@ -206,8 +212,9 @@ class Process:
         log: Path | None = None,
         database: str | None = None,
         number: int = 1,
+        more: str = "",
     ) -> None:
-        self._settings = folder / f"gateway-{number}.yaml"
+        self.settings = folder / f"gateway-{number}.yaml"
         self._number = number
         self.data = data or folder / "data"
         self.program = program
@@ -218,13 +225,13 @@ class Process:
         config = _CONFIG.format(
             data=self.data, http=self._http_port, tls=self.port, database="null" if database is None else database
         )
-        self._settings.write_text(config, "utf-8")
+        self.settings.write_text(config + more, "utf-8")
         self._running: asyncio.subprocess.Process | None = None
 
     async def spawn(self) -> None:
         """Start it, and wait for nothing."""
         which = ("--process", str(self._number), "--http", f"127.0.0.1:{self._http_port}")
-        command = (*self.under, sys.executable, *self.program, "serve", "-c", self._settings, *which)
+        command = (*self.under, sys.executable, *self.program, "serve", "-c", self.settings, *which)
         if self._log is None:
             self._running = await asyncio.create_subprocess_exec(*command)
             return
@@ -264,6 +271,11 @@ class Process:
         assert self._running is not None
         async with asyncio.timeout(READY_S):
             return await self._running.wait()
+
+    def tell(self, number: signal.Signals) -> None:
+        """Send it a signal, and wait for nothing."""
+        assert self._running is not None
+        self._running.send_signal(number)
 
     async def end(self, number: signal.Signals) -> None:
         """End it and wait until it is gone."""

@@ -14,9 +14,23 @@ from tests.vectors.examples import Example, ExampleRun, read_examples
 from tmtp_core.crypto.log_records import Signature
 from tmtp_core.domain.device_log import Signed
 from tmtp_core.domain.policy import Acquaintance, Policy
+from tmtp_core.domain.port import Identity
+from tmtp_core.domain.registering import RegistrationLimits
+from tmtp_core.domain.sign_in import NonceRule, SignedIn, SignInRule
+from tmtp_core.errors import LoginRefused
+from tmtp_core.wire.messages import SignIn
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "protocol.md"
 EXAMPLES = list(read_examples(PAGE))
+LOGIN = "client_id=tmtp&response_type=code&scope=openid"
+TOKEN = "client_id=tmtp&grant_type=authorization_code"
+
+
+async def _read(oidc: dict[str, Any], nonce: NonceRule) -> SignedIn:
+    """A provider that vouches for everybody; of its tokens the page says one thing, and that is checked."""
+    if not nonce.is_right(oidc["id_token"].removeprefix("a token with the nonce ")):
+        raise LoginRefused("authentication required")
+    return SignedIn(Identity("https://id.example", "eve"), 0, b"once", 1 << 50)
 
 
 class Administrator:
@@ -39,7 +53,12 @@ async def test_example(example: Example, tmp_path: Path) -> None:
         acquaintance=Acquaintance(example.settings.get("acquaintance", "everyone")),
         members_invite="members_invite" in example.settings,
     )
-    async with running_instance(tmp_path / "instance", policy=policy) as instance:
+    providers = (SignIn("Our provider", ("https://id.example/auth", LOGIN), ("https://id.example/token", TOKEN)),)
+    rule = SignInRule(lambda nonce: providers, _read) if "sign_in" in example.settings else None
+    pace = RegistrationLimits(1_000, 1, ()) if "crowd" in example.settings else None
+    async with running_instance(tmp_path / "instance", policy=policy, sign_in=rule, registrations=pace) as instance:
+        if pace is not None:
+            instance.service._reception.opened()
         administrator: Any = Administrator(instance)
         original = examples._spki_hash
         seen = await asyncio.to_thread(original, instance.host, instance.port)

@@ -23,7 +23,7 @@ from tmtp_core.domain.policy import Acquaintance, Policy, Quotas
 from tmtp_core.errors import ServiceUnavailable
 from tmtp_core.session import UNAVAILABLE
 from tmtp_core.store.ledger import SqlLedger
-from tmtp_core.store.shared_database import CommitUnknown
+from tmtp_core.store.trouble import CommitUnknown
 from tmtp_core.store.writer import Job
 from tmtp_core.wire import messages as m
 

@@ -72,6 +72,12 @@ async def a_member(instance: TestInstance, alias: str) -> Member:
     return member
 
 
+async def writer_done(instance: TestInstance) -> None:
+    """When the second decision is answered, the writer has emptied its log after the first."""
+    for _ in range(2):
+        await instance.service.decide(lambda ledger: None)
+
+
 def files_with(folder: Path, needle: bytes) -> list[str]:
     return [path.name for path in folder.rglob("*") if path.is_file() and needle in path.read_bytes()]
 
@@ -88,12 +94,33 @@ async def test_delivered_messages_are_in_no_file(tmp_path: Path) -> None:
         await bob.until(2)
         await bob.connection.quit()  # its acks are durable now
         await instance.advance(limits.CHECKPOINT_INTERVAL_S + 1)
-        for _ in range(2):  # when the second is answered, the writer has emptied its log after the first
-            await instance.service.list_accounts()
+        await writer_done(instance)
         assert files_with(folder, CANARY) == []
         assert list((folder / "payloads").iterdir()) == []
         await alice.connection.quit()
     assert files_with(folder, CANARY) == []
+
+
+@ON_SQLITE
+async def test_delivered_messages_leave_the_log_when_the_last_reader_has_ended(tmp_path: Path) -> None:
+    """An administrator's look or a backup, which reads the database beside the writer (A4)."""
+    folder = tmp_path / "instance"
+    async with running_instance(folder) as instance:
+        alice = await a_member(instance, "Alice Liddell")
+        bob = await a_member(instance, "Bob Builder")
+        await alice.connection.post("1", [m.Recipient(bob.uid, m.TO_UID)], CANARY * 100)
+        await bob.until(1)
+        with closing(sqlite3.connect(folder / "service.sqlite3", isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM message").fetchone()
+            await bob.connection.quit()
+            await instance.advance(limits.CHECKPOINT_INTERVAL_S + 1)
+            await writer_done(instance)
+            assert files_with(folder, CANARY)  # it reads them
+        await instance.advance(1)
+        await writer_done(instance)
+        assert files_with(folder, CANARY) == []
+        await alice.connection.quit()
 
 
 @ON_SQLITE
@@ -241,12 +268,12 @@ def test_what_comes_while_the_log_is_emptied_is_decided_before_the_writer_ends(
         writer = Writer(database, folder, bytes(32), lambda act: act(), lambda event, fields: decided.append(event))
         checkpoint = database.checkpoint
 
-        def interrupted() -> None:
+        def interrupted(*, wait: bool) -> bool:
             if not decided:
                 writer.submit(Job(lambda ledger: "in time", decided.append))
                 writer.stop()
                 writer.submit(Job(lambda ledger: "late", decided.append))
-            checkpoint()
+            return checkpoint(wait=wait)
 
         monkeypatch.setattr(database, "checkpoint", interrupted)
         writer.request_checkpoint()
@@ -362,9 +389,9 @@ def test_an_old_database_is_copied_before_it_is_changed(tmp_path: Path) -> None:
     (steps / "versions" / "s9001_next.py").write_text(
         "import sqlite3\n"
         "from alembic import op\n"
-        'revision, down_revision = "9001", "0005"\n'
+        'revision, down_revision = "9001", "0006"\n'
         "def upgrade():\n"
-        f"    copy = sqlite3.connect({str(path)!r} + '.before-0005')\n"
+        f"    copy = sqlite3.connect({str(path)!r} + '.before-0006')\n"
         "    assert copy.execute('SELECT count(*) FROM account').fetchone() == (0,)\n"
         "    copy.close()\n"
         "    op.execute('CREATE TABLE next (x)')\n",
@@ -392,7 +419,7 @@ def test_an_old_database_is_copied_before_it_is_changed(tmp_path: Path) -> None:
 
 def test_an_older_queue_keeps_what_was_hidden_and_who_introduced_whom(tmp_path: Path) -> None:
     path, steps = tmp_path / "service.sqlite3", tmp_path / "steps"
-    later = {"s0004_hidden.py", "s0005_processes.py"}
+    later = {"s0004_hidden.py", "s0005_processes.py", "s0006_identities.py"}
     shutil.copytree(Path(migrations.__file__).parent, steps, ignore=shutil.ignore_patterns("__pycache__", *later))
     Database(path, str(steps)).close()
     with closing(sqlite3.connect(path)) as raw:

@@ -11,8 +11,10 @@ from typing import Any
 from gateway.certificates import spki_hash
 from gateway.instance import ListenOn, RunningInstance
 from tests.support.postgresql import ENGINE, database_of
-from tmtp_core.domain.admission import Registration, SignInRule
+from tmtp_core.domain.admission import Registration
 from tmtp_core.domain.policy import Policy
+from tmtp_core.domain.registering import RegistrationLimits
+from tmtp_core.domain.sign_in import SignInRule
 from tmtp_core.limits import InstanceLimits
 from tmtp_core.store.opening import Bucket
 
@@ -127,6 +129,7 @@ async def running_instance(
     registration: str = "open",
     title: str = "Test Site",
     limits: dict[str, int] | None = None,
+    registrations: RegistrationLimits | None = None,
     sign_in: SignInRule | None = None,
     policy: Policy | None = None,
     skin: bytes = b"",
@@ -143,6 +146,7 @@ async def running_instance(
         "title": title,
         "registration": Registration(registration),
         "instance_limits": InstanceLimits(**(limits or {})),
+        "registrations": registrations,
         "sign_in": sign_in,
         "policy": policy,
         "skin": skin,

@@ -28,6 +28,7 @@ class Outlet:
         self.cuts: list[bytes] = []
         self.reading = True
         self.closed = self.aborted = self.congested = self.clogged = False
+        self.peer_address = ""
 
     def send(self, head: bytes, body: Body = EMPTY) -> None:
         self.sent.append(head + body.inline)

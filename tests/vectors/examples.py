@@ -104,6 +104,14 @@ class ExampleRun(Run):
             return _text(self._substituted(rest).encode())
         if kind == "blake2b":
             return _text(hashlib.blake2b(self._part(rest), digest_size=32).digest())
+        if kind == "hash":
+            purpose, *parts = rest.split()
+            return _text(hashlib.blake2b(self._framed(json.loads(purpose), parts), digest_size=32).digest())
+        if kind == "work":
+            bits, *parts = rest.split()
+            return _worked(int(bits), b"".join(map(self._part, parts)))
+        if kind == "token":
+            return f"a token with the nonce {self._substituted(rest)}"
         if kind == "head":
             old, time, by, entry = rest.split()
             signers = ",".join(sorted(self._substituted(json.loads(by)).split(",")))
@@ -210,6 +218,16 @@ class ExampleRun(Run):
         if isinstance(expected, dict) and isinstance(got, dict):
             return expected.keys() == got.keys() and all(self._bound(expected[key], got[key]) for key in expected)
         return self._equal(expected, got)
+
+
+def _worked(bits: int, puzzle: bytes) -> str:
+    """As a stranger would, from the page alone."""
+    for number in range(1 << 40):
+        answer = number.to_bytes(8, "big")
+        digest = hashlib.blake2b(puzzle + answer, digest_size=32, person=b"tmtp-work").digest()
+        if int.from_bytes(digest, "big") < 1 << (256 - bits):
+            return _text(answer)
+    raise ValueError("nothing fits")
 
 
 def _number(size: int) -> Callable[[str], bytes]:

@@ -13,7 +13,9 @@ from typing import Any
 from tests.support.instance import TestInstance, running_instance
 from tests.support.records import RecordLink
 from tests.vectors.reference import canonical_header, head_sum
-from tmtp_core.domain.admission import SignInRule
+from tmtp_core.domain.port import Identity
+from tmtp_core.domain.sign_in import NonceRule, SignedIn, SignInRule
+from tmtp_core.errors import LoginRefused
 from tmtp_core.wire.messages import SignIn
 
 STORED = {"login", "user", "ohiedit", "ping", "invite", "member", "delivery", "notify"}
@@ -397,6 +399,12 @@ def _octets(expression: str) -> bytes:
     return octets
 
 
+async def _knows_one_token(oidc: dict[str, Any], nonce: NonceRule) -> SignedIn:
+    if oidc.get("id_token") != "good":
+        raise LoginRefused("authentication required")
+    return SignedIn(Identity("https://id.example", "somebody"), 0, b"once", 1 << 50)
+
+
 async def replay(vector: Vector, template: Path, folder: Path, *, byte_by_byte: bool) -> None:
     """Replay one vector against a fresh instance, started from the empty `template`."""
     await asyncio.to_thread(shutil.copytree, template, folder)
@@ -407,9 +415,7 @@ async def replay(vector: Vector, template: Path, folder: Path, *, byte_by_byte: 
     demanded = settings.pop("sign_in", None)
     if demanded is not None:
         providers = (SignIn("Our provider", ("https://id.example/auth", "a=b"), ("https://id.example/token", "c=d")),)
-        sign_in = SignInRule(
-            providers, required=demanded == "required", accepts=lambda oidc: oidc.get("id_token") == "good"
-        )
+        sign_in = SignInRule(lambda nonce: providers, _knows_one_token, required=demanded == "required")
     limits = {name: int(value) for name, value in settings.items()}
     async with running_instance(folder, registration=registration, limits=limits, sign_in=sign_in) as instance:
         await Run(vector, instance, byte_by_byte=byte_by_byte).play()

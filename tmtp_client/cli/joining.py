@@ -5,13 +5,14 @@ import os
 import socket
 import ssl
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
+from rich.progress import Progress, TaskID
 
 from tmtp_client import limits
 from tmtp_client.cli.common import (
@@ -21,6 +22,7 @@ from tmtp_client.cli.common import (
     ProfileOption,
     account_of,
     check_alias,
+    err,
     fail,
     new_request_id,
     print_json,
@@ -28,21 +30,36 @@ from tmtp_client.cli.common import (
     run,
     say,
 )
-from tmtp_client.connection import AccountKeys, Connection, DeviceKeys, Disconnected, Endpoint, Refused
+from tmtp_client.cli.signing_in import Ways, signed_in
+from tmtp_client.connection import (
+    AccountKeys,
+    Connection,
+    DeviceKeys,
+    Disconnected,
+    Endpoint,
+    OnWork,
+    Refused,
+    WrongService,
+)
 from tmtp_client.engine.engine import Engine
 from tmtp_client.engine.history import History, Identity
 from tmtp_client.engine.recovery import seed_of, words_of
 from tmtp_core.crypto.account_log import RECOVERY, ActName, Entry, LogState
+from tmtp_core.crypto.encoding import from_text
 from tmtp_core.crypto.log_records import LogInvalid, compose, decode_records, verify
+from tmtp_core.crypto.sign_in import device_nonce
 from tmtp_core.crypto.signing import Signer
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
 from tmtp_core.wire.address import ServiceAddress, parse_address
 
+SIGN_IN_REQUIRED: Final = 2
+"""`auth` of `tmtprev` (wire.md §10); 1 is possible."""
 _WORDS_A_LINE: Final = 6
 
 AddressArgument = Annotated[str, typer.Argument(help="host:port, or the tmtp:// link you were given.")]
 PinOption = Annotated[str | None, typer.Option(help="sha256:… of a self-signed service, if the link has none.")]
+BrowserOption = Annotated[bool, typer.Option(help="Open the browser for a sign-in, or only print its address.")]
 CaOption = Annotated[Path | None, typer.Option(help="PEM file of a private certificate authority.")]
 
 
@@ -83,10 +100,16 @@ def join(
     invite: Annotated[str | None, typer.Option(help="The invitation's token, if the link has none.")] = None,
     pin: PinOption = None,
     ca: CaOption = None,
+    sign_in: Annotated[
+        bool, typer.Option("--sign-in", help="Sign in with the service's provider, also where you need not.")
+    ] = False,
+    browser: BrowserOption = True,
     profile: ProfileOption = "default",
     as_json: JsonOption = False,
 ) -> None:
     """Open an account on a service; this device becomes its first.
+
+    Where the service wants you to sign in with your organisation, that happens in your browser.
 
     It prints the account's recovery sheet, once. Write it down: with it you come back when every device is lost, and
     bar one that was stolen. No device keeps it, so that none can take the account over.
@@ -103,7 +126,7 @@ def join(
     if known is not None:
         identity, error = known, ""
     else:
-        identity, error = run(_joined(service, alias, history))
+        identity, error = run(_joined(service, alias, history, Ways(sign_in, browser)))
     keys = history.pending_keys(identity.service_key)
     words = words_of(keys.recovery_seed) if keys is not None else None
     if as_json:
@@ -161,6 +184,22 @@ def recover(
         say(f"The account has {others} other device{'s' if others > 1 else ''} still.")
 
 
+def sign_in_again(browser: BrowserOption = True, profile: ProfileOption = "default") -> None:
+    """Sign in with your organisation's provider again, after it has signed you out.
+
+    Until then the service lets none of your devices in, and says: authentication required.
+
+    Example: tmtp sign-in
+    """
+    account = account_of(profile)
+    identity = account.identity
+    if identity.keys is None:
+        fail("an account without keys cannot; ask whoever runs the service", FAILED)
+    address = ServiceAddress(identity.host, identity.port, identity.pin)
+    run(_sign_in_again(_Service(address, identity.ca_file), identity, identity.keys, Ways(True, browser)))
+    say(f"You are {identity.alias} on {identity.service} again.")
+
+
 def take_alias(
     name: Annotated[str, typer.Argument(help="8 bytes or more; yours for ever.")], profile: ProfileOption = "default"
 ) -> None:
@@ -194,10 +233,10 @@ def whoami(profile: ProfileOption = "default", as_json: JsonOption = False) -> N
 
 
 # -- what the commands do --------------------------------------------------------------------------------------------
-async def _joined(service: _Service, alias: str, history: History) -> tuple[Identity, str]:
+async def _joined(service: _Service, alias: str, history: History, ways: Ways) -> tuple[Identity, str]:
     """As `_join`; an invitation that is not good any more is called that."""
     try:
-        return await _join(service, alias, history)
+        return await _join(service, alias, history, ways)
     except Disconnected as error:
         if str(error) != "invitation required":
             raise
@@ -206,29 +245,104 @@ async def _joined(service: _Service, alias: str, history: History) -> tuple[Iden
         raise Disconnected("the invitation is not good, or no more: it was used, revoked, or has expired") from None
 
 
-async def _join(service: _Service, alias: str, history: History) -> tuple[Identity, str]:
+async def _join(service: _Service, alias: str, history: History, ways: Ways | None = None) -> tuple[Identity, str]:
     """Register; and why the account has not got the alias, if so.
 
     The keys are kept before the service hears of them, so that a join that was cut off is taken up again by the next
     one. They stay pending for the sheet.
     """
+    ways = ways or Ways()
     async with _greeted(service) as (connection, greeting):
-        device = None
-        if greeting.service is not None:
-            keys = history.pending_keys(greeting.service.key)
-            if keys is None:
-                keys = AccountKeys.new(os.urandom)
-                history.set_pending_keys(greeting.service.key, keys)
-            elif not keys.recovery_seed:
-                raise Refused("this profile is on its way back to an account: finish that with tmtp recover")
-            registered = await connection.register_keys(socket.gethostname(), keys, alias, service.address.invite)
-            device = keys.device
-        else:  # a service that knows revision 1 only
-            registered = await connection.register(alias, alias, service.address.invite)
-        named = "" if registered.error else alias
-        identity = service.identity(greeting, registered.uid, named, device, registered.nodeid)
-        history.set_identity(identity)
+        keys = _joining_keys(history, greeting.service.key) if greeting.service is not None else None
+        if not _asks_who(greeting, ways):
+            return await _register(service, connection, greeting, alias, history, keys, None)
+    oidc = await _proof_of_person(greeting, keys.device if keys is not None else None, ways)
+    async with _greeted(service) as (connection, again):  # no link stays open for as long as a person needs
+        if again.service != greeting.service:
+            raise WrongService("another service answers than before; nothing was signed for it")
+        return await _register(service, connection, again, alias, history, keys, oidc)
+
+
+async def _register(
+    service: _Service,
+    connection: Connection,
+    greeting: m.TmtpRevAnswer,
+    alias: str,
+    history: History,
+    keys: AccountKeys | None,
+    oidc: dict[str, Any] | None,
+) -> tuple[Identity, str]:
+    """As the device with these keys, or with a password where the service knows revision 1 only."""
+    invite = service.address.invite
+    if keys is not None:
+        with _progress() as on_work:
+            registered = await connection.register_keys(
+                socket.gethostname(), keys, alias, invite, oidc=oidc, on_work=on_work
+            )
+    else:
+        registered = await connection.register(alias, alias, invite, oidc)
+    named = "" if registered.error else alias
+    device = keys.device if keys is not None else None
+    identity = service.identity(greeting, registered.uid, named, device, registered.nodeid)
+    history.set_identity(identity)
     return identity, registered.error
+
+
+def _joining_keys(history: History, service_key: str) -> AccountKeys:
+    """Those of a join that was cut off, or new ones, which are kept."""
+    keys = history.pending_keys(service_key)
+    if keys is None:
+        keys = AccountKeys.new(os.urandom)
+        history.set_pending_keys(service_key, keys)
+    elif not keys.recovery_seed:
+        raise Refused("this profile is on its way back to an account: finish that with tmtp recover")
+    return keys
+
+
+def _asks_who(greeting: m.TmtpRevAnswer, ways: Ways) -> bool:
+    """Whether a provider of sign-in is to be asked."""
+    return greeting.auth == SIGN_IN_REQUIRED or (ways.wanted and greeting.auth > 0)
+
+
+async def _proof_of_person(greeting: m.TmtpRevAnswer, device: DeviceKeys | None, ways: Ways) -> dict[str, Any]:
+    """What the provider says of the person, for this device only."""
+    if not greeting.authby:
+        raise TimeoutError("the service cannot reach its provider of sign-in now; try again later")
+    provider = greeting.authby[0]
+
+    def tell(url: str) -> None:
+        say(f"Sign in with {provider.label} in your browser:", to=err)
+        say(url, to=err)
+
+    nonce = None
+    if device is not None and greeting.service is not None:
+        nonce = device_nonce(from_text(greeting.service.key), device.signer.public)
+    return {"id_token": await signed_in(provider, nonce, tell, browser=ways.browser)}
+
+
+async def _sign_in_again(service: _Service, identity: Identity, keys: DeviceKeys, ways: Ways) -> None:
+    async with _greeted(service) as (_, greeting):
+        pass
+    if not _asks_who(greeting, ways):
+        raise Refused("this service asks no provider")
+    oidc = await _proof_of_person(greeting, keys, ways)
+    async with _greeted(service) as (connection, _):
+        await connection.login_by_key(identity.uid, keys.signer, identity.service_key, oidc)
+
+
+@contextmanager
+def _progress() -> Iterator[OnWork]:
+    """Shows how far the work is that a service asks for, if it does."""
+    with Progress(console=err, transient=True) as progress:
+        tasks: list[TaskID] = []
+
+        def on_work(tried: int, about: int) -> None:
+            if not tasks:
+                say("Many people join just now; this device proves that it means it:", to=err)
+                tasks.append(progress.add_task("working", total=about))
+            progress.update(tasks[0], completed=min(tried, about))
+
+        yield on_work
 
 
 async def _recover(

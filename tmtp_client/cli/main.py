@@ -24,6 +24,7 @@ def _about() -> None:
 
 app.command()(joining.join)
 app.command()(joining.recover)
+app.command("sign-in")(joining.sign_in_again)
 app.command("alias")(joining.take_alias)
 app.command()(joining.whoami)
 app.command()(messages.ping)

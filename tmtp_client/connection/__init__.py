@@ -6,10 +6,12 @@ per post: whoever tries a post again passes the same `request_id`, and the servi
 """
 
 from tmtp_client.connection.endpoint import Endpoint, WrongService, certificate_pin
-from tmtp_client.connection.link import Connection, OnEvent, OnPresence, Refused
+from tmtp_client.connection.link import Connection, OnEvent, OnPresence
 from tmtp_client.connection.login import AccountKeys, DeviceKeys, KeyLogin, Login, PasswordLogin
 from tmtp_client.connection.payload import Disconnected, Payload
 from tmtp_client.connection.persistent import PersistentConnection
+from tmtp_client.connection.refused import Refused
+from tmtp_client.connection.work import OnWork
 
 __all__ = [
     "AccountKeys",
@@ -21,6 +23,7 @@ __all__ = [
     "Login",
     "OnEvent",
     "OnPresence",
+    "OnWork",
     "PasswordLogin",
     "Payload",
     "PersistentConnection",

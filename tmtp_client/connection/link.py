@@ -19,6 +19,8 @@ from tmtp_client.connection.endpoint import (
 )
 from tmtp_client.connection.login import AccountKeys, Login, PasswordLogin
 from tmtp_client.connection.payload import Disconnected, Gathered, Payload
+from tmtp_client.connection.refused import Refused
+from tmtp_client.connection.work import OnWork, worked
 from tmtp_core.crypto.account_log import RECOVERY
 from tmtp_core.crypto.encoding import from_text, to_text
 from tmtp_core.crypto.log_records import Signature
@@ -37,10 +39,6 @@ Answer = tuple[m.Acked | m2.LogPage | m2.Listing | m2.Skin, bytes]
 
 
 LOGIN_OK = "login ok"
-
-
-class Refused(Exception):
-    """The service does not grant a request: the text of its error ack."""
 
 
 OnEvent = Callable[[m2.StoredEvent, Payload], Awaitable[None]]
@@ -110,9 +108,14 @@ class Connection:
         return connection
 
     # -- logging in --------------------------------------------------------------------------------------------------
-    async def register(self, newnode: str, newalias: str = "_", invite: str | None = None) -> m.Registered:
-        """Open an account. The answer's `error` says why the alias was not given. Raises `Disconnected`."""
-        await self._send(m.encode_head(m.Register(newnode, newalias, invite=invite)))
+    async def register(
+        self, newnode: str, newalias: str = "_", invite: str | None = None, oidc: dict[str, Any] | None = None
+    ) -> m.Registered:
+        """Open an account. The answer's `error` says why the alias was not given. Raises `Disconnected`.
+
+        `oidc`: what a provider of sign-in answered, where one is asked for.
+        """
+        await self._send(m.encode_head(m.Register(newnode, newalias, oidc, invite)))
         registered = await self._wait(self._registered)
         await self._wait(self._entered)
         return registered
@@ -123,12 +126,25 @@ class Connection:
         return await self._wait(self._entered)
 
     async def register_keys(
-        self, label: str, keys: AccountKeys, newalias: str = "_", invite: str | None = None
+        self,
+        label: str,
+        keys: AccountKeys,
+        newalias: str = "_",
+        invite: str | None = None,
+        *,
+        oidc: dict[str, Any] | None = None,
+        on_work: OnWork | None = None,
     ) -> m.Registered:
-        """Open an account whose first device has these keys; on a connection of revision 2. Raises `Disconnected`."""
+        """Open an account whose first device has these keys; on a connection of revision 2.
+
+        `oidc`: what a provider of sign-in answered, where one is asked for. Where work is asked for it is done here;
+        `on_work` hears how far it is. Raises `Disconnected`, or `Refused` where there is too much of it.
+        """
         entry, sigs, proof, recovery_proof = await self._genesis(keys)
+        device = keys.device.signer.public
+        work = await worked(await self._wait(self.service), await self.channel(), device, on_work)
         request = m2.RegisterKeys(
-            label, newalias, keys.device.signer.public, entry, sigs, proof, recovery_proof, invite=invite
+            label, newalias, device, entry, sigs, proof, recovery_proof, invite=invite, oidc=oidc, work=work
         )
         await self._send(m.encode_head(request))
         registered = await self._wait(self._registered)
@@ -154,12 +170,15 @@ class Connection:
         proofs = [registration_proof(key, channel, raw) for key in (keys.device.signer, keys.recovery)]
         return entry, sigs, proofs[0], proofs[1]
 
-    async def login_by_key(self, uid: str, device: Signer, service_key: str | None = None) -> m.Info:
+    async def login_by_key(
+        self, uid: str, device: Signer, service_key: str | None = None, oidc: dict[str, Any] | None = None
+    ) -> m.Info:
         """Log this device in by signature. `service_key`: the service must have this one.
 
-        Raises `Disconnected`, or `WrongService` before anything was signed.
+        `oidc`: of a new sign-in with the provider, which has ended the one before. Raises `Disconnected`, or
+        `WrongService` before anything was signed.
         """
-        return await self._prove(uid, device.public, device, service_key)
+        return await self._prove(uid, device.public, device, service_key, oidc)
 
     async def login_by_recovery(self, uid: str, recovery: Signer) -> m.Info:
         """Enter by the account's recovery key, as no device: its log can be fetched and added to, and nothing else.
@@ -168,11 +187,13 @@ class Connection:
         """
         return await self._prove(uid, RECOVERY, recovery, None)
 
-    async def _prove(self, uid: str, by: str, key: Signer, service_key: str | None) -> m.Info:
+    async def _prove(
+        self, uid: str, by: str, key: Signer, service_key: str | None, oidc: dict[str, Any] | None = None
+    ) -> m.Info:
         channel = await self.channel()
         if service_key is not None and to_text(channel.service_key) != service_key:
             raise WrongService("the service has not the key that it had; nothing was signed for it")
-        await self._send(m.encode_head(m2.LoginByKey(uid, by, login_proof(key, channel, uid))))
+        await self._send(m.encode_head(m2.LoginByKey(uid, by, login_proof(key, channel, uid), oidc)))
         return await self._wait(self._entered)
 
     async def enter(self, login: Login) -> m.Info:
@@ -277,6 +298,11 @@ class Connection:
     async def closed(self) -> str:
         """Wait for the end; why it came."""
         return await asyncio.shield(self._ended)
+
+    @property
+    def head(self) -> str:
+        """Of the account's log, as it was when this device entered; empty without one."""
+        return self._entered.result().head if self._entered.done() else ""
 
     @property
     def is_open(self) -> bool:

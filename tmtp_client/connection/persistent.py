@@ -14,7 +14,14 @@ from tmtp_client.connection.login import Login
 from tmtp_client.connection.payload import Disconnected
 
 _REFUSALS: Final = frozenset(  # of a device, for good, or until its owner does something about it
-    {"login failed", "corrupt base32 value", "device suspended", "device revoked", "move this account to keys"}
+    {
+        "login failed",
+        "corrupt base32 value",
+        "device suspended",
+        "device revoked",
+        "move this account to keys",
+        "authentication required",
+    }
 )
 
 
@@ -32,7 +39,7 @@ class PersistentConnection:
         on_presence: OnPresence | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._endpoint = endpoint
+        self.endpoint = endpoint  # of the next connection
         self._login = login
         self._on_event = on_event
         self._on_presence = on_presence
@@ -88,7 +95,7 @@ class PersistentConnection:
 
     async def _live(self) -> None:
         """One connection, from its beginning to its end."""
-        connection = await Connection.open(self._endpoint, self._on_event, self._on_presence, self._login.revision)
+        connection = await Connection.open(self.endpoint, self._on_event, self._on_presence, self._login.revision)
         try:
             await connection.enter(self._login)
             self.trouble = None

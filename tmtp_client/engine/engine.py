@@ -6,6 +6,7 @@ outbox, from where the running one takes it.
 """
 
 import asyncio
+import contextlib
 import os
 import re
 from collections.abc import AsyncIterator, Callable
@@ -23,6 +24,7 @@ from tmtp_client.connection import (
     Refused,
 )
 from tmtp_client.engine.history import History, Identity, Outgoing, Recorded, StoredFile
+from tmtp_client.engine.own_log import OwnLog
 from tmtp_core.ids import message_id_number
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
@@ -53,6 +55,8 @@ class Engine:
         self._heard = asyncio.Event()
         self._recording = False
         self._caught_up = False  # what was queued at log-in has come
+        self.own_log = OwnLog(history, identity)
+        self._log_moved = asyncio.Event()
         self.connection: PersistentConnection
 
     @asynccontextmanager
@@ -63,12 +67,16 @@ class Engine:
             identity.host, identity.port, identity.pin, Path(identity.ca_file) if identity.ca_file else None
         )
         self.connection = PersistentConnection(endpoint, identity.login, self._record)
-        sending = asyncio.get_running_loop().create_task(self._send_what_waits())
+        loop = asyncio.get_running_loop()
+        tasks = [loop.create_task(self._send_what_waits())]
+        if identity.keys is not None:
+            tasks.append(loop.create_task(self._keep_log()))
         try:
             yield self
         finally:
-            sending.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self.connection.stop()
 
     async def settled(self, quiet_s: float, longest_s: float) -> None:
@@ -112,6 +120,8 @@ class Engine:
             self._learn_member(event)
         elif isinstance(event, m.LoginEvent):
             self._caught_up = True  # it stands behind all that was queued before (wire.md §3.7)
+        elif isinstance(event, m2.LogEvent) and event.uid == self._identity.uid:
+            self._log_moved.set()
         if message is not None and self._history.record(message, files) and self._on_recorded is not None:
             self._on_recorded(message)
 
@@ -212,6 +222,27 @@ class Engine:
             await asyncio.to_thread(os.fsync, file.fileno())
         await asyncio.to_thread(_sync_folders, folder)
         return StoredFile(name, attached.size, str(path))
+
+    async def _keep_log(self) -> None:
+        """The account's log, here and at the service: with every connection, and whenever it has moved on (B4)."""
+        while True:
+            try:
+                connection = await self.connection.current()
+            except Disconnected:  # for good
+                return
+            head = connection.head
+            while connection.is_open:
+                self._log_moved.clear()
+                with contextlib.suppress(Disconnected, Refused, TimeoutError):  # again with the next connection
+                    await self.own_log.settle(connection, head)
+                head = ""
+                moved = asyncio.ensure_future(self._log_moved.wait())
+                ended = asyncio.ensure_future(connection.closed())
+                try:
+                    await asyncio.wait({moved, ended}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    moved.cancel()
+                    ended.cancel()
 
     # -- sending -----------------------------------------------------------------------------------------------------
     async def _send_what_waits(self) -> None:

@@ -63,6 +63,13 @@ _pending = Table(  # of an account that is being opened or come back to; gone wh
     Column("recovery_seed", LargeBinary, nullable=False),
 )
 
+_log_record = Table(  # of the account's own log, as this device has checked it (B4)
+    "log_record",
+    _metadata,
+    Column("place", Integer, primary_key=True),
+    Column("record", LargeBinary, nullable=False),
+)
+
 _contact = Table(
     "contact", _metadata, Column("alias", String, primary_key=True), Column("uid", String, nullable=False, index=True)
 )
@@ -236,6 +243,23 @@ class History:
             raw = connection.connection.driver_connection
             assert raw is not None
             raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    # -- the account's log -------------------------------------------------------------------------------------------
+    def log_records(self) -> list[bytes]:
+        """The records that this device keeps of its account's log, in order."""
+        with self._engine.connect() as connection:
+            return list(connection.scalars(select(_log_record.c.record).order_by(_log_record.c.place)))
+
+    def keep_log_records(self, place: int, records: Sequence[bytes]) -> None:
+        """Further records, the first with this number. Durable when this returns."""
+        rows = [{"place": number, "record": record} for number, record in enumerate(records, place)]
+        with self._engine.begin() as connection:
+            connection.execute(insert(_log_record), rows)
+
+    def forget_log_records(self) -> None:
+        """Keep none of them any more."""
+        with self._engine.begin() as connection:
+            connection.execute(delete(_log_record))
 
     # -- contacts ----------------------------------------------------------------------------------------------------
     def learn_contact(self, alias: str, uid: str) -> None:

@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The public key of a certificate, as its octets stand there: what pins and log-ins name (RFC 5280 §4.1, §4.1.2.7).
-And when it ends.
+"""The public key of a certificate, as its octets stand there: what pins and log-ins name (RFC 5280 §4.1, §4.1.2.7);
+and when it ends.
 
 Cut out, not decoded and encoded again: two libraries may write one key in two ways (RSA-PSS is such a case), and
 then one of them could never log in.
 """
 
 import hashlib
+from datetime import UTC, datetime
 from typing import Final
 
 _SEQUENCE: Final = 0x30
 _VERSION: Final = 0xA0
-_UTC_TIME: Final = 0x17
 _FIELDS_BEFORE_VALIDITY: Final = 3  # serialNumber, signature, issuer
-_FIELDS_BEFORE_KEY: Final = 5  # … validity, subject
+_FIELDS_BEFORE_KEY: Final = 5  # and validity, subject
+_TIMES: Final = {0x17: "%y%m%d%H%M%SZ", 0x18: "%Y%m%d%H%M%SZ"}  # UTCTime, GeneralizedTime
 
 
 def spki_hash(certificate: bytes) -> bytes:
@@ -26,22 +27,21 @@ def spki_hash(certificate: bytes) -> bytes:
     return hashlib.sha256(certificate[at:end]).digest()
 
 
-def not_after(certificate: bytes) -> str:
-    """When a certificate in DER ends, as `YYYYMMDDHHMMSSZ` (RFC 5280 §4.1.2.5). Raises ValueError for what is none."""
+def valid_until_s(certificate: bytes) -> int:
+    """When a certificate in DER ends, in seconds since 1970 (RFC 5280 §4.1.2.5). Raises ValueError for what is none."""
     try:
-        begins, _, _ = _inside(certificate, _field(certificate, _FIELDS_BEFORE_VALIDITY))
-        ends = _end(certificate, begins)
-        content, size = _header(certificate, ends)
-        text = certificate[content : content + size].decode("ascii")
-        if certificate[ends] == _UTC_TIME:  # two digits: 50 to 99 are of the last century
-            text = ("19" if text >= "50" else "20") + text
-    except (IndexError, UnicodeDecodeError):
+        validity, _, _ = _inside(certificate, _field(certificate, _FIELDS_BEFORE_VALIDITY))
+        at = _end(certificate, validity)  # notBefore stands first
+        form = _TIMES[certificate[at]]
+        begin, size = _header(certificate, at)
+        text = certificate[begin : begin + size].decode("ascii")
+        return int(datetime.strptime(text, form).replace(tzinfo=UTC).timestamp())
+    except (IndexError, KeyError, UnicodeDecodeError):
         raise ValueError("this is no certificate") from None
-    return text
 
 
 def _field(certificate: bytes, number: int) -> int:
-    """Where a field of the TBSCertificate begins, its version not counted."""
+    """Where a field of the signed part begins; the version, which may be left out, does not count."""
     tbs, _, _ = _inside(certificate, 0)
     at, _, _ = _inside(certificate, tbs)
     if certificate[at] == _VERSION:

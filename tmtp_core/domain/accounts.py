@@ -10,6 +10,7 @@ from tmtp_core.domain.fanout import Stamp, own_devices, send
 from tmtp_core.domain.naming import take_alias
 from tmtp_core.domain.outcome import NO_DEVICE, Asker, Moment, Outcome
 from tmtp_core.domain.port import Account, Ledger, Role, Status
+from tmtp_core.domain.sign_in import SignedIn
 from tmtp_core.errors import LoginRefused, RequestRefused
 from tmtp_core.ids import RandomBytes, decode_base32, new_node_secret, new_uid
 from tmtp_core.wire.messages import (
@@ -39,11 +40,11 @@ class Accounts:
         self._random_bytes = random_bytes
         self._admissions = admissions
 
-    def register(self, ledger: Ledger, request: Register, moment: Moment) -> Outcome:
+    def register(self, ledger: Ledger, request: Register, moment: Moment, signed_in: SignedIn | None = None) -> Outcome:
         """Op 1. A bad alias does not fail it: the account exists and `registered` says why it has no name."""
-        admission = self._admissions.admit(ledger, request, moment)
-        self._admissions.use(ledger, admission)
+        admission = self._admissions.admit(ledger, request, moment, signed_in)
         account = ledger.create_account(new_uid(self._random_bytes), Role.MEMBER, moment.ms)
+        self._admissions.use(ledger, account, admission)
         secret, device = self._new_device(ledger, account, request.newnode, moment)
         error = self._admissions.name(ledger, account, admission)
         outcome = Outcome(

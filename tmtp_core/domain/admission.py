@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Who may open an account on an instance (A1), and invitations to it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
 from tmtp_core import limits
 from tmtp_core.crypto.credentials import invitation_hash
+from tmtp_core.crypto.sign_in import device_nonce, is_own_nonce, new_nonce
 from tmtp_core.domain.fanout import Stamp, announce_member, own_devices, send
 from tmtp_core.domain.naming import take_alias
 from tmtp_core.domain.outcome import NO_DEVICE, Asker, Moment, Outcome
 from tmtp_core.domain.port import Account, Invitation, Ledger, Membership, MemberStatus, Status
+from tmtp_core.domain.sign_in import NonceRule, SignedIn, SignInRule, admit_person, keep_person
 from tmtp_core.errors import LoginRefused, RequestRefused
 from tmtp_core.ids import RandomBytes, encode_base32
 from tmtp_core.wire.messages import InviteEvent, Register, SignIn
-from tmtp_core.wire.revision2 import RegisterKeys
+from tmtp_core.wire.revision2 import LoginByKey, RegisterKeys
 
 NO_ALIAS = "_"
 """What a client sends as `newalias` to register without one (wire.md §2)."""
@@ -31,25 +31,15 @@ class Registration(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class SignInRule:
-    """Sign-in with an identity provider: what `tmtprev` announces, and who checks what the client brings.
-
-    `accepts` gets the `oidc` object of op 1 and tells whether it proves a person. `required` says that nobody
-    registers without.
-    """
-
-    providers: tuple[SignIn, ...]
-    required: bool
-    accepts: Callable[[dict[str, Any]], bool]
-
-
-@dataclass(frozen=True, slots=True)
 class Admission:
-    """The outcome of the check: which alias to try, whether one is to be chosen later, and what invitation is used."""
+    """The outcome of the check: which alias to try, whether one is to be chosen later, what invitation is used, and
+    whom a provider vouches for.
+    """
 
     alias: str | None
     choose_later: bool = False
     invitation: Invitation | None = None
+    signed_in: SignedIn | None = None
 
     @property
     def reset(self) -> int | None:
@@ -58,15 +48,35 @@ class Admission:
 
 
 class Admissions:
-    """One instance's rule for op 1. `admit` only checks; `use` counts the invitation."""
+    """One instance's rule for op 1. `admit` only checks; `use` counts what is used up."""
 
     def __init__(self, registration: Registration, token_key: bytes, sign_in: SignInRule | None = None) -> None:
         self.registration = registration
         self.sign_in = sign_in
         self._token_key = token_key
 
-    def admit(self, ledger: Ledger, request: Register | RegisterKeys, moment: Moment) -> Admission:
-        """Decide about one registration. Raises `LoginRefused`."""
+    @property
+    def takes_strangers(self) -> bool:
+        """Whether people may register whom nobody here has invited."""
+        return self.registration in {Registration.OPEN, Registration.OIDC}
+
+    def announced(self, revision: int, moment: Moment, random_bytes: RandomBytes) -> tuple[SignIn, ...]:
+        """Where to sign in. A client without device keys is given its nonce; others make it of theirs."""
+        if self.sign_in is None:
+            return ()
+        return self.sign_in.announced(new_nonce(self._token_key, moment.ms, random_bytes) if revision == 1 else None)
+
+    def nonce_of(self, request: Register | RegisterKeys | LoginByKey, service_key: bytes, moment: Moment) -> NonceRule:
+        """Which nonce is the right one for who brings a token."""
+        if isinstance(request, Register):
+            return NonceRule(lambda nonce: is_own_nonce(self._token_key, nonce, moment.ms), for_one_token=True)
+        own = device_nonce(service_key, request.device)
+        return NonceRule(lambda nonce: nonce == own, for_one_token=False)
+
+    def admit(
+        self, ledger: Ledger, request: Register | RegisterKeys, moment: Moment, signed_in: SignedIn | None = None
+    ) -> Admission:
+        """Decide about one registration, by somebody for whom a provider vouches or not. Raises `LoginRefused`."""
         alias = None if request.newalias == NO_ALIAS else request.newalias
         if request.invite is not None:
             invitation = self._valid(ledger, request.invite, moment)
@@ -74,23 +84,24 @@ class Admissions:
                 if not isinstance(request, RegisterKeys):
                     raise LoginRefused("this invitation is for a device with a key")
                 return Admission(alias, invitation=invitation)
-            self._check_open(request)
-            return Admission(alias, invitation=invitation)
-        self._check_open(request)
+            self._check_open(ledger, signed_in)
+            return Admission(alias, invitation=invitation, signed_in=signed_in)
+        self._check_open(ledger, signed_in)
         if self.registration is not Registration.INVITE and not self._is_token(ledger, request):
-            return Admission(alias)
+            return Admission(alias, signed_in=signed_in)
         if isinstance(request, RegisterKeys):
             raise LoginRefused("invitation required")
         # A client that knows no such field brings the token as its whole alias.
         invitation = self._valid(ledger, request.newalias, moment)
         if invitation.account is not None:
             raise LoginRefused("this invitation is for a device with a key")
-        return Admission(None, choose_later=True, invitation=invitation)
+        return Admission(None, choose_later=True, invitation=invitation, signed_in=signed_in)
 
-    def use(self, ledger: Ledger, admission: Admission) -> None:
-        """Count one use of the invitation, if there is one."""
+    def use(self, ledger: Ledger, account: Account, admission: Admission) -> None:
+        """Count one use of the invitation, and of the sign-in, by a new account."""
         if admission.invitation is not None:
             ledger.use_invitation(admission.invitation)
+        keep_person(ledger, account, admission.signed_in)
 
     def name(self, ledger: Ledger, account: Account, admission: Admission) -> str:
         """Give an account the alias that it was opened with; the text says why not, which does not fail op 1."""
@@ -128,12 +139,10 @@ class Admissions:
         )
         return key, token
 
-    def _check_open(self, request: Register | RegisterKeys) -> None:
+    def _check_open(self, ledger: Ledger, signed_in: SignedIn | None) -> None:
         """Sign-in (wire.md §3.4: `authentication required`), and whether anybody may register."""
-        rule = self.sign_in
-        demanded = rule is not None and (rule.required or request.oidc is not None)
-        if rule is not None and demanded and (request.oidc is None or not rule.accepts(request.oidc)):
-            raise LoginRefused("authentication required")
+        if self.sign_in is not None:
+            admit_person(ledger, self.sign_in, signed_in)
         if self.registration is Registration.CLOSED:
             raise LoginRefused("registration is closed")
 

@@ -12,7 +12,7 @@ from typing import Final
 from tmtp_core import limits
 from tmtp_core.crypto.account_log import Entry, LogRefused, LogState
 from tmtp_core.crypto.encoding import from_text
-from tmtp_core.crypto.log_records import Record, Signature, append, encode_record, parse_entry
+from tmtp_core.crypto.log_records import LogInvalid, Record, Signature, append, encode_record, parse_entry, verify
 from tmtp_core.crypto.possession import Channel, registration_proved
 from tmtp_core.crypto.signing import Signer
 from tmtp_core.domain import quotas
@@ -90,6 +90,25 @@ class DeviceLogs:
         except LogRefused as refusal:
             raise RequestRefused(f"LogAppend: {refusal}") from None
 
+    def judge_again(self, log: LogState, uid: str, record: Record, ledger: Ledger) -> LogState:
+        """The log with a record that this service has made before and does not know any more, since it was restored
+        from a backup. `log` stays as it is. Raises `RequestRefused`.
+
+        The stamp shows that it was made, in this very place of this log; all the rules are applied once more.
+        """
+        entry = Signed(record.entry, record.sigs).read()
+        try:
+            log.check_prev(entry)
+        except LogRefused as refusal:
+            raise RequestRefused(f"LogAppend: {refusal}") from None
+        named = ledger.device_named(entry.device) if entry.device else None
+        if named is not None and named[0].uid != uid:
+            raise RequestRefused("LogAppend: this key is a device's already")
+        try:
+            return verify([record], uid=uid, service_key=self._service.public, known=log)
+        except LogInvalid as invalid:
+            raise RequestRefused(f"LogAppend: not as this service made it: {invalid}") from None
+
     def append(
         self, request: LogAppend, channels: tuple[Channel, ...], ledger: Ledger, asker: Asker, moment: Moment
     ) -> Outcome:
@@ -105,7 +124,11 @@ class DeviceLogs:
             if account.log_damaged:
                 raise RequestRefused("LogAppend: this account's log is damaged; an administrator resets the account")
             log, before = log_of(account), suspended(account)
-            record = self.judge(log, account.uid, signed, ledger, moment)
+            if request.stamp:
+                record = Record(request.entry, request.sigs, request.time, request.stamp)
+                log = self.judge_again(log, account.uid, record, ledger)
+            else:
+                record = self.judge(log, account.uid, signed, ledger, moment)
             outcome = keep(account, log, record, before, ledger, moment, asker)
         outcome.answers.insert(0, Acked(request.id, head=log_of(account).head_text))
         return outcome
@@ -198,19 +221,27 @@ def keep(
 
     `before` are the devices that were suspended until now; `asker` None: the record's new device enters with it.
     """
+    added, cuts = bring_about(account, log, record, before, ledger, moment)
+    outcome = Outcome(cuts=cuts)
+    enters = added.public if added is not None and asker is None else None
+    _tell(account, record, ledger, outcome, moment, asker, enters)
+    return outcome
+
+
+def bring_about(
+    account: Account, log: LogState, record: Record, before: frozenset[str], ledger: Ledger, moment: Moment
+) -> tuple[Device | None, dict[int, str]]:
+    """`keep`, and nobody is told; the device that it added, and what the links are told that end."""
     account.log = log
     ledger.append_log(account, record)
-    outcome = Outcome()
     entry = Signed(record.entry, record.sigs).read()
     added = None
     if entry.act == "add":  # before anything is revoked: no queue may end while there is a device to have it
         added = _admit(account, entry, ledger, moment)
-    outcome.cuts = _carry_out(account, log, before, ledger)
+    cuts = _carry_out(account, log, before, ledger)
     if entry.act == "genesis" and all(device.public != entry.device for device in account.devices):
         added = ledger.add_device(account, b"", moment.ms, public=entry.device, box=entry.box)
-    enters = added.public if added is not None and asker is None else None
-    _tell(account, record, ledger, outcome, moment, asker, enters)
-    return outcome
+    return added, cuts
 
 
 def _admit(account: Account, entry: Entry, ledger: Ledger, moment: Moment) -> Device:

@@ -16,6 +16,7 @@ from tmtp_core.domain.admission import NO_ALIAS, Admission, Admissions, redeem
 from tmtp_core.domain.device_log import DeviceLogs, Signed, keep, log_of, suspended, without
 from tmtp_core.domain.outcome import NO_DEVICE, Asker, Moment, Outcome
 from tmtp_core.domain.port import Account, Ledger, Role, Status
+from tmtp_core.domain.sign_in import AUTHENTICATION_REQUIRED, SignedIn, sign_in_again
 from tmtp_core.errors import LoginRefused, RequestRefused, ServiceUnavailable
 from tmtp_core.ids import RandomBytes, new_uid
 from tmtp_core.wire.messages import Acked, Info, Registered
@@ -33,7 +34,14 @@ class Devices:
         self._random_bytes = random_bytes
         self._admissions = admissions
 
-    def register(self, request: RegisterKeys, channels: tuple[Channel, ...], ledger: Ledger, moment: Moment) -> Outcome:
+    def register(
+        self,
+        request: RegisterKeys,
+        channels: tuple[Channel, ...],
+        ledger: Ledger,
+        moment: Moment,
+        signed_in: SignedIn | None = None,
+    ) -> Outcome:
         """Op 1: a new account with its genesis, or by an administrator's invitation an old one's new beginning.
 
         The same genesis again, from a device that lost the answer, is answered again and opens nothing. Raises
@@ -47,7 +55,7 @@ class Devices:
             if entry.act != "genesis" or not signed.proved(entry.recovery, request.recoverysig, channels):
                 raise LoginRefused("the recovery key's signature does not hold")
             repeated = self._repeated(request, ledger)
-            return repeated if repeated is not None else self._open(request, signed, entry, ledger, moment)
+            return repeated if repeated is not None else self._open(request, signed, entry, ledger, moment, signed_in)
         except RequestRefused as refusal:
             raise LoginRefused(refusal.text) from None
 
@@ -57,8 +65,28 @@ class Devices:
         Raises `LoginRefused`, the same for every reason; or `ServiceUnavailable` where it is a device of an account
         whose log is damaged.
         """
+        account, asker = self._proved(request, channels, ledger)
+        if account.status is not Status.ACTIVE:
+            raise LoginRefused(AUTHENTICATION_REQUIRED if ledger.signed_out_s(account) else _GONE)
+        if account.log is None:
+            raise ServiceUnavailable("the log of this account is damaged; an administrator resets the account")
+        return asker
+
+    def come_back(
+        self, request: LoginByKey, channels: tuple[Channel, ...], signed_in: SignedIn, ledger: Ledger
+    ) -> None:
+        """Op 2 of a device whose account the provider has signed out: the person signed in again. Else it does nothing.
+
+        Raises `LoginRefused`.
+        """
+        account, _ = self._proved(request, channels, ledger)
+        if account.status is not Status.ACTIVE:
+            sign_in_again(ledger, account, signed_in)
+
+    def _proved(self, request: LoginByKey, channels: tuple[Channel, ...], ledger: Ledger) -> tuple[Account, Asker]:
+        """Whose device, or recovery key, has signed; of an account that may be barred. Raises `LoginRefused`."""
         account = ledger.account(request.uid)
-        if account is None or account.status is not Status.ACTIVE:
+        if account is None or account.status is Status.REMOVED:
             raise LoginRefused(_GONE)
         if request.device == RECOVERY and account.role is Role.MEMBER and account.log is not None:
             key, public = NO_DEVICE, account.log.recovery
@@ -69,9 +97,7 @@ class Devices:
             key, public = device.key, request.device
         if not any(login_proved(public, request.sig, channel, request.uid) for channel in channels):
             raise LoginRefused(_GONE)
-        if account.log is None:
-            raise ServiceUnavailable("the log of this account is damaged; an administrator resets the account")
-        return Asker(account.key, key, account.uid, public)
+        return account, Asker(account.key, key, account.uid, public)
 
     def edit_key(self, request: KeyEdit, ledger: Ledger, asker: Asker, moment: Moment) -> Outcome:
         """Op 19. Raises `RequestRefused` unless the device signed its prekey, for this service and about now."""
@@ -110,9 +136,17 @@ class Devices:
         return self._begin_anew(account, genesis, ledger, moment)
 
     # -- inside ------------------------------------------------------------------------------------------------------
-    def _open(self, request: RegisterKeys, signed: Signed, entry: Entry, ledger: Ledger, moment: Moment) -> Outcome:
+    def _open(
+        self,
+        request: RegisterKeys,
+        signed: Signed,
+        entry: Entry,
+        ledger: Ledger,
+        moment: Moment,
+        signed_in: SignedIn | None,
+    ) -> Outcome:
         """A new account, or with an administrator's leave a new beginning of an old one."""
-        admission = self._admissions.admit(ledger, request, moment)
+        admission = self._admissions.admit(ledger, request, moment, signed_in)
         account = self._to_reset(ledger, admission)
         if account is not None:
             outcome = self._begin_anew(account, signed, ledger, moment)
@@ -122,8 +156,8 @@ class Devices:
             uid = new_uid(self._random_bytes)
             log = self._logs.empty(uid)
             record = self._logs.judge(log, uid, signed, ledger, moment)
-            self._admissions.use(ledger, admission)
             account = ledger.create_account(uid, Role.MEMBER, moment.ms)
+            self._admissions.use(ledger, account, admission)
             error = self._admissions.name(ledger, account, admission)
             outcome = keep(account, log, record, frozenset(), ledger, moment, None)
             redeem(ledger, outcome, account, admission, moment)

@@ -232,6 +232,15 @@ class Invitation:
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """A person as a provider of sign-in knows them; `session` is the provider's name for this sign-in, "" for none."""
+
+    issuer: str
+    subject: str
+    session: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Ghost:
     """Somebody outside: the account that stands for them, the bridge that owns it, their address."""
 
@@ -451,6 +460,30 @@ class Ledger(Protocol):
 
     def use_invitation(self, invitation: Invitation) -> None:
         """Count one use."""
+        ...
+
+    def accounts_of(self, issuer: str, subject: str | None, session: str | None = None) -> list[int]:
+        """Keys of the accounts of a person, or (None) of all whom the provider knows; or of this session only."""
+        ...
+
+    def bind(self, account: Account, identity: Identity) -> None:
+        """Whose account this is."""
+        ...
+
+    def set_signed_out(self, account: Account, since_s: int) -> None:
+        """It was the provider who barred the account, then by its own clock; what next changes its status ends that."""
+        ...
+
+    def signed_out_s(self, account: Account) -> int:
+        """Since when the provider has barred it; 0 where it was not the provider."""
+        ...
+
+    def was_used(self, once: bytes) -> bool:
+        """Whether something that is good once was used."""
+        ...
+
+    def use_once(self, once: bytes, until_ms: int) -> None:
+        """It is used; nobody can bring it again after `until_ms`."""
         ...
 
     def set_routes(self, account: Account, routes: dict[str, str]) -> None:

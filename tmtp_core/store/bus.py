@@ -15,8 +15,7 @@ from typing import Any, Final
 import asyncpg
 
 from tmtp_core import limits
-from tmtp_core.store.postgresql import CHANNEL
-from tmtp_core.store.sharing import ALIVE, LIVE, LOCK_KEY, RENEW
+from tmtp_core.store.sharing import ALIVE, CHANNEL, LIVE, LOCK_KEY, RENEW
 
 _RETRY_S: Final = 0.5
 _NOTIFY: Final = "SELECT pg_notify($1, $2)"

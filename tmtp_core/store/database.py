@@ -79,8 +79,11 @@ class Store(Protocol):
         """
         ...
 
-    def checkpoint(self) -> None:
-        """See to it that deleted content is on no disk block of ours."""
+    def checkpoint(self, *, wait: bool = False) -> bool:
+        """See to it that deleted content is on no disk block of ours. False where somebody reads who is in the way.
+
+        `wait`: until he has read, for some seconds.
+        """
         ...
 
     def close(self) -> None:
@@ -149,9 +152,16 @@ class Database:
             if driver(self._connection).in_transaction:  # a commit that failed may leave it open
                 driver(self._connection).rollback()
 
-    def checkpoint(self) -> None:
+    def checkpoint(self, *, wait: bool = False) -> bool:
         """Move the log into the database and empty it, so that deleted content is on no disk block of ours."""
-        driver(self._connection).execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection = driver(self._connection)
+        if not wait:  # commits are not to wait for who looks
+            connection.execute("PRAGMA busy_timeout=0")
+        try:
+            (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            connection.execute(f"PRAGMA busy_timeout={limits.DATABASE_BUSY_TIMEOUT_MS}")
+        return not busy
 
     def close(self) -> None:
         """Give the database back."""

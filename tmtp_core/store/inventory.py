@@ -11,6 +11,7 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, Connection, case, func, or_, select
 
+from tmtp_core import limits
 from tmtp_core.domain.administration import AccountSummary, InvitationSummary
 from tmtp_core.domain.port import MemberStatus, Role, Status
 from tmtp_core.names import skeletons
@@ -55,7 +56,10 @@ class MemberSummary:
 
 @dataclass(frozen=True, slots=True)
 class QueueSummary:
-    """What waits for one account: deliveries, their octets, when the eldest was posted (ms since 1970)."""
+    """What waits for one account: deliveries, their octets, when the eldest was posted (ms since 1970).
+
+    Of more than `limits.OCTETS_COUNTED_MAX` deliveries, about how many octets they have.
+    """
 
     uid: str
     alias: str
@@ -180,19 +184,19 @@ def invitations(connection: Connection, now_ms: int, after: int, limit: int) -> 
 def queues(connection: Connection, limit: int) -> list[QueueSummary]:
     """The accounts for which something waits, those first whose eldest delivery waits longest.
 
-    Everything that waits is looked at once, in the order in which it is stored.
+    All queues are counted, in the order in which they are stored; some messages are read of those that are shown.
     """
-    d, q, n = t.device.c, t.queue.c, t.message.c
-    octets = case((q.hidden == 0, n.size + func.length(n.head)), else_=0)
-    oldest = func.min(q.message)
-    waiting = (
-        select(d.account, func.count().label("deliveries"), func.sum(octets).label("octets"), oldest.label("oldest"))
-        .select_from(t.device.join(t.queue, q.device == d.key).join(t.message, n.number == q.message))
+    d, q = t.device.c, t.queue.c
+    queued = select(q.device, func.count().label("deliveries"), func.min(q.message).label("oldest"))
+    by_device = queued.group_by(q.device).subquery()
+    oldest = func.min(by_device.c.oldest).label("oldest")
+    rows = connection.execute(
+        select(d.account, func.sum(by_device.c.deliveries).label("deliveries"), oldest)
+        .join(by_device, by_device.c.device == d.key)
         .group_by(d.account)
         .order_by(oldest)
         .limit(limit)
-    )
-    rows = connection.execute(waiting).all()
+    ).all()
     keys = [row.account for row in rows]
     a = t.account.c
     uids = {row.key: row.uid for row in connection.execute(select(a.key, a.uid).where(a.key.in_(keys)))}
@@ -201,18 +205,39 @@ def queues(connection: Connection, limit: int) -> list[QueueSummary]:
         QueueSummary(
             uids[row.account],
             next(iter(aliases.get(row.account, ())), ""),
-            row.deliveries,
-            int(row.octets),
+            int(row.deliveries),
+            _octets(connection, row.account, int(row.deliveries)),
             row.oldest // _NS_PER_MS,
         )
         for row in rows
     ]
 
 
-def octets_queued(connection: Connection) -> int:
-    """Of all messages that wait for somebody, each counted once. It reads all their rows."""
+def _octets(connection: Connection, account: int, deliveries: int) -> int:
+    """Of what waits for an account; of many deliveries some are looked at, and the others taken to be like these."""
+    d, q, n = t.device.c, t.queue.c, t.message.c
+    own = select(d.key).where(d.account == account)
+    size = case((q.hidden == 0, n.size + func.length(n.head)), else_=0).label("size")
+    some = select(size).join(t.message, n.number == q.message).where(q.device.in_(own)).limit(limits.OCTETS_COUNTED_MAX)
+    counted, octets = connection.execute(select(func.count(), func.sum(some.subquery().c.size))).one()
+    return int(octets) * deliveries // counted if counted else 0
+
+
+def octets_queued(connection: Connection, after: int) -> tuple[int, int | None]:
+    """Of messages that wait for somebody, each counted once: of some with numbers above `after`, and the last of these.
+
+    None instead of the last where there are none. A part at a time: while somebody reads, the log cannot be emptied.
+    """
     n = t.message.c
-    return int(connection.scalar(select(func.sum(n.size + func.length(n.head)))) or 0)
+    some = (
+        select(n.number, (n.size + func.length(n.head)).label("size"))
+        .where(n.number > after)
+        .order_by(n.number)
+        .limit(limits.OCTETS_COUNTED_AT_ONCE)
+        .subquery()
+    )
+    octets, last = connection.execute(select(func.sum(some.c.size), func.max(some.c.number))).one()
+    return int(octets or 0), last
 
 
 def census(connection: Connection, now_ms: int) -> Census:
@@ -240,14 +265,17 @@ def linked_elsewhere(connection: Connection, devices: Sequence[int]) -> Linked:
 
 
 def _sought(text: str) -> ColumnElement[bool]:
-    forms = [t.look_alike.c.skeleton.contains(form, autoescape=True) for form in skeletons(text) if form]
+    by_uid = t.account.c.uid.startswith(text, autoescape=True)
+    forms = [form for form in skeletons(text) if form]
+    if not forms:
+        return by_uid
+    like = [t.look_alike.c.skeleton.contains(form, autoescape=True) for form in forms]
     by_alias = (
         select(t.name.c.account)
         .join(t.look_alike, t.look_alike.c.name == t.name.c.name)
-        .where(t.name.c.account.is_not(None), or_(*forms))
+        .where(t.name.c.account.is_not(None), or_(*like))
     )
-    by_uid = t.account.c.uid.startswith(text, autoescape=True)
-    return or_(by_uid, t.account.c.key.in_(by_alias)) if forms else by_uid
+    return or_(by_uid, t.account.c.key.in_(by_alias))
 
 
 def _aliases(connection: Connection, keys: Sequence[int]) -> dict[int, list[str]]:

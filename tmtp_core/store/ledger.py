@@ -36,14 +36,14 @@ from tmtp_core.store.database import Store
 from tmtp_core.store.given_back import GivenBackRows
 from tmtp_core.store.inventory import linked_elsewhere
 from tmtp_core.store.named import NamedRows
-from tmtp_core.store.references import StoredReferences
+from tmtp_core.store.persons import PersonRows
 from tmtp_core.store.sharing import SLOTS_MAX, Changed, NotAlone, Sharing
 from tmtp_core.store.statements import Entry, Written
 
 _HIGH_WATER = "message_high_water"
 
 
-class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
+class SqlLedger(NamedRows, ConsentRows, GivenBackRows, PersonRows):
     """Implements `tmtp_core.domain.port.Ledger`; `begin`, `flush`, `committed` and `rolled_back` are the writer's.
 
     `service_key`: the service's public key, to which all logs are bound; `report` hears of damage, as (event, fields).
@@ -217,8 +217,7 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
 
     def count_messages(self) -> None:
         """Where only the database knows how many messages wait, ask it; about, when they are many."""
-        if isinstance(self.references, StoredReferences):
-            self.references.messages = self._hot.count_messages(self._writing)
+        self.references.look(lambda: self._hot.count_messages(self._writing))
 
     # -- accounts ----------------------------------------------------------------------------------------------------
     def account(self, uid: str) -> Account | None:
@@ -268,12 +267,14 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows):
         self._connection.execute(update(t.account).where(t.account.c.key == account.key).values(status=status))
         account.status = status
         self._changes(account)
+        self.set_signed_out(account, 0)
         if status is Status.REMOVED:
             self._note(Changed.EVERYTHING)
             for device in list(account.devices):
                 self.remove_device(account, device, "the account was removed")
             self._connection.execute(delete(t.membership).where(t.membership.c.account == account.key))
             self.drop_log(account)
+            self.forget_identity(account)
             self.forget_consent(account)
             self._forget_caches()
 

@@ -1,17 +1,27 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Which store an instance's large payloads are in: a folder, or a bucket that several machines reach."""
+"""Which database an instance is in, and where its large payloads are; what only some need is loaded for them alone."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 from tmtp_core.ids import RandomBytes
+from tmtp_core.store.database import Database, Store
 from tmtp_core.store.payloads import PayloadFolder, PayloadStore
 from tmtp_core.store.references import file_prefix
 from tmtp_core.store.schema import DatabaseUnfit
 from tmtp_core.store.sharing import Sharing
 
+if TYPE_CHECKING:
+    from tmtp_core.store.bus import Bus
+
+_DRIVER: Final = "postgresql+asyncpg"
+_WRONG_ADDRESS: Final = f"this is no database that this program knows: an address reads {_DRIVER}://user@host/name"
 _THREADS = 2
 _OWNER_BYTES = 16
 
@@ -24,6 +34,39 @@ class Bucket:
     name: str
     region: str
     prefix: str = ""
+
+
+def opened_database(folder: Path, address: str | None) -> Store:
+    """PostgreSQL at `address`, or SQLite in the folder. Raises what their constructors raise."""
+    if address is None:
+        return Database(folder / "service.sqlite3")
+    from tmtp_core.store.shared_database import SharedDatabase  # noqa: PLC0415 - with its driver, 5 MB
+
+    return SharedDatabase(address)
+
+
+def opened_bus(
+    database: Store, in_loop: Callable[[Callable[[], None]], None], report: Callable[[str, dict[str, object]], None]
+) -> "Bus | None":
+    """How this process hears of the others, where there can be any."""
+    if database.sharing is None:
+        return None
+    from tmtp_core.store.bus import Bus  # noqa: PLC0415 - see `opened_database`
+    from tmtp_core.store.shared_database import SharedDatabase  # noqa: PLC0415
+
+    assert isinstance(database, SharedDatabase)
+    return Bus(database.dsn, database.sharing.slot, database.sharing.token, in_loop, report)
+
+
+def parsed_address(url: str) -> URL:
+    """A database's address. Raises `DatabaseUnfit`."""
+    try:
+        made = make_url(url)
+    except ArgumentError:
+        raise DatabaseUnfit(_WRONG_ADDRESS) from None
+    if made.drivername != _DRIVER or not made.database:
+        raise DatabaseUnfit(_WRONG_ADDRESS)
+    return made
 
 
 def opened_payloads(

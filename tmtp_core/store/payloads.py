@@ -8,10 +8,11 @@ names is swept away at start. The store is a folder of files, `PayloadFolder`, o
 
 import contextlib
 import errno
+import fcntl
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Protocol
@@ -147,9 +148,15 @@ class PayloadFolder:
         self.end_uploads()
 
     def unlink(self, files: Iterable[str]) -> None:
-        """See `PayloadStore` (disk)."""
+        """See `PayloadStore` (disk). While a backup reads the folder they are left behind, too: see `held`."""
+        self.left_behind.extend(files)
+        with held(self.folder, fcntl.LOCK_SH | fcntl.LOCK_NB) as free:
+            if free:
+                self._unlink_what_is_left()
+
+    def _unlink_what_is_left(self) -> None:
         failed: OSError | None = None
-        for file in [*files, *(self.left_behind.popleft() for _ in range(len(self.left_behind)))]:
+        for file in [self.left_behind.popleft() for _ in range(len(self.left_behind))]:
             try:
                 (self.folder / file).unlink(missing_ok=True)
             except OSError as error:
@@ -160,9 +167,8 @@ class PayloadFolder:
 
     def sweep(self, sweepable: Callable[[str], bool]) -> int:
         """See `PayloadStore` (disk)."""
-        orphans = [path for path in self.folder.iterdir() if sweepable(path.name)]
-        for path in orphans:
-            path.unlink()
+        orphans = [path.name for path in self.folder.iterdir() if sweepable(path.name)]
+        self.unlink(orphans)
         return len(orphans)
 
 
@@ -390,6 +396,28 @@ class Reading:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
+
+
+@contextlib.contextmanager
+def held(folder: Path, how: int) -> Iterator[bool]:
+    """A folder of payloads under a lock of `fcntl.flock`, for the length of the block; False where it cannot be had.
+
+    Who removes payloads holds it with others (LOCK_SH), a backup alone (LOCK_EX): then no payload that its snapshot of
+    the database names goes before it is copied. The lock ends with its process.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, how)
+        except BlockingIOError:
+            yield False
+            return
+        except OSError:  # the file system has no locks: of such a folder no backup is taken
+            if how & fcntl.LOCK_EX:
+                raise
+        yield True
+    finally:
+        os.close(descriptor)
 
 
 def new_name(prefix: str, random_bytes: RandomBytes) -> str:

@@ -15,10 +15,8 @@ from sqlalchemy.types import TypeEngine
 
 from tmtp_core import limits
 from tmtp_core.domain.port import Body, Message, Rank, without_content
+from tmtp_core.store.sharing import CHANNEL
 from tmtp_core.store.statements import AccountRows, Entry, Written, device_of
-
-CHANNEL: Final = "tmtp"
-"""Where all processes of an instance listen; each listens to `CHANNEL_<slot>` too."""
 
 _DEVICES_PER_NOTICE: Final = 400  # PostgreSQL carries 8,000 bytes; a key has at most 19 digits
 _NUMBERS: Final = BigInteger()

@@ -14,28 +14,25 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import asyncpg
 from sqlalchemy import Connection, event, text
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
 from sqlalchemy.util import greenlet_spawn
 
 from tmtp_core import limits
 from tmtp_core.store import sharing
+from tmtp_core.store.opening import parsed_address
 from tmtp_core.store.postgresql import PostgresqlStatements
-from tmtp_core.store.references import StoredReferences
 from tmtp_core.store.schema import DatabaseUnfit, Steps
 from tmtp_core.store.sharing import Sharing
 from tmtp_core.store.statements import References, Statements
+from tmtp_core.store.stored_references import StoredReferences
+from tmtp_core.store.trouble import CommitUnknown, ValueNotTaken, database_errors, error_text
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 T = TypeVar("T")
 
-DRIVER: Final = "postgresql+asyncpg"
-_WRONG_ADDRESS: Final = f"this is no database that this program knows: an address reads {DRIVER}://user@host/name"
 _NUMBERS_END: Final = 1 << 63
 _TOKEN_BYTES: Final = 16
 _ALONE = text("SELECT pg_advisory_xact_lock(:key)").bindparams(key=sharing.LOCK_KEY)
@@ -72,17 +69,6 @@ _LOOKING: Final = {
     "enable_mergejoin": "on",
 }
 
-Errors: Final = (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
-"""Of SQLAlchemy, of the driver where it connects, and of the way there."""
-
-
-class CommitUnknown(Exception):
-    """The connection was lost during a commit: whether it is durable, nobody here can tell."""
-
-
-class ValueNotTaken(Exception):
-    """A decision wants to store what PostgreSQL cannot hold: its fault, and no trouble of the database's."""
-
 
 class SharedDatabase:
     """An instance's PostgreSQL database; this process has a slot in it from construction to `close`.
@@ -91,7 +77,7 @@ class SharedDatabase:
     """
 
     def __init__(self, url: str, migrations: str = "migrations:") -> None:
-        self._url = parsed(url)
+        self._url = parsed_address(url)
         self.name = self._url.render_as_string(hide_password=True)
         self._steps = Steps(migrations, self.name)
         self._engine: AsyncEngine | None = None
@@ -105,7 +91,7 @@ class SharedDatabase:
 
         try:
             slot = self.do(open_it)
-        except Errors as error:
+        except database_errors() as error:
             raise DatabaseUnfit(f"{self.name}: {error_text(error)}") from None
         self.sharing: Sharing | None = Sharing(slot, token)
         self.statements: Statements = PostgresqlStatements(slot)
@@ -140,12 +126,13 @@ class SharedDatabase:
             raise
         try:
             connection.commit()
-        except Errors as error:
+        except database_errors() as error:
             self._give_up(connection)
             raise CommitUnknown(error_text(error)) from error
 
-    def checkpoint(self) -> None:
+    def checkpoint(self, *, wait: bool = False) -> bool:
         """See `Store`. PostgreSQL's vacuum and its log's recycling are the administrator's (docs/scaling.md)."""
+        return True
 
     def close(self) -> None:
         """See `Store`; the slot is free at once."""
@@ -153,7 +140,7 @@ class SharedDatabase:
         assert shared is not None
         try:
             self.do(shared.leave, _LEAVING_TIMEOUT_S)
-        except Errors:
+        except database_errors():
             return  # the lease runs out
 
     # -- inside ------------------------------------------------------------------------------------------------------
@@ -205,7 +192,7 @@ class SharedDatabase:
         connection = self._connected()
         try:
             connection.execute(_ALONE if alone else _BESIDE_OTHERS)
-        except Errors:
+        except database_errors():
             self._give_up(connection)
             if fresh:
                 raise
@@ -270,21 +257,3 @@ def _is_strange(value: Any) -> bool:
     if isinstance(value, int) and not -_NUMBERS_END <= value < _NUMBERS_END:
         raise ValueNotTaken("a number beyond 64 bits")
     return isinstance(value, str) and "\0" in value
-
-
-def error_text(error: BaseException) -> str:
-    """What the database, or the way to it, says; never a statement with its values."""
-    if isinstance(error, DBAPIError):
-        error = error.orig or error
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-
-
-def parsed(url: str) -> URL:
-    """A database's URL. Raises `DatabaseUnfit`."""
-    try:
-        made = make_url(url)
-    except ArgumentError:
-        raise DatabaseUnfit(_WRONG_ADDRESS) from None
-    if made.drivername != DRIVER or not made.database:
-        raise DatabaseUnfit(_WRONG_ADDRESS)
-    return made

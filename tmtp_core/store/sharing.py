@@ -18,7 +18,9 @@ from sqlalchemy import BigInteger, Connection, Integer, bindparam, delete, inser
 from tmtp_core import limits
 from tmtp_core.errors import ServiceUnavailable
 from tmtp_core.store import tables as t
-from tmtp_core.store.postgresql import CHANNEL
+
+CHANNEL: Final = "tmtp"
+"""Where all processes of an instance listen; each listens to `CHANNEL_<slot>` too."""
 
 SLOTS_MAX: Final = 1_024
 """Processes of one instance. Message numbers are drawn in steps of so many, so that no two processes draw the same."""

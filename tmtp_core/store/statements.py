@@ -4,7 +4,7 @@
 One statement a kind and batch (storage.md). Everything else goes through SQLAlchemy Core and knows no dialect.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -124,6 +124,10 @@ class References(Protocol):
 
     def begin(self) -> None:
         """Another transaction begins."""
+        ...
+
+    def look(self, count: Callable[[], int]) -> None:
+        """Learn anew how many messages wait, where only the database knows; about, when they are many."""
         ...
 
     def sweepable(self, file: str) -> bool:

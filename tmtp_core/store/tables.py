@@ -222,6 +222,27 @@ invitation = Table(
     sqlite_autoincrement=True,
 )
 
+# Whom a provider of sign-in vouches for (A1). `session`: the provider's, by which it can end it; "" for none.
+identity = Table(
+    "identity",
+    metadata,
+    Column("account", KEY, ForeignKey("account.key"), primary_key=True, autoincrement=False),
+    Column("issuer", String, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("session", String, nullable=False),
+    Column("signed_out_s", KEY, nullable=False, server_default="0"),  # barred since then, until a later sign-in
+    Index("ix_identity_subject", "issuer", "subject"),
+    Index("ix_identity_session", "issuer", "session"),
+)
+
+# Hashes of what is good once, until nobody can bring it again.
+used = Table(
+    "used",
+    metadata,
+    Column("once", LargeBinary, primary_key=True),
+    Column("until_ms", KEY, nullable=False, index=True),
+)
+
 route = Table(
     "route",
     metadata,

@@ -6,7 +6,6 @@ come back only after the commit, a whole batch at a time. There is no timer: whi
 committed the next one gathers, so batches grow with the load by themselves.
 """
 
-import sqlite3
 import threading
 import traceback
 from collections import deque
@@ -19,18 +18,16 @@ import msgspec
 from sqlalchemy.exc import DBAPIError
 
 from tmtp_core import limits
+from tmtp_core.domain.facts import Journal
 from tmtp_core.domain.outcome import Outcome
 from tmtp_core.domain.port import Message
 from tmtp_core.errors import ProtocolError, RequestRefused, ServiceUnavailable
-from tmtp_core.store import shared_database
 from tmtp_core.store.database import Store, is_full
+from tmtp_core.store.journalled import JournalledLedger
 from tmtp_core.store.ledger import SqlLedger
 from tmtp_core.store.payloads import PayloadStore
-from tmtp_core.store.shared_database import CommitUnknown
 from tmtp_core.store.sharing import Evicted, NotAlone
-
-DatabaseErrors = (sqlite3.Error, *shared_database.Errors, CommitUnknown, Evicted)
-"""Of SQLAlchemy, of the driver where `tmtp_core.store.sqlite` speaks to it, and of the way to a database elsewhere."""
+from tmtp_core.store.trouble import CommitUnknown, database_errors, error_text, is_of_its_values
 
 Result = Any
 """What a decision returned, or the exception that it raised: theirs, or `ServiceUnavailable`."""
@@ -82,6 +79,7 @@ class Writer(threading.Thread):
     `wake` runs a callable on the caller's own thread (the event loop); `report` hears of our own errors,
     as (event, fields), from the writer's thread. Where other processes share the database, `told`, on the caller's own
     thread, hears which devices' links end here by what they decided; and None when nobody knows what is stored.
+    `journal` is told what no older backup may undo.
     """
 
     def __init__(
@@ -92,10 +90,15 @@ class Writer(threading.Thread):
         wake: Callable[[Callable[[], None]], None],
         report: Callable[[str, dict[str, object]], None],
         told: Callable[[Mapping[int, str] | None], None] = lambda cuts: None,
+        journal: Journal | None = None,
     ) -> None:
         super().__init__(name="tmtp-writer", daemon=True)
         self.figures = WriterFigures()
-        self.ledger = SqlLedger(database, service_key, report)
+        self.ledger = (
+            SqlLedger(database, service_key, report)
+            if journal is None
+            else JournalledLedger(database, service_key, report, journal)
+        )
         self._told = told
         self.evicted: Callable[[], None] = lambda: None  # as `told`: others have taken this process for dead
         self._database = database
@@ -109,6 +112,7 @@ class Writer(threading.Thread):
         self._awake = threading.Event()
         self._stopping = False
         self._checkpoint_due = False
+        self.checkpoint_left = False  # somebody read the database, and its log could not be emptied
         self._look_due = False
         database.do(self.ledger.load)
         payloads.sweep(self.ledger.references.sweepable)
@@ -170,7 +174,7 @@ class Writer(threading.Thread):
                 if not committed and not (stopping and self._jobs):
                     break
             if self._checkpoint_due or stopping:
-                self._checkpoint()
+                self._checkpoint(wait=stopping)
             if stopping:
                 return
 
@@ -260,7 +264,7 @@ class Writer(threading.Thread):
         if isinstance(error, CommitUnknown):  # these may be stored, with their files: who repeats them hears how it is
             self._refuse(jobs, error)
             return False
-        if len(jobs) <= 1 or (isinstance(error, DatabaseErrors) and not is_of_its_values(error)):
+        if len(jobs) <= 1 or (isinstance(error, database_errors()) and not is_of_its_values(error)):
             self._refuse(jobs, error)
             return False
         for job in jobs:
@@ -328,10 +332,11 @@ class Writer(threading.Thread):
         self.figures.acks += len(acks)
         self.figures.healthy = True
 
-    def _checkpoint(self) -> None:
+    def _checkpoint(self, *, wait: bool = False) -> None:
         self._checkpoint_due = False
+        self._unlink([])  # what was left behind, if anything
         try:
-            self._database.checkpoint()
+            self.checkpoint_left = not self._database.checkpoint(wait=wait)
         except Exception as error:
             self._report("checkpoint_failed", {"error": str(error)})
 
@@ -339,16 +344,7 @@ class Writer(threading.Thread):
 def _described(error: Exception) -> dict[str, object]:
     """An error for the log. Only the database's own words are repeated: another's could hold content."""
     if isinstance(error, DBAPIError):
-        return {"error": f"{type(error.orig).__name__}: {shared_database.error_text(error)}"}
-    if isinstance(error, DatabaseErrors):
-        return {"error": f"{type(error).__name__}: {shared_database.error_text(error)}"}
+        return {"error": f"{type(error.orig).__name__}: {error_text(error)}"}
+    if isinstance(error, database_errors()):
+        return {"error": f"{type(error).__name__}: {error_text(error)}"}
     return {"error": type(error).__name__, "trace": traceback.format_tb(error.__traceback__)}
-
-
-def is_of_its_values(error: Exception) -> bool:
-    """Whether the database did not take what one decision wrote, which is no trouble of the database's."""
-    original = error.orig if isinstance(error, DBAPIError) else error
-    if isinstance(original, sqlite3.IntegrityError):
-        return True
-    state = getattr(original, "sqlstate", None)  # class 22: data, 23: constraints
-    return isinstance(state, str) and state[:2] in {"22", "23"}

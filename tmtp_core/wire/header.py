@@ -80,6 +80,10 @@ class HeaderShape(Generic[T]):
             return self._decoder.decode(raw if b'"op":' in raw else with_plain_names(raw))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # msgspec limits how deep JSON may nest
             pass
+        return self.parse_the_long_way(raw)
+
+    def parse_the_long_way(self, raw: bytes) -> T:
+        """The same, with all names folded at every depth, and without nulls."""
         try:
             return msgspec.convert(_normalise(raw, self._names), self._shape, strict=True)
         except (ValueError, RecursionError, msgspec.ValidationError):

@@ -182,6 +182,10 @@ class ServerLink:
         self._last_read_s = now_s
         self._reader.feed(chunk)
 
+    def grant(self, more_s: float) -> None:
+        """A log-in may come so much later."""
+        self._opened_s += more_s
+
     def entered(self) -> None:
         """The log-in was granted: what was received since may be parsed."""
         self.state = LinkState.MEMBER

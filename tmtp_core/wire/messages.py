@@ -233,6 +233,13 @@ class AnnouncedLimits(Struct, frozen=True):
     queue: int
 
 
+class Work(Struct, frozen=True):
+    """What a registration on this link costs: leading zero bits (`tmtp_core.crypto.work`), and seconds for it."""
+
+    bits: int
+    seconds: int
+
+
 class TmtpRevAnswer(Struct, frozen=True, tag_field="op", tag="tmtprev", omit_defaults=True):
     """The answer to op 0. `auth` 1: sign-in possible, 2: required. From `service` on: revision 2.
 
@@ -250,6 +257,7 @@ class TmtpRevAnswer(Struct, frozen=True, tag_field="op", tag="tmtprev", omit_def
     proofs: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     limits: AnnouncedLimits | None = None
+    work: Work | None = None
 
 
 class Registered(Struct, frozen=True, tag_field="op", tag="registered", omit_defaults=True):

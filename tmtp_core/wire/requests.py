@@ -70,6 +70,8 @@ def parse_request(raw: bytes) -> Request:
     if frequent is not None and not _has_more_than_revision_1(frequent):
         return frequent
     head = _ANY_REQUEST.parse(raw)
+    if head.oidc is not None:  # its inner names are folded too, however deep, and its nulls dropped
+        head = _ANY_REQUEST.parse_the_long_way(raw)
     build = BUILDERS.get(head.op)
     if build is None or not well_formed(head):
         raise ProtocolError("invalid header")
@@ -192,8 +194,7 @@ def _build_ping(head: AnyRequest) -> Ping | None:
 def _build_register(head: AnyRequest) -> Register | None:
     if not (head.newnode and head.newalias):
         return None
-    oidc = {name.casefold(): value for name, value in head.oidc.items()} if head.oidc is not None else None
-    return Register(head.newnode, head.newalias, oidc, head.invite)
+    return Register(head.newnode, head.newalias, head.oidc, head.invite)
 
 
 BUILDERS: Final[dict[int, Callable[[AnyRequest], Request | None]]] = {

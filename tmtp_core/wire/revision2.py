@@ -25,7 +25,8 @@ class RegisterKeys(Struct, frozen=True, tag_field="op", tag=1, omit_defaults=Tru
     """Op 1: a new account, or by an administrator's invitation a new beginning of an old one.
 
     `entry` with its `sigs` begins the account's log; `sig` and `recoverysig` prove that both keys are
-    here, on this link (`tmtp_core.crypto.possession`). `newnode` is a label for the person's own eyes.
+    here, on this link (`tmtp_core.crypto.possession`). `newnode` is a label for the person's own eyes. `oidc`: what a
+    provider of sign-in answered; `work`: where the greeting asks for it (`tmtp_core.crypto.work`).
     """
 
     newnode: str
@@ -37,22 +38,28 @@ class RegisterKeys(Struct, frozen=True, tag_field="op", tag=1, omit_defaults=Tru
     recoverysig: str
     invite: str | None = None
     oidc: dict[str, Any] | None = None
+    work: str = ""
     datalen: int = 0
 
 
-class LoginByKey(Struct, frozen=True, tag_field="op", tag=2):
-    """Op 2: `sig` is `tmtp_core.crypto.possession.login_proof`. `device` is its key, or `recovery` (B4)."""
+class LoginByKey(Struct, frozen=True, tag_field="op", tag=2, omit_defaults=True):
+    """Op 2: `sig` is `tmtp_core.crypto.possession.login_proof`. `device` is its key, or `recovery` (B4).
+
+    `oidc`: of a device whose account the provider has signed out, and whose person has signed in again.
+    """
 
     uid: str
     device: str
     sig: str
+    oidc: dict[str, Any] | None = None
     datalen: int = 0
 
 
 class LogAppend(Struct, frozen=True, tag_field="op", tag=13, omit_defaults=True):
     """Op 13: a further entry of the own log. From a password device, with a genesis: the account moves to keys.
 
-    Then `sig` and `recoverysig` prove that both keys are here, as in op 1.
+    Then `sig` and `recoverysig` prove that both keys are here, as in op 1. With `time` and `stamp` it is a record that
+    the service made and has lost, since it was restored from a backup.
     """
 
     id: str
@@ -60,6 +67,8 @@ class LogAppend(Struct, frozen=True, tag_field="op", tag=13, omit_defaults=True)
     sigs: tuple[Signature, ...]
     sig: str = ""
     recoverysig: str = ""
+    time: int = 0
+    stamp: str = ""
     datalen: int = 0
 
 
@@ -261,6 +270,7 @@ class _AnyRequest(requests.AnyRequest, frozen=True, forbid_unknown_fields=False,
     sigs: tuple[Signature, ...] = ()
     sig: str = ""
     recoverysig: str = ""
+    work: str = ""
     since: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
     uses: Annotated[int, Meta(ge=1, le=2**31 - 1)] = 1
     expires: Annotated[int, Meta(ge=0, le=limits.DATE_MAX_MS)] = 0
@@ -269,6 +279,7 @@ class _AnyRequest(requests.AnyRequest, frozen=True, forbid_unknown_fields=False,
     text: str = ""
     key: str = ""
     time: Annotated[int, Meta(ge=0, le=2**53 - 1)] = 0
+    stamp: str = ""
     ids: tuple[str, ...] = ()
     as_: m.Outsider | None = None
 
@@ -308,13 +319,14 @@ def _build_register(head: _AnyRequest) -> RegisterKeys | None:
         head.recoverysig,
         head.invite,
         head.oidc,
+        head.work,
     )
 
 
 def _build_login(head: _AnyRequest) -> Request | None:
     """By key, or with a password to move the account over to keys."""
     if head.uid and head.device and head.sig:
-        return LoginByKey(head.uid, head.device, head.sig)
+        return LoginByKey(head.uid, head.device, head.sig, head.oidc)
     return requests.BUILDERS[2](head)
 
 
@@ -346,7 +358,7 @@ def _build_block_edit(head: _AnyRequest) -> BlockEdit | None:
 def _build_log_append(head: _AnyRequest) -> LogAppend | None:
     if not (head.id and head.entry and head.sigs):
         return None
-    return LogAppend(head.id, head.entry, head.sigs, head.sig, head.recoverysig)
+    return LogAppend(head.id, head.entry, head.sigs, head.sig, head.recoverysig, head.time, head.stamp)
 
 
 def _build_ack(head: _AnyRequest) -> m.Ack | None:

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What of a data folder belongs into a backup, and how each part is read.
+
+Databases are copied through SQLite, payloads as the copies name them; everything else as it lies there. What only means
+something to a running process stays behind.
+"""
+
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from gateway.settings import Settings
+
+STAGING: Final = "backup.tmp"
+"""Below the data folder: where copies of databases are made; only while a backup is under way."""
+LOCK: Final = "backup.lock"
+KEPT: Final = "settings-of-backup"
+"""In an archive and below a restored data folder: what lies elsewhere, settings and certificates."""
+DATABASE: Final = "service.sqlite3"
+PAYLOADS: Final = "payloads"
+_NOT_KEPT: Final = re.compile(
+    r"control\.sock|lock(-\d+)?|.*\.lock|.*\.new|.*-(wal|shm|journal)|.*\.sqlite3\.before-.*|backup\.tmp"
+    r"|.*\.tmtpbackup(\.unfinished)?|.*\.journal"
+)
+_DEPTH_MAX: Final = 16  # of folders in folders
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """Of one data folder: paths in the archive and where they are. `databases` have their payload folders, if any."""
+
+    files: tuple[tuple[str, Path], ...]
+    databases: tuple[tuple[str, Path, Path | None], ...]
+
+
+def contents(settings: Settings, file: Path) -> Contents:
+    """What there is just now. `file` is the settings file."""
+    data = settings.data_dir
+    payload_folders = {data / "instances" / one.name / PAYLOADS for one in settings.instances}
+    skipped = {folder.resolve() for folder in (*payload_folders, data / KEPT)}
+    files: list[tuple[str, Path]] = []
+    databases: list[tuple[str, Path, Path | None]] = []
+    for path in _walk(data, skipped, 0):
+        name = path.relative_to(data).as_posix()
+        if path.suffix == ".sqlite3":
+            payloads = path.parent / PAYLOADS if path.name == DATABASE else None
+            databases.append((name, path, payloads))
+        else:
+            files.append((name, path))
+    files += [(f"{KEPT}/{name}", path) for name, path in _elsewhere(settings, file)]
+    return Contents(tuple(files), tuple(databases))
+
+
+def _walk(folder: Path, skipped: set[Path], depth: int) -> Iterator[Path]:
+    if depth > _DEPTH_MAX:
+        raise OSError(f"{folder} lies too deep: {_DEPTH_MAX} folders in one another at most")
+    for path in sorted(folder.iterdir()):
+        if _NOT_KEPT.fullmatch(path.name) or path.resolve() in skipped:
+            continue
+        try:
+            mode = path.stat().st_mode
+        except FileNotFoundError:  # it has gone meanwhile
+            continue
+        if stat.S_ISDIR(mode):
+            yield from _walk(path, skipped, depth + 1)
+        elif stat.S_ISREG(mode):
+            yield path
+
+
+def _elsewhere(settings: Settings, file: Path) -> Iterator[tuple[str, Path]]:
+    """The settings file, and certificates that are not below the data folder."""
+    yield "gateway.yaml", file
+    for instance in settings.instances:
+        for name, path in (("tls.crt", instance.tls.certificate), ("tls.key", instance.tls.key)):
+            if path is not None and not path.is_relative_to(settings.data_dir):
+                yield f"{instance.name}/{name}", path

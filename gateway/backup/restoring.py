@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Putting a backup back: whole or not at all, then what the journal knows of the time after it (B4, D1).
+
+Ids go on above every id that was ever given: the mark of the highest is moved a day past the clock, and past what the
+journal has seen. What clients got after the backup comes to them again under the same ids, by which they know it.
+"""
+
+import errno
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from nacl.public import PrivateKey
+from sqlalchemy import Connection, text
+
+from gateway.backup.archive import ArchiveHeader, FileEnd, FileStart, Total, records
+from gateway.backup.contents import DATABASE
+from gateway.backup.journal import journals_of, stories
+from gateway.backup.stream import BackupDamaged, opener_of
+from tmtp_core.clock import Clock
+from tmtp_core.crypto.signing import SEED_BYTES, Signer
+from tmtp_core.domain.device_log import DeviceLogs
+from tmtp_core.domain.facts import FACTS_COUNTER, FACTS_LEAP, Told, facts_of
+from tmtp_core.domain.outcome import Moment
+from tmtp_core.domain.retelling import Retelling
+from tmtp_core.errors import TmtpError
+from tmtp_core.store.database import Database
+from tmtp_core.store.folders import make_folder, sync_folder
+from tmtp_core.store.ledger import SqlLedger
+
+IDS_AHEAD_NS: Final = 24 * 3600 * 1_000_000_000
+"""How far past the clock ids go on: the clock of the machine that was lost may have run before this one's."""
+KEYS_AHEAD: Final = 1_000_000
+"""The same for the numbers of accounts, devices and invitations, of which some were given after the backup."""
+_SERVICE_KEY: Final = "service.key"
+
+Progress = Callable[[str, int], None]
+
+
+class RestoreFailed(Exception):
+    """Nothing was restored; the text says why, and what would mend it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restoring:
+    """What is to be restored, by whose key, and where to.
+
+    `journals`: the folder with the journal; None: it is to be done without, whatever happened after the backup.
+    """
+
+    backup: Path
+    secret: PrivateKey
+    target: Path
+    journals: Path | None
+
+
+@dataclass(slots=True)
+class Restored:
+    """What came back. `facts`: how many were newer than the backup, by instance; `remarks`: what is not as wished."""
+
+    header: ArchiveHeader
+    files: int
+    size: int
+    facts: dict[str, int] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+
+
+def restore(restoring: Restoring, clock: Clock, progress: Progress) -> Restored:
+    """Restore into a folder that is empty or not there (disk). Raises `RestoreFailed`; then it is as it was."""
+    target = restoring.target
+    unfinished = target.with_name(target.name + ".restoring")
+    try:
+        _require_empty(target)
+        make_folder(target.parent)
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(mode=0o700)
+        try:
+            restored = _extract(restoring, unfinished, progress)
+            for instance in restored.header.instances:
+                _bring_up_to_date(restoring, restored, instance, unfinished / "instances" / instance, clock)
+            _sync_all(unfinished)
+            if target.exists():
+                target.rmdir()
+            unfinished.rename(target)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+        sync_folder(target.parent)
+    except (OSError, sqlite3.Error, BackupDamaged, TmtpError) as error:
+        raise RestoreFailed(_explained(error)) from error
+    return restored
+
+
+def _require_empty(target: Path) -> None:
+    if target.is_dir() and not any(target.iterdir()):
+        return
+    if target.exists():
+        raise RestoreFailed(f"{target} is not empty: nothing in it is overwritten; give a folder that is not there")
+
+
+def _extract(restoring: Restoring, folder: Path, progress: Progress) -> Restored:
+    """Every file, each with its hash; nothing of it counts before the archive's end has come."""
+    header: ArchiveHeader | None = None
+    total: Total | None = None
+    descriptor = -1
+    with restoring.backup.open("rb") as file:
+        try:
+            for record in records(file, opener_of(restoring.secret)):
+                if isinstance(record, bytes):
+                    view = memoryview(record)
+                    while view:
+                        view = view[os.write(descriptor, view) :]
+                    progress("restoring", len(record))
+                elif isinstance(record, FileStart):
+                    path = folder / record.path
+                    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                elif isinstance(record, FileEnd):
+                    os.fsync(descriptor)
+                    os.close(descriptor)
+                    descriptor = -1
+                elif isinstance(record, ArchiveHeader):
+                    header = record
+                else:
+                    total = record
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
+    assert header is not None
+    assert total is not None
+    return Restored(header, total.files, total.size)
+
+
+def _bring_up_to_date(restoring: Restoring, restored: Restored, instance: str, folder: Path, clock: Clock) -> None:
+    """What the journal knows, and ids that go on above all that were given."""
+    if not (folder / DATABASE).exists():  # it was never started
+        return
+    service = Signer((folder / _SERVICE_KEY).read_bytes()[:SEED_BYTES])
+    told = _told(restoring, restored, instance, service)
+    database = Database(folder / DATABASE)
+    try:
+
+        def bring(connection: Connection) -> int:
+            ledger = SqlLedger(database, service.public_key, lambda event, fields: restored.remarks.append(f"{event}"))
+            ledger.load(connection)
+            ledger.begin(connection)
+            after = ledger.counter(FACTS_COUNTER) or 0
+            facts, missing = facts_of(told, after)
+            if missing:
+                count = sum(last - first + 1 for first, last in missing)
+                restored.remarks.append(f"{instance}: {count} acts are missing in the journal")
+            unfit = lambda what: restored.remarks.append(f"{instance}: left out: {what}")  # noqa: E731
+            new = Retelling(ledger, DeviceLogs(service), Moment(clock.wall_ns()), unfit).tell(facts)
+            last = max([after, *(story.first + len(story.facts) - 1 for story in told)])
+            ledger.set_counter(FACTS_COUNTER, (last // FACTS_LEAP + 1) * FACTS_LEAP)
+            ledger.next_number(max([clock.wall_ns(), *(story.highest for story in told)]) + IDS_AHEAD_NS)
+            ledger.flush()
+            connection.execute(text("UPDATE sqlite_sequence SET seq = seq + :ahead"), {"ahead": KEYS_AHEAD})
+            ledger.committed()
+            return new
+
+        restored.facts[instance] = database.do(bring)
+        database.checkpoint()
+    finally:
+        database.close()
+
+
+def _told(restoring: Restoring, restored: Restored, instance: str, service: Signer) -> list[Told]:
+    """What the journal tells of one instance. Raises `RestoreFailed` where there should be one and is none."""
+    if restoring.journals is None:
+        if restored.header.journal:
+            restored.remarks.append(f"{instance}: restored without its journal: who was barred after the backup is not")
+        return []
+    files = journals_of(restoring.journals, instance)
+    if not files and restored.header.journal:
+        raise RestoreFailed(
+            f"there is no journal of {instance} in {restoring.journals}, and with it would be known who was barred, "
+            "blocked, revoked or named after this backup: give --journal FOLDER, or --without-journal"
+        )
+    told: list[Told] = []
+    for file in files:
+        told += stories(file, restoring.secret, service.public_key, restored.remarks.append)
+    return told
+
+
+def _sync_all(folder: Path) -> None:
+    """Every name below is on the disk (disk)."""
+    for below in sorted(folder.rglob("*")):
+        if below.is_dir():
+            sync_folder(below)
+    sync_folder(folder)
+
+
+def _explained(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "there is no room for what is in this backup: make room, and try again"
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}"
+    return str(error)

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""One's own passkeys and sessions."""
+
+import hmac
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from gateway.console.guards import COOKIE
+from gateway.console.passkeys import passkeys_possible
+from gateway.console.visits import FormRefused, Visit
+from tmtp_core import limits
+from tmtp_core.errors import RequestRefused
+
+_METHODS: Final = {"link": "one-time link", "passkey": "passkey", "provider": "provider"}
+_HERE: Final = "/me"
+
+
+class RegisterPasskey(msgspec.Struct):
+    """What a page says of a passkey that its browser made."""
+
+    ceremony: str
+    response: dict[str, Any]
+
+
+async def me(visit: Visit) -> web.Response:
+    """Passkeys and sessions."""
+    person = visit.session.person
+    sessions = await visit.rooms.people.sessions_of(person)
+    return visit.page(
+        "me.html",
+        title="Your sign-in",
+        here="me",
+        passkeys=await visit.rooms.passkeys.of(person),
+        passkeys_possible=passkeys_possible(visit.origin),
+        name_max=limits.CONSOLE_NAME_MAX_CHARACTERS,
+        sessions=[
+            {
+                "number": one.number,
+                "browser": one.browser,
+                "method": _METHODS[one.method],
+                "created_ms": one.created_ms,
+                "seen_ms": one.seen_ms,
+                "current": one.number == visit.session.number,
+            }
+            for one in sessions
+        ],
+        idle_minutes=limits.CONSOLE_IDLE_MS // 60_000,
+        absolute_hours=limits.CONSOLE_SESSION_MS // 3_600_000,
+    )
+
+
+async def begin_passkey(visit: Visit) -> web.Response:
+    """What the browser's `create` wants."""
+    _check_header(visit)
+    return web.json_response(await visit.rooms.passkeys.begin_registering(visit.session.person, visit.origin))
+
+
+async def register_passkey(visit: Visit) -> web.Response:
+    """Keep the passkey that the browser made."""
+    _check_header(visit)
+    try:
+        sent = msgspec.json.decode(await visit.request.read(), type=RegisterPasskey)
+    except msgspec.DecodeError:
+        raise RequestRefused("the browser's answer is not good; try again") from None
+    await visit.rooms.passkeys.register(visit.session.person, sent.ceremony, sent.response, browser(visit.request))
+    visit.go(_HERE, "The passkey is there. Next time, use it to sign in.")
+    return web.json_response({"href": _HERE})
+
+
+async def rename_passkey(visit: Visit) -> web.Response:
+    """Another name."""
+    name = (await visit.form()).text("name")[: limits.CONSOLE_NAME_MAX_CHARACTERS]
+    if not name:
+        return visit.go(_HERE, "A passkey needs a name.", "bad")
+    await visit.rooms.passkeys.rename(visit.session.person, int(visit.named("number")), name)
+    return visit.go(_HERE, f"The passkey is called {name} now.")
+
+
+async def ask_remove_passkey(visit: Visit) -> web.Response:
+    """Before a passkey is removed."""
+    number = int(visit.named("number"))
+    mine = await visit.rooms.passkeys.of(visit.session.person)
+    name = next((one.name for one in mine if one.number == number), None)
+    if name is None:
+        return visit.go(_HERE, "That passkey is gone already.", "bad")
+    return visit.page(
+        "confirm.html",
+        title="Are you sure?",
+        here="me",
+        crumbs=(("Your sign-in", _HERE),),
+        question=f"Remove the passkey {name}?",
+        consequences=("It signs nobody in any more. Your device may go on offering it; delete it there, too.",),
+        act="Remove",
+        action=f"{_HERE}/passkeys/{number}/remove",
+        back=_HERE,
+    )
+
+
+async def remove_passkey(visit: Visit) -> web.Response:
+    """It signs nobody in any more."""
+    await visit.form()
+    await visit.rooms.passkeys.remove(visit.session.person, int(visit.named("number")))
+    return visit.go(_HERE, "The passkey is removed.")
+
+
+async def end_session(visit: Visit) -> web.Response:
+    """End one of one's sessions."""
+    await visit.form()
+    number = int(visit.named("number"))
+    await visit.rooms.people.end(visit.session.person, number)
+    if number == visit.session.number:
+        return _signed_out()
+    return visit.go(_HERE, "That session is ended.")
+
+
+async def sign_out(visit: Visit) -> web.Response:
+    """End this session."""
+    await visit.form()
+    await visit.rooms.people.end(visit.session.person, visit.session.number)
+    return _signed_out()
+
+
+def _signed_out() -> web.Response:
+    answer = web.Response(status=303, headers={"Location": "/sign-in"})
+    answer.del_cookie(COOKIE, secure=True, httponly=True, samesite="Strict")
+    return answer
+
+
+def browser(request: web.Request) -> str:
+    """What kind of browser asks, in two words; the rest of what it says of itself is not kept."""
+    agent = request.headers.get("User-Agent", "")
+    kinds = (("Edg/", "Edge"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari"))
+    systems = (
+        ("Android", "Android"),
+        ("iPhone", "iPhone"),
+        ("iPad", "iPad"),
+        ("Windows", "Windows"),
+        ("Mac OS", "Mac"),
+        ("Linux", "Linux"),
+    )
+    kind = next((name for sign, name in kinds if sign in agent), "Browser")
+    system = next((name for sign, name in systems if sign in agent), "")
+    return f"{kind} on {system}" if system else kind
+
+
+def _check_header(visit: Visit) -> None:
+    """Scripts send the session's token in a header."""
+    if not hmac.compare_digest(visit.request.headers.get("X-Console-Token", "").encode(), visit.csrf.encode()):
+        raise FormRefused

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Passkeys (WebAuthn level 2): signing in by the lock of one's own device (C1, D4).
+
+Discoverable credentials, so that nobody types a name; the device must have verified its user. Ceremonies are kept in
+memory for some minutes, each good once.
+"""
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from fido2.server import Fido2Server
+from fido2.webauthn import (
+    AttestationConveyancePreference,
+    AttestedCredentialData,
+    AuthenticationResponse,
+    PublicKeyCredentialRpEntity,
+    PublicKeyCredentialUserEntity,
+    ResidentKeyRequirement,
+    UserVerificationRequirement,
+)
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from gateway.administration.tables import console_passkey as passkeys
+from gateway.administration.tables import console_person as people
+from gateway.console.people import Transactions
+from tmtp_core import limits
+from tmtp_core.clock import Clock
+from tmtp_core.crypto.encoding import to_text
+from tmtp_core.errors import RequestRefused
+from tmtp_core.ids import RandomBytes
+
+_REQUIRED = UserVerificationRequirement.REQUIRED
+
+
+@dataclass(frozen=True, slots=True)
+class Passkey:
+    """A passkey as its person sees it."""
+
+    number: int
+    name: str
+    created_ms: int
+    used_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Ceremony:
+    """What was asked of a browser: to register a passkey of `person`, or to sign somebody in (None)."""
+
+    state: Any
+    person: str | None
+    origin: str
+    until_s: float
+
+
+class Passkeys:
+    """The passkeys of everybody. `origin` is always that of the page: scheme, name and port."""
+
+    def __init__(self, database: Transactions, clock: Clock, random_bytes: RandomBytes) -> None:
+        self._database = database
+        self._clock = clock
+        self._random_bytes = random_bytes
+        self._ceremonies: dict[str, _Ceremony] = {}
+
+    async def begin_registering(self, person: str, origin: str) -> dict[str, Any]:
+        """What the browser's `create` wants, with the name of this ceremony."""
+
+        def work(connection: Connection) -> tuple[bytes, list[AttestedCredentialData]]:
+            handle = connection.execute(select(people.c.handle).where(people.c.person == person)).scalar_one()
+            mine = select(passkeys.c.credential).where(passkeys.c.person == person)
+            return handle, [AttestedCredentialData(one) for one in connection.execute(mine).scalars()]
+
+        handle, known = await self._database.run(work)
+        if len(known) >= limits.CONSOLE_PASSKEYS_PER_PERSON_MAX:
+            raise RequestRefused("you have as many passkeys as one can have; remove one first")
+        options, state = _server(origin).register_begin(
+            PublicKeyCredentialUserEntity(name=person, id=handle, display_name=person),
+            known,
+            resident_key_requirement=ResidentKeyRequirement.REQUIRED,
+            user_verification=_REQUIRED,
+            challenge=self._random_bytes(limits.CONSOLE_SECRET_BYTES),
+        )
+        return self._asked(options.public_key, _Ceremony(state, person, origin, self._until_s()))
+
+    async def register(self, person: str, ceremony: str, response: Mapping[str, Any], name: str) -> None:
+        """Keep a new passkey. `RequestRefused`: the answer is not good."""
+        begun = self._taken(ceremony)
+        if begun.person != person:
+            raise RequestRefused("this was begun by somebody else; try again")
+        try:
+            made = _server(begun.origin).register_complete(begun.state, response)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise RequestRefused("the browser's answer is not good; try again") from None
+        assert made.credential_data is not None
+        values = {
+            "person": person,
+            "site": _site(begun.origin),
+            "credential_id": made.credential_data.credential_id,
+            "credential": bytes(made.credential_data),
+            "uses": made.counter,
+            "name": name,
+            "created_ms": self._now_ms(),
+        }
+
+        def work(connection: Connection) -> bool:
+            known = select(func.count()).where(passkeys.c.credential_id == values["credential_id"])
+            if connection.execute(known).scalar_one():
+                return False
+            connection.execute(insert(passkeys).values(**values))
+            return True
+
+        if not await self._database.run(work):
+            raise RequestRefused("this passkey is known already")
+
+    def begin_signing_in(self, origin: str) -> dict[str, Any]:
+        """What the browser's `get` wants, with the name of this ceremony."""
+        options, state = _server(origin).authenticate_begin(
+            user_verification=_REQUIRED, challenge=self._random_bytes(limits.CONSOLE_SECRET_BYTES)
+        )
+        return self._asked(options.public_key, _Ceremony(state, None, origin, self._until_s()))
+
+    async def sign_in(self, ceremony: str, response: Mapping[str, Any]) -> str:
+        """Whose passkey answered. `RequestRefused`: none that is known, or not well."""
+        begun = self._taken(ceremony)
+        if begun.person is not None:
+            raise RequestRefused("this was begun for something else; try again")
+        try:
+            answer = AuthenticationResponse.from_dict(response)
+            person, known = await self._database.run(lambda connection: self._known(connection, answer, begun.origin))
+            _server(begun.origin).authenticate_complete(begun.state, [known], answer)
+            counter = answer.response.authenticator_data.counter
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise RequestRefused("this passkey is not known here, or its answer is not good") from None
+        await self._database.run(lambda connection: self._used(connection, known, counter))
+        return person
+
+    def _known(
+        self, connection: Connection, answer: AuthenticationResponse, origin: str
+    ) -> tuple[str, AttestedCredentialData]:
+        """The passkey that answers, and its person, who is also the one whom the authenticator names."""
+        wanted = (
+            select(passkeys.c.person, passkeys.c.credential, people.c.handle)
+            .join(people, people.c.person == passkeys.c.person)
+            .where(passkeys.c.credential_id == answer.raw_id, passkeys.c.site == _site(origin))
+        )
+        row = connection.execute(wanted).first()
+        if row is None or answer.response.user_handle != row.handle:
+            raise ValueError
+        return row.person, AttestedCredentialData(row.credential)
+
+    def _used(self, connection: Connection, known: AttestedCredentialData, counter: int) -> None:
+        """Note the use. A counter that does not rise is that of a copy (WebAuthn §6.1.1)."""
+        mine = passkeys.c.credential_id == known.credential_id
+        before = connection.execute(select(passkeys.c.uses).where(mine)).scalar_one()
+        if counter <= before and (counter or before):
+            raise RequestRefused("this passkey has been copied: remove it, and look at who signed in")
+        connection.execute(update(passkeys).where(mine).values(uses=counter, used_ms=self._now_ms()))
+
+    # -- looking after them ------------------------------------------------------------------------------------------
+    async def of(self, person: str) -> list[Passkey]:
+        """The passkeys of a person, oldest first."""
+
+        def work(connection: Connection) -> list[Passkey]:
+            rows = connection.execute(select(passkeys).where(passkeys.c.person == person).order_by(passkeys.c.number))
+            return [Passkey(one.number, one.name, one.created_ms, one.used_ms) for one in rows]
+
+        return await self._database.run(work)
+
+    async def rename(self, person: str, number: int, name: str) -> None:
+        """Another name for a passkey of a person."""
+        mine = update(passkeys).where(passkeys.c.person == person, passkeys.c.number == number)
+        await self._database.run(lambda connection: connection.execute(mine.values(name=name)))
+
+    async def remove(self, person: str, number: int) -> None:
+        """A passkey of a person signs nobody in any more."""
+        mine = delete(passkeys).where(passkeys.c.person == person, passkeys.c.number == number)
+        await self._database.run(lambda connection: connection.execute(mine))
+
+    # -- ceremonies --------------------------------------------------------------------------------------------------
+    def _asked(self, options: Any, ceremony: _Ceremony) -> dict[str, Any]:
+        now_s = self._clock.monotonic_s()
+        self._ceremonies = {name: one for name, one in self._ceremonies.items() if one.until_s > now_s}
+        while len(self._ceremonies) >= limits.CONSOLE_CEREMONIES_MAX:
+            del self._ceremonies[next(iter(self._ceremonies))]
+        name = to_text(self._random_bytes(limits.CONSOLE_SECRET_BYTES))
+        self._ceremonies[name] = ceremony
+        return {"ceremony": name, "publicKey": dict(options)}
+
+    def _taken(self, name: str) -> _Ceremony:
+        ceremony = self._ceremonies.pop(name, None)
+        if ceremony is None or ceremony.until_s <= self._clock.monotonic_s():
+            raise RequestRefused("that took too long; try again")
+        return ceremony
+
+    def _until_s(self) -> float:
+        return self._clock.monotonic_s() + limits.CONSOLE_CEREMONY_S
+
+    def _now_ms(self) -> int:
+        return self._clock.wall_ns() // 1_000_000
+
+
+def passkeys_possible(origin: str) -> bool:
+    """Whether browsers give passkeys to a site: it needs a name; a number is none (WebAuthn §5.1.2)."""
+    try:
+        ipaddress.ip_address(_site(origin))
+    except ValueError:
+        return True
+    return False
+
+
+def _site(origin: str) -> str:
+    """The name of a site, without scheme and port."""
+    return urlsplit(origin).hostname or ""
+
+
+def _server(origin: str) -> Fido2Server:
+    site = _site(origin)
+    return Fido2Server(
+        PublicKeyCredentialRpEntity(name="TMTP Gateway", id=site),
+        AttestationConveyancePreference.NONE,
+        verify_origin=lambda claimed: claimed == origin,
+    )

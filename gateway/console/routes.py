@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Where each page is, and what one must be allowed to do to open it. Pages of no scope are everybody's own."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final, Literal, NamedTuple
+
+from aiohttp import web
+
+from gateway.administration.operations import Scope
+from gateway.console.pages import groups, invitations, members, overview, own, people, service
+from gateway.console.visits import Visit
+
+
+class Route(NamedTuple):
+    """One page, or one form's target."""
+
+    method: Literal["GET", "POST"]
+    path: str
+    scope: Scope | None
+    page: Callable[[Visit], Awaitable[web.Response]]
+
+
+_I: Final = "/i/{instance}"
+_MEMBER: Final = _I + "/members/{uid}"
+_DEVICE: Final = _MEMBER + r"/devices/{device:\d{1,15}}/bar"
+_INVITATIONS: Final = _I + "/invitations"
+_INVITATION: Final = _INVITATIONS + r"/{invitation:\d{1,15}}/revoke"
+_TOKEN: Final = r"/tokens/{number:\d{1,15}}/revoke"  # noqa: S105 - an address
+_PASSKEY: Final = r"/me/passkeys/{number:\d{1,15}}"
+
+ROUTES: Final[tuple[Route, ...]] = (
+    Route("GET", _I, "overview:read", overview.overview),
+    Route("GET", _I + "/live", "overview:read", overview.live),
+    Route("GET", _I + "/members", "accounts:read", members.members),
+    Route("GET", _MEMBER, "accounts:read", members.member),
+    Route("POST", _MEMBER + "/aliases", "accounts:write", members.give_alias),
+    Route("POST", _MEMBER + "/unbar", "accounts:write", members.unbar),
+    Route("GET", _MEMBER + "/bar", "accounts:write", members.ask_bar),
+    Route("POST", _MEMBER + "/bar", "accounts:write", members.bar),
+    Route("GET", _MEMBER + "/remove", "accounts:write", members.ask_remove),
+    Route("POST", _MEMBER + "/remove", "accounts:write", members.remove),
+    Route("GET", _MEMBER + "/reset", "accounts:write", members.ask_reset),
+    Route("POST", _MEMBER + "/reset", "accounts:write", members.reset),
+    Route("GET", _DEVICE, "devices:write", members.ask_bar_device),
+    Route("POST", _DEVICE, "devices:write", members.bar_device),
+    Route("GET", _INVITATIONS, "invitations:read", invitations.invitations),
+    Route("GET", _INVITATIONS + "/new", "invitations:write", invitations.new),
+    Route("POST", _INVITATIONS + "/new", "invitations:write", invitations.create),
+    Route("GET", _INVITATIONS + "/many", "invitations:write", invitations.new_many),
+    Route("POST", _INVITATIONS + "/many", "invitations:write", invitations.create_many),
+    Route("GET", _INVITATIONS + "/made/{name}", None, invitations.made),
+    Route("GET", _INVITATION, "invitations:write", invitations.ask_revoke),
+    Route("POST", _INVITATION, "invitations:write", invitations.revoke),
+    Route("GET", _I + "/groups", "groups:read", groups.groups),
+    Route("GET", _I + "/found", "groups:write", groups.new),
+    Route("POST", _I + "/found", "groups:write", groups.found),
+    Route("GET", _I + "/groups/{gid}", "groups:read", groups.group),
+    Route("GET", _I + "/queues", "queues:read", groups.queues),
+    Route("GET", "/bridges", "bridges:read", service.bridges),
+    Route("GET", "/audit", "audit:read", service.audit),
+    Route("GET", "/settings", "settings:read", service.settings),
+    Route("GET", "/tokens", "tokens:write", service.tokens),
+    Route("GET", "/tokens/new", "tokens:write", service.new_token),
+    Route("POST", "/tokens/new", "tokens:write", service.create_token),
+    Route("GET", "/tokens/made/{name}", "tokens:write", service.token_made),
+    Route("GET", _TOKEN, "tokens:write", service.ask_revoke_token),
+    Route("POST", _TOKEN, "tokens:write", service.revoke_token),
+    Route("GET", "/people", "console:write", people.people),
+    Route("GET", "/people/{person}/remove", "console:write", people.ask_remove),
+    Route("POST", "/people/{person}/remove", "console:write", people.remove),
+    Route("GET", "/me", None, own.me),
+    Route("POST", "/me/passkeys/begin", None, own.begin_passkey),
+    Route("POST", "/me/passkeys/register", None, own.register_passkey),
+    Route("POST", _PASSKEY + "/rename", None, own.rename_passkey),
+    Route("GET", _PASSKEY + "/remove", None, own.ask_remove_passkey),
+    Route("POST", _PASSKEY + "/remove", None, own.remove_passkey),
+    Route("POST", r"/me/sessions/{number:\d{1,15}}/end", None, own.end_session),
+    Route("POST", "/sign-out", None, own.sign_out),
+)

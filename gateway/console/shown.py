@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What is shown once: the links and tokens that were just made, to the session that made them, for some minutes.
+
+In memory only, so that the page can be loaded again or printed without making everything a second time.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from tmtp_core import limits
+from tmtp_core.crypto.encoding import to_text
+from tmtp_core.ids import RandomBytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    session: int
+    until_ms: int
+    what: Any
+
+
+class ShownOnce:
+    """Kept for `limits.CONSOLE_SHOWN_MS`; where there is too much, the oldest goes first."""
+
+    def __init__(self, random_bytes: RandomBytes) -> None:
+        self._random_bytes = random_bytes
+        self._kept: dict[str, _Kept] = {}
+
+    def keep(self, session: int, what: Any, now_ms: int) -> str:
+        """The name under which this session finds it."""
+        self._kept = {name: one for name, one in self._kept.items() if one.until_ms > now_ms}
+        while len(self._kept) >= limits.CONSOLE_SHOWN_MAX:
+            del self._kept[next(iter(self._kept))]
+        name = to_text(self._random_bytes(limits.CONSOLE_SECRET_BYTES))
+        self._kept[name] = _Kept(session, now_ms + limits.CONSOLE_SHOWN_MS, what)
+        return name
+
+    def look(self, session: int, name: str, now_ms: int) -> Any | None:
+        """What was kept, or None where it is gone, or another session's."""
+        one = self._kept.get(name)
+        return one.what if one is not None and one.session == session and one.until_ms > now_ms else None

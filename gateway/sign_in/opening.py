@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""From what the settings file says of an instance's sign-in to who vouches for its people."""
+
+from urllib.parse import urlsplit
+
+from gateway.settings.models import SignInSettings
+from gateway.sign_in.provider import Provider, ProviderSettings
+from gateway.sign_in.tokens import GroupRule
+from gateway.sign_in.vouching import Vouching
+from tmtp_core.clock import Clock
+
+
+def vouching_for(instance: str, chosen: SignInSettings, clock: Clock) -> Vouching:
+    """One that was not started yet."""
+    named = chosen.provider
+    settings = ProviderSettings(
+        issuer=named.issuer,
+        client_id=named.client_id,
+        label=named.label or urlsplit(named.issuer).hostname or named.issuer,
+        algorithms=tuple(named.algorithms),
+        scopes=tuple(named.scopes),
+        login_url=named.login_url,
+        token_url=named.token_url,
+        login_parameters=named.login_parameters,
+        redirect_uri=named.redirect_uri,
+    )
+    groups = GroupRule(chosen.groups.claim, tuple(chosen.groups.any_of)) if chosen.groups is not None else None
+    return Vouching(
+        instance,
+        Provider(settings, clock),
+        groups,
+        required=chosen.required,
+        accounts_max=chosen.accounts_per_person,
+    )

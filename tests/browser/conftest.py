@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""One gateway with people on it, one browser, for all tests here; each test has a profile of its own."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.support.axe import axe_source
+from tests.support.console import World, populate
+
+CHROMIUM = shutil.which("chromium")
+Enter = Callable[..., Page]
+
+
+@pytest.fixture(scope="package")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with World(tmp_path_factory.mktemp("gateway")) as made:
+        populate(made)
+        yield made
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed")
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="package")
+def axe() -> str:
+    return axe_source()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    opened = browser.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
+    opened.set_default_timeout(10_000)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def enter(world: World, context: BrowserContext) -> Iterator[Enter]:
+    """Signs somebody in, in a page that is looked at until the test ends: no script fails, nothing is refused."""
+    troubles: list[str] = []
+    world.call(world.console.reports.clear)
+
+    def sign_in(person: str = "Ada Lovelace", role: str = "owner") -> Page:
+        page = context.new_page()
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.goto(world.link(person, role))
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_url("**/i/members")
+        return page
+
+    yield sign_in
+    assert not troubles
+    assert world.call(lambda: list(world.console.reports)) == []
+
+
+@pytest.fixture(scope="session")
+def screens() -> Path:
+    """Where pictures of pages go: not committed."""
+    folder = Path(__file__).parent.parent.parent / "var" / "screens"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

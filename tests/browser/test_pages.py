@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Every page of the console, as it looks and as axe hears it, narrow and wide, light and dark (C1, B2)."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Literal
+
+import pytest
+from aiohttp import web
+from playwright.sync_api import Browser, BrowserContext, Page
+
+from tests.browser.conftest import Enter
+from tests.support.axe import violations
+from tests.support.console import World
+
+Theme = Literal["light", "dark"]
+
+WIDE: Final = {"width": 1280, "height": 800}
+NARROW: Final = {"width": 390, "height": 844}
+PAGES: Final = {
+    "overview": "/i/members",
+    "overview-day": "/i/members?span=day",
+    "overview-empty": "/i/branch",
+    "members": "/i/members/members",
+    "members-none": "/i/members/members?search=Nobody+of+this+name",
+    "members-empty": "/i/branch/members",
+    "invitations": "/i/members/invitations",
+    "invitations-empty": "/i/branch/invitations",
+    "invite": "/i/members/invitations/new",
+    "invite-many": "/i/members/invitations/many",
+    "groups": "/i/members/groups",
+    "groups-empty": "/i/branch/groups",
+    "found": "/i/members/found",
+    "group": "/i/members/groups/Sales%20Team",
+    "queues": "/i/members/queues",
+    "queues-empty": "/i/branch/queues",
+    "bridges": "/bridges",
+    "audit": "/audit",
+    "settings": "/settings",
+    "tokens": "/tokens",
+    "token-new": "/tokens/new",
+    "administrators": "/people",
+    "me": "/me",
+    "missing": "/i/members/members/NOBODY",
+    "nowhere": "/nowhere",
+}
+
+
+def look_at(page: Page, name: str, axe: str, screens: Path) -> list[str]:
+    """Pictures of a page in all four ways; what axe finds, and where it is wider than the screen."""
+    found = []
+    for width, viewport in (("1280", WIDE), ("390", NARROW)):
+        page.set_viewport_size(viewport)
+        for theme in ("light", "dark"):
+            page.emulate_media(color_scheme=theme)
+            page.screenshot(path=screens / f"{name}-{width}-{theme}.png", full_page=True)
+            if (width, theme) in {("1280", "light"), ("390", "dark")}:
+                found += [f"{name} {width} {theme}: {one}" for one in violations(page, axe)]
+        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+            found.append(f"{name} {width}: wider than the screen")
+    page.set_viewport_size(WIDE)
+    return found
+
+
+def test_every_page_can_be_used_by_everybody(world: World, enter: Enter, axe: str, screens: Path) -> None:
+    page = enter()
+    pages = PAGES | {
+        "member": f"/i/members/members/{world.people['Grace Hopper'].uid}",
+        "member-barred": f"/i/members/members/{world.people['Edsger Dijkstra'].uid}",
+        "member-remove": f"/i/members/members/{world.people['Grace Hopper'].uid}/remove",
+    }
+    found = []
+    for name, path in pages.items():
+        answer = page.goto(world.url + path)
+        assert answer is not None
+        assert answer.status == (404 if name in {"missing", "nowhere"} else 200), name
+        found += look_at(page, name, axe, screens)
+    assert found == []
+
+
+def test_what_is_shown_once_the_menu_and_a_dialog(world: World, enter: Enter, axe: str, screens: Path) -> None:
+    page = enter()
+    page.goto(f"{world.url}/i/members/invitations/many")
+    page.get_by_label("People").fill("Margaret Hamilton, Engineering\nDonald Knuth\tWriting")
+    page.get_by_role("button", name="Make the invitations").click()
+    found = look_at(page, "invited", axe, screens)
+    page.emulate_media(media="print")
+    page.screenshot(path=screens / "invited-paper.png", full_page=True)
+    page.emulate_media(media="screen")
+
+    page.goto(f"{world.url}/i/members/members/{world.people['Alan Turing'].uid}")
+    page.get_by_role("link", name="Remove…").click()
+    page.get_by_role("dialog").wait_for()
+    found += look_at(page, "dialog", axe, screens)
+
+    page.set_viewport_size(NARROW)
+    page.goto(f"{world.url}/i/members/members")
+    page.locator("summary[aria-label=Menu]").click()
+    found += violations(page, axe)
+    page.screenshot(path=screens / "menu-390-light.png")
+
+    page.goto(f"{world.url}/tokens/new")
+    page.get_by_label("Name").fill("a script")
+    page.get_by_label("overview:read").check()
+    page.get_by_role("button", name="Make the token").click()
+    found += look_at(page, "token-made", axe, screens)
+    assert found == []
+
+
+def test_the_pages_before_one_is_signed_in(world: World, context: BrowserContext, axe: str, screens: Path) -> None:
+    page = context.new_page()
+    page.goto(f"{world.url}/sign-in")
+    found = look_at(page, "sign-in", axe, screens)
+    page.goto(world.link())
+    found += look_at(page, "link", axe, screens)
+    page.get_by_role("button", name="Sign in").click()
+    page.goto(world.link("A Helper", "helpdesk"))
+    page.get_by_role("button", name="Sign in").click()
+    answer = page.goto(f"{world.url}/audit")
+    assert answer is not None
+    assert answer.status == 403
+    found += look_at(page, "denied", axe, screens)
+    assert found == []
+
+
+def test_the_narrowest_and_the_widest_screens(world: World, enter: Enter, screens: Path) -> None:
+    page = enter()
+    for name, path in (("overview", "/i/members"), ("members", "/i/members/members"), ("tokens", "/tokens")):
+        for width, height in ((360, 640), (699, 900), (700, 900), (3840, 2160)):
+            page.set_viewport_size({"width": width, "height": height})
+            page.goto(world.url + path)
+            assert not page.evaluate("document.documentElement.scrollWidth > innerWidth"), (name, width)
+            if width in {360, 3840}:
+                page.screenshot(path=screens / f"{name}-{width}-light.png")
+
+
+@pytest.fixture
+def showcase(world: World) -> Iterator[str]:
+    """The design system's own page, served as files."""
+    folder = Path(__file__).parent.parent.parent / "tmtp_client" / "look"
+    app = web.Application()
+    app.router.add_static("/", folder)
+    runner = web.AppRunner(app)
+
+    async def start() -> int:
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        port: int = runner.addresses[0][1]
+        return port
+
+    yield f"http://127.0.0.1:{world.do(start())}/showcase.html"
+    world.do(runner.cleanup())
+
+
+@pytest.mark.parametrize("how", ["system", "attribute"])
+def test_the_design_system_shows_itself(browser: Browser, showcase: str, axe: str, screens: Path, how: str) -> None:
+    context = browser.new_context(
+        viewport=WIDE, color_scheme="dark" if how == "system" else "light", reduced_motion="reduce"
+    )
+    page = context.new_page()
+    page.goto(showcase)
+    if how == "attribute":
+        assert violations(page, axe) == []
+        page.screenshot(path=screens / "showcase-1280-light.png", full_page=True)
+        page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert ground == "rgb(16, 17, 20)"  # dark, by the system or by the attribute
+    assert violations(page, axe) == []
+    page.screenshot(path=screens / "showcase-1280-dark.png", full_page=True)
+    page.set_viewport_size(NARROW)
+    assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
+    page.screenshot(path=screens / "showcase-390-dark.png", full_page=True)
+    context.close()

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Every operation, asked for in every role, on one's own instance, on another, and on all (C1).
+
+What is right stands in `who_may_what.txt`, a decision for each cell.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import msgspec
+import pytest
+import pytest_asyncio
+
+from gateway.administration import OPERATIONS, ROLES, Actor, Operation, local_user, models
+from gateway.api import API
+from gateway.api.examples import ARGUMENTS, BODIES
+from gateway.app import Gateway
+from tests.support.gateway import SETTINGS, running_gateway
+
+TABLE = Path(__file__).with_name("who_may_what.txt")
+NOBODY = "nobody"
+"""An actor without a scope."""
+
+
+def decisions() -> dict[str, dict[str, str]]:
+    """By operation and role, three letters."""
+    lines = [line.split() for line in TABLE.read_text("utf-8").splitlines() if line.strip() and line[0] != "#"]
+    (_, *roles), *rows = lines
+    return {name: dict(zip(roles, letters, strict=True)) for name, *letters in rows}
+
+
+def test_every_operation_and_every_role_is_decided() -> None:
+    table = decisions()
+    assert list(table) == [operation.name for operation in OPERATIONS]
+    for name, by_role in table.items():
+        assert list(by_role) == [*ROLES, NOBODY], name
+        for letters in by_role.values():
+            assert len(letters) == 3, name
+            assert set(letters) <= {"y", "n"}, name
+
+
+@dataclass
+class Asked:
+    """A gateway, and a token for each role: on all instances, and on `members` only."""
+
+    gateway: Gateway
+    session: aiohttp.ClientSession
+    tokens: dict[tuple[str, bool], str]
+
+    async def status(self, operation: Operation, token: str | None, instance: str) -> int:
+        """How a request is answered."""
+        path, _ = operation.url({**ARGUMENTS, "instance": instance})
+        body = BODIES[operation.body] if operation.body is not None else None
+        headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
+        host, port = self.gateway.administration_address
+        async with self.session.request(
+            operation.method,
+            f"http://{host}:{port}{API}{path}",
+            json=msgspec.to_builtins(body) if body is not None else None,
+            headers=headers,
+        ) as answer:
+            await answer.read()
+            return answer.status
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def asked(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Asked]:
+    """One for all cells: what one of them does, none of the others depends on."""
+    folder = tmp_path_factory.mktemp("matrix")
+    settings = SETTINGS + 'administration: {listen: "127.0.0.1:0"}\n'
+    async with running_gateway(folder, settings) as gateway, aiohttp.ClientSession() as session:
+        owner = gateway.administration.on_behalf_of(local_user())
+        tokens = {}
+        for role, scopes in ROLES.items():
+            for instances in ([], ["members"]):
+                wanted = models.CreateToken(name=role, scopes=sorted(scopes), instances=instances)
+                made = await owner.perform("tokens.create", {}, wanted)
+                assert isinstance(made, models.NewToken)
+                tokens[role, bool(instances)] = made.token
+        yield Asked(gateway, session, tokens)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+async def test_who_may(asked: Asked, operation: Operation) -> None:
+    for role, letters in decisions()[operation.name].items():
+        if role == NOBODY:
+            continue
+        cases = (("public", False), ("members", True), ("public", True))
+        for letter, (instance, restricted) in zip(letters, cases, strict=True):
+            if letter == "y" and operation.name == "tokens.revoke":
+                continue  # below, where nobody needs the token any more
+            status = await asked.status(operation, asked.tokens[role, restricted], instance)
+            assert status != 401
+            assert (status != 403) == (letter == "y"), (role, instance, restricted, status)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+async def test_who_has_no_token_may_nothing(asked: Asked, operation: Operation) -> None:
+    for token in (None, "tmtpadm_" + "A" * 43):
+        assert await asked.status(operation, token, "members") in {401, 429}
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+async def test_who_may_nothing_is_denied_and_that_is_written_down(asked: Asked, operation: Operation) -> None:
+    nobody = asked.gateway.administration.on_behalf_of(Actor("nobody at all", frozenset()))
+    body = BODIES[operation.body] if operation.body is not None else None
+    arguments = {name: ARGUMENTS[name] for name in operation.in_path}
+    with pytest.raises(Exception, match="may not do this") as denied:
+        await nobody.perform(operation.name, arguments, body)
+    assert type(denied.value).__name__ == "Denied"
+    page = await asked.gateway.administration.audit.page(None, 1)
+    last = page.entries[0]
+    if operation.changes:
+        assert (last.actor, last.operation, last.outcome) == ("nobody at all", operation.name, "denied")
+        assert last.instance == str(arguments.get("instance", ""))
+    else:
+        assert last.operation != operation.name or last.actor != "nobody at all"
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_an_owner_revokes_a_token(asked: Asked) -> None:
+    owner = asked.gateway.administration.on_behalf_of(local_user())
+    made = await owner.perform("tokens.create", {}, models.CreateToken(name="for a moment", scopes=["tokens:write"]))
+    assert isinstance(made, models.NewToken)
+    assert await owner.perform("tokens.revoke", {"number": made.number}) == models.Done()

@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Sign-in with a real provider, through its own pages (A1, C1): both revisions, the command line, the gateway's own."""
+
+import asyncio
+import base64
+import hashlib
+import os
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from gateway.app import Gateway
+from gateway.clock import SystemClock
+from gateway.sign_in import CodeFlow, GroupRule, Provider, ProviderSettings, TokenRefused
+from gateway.sign_in.fetching import ProviderUnavailable
+from tests.integration.test_client_commands import Terminal
+from tests.support.canaille import Canaille, code_in, running_canaille
+from tests.support.gateway import accounts, endpoint, running_gateway
+from tests.support.sign_in import new_keys
+from tmtp_client.connection import AccountKeys, Connection, Disconnected
+from tmtp_core.crypto.encoding import from_text
+from tmtp_core.crypto.sign_in import device_nonce
+from tmtp_core.domain.sign_in import SignedOut
+from tmtp_core.wire import messages as m
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def canaille() -> AsyncIterator[Canaille]:
+    """One provider for all tests of this file; each has an instance of its own."""
+    async with running_canaille() as running:
+        yield running
+
+
+@asynccontextmanager
+async def gateway_with(
+    folder: Path, canaille: Canaille, registration: str = "oidc", required: str = "true", more: str = ""
+) -> AsyncIterator[Gateway]:
+    """A whole gateway, as its file describes it."""
+    folder.mkdir(exist_ok=True)
+    settings = f"""\
+data_dir: ./data
+http: {{listen: "127.0.0.1:0"}}
+log: {{level: error}}
+instances:
+  - name: club
+    policy: public
+    registration: {registration}
+    listen: [{{tls: "127.0.0.1:0"}}]
+    sign_in:
+      required: {required}
+      provider:
+        issuer: {canaille.issuer}
+        client_id: tmtp
+        label: The club
+        algorithms: [RS256, PS256, RS512, PS512]
+        scopes: [openid, groups]
+        redirect_uri: {canaille.redirect_uri}
+{more}
+"""
+    async with running_gateway(folder, settings) as gateway:
+        while not (await greeted(gateway)).authby:
+            await asyncio.sleep(0.05)
+        yield gateway
+
+
+async def greeted(gateway: Gateway, revision: str = "1") -> m.TmtpRevAnswer:
+    connection = await Connection.open(endpoint(gateway, "club"), revision=revision)
+    await connection.close()
+    return connection.service.result()
+
+
+async def token_for(canaille: Canaille, provider: m.SignIn, who: str, nonce: str | None = None) -> dict[str, Any]:
+    """The provider's whole answer to a client that does what wire.md §10 says, and PKCE, which this provider wants."""
+    verifier = base64.urlsafe_b64encode(os.urandom(48)).decode()
+    challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+    more = {"state": "s", "code_challenge": challenge, "code_challenge_method": "S256"}
+    parameters = provider.login[1]
+    if nonce is not None:
+        more["nonce"] = nonce
+    url = f"{provider.login[0]}?{parameters}&{urlencode(more)}"
+    code, _ = code_in(await canaille.sign_in(url, who))
+    form = f"{provider.token[1]}&{urlencode({'code': code, 'code_verifier': verifier})}"
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(provider.token[0], data=form, headers=headers) as answer,
+    ):
+        answered: dict[str, Any] = await answer.json()
+    assert "id_token" in answered, answered
+    return answered
+
+
+async def join(gateway: Gateway, oidc: dict[str, Any] | None, keys: AccountKeys | None = None) -> str:
+    connection = await Connection.open(endpoint(gateway, "club"), revision="2" if keys else "1")
+    try:
+        if keys is None:
+            return (await connection.register("n", "_", None, oidc)).uid
+        return (await connection.register_keys("n", keys, "_", oidc=oidc)).uid
+    except Disconnected as refused:
+        return str(refused)
+    finally:
+        await connection.quit()
+
+
+def nonce_for(greeting: m.TmtpRevAnswer, keys: AccountKeys) -> str:
+    assert greeting.service is not None
+    return device_nonce(from_text(greeting.service.key), keys.device.signer.public)
+
+
+async def test_an_existing_client_signs_in_and_joins(tmp_path: Path, canaille: Canaille) -> None:
+    async with gateway_with(tmp_path, canaille) as gateway:
+        greeting = await greeted(gateway)
+        assert greeting.auth == 2
+        answer = await token_for(canaille, greeting.authby[0], "ada")
+        assert await join(gateway, None) == "authentication required"
+        assert len(await join(gateway, answer)) == 32
+        assert await join(gateway, answer) == "authentication required"  # it was used
+        again = await token_for(canaille, (await greeted(gateway)).authby[0], "ada")
+        assert await join(gateway, again) == "you have an account here already"
+        other = await token_for(canaille, (await greeted(gateway)).authby[0], "bob")
+        assert len(await join(gateway, other)) == 32
+
+
+@pytest.mark.parametrize("required", ["true", "false"])
+async def test_a_device_with_a_key_signs_in_where_it_must_and_where_it_may(
+    tmp_path: Path, canaille: Canaille, required: str
+) -> None:
+    async with gateway_with(tmp_path, canaille, "open", required) as gateway:
+        greeting = await greeted(gateway, "2")
+        assert greeting.auth == {"true": 2, "false": 1}[required]
+        assert "nonce=" not in greeting.authby[0].login[1]
+        assert (len(await join(gateway, None, new_keys())) == 32) is (required == "false")
+        keys, thief = new_keys(), new_keys()
+        answer = await token_for(canaille, greeting.authby[0], "ada", nonce_for(greeting, keys))
+        assert await join(gateway, answer, thief) == "authentication required"
+        assert await join(gateway, answer) == "authentication required"
+        assert len(await join(gateway, answer, keys)) == 32
+
+
+async def test_who_is_not_in_the_group_does_not_join(tmp_path: Path, canaille: Canaille) -> None:
+    group = "      groups: {claim: groups, any_of: [tmtp]}"
+    async with gateway_with(tmp_path, canaille, more=group) as gateway:
+        greeting = await greeted(gateway, "2")
+        for who, let_in in (("bob", False), ("ada", True)):
+            keys = new_keys()
+            answer = await token_for(canaille, greeting.authby[0], who, nonce_for(greeting, keys))
+            assert (len(await join(gateway, answer, keys)) == 32) is let_in
+        assert len(await accounts(gateway, "club")) == 1
+
+
+async def test_tmtp_join_sends_a_person_to_the_provider_and_back(tmp_path: Path, canaille: Canaille) -> None:
+    """RFC 8252: the browser comes back to this device; nobody else could use the code."""
+    async with gateway_with(tmp_path / "gateway", canaille) as gateway:
+        terminal = Terminal(tmp_path / "ada")
+        process = await terminal.start(
+            "join", gateway.client_address("club").link(), "--alias", "Ada Lovelace", "--no-browser"
+        )
+        back = await canaille.sign_in(await address_in(process), "ada")
+        async with aiohttp.ClientSession() as browser:
+            for odd in (canaille.redirect_uri + "favicon.ico", canaille.redirect_uri + "?code=x&state=guessed"):
+                async with browser.get(odd) as page:
+                    assert page.status in {400, 404}
+            async with browser.get(back) as page:
+                assert "You are signed in" in await page.text()
+        out, err = await process.communicate()
+        assert (process.returncode, "You are Ada Lovelace on club" in out.decode()) == (0, True), err.decode()
+        (account,) = await accounts(gateway, "club")
+        assert account.aliases == ["Ada Lovelace"]
+        assert (await terminal.run("whoami")).code == 0
+
+
+async def test_tmtp_sign_in_brings_back_who_was_signed_out(tmp_path: Path, canaille: Canaille) -> None:
+    async with gateway_with(tmp_path / "gateway", canaille) as gateway:
+        terminal = Terminal(tmp_path / "ada")
+        link = gateway.client_address("club").link()
+        process = await terminal.start("join", link, "--alias", "Ada Lovelace", "--no-browser")
+        await came_back(await canaille.sign_in(await address_in(process), "ada"))
+        await process.communicate()
+        before_s = SystemClock().wall_ns() // 10**9 - 1
+        notice = SignedOut(canaille.issuer, "ada", "", before_s, b"once", 1 << 50)
+        assert await gateway.instances["club"].service.sign_out(notice)
+        refused = await terminal.run("alias", "Ada, plans")
+        assert (refused.code, "authentication required" in refused.err) == (1, True)
+        process = await terminal.start("sign-in", "--no-browser")
+        await came_back(await canaille.sign_in(await address_in(process), "ada"))
+        out, err = await process.communicate()
+        assert (process.returncode, "You are Ada Lovelace on club again" in out.decode()) == (0, True), err.decode()
+        assert (await terminal.run("alias", "Ada, plans")).code == 0
+
+
+async def came_back(url: str) -> None:
+    async with aiohttp.ClientSession() as browser, browser.get(url) as page:
+        assert "You are signed in" in await page.text()
+
+
+async def test_tmtp_join_says_why_nobody_came_back(tmp_path: Path, canaille: Canaille) -> None:
+    async with gateway_with(tmp_path / "gateway", canaille) as gateway:
+        terminal = Terminal(tmp_path / "ada")
+        link = gateway.client_address("club").link()
+        process = await terminal.start("join", link, "--alias", "Ada Lovelace", "--no-browser")
+        url = await address_in(process)
+        (state,) = re.findall(r"[?&]state=([^&]+)", url)
+        async with aiohttp.ClientSession() as browser:
+            refused = f"{canaille.redirect_uri}?error=access_denied&error_description=not+today&state={state}"
+            async with browser.get(refused) as page:
+                assert "not signed in" in await page.text()
+        _, err = await process.communicate()
+        assert process.returncode == 1
+        assert "not today" in err.decode()
+        assert await accounts(gateway, "club") == []
+
+
+async def test_the_flow_for_the_gateways_own_pages(canaille: Canaille) -> None:
+    """`begin` and `finish`, as an administrators' console uses them."""
+    settings = ProviderSettings(canaille.issuer, "tmtp", "The club", ("RS256", "RS512", "PS512"), ("openid", "groups"))
+    provider = Provider(settings, SystemClock())
+    await provider.start()
+    try:
+        flow = CodeFlow(provider, canaille.redirect_uri, os.urandom, groups=GroupRule("groups", ("tmtp",)))
+        begun = await flow.begin()
+        code, state = code_in(await canaille.sign_in(begun.url, "ada"))
+        with pytest.raises(TokenRefused, match="not the state"):
+            await flow.finish(begun, code=code, state="another")
+        with pytest.raises(TokenRefused, match="another issuer"):
+            await flow.finish(begun, code=code, state=state, issuer="https://evil.example")
+        claims = await flow.finish(begun, code=code, state=state, issuer=canaille.issuer)
+        assert (claims.subject, claims.claims["groups"]) == ("ada", ["tmtp"])
+        with pytest.raises(ProviderUnavailable):  # a code is good once, says the provider
+            await flow.finish(begun, code=code, state=state)
+        other = await flow.begin()
+        code, state = code_in(await canaille.sign_in(other.url, "ada"))
+        with pytest.raises(ProviderUnavailable):  # without the verifier the code is good for nothing
+            await flow.finish(type(other)(other.url, other.state, other.nonce, begun.verifier), code=code, state=state)
+        third = await flow.begin()
+        code, state = code_in(await canaille.sign_in(third.url, "ada"))
+        with pytest.raises(TokenRefused, match="not the nonce"):
+            await flow.finish(type(third)(third.url, third.state, begun.nonce, third.verifier), code=code, state=state)
+        fourth = await flow.begin()
+        code, state = code_in(await canaille.sign_in(fourth.url, "bob"))
+        with pytest.raises(TokenRefused, match="in none of the groups"):
+            await flow.finish(fourth, code=code, state=state)
+    finally:
+        await provider.stop()
+
+
+async def address_in(process: asyncio.subprocess.Process) -> str:
+    """Where `tmtp` sends the person."""
+    assert process.stderr is not None
+    async with asyncio.timeout(60):
+        while line := (await process.stderr.readline()).decode().strip():
+            if line.startswith("http"):
+                return line
+    raise AssertionError((await process.communicate())[1].decode())

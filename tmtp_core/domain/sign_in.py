@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Accounts of people whom an identity provider vouches for: whose they are, and what its sign-out does (A1)."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tmtp_core.domain.outcome import Outcome
+from tmtp_core.domain.port import Account, Identity, Ledger, Status
+from tmtp_core.errors import LoginRefused
+from tmtp_core.wire.messages import SignIn
+
+AUTHENTICATION_REQUIRED = "authentication required"
+"""wire.md §3.4: whatever is wrong with what a client brings, and when it brings nothing."""
+SIGNED_OUT = "signed out by the provider"
+"""What the links of an account are told when its provider ends its session."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """Whom a provider's token proves.
+
+    `issued_s`: when, by the provider's clock. `once`: by which the sign-in is known, and good once; until `until_ms` it
+    could be brought again.
+    """
+
+    identity: Identity
+    issued_s: int
+    once: bytes
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SignedOut:
+    """What a provider ends: a person's sign-ins (`subject`), or the one that it calls `session`; "" for not named."""
+
+    issuer: str
+    subject: str
+    session: str
+    issued_s: int
+    once: bytes
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class NonceRule:
+    """Which nonce a token must have; and whether that one is for a single token, or for all of one device's."""
+
+    is_right: Callable[[str], bool]
+    for_one_token: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SignInRule:
+    """Sign-in with an identity provider: what `tmtprev` announces, and who checks what the client brings.
+
+    `announced`, given the nonce for a client that makes none, or None, tells where to sign in. `verify` gets the `oidc`
+    object of op 1 or 2 and which nonce is the right one; it raises `LoginRefused` for what proves nobody, and
+    `ServiceUnavailable` when that cannot be told now. `required`: nobody registers without. An identity has at most
+    `accounts_max` accounts.
+    """
+
+    announced: Callable[[str | None], tuple[SignIn, ...]]
+    verify: Callable[[dict[str, Any], NonceRule], Awaitable[SignedIn]]
+    required: bool = True
+    accounts_max: int = 1
+
+
+def admit_person(ledger: Ledger, rule: SignInRule, signed_in: SignedIn | None) -> None:
+    """Whether this sign-in opens an account. Raises `LoginRefused`."""
+    if signed_in is None:
+        if rule.required:
+            raise LoginRefused(AUTHENTICATION_REQUIRED)
+        return
+    if ledger.was_used(signed_in.once):
+        raise LoginRefused(AUTHENTICATION_REQUIRED)
+    if len(ledger.accounts_of(signed_in.identity.issuer, signed_in.identity.subject)) >= rule.accounts_max:
+        raise LoginRefused("you have an account here already")
+
+
+def keep_person(ledger: Ledger, account: Account, signed_in: SignedIn | None) -> None:
+    """Whose account this is, with the registration; the sign-in is used up."""
+    if signed_in is not None:
+        ledger.use_once(signed_in.once, signed_in.until_ms)
+        ledger.bind(account, signed_in.identity)
+
+
+def sign_out(notice: SignedOut, ledger: Ledger) -> Outcome | None:
+    """The provider ends a session: its accounts are barred until the person signs in again. None: told before."""
+    if ledger.was_used(notice.once):
+        return None
+    ledger.use_once(notice.once, notice.until_ms)
+    outcome = Outcome()
+    cuts: dict[int, str] = {}
+    for account in _concerned(notice, ledger):
+        if account.status is Status.ACTIVE:
+            ledger.set_status(account, Status.BARRED)
+            ledger.set_signed_out(account, notice.issued_s)
+            cuts.update(dict.fromkeys((device.key for device in account.devices), SIGNED_OUT))
+    outcome.cuts = cuts
+    return outcome
+
+
+def sign_in_again(ledger: Ledger, account: Account, signed_in: SignedIn) -> None:
+    """Who was signed out has signed in since then: the bar is lifted. Raises `LoginRefused`."""
+    own = ledger.accounts_of(signed_in.identity.issuer, signed_in.identity.subject)
+    since_s = ledger.signed_out_s(account)
+    if ledger.was_used(signed_in.once) or account.key not in own or not 0 < since_s < signed_in.issued_s:
+        raise LoginRefused(AUTHENTICATION_REQUIRED)
+    ledger.use_once(signed_in.once, signed_in.until_ms)
+    ledger.set_status(account, Status.ACTIVE)
+    ledger.bind(account, signed_in.identity)
+
+
+def _concerned(notice: SignedOut, ledger: Ledger) -> Sequence[Account]:
+    """Back-Channel Logout 1.0 §2.6: with `sid`, what began with that session; with `sub` alone, all of the person's."""
+    keys = ledger.accounts_of(notice.issuer, notice.subject or None, notice.session or None)
+    return [ledger.account_by_key(key) for key in keys]

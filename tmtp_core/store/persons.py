@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The part of the port that is about sign-in with a provider: whose an account is, and what was used already (A1)."""
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from tmtp_core.domain.port import Account, Identity
+from tmtp_core.store import tables as t
+
+
+class PersonRows:
+    """Mixed into `SqlLedger`, whose connection it uses."""
+
+    _connection: Connection
+
+    def accounts_of(self, issuer: str, subject: str | None, session: str | None = None) -> list[int]:
+        """See the port."""
+        i = t.identity.c
+        found = select(i.account).where(i.issuer == issuer)
+        if subject is not None:
+            found = found.where(i.subject == subject)
+        if session is not None:
+            found = found.where(i.session == session)
+        return list(self._connection.scalars(found.order_by(i.account)))
+
+    def bind(self, account: Account, identity: Identity) -> None:
+        """See the port."""
+        self.forget_identity(account)
+        values = {"issuer": identity.issuer, "subject": identity.subject, "session": identity.session}
+        self._connection.execute(insert(t.identity).values(account=account.key, **values))
+
+    def forget_identity(self, account: Account) -> None:
+        """The account is nobody's any more."""
+        self._connection.execute(delete(t.identity).where(t.identity.c.account == account.key))
+
+    def set_signed_out(self, account: Account, since_s: int) -> None:
+        """See the port."""
+        i = t.identity.c
+        self._connection.execute(update(t.identity).where(i.account == account.key).values(signed_out_s=since_s))
+
+    def signed_out_s(self, account: Account) -> int:
+        """See the port."""
+        i = t.identity.c
+        return self._connection.scalar(select(i.signed_out_s).where(i.account == account.key)) or 0
+
+    def was_used(self, once: bytes) -> bool:
+        """See the port."""
+        return self._connection.scalar(select(t.used.c.until_ms).where(t.used.c.once == once)) is not None
+
+    def use_once(self, once: bytes, until_ms: int) -> None:
+        """See the port."""
+        self._connection.execute(insert(t.used).values(once=once, until_ms=until_ms))
+
+    def forget_used(self, now_ms: int) -> None:
+        """Forget what nobody can bring again."""
+        self._connection.execute(delete(t.used).where(t.used.c.until_ms < now_ms))
