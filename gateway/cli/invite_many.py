@@ -24,7 +24,7 @@ from gateway.cli.common import (
     settings_of,
 )
 from gateway.files import write_private
-from gateway.invitations import Card, PeopleInvalid, read_people, sheet
+from gateway.invitations.people import PeopleInvalid, read_people
 from tmtp_core.ids import posted_text
 from tmtp_core.text import visible
 
@@ -62,6 +62,8 @@ def invite_many(
             to.unlink()
         raise
     if to is not None:
+        from gateway.invitations.sheet import Card, sheet  # noqa: PLC0415 - the QR codes take memory, in `serve` too
+
         cards = [Card(name, one.link) for name, one in zip(names, made, strict=True)]
         _write(to, sheet(title, cards, _day(until_ms)))
     if as_json:

@@ -90,6 +90,10 @@ class Organisation:
         assert isinstance(listed, list)
         self.machine.stands_for["members 7"] = f"members {listed[-1]['invitation']}"
 
+    def a_proxy_has_a_certificate(self) -> None:
+        own = self.folder / "var/lib/tmtp-gateway/instances/members/tls.crt"
+        (self.folder / "proxy.crt").write_bytes(own.read_bytes())
+
     def follow(self, page: str) -> int:
         return self.machine.follow(
             DOCS / f"{page}.md",
@@ -99,6 +103,7 @@ class Organisation:
                 "Ada comes back": self.ada_comes_back,
                 "Bob begins anew": self.bob_begins_anew,
                 "an invitation is open": self.an_invitation_is_open,
+                "a proxy has a certificate": self.a_proxy_has_a_certificate,
             },
         )
 

@@ -168,6 +168,16 @@ def test_systemd_hears_that_it_is_ready_lives_and_stops(tmp_path: Path, heard: H
         assert process.wait(PATIENCE_S) == 0
 
 
+def test_a_reload_ends_nothing(tmp_path: Path, heard: Heard) -> None:
+    assert settings_of_unit("ExecReload") == ["/bin/kill -HUP $MAINPID"]
+    with serving(tmp_path, heard) as (process, _):
+        process.send_signal(signal.SIGHUP)
+        heard.forget()
+        heard.until("WATCHDOG=1")
+        heard.until("WATCHDOG=1")
+        assert process.poll() is None
+
+
 def test_a_gateway_whose_loop_stands_still_says_nothing(tmp_path: Path, heard: Heard) -> None:
     with serving(tmp_path, heard) as (process, _):
         heard.until("WATCHDOG=1")

@@ -8,9 +8,8 @@ from html.parser import HTMLParser
 import pytest
 import segno
 
-from gateway.invitations import Card, PeopleInvalid, read_people, sheet
-from gateway.invitations.people import FILE_MAX_BYTES, PEOPLE_MAX
-from gateway.invitations.sheet import command
+from gateway.invitations.people import FILE_MAX_BYTES, PEOPLE_MAX, PeopleInvalid, read_people
+from gateway.invitations.sheet import Card, command, sheet
 
 LINK = "tmtp://chat.example.org:4433#pin=sha256:" + "A" * 43 + "&invite=" + "b" * 32
 
