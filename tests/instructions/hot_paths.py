@@ -77,6 +77,9 @@ class Transport:
     def is_reading(self) -> bool:
         return True
 
+    def get_extra_info(self, name: str) -> object:
+        return ("127.0.0.1", 40_000) if name == "peername" else None
+
     def set_write_buffer_limits(self, high: int | None = None) -> None: ...
 
 
