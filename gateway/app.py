@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 
 from bridges.smtp import IntakeLimits, IntakeSettings, Route, SenderRule, SmtpIntake
-from gateway.administration import Administration, AdministrationDatabase
+from gateway.administration import DATABASE_FILE, Administration, AdministrationDatabase
 from gateway.api import AdministrationListener, Api, BearerTokens
 from gateway.certificates import pin_hash, server_context
 from gateway.control import SOCKET_NAME, ControlServer
@@ -234,20 +234,22 @@ class Gateway:
     async def _open_administration(self, *, listening: bool) -> None:
         folder = self._settings.data_dir
         try:
-            database = await asyncio.to_thread(AdministrationDatabase, folder)
+            self._administration = Administration(
+                self._settings,
+                self.instances,
+                self.client_address,
+                lambda: frozenset(self.bridges),
+                await asyncio.to_thread(AdministrationDatabase, folder),
+                self._clock,
+                self._random_bytes,
+            )
+            await self._administration.start(recording=listening)
         except (OSError, TmtpError, *DatabaseErrors) as error:
             said = str(error).splitlines()[0]
-            raise StartFailed(f"the administrators' database in {folder} cannot be opened: {said}") from None
-        self._administration = Administration(
-            self._settings,
-            self.instances,
-            self.client_address,
-            lambda: frozenset(self.bridges),
-            database,
-            self._clock,
-            self._random_bytes,
-        )
-        await self._administration.start(recording=listening)
+            raise StartFailed(
+                f"the administrators' database {folder / DATABASE_FILE} cannot be used: {said}; "
+                "mend that, or restore it from the backup"
+            ) from None
 
     async def _start_control(self) -> None:
         self._control = ControlServer(self.administration, self._settings.data_dir / SOCKET_NAME)
