@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.web import RouteDef
 
 from bridges.smtp import IntakeLimits, IntakeSettings, Route, SenderRule, SmtpIntake
-from gateway.administration import Administration, AdministrationDatabase
+from gateway.administration import DATABASE_FILE, Administration, AdministrationDatabase
 from gateway.api import AdministrationListener, Api, BearerTokens
 from gateway.backup.keys import parse_public
 from gateway.backup.taking import tidy_up
@@ -267,22 +267,20 @@ class Gateway:
     async def _open_administration(self, *, listening: bool) -> None:
         folder = self._settings.data_dir
         try:
-            database = await asyncio.to_thread(AdministrationDatabase, folder)
+            self._administration = Administration(
+                self._settings,
+                self.instances,
+                self.client_address,
+                lambda: frozenset(self.bridges),
+                await asyncio.to_thread(AdministrationDatabase, folder),
+                self._clock,
+                self._random_bytes,
+            )
+            await self._administration.start(recording=listening)
         except TmtpError as error:
-            raise StartFailed(f"the administrators' database in {folder} cannot be opened: {error}") from None
+            raise _unusable(folder, str(error)) from None
         except database_errors() as error:
-            said = error_text(error)
-            raise StartFailed(f"the administrators' database in {folder} cannot be opened: {said}") from None
-        self._administration = Administration(
-            self._settings,
-            self.instances,
-            self.client_address,
-            lambda: frozenset(self.bridges),
-            database,
-            self._clock,
-            self._random_bytes,
-        )
-        await self._administration.start(recording=listening)
+            raise _unusable(folder, error_text(error)) from None
 
     def _vouching_for(self, settings: Instance) -> "Vouching | None":
         """Who vouches for the people of an instance, if it asks somebody."""
@@ -423,6 +421,13 @@ def descriptors_needed(settings: Settings) -> int:
     """How many files and sockets there are when every instance is as full as its settings allow."""
     return limits.DESCRIPTORS_FOR_FILES + sum(
         one.limits.connections_max + len(one.listen) * limits.HANDSHAKES_MAX for one in settings.instances
+    )
+
+
+def _unusable(folder: Path, why: str) -> StartFailed:
+    return StartFailed(
+        f"the administrators' database {folder / DATABASE_FILE} cannot be used: {why}; "
+        "mend that, or restore it from the backup"
     )
 
 
