@@ -282,10 +282,12 @@ async def test_who_was_signed_out_is_barred_until_he_signs_in_again(tmp_path: Pa
         again = {"id_token": fake.token(fake.claims(nonce_of(instance, keys)))}
         assert await log_in(instance, uid, keys, again) == "login ok"
         assert await log_in(instance, uid, keys) == "login ok"
-        await instance.service.sign_out(
-            await made.signed_out(fake.token(fake.logout_claims(jti="2", iat=fake.now_s - 1)))
-        )
-        assert await log_in(instance, uid, keys, again) == REFUSED  # it was used
+        late = fake.token(fake.logout_claims(jti="2", iat=fake.now_s - 1))
+        assert await instance.service.sign_out(await made.signed_out(late))
+        assert await log_in(instance, uid, keys) == "login ok"  # that was long under way
+        assert await instance.service.sign_out(await made.signed_out(fake.token(fake.logout_claims(jti="3"))))
+        assert await log_in(instance, uid, keys) == REFUSED
+        assert await log_in(instance, uid, keys, again) == REFUSED  # it is older than this sign-out
 
 
 async def test_an_administrators_bar_is_not_lifted_by_a_sign_in(tmp_path: Path) -> None:
