@@ -50,6 +50,6 @@ class AdministrationDatabase:
     async def close(self) -> None:
         """Finish what was begun, and give the database back."""
         await asyncio.to_thread(self._thread.shutdown)
-        with contextlib.suppress(*DatabaseErrors):  # a damaged one, or a disk that fails, cannot keep us
+        with contextlib.suppress(*database_errors()):  # a damaged one, or a disk that fails, cannot keep us
             self._database.checkpoint(wait=True)
         self._database.close()
