@@ -235,6 +235,8 @@ class RunningInstance:
                 await self._ticking
             self._ticking = None
         await self.service.stop()
+        if self.journal is not None and self.journal.behind:
+            await asyncio.to_thread(self.journal.retry)
         await asyncio.gather(*(listener.close(grace_s) for listener in self.listeners))
         self.listeners = []
 

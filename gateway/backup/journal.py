@@ -9,9 +9,9 @@ import os
 import re
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from nacl.exceptions import CryptoError
 from nacl.public import PrivateKey, PublicKey, SealedBox
@@ -23,6 +23,7 @@ from tmtp_core.store.folders import make_folder, sync_folder
 
 _PURPOSE: Final = b"tmtp-journal"
 _LENGTH_BYTES: Final = 4
+_NUMBER_BYTES: Final = 8
 _STORY_MAX_BYTES: Final = 16 << 20  # of one transaction: a thousand decisions
 _PENDING_MAX: Final = 10_000  # stories kept in memory while the journal's disk is away
 _PUT_ASIDE: Final = re.compile(r"(?P<instance>.+)\.(?P<ms>\d{13,})\.journal")
@@ -63,7 +64,8 @@ class JournalFile:
         sealed = self._box.encrypt(from_text(self._signer.sign(_PURPOSE, raw), SIGNATURE_BYTES) + raw)
         with self._lock:
             if len(self._pending) < _PENDING_MAX:
-                self._pending.append(len(sealed).to_bytes(_LENGTH_BYTES) + sealed)
+                last = told.first + len(told.facts) - 1
+                self._pending.append(len(sealed).to_bytes(_LENGTH_BYTES) + last.to_bytes(_NUMBER_BYTES) + sealed)
             else:
                 self.lost += 1
             self._write_pending()
@@ -113,17 +115,23 @@ def current_path(folder: Path, instance: str) -> Path:
     return folder / f"{instance}.journal"
 
 
-def put_aside(folder: Path, instances: tuple[str, ...], made_ms: int) -> None:
+def put_aside(folder: Path, known: Mapping[str, int], made_ms: int) -> None:
     """A backup that begins now needs none of what the journal has so far; older ones do (disk).
 
-    A new one is begun, empty: where there is none at all, it was lost.
+    A new one is begun for each instance, with an entry that holds nothing but the number of the last fact that its
+    database knows by now: where there is no journal at all, it was lost.
     """
     make_folder(folder)
-    for instance in instances:
+    for instance, number in known.items():
         path = current_path(folder, instance)
-        if path.exists() and path.stat().st_size:
+        if path.exists() and path.stat().st_size > _LENGTH_BYTES + _NUMBER_BYTES:
             path.rename(folder / f"{instance}.{made_ms}.journal")
-        path.touch(0o600)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, bytes(_LENGTH_BYTES) + number.to_bytes(_NUMBER_BYTES))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
     sync_folder(folder)
 
 
@@ -149,6 +157,26 @@ def journals_of(folder: Path, instance: str) -> list[Path]:
     return [path for _, path in sorted(aside)] + ([current] if current.exists() else [])
 
 
+def last_number(path: Path) -> int:
+    """The number of the last fact in a journal's file, which anybody may see; 0 where there is none."""
+    number, size_bytes = 0, path.stat().st_size
+    with path.open("rb") as file:
+        while True:
+            size, last = _next_story(file)
+            if size is None or file.tell() + size > size_bytes:
+                return number
+            number = max(number, last)
+            file.seek(size, os.SEEK_CUR)
+
+
+def _next_story(file: BinaryIO) -> tuple[int | None, int]:
+    """The octets of the next entry, None at the end, and the number of its last fact."""
+    before = file.read(_LENGTH_BYTES + _NUMBER_BYTES)
+    if len(before) < _LENGTH_BYTES + _NUMBER_BYTES:
+        return None, 0
+    return int.from_bytes(before[:_LENGTH_BYTES]), int.from_bytes(before[_LENGTH_BYTES:])
+
+
 def stories(path: Path, secret: PrivateKey, service_key: bytes, damaged: Callable[[str], None]) -> Iterator[Told]:
     """What a journal's file tells. `damaged` hears what of it is not as the service of this key wrote it, in words.
 
@@ -156,14 +184,18 @@ def stories(path: Path, secret: PrivateKey, service_key: bytes, damaged: Callabl
     """
     box, public = SealedBox(secret), to_text(service_key)
     with path.open("rb") as file:
-        while length := file.read(_LENGTH_BYTES):
-            size = int.from_bytes(length)
+        while True:
+            size, _ = _next_story(file)
+            if size is None:
+                return
             if size > _STORY_MAX_BYTES:
-                damaged(f"{path.name} is damaged after {file.tell()} octets: what follows cannot be read")
+                damaged(f"{path.name} is damaged: what follows after {file.tell()} octets cannot be read")
                 return
             sealed = file.read(size)
-            if len(length) < _LENGTH_BYTES or len(sealed) < size:
+            if len(sealed) < size:
                 return
+            if not sealed:  # the number of the backup that began this file
+                continue
             try:
                 opened = box.decrypt(sealed)
                 raw = opened[SIGNATURE_BYTES:]

@@ -183,8 +183,10 @@ def _told(restoring: Restoring, restored: Restored, instance: str, service: Sign
             "blocked, revoked or named after this backup: give --journal FOLDER, or --without-journal"
         )
     told: list[Told] = []
+    said: dict[str, None] = {}  # each once, whatever it is said of
     for file in files:
-        told += stories(file, restoring.secret, service.public_key, restored.remarks.append)
+        told += stories(file, restoring.secret, service.public_key, said.setdefault)
+    restored.remarks += said
     return told
 
 

@@ -11,7 +11,9 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Final
 
+from gateway.backup.contents import DATABASE
 from tmtp_core import limits
+from tmtp_core.domain.facts import FACTS_COUNTER
 
 _PAGES_AT_ONCE: Final = 1_000  # 4 MB; then progress is told
 
@@ -59,6 +61,15 @@ def named_payloads(database: Path) -> Iterator[tuple[str, int]]:
         yield from connection.execute(
             "SELECT file, max(size) FROM message WHERE file IS NOT NULL GROUP BY file ORDER BY file"
         )
+
+
+def last_fact(folder: Path) -> int:
+    """The number of the last fact that an instance's database has told its journal; 0 where it has told none."""
+    if not (folder / DATABASE).exists():
+        return 0
+    with closing(_opened(folder / DATABASE)) as connection:
+        row = connection.execute("SELECT value FROM counter WHERE name = ?", (FACTS_COUNTER,)).fetchone()
+    return int(row[0]) if row is not None else 0
 
 
 def _opened(path: Path) -> sqlite3.Connection:

@@ -78,6 +78,8 @@ def take_backup(taking: Taking, clock: Clock, random_bytes: RandomBytes, progres
     try:
         with _alone(taking.settings.data_dir) as staging:
             made_ms = clock.wall_ns() // 1_000_000
+            if taking.target.exists() and not taking.target.is_dir() and taking.target.suffix != SUFFIX:
+                raise BackupFailed(f"{taking.target} is no folder, and the name of a backup ends in {SUFFIX}")
             file = _named(taking.target, made_ms)
             if file.exists():
                 raise BackupFailed(f"{file} is there already: choose another name")
@@ -160,7 +162,8 @@ class _Writing:
         self._archive = ArchiveWriter(stream, header)
         self.written = self._archive.files
         if taking.journal_folder is not None:
-            journal.put_aside(taking.journal_folder, instances, self._made_ms)
+            known = {name: snapshots.last_fact(taking.settings.data_dir / "instances" / name) for name in instances}
+            journal.put_aside(taking.journal_folder, known, self._made_ms)
         found = contents(taking.settings, taking.settings_file)
         for name, path in found.files:
             with suppress(FileNotFoundError):  # it has gone meanwhile

@@ -2,19 +2,25 @@
 """Whether the machine could be lost: how old the newest backup is, and whether its journal is there."""
 
 import os
+import sqlite3
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from gateway.backup.contents import DATABASE
-from gateway.backup.journal import current_path
+from gateway.backup.journal import current_path, journals_of, last_number
 from gateway.backup.taking import backups_in
 from gateway.doctor.findings import Finding, fail, ok, warn
 from gateway.settings import Settings
 from tmtp_core.clock import Clock
+from tmtp_core.domain.facts import FACTS_COUNTER, FACTS_LEAP
 
 _OLD_S: Final = 36 * 3600  # a backup a day, and one that was late
 _TOO_OLD_S: Final = 7 * 24 * 3600
+_JOURNAL_PATIENCE_S: Final = 1.0
 _TAKE: Final = "take one every day: tmtp-gateway backup -c FILE, from a timer (docs/backup.md)"
 
 
@@ -72,7 +78,32 @@ def _journal(settings: Settings, *, taken: bool) -> Iterator[Finding]:
             "take a backup now, which begins another one",
         )
     else:
-        yield ok("journal", f"it is in {folder}")
+        behind = [name for name in instances if _is_behind(settings, name)]
+        if behind:
+            yield fail(
+                "journal",
+                f"it lacks acts of {', '.join(behind)}, which a restore would undo",
+                "see that its disk is well, and take a backup now",
+            )
+        else:
+            yield ok("journal", f"it is in {folder}")
+
+
+def _is_behind(settings: Settings, name: str) -> bool:
+    """Whether the database knows of facts that the journal lacks; looked at twice, since the journal hears second."""
+    database = settings.data_dir / "instances" / name / DATABASE
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(database))}?mode=ro", uri=True)) as connection:
+            row = connection.execute("SELECT value FROM counter WHERE name = ?", (FACTS_COUNTER,)).fetchone()
+    except sqlite3.Error:
+        return False  # said elsewhere
+    known = row[0] if row is not None else 0
+    for pause_s in (0, _JOURNAL_PATIENCE_S):
+        time.sleep(pause_s)
+        told = max((last_number(path) for path in journals_of(settings.backup.journal_folder, name)), default=0)
+        if not told or told >= known or known % FACTS_LEAP == 0:
+            return False
+    return True
 
 
 def _same_disk(one: Path, other: Path) -> bool:

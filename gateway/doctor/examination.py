@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from gateway.doctor.backups import examine_backups
 from gateway.doctor.databases import examine_databases
 from gateway.doctor.doors import examine_doors
-from gateway.doctor.findings import Finding, warn
+from gateway.doctor.findings import Finding, fail, warn
 from gateway.doctor.machine import examine_machine
 from gateway.doctor.places import examine_places, is_running
 from gateway.settings import Settings
@@ -22,8 +22,18 @@ def examine(settings: Settings, clock: Clock, descriptors_needed: int) -> Iterat
         )
         yield from examine_doors(settings, clock, running=False)
         return
-    yield from examine_places(settings)
-    yield from examine_machine(settings, clock, descriptors_needed)
-    yield from examine_databases(settings, clock)
-    yield from examine_doors(settings, clock, running=is_running(data))
-    yield from examine_backups(settings, clock)
+    for about, looks in (
+        ("data_dir", examine_places(settings)),
+        ("machine", examine_machine(settings, clock, descriptors_needed)),
+        ("databases", examine_databases(settings, clock)),
+        ("doors", examine_doors(settings, clock, running=is_running(data))),
+        ("backups", examine_backups(settings, clock)),
+    ):
+        try:
+            yield from looks
+        except OSError as error:
+            yield fail(
+                about,
+                f"{error.filename or 'something'} cannot be looked at: {error.strerror or error}",
+                "run this as the user who runs the gateway, and see whether the disk is well",
+            )

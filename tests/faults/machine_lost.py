@@ -11,18 +11,25 @@ each of its devices under its one id; ids have gone on above all that were ever 
 import argparse
 import asyncio
 import json
+import os
 import random
 import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from nacl.public import PrivateKey
 
 from gateway.backup import keys
 from tests.faults.load import PROGRAM, Device, Ledger, Process, PromiseBroken, join, settle
+from tmtp_client.connection import AccountKeys, Connection, DeviceKeys, Disconnected, Payload
+from tmtp_core.wire import messages as m
+from tmtp_core.wire import revision2 as m2
 
+PATIENCE_S = 60
 LIFE_S = (0.3, 1.0)  # under load, before a backup and after it
 _MORE = """\
 backup: {{recipient: "{recipient}", to: {folder}, keep: 3}}
@@ -76,6 +83,52 @@ class Site:
             raise PromiseBroken(f"the restore failed: {said}")
         told: dict[str, object] = json.loads(said)
         return told
+
+
+class Person:
+    """An account's first device, by its keys."""
+
+    def __init__(self, site: Site, alias: str) -> None:
+        self.site = site
+        self.alias = alias
+        self.keys = AccountKeys.new(os.urandom)
+        self.uid = ""
+        self.got: list[tuple[m2.StoredEvent, bytes]] = []
+
+    async def open(self) -> Connection:
+        return await Connection.open(self.site.process.endpoint(), self._keep, revision="2")
+
+    async def register(self, invite: str | None) -> None:
+        connection = await self.open()
+        try:
+            registered = await connection.register_keys(self.alias, self.keys, self.alias, invite)
+            assert not registered.error
+            self.uid = registered.uid
+        finally:
+            await connection.quit()
+
+    @asynccontextmanager
+    async def online(self, device: DeviceKeys | None = None) -> AsyncIterator[Connection]:
+        connection = await self.open()
+        try:
+            info = await connection.login_by_key(self.uid, (device or self.keys.device).signer)
+            if info.info != "login ok":
+                raise Disconnected(info.info)
+            yield connection
+        finally:
+            await connection.quit()
+
+    async def _keep(self, event: m2.StoredEvent, payload: Payload) -> None:
+        self.got.append((event, await payload.read()))
+
+    async def has(self, data: bytes) -> m2.StoredEvent:
+        """Wait for a delivery."""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                for event, content in self.got:
+                    if isinstance(event, m.Delivery) and content == data:
+                        return event
+                await asyncio.sleep(0.02)
 
 
 async def run(losses: int, seed: int, folder: Path, report: bool = False) -> dict[str, int]:

@@ -15,9 +15,9 @@ import pytest
 
 from tests.faults import machine_lost
 from tests.faults.load import PROGRAM
-from tests.faults.machine_lost import Site
+from tests.faults.machine_lost import PATIENCE_S, Person, Site
 from tests.faults.needed import ROOT, small_disk
-from tmtp_client.connection import AccountKeys, Connection, DeviceKeys, Disconnected, Payload
+from tmtp_client.connection import Connection, DeviceKeys, Disconnected
 from tmtp_client.engine.engine import Engine
 from tmtp_client.engine.history import Identity
 from tmtp_client.engine.profile import Profile
@@ -30,7 +30,6 @@ from tmtp_core.wire import revision2 as m2
 from tmtp_core.wire.address import parse_address
 
 NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
-PATIENCE_S = 60
 
 
 @pytest.mark.slow
@@ -39,52 +38,6 @@ async def test_nothing_acknowledged_before_the_backup_is_lost_or_doubled(tmp_pat
     assert figures["acknowledged before a backup"] > 50
     assert figures["of them undelivered at the loss"] > 20
     assert figures["lost"] == 0
-
-
-class Person:
-    """An account's first device, by its keys."""
-
-    def __init__(self, site: Site, alias: str) -> None:
-        self.site = site
-        self.alias = alias
-        self.keys = AccountKeys.new(os.urandom)
-        self.uid = ""
-        self.got: list[tuple[m2.StoredEvent, bytes]] = []
-
-    async def open(self) -> Connection:
-        return await Connection.open(self.site.process.endpoint(), self._keep, revision="2")
-
-    async def register(self, invite: str) -> None:
-        connection = await self.open()
-        try:
-            registered = await connection.register_keys(self.alias, self.keys, self.alias, invite)
-            assert not registered.error
-            self.uid = registered.uid
-        finally:
-            await connection.quit()
-
-    @asynccontextmanager
-    async def online(self, device: DeviceKeys | None = None) -> AsyncIterator[Connection]:
-        connection = await self.open()
-        try:
-            info = await connection.login_by_key(self.uid, (device or self.keys.device).signer)
-            if info.info != "login ok":
-                raise Disconnected(info.info)
-            yield connection
-        finally:
-            await connection.quit()
-
-    async def _keep(self, event: m2.StoredEvent, payload: Payload) -> None:
-        self.got.append((event, await payload.read()))
-
-    async def has(self, data: bytes) -> m2.StoredEvent:
-        """Wait for a delivery."""
-        async with asyncio.timeout(PATIENCE_S):
-            while True:
-                for event, content in self.got:
-                    if isinstance(event, m.Delivery) and content == data:
-                        return event
-                await asyncio.sleep(0.02)
 
 
 async def invite(site: Site) -> str:

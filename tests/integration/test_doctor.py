@@ -22,8 +22,9 @@ import pytest
 from gateway.certificates import make_self_signed
 from gateway.doctor import machine
 from tests.faults.load import PROGRAM
-from tests.faults.machine_lost import Site
+from tests.faults.machine_lost import Person, Site
 
+pytestmark = pytest.mark.slow  # real processes
 HOUR_S = 3_600
 
 
@@ -219,6 +220,27 @@ async def test_backups_that_are_old_gone_or_without_their_journal(site: Site) ->
     assert {"backups: there is none in", "journal: "} <= {
         one[: len("backups: there is none in")] for one in those(findings, "fail")
     } | {one[: len("journal: ")] for one in those(findings, "fail")}
+
+
+async def test_a_journal_that_lacks_what_the_database_knows(site: Site) -> None:
+    """Its disk lost the last entry: a restore would let somebody in again (B4)."""
+    bar = ("account", "bar", "Nobody Knows", "-c", site.process.settings, "-i", "load")
+    assert (await site.run(*bar))[0] == 1
+    person = Person(site, "Eve of the Site")
+    for _ in range(2):
+        await site.process.start()
+        if not person.uid:
+            await person.register(None)
+        await site.process.end(signal.SIGTERM)
+        path = site.backups / "load.journal"
+        whole = path.read_bytes()
+        await found(site, "ok", "it is in")
+        assert (await site.run("account", "bar", person.uid, "-c", site.process.settings, "-i", "load"))[0] == 0
+        assert path.stat().st_size > len(whole)
+        await found(site, "ok", "it is in")
+        path.write_bytes(whole)
+        assert "backup now" in (await found(site, "fail", "lacks acts of load"))["mend"]
+        await site.back_up()
 
 
 async def test_settings_with_mistakes(site: Site) -> None:
