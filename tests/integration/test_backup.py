@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 from nacl.public import PrivateKey
 
+from gateway.administration import models
 from gateway.app import Gateway
 from gateway.backup import journal, keys, restoring, taking
 from gateway.clock import SystemClock
 from gateway.settings import load_settings
 from tests.support.devices import acquainted, newcomer
-from tests.support.gateway import SETTINGS, member, running_gateway
+from tests.support.gateway import SETTINGS, administer, member, running_gateway
 from tmtp_client.connection import AccountKeys, Connection, Endpoint, KeyLogin
 from tmtp_core.crypto.signing import Signer
 from tmtp_core.domain import facts as f
@@ -85,7 +86,7 @@ async def test_a_payload_that_is_taken_while_the_backup_runs_is_in_it(tmp_path: 
 
         async def block_away() -> None:
             """The administrator removes the only recipient: nobody waits for the message any more."""
-            await gateway.administration().administer("public", "remove", uid)
+            await administer(gateway, "accounts.remove", instance="public", who=uid)
             service = gateway.instances["public"].service
             for _ in range(3):
                 service._writer.request_checkpoint()
@@ -197,7 +198,7 @@ async def test_the_newest_are_kept_and_journals_go_with_the_backups_that_need_th
     async with backed_up(tmp_path) as gateway:
         taken = []
         for number in range(4):
-            await gateway.administration().create_invitation("public", 1, None, "x")
+            await administer(gateway, "invitations.create", models.CreateInvitation(note="x"), instance="public")
             async with member(gateway, "public", f"Member number {number}"):
                 pass
             taken.append(await asyncio.to_thread(take, tmp_path))
@@ -330,7 +331,10 @@ async def test_the_journal_brings_an_old_backup_up_to_what_is_true(tmp_path: Pat
         instance: Any = _Handle(gateway)
         old = await newcomer(instance, "Olga Oldest")
         used, half, untouched = [
-            (await gateway.administration().create_invitation("public", uses, None, "x")).token for uses in (1, 3, 1)
+            (
+                await administer(gateway, "invitations.create", models.CreateInvitation(uses=uses), instance="public")
+            ).token
+            for uses in (1, 3, 1)
         ]
         taken = await asyncio.to_thread(take, tmp_path)
         ada = await newcomer(instance, "Ada Lovelace", used)
@@ -349,21 +353,23 @@ async def test_the_journal_brings_an_old_backup_up_to_what_is_true(tmp_path: Pat
         await bob.block(eve.uid, "unblock")
         await bob.block("", "introductions_off")
         await ada.connection.ask(m.UserEdit("2", newalias="Countess Ada"))
-        await gateway.administration().found_group("public", "The Chess Club", bob.uid)
+        chess = models.FoundGroup(gid="The Chess Club", who=bob.uid)
+        await administer(gateway, "groups.found", chess, instance="public")
         await bob.connection.group_invite("3", "The Chess Club", "Bob Builder", "Ada Lovelace")
         await ada.connection.ask(m.GroupEdit("4", "join", "The Chess Club", newalias="Ada Lovelace"))
-        await gateway.administration().administer("public", "bar", eve.uid)
-        await gateway.administration().administer("public", "bar", old.uid)
-        await gateway.administration().administer("public", "unbar", old.uid)
-        await gateway.administration().administer("public", "remove", gone.uid)
-        node = (await gateway.administration().list_devices("public", registered.uid))[-1].device
-        await gateway.administration().bar_device("public", registered.uid, node)
+        await administer(gateway, "accounts.bar", instance="public", who=eve.uid)
+        await administer(gateway, "accounts.bar", instance="public", who=old.uid)
+        await administer(gateway, "accounts.unbar", instance="public", who=old.uid)
+        await administer(gateway, "accounts.remove", instance="public", who=gone.uid)
+        shown = await administer(gateway, "accounts.show", instance="public", who=registered.uid)
+        node = shown.devices[-1].device
+        await administer(gateway, "devices.bar", instance="public", who=registered.uid, device=node)
         moving = AccountKeys.new(os.urandom)
         revision2 = await Connection.open(instance.endpoint, revision="2")
         await password.quit()
         await revision2.login(registered.uid, registered.nodeid)
         await revision2.move_to_keys("5", moving)
-        reset = await gateway.administration().reset_account("public", ada.uid)
+        reset = await administer(gateway, "accounts.reset", instance="public", who=ada.uid)
         anew = await newcomer(instance, "Ada Anew", reset.token)
         await mail_from_outside(gateway)
         assert public.journal is not None

@@ -7,6 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from gateway.administration import local_user, models
 from gateway.app import Gateway
@@ -65,6 +68,13 @@ async def invited(gateway: Gateway, instance: str, note: str = "") -> models.New
     made = await owner.perform("invitations.create", {"instance": instance}, models.CreateInvitation(note=note))
     assert isinstance(made, models.NewInvitation)
     return made
+
+
+async def administer(
+    gateway: Gateway, operation: str, body: msgspec.Struct | None = None, /, **arguments: object
+) -> Any:
+    """Do what the owner of the machine asks."""
+    return await gateway.administration.on_behalf_of(local_user()).perform(operation, arguments, body)
 
 
 async def accounts_of(gateway: Gateway, instance: str) -> list[models.Account]:
