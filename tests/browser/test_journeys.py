@@ -161,7 +161,7 @@ def test_a_group_is_founded(world: World, enter: Enter) -> None:
 def test_a_token_is_made_shown_once_and_revoked(world: World, enter: Enter) -> None:
     page = enter()
     page.goto(f"{world.url}/tokens/new")
-    page.get_by_label("Name").fill("a script")
+    page.get_by_label("Name").fill("the script of a day")
     page.get_by_label("overview:read").check()
     page.get_by_role("checkbox", name="Members of Example").check()
     page.get_by_role("button", name="Make the token").click()
@@ -171,9 +171,9 @@ def test_a_token_is_made_shown_once_and_revoked(world: World, enter: Enter) -> N
     assert [one["instance"] for one in answer.json()["instances"]] == ["members"]
     page.get_by_role("link", name="Done").click()
     assert token not in page.content()
-    page.get_by_role("row").filter(has_text="a script").get_by_role("link", name="Revoke").click()
+    page.get_by_role("row").filter(has_text="the script of a day").get_by_role("link", name="Revoke").click()
     press(page, "Revoke")
-    expect(page.get_by_role("row").filter(has_text="a script")).to_have_count(0)
+    expect(page.get_by_role("row").filter(has_text="the script of a day")).to_have_count(0)
     refused = page.request.get(f"{world.url}/api/1/overview", headers={"Authorization": f"Bearer {token}"})
     assert refused.status == 401
 
