@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.web import RouteDef
 
 from bridges.smtp import IntakeLimits, IntakeSettings, Route, SenderRule, SmtpIntake
-from gateway.administration import Administration, AdministrationDatabase
+from gateway.administration import DATABASE_FILE, Administration, AdministrationDatabase
 from gateway.api import AdministrationListener, Api, BearerTokens
 from gateway.certificates import pin_hash, server_context
 from gateway.control import SOCKET_NAME, ControlServer
@@ -116,12 +116,8 @@ class Gateway:
         await asyncio.gather(*(bridge.stop(grace_s / 2) for bridge in self.bridges.values()))
         self.bridges = {}
         left_s = max(0.0, end_s - self._clock.monotonic_s())
-        servers = (self._control, self._http, self._administration_listener)
-        await asyncio.gather(*(server.stop() for server in servers if server is not None))
-        if self._administration is not None:  # what was asked of it is finished while there are instances
-            await self._administration.stop()
-            self._administration = None
         await asyncio.gather(
+            self._stop_servers(),
             *(instance.stop(left_s) for instance in self.instances.values()),
             *(vouching.provider.stop() for vouching in self._vouching.values()),
         )
@@ -133,6 +129,14 @@ class Gateway:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    async def _stop_servers(self) -> None:
+        """First whoever asks, then what is asked: what became of acts under way is still written down."""
+        servers = (self._control, self._http, self._administration_listener)
+        await asyncio.gather(*(server.stop() for server in servers if server is not None))
+        if self._administration is not None:
+            await self._administration.stop()
+            self._administration = None
 
     async def evicted(self) -> str:
         """The name of an instance whose other processes have taken this one for dead, once there is one."""
@@ -256,20 +260,22 @@ class Gateway:
     async def _open_administration(self, *, listening: bool) -> None:
         folder = self._settings.data_dir
         try:
-            database = await asyncio.to_thread(AdministrationDatabase, folder)
+            self._administration = Administration(
+                self._settings,
+                self.instances,
+                self.client_address,
+                lambda: frozenset(self.bridges),
+                await asyncio.to_thread(AdministrationDatabase, folder),
+                self._clock,
+                self._random_bytes,
+            )
+            await self._administration.start(recording=listening)
         except (OSError, TmtpError, *DatabaseErrors) as error:
             said = str(error).splitlines()[0]
-            raise StartFailed(f"the administrators' database in {folder} cannot be opened: {said}") from None
-        self._administration = Administration(
-            self._settings,
-            self.instances,
-            self.client_address,
-            lambda: frozenset(self.bridges),
-            database,
-            self._clock,
-            self._random_bytes,
-        )
-        await self._administration.start(recording=listening)
+            raise StartFailed(
+                f"the administrators' database {folder / DATABASE_FILE} cannot be used: {said}; "
+                "mend that, or restore it from the backup"
+            ) from None
 
     def _vouching_for(self, settings: Instance) -> "Vouching | None":
         """Who vouches for the people of an instance, if it asks somebody."""

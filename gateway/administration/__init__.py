@@ -5,7 +5,7 @@
 `models` has those types, `dispatcher` the one way in, which writes every change into the audit log.
 """
 
-from gateway.administration.database import AdministrationDatabase
+from gateway.administration.database import DATABASE_FILE, AdministrationDatabase
 from gateway.administration.dispatcher import Administration, Answer, OnBehalf, Performs
 from gateway.administration.errors import Denied, Invalid, NotFound
 from gateway.administration.on_service import ConsoleAccess
@@ -14,6 +14,7 @@ from gateway.administration.scopes import ROLES, Scope
 
 __all__ = [
     "BY_NAME",
+    "DATABASE_FILE",
     "OPERATIONS",
     "ROLES",
     "Actor",

@@ -2,6 +2,7 @@
 """`data_dir/administration.sqlite3`: opened, owned, brought to its newest schema like an instance's database."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +17,7 @@ from tmtp_core.store.writer import DatabaseErrors
 
 T = TypeVar("T")
 
-FILE: Final = "administration.sqlite3"
+DATABASE_FILE: Final = "administration.sqlite3"
 
 log = structlog.get_logger()
 
@@ -28,7 +29,7 @@ class AdministrationDatabase:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._database = Database(folder / FILE, "migrations:administration")
+        self._database = Database(folder / DATABASE_FILE, "migrations:administration")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tmtp-administration")
 
     async def run(self, work: Callable[[Connection], T]) -> T:
@@ -49,5 +50,6 @@ class AdministrationDatabase:
     async def close(self) -> None:
         """Finish what was begun, and give the database back."""
         await asyncio.to_thread(self._thread.shutdown)
-        self._database.checkpoint(wait=True)
+        with contextlib.suppress(*DatabaseErrors):  # a damaged one, or a disk that fails, cannot keep us
+            self._database.checkpoint(wait=True)
         self._database.close()

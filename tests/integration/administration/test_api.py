@@ -159,6 +159,17 @@ async def test_nobody_gives_more_than_he_has(api: Reached) -> None:
     assert (await api.ask("POST", "/tokens", json=less, headers=headers))[0] == 200
 
 
+async def test_who_may_not_is_told_that_and_not_that_his_body_is_wrong(api: Reached) -> None:
+    looks_only = await token_of(api.gateway, scopes=["accounts:read"])
+    headers = {"Authorization": f"Bearer {looks_only.token}", "Content-Type": "application/json"}
+    assert (await api.ask("POST", "/tokens", data=b"{", headers=headers))[0] == 403
+    _, page, _ = await api.ask("GET", "/audit?limit=1")
+    (entry,) = page["entries"]
+    assert (entry["operation"], entry["outcome"]) == ("tokens.create", "denied")
+    made, *_ = [one for one in (await api.ask("GET", "/audit"))[1]["entries"] if one["number"] == 1]
+    assert all(scope in made["detail"] for scope in ROLES["owner"])
+
+
 # -- strictness ------------------------------------------------------------------------------------------------------
 JSON = {"Content-Type": "application/json"}
 MANY = "/instances/members/invitations"

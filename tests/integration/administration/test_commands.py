@@ -202,6 +202,19 @@ async def test_a_log_that_was_tampered_with_exits_with_1(tmp_path: Path, command
         assert "Entry 1 is not as it was written" in done.stderr
 
 
+@pytest.mark.parametrize("kept", [0, 5_000], ids=["something else", "cut off"])
+async def test_a_database_that_cannot_be_used_is_said_to_be_one(tmp_path: Path, commands: Commands, kept: int) -> None:
+    async with gateway_with_ada(tmp_path, running=False) as config:
+        database = tmp_path / "data" / "administration.sqlite3"
+        database.write_bytes(database.read_bytes()[:kept] or b"this is something else" * 100)
+        for command in (("overview", "-c", str(config)), ("serve", "-c", str(config))):
+            done = commands.run(*command)
+            assert done.exit_code == 1, done
+            assert f"administrators' database {database} cannot be used" in done.stderr
+            assert "restore it from the backup" in done.stderr
+            assert "Traceback" not in done.stderr
+
+
 async def test_people_are_let_into_the_console_and_kept_out_of_it(tmp_path: Path, commands: Commands) -> None:
     settings = SETTINGS.replace("http: {", 'administration: {listen: "127.0.0.1:0"}\nhttp: {', 1)
     async with running_gateway(tmp_path, settings) as gateway:
