@@ -47,7 +47,8 @@ step lint-imports --no-cache
 # What is tested once more with PostgreSQL below: what reaches the store by every way there is.
 on_postgresql="tests/integration/test_consent.py tests/integration/test_blocks.py tests/integration/test_devices.py
     tests/integration/test_groups.py tests/integration/test_nodes.py tests/integration/test_returns.py
-    tests/integration/test_store.py tests/integration/test_stopping.py tests/integration/test_administration.py"
+    tests/integration/test_store.py tests/integration/test_stopping.py tests/integration/test_administration.py
+    tests/integration/test_sign_in.py"
 case $what in
     fast) step pytest -m "not slow" tests/unit ;;
     nightly)

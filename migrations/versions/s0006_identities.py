@@ -20,6 +20,7 @@ def upgrade() -> None:
         sa.Column("issuer", sa.String, nullable=False),
         sa.Column("subject", sa.String, nullable=False),
         sa.Column("session", sa.String, nullable=False),
+        sa.Column("signed_in_s", KEY, nullable=False),
         sa.Column("signed_out_s", KEY, nullable=False, server_default="0"),
     )
     op.create_index("ix_identity_subject", "identity", ["issuer", "subject"])

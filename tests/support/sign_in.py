@@ -2,6 +2,7 @@
 """People who register with what a provider says of them, in both revisions."""
 
 import os
+import re
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -10,6 +11,7 @@ from tmtp_client.connection import AccountKeys, Connection, Disconnected, Endpoi
 from tmtp_core.crypto.sign_in import device_nonce
 from tmtp_core.wire import messages as m
 
+_UID = re.compile(r"[%+1-9B-DF-HJ-NP-TV-Z]{32}")
 REFUSED = "authentication required"
 
 
@@ -71,4 +73,4 @@ async def log_in(instance: TestInstance, uid: str, keys: AccountKeys, oidc: dict
 
 def is_uid(text: str) -> bool:
     """Whether a registration succeeded."""
-    return len(text) == 32
+    return _UID.fullmatch(text) is not None

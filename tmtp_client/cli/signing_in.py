@@ -153,13 +153,16 @@ async def _posted(url: str, form: dict[str, str]) -> dict[str, Any]:
             aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as session,
             session.post(url, data=form, allow_redirects=False, headers={"Accept": "application/json"}) as answer,
         ):
-            raw = await answer.content.read(limits.TOKEN_ANSWER_MAX_BYTES)
-            more = await answer.content.read(1)
+            raw = b""
+            async for piece in answer.content.iter_any():
+                raw += piece
+                if len(raw) > limits.TOKEN_ANSWER_MAX_BYTES:
+                    raise Refused("the provider answers with more than a token")
     except aiohttp.ClientError as error:
         raise OSError(f"the provider does not answer: {type(error).__name__}") from None
     try:
-        decoded = json.loads(raw) if not more else None
-    except ValueError:
+        decoded = json.loads(raw)
+    except (ValueError, RecursionError):
         decoded = None
     if not isinstance(decoded, dict):
         raise Refused(f"the provider answers with {answer.status}, and no token")

@@ -466,8 +466,12 @@ class Ledger(Protocol):
         """Keys of the accounts of a person, or (None) of all whom the provider knows; or of this session only."""
         ...
 
-    def bind(self, account: Account, identity: Identity) -> None:
-        """Whose account this is."""
+    def bind(self, account: Account, identity: Identity, since_s: int) -> None:
+        """Whose account this is, by a sign-in of then (seconds since 1970, the provider's clock)."""
+        ...
+
+    def signed_in_s(self, account: Account) -> int:
+        """When the person of an account last signed in."""
         ...
 
     def set_signed_out(self, account: Account, since_s: int) -> None:

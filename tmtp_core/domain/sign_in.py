@@ -82,7 +82,7 @@ def keep_person(ledger: Ledger, account: Account, signed_in: SignedIn | None) ->
     """Whose account this is, with the registration; the sign-in is used up."""
     if signed_in is not None:
         ledger.use_once(signed_in.once, signed_in.until_ms)
-        ledger.bind(account, signed_in.identity)
+        ledger.bind(account, signed_in.identity, signed_in.issued_s)
 
 
 def sign_out(notice: SignedOut, ledger: Ledger) -> Outcome | None:
@@ -102,17 +102,22 @@ def sign_out(notice: SignedOut, ledger: Ledger) -> Outcome | None:
 
 
 def sign_in_again(ledger: Ledger, account: Account, signed_in: SignedIn) -> None:
-    """Who was signed out has signed in since then: the bar is lifted. Raises `LoginRefused`."""
+    """Who was signed out has signed in since then: the bar is lifted. Raises `LoginRefused`.
+
+    The token may come again: it is older than every sign-out that it has not lifted.
+    """
     own = ledger.accounts_of(signed_in.identity.issuer, signed_in.identity.subject)
-    since_s = ledger.signed_out_s(account)
-    if ledger.was_used(signed_in.once) or account.key not in own or not 0 < since_s < signed_in.issued_s:
+    if account.key not in own or not 0 < ledger.signed_out_s(account) < signed_in.issued_s:
         raise LoginRefused(AUTHENTICATION_REQUIRED)
-    ledger.use_once(signed_in.once, signed_in.until_ms)
     ledger.set_status(account, Status.ACTIVE)
-    ledger.bind(account, signed_in.identity)
+    ledger.bind(account, signed_in.identity, signed_in.issued_s)
 
 
 def _concerned(notice: SignedOut, ledger: Ledger) -> Sequence[Account]:
-    """Back-Channel Logout 1.0 §2.6: with `sid`, what began with that session; with `sub` alone, all of the person's."""
+    """Back-Channel Logout 1.0 §2.6: with `sid`, what began with that session; with `sub` alone, all of the person's.
+
+    A notice that was long under way ends no sign-in that came after it.
+    """
     keys = ledger.accounts_of(notice.issuer, notice.subject or None, notice.session or None)
-    return [ledger.account_by_key(key) for key in keys]
+    found = [ledger.account_by_key(key) for key in keys]
+    return [account for account in found if ledger.signed_in_s(account) <= notice.issued_s]

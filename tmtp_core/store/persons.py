@@ -22,15 +22,21 @@ class PersonRows:
             found = found.where(i.session == session)
         return list(self._connection.scalars(found.order_by(i.account)))
 
-    def bind(self, account: Account, identity: Identity) -> None:
+    def bind(self, account: Account, identity: Identity, since_s: int) -> None:
         """See the port."""
         self.forget_identity(account)
-        values = {"issuer": identity.issuer, "subject": identity.subject, "session": identity.session}
+        person = {"issuer": identity.issuer, "subject": identity.subject, "session": identity.session}
+        values = {**person, "signed_in_s": since_s}
         self._connection.execute(insert(t.identity).values(account=account.key, **values))
 
     def forget_identity(self, account: Account) -> None:
         """The account is nobody's any more."""
         self._connection.execute(delete(t.identity).where(t.identity.c.account == account.key))
+
+    def signed_in_s(self, account: Account) -> int:
+        """See the port."""
+        i = t.identity.c
+        return self._connection.scalar(select(i.signed_in_s).where(i.account == account.key)) or 0
 
     def set_signed_out(self, account: Account, since_s: int) -> None:
         """See the port."""

@@ -230,6 +230,7 @@ identity = Table(
     Column("issuer", String, nullable=False),
     Column("subject", String, nullable=False),
     Column("session", String, nullable=False),
+    Column("signed_in_s", KEY, nullable=False),  # both by the provider's clock
     Column("signed_out_s", KEY, nullable=False, server_default="0"),  # barred since then, until a later sign-in
     Index("ix_identity_subject", "issuer", "subject"),
     Index("ix_identity_session", "issuer", "session"),
