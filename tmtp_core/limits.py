@@ -207,6 +207,7 @@ CONSOLE_SHOWN_MS = 10 * 60 * 1000  # how long what is shown once can be shown ag
 CONSOLE_SHOWN_MAX = 100
 CONSOLE_INVITATIONS_MAX = 250  # made from one form: each has a code to be drawn
 CONSOLE_FORM_MAX_BYTES = 1 << 20
+CONSOLE_AUDIT_CHECKED_MAX = 20_000  # entries, each time that one looks at the log; of more when one asks for it
 CONSOLE_REPORTS_KEPT = 32  # of what browsers refused to load
 
 

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from gateway.administration import Administration, Denied
 from gateway.console.access import Access
-from gateway.console.guards import COOKIE, HEADERS, REPORTS, Attempts, Site
+from gateway.console.guards import COOKIE, HEADERS, REPORTS, STRICT_TRANSPORT, Attempts, Site
 from gateway.console.passkeys import Passkeys
 from gateway.console.people import People
 from gateway.console.rendering import assets, templates
@@ -32,6 +32,8 @@ if TYPE_CHECKING:  # it takes 4 MB: loaded where there is a provider
     from gateway.console.provider import ByProvider
 
 log = structlog.get_logger()
+
+_REPORT_MAX_BYTES: Final = 4096  # of one that is kept
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -108,6 +110,7 @@ class Console:
             notices=Notices(),
         )
         self._signing_in = SigningIn(self._rooms, by_provider, Attempts(clock))
+        self._reported = 0
         self.reports: deque[bytes] = deque(maxlen=limits.CONSOLE_REPORTS_KEPT)
         administration.let_in_by(Access(self.people, url))
 
@@ -140,6 +143,8 @@ class Console:
             answer = await self._answer(request, handler)
             for name, value in HEADERS.items():
                 answer.headers.setdefault(name, value)
+            if request.secure:
+                answer.headers["Strict-Transport-Security"] = STRICT_TRANSPORT
             return answer
 
         return guarded
@@ -205,8 +210,10 @@ class Console:
 
     async def _report(self, request: web.Request) -> web.StreamResponse:
         """A browser refused to load something: a page of ours is wrong, or was tampered with on its way."""
-        self.reports.append((await request.read())[:4096])
-        log.warning("console_refused_by_browser", reports=len(self.reports))
+        self.reports.append((await request.read())[:_REPORT_MAX_BYTES])
+        self._reported += 1
+        if self._reported.bit_count() == 1:  # each time that it has doubled: anybody can send reports
+            log.warning("console_refused_by_browser", reports=self._reported)
         return web.Response(status=204)
 
     def _trouble(self, trouble: _Trouble) -> web.Response:

@@ -40,6 +40,7 @@ _NOT_ALLOWED: Final = (
     "accelerometer camera display-capture geolocation gyroscope hid idle-detection magnetometer microphone midi payment"
     " serial usb"
 )
+STRICT_TRANSPORT: Final = "max-age=31536000"  # RFC 6797, over TLS
 HEADERS: Final = {
     "Content-Security-Policy": _POLICY,
     "Cross-Origin-Embedder-Policy": "require-corp",

@@ -9,6 +9,7 @@ import hashlib
 from datetime import UTC, datetime
 from importlib import resources
 from typing import Any, Final
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -60,6 +61,7 @@ def templates(files: dict[str, Asset]) -> Environment:
         '<svg class="icon" aria-hidden="true" focusable="false"><use href="{}#{}"/></svg>'
     ).format(icons, name)
     environment.filters |= {
+        "part": part,
         "ago": ago,
         "until": until,
         "moment": moment,
@@ -77,6 +79,11 @@ def _shown(value: Any) -> Any:
     ):  # the last: nothing to spell out
         return value
     return visible(value)
+
+
+def part(text: str) -> str:
+    """A name as one part of an address, also where it holds a slash."""
+    return quote(text, safe="")
 
 
 def count(value: float) -> str:

@@ -5,7 +5,6 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
-from urllib.parse import quote
 
 from aiohttp import web
 from jinja2 import Environment
@@ -225,8 +224,3 @@ def csrf_of(secret: str) -> str:
 def html(templates: Environment, template: str, status: int, context: Mapping[str, Any]) -> web.Response:
     """A page as an answer."""
     return web.Response(text=templates.get_template(template).render(context), status=status, content_type="text/html")
-
-
-def part(text: str) -> str:
-    """A name as a part of an address."""
-    return quote(text, safe="")

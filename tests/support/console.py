@@ -21,6 +21,7 @@ from gateway.clock import SystemClock
 from gateway.console import Console
 from gateway.settings import load_settings
 from tests.support.gateway import SETTINGS, Desk, member
+from tmtp_core import limits
 from tmtp_core.wire import messages as m1
 
 T = TypeVar("T")
@@ -34,6 +35,7 @@ _SETTINGS = SETTINGS.replace("{name: members,", "{name: members, title: Members 
     "bridges:", '  - {name: branch, title: A New Branch, policy: members, listen: [{tls: "127.0.0.1:0"}]}\nbridges:'
 )
 _TIMEOUT_S = 60
+_FAREWELL_S = limits.HTTP_STOP_GRACE_S + 0.5  # TLS says good-bye to browsers, which answer when they please
 
 
 class TurnedClock(SystemClock):
@@ -96,7 +98,8 @@ class World:
     @property
     def url(self) -> str:
         """Where the console is."""
-        return f"http://localhost:{self.gateway.administration_address[1]}"
+        scheme = "https" if "certificate" in self._administration else "http"
+        return f"{scheme}://localhost:{self.gateway.administration_address[1]}"
 
     @property
     def console(self) -> Console:
@@ -129,6 +132,8 @@ class World:
     async def _finish(self) -> None:
         await self._stack.aclose()
         await self.gateway.stop(grace_s=2.0)
+        if "certificate" in self._administration or "https" in self._administration:
+            await asyncio.sleep(_FAREWELL_S)
 
     def _end(self) -> None:
         try:

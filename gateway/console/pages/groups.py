@@ -6,7 +6,8 @@ from typing import Final
 from aiohttp import web
 
 from gateway.administration import models as m
-from gateway.console.visits import Visit, part
+from gateway.console.rendering import part
+from gateway.console.visits import Visit
 from tmtp_core.errors import RequestRefused
 
 _ROWS: Final = 100

@@ -8,7 +8,8 @@ from aiohttp import web
 
 from gateway.administration import models as m
 from gateway.console.pages.invitations import reveal
-from gateway.console.visits import Visit, part
+from gateway.console.rendering import part
+from gateway.console.visits import Visit
 from tmtp_core.errors import RequestRefused
 
 _ROWS: Final = 50
@@ -164,7 +165,7 @@ def _ask(visit: Visit, path: str, question: str, act: str, *consequences: str) -
         "confirm.html",
         title="Are you sure?",
         here="members",
-        crumbs=(("Members", f"{visit.base}/members"), (part(visit.named("uid")), _href(visit))),
+        crumbs=(("Members", f"{visit.base}/members"), (visit.named("uid"), _href(visit))),
         question=question,
         consequences=consequences,
         act=act,

@@ -4,7 +4,8 @@
 from aiohttp import web
 
 from gateway.administration import models as m
-from gateway.console.visits import Visit, part
+from gateway.console.rendering import part
+from gateway.console.visits import Visit
 
 _HERE = "/people"
 

@@ -25,7 +25,8 @@ async def audit(visit: Visit) -> web.Response:
     """What was changed, by whom, and whether the log is whole."""
     before = visit.asked_number("before")
     page: m.AuditPage = await visit.ask("audit.list", before=before, limit=_ROWS)
-    verdict: m.AuditVerdict = await visit.ask("audit.verify")
+    few = before is None and (not page.entries or page.entries[0].number <= limits.CONSOLE_AUDIT_CHECKED_MAX)
+    verdict: m.AuditVerdict | None = await visit.ask("audit.verify") if few or visit.asked("check") else None
     return visit.page("audit.html", title="Audit log", here="audit", page=page, verdict=verdict, before=before)
 
 
