@@ -18,7 +18,6 @@ from gateway.api import AdministrationListener, Api, BearerTokens
 from gateway.backup.keys import parse_public
 from gateway.backup.taking import tidy_up
 from gateway.certificates import pin_hash, server_context
-from gateway.console import Console, site_of
 from gateway.control import SOCKET_NAME, ControlServer
 from gateway.files import write_private
 from gateway.instance import JournalPlace, ListenOn, RunningInstance, StartFailed
@@ -44,7 +43,8 @@ from tmtp_core.store.opening import Bucket
 from tmtp_core.store.trouble import database_errors, error_text
 from tmtp_core.wire.address import ServiceAddress
 
-if TYPE_CHECKING:  # it takes 4 MB: loaded where there is a provider
+if TYPE_CHECKING:  # what is loaded only where it is used: each takes several MB
+    from gateway.console import Console
     from gateway.sign_in import Vouching
 
 log = structlog.get_logger()
@@ -306,6 +306,8 @@ class Gateway:
         context = server_context(certificate, key) if certificate is not None and key is not None else None
         gate = BearerTokens(self.administration.tokens, self._clock)
         app = Api(self.administration, gate, secure=context is not None).application()
+        from gateway.console import Console, site_of  # noqa: PLC0415 - see above
+
         site = site_of(settings.listen.host, settings.url, socket.getfqdn())
         titles = {one.name: one.announced_title for one in self._settings.instances}
         self.console = Console(self.administration, titles, site, self._console_url, self._clock, self._random_bytes)
