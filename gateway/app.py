@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
+from aiohttp import web
 from aiohttp.web import RouteDef
 
 from bridges.smtp import IntakeLimits, IntakeSettings, Route, SenderRule, SmtpIntake
@@ -24,7 +25,7 @@ from gateway.instance import JournalPlace, ListenOn, RunningInstance, StartFaile
 from gateway.listeners.http import HttpListener
 from gateway.listeners.tcp import TcpListener
 from gateway.pictures import PictureRefused
-from gateway.settings import Address, BackupSettings, Instance, Listen, Settings, SmtpBridge
+from gateway.settings import Address, AdministrationSettings, BackupSettings, Instance, Listen, Settings, SmtpBridge
 from gateway.skin import encoded
 from tmtp_client.connection import AccountKeys, DeviceKeys, Endpoint, KeyLogin
 from tmtp_core import limits
@@ -43,8 +44,9 @@ from tmtp_core.store.opening import Bucket
 from tmtp_core.store.trouble import database_errors, error_text
 from tmtp_core.wire.address import ServiceAddress
 
-if TYPE_CHECKING:  # what is loaded only where it is used: each takes several MB
+if TYPE_CHECKING:  # they take 4 MB, and more: loaded where there is a provider, and where there is a console
     from gateway.console import Console
+    from gateway.console.provider import ByProvider
     from gateway.sign_in import Vouching
 
 log = structlog.get_logger()
@@ -83,6 +85,7 @@ class Gateway:
         self._administration: Administration | None = None
         self._administration_listener: AdministrationListener | None = None
         self.console: Console | None = None
+        self._by_provider: ByProvider | None = None
         self._vouching: dict[str, Vouching] = {}
         self.instances: dict[str, RunningInstance] = {}
         self.bridges: dict[str, SmtpIntake] = {}
@@ -117,15 +120,14 @@ class Gateway:
         await asyncio.gather(*(bridge.stop(grace_s / 2) for bridge in self.bridges.values()))
         self.bridges = {}
         left_s = max(0.0, end_s - self._clock.monotonic_s())
-        servers = (self._control, self._http, self._administration_listener)
-        await asyncio.gather(*(server.stop() for server in servers if server is not None))
-        if self._administration is not None:  # what was asked of it is finished while there are instances
-            await self._administration.stop()
-            self._administration = None
         await asyncio.gather(
+            self._stop_servers(),
             *(instance.stop(left_s) for instance in self.instances.values()),
             *(vouching.provider.stop() for vouching in self._vouching.values()),
         )
+        if self._by_provider is not None:
+            await self._by_provider.provider.stop()
+            self._by_provider = None
         self.instances = {}
         self._vouching = {}
         if self._lock is not None:
@@ -136,6 +138,14 @@ class Gateway:
         """New connections get what the certificates' files hold now (SIGHUP)."""
         for instance in self.instances.values():
             instance.reload_certificate()
+
+    async def _stop_servers(self) -> None:
+        """First whoever asks, then what is asked: what became of acts under way is still written down."""
+        servers = (self._control, self._http, self._administration_listener)
+        await asyncio.gather(*(server.stop() for server in servers if server is not None))
+        if self._administration is not None:
+            await self._administration.stop()
+            self._administration = None
 
     async def evicted(self) -> str:
         """The name of an instance whose other processes have taken this one for dead, once there is one."""
@@ -151,10 +161,8 @@ class Gateway:
 
     @property
     def descriptors_needed(self) -> int:
-        """How many files and sockets there are when every instance is as full as its settings allow."""
-        return limits.DESCRIPTORS_FOR_FILES + sum(
-            one.limits.connections_max + len(one.listen) * limits.HANDSHAKES_MAX for one in self._settings.instances
-        )
+        """See the function of this name."""
+        return descriptors_needed(self._settings)
 
     @property
     def http_address(self) -> tuple[str, int]:
@@ -306,12 +314,7 @@ class Gateway:
         context = server_context(certificate, key) if certificate is not None and key is not None else None
         gate = BearerTokens(self.administration.tokens, self._clock)
         app = Api(self.administration, gate, secure=context is not None).application()
-        from gateway.console import Console, site_of  # noqa: PLC0415 - see above
-
-        site = site_of(settings.listen.host, settings.url, socket.getfqdn())
-        titles = {one.name: one.announced_title for one in self._settings.instances}
-        self.console = Console(self.administration, titles, site, self._console_url, self._clock, self._random_bytes)
-        self.console.add_to(app)
+        self._add_console(app, settings)
         listener = AdministrationListener(app, settings.listen.host, settings.listen.port, context)
         try:
             await listener.start()
@@ -320,12 +323,40 @@ class Gateway:
                 f"administration cannot listen on {settings.listen}: {error.strerror}; choose another address"
             ) from None
         self._administration_listener = listener
+        if self._by_provider is not None:
+            await self._by_provider.provider.start()
         log.info("listening", administration="{}:{}".format(*listener.address), tls=context is not None)
 
+    def _add_console(self, app: web.Application, settings: AdministrationSettings) -> None:
+        assert settings.listen is not None
+        from gateway.console import Console, site_of  # noqa: PLC0415 - see above
+
+        if settings.sign_in is not None:
+            from gateway.console.provider import ByProvider  # noqa: PLC0415 - see above
+
+            secret = settings.sign_in.secret
+            try:
+                text = secret.read_text("utf-8").strip() if secret is not None else None
+            except (OSError, ValueError) as error:
+                raise StartFailed(f"administration cannot read the secret {secret}: {error}") from None
+            self._by_provider = ByProvider(settings.sign_in, text, self._console_url, self._clock, self._random_bytes)
+        self.console = Console(
+            self.administration,
+            {one.name: one.announced_title for one in self._settings.instances},
+            site_of(settings.listen.host, settings.url, socket.getfqdn()),
+            self._console_url,
+            self._clock,
+            self._random_bytes,
+            self._by_provider,
+        )
+        self.console.add_to(app)
+
     def _console_url(self) -> str:
-        """Where the console is for browsers, without a proxy: under a name where there is one, for passkeys."""
+        """Where the console is for browsers: under a name where there is one, for passkeys."""
         settings = self._settings.administration
         assert settings.listen is not None
+        if settings.url is not None:
+            return settings.url
         host = "localhost" if settings.listen.loopback else _reachable(str(settings.listen).rpartition(":")[0])
         scheme = "http" if settings.tls.certificate is None else "https"
         return f"{scheme}://{host}:{self.administration_address[1]}"
@@ -386,6 +417,13 @@ class Gateway:
         if len(kept) != 2 * SEED_BYTES:
             raise StartFailed(f"{path} must hold {2 * SEED_BYTES} bytes, not {len(kept)}: remove it, or restore it")
         return AccountKeys(DeviceKeys(kept[:SEED_BYTES], kept[SEED_BYTES:]), self._random_bytes(SEED_BYTES))
+
+
+def descriptors_needed(settings: Settings) -> int:
+    """How many files and sockets there are when every instance is as full as its settings allow."""
+    return limits.DESCRIPTORS_FOR_FILES + sum(
+        one.limits.connections_max + len(one.listen) * limits.HANDSHAKES_MAX for one in settings.instances
+    )
 
 
 def _listen_on(listen: Listen) -> ListenOn:

@@ -33,7 +33,7 @@ log = structlog.get_logger()
 Answer = msgspec.Struct | list[Any]
 """What an operation answers: its `answer`, or a list of it."""
 
-_ITEMS_TOLD: Final = 5  # of a list, in the audit log; of more, how many
+_LIST_TOLD_CHARACTERS: Final = 600  # in the audit log; of a longer list, how many there are. All scopes have room
 
 
 class Performs(Protocol):
@@ -230,8 +230,9 @@ def _told(body: msgspec.Struct | None) -> str:
     parts = []
     for name, value in msgspec.structs.asdict(body).items():
         if isinstance(value, list):
-            some = ", ".join(map(str, value[:_ITEMS_TOLD]))
-            shown = some if len(value) <= _ITEMS_TOLD else f"{len(value)} of them"
+            shown = ", ".join(map(str, value))
+            if len(shown) > _LIST_TOLD_CHARACTERS:
+                shown = f"{len(value)} of them"
         else:
             shown = str(value)
         if value not in (None, "", []):

@@ -7,7 +7,7 @@ import hmac
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from gateway.administration import models as m
 from gateway.administration.database import AdministrationDatabase
@@ -50,7 +50,7 @@ class Tokens:
         }
 
         def add(connection: Connection) -> int:
-            count = len(connection.execute(select(token.c.number)).all())
+            count = connection.scalar(select(func.count()).select_from(token)) or 0
             if count >= limits.ADMINISTRATION_TOKENS_MAX:
                 raise Invalid(f"there are {count} tokens, which is the most; revoke some")
             key = connection.execute(insert(token).values(values)).inserted_primary_key

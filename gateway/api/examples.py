@@ -106,7 +106,10 @@ ANSWERS: Final[dict[type[msgspec.Struct], msgspec.Struct]] = {
         expires_ms=None,
         used_ms=_AT_MS,
     ),
-    m.SignInLink: m.SignInLink(url="https://admin.example.org/enter#…", expires_ms=_AT_MS),
+    m.SignInLink: m.SignInLink(url="https://console.example.org/sign-in/link/…", expires_ms=_AT_MS),
+    m.ConsolePerson: m.ConsolePerson(
+        person="Grace Hopper", role="helpdesk", created_ms=_AT_MS, passkeys=2, seen_ms=_AT_MS
+    ),
 }
 
 BODIES: Final[dict[type[msgspec.Struct], msgspec.Struct]] = {
@@ -125,6 +128,7 @@ ARGUMENTS: Final[dict[str, str | int]] = {
     "gid": "Sales Team",
     "invitation": 7,
     "number": 3,
+    "person": "Grace Hopper",
     "search": "love",
     "status": "active",
     "after": "",

@@ -55,7 +55,8 @@ class Api:
         async def handle(request: web.Request) -> web.StreamResponse:
             actor = await self._gate.admit(request)
             arguments = _arguments(operation, request)
-            body = await _body(operation, request)
+            may = operation.scope in actor.scopes  # else it is denied, and that is written down, whatever the body is
+            body = await _body(operation, request) if may else None
             async with asyncio.timeout(limits.API_ANSWER_DEADLINE_S):
                 answer = await self._administration.perform(actor, operation.name, arguments, body)
             return web.Response(body=msgspec.json.encode(answer), content_type="application/json")

@@ -117,7 +117,8 @@ def _extract(restoring: Restoring, folder: Path, progress: Progress) -> Restored
                     progress("restoring", len(record))
                 elif isinstance(record, FileStart):
                     path = folder / record.path
-                    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    for parent in reversed(path.relative_to(folder).parents):
+                        (folder / parent).mkdir(mode=0o700, exist_ok=True)
                     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
                 elif isinstance(record, FileEnd):
                     os.fsync(descriptor)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""`tmtp-gateway overview`, `queue …`, `audit …`, `token …` and `console-link` (C1)."""
+"""`tmtp-gateway overview`, `queue …`, `audit …`, `token …` and `console-…` (C1)."""
 
 from pathlib import Path
 from typing import Annotated
@@ -244,3 +244,50 @@ def console_link(
         return
     say(f"Give this to {person}, and to nobody else; it is good once, until {posted_text(made.expires_ms)}:")
     say(f"  {made.url}")
+
+
+def console_people(config: ConfigOption = Path("gateway.yaml"), as_json: JsonOption = False) -> None:
+    """Show who may enter the console.
+
+    Example: tmtp-gateway console-people -c gateway.yaml
+    """
+    found = ask_many(config, m.ConsolePerson, "console.people")
+    if as_json:
+        print_json(found)
+        return
+    if not found:
+        say("Nobody may enter the console yet. Let somebody in: tmtp-gateway console-link --person NAME")
+        return
+    show_table(
+        "Who may enter the console",
+        ("name", "role", "passkeys", "last here", "since"),
+        (
+            (
+                one.person,
+                one.role,
+                str(one.passkeys),
+                posted_text(one.seen_ms) if one.seen_ms is not None else "not signed in",
+                posted_text(one.created_ms),
+            )
+            for one in found
+        ),
+    )
+
+
+def console_remove(
+    person: Annotated[str, typer.Argument(metavar="NAME", help="As `console-people` shows it.")],
+    config: ConfigOption = Path("gateway.yaml"),
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Keep somebody out of the console: sessions end at once, passkeys and links are good for nothing any more.
+
+    Example: tmtp-gateway console-remove -c gateway.yaml "Grace Hopper"
+    """
+    if not yes and not typer.confirm(f"Keep {person} out of the console?"):
+        fail("Nobody was kept out.", FAILED)
+    done = ask(config, m.Done, "console.remove", person=person)
+    if as_json:
+        print_json(done)
+    else:
+        say(f"{person} may not enter the console any more.")

@@ -91,12 +91,13 @@ def backup(
             say(f"removed {path}: {settings.backup.keep} newer ones are kept")
         for name in left_out:
             say(f"left out: the database of {name}; back it up with PostgreSQL's own tools (docs/backup.md)")
-    if taken.missing:
-        err.print(
-            f"{len(taken.missing)} payloads are missing that messages need: they were lost before; "
-            "tmtp-gateway doctor names them",
-            style="red",
+    if taken.missing and not as_json:
+        fail(
+            f"{len(taken.missing)} payloads are missing that messages need: they were lost before; tmtp-gateway doctor "
+            "names them",
+            FAILED,
         )
+    if taken.missing:
         raise typer.Exit(FAILED)
 
 

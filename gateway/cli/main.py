@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli.accounts import account, device
-from gateway.cli.administration import audit, console_link, overview, queue, token
+from gateway.cli.administration import audit, console_link, console_people, console_remove, overview, queue, token
 from gateway.cli.backup import backup, backup_key, restore
 from gateway.cli.common import (
     EVICTED,
@@ -28,6 +28,7 @@ from gateway.cli.common import (
     say,
     settings_of,
 )
+from gateway.cli.doctor import doctor
 from gateway.cli.groups import group
 from gateway.cli.invitations import invitation, invite
 from gateway.cli.invite_many import invite_many
@@ -42,6 +43,7 @@ app.command()(backup)
 app.command("backup-key")(backup_key)
 app.command()(restore)
 app.command("invite-many")(invite_many)
+app.command()(doctor)
 app.add_typer(account, name="account")
 app.add_typer(device, name="device")
 app.add_typer(group, name="group")
@@ -50,6 +52,8 @@ app.add_typer(queue, name="queue")
 app.add_typer(audit, name="audit")
 app.add_typer(token, name="token")
 app.command("console-link")(console_link)
+app.command("console-people")(console_people)
+app.command("console-remove")(console_remove)
 
 
 @app.callback()

@@ -8,7 +8,7 @@ answer, also a refusal, has the same headers.
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from aiohttp import web
@@ -20,13 +20,16 @@ from gateway.console.passkeys import Passkeys
 from gateway.console.people import People
 from gateway.console.rendering import assets, templates
 from gateway.console.routes import ROUTES, Route
-from gateway.console.shown import ShownOnce
+from gateway.console.shown import Notices, ShownOnce
 from gateway.console.signing_in import SigningIn
 from gateway.console.visits import FormRefused, Place, Rooms, Visit, html
 from tmtp_core import limits
 from tmtp_core.clock import Clock
 from tmtp_core.errors import NotFound, RequestRefused, ServiceUnavailable
 from tmtp_core.ids import RandomBytes
+
+if TYPE_CHECKING:  # it takes 4 MB: loaded where there is a provider
+    from gateway.console.provider import ByProvider
 
 log = structlog.get_logger()
 
@@ -77,16 +80,17 @@ _AWAY: Final = _Trouble(
 
 
 class Console:
-    """The pages, for one application. `places`: instances and their titles; `own_url`: where it is without a proxy."""
+    """The pages, for one application. `places`: instances and their titles; `url`: where it is for browsers."""
 
     def __init__(
         self,
         administration: Administration,
         places: Mapping[str, str],
         site: Site,
-        own_url: Callable[[], str],
+        url: Callable[[], str],
         clock: Clock,
         random_bytes: RandomBytes,
+        by_provider: "ByProvider | None" = None,
     ) -> None:
         self._site = site
         self._assets = assets()
@@ -101,11 +105,11 @@ class Console:
             places=tuple(Place(name, title) for name, title in places.items()),
             templates=self._templates,
             shown=ShownOnce(random_bytes),
-            notices={},
+            notices=Notices(),
         )
-        self._signing_in = SigningIn(self.people, passkeys, self._templates, Attempts(clock), site)
+        self._signing_in = SigningIn(self._rooms, by_provider, Attempts(clock))
         self.reports: deque[bytes] = deque(maxlen=limits.CONSOLE_REPORTS_KEPT)
-        administration.let_in_by(Access(self.people, lambda: site.url or own_url()))
+        administration.let_in_by(Access(self.people, url))
 
     def add_to(self, app: web.Application) -> None:
         """Put the pages on an application."""
@@ -116,6 +120,8 @@ class Console:
             ("POST", "/sign-in/link", enter.use_link),
             ("POST", "/sign-in/passkey/begin", enter.begin_passkey),
             ("POST", "/sign-in/passkey", enter.use_passkey),
+            ("GET", "/sign-in/provider", enter.to_provider),
+            ("GET", "/sign-in/provider/back", enter.from_provider),
             ("GET", "/static/{hash}/{name}", self._asset),
             ("POST", REPORTS, self._report),
         )
@@ -167,7 +173,7 @@ class Console:
             secret = request.cookies.get(COOKIE)
             session = await self.people.session(secret) if secret else None
             if session is None:
-                return web.Response(status=303, headers={"Location": "/sign-in"})
+                return self._way_in(request)
             visit = Visit(request, session, self._rooms)
             if "instance" in request.match_info and visit.place.name != request.match_info["instance"]:
                 return self._trouble(_MISSING)
@@ -176,6 +182,12 @@ class Console:
             return await route.page(visit)
 
         return handler
+
+    def _way_in(self, request: web.Request) -> web.StreamResponse:
+        """To sign in; but who follows a link from elsewhere may be signed in: no browser sends a strict cookie then."""
+        if request.method == "GET" and request.headers.get("Sec-Fetch-Site") == "cross-site":
+            return html(self._templates, "entered.html", 200, {"title": "One moment", "href": request.path_qs})
+        return web.Response(status=303, headers={"Location": "/sign-in"})
 
     # -- answers -----------------------------------------------------------------------------------------------------
     async def _home(self, request: web.Request) -> web.StreamResponse:

@@ -110,19 +110,19 @@ class People:
             connection.execute(delete(links).where(links.c.person == person))
 
     # -- sessions ----------------------------------------------------------------------------------------------------
-    async def begin(self, person: str, method: Method, browser: str, instead_of: str | None) -> str:
-        """The secret of a new session. The one that the browser had, `instead_of`, ends (no fixation)."""
+    async def begin(self, person: str, method: Method, browser: str, instead_of: str | None) -> tuple[str, int]:
+        """Secret and number of a new session. The one that the browser had, `instead_of`, ends (no fixation)."""
         secret = to_text(self._random_bytes(limits.CONSOLE_SECRET_BYTES))
         now_ms = self.now_ms()
 
-        def work(connection: Connection) -> None:
+        def work(connection: Connection) -> int:
             ended = (sessions.c.seen_ms <= now_ms - limits.CONSOLE_IDLE_MS) | (
                 sessions.c.created_ms <= now_ms - limits.CONSOLE_SESSION_MS
             )
             connection.execute(delete(sessions).where(ended))
             if instead_of is not None:
                 connection.execute(delete(sessions).where(sessions.c.hash == _hash(instead_of)))
-            connection.execute(
+            made = connection.execute(
                 insert(sessions).values(
                     hash=_hash(secret),
                     person=person,
@@ -135,9 +135,11 @@ class People:
             numbers = select(sessions.c.number).where(sessions.c.person == person).order_by(sessions.c.number.desc())
             too_old = numbers.offset(limits.CONSOLE_SESSIONS_PER_PERSON_MAX)
             connection.execute(delete(sessions).where(sessions.c.number.in_(too_old.scalar_subquery())))
+            key = made.inserted_primary_key
+            assert key is not None
+            return int(key[0])
 
-        await self._database.run(work)
-        return secret
+        return secret, await self._database.run(work)
 
     async def session(self, secret: str) -> Session | None:
         """The session of a cookie, if it stands; it has been seen now."""

@@ -72,7 +72,11 @@ def templates(files: dict[str, Asset]) -> Environment:
 
 def _shown(value: Any) -> Any:
     """What a template puts out; markup of our own stays as it is."""
-    return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+    if (
+        not isinstance(value, str) or hasattr(value, "__html__") or value.isprintable()
+    ):  # the last: nothing to spell out
+        return value
+    return visible(value)
 
 
 def count(value: float) -> str:

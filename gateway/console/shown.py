@@ -1,15 +1,43 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What is shown once: the links and tokens that were just made, to the session that made them, for some minutes.
+"""What is shown once, to one session: the links and tokens that were just made, and what became of a form.
 
-In memory only, so that the page can be loaded again or printed without making everything a second time.
+In memory only. Links and tokens are there for some minutes, so that their page can be loaded again or printed without
+making everything a second time.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from tmtp_core import limits
 from tmtp_core.crypto.encoding import to_text
 from tmtp_core.ids import RandomBytes
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What became of what one asked for."""
+
+    text: str
+    kind: Literal["good", "bad"]
+
+
+class Notices:
+    """For each session, what its next page says."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, Notice] = {}
+
+    def say(self, session: int, notice: Notice) -> None:
+        """On the next page of this session; of too many, the oldest is not said."""
+        self._waiting.pop(session, None)
+        while len(self._waiting) >= limits.CONSOLE_SHOWN_MAX:
+            del self._waiting[next(iter(self._waiting))]
+        self._waiting[session] = notice
+
+    def take(self, session: int) -> list[Notice]:
+        """What is to be said now."""
+        notice = self._waiting.pop(session, None)
+        return [notice] if notice is not None else []
 
 
 @dataclass(frozen=True, slots=True)

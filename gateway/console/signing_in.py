@@ -1,25 +1,31 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The pages before one is signed in: a one-time link, a passkey (C1, D4).
+"""The pages before one is signed in: a one-time link, a passkey, an identity provider (C1, D4).
 
 Opening a link uses nothing up, since programs that show previews open links, too; its button does. Tries that fail
 are counted, and none says whether a name is known.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from aiohttp import web
-from jinja2 import Environment
 
-from gateway.console.guards import COOKIE, Attempts, Site
+from gateway.administration.audit import Act
+from gateway.console.guards import COOKIE, Attempts
 from gateway.console.pages.own import browser
-from gateway.console.passkeys import Passkeys, passkeys_possible
-from gateway.console.people import Method, People
-from gateway.console.visits import form_of, html
-from tmtp_core.errors import RequestRefused
+from gateway.console.passkeys import passkeys_possible
+from gateway.console.people import Method
+from gateway.console.shown import Notice
+from gateway.console.visits import Rooms, form_of, html
+from tmtp_core.errors import RequestRefused, ServiceUnavailable
 
-_TOO_OFTEN = "That was too often. Wait a minute, and try again."
-_LINK_OVER = "This link was used before, or its time is over. Ask for a new one."
+if TYPE_CHECKING:  # it takes 4 MB: loaded where there is a provider
+    from gateway.console.provider import ByProvider
+
+_WAY: Final = "__Host-tmtp-console-way"
+_TOO_OFTEN: Final = "That was too often. Wait a minute, and try again."
+_ADD_PASSKEY: Final = "You are signed in. Add a passkey under your name: then you need no link next time."
+_LINK_OVER: Final = "This link was used before, or its time is over. Ask for a new one."
 
 
 class SignInWithPasskey(msgspec.Struct):
@@ -32,14 +38,10 @@ class SignInWithPasskey(msgspec.Struct):
 class SigningIn:
     """Handlers of the pages."""
 
-    def __init__(
-        self, people: People, passkeys: Passkeys, templates: Environment, attempts: Attempts, site: Site
-    ) -> None:
-        self._people = people
-        self._passkeys = passkeys
-        self._templates = templates
+    def __init__(self, rooms: Rooms, by_provider: "ByProvider | None", attempts: Attempts) -> None:
+        self._rooms = rooms
+        self._by_provider = by_provider
         self._attempts = attempts
-        self._site = site
 
     async def page(self, request: web.Request) -> web.Response:
         """Where everybody begins."""
@@ -49,12 +51,13 @@ class SigningIn:
 
     async def link_page(self, request: web.Request) -> web.Response:
         """A one-time link, opened: the same page for every link, good or not."""
-        return html(self._templates, "link.html", 200, {"title": "Sign in", "token": request.match_info["secret"]})
+        context = {"title": "Sign in", "token": request.match_info["secret"]}
+        return html(self._rooms.templates, "link.html", 200, context)
 
     async def use_link(self, request: web.Request) -> web.Response:
         """A one-time link, used."""
         secret = (await form_of(request)).text("token")
-        person = await self._people.use_link(secret)
+        person = await self._rooms.people.use_link(secret)
         if person is None:  # only who fails is counted: whoever shares an address with him gets in
             seldom = self._attempts.allow(request.remote or "")
             return self._page(request, _LINK_OVER, 403) if seldom else self._page(request, _TOO_OFTEN, 429)
@@ -64,34 +67,71 @@ class SigningIn:
         """What the browser's `get` wants."""
         if not self._attempts.allow(request.remote or ""):
             return web.json_response({"error": _TOO_OFTEN}, status=429)
-        return web.json_response(self._passkeys.begin_signing_in(self._site.origin(request)))
+        return web.json_response(self._rooms.passkeys.begin_signing_in(self._rooms.site.origin(request)))
 
     async def use_passkey(self, request: web.Request) -> web.Response:
         """A passkey's answer."""
         try:
             sent = msgspec.json.decode(await request.read(), type=SignInWithPasskey)
-            person = await self._passkeys.sign_in(sent.ceremony, sent.response)
+            person = await self._rooms.passkeys.sign_in(sent.ceremony, sent.response)
         except msgspec.DecodeError:
             return web.json_response({"error": "the browser's answer is not good; try again"}, status=400)
         except RequestRefused as refusal:
             return web.json_response({"error": refusal.text}, status=403)
         return await self._enter(request, person, "passkey", web.json_response({"href": "/"}))
 
+    async def to_provider(self, request: web.Request) -> web.Response:
+        """Off to the identity provider."""
+        if self._by_provider is None:
+            return self._page(request, "", 404)
+        try:
+            url, way = await self._by_provider.begin()
+        except ServiceUnavailable:
+            return self._page(request, f"{self._by_provider.label} does not answer at present. Use another way.", 503)
+        answer = web.Response(status=303, headers={"Location": url})
+        # Lax: the way back is a link of another site, with which no browser sends a strict cookie.
+        answer.set_cookie(_WAY, way, secure=True, httponly=True, samesite="Lax", path="/")
+        return answer
+
+    async def from_provider(self, request: web.Request) -> web.Response:
+        """Back from it."""
+        if self._by_provider is None:
+            return self._page(request, "", 404)
+        try:
+            person, role = await self._by_provider.finish(request.cookies.get(_WAY, ""), request.query)
+        except RequestRefused as refusal:
+            answer = self._page(request, f"{refusal.text[:1].upper()}{refusal.text[1:]}.", 403)
+        except ServiceUnavailable:
+            answer = self._page(request, f"{self._by_provider.label} does not answer at present. Try again.", 503)
+        else:
+            await self._rooms.people.ensure(person, role)
+            # A page that goes on by itself, not a redirect: the session's cookie is sent with what our own pages ask.
+            answer = html(self._rooms.templates, "entered.html", 200, {"title": "You are signed in", "href": "/"})
+            answer = await self._enter(request, person, "provider", answer)
+        answer.del_cookie(_WAY, secure=True, httponly=True, samesite="Lax")
+        return answer
+
     async def _enter(self, request: web.Request, person: str, method: Method, answer: web.Response) -> web.Response:
-        """Begin a session under a new secret, whatever cookie came along."""
-        secret = await self._people.begin(person, method, browser(request), request.cookies.get(COOKIE))
+        """Begin a session under a new secret, whatever cookie came along. It is in the audit log before it begins."""
+        act = Act(f"console:{person}", "console.sign_in", "", person)
+        await self._rooms.administration.audit.end(None, act, "done", f"by {method}")
+        people = self._rooms.people
+        secret, number = await people.begin(person, method, browser(request), request.cookies.get(COOKIE))
+        possible = passkeys_possible(self._rooms.site.origin(request))
+        if method == "link" and possible and not await self._rooms.passkeys.of(person):
+            self._rooms.notices.say(number, Notice(_ADD_PASSKEY, "good"))
         answer.set_cookie(COOKIE, secret, secure=True, httponly=True, samesite="Strict", path="/")
         return answer
 
     async def _signed_in(self, request: web.Request) -> bool:
         secret = request.cookies.get(COOKIE)
-        return secret is not None and await self._people.session(secret) is not None
+        return secret is not None and await self._rooms.people.session(secret) is not None
 
     def _page(self, request: web.Request, wrong: str = "", status: int = 200) -> web.Response:
         context = {
             "title": "Sign in",
             "wrong": wrong,
-            "passkeys_possible": passkeys_possible(self._site.origin(request)),
-            "provider": "",
+            "passkeys_possible": passkeys_possible(self._rooms.site.origin(request)),
+            "provider": "" if self._by_provider is None else self._by_provider.label,
         }
-        return html(self._templates, "sign_in.html", status, context)
+        return html(self._rooms.templates, "sign_in.html", status, context)

@@ -14,7 +14,7 @@ from gateway.administration import ROLES, Actor, Administration, Scope
 from gateway.console.guards import Site
 from gateway.console.passkeys import Passkeys
 from gateway.console.people import People, Session
-from gateway.console.shown import ShownOnce
+from gateway.console.shown import Notice, Notices, ShownOnce
 from tmtp_core import limits
 from tmtp_core.crypto.encoding import to_text
 
@@ -31,14 +31,6 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
-    """What became of what one asked for, said on the next page."""
-
-    text: str
-    kind: Literal["good", "bad"]
-
-
-@dataclass(frozen=True, slots=True)
 class Rooms:
     """What all visits share."""
 
@@ -49,7 +41,7 @@ class Rooms:
     places: tuple[Place, ...]
     templates: Environment
     shown: ShownOnce
-    notices: dict[int, list[Notice]]
+    notices: Notices
 
 
 class FormRefused(Exception):
@@ -130,7 +122,7 @@ class Visit:
             "chosen": self.place,
             "instances": [self._switch(one, here) for one in self.rooms.places],
             "nav": self._nav(),
-            "notices": self.rooms.notices.pop(self.session.number, []),
+            "notices": self.rooms.notices.take(self.session.number),
             "crumbs": (),
             "base": self.base,
             "given": {},
@@ -138,12 +130,14 @@ class Visit:
         }
         return html(self.rooms.templates, template, status, shared | context)
 
+    def fragment(self, template: str, **context: Any) -> web.Response:
+        """A part of a page, without what belongs to whole ones."""
+        return html(self.rooms.templates, template, 200, {"chosen": self.place, **context})
+
     def go(self, path: str, text: str = "", kind: Literal["good", "bad"] = "good") -> web.Response:
         """See another page, which says what became of it (303: loading that page again repeats nothing)."""
         if text:
-            self.rooms.notices[self.session.number] = [Notice(text, kind)]
-            while len(self.rooms.notices) > limits.CONSOLE_SHOWN_MAX:
-                del self.rooms.notices[next(iter(self.rooms.notices))]
+            self.rooms.notices.say(self.session.number, Notice(text, kind))
         return web.Response(status=303, headers={"Location": path})
 
     def _switch(self, place: Place, here: str) -> dict[str, str]:

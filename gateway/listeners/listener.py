@@ -60,8 +60,9 @@ class Listener:
 
     def shown_on(self, transport: asyncio.BaseTransport) -> tuple[bytes, ...]:
         """`spki_hashes` of the certificate with which this connection's handshake was made."""
-        context = transport.get_extra_info("sslcontext")
-        return self.spki_hashes if context is None else self._shown.get(context, self.spki_hashes)
+        if len(self._shown) < 2:  # nobody has seen another one, that is still here
+            return self.spki_hashes
+        return self._shown.get(transport.get_extra_info("sslcontext"), self.spki_hashes)
 
     def _remember_shown(self) -> None:
         if self._context is not None:

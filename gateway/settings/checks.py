@@ -16,8 +16,10 @@ from gateway.settings.models import (
     S3,
     Address,
     AdministrationSettings,
+    ConsoleSignIn,
     Instance,
     Listen,
+    ProviderSettings,
     Settings,
     Skin,
     SmtpBridge,
@@ -75,6 +77,8 @@ def _administration_checks(settings: AdministrationSettings) -> Iterator[Found]:
             f"{settings.listen} can be reached from outside, and without TLS its tokens would be seen by the network",
             "tls: {certificate: …, key: …}, or listen on loopback, for example 127.0.0.1:8443, behind a proxy",
         )
+    if settings.sign_in is not None:
+        yield from _console_sign_in_checks(("administration", "sign_in"), settings.sign_in)
     if settings.url is not None and not _CONSOLE_URL.fullmatch(settings.url):
         yield (
             ("administration", "url"),
@@ -98,6 +102,24 @@ def _backup_checks(settings: Settings) -> Iterator[Found]:
                 f"{folder} lies in data_dir, and is lost with it",
                 "a folder on another disk, or on a machine that is mounted here",
             )
+
+
+def _console_sign_in_checks(path: Path, chosen: ConsoleSignIn) -> Iterator[Found]:
+    yield from _provider_checks((*path, "provider"), chosen.provider)
+    if chosen.provider.redirect_uri is not None:
+        yield (
+            (*path, "provider", "redirect_uri"),
+            "the console has its own place to come back to",
+            "leave it out, and tell the provider: the console's address and /sign-in/provider/back",
+        )
+    if not chosen.groups.roles():
+        yield (
+            (*path, "groups"),
+            "nobody could enter: no group has a role",
+            "administrator: [the group of your administrators], and helpdesk or auditor where you want them",
+        )
+    if chosen.secret is not None and not (chosen.secret.is_file() and os.access(chosen.secret, os.R_OK)):
+        yield (*path, "secret"), f"{chosen.secret} is not a file that can be read", "a file with the secret alone"
 
 
 def _addresses(settings: Settings) -> Iterator[tuple[Path, str]]:
@@ -159,23 +181,26 @@ def _sign_in_checks(path: Path, instance: Instance) -> Iterator[Found]:
             yield (*path, "registrations", "uncounted", index), str(error), "for example 192.0.2.0/24"
     if chosen is None:
         return
-    provider = chosen.provider
+    yield from _provider_checks((*path, "sign_in", "provider"), chosen.provider)
+
+
+def _provider_checks(path: Path, provider: ProviderSettings) -> Iterator[Found]:
     named = {"issuer": provider.issuer, "login_url": provider.login_url, "token_url": provider.token_url}
     for name, url in named.items():
         try:
             check_url(url if url is not None else provider.issuer)
         except ValueError as error:
-            yield (*path, "sign_in", "provider", name), str(error), "https://…, or http: on this machine"
+            yield (*path, name), str(error), "https://…, or http: on this machine"
     if urlsplit(provider.issuer).query:
-        yield (*path, "sign_in", "provider", "issuer"), "an issuer has no query", "as its discovery document names it"
+        yield (*path, "issuer"), "an issuer has no query", "as its discovery document names it"
     if provider.redirect_uri is not None and not _REDIRECT.match(provider.redirect_uri):
         yield (
-            (*path, "sign_in", "provider", "redirect_uri"),
+            (*path, "redirect_uri"),
             f"{provider.redirect_uri} is nowhere that a client could be",
             "for example http://127.0.0.1:8463/, the same as the provider was told",
         )
     if "openid" not in provider.scopes:
-        yield (*path, "sign_in", "provider", "scopes"), "openid is missing", "scopes: [openid], and what groups take"
+        yield (*path, "scopes"), "openid is missing", "scopes: [openid], and what groups take"
 
 
 def _bucket_checks(path: Path, bucket: S3, instance: Instance) -> Iterator[Found]:

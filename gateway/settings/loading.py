@@ -61,7 +61,10 @@ def _with_base(settings: Settings, base: Path) -> Settings:
     instances = [_instance_with_base(instance, base) for instance in settings.instances]
     tls = settings.administration.tls
     tls = tls.model_copy(update={name: _below(base, getattr(tls, name)) for name in ("certificate", "key")})
-    administration = settings.administration.model_copy(update={"tls": tls})
+    sign_in = settings.administration.sign_in
+    if sign_in is not None:
+        sign_in = sign_in.model_copy(update={"secret": _below(base, sign_in.secret)})
+    administration = settings.administration.model_copy(update={"tls": tls, "sign_in": sign_in})
     places = {name: _below(base, getattr(settings.backup, name)) for name in ("to", "journal")}
     backup = settings.backup.model_copy(update=places)
     return settings.model_copy(

@@ -332,12 +332,35 @@ class AdministrationTls(_Model):
     key: Path | None = Field(default=None, strict=False)
 
 
+class ConsoleGroups(_Model):
+    """Which of the provider's groups have which role in the console: the first role of which one is in a list."""
+
+    claim: str = Field(default="groups", min_length=1, max_length=255)
+    administrator: list[str] = Field(default=[], max_length=1_000)
+    helpdesk: list[str] = Field(default=[], max_length=1_000)
+    auditor: list[str] = Field(default=[], max_length=1_000)
+
+    def roles(self) -> list[tuple[str, list[str]]]:
+        """The roles that a provider can give, the greatest first. An owner is made by the command line only."""
+        named = (("administrator", self.administrator), ("helpdesk", self.helpdesk), ("auditor", self.auditor))
+        return [(role, groups) for role, groups in named if groups]
+
+
+class ConsoleSignIn(_Model):
+    """Sign-in to the console with an identity provider; `secret`: a file with what the provider gave its client."""
+
+    provider: ProviderSettings
+    secret: Path | None = Field(default=None, strict=False)
+    groups: ConsoleGroups
+
+
 class AdministrationSettings(_Model):
     """Where administrators' programs and, with a console, their browsers reach this service; None: nowhere."""
 
     listen: Address | None = None
     tls: AdministrationTls = AdministrationTls()
     url: str | None = None
+    sign_in: ConsoleSignIn | None = None
 
 
 class BackupSettings(_Model):

@@ -7,15 +7,12 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
-import structlog
 from aiohttp import web
 
 from gateway.sign_in.tokens import TokenRefused
 from gateway.sign_in.vouching import Vouching
 from tmtp_core.domain.sign_in import SignedOut
 from tmtp_core.errors import ServiceUnavailable
-
-log = structlog.get_logger()
 
 SignOut = Callable[[SignedOut], Awaitable[bool]]
 
@@ -36,8 +33,7 @@ def logout_routes(instances: Mapping[str, tuple[Vouching, SignOut]]) -> list[web
             form = await request.post() if request.content_type == _FORM else None
             token = form.get("logout_token") if form is not None else None
             await sign_out(await vouching.signed_out(token))
-        except TokenRefused as refused:
-            log.warning("sign_out_refused", instance=request.match_info["instance"], reason=str(refused))
+        except TokenRefused:
             return web.json_response({"error": "invalid_request"}, status=400, headers=_NOT_KEPT)
         except ServiceUnavailable:
             return web.json_response({"error": "temporarily_unavailable"}, status=503, headers=_NOT_KEPT)

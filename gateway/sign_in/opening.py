@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""From what the settings file says of an instance's sign-in to who vouches for its people."""
+"""From what the settings file says of sign-in to who vouches for people."""
 
 from urllib.parse import urlsplit
 
-from gateway.settings.models import SignInSettings
+from gateway.settings import models
 from gateway.sign_in.provider import Provider, ProviderSettings
 from gateway.sign_in.tokens import GroupRule
 from gateway.sign_in.vouching import Vouching
 from tmtp_core.clock import Clock
 
 
-def vouching_for(instance: str, chosen: SignInSettings, clock: Clock) -> Vouching:
+def provider_for(named: models.ProviderSettings, clock: Clock) -> Provider:
     """One that was not started yet."""
-    named = chosen.provider
     settings = ProviderSettings(
         issuer=named.issuer,
         client_id=named.client_id,
@@ -24,10 +23,15 @@ def vouching_for(instance: str, chosen: SignInSettings, clock: Clock) -> Vouchin
         login_parameters=named.login_parameters,
         redirect_uri=named.redirect_uri,
     )
+    return Provider(settings, clock)
+
+
+def vouching_for(instance: str, chosen: models.SignInSettings, clock: Clock) -> Vouching:
+    """One that was not started yet."""
     groups = GroupRule(chosen.groups.claim, tuple(chosen.groups.any_of)) if chosen.groups is not None else None
     return Vouching(
         instance,
-        Provider(settings, clock),
+        provider_for(chosen.provider, clock),
         groups,
         required=chosen.required,
         accounts_max=chosen.accounts_per_person,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """A provider vouches for whoever registers at one instance, and says when it does no longer (A1)."""
 
+from collections import Counter
 from hashlib import blake2b
 from typing import Any
 from urllib.parse import urlencode
@@ -21,7 +22,10 @@ _AGAIN_MS = (limits.SIGN_IN_AGE_MAX_S + 2 * limits.SIGN_IN_LEEWAY_S) * 1000
 
 
 class Vouching:
-    """One provider at one instance. `rule` is what the instance's service is given."""
+    """One provider at one instance. `rule` is what the instance's service is given.
+
+    `refused`: how many tokens failed each check.
+    """
 
     def __init__(
         self,
@@ -35,11 +39,16 @@ class Vouching:
         self.provider = provider
         self.rule = SignInRule(self._announced, self._verify, required, accounts_max)
         self._instance = instance
+        self.refused: Counter[str] = Counter()
         self._groups = groups
 
     async def signed_out(self, token: Any) -> SignedOut:
         """Whom a logout token of the provider concerns. Raises `TokenRefused` or `ServiceUnavailable`."""
-        told = await self.provider.logged_out(token)
+        try:
+            told = await self.provider.logged_out(token)
+        except TokenRefused as refused:
+            self._count("sign_out_refused", refused)
+            raise
         once = _once("logout", told.issuer, told.token_id)
         until_ms = told.issued_s * 1000 + _AGAIN_MS
         return SignedOut(told.issuer, told.subject, told.session, told.issued_s, once, until_ms)
@@ -66,11 +75,18 @@ class Vouching:
         try:
             claims = await self.provider.identified(oidc.get("id_token"), nonce.is_right, self._groups)
         except TokenRefused as refused:
-            log.info("sign_in_refused", instance=self._instance, reason=str(refused))
+            self._count("sign_in_refused", refused)
             raise LoginRefused(AUTHENTICATION_REQUIRED) from None
         identity = Identity(claims.issuer, claims.subject, claims.session)
         once = _once("nonce", claims.issuer, claims.nonce) if nonce.for_one_token else claims.digest
         return SignedIn(identity, claims.issued_s, once, claims.issued_s * 1000 + _AGAIN_MS)
+
+    def _count(self, event: str, refused: TokenRefused) -> None:
+        """Whoever likes can bring tokens: the log says how many failed which check each time that they have doubled."""
+        self.refused[str(refused)] += 1
+        count = self.refused[str(refused)]
+        if not count & (count - 1):
+            log.info(event, instance=self._instance, reason=str(refused), count=count)
 
 
 def _once(what: str, issuer: str, name: str) -> bytes:

@@ -111,7 +111,7 @@ def test_every_change_needs_the_forms_own_token(client: Client) -> None:
             assert answer.status == 403, (path, token)
         assert client.send("POST", path, None, Content_Type="application/json").status == 403
     assert client.send("GET", "/me").status == 200  # not even signed out
-    assert client.world.ask("audit.verify").entries == links == before + 1  # the other's link
+    assert client.world.ask("audit.verify").entries == links == before + 2  # the other's link and sign-in
 
 
 def test_other_sites_cannot_ask_for_a_change(client: Client) -> None:

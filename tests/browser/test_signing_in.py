@@ -45,6 +45,17 @@ def test_a_link_signs_in_once_and_its_preview_uses_nothing_up(world: World, cont
     page.wait_for_url("**/sign-in")
 
 
+def test_a_link_from_elsewhere_leads_to_its_page(world: World, enter: Enter) -> None:
+    """With a strict cookie: a browser sends none along when another site's page leads here."""
+    page = enter()
+    expect(page.get_by_role("status").filter(has_text="Add a passkey")).to_be_visible()
+    elsewhere = world.url.replace("localhost", "127.0.0.1")
+    page.goto(f"{elsewhere}/sign-in")
+    page.evaluate("(url) => { location.href = url; }", f"{world.url}/i/members/members?search=ada&status=active")
+    page.wait_for_url(f"{world.url}/i/members/members?search=ada&status=active")
+    expect(page.get_by_role("heading", name="Members", exact=True)).to_be_visible()
+
+
 def test_a_link_is_over_after_some_minutes(world: World, context: BrowserContext) -> None:
     link = world.link()
     world.clock.ahead_s += limits.CONSOLE_LINK_VALID_MS / 1000 + 1

@@ -97,7 +97,7 @@ async def test_request_ids_are_forgotten_when_old_and_beyond_a_thousand(tmp_path
 
         assert await again("0") == first.msgid
         await instance.advance(limits.REPOST_MEMORY_S + limits.REPOST_FORGET_INTERVAL_S)
-        await instance.service.decide(lambda ledger: None)
+        await instance.settle()
         later = await again("0")  # older than a day, and more than 1,000 came after it
         assert later != first.msgid
         assert await again("0") == later

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.integration.test_client_commands import Terminal
 from tests.support.instance import TestInstance, running_instance
 from tests.support.raw_peer import RawPeer, framed
 from tests.support.sign_in import endpoint, greeting, is_uid, log_in, new_keys, register
@@ -212,6 +213,18 @@ async def test_an_answer_serves_on_its_own_link_only(tmp_path: Path, monkeypatch
             await other.register_keys("laptop", keys, "_")
         await one.close()
         await other.close()
+
+
+async def test_tmtp_join_works_where_it_must_and_says_so(tmp_path: Path) -> None:
+    async with running_instance(tmp_path / "instance", registrations=BUSY) as instance:
+        for _ in range(3):
+            instance.service._reception.opened()
+        terminal = Terminal(tmp_path / "ada")
+        ran = await terminal.run(
+            "join", f"{instance.host}:{instance.port}", "--pin", instance.spki_pin, "--alias", "Ada Lovelace"
+        )
+        assert (ran.code, "Many people join just now" in ran.err) == (0, True), ran.err
+        assert len(await instance.service.list_accounts()) == 1
 
 
 async def test_a_client_does_not_work_itself_to_death(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -509,6 +509,6 @@ async def test_who_is_barred_while_a_process_has_no_connection_is_cut_all_the_sa
         await asyncio.sleep(0.5)  # it has looked at what it was told of: the next look is the one after the bar
         pair.ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tmtp-gateway'")
         with contextlib.suppress(ServiceUnavailable):  # its own connection is gone, too
-            await pair.other.service.list_accounts()
+            await pair.other.settle()
         await pair.other.service.bar_account("Alice Liddell")
         assert await alice.ends() == "account barred"

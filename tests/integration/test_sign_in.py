@@ -28,7 +28,7 @@ from tests.support.fake_provider import (
     public_jwk,
     vouching,
 )
-from tests.support.gateway import accounts, running_gateway
+from tests.support.gateway import accounts_of, running_gateway
 from tests.support.gateway import endpoint as gateway_endpoint
 from tests.support.instance import ManualClock, TestInstance, running_instance
 from tests.support.raw_peer import RawPeer, framed
@@ -68,6 +68,17 @@ async def scene(
 
 async def how_many(instance: TestInstance) -> int:
     return len(await instance.service.list_accounts())
+
+
+async def test_the_log_says_what_was_refused_and_not_each_time(tmp_path: Path) -> None:
+    """Whoever likes can bring tokens; and nothing of them is repeated (D5)."""
+    async with scene(tmp_path) as (_, instance, _):
+        with capture_logs() as logged:
+            for _ in range(9):
+                assert await register(instance, {"id_token": "a-secret.of.somebody"}) == REFUSED
+        told = [one for one in logged if one["event"] == "sign_in_refused"]
+        assert [one["count"] for one in told] == [1, 2, 4, 8]
+        assert "secret" not in str(logged)
 
 
 # -- who gets in -----------------------------------------------------------------------------------------------------
@@ -161,15 +172,14 @@ async def test_another_token_under_the_same_nonce_is_no_other_sign_in(tmp_path: 
 
 async def test_a_signature_that_was_bent_makes_no_other_token(tmp_path: Path) -> None:
     """ECDSA knows two signatures of everything: (r, s) and (r, n - s). The second one holds, and opens nothing more."""
-    async with scene(tmp_path, accounts_max=5) as (fake, instance, _):
+    async with scene(tmp_path, accounts_max=5) as (fake, instance, made):
         token = fake.token(fake.claims(await nonce_for_revision_1(instance)), "ec", "ES256", EC)
         signed, _, signature = token.rpartition(".")
         raw = from_text(signature)
         bent = f"{signed}.{b64(raw[:32] + (P256_ORDER - int.from_bytes(raw[32:])).to_bytes(32))}"
         assert is_uid(await register(instance, {"id_token": token}))
-        with capture_logs() as logged:
-            assert await register(instance, {"id_token": bent}) == REFUSED
-        assert not [one for one in logged if one["event"] == "sign_in_refused"]  # it was well signed, and used
+        assert await register(instance, {"id_token": bent}) == REFUSED
+        assert not made.refused  # it was well signed; and used
         assert await how_many(instance) == 1
 
 
@@ -403,7 +413,7 @@ async def test_a_provider_signs_people_out_over_http(tmp_path: Path) -> None:
             assert connection.is_open
             assert await answer("club/logout", data=good) == 200
             assert await connection.closed() == SIGNED_OUT
-            assert [one.status for one in await accounts(gateway, "club")] == ["barred"]
+            assert [one.status for one in await accounts_of(gateway, "club")] == ["barred"]
             assert await answer("club/logout", data=good) == 200
             async with http.get(url + "club/logout") as answered:
                 assert answered.status == 405
@@ -461,12 +471,24 @@ async def _fails(request: web.Request) -> web.Response:
     return web.Response(status=500)
 
 
-@pytest.mark.parametrize("answer", [_redirects, _is_huge, _dribbles, _is_compressed, _is_no_set, _says_twice, _fails])
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (_redirects, "answered with 302"),
+        (_is_huge, "more than it should"),
+        (_dribbles, "TimeoutError"),
+        (_is_compressed, "compressed"),
+        (_is_no_set, "no set of keys"),
+        (_says_twice, "a name twice"),
+        (_fails, "answered with 500"),
+    ],
+)
 async def test_a_provider_that_answers_oddly_is_away(
-    tmp_path: Path, answer: Any, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, answer: Any, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The good set is at /other-keys: who followed a redirect would let the person in."""
-    monkeypatch.setattr(bounds, "FETCH_TIMEOUT_S", 0.5)
+    if answer is _dribbles:
+        monkeypatch.setattr(bounds, "FETCH_TIMEOUT_S", 0.5)
     clock = ManualClock()
     async with fake_provider(clock) as fake:
 
@@ -475,22 +497,23 @@ async def test_a_provider_that_answers_oddly_is_away(
             return web.json_response(fake.keys) if good else await answer(request)
 
         fake.answer = sometimes
-        async with (
-            vouching(fake) as made,
-            running_instance(tmp_path, clock=clock, registration="oidc", sign_in=made.rule) as instance,
-        ):
-            keys = new_keys()
-            token = {"id_token": fake.token(fake.claims(nonce_of(instance, keys)))}
-            while "/keys" not in fake.asked:
-                await asyncio.sleep(0.01)
-            assert await register(instance, token, keys) == AWAY
-            assert await how_many(instance) == 0
-            assert "/other-keys" not in fake.asked
-            fake.answer = None
-            clock.advance(bounds.LOOK_AGAIN_S)
-            assert is_uid(
-                await register(instance, {"id_token": fake.token(fake.claims(nonce_of(instance, keys)))}, keys)
-            )
+        with capture_logs() as logged:
+            async with (
+                vouching(fake) as made,
+                running_instance(tmp_path, clock=clock, registration="oidc", sign_in=made.rule) as instance,
+            ):
+                keys = new_keys()
+                token = {"id_token": fake.token(fake.claims(nonce_of(instance, keys)))}
+                assert await register(instance, token, keys) == AWAY
+                assert await how_many(instance) == 0
+                assert "/other-keys" not in fake.asked
+                fake.answer = None
+                clock.advance(bounds.LOOK_AGAIN_S)
+                again = {"id_token": fake.token(fake.claims(nonce_of(instance, keys)))}
+                assert is_uid(await register(instance, again, keys))
+        told = [one["reason"] for one in logged if one["event"] == "sign_in_provider_unavailable"]
+        assert len(told) == 1, told
+        assert reason in told[0]
 
 
 @pytest.mark.parametrize(
@@ -511,9 +534,10 @@ async def test_a_configuration_that_leads_astray_is_not_followed(configuration: 
         provider = Provider(ProviderSettings(fake.issuer, CLIENT, "x"), clock)
         with capture_logs() as logged:
             await provider.start()
-            while not logged:
-                await asyncio.sleep(0.01)
-        await provider.stop()
+            async with asyncio.timeout(10):
+                while not logged:
+                    await asyncio.sleep(0.01)
+            await provider.stop()
         assert words in logged[0]["reason"]
         assert provider.endpoints is None
 

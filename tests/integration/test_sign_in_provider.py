@@ -22,7 +22,7 @@ from gateway.sign_in import CodeFlow, GroupRule, Provider, ProviderSettings, Tok
 from gateway.sign_in.fetching import ProviderUnavailable
 from tests.integration.test_client_commands import Terminal
 from tests.support.canaille import Canaille, code_in, running_canaille
-from tests.support.gateway import accounts, endpoint, running_gateway
+from tests.support.gateway import accounts_of, endpoint, running_gateway
 from tests.support.sign_in import new_keys
 from tmtp_client.connection import AccountKeys, Connection, Disconnected
 from tmtp_core.crypto.encoding import from_text
@@ -154,7 +154,7 @@ async def test_who_is_not_in_the_group_does_not_join(tmp_path: Path, canaille: C
             keys = new_keys()
             answer = await token_for(canaille, greeting.authby[0], who, nonce_for(greeting, keys))
             assert (len(await join(gateway, answer, keys)) == 32) is let_in
-        assert len(await accounts(gateway, "club")) == 1
+        assert len(await accounts_of(gateway, "club")) == 1
 
 
 async def test_tmtp_join_sends_a_person_to_the_provider_and_back(tmp_path: Path, canaille: Canaille) -> None:
@@ -173,7 +173,7 @@ async def test_tmtp_join_sends_a_person_to_the_provider_and_back(tmp_path: Path,
                 assert "You are signed in" in await page.text()
         out, err = await process.communicate()
         assert (process.returncode, "You are Ada Lovelace on club" in out.decode()) == (0, True), err.decode()
-        (account,) = await accounts(gateway, "club")
+        (account,) = await accounts_of(gateway, "club")
         assert account.aliases == ["Ada Lovelace"]
         assert (await terminal.run("whoami")).code == 0
 
@@ -216,7 +216,7 @@ async def test_tmtp_join_says_why_nobody_came_back(tmp_path: Path, canaille: Can
         _, err = await process.communicate()
         assert process.returncode == 1
         assert "not today" in err.decode()
-        assert await accounts(gateway, "club") == []
+        assert await accounts_of(gateway, "club") == []
 
 
 async def test_the_flow_for_the_gateways_own_pages(canaille: Canaille) -> None:

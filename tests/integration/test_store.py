@@ -72,12 +72,6 @@ async def a_member(instance: TestInstance, alias: str) -> Member:
     return member
 
 
-async def writer_done(instance: TestInstance) -> None:
-    """When the second decision is answered, the writer has emptied its log after the first."""
-    for _ in range(2):
-        await instance.service.decide(lambda ledger: None)
-
-
 def files_with(folder: Path, needle: bytes) -> list[str]:
     return [path.name for path in folder.rglob("*") if path.is_file() and needle in path.read_bytes()]
 
@@ -94,7 +88,7 @@ async def test_delivered_messages_are_in_no_file(tmp_path: Path) -> None:
         await bob.until(2)
         await bob.connection.quit()  # its acks are durable now
         await instance.advance(limits.CHECKPOINT_INTERVAL_S + 1)
-        await writer_done(instance)
+        await instance.settle()  # when the second is answered, the writer has emptied its log after the first
         assert files_with(folder, CANARY) == []
         assert list((folder / "payloads").iterdir()) == []
         await alice.connection.quit()
@@ -115,10 +109,10 @@ async def test_delivered_messages_leave_the_log_when_the_last_reader_has_ended(t
             reader.execute("SELECT count(*) FROM message").fetchone()
             await bob.connection.quit()
             await instance.advance(limits.CHECKPOINT_INTERVAL_S + 1)
-            await writer_done(instance)
+            await instance.settle()
             assert files_with(folder, CANARY)  # it reads them
         await instance.advance(1)
-        await writer_done(instance)
+        await instance.settle()
         assert files_with(folder, CANARY) == []
         await alice.connection.quit()
 
@@ -268,7 +262,7 @@ def test_what_comes_while_the_log_is_emptied_is_decided_before_the_writer_ends(
         writer = Writer(database, folder, bytes(32), lambda act: act(), lambda event, fields: decided.append(event))
         checkpoint = database.checkpoint
 
-        def interrupted(*, wait: bool) -> bool:
+        def interrupted(*, wait: bool = False) -> bool:
             if not decided:
                 writer.submit(Job(lambda ledger: "in time", decided.append))
                 writer.stop()

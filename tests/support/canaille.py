@@ -64,10 +64,10 @@ def code_in(url: str) -> tuple[str, str]:
 
 
 @asynccontextmanager
-async def running_canaille() -> AsyncIterator[Canaille]:
+async def running_canaille(redirect_uri: str | None = None) -> AsyncIterator[Canaille]:
     """A process of its own, on ports that were free a moment ago."""
-    port, back = _free_port(), _free_port()
-    redirect_uri = f"http://127.0.0.1:{back}/"
+    port = free_port()
+    redirect_uri = redirect_uri or f"http://127.0.0.1:{free_port()}/"
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-W",
@@ -98,7 +98,8 @@ def _fields(page: str) -> dict[str, str]:
     }
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody has at this moment."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])

@@ -30,12 +30,8 @@ HOSTILE_NAMES = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', 
 HOSTILE_NOTES = (*HOSTILE_NAMES, "annual report \u202efdp.exe")
 """Notes that administrators may well paste: the last one turns what follows it."""
 
-_SETTINGS = (
-    SETTINGS.replace("http: {", 'administration: {listen: "127.0.0.1:0"}\nhttp: {', 1)
-    .replace("{name: members,", "{name: members, title: Members of Example,")
-    .replace(
-        "bridges:", '  - {name: branch, title: A New Branch, policy: members, listen: [{tls: "127.0.0.1:0"}]}\nbridges:'
-    )
+_SETTINGS = SETTINGS.replace("{name: members,", "{name: members, title: Members of Example,").replace(
+    "bridges:", '  - {name: branch, title: A New Branch, policy: members, listen: [{tls: "127.0.0.1:0"}]}\nbridges:'
 )
 _TIMEOUT_S = 60
 
@@ -56,8 +52,9 @@ class TurnedClock(SystemClock):
 class World:
     """The gateway and its people."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, administration: str = '{listen: "127.0.0.1:0"}') -> None:
         self._folder = folder
+        self._administration = administration
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._stack = AsyncExitStack()
@@ -125,7 +122,7 @@ class World:
 
     async def _begin(self) -> None:
         file = self._folder / "gateway.yaml"
-        await asyncio.to_thread(file.write_text, _SETTINGS, "utf-8")
+        await asyncio.to_thread(file.write_text, f"administration: {self._administration}\n{_SETTINGS}", "utf-8")
         self.gateway = Gateway(load_settings(file), self.clock, os.urandom)
         await self.gateway.start()
 

@@ -67,7 +67,7 @@ async def invited(gateway: Gateway, instance: str, note: str = "") -> models.New
     return made
 
 
-async def accounts(gateway: Gateway, instance: str) -> list[models.Account]:
+async def accounts_of(gateway: Gateway, instance: str) -> list[models.Account]:
     """All accounts of a small instance, as an administrator sees them."""
     owner = gateway.administration.on_behalf_of(local_user())
     page = await owner.perform("accounts.list", {"instance": instance})

@@ -222,6 +222,38 @@ def test_a_bucket_needs_a_library_of_its_own(tmp_path: Path, monkeypatch: pytest
     assert (problem.path, "tmtp-gateway[s3]" in problem.right) == ("instances[1].payloads.s3", True)
 
 
+def test_the_console_can_be_found_and_entered(tmp_path: Path) -> None:
+    provider = "provider: {issuer: https://id.example.org, client_id: console}"
+    good = f"""administration:
+  listen: 127.0.0.1:8443
+  url: https://console.example.org:8443
+  sign_in: {{{provider}, secret: the.secret, groups: {{claim: roles, helpdesk: [a, b], administrator: [c]}}}}
+"""
+    (tmp_path / "the.secret").write_text("secret", "utf-8")
+    settings = load(tmp_path, good + GOOD).administration
+    assert settings.url == "https://console.example.org:8443"
+    assert settings.sign_in is not None
+    assert settings.sign_in.secret == tmp_path / "the.secret"
+    assert settings.sign_in.groups.roles() == [("administrator", ["c"]), ("helpdesk", ["a", "b"])]
+
+    wrong = """administration:
+  listen: 127.0.0.1:8443
+  url: http://console.example.org/
+  sign_in:
+    provider: {issuer: http://id.example.org, client_id: console, redirect_uri: http://127.0.0.1/}
+    secret: no.such
+    groups: {claim: groups}
+"""
+    found = {(problem.line, problem.path) for problem in problems(tmp_path, wrong + GOOD)}
+    assert found >= {
+        (3, "administration.url"),
+        (5, "administration.sign_in.provider.issuer"),
+        (5, "administration.sign_in.provider.redirect_uri"),
+        (6, "administration.sign_in.secret"),
+        (7, "administration.sign_in.groups"),
+    }
+
+
 def test_the_manual_loads_and_names_every_setting(tmp_path: Path) -> None:
     text = resources.files("config").joinpath("gateway.yaml").read_text("utf-8")
     load(tmp_path, text)

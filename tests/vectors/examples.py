@@ -27,6 +27,17 @@ _BLOCK = re.compile(r"^```tmtp\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FORMS["?key"] = re.compile(r"[A-Za-z0-9_-]{86}")
 
 
+_ONE_STORY = {  # of one account, from its registration on
+    "Revision 2",
+    "Registering",
+    "Logging in",
+    "Deliveries and acks",
+    "The rules",
+    "When the service knows less than a device",
+    "Coming back",
+}
+
+
 @dataclass
 class Example:
     """Blocks that belong together: one instance, from one `set` (or heading) to the next."""
@@ -47,7 +58,7 @@ def read_examples(page: Path) -> Iterator[Example]:
         lines = [(first + place, line) for place, line in enumerate(match[1].splitlines()) if line.strip()]
         settings = dict(pair.split("=", 1) for _, line in lines if line.startswith("set ") for pair in line[4:].split())
         lines = [(number, line) for number, line in lines if not line.startswith("set ")]
-        if heading in {"Revision 2", "Registering", "Logging in", "Deliveries and acks", "The rules", "Coming back"}:
+        if heading in _ONE_STORY:
             story.lines += lines
         else:
             yield Example(heading, settings, lines)

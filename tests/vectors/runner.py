@@ -14,6 +14,7 @@ from tests.support.instance import TestInstance, running_instance
 from tests.support.records import RecordLink
 from tests.vectors.reference import canonical_header, head_sum
 from tmtp_core.domain.port import Identity
+from tmtp_core.domain.registering import RegistrationLimits
 from tmtp_core.domain.sign_in import NonceRule, SignedIn, SignInRule
 from tmtp_core.errors import LoginRefused
 from tmtp_core.wire.messages import SignIn
@@ -416,6 +417,10 @@ async def replay(vector: Vector, template: Path, folder: Path, *, byte_by_byte: 
     if demanded is not None:
         providers = (SignIn("Our provider", ("https://id.example/auth", "a=b"), ("https://id.example/token", "c=d")),)
         sign_in = SignInRule(lambda nonce: providers, _knows_one_token, required=demanded == "required")
+    per_address = settings.pop("per_address", None)
+    pace = RegistrationLimits(int(per_address), 0, ()) if per_address is not None else None
     limits = {name: int(value) for name, value in settings.items()}
-    async with running_instance(folder, registration=registration, limits=limits, sign_in=sign_in) as instance:
+    async with running_instance(
+        folder, registration=registration, limits=limits, sign_in=sign_in, registrations=pace
+    ) as instance:
         await Run(vector, instance, byte_by_byte=byte_by_byte).play()

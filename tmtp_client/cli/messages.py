@@ -331,8 +331,14 @@ def _fetch(account: Account) -> bool:
     return not trouble
 
 
+def _tell_of_another_log(trouble: str) -> None:
+    """Somebody may be putting back a device that was revoked (B4)."""
+    say(f"Mind: {trouble}", to=err, style="red")
+
+
 async def _fetch_now(account: Account) -> str:
-    async with Engine(account.history, account.identity).running() as engine:
+    engine_of_it = Engine(account.history, account.identity, on_log_trouble=_tell_of_another_log)
+    async with engine_of_it.running() as engine:
         trouble = await _connected(engine)
         if not trouble:
             await engine.settled(limits.QUIET_S, limits.PATIENCE_S)
@@ -364,7 +370,7 @@ def _forget(history: History, refused: Outgoing) -> None:
 
 
 async def _watch(account: Account, show: Any) -> None:
-    async with Engine(account.history, account.identity, show).running() as engine:
+    async with Engine(account.history, account.identity, show, _tell_of_another_log).running() as engine:
         told = None
         while True:
             try:

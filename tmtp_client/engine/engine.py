@@ -46,16 +46,25 @@ OnRecorded = Callable[[Recorded], None]
 
 
 class Engine:
-    """Runs while the `running` block lasts. `on_recorded` hears of every message that is new here."""
+    """Runs while the `running` block lasts.
 
-    def __init__(self, history: History, identity: Identity, on_recorded: OnRecorded | None = None) -> None:
+    `on_recorded` hears of every message that is new here; `on_log_trouble`: see `OwnLog`.
+    """
+
+    def __init__(
+        self,
+        history: History,
+        identity: Identity,
+        on_recorded: OnRecorded | None = None,
+        on_log_trouble: Callable[[str], None] | None = None,
+    ) -> None:
         self._history = history
         self._identity = identity
         self._on_recorded = on_recorded
         self._heard = asyncio.Event()
         self._recording = False
         self._caught_up = False  # what was queued at log-in has come
-        self.own_log = OwnLog(history, identity)
+        self.own_log = OwnLog(history, identity, on_log_trouble)
         self._log_moved = asyncio.Event()
         self.connection: PersistentConnection
 

@@ -7,6 +7,7 @@ another way is not followed: the copy stays as it is, and `trouble` says so.
 """
 
 import itertools
+from collections.abc import Callable
 
 from tmtp_client import limits
 from tmtp_client.connection import Connection, Refused
@@ -23,9 +24,9 @@ _FORKED = (
 
 
 class OwnLog:
-    """Of a device with keys."""
+    """Of a device with keys. `on_trouble` hears, in words for its person, when the service has another log."""
 
-    def __init__(self, history: History, identity: Identity) -> None:
+    def __init__(self, history: History, identity: Identity, on_trouble: Callable[[str], None] | None = None) -> None:
         self._history = history
         self._uid = identity.uid
         self._service_key = identity.service_key
@@ -34,6 +35,7 @@ class OwnLog:
         self._state: LogState | None = None
         self._loaded = False
         self._numbers = itertools.count(1)
+        self._on_trouble = on_trouble
         self.trouble: str | None = None
         self.handed_over = 0
 
@@ -59,14 +61,12 @@ class OwnLog:
                 self._extend(records)
                 return not page.more
         except LogInvalid as invalid:
-            self.trouble = f"{_FORKED} ({invalid})"
-            return True
+            return self._is_another(f"{_FORKED} ({invalid})")
         if self._heads and page.head == self._heads[-1]:
             self.trouble = None
             return True
         if page.head not in self._heads:
-            self.trouble = _FORKED
-            return True
+            return self._is_another(_FORKED)
         return await self._hand_over(connection, self._heads.index(page.head) + 1)
 
     async def _hand_over(self, connection: Connection, place: int) -> bool:
@@ -81,6 +81,12 @@ class OwnLog:
                 raise
             self.handed_over += 1
         self.trouble = None
+        return True
+
+    def _is_another(self, trouble: str) -> bool:
+        if self.trouble is None and self._on_trouble is not None:
+            self._on_trouble(trouble)
+        self.trouble = trouble
         return True
 
     def _extend(self, records: list[Record]) -> None:

@@ -69,7 +69,9 @@ class JournalledLedger(SqlLedger):
     def create_ghost(self, bridge: Account, uid: str, address: str, now_ms: int) -> Account:
         """See the port."""
         account = super().create_ghost(bridge, uid, address, now_ms)
-        self._facts.append(f.GhostMade(uid, bridge.uid, address))
+        self._facts[-1] = f.GhostMade(
+            uid, bridge.uid, address
+        )  # says what the opened account is, and that there is one
         return account
 
     def set_status(self, account: Account, status: Status) -> None:

@@ -37,11 +37,17 @@ class Steps:
         if not inspect(connection).has_table("alembic_version"):
             return None
         current: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
-        if current is not None and current not in self._known:
+        if current is not None:
+            self.judge(current)
+        return current
+
+    def judge(self, current: str) -> bool:
+        """Whether this step is the newest. Raises `DatabaseTooNew`."""
+        if current not in self._known:
             raise DatabaseTooNew(
                 f"{self._what} has schema {current}, which this release does not know; use the newer one"
             )
-        return current
+        return self.is_newest(current)
 
     def is_newest(self, current: str | None) -> bool:
         """Whether nothing is to be done."""

@@ -25,7 +25,7 @@ async def overview(visit: Visit) -> web.Response:
 async def live(visit: Visit) -> web.Response:
     """The part of it that changes, alone."""
     context = await _figures(visit)
-    return visit.page("overview_live.html", title="Overview", here="overview", **context)
+    return visit.fragment("overview_live.html", **context)
 
 
 async def _figures(visit: Visit) -> dict[str, Any]:

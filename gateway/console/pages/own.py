@@ -34,6 +34,7 @@ async def me(visit: Visit) -> web.Response:
         here="me",
         passkeys=await visit.rooms.passkeys.of(person),
         passkeys_possible=passkeys_possible(visit.origin),
+        by_provider=visit.session.method == "provider",
         name_max=limits.CONSOLE_NAME_MAX_CHARACTERS,
         sessions=[
             {
@@ -54,6 +55,8 @@ async def me(visit: Visit) -> web.Response:
 async def begin_passkey(visit: Visit) -> web.Response:
     """What the browser's `create` wants."""
     _check_header(visit)
+    if visit.session.method == "provider":
+        raise RequestRefused("whom the provider lets in has no passkey here: the provider is asked each time")
     return web.json_response(await visit.rooms.passkeys.begin_registering(visit.session.person, visit.origin))
 
 

@@ -159,6 +159,17 @@ async def test_nobody_gives_more_than_he_has(api: Reached) -> None:
     assert (await api.ask("POST", "/tokens", json=less, headers=headers))[0] == 200
 
 
+async def test_who_may_not_is_told_that_and_not_that_his_body_is_wrong(api: Reached) -> None:
+    looks_only = await token_of(api.gateway, scopes=["accounts:read"])
+    headers = {"Authorization": f"Bearer {looks_only.token}", "Content-Type": "application/json"}
+    assert (await api.ask("POST", "/tokens", data=b"{", headers=headers))[0] == 403
+    _, page, _ = await api.ask("GET", "/audit?limit=1")
+    (entry,) = page["entries"]
+    assert (entry["operation"], entry["outcome"]) == ("tokens.create", "denied")
+    made, *_ = [one for one in (await api.ask("GET", "/audit"))[1]["entries"] if one["number"] == 1]
+    assert all(scope in made["detail"] for scope in ROLES["owner"])
+
+
 # -- strictness ------------------------------------------------------------------------------------------------------
 JSON = {"Content-Type": "application/json"}
 MANY = "/instances/members/invitations"
@@ -204,8 +215,8 @@ MANY = "/instances/members/invitations"
         ("POST", MANY + "/many", {"json": {"notes": ["x"] * 1_001}}, 422, "notes"),
         ("POST", "/tokens", {"json": {"name": "x", "scopes": ["everything"]}}, 422, "scopes"),
         ("POST", "/tokens", {"json": {"name": "x", "scopes": ["audit:read"], "instances": ["no"]}}, 422, "instance no"),
-        ("POST", "/console/links", {"json": {"person": "x", "role": "owner"}}, 422, "role"),
-        ("POST", "/console/links", {"json": {"person": "x"}}, 409, "no console"),
+        ("POST", "/console/links", {"json": {"person": "x", "role": "king"}}, 422, "role"),
+        ("DELETE", "/console/people/Nobody%20Here", {}, 404, "nobody of that name"),
     ],
 )
 async def test_what_does_not_fit_is_answered_with_a_problem(

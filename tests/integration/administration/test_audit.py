@@ -229,7 +229,9 @@ async def test_a_change_goes_on_when_nobody_waits_for_it_any_more(tmp_path: Path
         asking.cancel()
         with suppress(asyncio.CancelledError):
             await asking
-    async with running_gateway(tmp_path) as gateway:
+        async with asyncio.timeout(20):
+            while not await outcomes(gateway.administration):
+                await asyncio.sleep(0.01)
         assert await outcomes(gateway.administration) == [("invitations.create", "done")]
         assert len(await gateway.instances["members"].service.list_invitations()) == 1
 

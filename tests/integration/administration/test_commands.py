@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.administration import OPERATIONS, local_user, models
+from gateway.administration import OPERATIONS, local_user
 from tests.support.commands import Commands, Ran
 from tests.support.gateway import SETTINGS, member, running_gateway
 
@@ -55,7 +55,11 @@ COMMANDS = {
 ONCE = {"accounts.remove", "tokens.revoke", "groups.found", "accounts.alias", "invitations.revoke"}
 """Cannot be done twice."""
 
-ELSEWHERE = {"history", "settings", "bridges.list", "invitations.create_many", "devices.bar", "console.link"}
+ELSEWHERE = {"history", "settings", "bridges.list", "invitations.create_many", "devices.bar"} | {
+    "console.link",
+    "console.people",
+    "console.remove",
+}
 """For the console and for programs, or tried below."""
 
 
@@ -74,7 +78,11 @@ class Typed:
     config: Path
 
     async def ran(self, *arguments: str, given: str = "") -> Ran:
-        at = 1 if arguments[0] in {"overview", "invite", "status", "console-link"} else 2
+        at = (
+            1
+            if arguments[0] in {"overview", "invite", "status", "console-link", "console-people", "console-remove"}
+            else 2
+        )
         typed = (*arguments[:at], "-c", str(self.config), *arguments[at:])
         return await asyncio.to_thread(self.commands.run, *typed, given=given)
 
@@ -158,7 +166,7 @@ async def test_what_is_refused_exits_with_1_and_says_why(typed: Typed) -> None:
         (["token", "create", "x"], "--scope or --role"),
         (["token", "create", "x", "--role", "king"], "one of owner"),
         (["token", "create", "x", "--scope", "everything"], "accounts:read"),
-        (["console-link", "--person", "Grace Hopper", "--role", "owner"], "one of administrator"),
+        (["console-link", "--person", "Grace Hopper", "--role", "king"], "one of owner"),
         (["queue", "list", "-i", "members", "--limit", "0"], "--limit"),
     ],
 )
@@ -194,18 +202,24 @@ async def test_a_log_that_was_tampered_with_exits_with_1(tmp_path: Path, command
         assert "Entry 1 is not as it was written" in done.stderr
 
 
-async def test_a_link_to_the_console_is_made_by_who_has_the_console(tmp_path: Path, commands: Commands) -> None:
-    class Links:
-        async def make(self, wanted: models.CreateSignInLink) -> models.SignInLink:
-            return models.SignInLink(url=f"https://here/#{wanted.person}/{wanted.role}", expires_ms=1_790_000_000_000)
-
-    async with running_gateway(tmp_path) as gateway:
-        gateway.administration.sign_in_by(Links())
+async def test_people_are_let_into_the_console_and_kept_out_of_it(tmp_path: Path, commands: Commands) -> None:
+    settings = SETTINGS.replace("http: {", 'administration: {listen: "127.0.0.1:0"}\nhttp: {', 1)
+    async with running_gateway(tmp_path, settings) as gateway:
         typed = Typed(commands, tmp_path / "gateway.yaml")
         made = await typed.printed("console-link", "--person", "Grace", "--role", "auditor")
-        assert made["url"] == "https://here/#Grace/auditor"
+        port = gateway.administration_address[1]
+        assert made["url"].startswith(f"http://localhost:{port}/sign-in/link/")
         (entry, *_) = (await gateway.administration.audit.page(None, 1)).entries
         assert (entry.operation, entry.detail) == ("console.link", "person: Grace; role: auditor")
+        (person,) = await typed.printed("console-people")
+        assert (person["person"], person["role"], person["passkeys"]) == ("Grace", "auditor", 0)
+        assert "Grace" in (await typed.ran("console-people")).stdout
+        await typed.printed("console-remove", "Grace", "--yes")
+        assert "Nobody may enter" in (await typed.ran("console-people")).stdout
+        refused = await typed.ran("console-remove", "Grace", "--yes")
+        assert (refused.exit_code, "nobody of that name" in refused.stderr) == (1, True)
+    down = await Typed(commands, tmp_path / "gateway.yaml").ran("console-link", "--person", "Grace")
+    assert (down.exit_code, "while the gateway runs" in down.stderr) == (1, True)
 
 
 async def test_the_control_socket_is_its_owners_alone(tmp_path: Path) -> None:

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Whether the machine could be lost: how old the newest backup is, and whether its journal is there."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from gateway.backup.contents import DATABASE
+from gateway.backup.journal import current_path
+from gateway.backup.taking import backups_in
+from gateway.doctor.findings import Finding, fail, ok, warn
+from gateway.settings import Settings
+from tmtp_core.clock import Clock
+
+_OLD_S: Final = 36 * 3600  # a backup a day, and one that was late
+_TOO_OLD_S: Final = 7 * 24 * 3600
+_TAKE: Final = "take one every day: tmtp-gateway backup -c FILE, from a timer (docs/backup.md)"
+
+
+def examine_backups(settings: Settings, clock: Clock) -> Iterator[Finding]:
+    """Backups, where they are, and the journal."""
+    backup = settings.backup
+    if backup.recipient is None:
+        yield warn(
+            "backups",
+            "none are set up: with this machine everything would be lost",
+            "tmtp-gateway backup-key makes the key; put the public one under backup: recipient:",
+        )
+        return
+    found = backups_in(backup.to)
+    if not found:
+        yield fail("backups", f"there is none in {backup.to}", _TAKE)
+    else:
+        yield _age(clock.wall_ns() / 1e9 - found[-1][0] / 1000, found[-1][1], len(found))
+    if backup.to.is_dir() and settings.data_dir.is_dir() and _same_disk(backup.to, settings.data_dir):
+        yield warn(
+            "backups",
+            f"{backup.to} is on the disk that {settings.data_dir} is on, and is lost with it",
+            "backup: to: a folder on another disk, or on a machine that is mounted here",
+        )
+    yield from _journal(settings, taken=bool(found))
+
+
+def _age(age_s: float, newest: Path, count: int) -> Finding:
+    text = f"the newest of {count} is {age_s / 3600:.0f} hours old: {newest.name}"
+    if age_s > _TOO_OLD_S:
+        return fail("backups", text, _TAKE)
+    if age_s > _OLD_S:
+        return warn("backups", text, _TAKE)
+    return ok("backups", text)
+
+
+def _journal(settings: Settings, *, taken: bool) -> Iterator[Finding]:
+    folder = settings.backup.journal_folder
+    instances = [
+        one.name
+        for one in settings.instances
+        if one.database is None and (settings.data_dir / "instances" / one.name / DATABASE).exists()
+    ]
+    missing = [name for name in instances if not current_path(folder, name).exists()]
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        yield fail(
+            "journal",
+            f"{folder} is not there, or cannot be written: a restore would let in who is barred from now on",
+            f"mount it, or make it: mkdir -m 700 {folder}",
+        )
+    elif missing and taken:
+        yield fail(
+            "journal",
+            f"{folder} has no journal of {', '.join(missing)}: it was removed",
+            "take a backup now, which begins another one",
+        )
+    else:
+        yield ok("journal", f"it is in {folder}")
+
+
+def _same_disk(one: Path, other: Path) -> bool:
+    return one.stat().st_dev == other.stat().st_dev
