@@ -10,7 +10,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 what=${1:-all}
 
-debian_packages="chromium npm swaks strace valgrind systemd-analyze:systemd fusermount3:fuse3 /usr/lib/postgresql/*/bin/postgres:postgresql"
+debian_packages="chromium npm swaks curl openssl strace valgrind systemd-analyze:systemd fusermount3:fuse3 /usr/lib/postgresql/*/bin/postgres:postgresql"
 
 install_debian_packages() {
     local missing="" package

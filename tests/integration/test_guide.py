@@ -111,7 +111,7 @@ class Organisation:
 @pytest.fixture(scope="module")
 def organisation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Organisation]:
     """One that has followed the first page."""
-    for needed in ("git", "curl", "swaks"):
+    for needed in ("git", "curl", "openssl", "swaks"):
         if shutil.which(needed) is None:
             pytest.skip(f"{needed} is not installed")
     folder = tmp_path_factory.mktemp("machine")
