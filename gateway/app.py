@@ -233,12 +233,18 @@ class Gateway:
                     SenderRule(one.address, tuple(ipaddress.ip_network(proof.network) for proof in one.proof))
                     for one in bridge.senders
                 ),
-                routes=tuple(Route(one.recipient) for one in bridge.routes),
+                routes=tuple(
+                    Route(one.recipient, one.active_attachments == "allow", one.original == "attach")
+                    for one in bridge.routes
+                ),
                 endpoint=Endpoint(_dialable(host), port, instance.spki_pin),
                 login=login,
                 spool=self._settings.data_dir / "bridges" / bridge.name / "spool",
+                database=self._settings.data_dir / "bridges" / bridge.name / "bridge.sqlite3",
                 limits=IntakeLimits(**bridge.limits.model_dump()),
-            )
+            ),
+            self._clock,
+            self._random_bytes,
         )
         try:
             await intake.start()

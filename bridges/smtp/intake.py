@@ -18,10 +18,13 @@ import structlog
 from bridges import limits
 from bridges.mime import Letter, ParserPool, Unparsable
 from bridges.mime.pool import ParserFailed
+from bridges.smtp.database import BridgeDatabase, Correspondence
 from bridges.smtp.mail import MailPost, post_id
-from bridges.smtp.rules import IntakeSettings, Rules, folded
+from bridges.smtp.rules import IntakeSettings, Route, Rules, folded
 from bridges.smtp.session import GuardedSession, Traffic
 from tmtp_client.connection import Disconnected, Payload, PersistentConnection, Refused
+from tmtp_core.clock import Clock
+from tmtp_core.ids import RandomBytes
 from tmtp_core.wire.messages import TO_UID, Outsider, Recipient
 from tmtp_core.wire.revision2 import ReturnEvent, StoredEvent
 
@@ -40,11 +43,12 @@ _FOR_NOW = re.compile(r"^quota: | yet$")  # what the service refuses only for no
 class SmtpIntake:
     """Listens from `start` to `stop`. It runs whether the service is there or not, and says 451 meanwhile."""
 
-    def __init__(self, settings: IntakeSettings) -> None:
+    def __init__(self, settings: IntakeSettings, clock: Clock, random_bytes: RandomBytes) -> None:
         self._settings = settings
         self._rules = Rules(settings)
         self._traffic = Traffic(settings.limits)
         self._parser = ParserPool()
+        self._database = BridgeDatabase(settings.database, clock, random_bytes)
         self._service: PersistentConnection | None = None
         self._server: asyncio.Server | None = None
         self._busy = 0
@@ -59,13 +63,18 @@ class SmtpIntake:
         return host, port
 
     async def start(self) -> None:
-        """Listen. Raises OSError when the address or the spool cannot be had."""
+        """Listen. Raises OSError when the address, the spool or the database cannot be had."""
         settings = self._settings
+        await self._database.open()
         await asyncio.to_thread(_empty_folder, settings.spool)
+        try:
+            self._server = await asyncio.get_running_loop().create_server(
+                lambda: GuardedSession(_Handler(self), self._traffic, settings.hostname), settings.host, settings.port
+            )
+        except OSError:
+            await self._database.close()
+            raise
         self._service = PersistentConnection(settings.endpoint, settings.login, self._heard)
-        self._server = await asyncio.get_running_loop().create_server(
-            lambda: GuardedSession(_Handler(self), self._traffic, settings.hostname), settings.host, settings.port
-        )
 
     async def stop(self, grace_s: float) -> None:
         """Take no new mail, finish what is being posted, close."""
@@ -80,6 +89,7 @@ class SmtpIntake:
         if self._service is not None:
             await self._service.stop()
         await self._parser.stop()
+        await self._database.close()
 
     async def _heard(self, event: StoredEvent, payload: Payload) -> None:
         """What the service tells a bridge: above all, what nobody took in time."""
@@ -124,8 +134,9 @@ class SmtpIntake:
             letter = await self._parser.parse(path, folder)
             if folded(letter.sender) != folded(sender):
                 return _OTHER_FROM.format(sender)
-            return await self._post(sender, recipients, letter, content)
+            return await self._post(sender, recipients, letter, content, path)
         except Unparsable as unparsable:
+            log.info("smtp_mail_unparsable", bridge=self._settings.name, sender=sender, reason=unparsable.reason.value)
             return _UNPARSABLE.format(unparsable)
         except ParserFailed as failed:
             log.error("smtp_parser_failed", bridge=self._settings.name, error=str(failed))
@@ -133,24 +144,12 @@ class SmtpIntake:
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
-    async def _post(self, sender: str, recipients: list[str], letter: Letter, content: bytes) -> str:
+    async def _post(self, sender: str, recipients: list[str], letter: Letter, content: bytes, mail: Path) -> str:
         """One post a recipient, each under its own id; an answer for all of them."""
-        assert self._service is not None
-        post = MailPost(letter, sender, self._settings.login.uid)
-        stored: list[str] = []
-        routes = {route.recipient: None for one in recipients if (route := self._rules.route(one)) is not None}
+        routes = {route.recipient: route for one in recipients if (route := self._rules.route(one)) is not None}
         try:
-            for recipient in routes:
-                connection = await self._service.current(limits.SERVICE_WAIT_S)
-                acked = await connection.post(
-                    post_id(sender, recipient, letter, content),
-                    [Recipient(recipient, TO_UID)],
-                    post.pieces(),
-                    post.size,
-                    len(post.head),
-                    as_=Outsider(sender, _PROOF),
-                )
-                stored.append(acked.msgid)
+            for route in routes.values():
+                await self._post_to(route, sender, letter, content, mail)
         except (Disconnected, TimeoutError) as error:
             log.warning("smtp_service_away", bridge=self._settings.name, error=str(error) or "no answer")
             return _TEMPORARY.format("the service is away")
@@ -159,8 +158,29 @@ class SmtpIntake:
             if _FOR_NOW.search(str(refused)):
                 return _TEMPORARY.format("the recipient cannot be reached just now")
             return f"550 5.7.1 The service does not take this: {refused}"
-        log.info("smtp_mail_delivered", bridge=self._settings.name, sender=sender, messages=stored)
         return "250 2.0.0 Delivered to the service"
+
+    async def _post_to(self, route: Route, sender: str, letter: Letter, content: bytes, mail: Path) -> None:
+        """One mail to one route, once: what was delivered within a week is not delivered again."""
+        assert self._service is not None
+        post = post_id(sender, route.recipient, letter, content)
+        if await self._database.is_delivered(post):
+            log.info("smtp_mail_known", bridge=self._settings.name, sender=sender)
+            return
+        which = Correspondence(folded(sender), folded(route.recipient))
+        place = await self._database.place(which, letter)
+        made = MailPost(letter, sender, self._settings.login.uid, route, place, mail, len(content))
+        connection = await self._service.current(limits.SERVICE_WAIT_S)
+        acked = await connection.post(
+            post,
+            [Recipient(route.recipient, TO_UID)],
+            made.pieces(),
+            made.size,
+            len(made.head),
+            as_=Outsider(sender, _PROOF),
+        )
+        await self._database.record(post, which, letter, place.thread)
+        log.info("smtp_mail_delivered", bridge=self._settings.name, sender=sender, message=acked.msgid)
 
 
 class _Handler:

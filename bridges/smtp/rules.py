@@ -20,9 +20,15 @@ class SenderRule:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Mail for `recipient` may pass; where it leads is the service's business."""
+    """Mail for `recipient` may pass; where it leads is the service's business.
+
+    `active_attachments`: whether those that could do something are passed on. `original`: whether the mail as it came
+    is an attachment, with everything that is in it.
+    """
 
     recipient: str
+    active_attachments: bool = False
+    original: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,7 @@ class IntakeSettings:
     endpoint: Endpoint
     login: KeyLogin
     spool: Path
+    database: Path
     limits: IntakeLimits = field(default_factory=IntakeLimits)
 
 

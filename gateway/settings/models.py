@@ -247,10 +247,12 @@ class Sender(_Model):
 
 
 class Route(_Model):
-    """Mail for `recipient` reaches the alias or group `to`."""
+    """Mail for `recipient` reaches the alias or group `to`; what of it is passed on."""
 
     recipient: str
     to: str = Field(min_length=1)
+    active_attachments: Literal["withhold", "allow"] = "withhold"
+    original: Literal["drop", "attach"] = "drop"
 
 
 class SmtpLimits(_Model):
