@@ -36,6 +36,8 @@ _IMAGES: Final = "iso img ima vhd vhdx vmdk vdi dmg sparsebundle sparseimage toa
 _MACROS: Final = "docm dotm xlsm xltm xlam xlsb xla pptm potm ppam ppsm sldm ppa wiz one onetoc2 onepkg"
 _CLOSED_ARCHIVES: Final = "rar r00 r01 7z ace arj cab lzh lha arc zoo zpaq zpq uue xxe z cpio xar wim gpg-zip"
 
+_ARCHIVES: Final = "zip gz tgz bz2 tbz tbz2 xz txz"
+
 _BY_SUFFIX: Final[dict[str, str]] = {
     suffix: reason
     for reason, suffixes in (
@@ -90,7 +92,7 @@ _OLE_MACROS: Final = tuple(
 _RTF_OBJECTS: Final = re.compile(rb"\\(?:objdata|objupdate|objautlink|template)\b")
 _ISO_AT: Final = 0x8001
 _ENCRYPTED: Final = "an archive with a password, which nobody can look into"
-_UNREADABLE: Final = "a broken archive, or one that is too large to be looked into"
+UNREADABLE: Final = "a broken archive, or one that is too large to be looked into"
 
 
 class _TooMuch(Exception):
@@ -105,7 +107,7 @@ def active_reason(name: str, kind: str, content: bytes, depth: int = 0) -> str:
     try:
         return _in_archive(name, content, depth)
     except _TooMuch:
-        return _UNREADABLE
+        return UNREADABLE
 
 
 def suffix_of(name: str) -> str:
@@ -137,13 +139,13 @@ def _in_archive(name: str, content: bytes, depth: int) -> str:
     elif content[257:262] == b"ustar" or suffix_of(name) == "tar":
         reason = _in_tar(content, depth)
     else:
-        return ""
+        return UNREADABLE if suffix_of(name) in _ARCHIVES.split() else ""
     return reason
 
 
 def _member(name: str, content: bytes, depth: int) -> str:
     if depth >= limits.ARCHIVE_DEPTH_MAX:
-        return _UNREADABLE
+        return UNREADABLE
     reason = active_reason(name, "", content, depth + 1)
     return f"an archive; in it {one_line(name)[-80:]!r}, {reason}" if reason else ""
 
@@ -155,7 +157,7 @@ def _in_zip(content: bytes, depth: int) -> str:
             members = archive.infolist()
             names = {member.filename for member in members}
             if len(members) > limits.ARCHIVE_MEMBERS_MAX:
-                return _UNREADABLE
+                return UNREADABLE
             if any(member.flag_bits & 0x1 for member in members):
                 return _ENCRYPTED
             if "[Content_Types].xml" in names or "mimetype" in names:
@@ -179,7 +181,7 @@ def _in_zip(content: bytes, depth: int) -> str:
         zlib.error,
         lzma.LZMAError,
     ):
-        return _UNREADABLE
+        return UNREADABLE
     return ""
 
 
@@ -201,7 +203,7 @@ def _in_compressed(name: str, content: bytes, depth: int) -> str:
     try:
         inner = _unpacked(content)
     except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError):
-        return _UNREADABLE
+        return UNREADABLE
     stem, _, suffix = name.rpartition(".")
     return _member(f"{stem}.tar" if suffix.lower() in ("tgz", "tbz", "tbz2", "txz") else stem or "file", inner, depth)
 
@@ -224,12 +226,12 @@ def _in_tar(content: bytes, depth: int) -> str:
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
             for count, member in enumerate(archive):
                 if count >= limits.ARCHIVE_MEMBERS_MAX:
-                    return _UNREADABLE
+                    return UNREADABLE
                 file = archive.extractfile(member) if member.isfile() else None
                 if file is not None and (reason := _member(member.name, file.read(), depth)):
                     return reason
     except (tarfile.TarError, ValueError, EOFError, OSError, RecursionError):
-        return _UNREADABLE
+        return UNREADABLE
     return ""
 
 

@@ -69,6 +69,8 @@ def decoded(octets: bytes, charset: str) -> tuple[str, str]:
         return octets.decode(codec).removeprefix("\ufeff"), ""
     except (UnicodeError, ValueError):
         text = octets.decode(codec, "replace").removeprefix("\ufeff")
+    if codec != "utf-8" and not octets.isascii() and (wrong := _as_utf8(octets)) is not None:
+        return wrong, ""  # UTF-8, whatever it says
     if codec == "utf-8" and 2 * text.count(_REPLACED) > sum(octet > 0x7F for octet in octets):
         return octets.decode("cp1252", "replace"), ""  # not UTF-8 at all, whatever it says
     return text, f"some of its characters are not valid {name} and stand here as {_REPLACED}"
@@ -83,7 +85,12 @@ def _codec(name: str) -> str | None:
 
 
 def _guessed(octets: bytes) -> str:
+    text = _as_utf8(octets)
+    return octets.decode("cp1252", "replace") if text is None else text
+
+
+def _as_utf8(octets: bytes) -> str | None:
     try:
         return octets.decode().removeprefix("\ufeff")
     except UnicodeDecodeError:
-        return octets.decode("cp1252", "replace")
+        return None

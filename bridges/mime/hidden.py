@@ -5,15 +5,15 @@ Not a browser: what hides text in mail is a short list. What it misses is shown,
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from bridges import limits
 
-_STYLE_SHEET: Final = re.compile(r"<style\b[^>]{0,500}>(.{0,262144}?)</style", re.IGNORECASE | re.DOTALL)
-_COMMENT: Final = re.compile(r"/\*.*?\*/", re.DOTALL)
-_RULE: Final = re.compile(r"([^{}@]{1,2000})\{([^{}]{0,4000})\}")
+_STYLE_SHEET: Final = re.compile(r"<style\b[^>]{0,200}>(.*?)(?:</style|\Z)", re.IGNORECASE | re.DOTALL)
+_COMMENT: Final = re.compile(r"/\*.*?(?:\*/|\Z)", re.DOTALL)
+_BRACE: Final = re.compile(r"[{}]")
 _SIMPLE: Final = re.compile(r"([a-z][a-z0-9]*)?([.#][A-Za-z_-][\w-]*)?")
 _ZERO: Final = r"0*(?:\.0+)?(?:px|pt|em|rem|ex|%|cm|mm|in|vw|vh)?"
 _TINY: Final = re.compile(rf"(?:{_ZERO}|(?:0?\.\d+|1)px|(?:0?\.\d+|1)pt|0?\.0\d*r?em)")
@@ -46,14 +46,28 @@ def style_sheet(html: str) -> Sheet:
     """The declarations of simple selectors (`td`, `.name`, `#name`, `td.name`) in the mail's own style sheets."""
     sheet: dict[str, dict[str, str]] = {}
     text = " ".join(match[1] for match in _STYLE_SHEET.finditer(html))[: limits.STYLE_SHEET_MAX_CHARACTERS]
-    outside_media = re.sub(r"@[^{}]{0,2000}\{(?:[^{}]*\{[^{}]*\})*[^{}]*\}", " ", _COMMENT.sub(" ", text))
-    for rule in _RULE.finditer(outside_media):
-        found = declarations(rule[2])
-        for selector in rule[1].split(",")[:50]:
+    for selectors, body in _rules(_COMMENT.sub(" ", text)):
+        found = declarations(body)
+        for selector in selectors.split(",")[:50]:
             simple = selector.strip()
             if simple and _SIMPLE.fullmatch(simple):
                 sheet.setdefault(simple, {}).update(found)
     return sheet
+
+
+def _rules(text: str) -> Iterator[tuple[str, str]]:
+    """Selectors and declarations of rules that hold everywhere: those inside of `@media` may be for small screens."""
+    depth, begin, selectors = 0, 0, ""
+    for match in _BRACE.finditer(text):
+        between = text[begin : match.start()]
+        begin = match.end()
+        if match[0] == "{":
+            depth += 1
+            selectors = between if depth == 1 else selectors
+        elif depth:
+            depth -= 1
+            if depth == 0 and "@" not in selectors:
+                yield selectors.rpartition(";")[2], between
 
 
 def declarations(style: str) -> dict[str, str]:

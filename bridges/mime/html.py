@@ -43,10 +43,29 @@ _NESTING: Final = re.compile(
     r"<(/?)(?:div|span|table|blockquote|ul|ol|dl|center|font|b|i|u|a|em|strong|section)\b", re.I
 )
 _ANY_TAG: Final = re.compile(r"<[^>]{0,4000}>")
-_INVISIBLE_CONTENT: Final = re.compile(r"<(script|style|head|title)\b.{0,1000000}?</\1", re.IGNORECASE | re.DOTALL)
+_INVISIBLE_CONTENT: Final = re.compile(
+    r"<(script|style|head|title)\b.*?(?:</\1[^>]{0,100}>?|\Z)", re.IGNORECASE | re.DOTALL
+)
 _SEEMS_ADDRESS: Final = re.compile(
     r"(?:https?://)?(?:[^\s/@]{1,200}@)?((?:[^\s./:@<>()\"',;]{1,63}\.){1,10}[^\s./:@<>()\"',;\d]{2,24})(?=[/:?#\s]|$)",
     re.I,
+)
+_FILES: Final = (
+    "pdf",
+    "doc",
+    "docx",
+    "xls",
+    "xlsx",
+    "ppt",
+    "pptx",
+    "txt",
+    "csv",
+    "jpg",
+    "jpeg",
+    "png",
+    "gif",
+    "html",
+    "php",
 )
 _QUOTE_CLASSES: Final = frozenset({"gmail_quote", "yahoo_quoted", "moz-cite-prefix-quote", "protonmail_quote"})
 _QUOTE_IDS: Final = frozenset({"mail-editor-reference-message-container", "OLK_SRC_BODY_SECTION"})
@@ -185,12 +204,17 @@ class _Judge:
                 _append(element, f" [{bare}]")
             return
         shown = re.sub(r"//[^/@]*@", "//", target, count=1)[: limits.LINK_MAX_CHARACTERS]
-        told = _SEEMS_ADDRESS.search(words)
-        if told is not None and not _same_host(told[1], host):
+        told = _SEEMS_ADDRESS.search(words[: limits.LINK_MAX_CHARACTERS])
+        if told is not None and not _is_file(told) and not _same_host(told[1], host):
             self._findings.masked.append(_ascii_host(host))
             _append(element, f" [leads to {_ascii_host(host)}: {shown}]")
         elif words.rstrip("/") != target.rstrip("/"):
             _append(element, f" [{shown}]" if words or list(element) else "")
+
+
+def _is_file(told: re.Match[str]) -> bool:
+    """Whether these words are rather a file's name: `report.pdf`."""
+    return "/" not in told[0] and told[1].rpartition(".")[2].lower() in _FILES
 
 
 def _same_host(told: str, host: str) -> bool:

@@ -11,7 +11,7 @@ from email.feedparser import BytesFeedParser
 from typing import Final, NamedTuple
 
 from bridges import limits
-from bridges.mime.active import active_reason
+from bridges.mime.active import UNREADABLE, active_reason
 from bridges.mime.calendar import calendar_as_text
 from bridges.mime.charsets import decoded
 from bridges.mime.headers import field, one_sender, parameters, references, unfolded, words
@@ -253,11 +253,9 @@ class _Reader:
 
     def _tnef(self, content: bytes, kind: _Kind) -> list[str]:
         inside = unwrapped(content)
-        if inside is None:
-            self.notes.append(
-                "winmail.dat, in which Outlook wraps attachments, could not be opened; it is attached as it came"
-            )
-            self.keep(kind.name or "winmail.dat", kind.type, content)
+        if inside is None or not any(inside):
+            self.notes.append("winmail.dat, in which Outlook wraps attachments, holds nothing that can be read here")
+            self.keep(kind.name or "winmail.dat", kind.type, content, UNREADABLE if inside is None else "")
             return []
         for name, file in inside.files:
             self.keep(name, "application/octet-stream", file)
@@ -274,6 +272,8 @@ def _kind(part: Part) -> _Kind:
     given, options = parameters(field(part, "Content-Type"))
     if "/" not in given:
         given = part.get_default_type() if not given else "text/plain"  # RFC 2045 §5.2
+    elif given.startswith("multipart/") and not part.is_multipart():
+        given = "text/plain"  # it says so, and has no parts that could be found
     disposition, more = parameters(field(part, "Content-Disposition"))
     name = words(more.get("filename") or options.get("name") or "")
     return _Kind(given, options, name, disposition == "attachment" or bool(name))

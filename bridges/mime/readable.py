@@ -126,4 +126,6 @@ def _header_at(lines: list[str], index: int) -> int | None:
     above = index - 1
     while above >= 0 and not lines[above].strip():
         above -= 1
-    return above if above >= 0 and _SEPARATOR.fullmatch(lines[above]) else index
+    if above >= 0 and _SEPARATOR.fullmatch(lines[above]):
+        return above
+    return index if above < index - 1 or index == 0 else None  # in the midst of a paragraph it is no beginning

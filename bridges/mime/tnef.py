@@ -18,16 +18,15 @@ class Unwrapped(NamedTuple):
 
 
 def unwrapped(content: bytes) -> Unwrapped | None:
-    """What is in such a file; None where nothing of it can be read."""
+    """What is in such a file; None where it cannot be read."""
     try:
         inside = TNEF(content)
         files = [(_text(one.long_filename()), bytes(one.data or b"")) for one in inside.attachments]
-        found = Unwrapped(_text(inside.body), _text(inside.htmlbody), files)
+        return Unwrapped(_text(inside.body), _text(inside.htmlbody), files)
     except MemoryError:
         raise
     except Exception:  # of whatever kind it is: the library trusts the lengths that are in the file
         return None
-    return found if any(found) else None
 
 
 def _text(value: object) -> str:
