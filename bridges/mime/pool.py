@@ -11,7 +11,7 @@ import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import msgspec
 from msgspec.structs import replace
@@ -121,8 +121,8 @@ class ParserPool:
         """Hand a mail in and take the answer out."""
         try:
             async with asyncio.timeout(limits.WORKER_PIPE_S):
-                await _hand_in(worker, path)
-            return await self._answer(worker, folder, (await asyncio.to_thread(path.stat)).st_size)
+                size = await _hand_in(worker, path)
+            return await self._answer(worker, folder, size)
         except TimeoutError:
             raise ParserFailed("the parser does not read") from None
         except (ConnectionError, EOFError):
@@ -168,13 +168,25 @@ class ParserPool:
         worker.orders.close()
 
 
-async def _hand_in(worker: _Worker, path: Path) -> None:
-    with await asyncio.to_thread(path.open, "rb") as file:
-        order = msgspec.json.encode(Order(os.fstat(file.fileno()).st_size))
-        worker.orders.write(len(order).to_bytes(LENGTH_BYTES) + order)
-        while piece := await asyncio.to_thread(file.read, limits.STREAM_CHUNK_BYTES):
+async def _hand_in(worker: _Worker, path: Path) -> int:
+    """A mail from its file into the worker, piece by piece; how many octets it has."""
+    file, piece = await asyncio.to_thread(_opened, path)
+    with file:
+        size = os.fstat(file.fileno()).st_size
+        order = msgspec.json.encode(Order(size))
+        worker.orders.write(len(order).to_bytes(LENGTH_BYTES) + order + piece)
+        await worker.orders.drain()
+        while len(piece) == limits.STREAM_CHUNK_BYTES:
+            piece = await asyncio.to_thread(file.read, limits.STREAM_CHUNK_BYTES)
             worker.orders.write(piece)
             await worker.orders.drain()
+    return size
+
+
+def _opened(path: Path) -> tuple[BinaryIO, bytes]:
+    """A file and its beginning, which most mails are no longer than."""
+    file = path.open("rb")
+    return file, file.read(limits.STREAM_CHUNK_BYTES)
 
 
 async def _write(worker: _Worker, attachment: Attachment, path: Path) -> Attachment:

@@ -3,12 +3,14 @@
 
 import binascii
 import re
+import string
 from email.message import Message
 from typing import Any, Final
 
 from bridges.mime.headers import field
 
-_NOT_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/]+")
+_BASE64: Final = (string.ascii_letters + string.digits + "+/").encode()
+_NOT_BASE64: Final = bytes(set(range(256)) - set(_BASE64))
 _UU_BEGIN: Final = re.compile(rb"^begin [0-7]{3,4} ([^\r\n]{1,255})\r?$", re.MULTILINE)
 _UU_END: Final = re.compile(rb"^end[ \t]*\r?$", re.MULTILINE)
 _UU_LINE_MAX_BYTES: Final = 45
@@ -48,7 +50,7 @@ def octets_of(part: Part) -> tuple[bytes, str]:
 
 def _base64(raw: bytes) -> tuple[bytes, str]:
     """Pieces that were padded on their own and then put together are all read; strange characters are left out."""
-    pieces = [_NOT_BASE64.sub(b"", piece) for piece in raw.split(b"=")]
+    pieces = [piece.translate(None, _NOT_BASE64) for piece in raw.split(b"=")]
     broken = any(len(piece) % 4 == 1 for piece in pieces)
     clean = (piece[: len(piece) - (len(piece) % 4 == 1)] for piece in pieces)
     return b"".join(binascii.a2b_base64(piece + b"=" * (-len(piece) % 4)) for piece in clean), _BROKEN if broken else ""
