@@ -70,6 +70,8 @@ _FILES: Final = (
 _QUOTE_CLASSES: Final = frozenset({"gmail_quote", "yahoo_quoted", "moz-cite-prefix-quote", "protonmail_quote"})
 _QUOTE_IDS: Final = frozenset({"mail-editor-reference-message-container", "OLK_SRC_BODY_SECTION"})
 _PLAIN: Final = ParserConfig(css=STRICT_CSS_PROFILE)  # no indentation for looks
+_NOT_IN_HOST: Final = re.compile(r"[^a-z0-9.:_-]")
+_HOST_MAX_CHARACTERS: Final = 253
 _TRACKER_EDGE_MAX: Final = 2  # pixels
 
 
@@ -189,7 +191,7 @@ class _Judge:
         _remove(element, f"[{words}]" if words else "")
 
     def _link(self, element: Any, look: Look) -> None:
-        target = " ".join(element.get("href", "").split())
+        target = re.sub(r"[\t\r\n]", "", element.get("href", "").strip()).replace(" ", "%20")
         try:
             parts = urlsplit(target)
             host = parts.hostname or ""
@@ -203,13 +205,21 @@ class _Judge:
             if bare.lower() not in words.lower().replace(" ", ""):
                 _append(element, f" [{bare}]")
             return
-        shown = re.sub(r"//[^/@]*@", "//", target, count=1)[: limits.LINK_MAX_CHARACTERS]
+        shown = _shown(target)[: limits.LINK_MAX_CHARACTERS]
         told = _SEEMS_ADDRESS.search(words[: limits.LINK_MAX_CHARACTERS])
         if told is not None and not _is_file(told) and not _same_host(told[1], host):
             self._findings.masked.append(_ascii_host(host))
             _append(element, f" [leads to {_ascii_host(host)}: {shown}]")
         elif words.rstrip("/") != target.rstrip("/"):
             _append(element, f" [{shown}]" if words or list(element) else "")
+
+
+def _shown(target: str) -> str:
+    """An address without a name before its host, and with no bracket that could seem to end what is said of it."""
+    scheme, _, rest = target.partition("//")
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    path = rest[len(authority) :].replace("[", "%5B").replace("]", "%5D")
+    return f"{scheme}//{authority.rpartition('@')[2]}{path}"
 
 
 def _is_file(told: re.Match[str]) -> bool:
@@ -225,9 +235,10 @@ def _same_host(told: str, host: str) -> bool:
 def _ascii_host(host: str) -> str:
     """A host as it goes over the wire: letters that look like others cannot hide in that form."""
     try:
-        return host.lower().encode("idna").decode() if not host.isascii() else host.lower()
+        name = host.lower() if host.isascii() else host.lower().encode("idna").decode()
     except UnicodeError:
-        return host.encode("ascii", "backslashreplace").decode().lower()
+        name = host.encode("ascii", "replace").decode().lower()
+    return _NOT_IN_HOST.sub("?", name)[:_HOST_MAX_CHARACTERS]
 
 
 def _is_quote(element: Any) -> bool:

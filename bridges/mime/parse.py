@@ -30,6 +30,7 @@ _MAILS: Final = frozenset({"message/rfc822", "message/global", "message/news"})
 _REPORTS: Final = frozenset(
     {"message/delivery-status", "message/disposition-notification", "message/global-delivery-status"}
 )
+_META_CHARSET: Final = re.compile(rb"<meta\b[^>]{0,200}charset=[\"']?([\w-]{1,40})", re.IGNORECASE)
 _ENRICHED_TAG: Final = re.compile(r"<(?!<)[^<>]{0,60}>")
 
 
@@ -196,6 +197,8 @@ class _Reader:
             self.keep_whole("text.html" if kind.type == "text/html" else "text.txt", kind.type, content)
             content = content[:bound]
         if kind.type == "text/html":
+            if "charset" not in kind.options and (said := _META_CHARSET.search(content[:2048])):
+                kind = kind._replace(options={"charset": said[1].decode()})
             text, notes = html_as_text(self._text(content, kind))
             for note in notes:
                 self._note(note)

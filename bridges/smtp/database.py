@@ -174,7 +174,8 @@ class BridgeDatabase:
     async def _transaction(self, work: Callable[[Connection], _Got]) -> _Got:
         """Run `work` in one transaction; it is on the disk when this returns."""
         engine = self._engine
-        assert engine is not None
+        if engine is None:
+            raise OSError(errno.EBADF, f"{self._path} is closed")
 
         def run() -> _Got:
             with engine.begin() as connection:

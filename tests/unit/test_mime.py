@@ -211,6 +211,13 @@ def test_transfer_encodings_are_read_as_well_as_can_be(encoding: bytes, octets: 
     assert got.startswith(text)
 
 
+def test_an_html_part_may_name_its_charset_itself() -> None:
+    page = "<html><head><meta http-equiv=Content-Type content='text/html; charset=koi8-r'></head><p>Привет".encode(
+        "koi8-r"
+    )
+    assert parse(mail(b"text/html", page)).text == "Привет"
+
+
 def test_uuencode_in_a_text_becomes_a_file() -> None:
     raw = mail(
         b"text/plain", b"Look:\r\nbegin 644 ../notes.txt\r\n#0V%T\r\n`\r\nend\r\nbegin 1 is what we do.\r\nend\r\n"

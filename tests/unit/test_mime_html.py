@@ -24,7 +24,7 @@ def text_of(html: str) -> str:
         ('<a href="mailto:a@b.example?subject=x">write</a>', "write [a@b.example]"),
         ('<a href="javascript:x()">click</a>', "click"),
         ('<a href="data:text/html,x">click</a>', "click"),
-        ('<a href=" https://a.example/\n x">click</a>', "click [https://a.example/ x]"),
+        ('<a href=" https://a.exa\nmple/\n x]">click</a>', "click [https://a.example/%20x%5D]"),
         ('<a href="https://a.example/report">report.pdf</a>', "report.pdf [https://a.example/report]"),
         ('<a href="http://[broken">click</a>', "click"),
     ],
@@ -42,6 +42,7 @@ def test_links_say_where_they_lead(html: str, text: str) -> None:
         ('<a href="https://b.example"><b>https://</b><i>a.example</i></a>', "b.example"),
         ('<a href="https://a.example@b.example/">https://a.example/</a>', "b.example"),
         ('<a href="https://a.example.b.example/">a.example</a>', "a.example.b.example"),
+        ('<a href="https://a.example:x@b.example?[/a.example">a.example</a>', "b.example"),
         ('<a href="https://аpple.example/">apple.example</a>', "xn--pple-43d.example"),  # Cyrillic а
     ],
 )

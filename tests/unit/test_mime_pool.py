@@ -127,8 +127,9 @@ async def test_a_worker_is_fresh_after_so_many_mails(
 async def test_memory_has_a_bound(pool: ParserPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mail that does not fit is named so, and the worker that was full is replaced."""
     monkeypatch.setattr(limits, "PARSE_WALL_S", 60.0)
+    monkeypatch.setattr(limits, "WORKER_PIPE_S", 60.0)
     with pytest.raises(Unparsable) as full:
-        await parse(pool, FROM + b"\r\n" + bytes(700 << 20), tmp_path)
+        await parse(pool, FROM + b"\r\n" + bytes(450 << 20), tmp_path)
     assert full.value.reason is Reason.MEMORY
     assert (await parse(pool, FROM + b"\r\nstill here", tmp_path)).text == "still here"
 

@@ -117,6 +117,8 @@ def test_defaults_follow_the_policy(tmp_path: Path) -> None:
         ("address: a@b.example", "address: nobody", 15, "bridges.smtp[0].senders[0].address", "no mail address", "name@domain"),
         ("127.0.0.0/8", "127.0.0.1/8", 15, "bridges.smtp[0].senders[0].proof[0].network", "host bits", "for example"),
         ("network: 127.0.0.0/8", "dkim: x", 15, "bridges.smtp[0].senders[0].proof[0].dkim", "there is no setting", "network"),
+        ("to: Support Desk", "to: Support Desk, original: keep", 16, "bridges.smtp[0].routes[0].original", "keep", "'drop' or 'attach'"),
+        ("to: Support Desk", "to: Support Desk, active_attachments: yes", 16, "bridges.smtp[0].routes[0].active_attachments", "True", "'withhold' or 'allow'"),
         ("recipient: c@d.example", "recipient: all", 16, "bridges.smtp[0].routes[0].recipient", "no mail address", "name@"),
         ("data_dir: ./data", 'http: {listen: "0.0.0.0:8080"}', 1, "http.listen", "from outside", "loopback"),
         ("data_dir: ./data", "data_dir: a\ndata_dir: b", 2, "data_dir", "twice", "line 1"),
