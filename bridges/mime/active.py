@@ -12,7 +12,7 @@ import re
 import tarfile
 import zipfile
 import zlib
-from typing import IO, Final
+from typing import IO, Any, Final
 
 from bridges import limits
 from bridges.mime.readable import one_line
@@ -34,8 +34,10 @@ _LINKS: Final = (
 )
 _IMAGES: Final = "iso img ima vhd vhdx vmdk vdi dmg sparsebundle sparseimage toast nrg mdf udf wim"
 _MACROS: Final = "docm dotm xlsm xltm xlam xlsb xla pptm potm ppam ppsm sldm ppa wiz one onetoc2 onepkg"
+_DOCUMENTS: Final = (
+    "docx dotx xlsx xltx pptx potx ppsx vsdx odt ott ods ots odp otp odg odf epub pages numbers key xps oxps 3mf"
+)
 _CLOSED_ARCHIVES: Final = "rar r00 r01 7z ace arj cab lzh lha arc zoo zpaq zpq uue xxe z cpio xar wim gpg-zip"
-
 _ARCHIVES: Final = "zip gz tgz bz2 tbz tbz2 xz txz"
 
 _BY_SUFFIX: Final[dict[str, str]] = {
@@ -90,6 +92,7 @@ _OLE_MACROS: Final = tuple(
     name.encode("utf-16-le") for name in ("_VBA_PROJECT", "VBA_PROJECT_CUR", "Ole10Native", "XLM ")
 )
 _RTF_OBJECTS: Final = re.compile(rb"\\(?:objdata|objupdate|objautlink|template)\b")
+_LZMA_MEMORY_MAX_BYTES: Final = 256 << 20
 _ISO_AT: Final = 0x8001
 _ENCRYPTED: Final = "an archive with a password, which nobody can look into"
 UNREADABLE: Final = "a broken archive, or one that is too large to be looked into"
@@ -133,7 +136,7 @@ def _by_content(name: str, content: bytes) -> str:
 def _in_archive(name: str, content: bytes, depth: int) -> str:
     """The same for what an archive holds."""
     if content.startswith(b"PK"):
-        reason = _in_zip(content, depth)
+        reason = _in_zip(name, content, depth)
     elif content.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00")):
         reason = _in_compressed(name, content, depth)
     elif content[257:262] == b"ustar" or suffix_of(name) == "tar":
@@ -150,7 +153,7 @@ def _member(name: str, content: bytes, depth: int) -> str:
     return f"an archive; in it {one_line(name)[-80:]!r}, {reason}" if reason else ""
 
 
-def _in_zip(content: bytes, depth: int) -> str:
+def _in_zip(name: str, content: bytes, depth: int) -> str:
     """Office documents are archives of this kind, too; what they hold of XML is theirs."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -160,7 +163,7 @@ def _in_zip(content: bytes, depth: int) -> str:
                 return UNREADABLE
             if any(member.flag_bits & 0x1 for member in members):
                 return _ENCRYPTED
-            if "[Content_Types].xml" in names or "mimetype" in names:
+            if suffix_of(name) in _DOCUMENTS.split() and ("[Content_Types].xml" in names or "mimetype" in names):
                 return _in_document(names)
             left = limits.ARCHIVE_LOOKED_INTO_MAX_BYTES
             for member in members:
@@ -209,15 +212,20 @@ def _in_compressed(name: str, content: bytes, depth: int) -> str:
 
 
 def _unpacked(content: bytes) -> bytes:
+    """What is in a compressed file. Raises ValueError for one that is cut off, or that has another behind it."""
     bound = limits.ARCHIVE_LOOKED_INTO_MAX_BYTES
+    reader: Any
     if content.startswith(b"\x1f\x8b"):
-        inner = zlib.decompressobj(wbits=31).decompress(content, bound + 1)
+        reader = zlib.decompressobj(wbits=31)
     elif content.startswith(b"BZh"):
-        inner = bz2.BZ2Decompressor().decompress(content, bound + 1)
+        reader = bz2.BZ2Decompressor()
     else:
-        inner = lzma.LZMADecompressor(memlimit=256 << 20).decompress(content, bound + 1)
+        reader = lzma.LZMADecompressor(memlimit=_LZMA_MEMORY_MAX_BYTES)
+    inner: bytes = reader.decompress(content, bound + 1)
     if len(inner) > bound:
         raise _TooMuch
+    if not reader.eof or reader.unused_data.strip(b"\x00"):
+        raise ValueError("not one whole file")
     return inner
 
 

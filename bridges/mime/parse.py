@@ -6,8 +6,10 @@ say is decoded here.
 """
 
 import email.policy
+import io
 import re
 from email.feedparser import BytesFeedParser
+from email.generator import BytesGenerator
 from typing import Final, NamedTuple
 
 from bridges import limits
@@ -30,6 +32,14 @@ _MAILS: Final = frozenset({"message/rfc822", "message/global", "message/news"})
 _REPORTS: Final = frozenset(
     {"message/delivery-status", "message/disposition-notification", "message/global-delivery-status"}
 )
+_FOR_OTHER_PROGRAMS: Final = frozenset({"text/x-amp-html", "text/watch-html"})  # nothing that HTML does not have
+_TOLD: Final = {
+    "multipart/signed": "this mail is signed; the signature was not checked, and is attached",
+    "multipart/encrypted": "this mail is encrypted; what is attached can be opened by whoever has the key",
+    "application/pkcs7-mime": "this mail is encrypted or sealed (S/MIME); its content is in the attachment",
+    "message/partial": "this is one of several pieces of a mail, which are not put together here",
+    "message/external-body": "a part of this mail is kept on another machine, and was not fetched",
+}
 _META_CHARSET: Final = re.compile(rb"<meta\b[^>]{0,200}charset=[\"']?([\w-]{1,40})", re.IGNORECASE)
 _ENRICHED_TAG: Final = re.compile(r"<(?!<)[^<>]{0,60}>")
 
@@ -133,6 +143,8 @@ class _Reader:
 
     def keep(self, name: str, kind: str, content: bytes, active: str = "") -> None:
         """Keep a file; `name` need not be safe."""
+        if len(self.attachments) >= limits.MIME_PARTS_MAX:
+            raise Unparsable(Reason.PARTS, f"it has more than {limits.MIME_PARTS_MAX} attachments")
         self._octets_left -= len(content)
         if self._octets_left < 0:
             raise Unparsable(Reason.SIZE, "it unpacks to more than a mail may")
@@ -151,10 +163,7 @@ class _Reader:
     def _several(self, kind: _Kind, children: list[Part], depth: int) -> list[str]:
         if kind.type == "multipart/alternative":
             return self._alternative(children, depth)
-        if kind.type == "multipart/signed":
-            self.notes.append("this mail is signed; the signature was not checked, and is attached")
-        elif kind.type == "multipart/encrypted":
-            self.notes.append("this mail is encrypted; what is attached can be opened by whoever has the key")
+        self._note(_TOLD.get(kind.type, ""))
         return [text for child in children for text in self.read(child, depth + 1)]
 
     def _alternative(self, children: list[Part], depth: int) -> list[str]:
@@ -163,6 +172,8 @@ class _Reader:
         for child in children:
             before = len(self.notes)
             kind = _kind(child).type
+            if kind in _FOR_OTHER_PROGRAMS:
+                continue
             read.append((kind, self.read(child, depth + 1)))
             if kind != "text/plain" and any(one == "text/plain" and "".join(texts).strip() for one, texts in read):
                 del self.notes[before:]  # about words that are not shown
@@ -185,8 +196,7 @@ class _Reader:
         if kind.attached or kind.type not in ("text/plain", "text/html", "text/enriched", "text/rfc822-headers"):
             if content or kind.name:
                 self.keep(kind.name, kind.type, content)
-            if kind.type in ("application/pkcs7-mime", "application/x-pkcs7-mime"):
-                self.notes.append("this mail is encrypted or sealed (S/MIME); its content is in the attachment")
+            self._note(_TOLD.get(kind.type.replace("/x-", "/"), ""))
             return []
         return [self._words(content, kind)]
 
@@ -250,7 +260,9 @@ class _Reader:
         held = next(((one.name, one.active) for one in inner.attachments if one.active), None)
         name = kind.name or words(field(message, "Subject")) or "message"
         name = name if name.lower().endswith(".eml") else f"{name}.eml"
-        content = message.as_bytes(policy=email.policy.compat32)
+        out = io.BytesIO()
+        BytesGenerator(out, mangle_from_=False, maxheaderlen=0).flatten(message, linesep="\r\n")  # it may be signed
+        content = out.getvalue()
         self.keep(name, "message/rfc822", content, f"a mail; in it {held[0]!r}, {held[1]}" if held else "")
         return []
 

@@ -2,7 +2,11 @@
 """Untrusted MIME (C2): understood or refused with a reason, within bounds, never a crash."""
 
 import base64
+import bz2
+import gzip
 import io
+import lzma
+import tarfile
 import zipfile
 
 import pytest
@@ -43,6 +47,16 @@ def zipped(**files: bytes) -> bytes:
     with zipfile.ZipFile(out, "w") as archive:
         for name, content in files.items():
             archive.writestr(name.replace("__", "."), content)
+    return out.getvalue()
+
+
+def tarred(**files: bytes) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name.replace("__", "."))
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
     return out.getvalue()
 
 
@@ -265,6 +279,20 @@ def test_a_mail_inside_a_mail_is_read_as_a_quote_and_a_file_stays_one() -> None:
     assert b"words of theirs" in contents[0]
 
 
+def test_an_attached_mail_keeps_its_octets() -> None:
+    """It may be signed: no line is folded anew, and no From at the beginning of one is changed."""
+    inner = b"Subject: " + b"long " * 40 + b"\r\nFrom: x@y.example\r\n\r\nFrom here on\r\nGr\xfc\xdfe\r\n"
+    part = b"Content-Type: message/rfc822\r\nContent-Disposition: attachment\r\n\r\n" + inner
+    _, contents = parse_mail(FROM + several(b"mixed", part))
+    assert contents == [inner]
+
+
+def test_what_is_not_here_is_told() -> None:
+    assert "pieces of a mail" in parse(mail(b"message/partial; id=x; number=1", b"Subject: x\r\n\r\nfirst")).notes[0]
+    outside = b"message/external-body; access-type=URL; url=https://x.example"
+    assert "not fetched" in parse(mail(outside, b"Content-Type: text/plain\r\n\r\n")).notes[0]
+
+
 def test_a_report_of_a_mail_server_can_be_read() -> None:
     raw = FROM + several(
         b"report; report-type=delivery-status",
@@ -362,6 +390,13 @@ def test_addresses_that_mislead_in_plain_text_are_told() -> None:
         (b"a.zip", b"application/zip", zipped(readme__txt=b"x", setup__exe=b"x"), "'setup.exe', a program"),
         (b"a.zip", b"application/zip", zipped(inner__zip=zipped(x__js=b"x")), "'x.js'"),
         (b"a.zip", b"application/zip", b"PK\x03\x04broken", "cannot look|broken"),
+        (b"a.zip", b"application/zip", zipped(mimetype=b"x", x__js=b"x"), "'x.js'"),  # no document, whatever is in it
+        (b"a.gz", b"application/x", gzip.compress(b"harmless") + gzip.compress(b"MZ"), "broken"),
+        (b"a.tar.gz", b"application/x", gzip.compress(tarred(setup__exe=b"x")), "'setup.exe'"),
+        (b"a.tgz", b"application/x", gzip.compress(tarred(setup__exe=b"x")), "'setup.exe'"),
+        (b"a.exe.xz", b"application/x", lzma.compress(b"x"), "'a.exe'"),
+        (b"a.bz2", b"application/x", bz2.compress(b"\x7fELF"), "a program"),
+        (b"a.zip", b"application/zip", b"no archive", "broken"),
         (b"a.rar", b"application/x", b"x", "nobody can look into"),
         (b"a.dat", b"application/x", b"7z\xbc\xaf\x27\x1c", "nobody can look into"),
     ],
@@ -381,6 +416,8 @@ def test_active_attachments_are_known_with_a_reason(name: bytes, kind: bytes, co
         (b"a.zip", zipped(readme__txt=b"x", photo__jpg=b"x")),
         (b"a.docx", zipped(**{"[Content_Types]__xml": b"", "word/document__xml": b"<w/>"})),
         (b"data.csv", b"#!a;b"),
+        (b"log.txt.gz", gzip.compress(b"lines")),
+        (b"photos.tar", tarred(photo__jpg=b"x")),
         (b"unknown", b"\x00\x01"),
     ],
 )
@@ -422,6 +459,7 @@ def test_every_bound_has_a_name() -> None:
     assert reason_of(FROM + nest + b"\r\nx") is Reason.DEPTH
     mails = b"Content-Type: message/rfc822\r\n\r\n" * 21
     assert reason_of(FROM + mails + b"\r\nx") is Reason.DEPTH
+    assert reason_of(mail(b"text/plain", b"begin 644 a\r\n#0V%T\r\n`\r\nend\r\n" * 1_001)) is Reason.PARTS
     assert reason_of(FROM + b"X: " + b"x" * limits.MIME_HEADER_MAX_BYTES + b"\r\n\r\nx") is Reason.HEADER
     assert reason_of(multipart + b"--b\r\nX: " + b"x" * limits.MIME_HEADER_MAX_BYTES + b"\r\n\r\nx") is Reason.HEADER
 

@@ -77,6 +77,7 @@ async def test_a_worker_that_is_late_is_killed_and_replaced(
     assert (await parse(pool, FROM + b"\r\nstill here", tmp_path)).text == "still here"
 
 
+@pytest.mark.slow
 async def test_the_kernel_ends_who_uses_too_much_cpu(
     pool: ParserPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,6 +125,7 @@ async def test_a_worker_is_fresh_after_so_many_mails(
     assert processes(pool) == set()
 
 
+@pytest.mark.slow
 async def test_memory_has_a_bound(pool: ParserPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mail that does not fit is named so, and the worker that was full is replaced."""
     monkeypatch.setattr(limits, "PARSE_WALL_S", 60.0)
