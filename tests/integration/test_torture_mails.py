@@ -21,7 +21,9 @@ TNEF_FILES = 15
 async def test_all_of_them_are_read_or_named(collection: str, tmp_path: Path) -> None:
     mails = await asyncio.to_thread(torture.mails, collection)
     if not mails:
-        pytest.skip(f"the mails of {collection} could not be had: no package index, or libpython3-testsuite is missing")
+        pytest.skip(
+            f"the mails of {collection} could not be had: no package index, or libpython3.11-testsuite is missing"
+        )
     pool = ParserPool()
     reasons: Counter[str] = Counter()
     empty: list[str] = []

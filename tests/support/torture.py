@@ -2,7 +2,7 @@
 """Mails that others have collected to break parsers with, fetched once into `.cache/mails`, never committed.
 
 From PyPI the sources of flufl.bounce, hyperkitty, mail-parser and tnefparse; from npm wildduck; and what CPython tests
-`email` with, which comes with the interpreter or with Debian's libpython3-testsuite.
+`email` with, which comes with the interpreter or with Debian's libpython3.11-testsuite.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ _FROM_PYPI = {
     "tnefparse": "tnefparse-1.4.0",
 }
 _FROM_NPM = {"wildduck": "wildduck-1.46.1"}
-_DEBIAN_TESTS = Path("/usr/lib/python3.11/test/test_email/data")
+_DEBIAN_TESTS = "python3*/test/test_email/data"
 _FIELD = re.compile(rb"\A(?:From [^\n]*\n)?\s*(?:[A-Za-z][A-Za-z0-9-]{0,60}:[^\n]*\r?\n(?:[ \t][^\n]*\n)*){2}")
 _CODE = (".py", ".js", ".ts", ".json", ".html", ".css", ".md", ".rst", ".po", ".yml", ".yaml", ".cfg", ".toml", ".ini")
 _PATIENCE_S = 300.0
@@ -83,7 +83,8 @@ def _of_archive(package: str) -> Iterator[tuple[str, bytes]]:
 
 
 def _of_cpython() -> Iterator[tuple[str, bytes]]:
-    for folder in (Path(sysconfig.get_path("stdlib")) / "test/test_email/data", _DEBIAN_TESTS):
+    own = Path(sysconfig.get_path("stdlib")) / "test/test_email/data"
+    for folder in (own, *sorted(Path("/usr/lib").glob(_DEBIAN_TESTS))):
         if folder.is_dir():
             for path in sorted(folder.glob("*.txt")):
                 yield path.name, path.read_bytes()
