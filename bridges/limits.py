@@ -17,6 +17,11 @@ FILE_NAME_MAX_BYTES = 150
 # -- SMTP --------------------------------------------------------------------------------------------------------------
 COMMAND_LINE_MAX_BYTES = 2_048  # RFC 5321 §4.5.3.1.4 says 512; SMTPUTF8 and ESMTP parameters make it longer
 DATA_LINE_MAX_BYTES = 16_384  # RFC 5321 §4.5.3.1.6 says 1000; real senders do send longer ones
+DOMAIN_MAX_BYTES = 255  # RFC 5321 §4.5.3.1.2
+LOCAL_PART_MAX_BYTES = 64  # RFC 5321 §4.5.3.1.1
+PATH_MAX_BYTES = 256  # RFC 5321 §4.5.3.1.3
+REPLY_TEXT_MAX = 400  # RFC 5321 §4.5.3.1.5 allows a reply 512 octets
+HANDSHAKE_S = 30.0  # for a PROXY header and TLS, before the greeting
 SESSION_IDLE_S = 120.0
 SESSION_MAX_S = 3_600.0
 SESSION_COMMANDS_MAX = 2_000

@@ -2,6 +2,7 @@
 """The SMTP intake: vetted mail from approved senders into a public instance (C2)."""
 
 from bridges.smtp.intake import SmtpIntake
-from bridges.smtp.rules import IntakeLimits, IntakeSettings, Route, SenderRule
+from bridges.smtp.proof import Claim, Trust
+from bridges.smtp.rules import Door, IntakeLimits, IntakeSettings, Networks, Route, SenderRule
 
-__all__ = ["IntakeLimits", "IntakeSettings", "Route", "SenderRule", "SmtpIntake"]
+__all__ = ["Claim", "Door", "IntakeLimits", "IntakeSettings", "Networks", "Route", "SenderRule", "SmtpIntake", "Trust"]
