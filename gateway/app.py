@@ -9,7 +9,9 @@ from pathlib import Path
 
 import structlog
 
-from bridges.smtp import IntakeLimits, IntakeSettings, Route, SmtpIntake, Trust
+from bridges.smtp.intake import SmtpIntake
+from bridges.smtp.proof.prover import Trust
+from bridges.smtp.rules import IntakeLimits, IntakeSettings, Route
 from gateway.administration import LocalAdministration, reachable_host
 from gateway.bridges import bridge_certificate, door, networks, sender_rule
 from gateway.certificates import pin_hash

@@ -5,7 +5,8 @@ import ipaddress
 from collections.abc import Iterable
 from pathlib import Path
 
-from bridges.smtp import Claim, Door, Networks, SenderRule
+from bridges.smtp.proof.verdict import Claim
+from bridges.smtp.rules import Door, Networks, SenderRule
 from gateway.certificates import ensure_self_signed, pin_hash
 from gateway.settings import SmtpBridge
 from gateway.settings.models import Sender, SmtpListen
