@@ -17,11 +17,11 @@ READY: Final = b"ready\n"
 
 
 class WorkerOvertaxed(Exception):
-    """The order took more time, memory or CPU than it may: the fault of what it is about."""
+    """The order took more CPU or memory than it may: the fault of what it is about."""
 
 
 class WorkerFailed(Exception):
-    """Ours, and temporary: no process could be started, or it fell for another reason."""
+    """Ours, and temporary: no process could be started, it had no turn in time, or it fell for another reason."""
 
 
 def allow_cpu(seconds: int) -> None:
@@ -94,7 +94,7 @@ class Workers:
             async with asyncio.timeout(self._wall_s):
                 line = await worker.stdout.readline()
         except TimeoutError:
-            raise WorkerOvertaxed(f"it takes longer than {self._wall_s:g} s") from None
+            raise WorkerFailed(f"{self._module} did not answer within {self._wall_s:g} s") from None
         except (ConnectionError, ValueError) as error:
             raise WorkerFailed(f"{self._module} is gone: {error}") from None
         if not line:

@@ -2,8 +2,7 @@
 """DNS, asked by this process only, with a budget for each message (C2).
 
 What looks at untrusted bytes (SPF, DKIM, ARC) runs elsewhere and only says which records it needs; they are fetched
-here, at most `limits.DNS_LOOKUPS_MAX` of them within `limits.DNS_WALL_S` for one message, whatever is in the cache: a
-mail costs the same whoever wrote before.
+here, at most `limits.DNS_LOOKUPS_MAX` of them within `limits.DNS_WALL_S` for one message, and each question once.
 """
 
 import asyncio
@@ -47,19 +46,21 @@ class Resolver(Protocol):
 
 
 class DnsResolver:
-    """The resolver of this machine, or these `nameservers` (an IP address and a port each)."""
+    """The resolver of this machine, or these `nameservers` (an IP address and a port each).
+
+    It keeps nothing: name servers do that, with regard to what an answer says about how long, and dnspython keeps the
+    news that there is no record for ever where it came without an SOA.
+    """
 
     def __init__(self, nameservers: Iterable[tuple[str, int]] = ()) -> None:
         # ruff: noqa: PLC0415 - 4 MB that a gateway without a bridge does without
         import dns.asyncresolver
         import dns.nameserver
-        import dns.resolver
 
         given = [dns.nameserver.Do53Nameserver(str(ipaddress.ip_address(host)), port) for host, port in nameservers]
         self._resolver = dns.asyncresolver.Resolver(configure=not given)
         if given:
             self._resolver.nameservers = given
-        self._resolver.cache = dns.resolver.LRUCache(limits.DNS_CACHE_ANSWERS)
 
     async def resolve(self, question: Question, timeout_s: float) -> tuple[bytes, ...]:
         """The records, CNAMEs followed. Raises `LookupFailed`."""
