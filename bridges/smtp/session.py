@@ -141,6 +141,8 @@ class GuardedSession(SMTP):
             data = self._after_tls(data)
         if data and not self._refused:
             self._after_guard(data)
+        if self._front.tls is not None and self._front.tls.ended:
+            self._front.close()
 
     def eof_received(self) -> bool | None:
         """The client says no more."""

@@ -52,6 +52,7 @@ class TlsEnd:
         self._connection.set_accept_state()
         self._send = send
         self.ready = False
+        self.ended = False  # the other end said that nothing more comes
         self.peer_key = b""
         """SHA-256 of the key of the client's certificate, once `ready`; empty without one."""
 
@@ -104,7 +105,10 @@ class TlsEnd:
         while True:
             try:
                 said.append(self._connection.recv(_CHUNK_BYTES))
-            except (self._ssl.WantReadError, self._ssl.ZeroReturnError):
+            except self._ssl.WantReadError:
+                return b"".join(said)
+            except self._ssl.ZeroReturnError:
+                self.ended = True
                 return b"".join(said)
 
     def _flush(self) -> None:
