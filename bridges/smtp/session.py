@@ -142,11 +142,22 @@ class GuardedSession(SMTP):
         if data and not self._refused:
             self._after_guard(data)
         if self._front.tls is not None and self._front.tls.ended:
-            self._front.close()
+            self.eof_received()
 
     def eof_received(self) -> bool | None:
-        """The client says no more."""
-        return bool(super().eof_received()) if self._begun else False
+        """The client says no more. It still gets the answers to what it said: Exim says QUIT early and ends so."""
+        if not self._begun:
+            return False
+        reader: Any = self._reader
+        reader.feed_eof()
+        return True
+
+    async def handle_exception(self, error: Exception) -> str:
+        """What went wrong in a command; the end of what the client says is the end of the session."""
+        if isinstance(error, asyncio.IncompleteReadError):
+            self._front.close()
+            raise asyncio.CancelledError
+        return str(await super().handle_exception(error))
 
     def connection_lost(self, error: Exception | None) -> None:
         """The client is gone."""
@@ -249,6 +260,8 @@ class GuardedSession(SMTP):
     # -- commands ----------------------------------------------------------------------------------------------------
     async def push(self, status: Any) -> None:
         """Say something: with an enhanced status code, and in LMTP once for each recipient after the data."""
+        if status is None:  # aiosmtpd's way out of `handle_exception`
+            return
         text = status if isinstance(status, str) else status.decode()
         if not self._greeting:
             text = "\r\n".join(_enhanced(line) for line in text.split("\r\n"))

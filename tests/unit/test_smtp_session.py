@@ -85,7 +85,7 @@ async def spoken(chunks: list[bytes], **options: Any) -> tuple[list[tuple[str, t
     heard = len(wire.said)
     for chunk in chunks:
         if not wire.is_closing():
-            session.data_received(chunk)
+            session.data_received(chunk) if chunk else session.eof_received()
             await turns()
     wire.close()
     await turns()
@@ -156,6 +156,14 @@ async def test_the_known_ways_to_smuggle(end: bytes) -> None:
 async def test_dots_are_taken_away_and_no_more() -> None:
     taken, _ = await spoken([b"..\r\n...x\r\n.y\r\n \r\n", b".\r\nQUIT\r\n"])
     assert [one[2] for one in taken] == [b".\r\n..x\r\ny\r\n \r\n"]
+
+
+async def test_who_says_no_more_still_hears_the_answers() -> None:
+    """Exim ends its half of the connection right after the data; nothing of an unfinished mail is taken."""
+    for data, codes in ((b"one\r\n.\r\nQUIT\r\n", [b"250", b"221"]), (b"one\r\n.\r\n", [b"250"]), (b"one\r\n.", [])):
+        taken, said = await spoken([data, b""])
+        assert [one[2] for one in taken] == ([b"one\r\n"] if codes else [])
+        assert [line[:3] for line in said.split(b"\r\n")] == [*codes, b""]
 
 
 async def test_pipelined_commands_are_answered_in_turn() -> None:
