@@ -245,7 +245,8 @@ class Gateway:
                 proxies=networks(bridge.proxies),
                 nameservers=tuple((one.host, one.port) for one in bridge.nameservers),
                 limits=IntakeLimits(**bridge.limits.model_dump()),
-            )
+            ),
+            lambda: self._clock.wall_ns() // 1_000_000_000,
         )
         try:
             await intake.start()

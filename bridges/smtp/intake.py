@@ -8,7 +8,7 @@ each have its own answer; the proof of a sender needs the mail, so it is decided
 import asyncio
 import contextlib
 import shutil
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,11 @@ _SOCKET_MODE = 0o660  # who is in the socket's group may hand in mail
 
 
 class SmtpIntake:
-    """Listens from `start` to `stop`."""
+    """Listens from `start` to `stop`. `now_s`: the Unix time."""
 
-    def __init__(self, settings: IntakeSettings) -> None:
+    def __init__(self, settings: IntakeSettings, now_s: Callable[[], int]) -> None:
         self._settings = settings
+        self._now_s = now_s
         self._rules = Rules(settings.senders, settings.routes)
         self._parser = ParserPool()
         self._prover: Prover | None = None
@@ -70,7 +71,7 @@ class SmtpIntake:
         context = server_context(*settings.certificate) if settings.certificate is not None else None
         self._traffic = Traffic(settings.limits, settings.proxies, context)
         self._service = PersistentConnection(settings.endpoint, settings.login, self._heard)
-        self._prover = Prover(DnsResolver(settings.nameservers), lambda: int(time.time()), settings.trust)
+        self._prover = Prover(DnsResolver(settings.nameservers), self._now_s, settings.trust)
         self._delivery = Delivery(
             settings.name, settings.login.uid, self._rules, settings.spool, self._prover, self._parser, self._service
         )

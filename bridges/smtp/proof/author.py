@@ -18,6 +18,16 @@ _ONE_ADDRESS: Final = re.compile(rf"\s*(?:{_PHRASE}<\s*({_ATOM})@({_ATOM})\s*>|(
 _LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST_NAME: Final = re.compile(rf"(?=.{{1,253}}$)(?:{_LABEL}\.)+[a-z0-9](?:[a-z0-9-]{{0,61}}[a-z0-9])?")
 _LOCAL_MAX_BYTES: Final = 64  # RFC 5321 §4.5.3.1.1
+_ONCE: Final = (  # RFC 5322 §3.6, RFC 2045: of two, one reader takes the first and another the last
+    "sender",
+    "reply-to",
+    "subject",
+    "date",
+    "message-id",
+    "mime-version",
+    "content-type",
+    "content-transfer-encoding",
+)
 
 
 class HeaderRefused(Exception):
@@ -43,8 +53,11 @@ class Header:
         return [value for field, value in self.fields if field == name]
 
     def author(self) -> Author:
-        """The one address of the one From header. Raises `HeaderRefused`."""
+        """The one address of the one From header. Raises `HeaderRefused`, also where other fields come twice."""
         values = self.all("from")
+        twice = next((name for name in _ONCE if len(self.all(name)) > 1), None)
+        if twice is not None:
+            raise HeaderRefused(f"it has more than one {twice.title()} header")
         if len(values) != 1:
             raise HeaderRefused(f"it has {len(values)} From headers; exactly one is right")
         match = _ONE_ADDRESS.fullmatch(values[0])

@@ -92,8 +92,10 @@ class Signatures:
             raise NoPass("it covers the beginning of the body only (l=)")
         if not _NAME.fullmatch(tags[b"d"]) or not _NAME.fullmatch(tags[b"s"]):
             raise NoPass("its domain or selector is no name")
-        if b"from" not in signed_fields(tags):
-            raise NoPass("it does not cover the From header")  # RFC 6376 §5.4
+        # RFC 6376 §5.4 wants From; what of the header is shown must be covered too. Google covers no Content-Type.
+        shown = {b"from", b"subject"} & {b"from", *(name.lower() for name, _ in self._signer.headers)}
+        for name in sorted(shown - set(signed_fields(tags))):
+            raise NoPass(f"it does not cover the {name.decode().title()} header")
         if tags.get(b"q", b"dns/txt") != b"dns/txt":
             raise NoPass("its key is not in DNS")
         domain, identity = tags[b"d"].lower(), tags.get(b"i", b"@" + tags[b"d"]).lower().rpartition(b"@")[2]

@@ -98,7 +98,7 @@ class Lookups:
         self._resolver = resolver
         self._known: dict[Question, Answered] = {}
         self._left = limits.DNS_LOOKUPS_MAX
-        self._deadline = asyncio.get_running_loop().time() + limits.DNS_WALL_S
+        self._left_s = limits.DNS_WALL_S  # of waiting for DNS; what else a mail waits for is not its fault
 
     @property
     def known(self) -> tuple[Answered, ...]:
@@ -117,17 +117,18 @@ class Lookups:
             self._known[late] = Answered(late, spent=True)
         now = new[: self._left]
         self._left -= len(now)
+        begun_s = asyncio.get_running_loop().time()
         for answered in await asyncio.gather(*(self._one(question) for question in now)):
             self._known[answered.question] = answered
+        self._left_s -= asyncio.get_running_loop().time() - begun_s
         return [self._known[question] for question in wanted]
 
     async def _one(self, question: Question) -> Answered:
-        left_s = self._deadline - asyncio.get_running_loop().time()
-        if left_s <= 0:
+        if self._left_s <= 0:
             return Answered(question, failed=True)
         try:
-            async with asyncio.timeout(left_s):
-                values = await self._resolver.resolve(question, left_s)
+            async with asyncio.timeout(self._left_s):
+                values = await self._resolver.resolve(question, self._left_s)
         except (LookupFailed, TimeoutError):
             return Answered(question, failed=True)
         short = tuple(value for value in values if len(value) <= limits.DNS_VALUE_MAX_BYTES)
