@@ -10,7 +10,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 what=${1:-all}
 
-debian_packages="swaks strace valgrind fusermount3:fuse3 /usr/lib/postgresql/*/bin/postgres:postgresql"
+debian_packages="swaks openssl strace valgrind fusermount3:fuse3 /usr/lib/postgresql/*/bin/postgres:postgresql"
 
 install_debian_packages() {
     local missing="" package
