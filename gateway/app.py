@@ -3,15 +3,17 @@
 
 import asyncio
 import fcntl
-import ipaddress
 import os
 import socket
 from pathlib import Path
 
 import structlog
 
-from bridges.smtp import IntakeLimits, IntakeSettings, Route, SenderRule, SmtpIntake
+from bridges.smtp.intake import SmtpIntake
+from bridges.smtp.proof.prover import Trust
+from bridges.smtp.rules import IntakeLimits, IntakeSettings, Route
 from gateway.administration import LocalAdministration, reachable_host
+from gateway.bridges import bridge_certificate, door, networks, sender_rule
 from gateway.certificates import pin_hash
 from gateway.control import SOCKET_NAME, ControlServer
 from gateway.files import write_private
@@ -223,24 +225,29 @@ class Gateway:
         host, port = next(
             listener.address for listener in instance.listeners if isinstance(listener, TcpListener) and listener.tls
         )
+        folder = self._settings.data_dir / "bridges" / bridge.name
+        certificate = await asyncio.to_thread(bridge_certificate, bridge, folder)
         intake = SmtpIntake(
             IntakeSettings(
                 name=bridge.name,
-                host=bridge.listen.host,
-                port=bridge.listen.port,
+                doors=tuple(door(one) for one in bridge.listen),
                 hostname=bridge.hostname or socket.getfqdn(),
-                senders=tuple(
-                    SenderRule(one.address, tuple(ipaddress.ip_network(proof.network) for proof in one.proof))
-                    for one in bridge.senders
-                ),
+                senders=tuple(sender_rule(one) for one in bridge.senders),
                 routes=tuple(
                     Route(one.recipient, one.active_attachments == "allow", one.original == "attach")
                     for one in bridge.routes
                 ),
                 endpoint=Endpoint(_dialable(host), port, instance.spki_pin),
                 login=login,
-                spool=self._settings.data_dir / "bridges" / bridge.name / "spool",
-                database=self._settings.data_dir / "bridges" / bridge.name / "bridge.sqlite3",
+                spool=folder / "spool",
+                database=folder / "bridge.sqlite3",
+                certificate=certificate,
+                trust=Trust(
+                    frozenset(sealer.lower() for sealer in bridge.arc_sealers), bridge.upstream.authserv_id or ""
+                ),
+                upstream=networks(bridge.upstream.addresses),
+                proxies=networks(bridge.proxies),
+                nameservers=tuple((one.host, one.port) for one in bridge.nameservers),
                 limits=IntakeLimits(**bridge.limits.model_dump()),
             ),
             self._clock,
@@ -250,10 +257,11 @@ class Gateway:
             await intake.start()
         except OSError as error:
             raise StartFailed(
-                f"bridge {bridge.name} cannot listen on {bridge.listen}: {error.strerror}; choose another address"
+                f"bridge {bridge.name} cannot listen: {error.strerror or error}; choose another address or certificate"
             ) from None
         self.bridges[bridge.name] = intake
-        log.info("listening", bridge=bridge.name, address=f"{intake.address[0]}:{intake.address[1]}")
+        for opened, address in intake.addresses:
+            log.info("listening", bridge=bridge.name, address=address, lmtp=opened.lmtp, tls=opened.tls)
 
     async def _bridge_account(self, bridge: SmtpBridge, instance: RunningInstance, path: Path) -> KeyLogin:
         """The bridge's account on its instance, with the role and the routes that the file gives it (C2).

@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from gateway.settings.checks import cross_checks, picture_checks
-from gateway.settings.models import Instance, Settings
+from gateway.settings.models import Instance, Settings, SmtpBridge
 from gateway.settings.stand_ins import made_whole
 from gateway.settings.words import explained
 from gateway.settings.yaml_source import Problem, YamlSource
@@ -58,7 +58,22 @@ def _contradictions(source: YamlSource, base: Path) -> list[Problem]:
 def _with_base(settings: Settings, base: Path) -> Settings:
     """Make all paths absolute."""
     instances = [_instance_with_base(instance, base) for instance in settings.instances]
-    return settings.model_copy(update={"data_dir": base / settings.data_dir, "instances": instances})
+    smtp = [_bridge_with_base(bridge, base) for bridge in settings.bridges.smtp]
+    bridges = settings.bridges.model_copy(update={"smtp": smtp})
+    return settings.model_copy(
+        update={"data_dir": base / settings.data_dir, "instances": instances, "bridges": bridges}
+    )
+
+
+def _bridge_with_base(bridge: SmtpBridge, base: Path) -> SmtpBridge:
+    files = {name: _below(base, getattr(bridge.tls, name)) for name in ("certificate", "key")}
+    listen = [
+        one.model_copy(update={"lmtp": one.lmtp.model_copy(update={"path": _below(base, one.lmtp.path)})})
+        if one.lmtp is not None
+        else one
+        for one in bridge.listen
+    ]
+    return bridge.model_copy(update={"tls": bridge.tls.model_copy(update=files), "listen": listen})
 
 
 def _instance_with_base(instance: Instance, base: Path) -> Instance:

@@ -335,8 +335,8 @@ async def test_what_is_announced(tmp_path: Path) -> None:
 
         features = await smtp(gateway, talk)
         assert features["size"] == "2000000"
-        assert {"8bitmime", "smtputf8", "enhancedstatuscodes"} <= features.keys()
-        assert not {"auth", "starttls", "vrfy"} & features.keys()
+        assert {"8bitmime", "smtputf8", "enhancedstatuscodes", "pipelining", "starttls"} <= features.keys()
+        assert not {"auth", "vrfy"} & features.keys()
 
 
 async def test_the_intake_says_try_again_while_the_service_is_away(
