@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bridges import limits
 from bridges.mime import ParserPool, Unparsable
 from bridges.mime.readable import readable
 from tests.support import torture
@@ -15,6 +16,12 @@ from tests.support import torture
 # How many mails each collection holds at least. All of them can be parsed.
 COLLECTIONS = {"cpython": 45, "flufl.bounce": 110, "hyperkitty": 15, "mail-parser": 15, "wildduck": 5}
 TNEF_FILES = 15
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tested here is not how busy this machine is."""
+    monkeypatch.setattr(limits, "PARSE_WALL_S", 60.0)
 
 
 @pytest.mark.parametrize("collection", COLLECTIONS)
