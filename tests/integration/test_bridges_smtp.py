@@ -164,11 +164,9 @@ async def test_what_the_service_has_forgotten_the_bridge_still_knows(tmp_path: P
     async with running_gateway(tmp_path) as gateway, member(gateway, "public", "Support Desk") as desk:
         await smtp(gateway, lambda client: client.send_message(a_mail()))
         await desk.until(1)
-        stored = gateway.instances["public"].service.figures()
         await gateway.instances["public"].stop(0.1)
         again = a_mail(Received="from elsewhere by mx.partner.example")
         assert await smtp(gateway, lambda client: client.send_message(again)) == {}
-        assert stored["messages_queued"] == 0
 
 
 async def test_the_same_mail_for_another_recipient_is_no_duplicate(tmp_path: Path) -> None:
