@@ -93,8 +93,12 @@ class SmtpIntake:
             self._service,
             self._database,
         )
-        for door in settings.doors:
-            self._servers.append((door, await self._open(door)))
+        try:
+            for door in settings.doors:
+                self._servers.append((door, await self._open(door)))
+        except OSError:
+            await self.stop(0.0)
+            raise
 
     async def _open(self, door: Door) -> asyncio.Server:
         loop = asyncio.get_running_loop()
@@ -210,9 +214,8 @@ class _Handler:
 
     async def handle_DATA(self, server: GuardedSession, session: Any, envelope: Any) -> str:
         peer = session.peer[0]
-        origin = Origin(
-            peer, session.host_name, envelope.mail_from.removeprefix(_NULL), self._intake.comes_from_upstream(peer)
-        )
+        helo = session.host_name.encode("ascii", "replace").decode()  # any octets may stand there
+        origin = Origin(peer, helo, envelope.mail_from.removeprefix(_NULL), self._intake.comes_from_upstream(peer))
         mail = Transaction(origin, server.peer_key, tuple(envelope.rcpt_tos), envelope.original_content)
         try:
             got = await self._intake.take(mail)

@@ -67,6 +67,8 @@ async def test_spf_and_its_alignment(tmp_path: Path) -> None:
     async with proving_gateway(tmp_path) as gateway, member(gateway, "public", "Support Desk") as desk:
         async with talk(gateway.bridges["intake"].address) as one:
             mail = mail_of("anybody@spf.example")
+            await one.send(b"EHLO \xff\xfe\r\n")
+            assert (await one.reply()).startswith("250")
             assert (await one.mail(mail, sender="bounces@spf.example"))[0].startswith("250")
             assert (await one.mail(mail, sender="bounces@partner.example"))[0].startswith("550 5.7.23")
             assert (await one.mail(mail, sender=""))[0].startswith("550 5.7.23")  # HELO never aligns
@@ -129,18 +131,19 @@ async def test_a_stranger_costs_no_look_up(tmp_path: Path) -> None:
     assert zone.asked == []
 
 
-@pytest.mark.parametrize("lmtp", [False, True])
-async def test_each_recipient_has_its_own_answer_in_lmtp(tmp_path: Path, lmtp: bool) -> None:
+@pytest.mark.parametrize("door", ["smtp", "lmtp", "lmtp on unix"])
+async def test_each_recipient_has_its_own_answer_in_lmtp(tmp_path: Path, door: str) -> None:
     """RFC 2033 §4.2; SMTP has one answer, which must be true for all: the mail is tried again for all, and comes once."""
-    path = tmp_path / "lmtp.sock"
-    listen = f'{{lmtp: "unix:{path}"}}' if lmtp else '"127.0.0.1:0"'
+    path, lmtp = tmp_path / "lmtp.sock", door != "smtp"
+    listen = f'{{lmtp: "unix:{path}"}}' if door == "lmtp on unix" else f'{{{door}: "127.0.0.1:0"}}'
     async with (
         proving_gateway(tmp_path, listen=listen, senders=SENDERS) as gateway,
         member(gateway, "public", "Support Desk") as desk,
         member(gateway, "public", "Sales Desk") as sales,
     ):
         intake = gateway.bridges["intake"]
-        async with talk(path if lmtp else intake.address, "LHLO mx.example" if lmtp else "EHLO mx.example") as one:
+        address = path if door == "lmtp on unix" else intake.address
+        async with talk(address, "LHLO mx.example" if lmtp else "EHLO mx.example") as one:
             for _ in range(2):
                 first = (await one.mail(signed(mail_of()), RECIPIENT, "nobody@example.org", "sales@example.org"))[0]
                 rest = [await one.reply() for _ in range(2)] if lmtp else []

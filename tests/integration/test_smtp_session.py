@@ -4,6 +4,7 @@
 import asyncio
 import errno
 import smtplib
+import socket
 import ssl
 import stat
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from gateway.certificates import make_self_signed, spki_pin
+from gateway.instance import StartFailed
 from tests.support.gateway import member
 from tests.support.intake import RECIPIENT, proving_gateway, talk
 from tests.support.signing import mail_of, signed
@@ -92,7 +94,8 @@ async def test_what_is_sent_ahead_of_tls_is_forgotten(tmp_path: Path) -> None:
             await one.send(injected)
             assert (await one.reply()).startswith("220")
             await one.writer.start_tls(client_context())
-            assert (await one.say("RCPT TO:<support@example.org>")).startswith("503")  # not even EHLO was said
+            assert (await one.say("RCPT TO:<support@example.org>")).startswith("503")
+            assert (await one.say("MAIL FROM:<a@partner.example>")).startswith("503")  # not even EHLO was said
             assert (await one.say("EHLO client.example")).startswith("250-mx.example.org")
             assert (await one.say("RCPT TO:<support@example.org>")).startswith("503")
             assert (await one.say("STARTTLS")).startswith("503")
@@ -203,3 +206,16 @@ async def test_too_many_recipients_are_for_another_mail(tmp_path: Path) -> None:
         await one.say("MAIL FROM:<bounces@partner.example>")
         replies = [await one.say(f"RCPT TO:<{RECIPIENT}>") for _ in range(101)]
         assert [reply[:9] for reply in replies[-2:]] == ["250 2.1.5", "452 4.5.3"]
+
+
+async def test_what_cannot_be_opened_is_said_and_leaves_nothing_open(tmp_path: Path) -> None:
+    """The second door is taken: the first one is closed again."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        path = tmp_path / "lmtp.sock"
+        listen = f'[{{lmtp: "unix:{path}"}}, {{smtp: "127.0.0.1:{taken.getsockname()[1]}"}}]'
+        with pytest.raises(StartFailed, match="bridge intake cannot listen"):
+            async with proving_gateway(tmp_path, listen=listen):
+                pass
+        assert not path.exists()

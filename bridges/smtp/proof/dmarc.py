@@ -67,15 +67,14 @@ class Alignment:
         return Policy(suffix[0], found[suffix[0]]) if suffix else Policy()
 
     async def _organizational(self, domain: str) -> str:
-        """RFC 9989 §4.10.2: of the records on the way up."""
+        """RFC 9989 §4.10.2: the last record on the way up, where psd= ends the walk, or the name below a registry."""
         found = await self._walk(domain)
-        for name, tags in found.items():  # the longest name first
-            psd = tags.get("psd", "").lower()
-            if psd == "n":
-                return name
-            if psd == "y" and name != domain:
-                return ".".join(domain.split(".")[-1 - len(name.split(".")) :])
-        return list(found)[-1] if found else domain
+        if not found:
+            return domain
+        last = list(found)[-1]
+        if found[last].get("psd", "").lower() == "y" and last != domain:
+            return ".".join(domain.split(".")[-1 - len(last.split(".")) :])
+        return last
 
     async def _walk(self, domain: str) -> dict[str, dict[str, str]]:
         """RFC 9989 §4.10: the records from a domain up to its last label, the longest name first."""
