@@ -2,21 +2,54 @@
 """Every bound of the bridges, by name."""
 
 # -- MIME (untrusted bytes, in worker processes) -----------------------------------------------------------------------
-PARSE_WALL_S = 2.0
+PARSE_WALL_S = 2.0  # then the worker is killed; and this much more for each MiB of the mail:
+PARSE_WALL_MIB_S = 0.1  # a 25 MiB mail needs a second of an idle machine
 PARSE_CPU_S = 2
-PARSE_MEMORY_BYTES = 1 << 30  # address space of a worker; a 25 MiB mail needs about a quarter
+PARSE_BUSY_SHARE = 0.5  # of the wall time in CPU, from which on the mail is to blame and not a busy machine
+PARSE_MEMORY_BYTES = 1 << 30  # address space of a worker; a 25 MiB mail needs about a third
 PARSE_WORKERS = 2
+WORKER_MAILS_MAX = 500  # then a fresh one: what a mail may leave behind in memory ends with it
 WORKER_START_S = 30.0
-WORKER_ANSWER_MAX_BYTES = 64 << 20  # one line: the text of a mail and the names of its parts
+WORKER_ANSWER_MAX_BYTES = 64 << 20  # one line of a worker that looks at a sender's proof
+WORKER_PIPE_S = 10.0  # to hand a mail in, and for each piece of what comes out
+ANSWER_MAX_BYTES = 16 << 20  # text, names and notes of one mail
 MIME_DEPTH_MAX = 20
 MIME_PARTS_MAX = 1_000
-MIME_HEADER_MAX_BYTES = 64 << 10
+MIME_HEADER_MAX_BYTES = 64 << 10  # of the mail, and of each of its parts
+MIME_PARAMETERS_MAX = 100  # of one header field, pieces of RFC 2231 counted
+UNPACKED_SHARE_MAX = 2  # attachments together, as a multiple of the mail, and this much more:
+UNPACKED_MIN_BYTES = 16 << 20
+TEXT_MAX_CHARACTERS = 1 << 20  # more of it is an attachment
+HTML_MAX_BYTES = 4 << 20
+HTML_DEPTH_MAX = 200  # nh3 needs time that grows with its square
+HTML_ELEMENTS_MAX = 15_000  # about 75 µs each
+STYLE_SHEET_MAX_CHARACTERS = 256 << 10
+LINK_MAX_CHARACTERS = 2_000
 SUBJECT_MAX_CHARACTERS = 998
+FIELD_MAX_CHARACTERS = 8_192  # what is read of a header field that people see
+REFERENCES_MAX = 50
+MESSAGE_ID_MAX_CHARACTERS = 998
 FILE_NAME_MAX_BYTES = 150
+NOTES_MAX = 20
+CALENDAR_EVENTS_MAX = 20
+COMBINING_MARKS_MAX = 4  # on one letter; no language needs more
+ARCHIVE_DEPTH_MAX = 3  # archives within archives that are looked into
+ARCHIVE_MEMBERS_MAX = 10_000
+ARCHIVE_LOOKED_INTO_MAX_BYTES = 32 << 20  # unpacked, to see what is inside
+
+# -- what the intake remembers -----------------------------------------------------------------------------------------
+DUPLICATES_KEPT_S = 7 * 86_400.0
+THREADS_KEPT_S = 366 * 86_400.0  # since the last mail; a mail that names the first one finds its thread after that, too
+FORGET_EVERY_S = 3_600.0
 
 # -- SMTP --------------------------------------------------------------------------------------------------------------
 COMMAND_LINE_MAX_BYTES = 2_048  # RFC 5321 §4.5.3.1.4 says 512; SMTPUTF8 and ESMTP parameters make it longer
 DATA_LINE_MAX_BYTES = 16_384  # RFC 5321 §4.5.3.1.6 says 1000; real senders do send longer ones
+DOMAIN_MAX_BYTES = 255  # RFC 5321 §4.5.3.1.2
+LOCAL_PART_MAX_BYTES = 64  # RFC 5321 §4.5.3.1.1
+PATH_MAX_BYTES = 256  # RFC 5321 §4.5.3.1.3
+REPLY_TEXT_MAX = 400  # RFC 5321 §4.5.3.1.5 allows a reply 512 octets
+HANDSHAKE_S = 30.0  # for a PROXY header and TLS, before the greeting
 SESSION_IDLE_S = 120.0
 SESSION_MAX_S = 3_600.0
 SESSION_COMMANDS_MAX = 2_000
@@ -24,3 +57,19 @@ SESSION_ERRORS_MAX = 20
 BUFFERED_BYTES_MAX = 256 << 20  # of mail being received, all sessions together; beyond it 452
 SERVICE_WAIT_S = 15.0  # for the service to be there, and to acknowledge; then 451
 STREAM_CHUNK_BYTES = 256 << 10
+
+# -- proof of a sender (DNS, SPF, DKIM, ARC, DMARC) --------------------------------------------------------------------
+DNS_LOOKUPS_MAX = 20  # of one message; RFC 7208 §4.6.4 alone allows SPF 10 terms
+DNS_WALL_S = 5.0  # all look-ups of one message together; then 451
+DNS_VALUE_MAX_BYTES = 4_096  # of one record: some SPF code is quadratic in it, and no honest key or policy is longer
+DNS_VALUES_MAX = 64  # of one answer
+DKIM_SIGNATURES_MAX = 10  # of one mail; further ones are said to be too many
+DKIM_KEY_MIN_BITS = 1_024  # RFC 8301 §3.2
+DKIM_KEY_MAX_BITS = 4_096  # the same; a larger one costs more than a mail may
+ARC_SETS_MAX = 8  # RFC 8617 §4.2.1 allows 50; each costs two keys
+CLOCK_SKEW_S = 300  # of signers: how far in the future t= may be, and how long ago x=
+PROOF_WALL_S = 20.0  # one look of a worker at one mail: a mail at fault meets the CPU limit first, so this is our load
+PROOF_CPU_S = 4  # 25 MiB with two signatures take 1.1 s
+PROOF_MEMORY_BYTES = 1 << 30  # address space of a worker; dkimpy needs about six times the mail
+PROOF_WORKERS = 2
+PROOF_ROUNDS_MAX = DNS_LOOKUPS_MAX + 2  # a worker asks for records, is asked again with them, …

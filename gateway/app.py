@@ -3,7 +3,6 @@
 
 import asyncio
 import fcntl
-import ipaddress
 import os
 import socket
 from pathlib import Path
@@ -13,38 +12,29 @@ import structlog
 from aiohttp import web
 from aiohttp.web import RouteDef
 
-from bridges.smtp import IntakeLimits, IntakeSettings, Route, SenderRule, SmtpIntake
 from gateway.administration import DATABASE_FILE, Administration, AdministrationDatabase
 from gateway.api import AdministrationListener, Api, BearerTokens
-from gateway.backup.keys import parse_public
 from gateway.backup.taking import tidy_up
 from gateway.certificates import pin_hash, server_context
 from gateway.control import SOCKET_NAME, ControlServer
-from gateway.files import write_private
-from gateway.instance import JournalPlace, ListenOn, RunningInstance, StartFailed
+from gateway.core_settings import bucket_of, journal_of, listen_on, policy_of, registrations_of
+from gateway.instance import RunningInstance, StartFailed
 from gateway.listeners.http import HttpListener
-from gateway.listeners.tcp import TcpListener
 from gateway.pictures import PictureRefused
-from gateway.settings import Address, AdministrationSettings, BackupSettings, Instance, Listen, Settings, SmtpBridge
+from gateway.settings import Address, AdministrationSettings, Instance, Settings
 from gateway.skin import encoded
-from tmtp_client.connection import AccountKeys, DeviceKeys, Endpoint, KeyLogin
 from tmtp_core import limits
 from tmtp_core.clock import Clock
-from tmtp_core.crypto.signing import SEED_BYTES
 from tmtp_core.domain.admission import Registration
-from tmtp_core.domain.device_log import Signed
-from tmtp_core.domain.policy import Acquaintance, Policy, Quotas
-from tmtp_core.domain.quotas import DAY_MS
-from tmtp_core.domain.registering import RegistrationLimits
 from tmtp_core.errors import RequestRefused, TmtpError
 from tmtp_core.ids import RandomBytes
 from tmtp_core.store.database import is_disk_trouble
 from tmtp_core.store.folders import make_folder
-from tmtp_core.store.opening import Bucket
 from tmtp_core.store.trouble import database_errors, error_text
 from tmtp_core.wire.address import ServiceAddress
 
-if TYPE_CHECKING:  # they take 4 MB, and more: loaded where there is a provider, and where there is a console
+if TYPE_CHECKING:  # each takes some megabytes: loaded where there is a bridge, a console, a provider
+    from bridges.smtp.intake import SmtpIntake
     from gateway.console import Console
     from gateway.console.provider import ByProvider
     from gateway.sign_in import Vouching
@@ -105,11 +95,8 @@ class Gateway:
                 if self.first:
                     await self._start_control()
                     await self._start_administration_listener()
-                for bridge in self._settings.bridges.smtp if self.first else ():
-                    try:
-                        await self._start_bridge(bridge)
-                    except RequestRefused as refusal:  # the instances are not to stay away for that
-                        log.error("bridge_not_started", bridge=bridge.name, reason=refusal.text)
+                if self.first:
+                    await self._start_bridges()
         except BaseException:
             await self.stop(grace_s=0.0)
             raise
@@ -219,7 +206,7 @@ class Gateway:
                 title=settings.announced_title,
                 folder=self._settings.data_dir / "instances" / settings.name,
                 registration=Registration(settings.registration),
-                addresses=[_listen_on(one) for one in settings.listen] if listening else [],
+                addresses=[listen_on(one) for one in settings.listen] if listening else [],
                 clock=self._clock,
                 random_bytes=self._random_bytes,
                 instance_limits=limits.InstanceLimits(
@@ -230,14 +217,14 @@ class Gateway:
                 ),
                 certificate=settings.tls.certificate,
                 key=settings.tls.key,
-                policy=_policy(settings),
-                registrations=_registrations(settings),
+                policy=policy_of(settings),
+                registrations=registrations_of(settings),
                 sign_in=vouching.rule if vouching is not None else None,
                 skin=skin,
                 proxy_spki_hashes=tuple(pin_hash(pin) for pin in settings.tls.proxy_pins),
                 database=settings.database,
-                bucket=_bucket(settings),
-                journal=_journal(self._settings.backup),
+                bucket=bucket_of(settings),
+                journal=journal_of(self._settings.backup),
             )
         except (OSError, TmtpError) as error:
             raise StartFailed(f"instance {settings.name} cannot open its data: {error}") from None
@@ -300,6 +287,20 @@ class Gateway:
             {name: (one, self.instances[name].service.sign_out) for name, one in self._vouching.items()}
         )
 
+    async def _start_bridges(self) -> None:
+        if not self._settings.bridges.smtp:
+            return
+        from gateway.bridges import opened_intake  # noqa: PLC0415 - see above
+
+        for bridge in self._settings.bridges.smtp:
+            instance, folder = self.instances[bridge.instance], self._settings.data_dir
+            try:
+                opened = await opened_intake(bridge, instance, folder, self._clock, self._random_bytes)
+            except RequestRefused as refusal:  # the instances are not to stay away for that
+                log.error("bridge_not_started", bridge=bridge.name, reason=refusal.text)
+            else:
+                self.bridges[bridge.name] = opened
+
     async def _start_control(self) -> None:
         self._control = ControlServer(self.administration, self._settings.data_dir / SOCKET_NAME)
         await self._control.start()
@@ -359,63 +360,6 @@ class Gateway:
         scheme = "http" if settings.tls.certificate is None else "https"
         return f"{scheme}://{host}:{self.administration_address[1]}"
 
-    async def _start_bridge(self, bridge: SmtpBridge) -> None:
-        instance = self.instances[bridge.instance]
-        credentials = self._settings.data_dir / "bridges" / f"{bridge.name}.key"
-        login = await self._bridge_account(bridge, instance, credentials)
-        host, port = next(
-            listener.address for listener in instance.listeners if isinstance(listener, TcpListener) and listener.tls
-        )
-        intake = SmtpIntake(
-            IntakeSettings(
-                name=bridge.name,
-                host=bridge.listen.host,
-                port=bridge.listen.port,
-                hostname=bridge.hostname or socket.getfqdn(),
-                senders=tuple(
-                    SenderRule(one.address, tuple(ipaddress.ip_network(proof.network) for proof in one.proof))
-                    for one in bridge.senders
-                ),
-                routes=tuple(Route(one.recipient) for one in bridge.routes),
-                endpoint=Endpoint(_dialable(host), port, instance.spki_pin),
-                login=login,
-                spool=self._settings.data_dir / "bridges" / bridge.name / "spool",
-                limits=IntakeLimits(**bridge.limits.model_dump()),
-            )
-        )
-        try:
-            await intake.start()
-        except OSError as error:
-            raise StartFailed(
-                f"bridge {bridge.name} cannot listen on {bridge.listen}: {error.strerror}; choose another address"
-            ) from None
-        instance.pin_changed.append(lambda pin: intake.follow(Endpoint(_dialable(host), port, pin)))
-        self.bridges[bridge.name] = intake
-        log.info("listening", bridge=bridge.name, address=f"{intake.address[0]}:{intake.address[1]}")
-
-    async def _bridge_account(self, bridge: SmtpBridge, instance: RunningInstance, path: Path) -> KeyLogin:
-        """The bridge's account on its instance, with the role and the routes that the file gives it (C2).
-
-        The bridge holds the key of its only device. The recovery key is forgotten at once: who runs the service
-        can let a bridge begin anew, which happens here when its key file is gone. Raises `RequestRefused` where the
-        service does not let it in: it was barred.
-        """
-        keys = self._bridge_keys(path)
-        entry, sigs = keys.genesis(instance.service.identity.public_key)
-        routes = {route.recipient: route.to for route in bridge.routes}
-        uid = await instance.service.ensure_bridge(bridge.name, routes, Signed(entry, sigs))
-        return KeyLogin(uid, keys.device.signer, instance.service.identity.public)
-
-    def _bridge_keys(self, path: Path) -> AccountKeys:
-        """The keys of a bridge's device, made at its first start."""
-        make_folder(path.parent)
-        if not path.exists():
-            write_private(path, self._random_bytes(2 * SEED_BYTES))
-        kept = path.read_bytes()
-        if len(kept) != 2 * SEED_BYTES:
-            raise StartFailed(f"{path} must hold {2 * SEED_BYTES} bytes, not {len(kept)}: remove it, or restore it")
-        return AccountKeys(DeviceKeys(kept[:SEED_BYTES], kept[SEED_BYTES:]), self._random_bytes(SEED_BYTES))
-
 
 def descriptors_needed(settings: Settings) -> int:
     """How many files and sockets there are when every instance is as full as its settings allow."""
@@ -431,60 +375,6 @@ def _unusable(folder: Path, why: str) -> StartFailed:
     )
 
 
-def _listen_on(listen: Listen) -> ListenOn:
-    """One entry of `listen`, which names exactly one address."""
-    address = listen.address
-    return ListenOn(
-        address.host,
-        address.port,
-        tls=listen.tls is not None or listen.wss is not None,
-        websocket=listen.wss is not None or listen.ws is not None,
-        origins=frozenset(origin.lower() for origin in listen.origins),
-    )
-
-
-def _bucket(settings: Instance) -> Bucket | None:
-    """Where the file says that an instance's large payloads are, if not in its folder."""
-    if settings.payloads is None:
-        return None
-    s3 = settings.payloads.s3
-    return Bucket(s3.endpoint, s3.bucket, s3.region, s3.prefix)
-
-
-def _registrations(settings: Instance) -> RegistrationLimits:
-    """How fast an instance takes strangers."""
-    chosen = settings.registrations
-    networks = tuple(ipaddress.ip_network(network) for network in chosen.uncounted)
-    return RegistrationLimits(chosen.per_address_per_hour, chosen.per_minute, networks)
-
-
-def _journal(settings: BackupSettings) -> JournalPlace | None:
-    """Where what no backup may undo is kept, if the file says for whom."""
-    if settings.recipient is None:
-        return None
-    return JournalPlace(settings.journal_folder, parse_public(settings.recipient))
-
-
-def _policy(settings: Instance) -> Policy:
-    """The rules that the file gives an instance."""
-    days = settings.delivery.return_after_days
-    return Policy(
-        members=settings.policy == "members",
-        acquaintance=Acquaintance(settings.strictness),
-        revision1=settings.revision1,
-        owners_moderate=settings.groups.moderation == "owners",
-        members_invite=settings.members_invite,
-        directory=settings.has_directory,
-        return_after_ms=days * DAY_MS if days else None,
-        quotas=Quotas(**settings.quotas.model_dump()),
-    )
-
-
 def _reachable(host: str) -> str:
     """A listening address as others would dial it: this machine's name where it listens everywhere."""
     return socket.getfqdn() if host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared, not listened on
-
-
-def _dialable(host: str) -> str:
-    """Where a listener on this machine answers."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not listened on

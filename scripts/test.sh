@@ -10,7 +10,9 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 what=${1:-all}
 
-debian_packages="chromium npm swaks curl openssl strace valgrind systemd-analyze:systemd fusermount3:fuse3 /usr/lib/postgresql/*/bin/postgres:postgresql"
+python_tests="libpython$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)-testsuite"
+debian_packages="chromium npm swaks curl openssl strace valgrind systemd-analyze:systemd fusermount3:fuse3
+    /usr/lib/postgresql/*/bin/postgres:postgresql /usr/lib/python3*/test/test_email/data:$python_tests"
 
 install_debian_packages() {
     local missing="" package

@@ -1,236 +1,294 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""One mail's bytes to a `Letter`. Runs in a worker process only: it may be slow, or never end.
+"""One mail's octets to a `Letter`. Runs in a worker process only: it may be slow, or never end.
 
-`policy.compat32` and decoding of our own, because the newer policies raise on hostile headers.
+The standard library finds the parts (`policy.compat32`, because the newer policies raise on hostile headers); what they
+say is decoded here.
 """
 
-import email
 import email.policy
-import mimetypes
+import io
 import re
-import unicodedata
-from collections.abc import Iterator
-from email.header import decode_header
-from email.message import Message
-from pathlib import Path
-from typing import Final
-
-import inscriptis
-import nh3
+from email.feedparser import BytesFeedParser
+from email.generator import BytesGenerator
+from typing import Final, NamedTuple
 
 from bridges import limits
-from bridges.mime.letter import Attachment, Letter, Unparsable
+from bridges.mime.active import UNREADABLE, active_reason
+from bridges.mime.calendar import calendar_as_text
+from bridges.mime.charsets import decoded
+from bridges.mime.headers import field, one_sender, parameters, references, unfolded, words
+from bridges.mime.html import html_as_text
+from bridges.mime.letter import Attachment, Letter, Reason, Unparsable
+from bridges.mime.names import UniqueNames, safe_name
+from bridges.mime.readable import one_line, quoted, quotes_marked, readable, true_hosts, unflowed, unforged
+from bridges.mime.tnef import unwrapped
+from bridges.mime.transfer import Part, octets_of, uuencoded
 
-_WORD: Final = r"[^\s<>(),:;@\"\\\[\]]+"
-_PHRASE: Final = r'(?:"(?:[^"\\]|\\.)*"|[^"<>(),:;@\\])*'
-_ONE_ADDRESS: Final = re.compile(rf"\s*(?:{_PHRASE}<\s*({_WORD}@{_WORD})\s*>|({_WORD}@{_WORD}))\s*(?:\([^()]*\)\s*)?")
+_FEED_BYTES: Final = 64 << 10
 _END_OF_HEADER: Final = re.compile(rb"\r?\n\r?\n")
-_HTML_TAGS: Final = {
-    "p",
-    "br",
-    "div",
-    "ul",
-    "ol",
-    "li",
-    "pre",
-    "blockquote",
-    "table",
-    "tr",
-    "td",
-    "th",
-    "h1",
-    "h2",
-    "h3",
+_DATE_MAX_CHARACTERS: Final = 200
+_TNEF: Final = frozenset({"application/ms-tnef", "application/vnd.ms-tnef"})
+_MAILS: Final = frozenset({"message/rfc822", "message/global", "message/news"})
+_REPORTS: Final = frozenset(
+    {"message/delivery-status", "message/disposition-notification", "message/global-delivery-status"}
+)
+_FOR_OTHER_PROGRAMS: Final = frozenset({"text/x-amp-html", "text/watch-html"})  # nothing that HTML does not have
+_TOLD: Final = {
+    "multipart/signed": "this mail is signed; the signature was not checked, and is attached",
+    "multipart/encrypted": "this mail is encrypted; what is attached can be opened by whoever has the key",
+    "application/pkcs7-mime": "this mail is encrypted or sealed (S/MIME); its content is in the attachment",
+    "message/partial": "this is one of several pieces of a mail, which are not put together here",
+    "message/external-body": "a part of this mail is kept on another machine, and was not fetched",
 }
+_META_CHARSET: Final = re.compile(rb"<meta\b[^>]{0,200}charset=[\"']?([\w-]{1,40})", re.IGNORECASE)
+_ENRICHED_TAG: Final = re.compile(r"<(?!<)[^<>]{0,60}>")
 
 
-def parse_mail(raw: bytes, folder: Path) -> Letter:
-    """Parse a mail; attachments become files in `folder`. Raises `Unparsable` with a text for the sender."""
+class Parsed(NamedTuple):
+    """A letter, and the octets of its attachments in their order."""
+
+    letter: Letter
+    contents: list[bytes]
+
+
+class _Kind(NamedTuple):
+    """What a part says that it is: content type and its parameters, its name, whether it is to be kept as a file."""
+
+    type: str
+    options: dict[str, str]
+    name: str
+    attached: bool
+
+
+def parse_mail(raw: bytes) -> Parsed:
+    """Parse a mail. Raises `Unparsable` with a reason and a text for the sender."""
     end = _END_OF_HEADER.search(raw)
     if (end.start() if end is not None else len(raw)) > limits.MIME_HEADER_MAX_BYTES:
-        raise Unparsable(f"the header is longer than {limits.MIME_HEADER_MAX_BYTES} bytes")
+        raise Unparsable(Reason.HEADER, f"the header is longer than {limits.MIME_HEADER_MAX_BYTES} bytes")
     try:
-        message = email.message_from_bytes(raw, policy=email.policy.compat32)
-        return _read(message, folder)
+        message = _structure(raw)
+        reader = _Reader(max(limits.UNPACKED_SHARE_MAX * len(raw), limits.UNPACKED_MIN_BYTES))
+        text = _fitting("\n\n".join(block for block in reader.read(message, 0) if block.strip()), reader)
     except RecursionError:
-        raise Unparsable(f"its parts are nested deeper than {limits.MIME_DEPTH_MAX}") from None
-
-
-def _read(message: "Message[str, str]", folder: Path) -> Letter:
-    sender = _one_sender(message)
-    text, attachments = _Parts(folder).read(message)
-    return Letter(
+        raise Unparsable(Reason.DEPTH, f"its parts are nested deeper than {limits.MIME_DEPTH_MAX}") from None
+    sender, wrong = one_sender(message)
+    letter = Letter(
         sender=sender,
-        subject=_decoded(_header(message, "Subject"))[: limits.SUBJECT_MAX_CHARACTERS],
-        message_id=_header(message, "Message-ID").strip(),
-        date=_header(message, "Date").strip(),
+        sender_wrong=wrong,
+        subject=unforged(words(field(message, "Subject")))[: limits.SUBJECT_MAX_CHARACTERS],
+        message_id=one_line(field(message, "Message-ID"))[: limits.MESSAGE_ID_MAX_CHARACTERS],
+        references=references(message),
+        date=one_line(field(message, "Date"))[:_DATE_MAX_CHARACTERS],
         text=text,
-        attachments=tuple(attachments),
+        attachments=tuple(reader.attachments),
+        notes=tuple(dict.fromkeys(reader.notes))[: limits.NOTES_MAX],
     )
+    return Parsed(letter, reader.contents)
 
 
-def _one_sender(message: "Message[str, str]") -> str:
-    """The one address of the one From header (D1): anything that could be read in two ways is refused."""
-    headers = [value for name, value in message.raw_items() if name.lower() == "from"]
-    if len(headers) != 1:
-        raise Unparsable(f"it has {len(headers)} From headers; exactly one is right")
-    match = _ONE_ADDRESS.fullmatch(_unfolded(headers[0]))
-    if match is None:
-        raise Unparsable("its From header must name exactly one address: Name <name@domain>")
-    return match[1] or match[2]
+def _structure(raw: bytes) -> Part:
+    """The tree of parts. Counts them as they come, because 100,000 of them would take seconds."""
+    count = -1  # the library makes one to see whether it can
 
-
-class _Parts:
-    """Walks the parts of one mail: texts to read, everything else to keep as files."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._attachments: list[Attachment] = []
-        self._names: set[str] = set()
-
-    def read(self, message: "Message[str, str]") -> tuple[str, list[Attachment]]:
-        plain: list[str] = []
-        rich: list[str] = []
-        for part, in_alternative in _leaves(message):
-            kind = part.get_content_type()
-            if not _is_attached(part) and kind == "text/plain":
-                plain.append(_text_of(part))
-            elif not _is_attached(part) and kind == "text/html":
-                rich.append(_text_of(part)) if not in_alternative or not plain else None
-            else:
-                self._keep(part)
-        texts = plain or [_html_as_text(html) for html in rich]
-        if plain:
-            texts += [_html_as_text(html) for html in rich]
-        return "\n\n".join(text.strip("\n") for text in texts if text.strip()), self._attachments
-
-    def _keep(self, part: "Message[str, str]") -> None:
-        content = _octets_of(part)
-        path = self._folder / f"attachment-{len(self._attachments)}"
-        path.write_bytes(content)
-        self._attachments.append(Attachment(self._unique(_file_name(part)), str(path), len(content)))
-
-    def _unique(self, name: str) -> str:
-        stem, dot, suffix = name.rpartition(".")
-        candidate, count = name, 1
-        while candidate.casefold() in self._names:
-            count += 1
-            candidate = f"{stem}-{count}.{suffix}" if dot and stem else f"{name}-{count}"
-        self._names.add(candidate.casefold())
-        return candidate
-
-
-def _leaves(message: "Message[str, str]") -> Iterator[tuple["Message[str, str]", bool]]:
-    """All parts without parts of their own, in order, each with whether it is one of several alternatives."""
-    count = 0
-    stack: list[tuple[Message[str, str], int, bool]] = [(message, 0, False)]
-    while stack:
-        part, depth, in_alternative = stack.pop()
+    def part(*arguments: object, **options: object) -> Part:
+        nonlocal count
         count += 1
         if count > limits.MIME_PARTS_MAX:
-            raise Unparsable(f"it has more than {limits.MIME_PARTS_MAX} parts")
+            raise Unparsable(Reason.PARTS, f"it has more than {limits.MIME_PARTS_MAX} parts")
+        return Part(email.policy.compat32)
+
+    parser = BytesFeedParser(part, policy=email.policy.compat32)
+    for start in range(0, len(raw), _FEED_BYTES):
+        parser.feed(raw[start : start + _FEED_BYTES])
+    root = parser.close()
+    assert isinstance(root, Part)
+    return root
+
+
+def _fitting(text: str, reader: "_Reader") -> str:
+    """The text, or its beginning where it is too long to be read; then all of it is an attachment as well."""
+    if len(text) <= limits.TEXT_MAX_CHARACTERS:
+        return text
+    reader.keep_whole("text.txt", "text/plain", text.encode())
+    return text[: limits.TEXT_MAX_CHARACTERS]
+
+
+class _Reader:
+    """Walks the parts of one mail: texts to read, everything else to keep as files."""
+
+    def __init__(self, octets_max: int) -> None:
+        self.attachments: list[Attachment] = []
+        self.contents: list[bytes] = []
+        self.notes: list[str] = []
+        self._names = UniqueNames()
+        self._octets_left = octets_max
+
+    def read(self, part: Part, depth: int) -> list[str]:
+        """The texts of a part, in order; what is not text is kept."""
         if depth > limits.MIME_DEPTH_MAX:
-            raise Unparsable(f"its parts are nested deeper than {limits.MIME_DEPTH_MAX}")
-        children = part.get_payload()
-        if part.get_content_maintype() == "multipart" and isinstance(children, list):
-            alternative = part.get_content_subtype() == "alternative"
-            stack.extend((child, depth + 1, alternative) for child in reversed(children) if isinstance(child, Message))
-        else:
-            yield part, in_alternative
+            raise Unparsable(Reason.DEPTH, f"its parts are nested deeper than {limits.MIME_DEPTH_MAX}")
+        if sum(len(name) + len(value) for name, value in part.raw_items()) > limits.MIME_HEADER_MAX_BYTES:
+            raise Unparsable(Reason.HEADER, f"a part's header is longer than {limits.MIME_HEADER_MAX_BYTES} bytes")
+        kind = _kind(part)
+        children = [child for child in part.get_payload() if isinstance(child, Part)] if part.is_multipart() else []
+        if kind.type in _REPORTS:
+            return [self._fields(children)]
+        if kind.type in _MAILS and children:
+            if kind.attached:
+                return self._keep_mail(children[0], kind, depth)
+            return [self._inner_mail(children[0], depth)]
+        if children:
+            return self._several(kind, children, depth)
+        return self._leaf(part, kind)
+
+    def keep(self, name: str, kind: str, content: bytes, active: str = "") -> None:
+        """Keep a file; `name` need not be safe."""
+        if len(self.attachments) >= limits.MIME_PARTS_MAX:
+            raise Unparsable(Reason.PARTS, f"it has more than {limits.MIME_PARTS_MAX} attachments")
+        self._octets_left -= len(content)
+        if self._octets_left < 0:
+            raise Unparsable(Reason.SIZE, "it unpacks to more than a mail may")
+        safe = self._names.take(safe_name(name, kind))
+        active = active or active_reason(safe, kind, content)
+        self.attachments.append(Attachment(safe, len(content), active))
+        self.contents.append(content)
+
+    def keep_whole(self, name: str, kind: str, content: bytes) -> None:
+        """Keep a text of which only the beginning is shown."""
+        self.keep(name, kind, content)
+        self.notes.append(
+            f"this is only the beginning of the text; all of it is in the attachment {self.attachments[-1].name}"
+        )
+
+    def _several(self, kind: _Kind, children: list[Part], depth: int) -> list[str]:
+        if kind.type == "multipart/alternative":
+            return self._alternative(children, depth)
+        self._note(_TOLD.get(kind.type, ""))
+        return [text for child in children for text in self.read(child, depth + 1)]
+
+    def _alternative(self, children: list[Part], depth: int) -> list[str]:
+        """One text in several forms (RFC 2046 §5.1.4): the plain one if there is any; of the others what is no text."""
+        read: list[tuple[str, list[str]]] = []
+        for child in children:
+            before = len(self.notes)
+            kind = _kind(child).type
+            if kind in _FOR_OTHER_PROGRAMS:
+                continue
+            read.append((kind, self.read(child, depth + 1)))
+            if kind != "text/plain" and any(one == "text/plain" and "".join(texts).strip() for one, texts in read):
+                del self.notes[before:]  # about words that are not shown
+        events = [text for kind, texts in read if kind == "text/calendar" for text in texts]
+        wordy = [(kind, texts) for kind, texts in read if kind != "text/calendar" and "".join(texts).strip()]
+        plain = [texts for kind, texts in wordy if kind == "text/plain"]
+        chosen = plain[0] if plain else wordy[-1][1] if wordy else []
+        return [*chosen, *events]
+
+    def _leaf(self, part: Part, kind: _Kind) -> list[str]:
+        content, note = octets_of(part)
+        self._note(note)
+        if kind.type in _TNEF or kind.name.lower() == "winmail.dat":
+            return self._tnef(content, kind)
+        if kind.type == "text/calendar":
+            event = self._safe(calendar_as_text(self._text(content, kind)))
+            if event or content.strip():
+                self.keep(kind.name or "invitation.ics", kind.type, content)
+            return [event]
+        if kind.attached or kind.type not in ("text/plain", "text/html", "text/enriched", "text/rfc822-headers"):
+            if content or kind.name:
+                self.keep(kind.name, kind.type, content)
+            self._note(_TOLD.get(kind.type.replace("/x-", "/"), ""))
+            return []
+        return [self._words(content, kind)]
+
+    def _words(self, content: bytes, kind: _Kind) -> str:
+        """The text of a part that is one."""
+        bound = limits.HTML_MAX_BYTES if kind.type == "text/html" else limits.TEXT_MAX_CHARACTERS
+        if len(content) > bound:
+            self.keep_whole("text.html" if kind.type == "text/html" else "text.txt", kind.type, content)
+            content = content[:bound]
+        if kind.type == "text/html":
+            if "charset" not in kind.options and (said := _META_CHARSET.search(content[:2048])):
+                kind = kind._replace(options={"charset": said[1].decode()})
+            text, notes = html_as_text(self._text(content, kind))
+            for note in notes:
+                self._note(note)
+            return quotes_marked(self._safe(text))
+        if kind.type == "text/plain" and b"\nbegin " in b"\n" + content:
+            files, content = uuencoded(content)
+            for name, file in files:
+                self.keep(name, "application/octet-stream", file)
+        text = self._safe(self._text(content, kind))
+        if kind.type == "text/rfc822-headers":
+            return quoted(text.strip("\n"))
+        if kind.type == "text/enriched":
+            text = _ENRICHED_TAG.sub("", text).replace("<<", "<")
+        if kind.options.get("format", "").lower() == "flowed":
+            text = unflowed(text, delete_space=kind.options.get("delsp", "").lower() == "yes")
+        return quotes_marked(true_hosts(text.strip("\n")))
+
+    def _text(self, content: bytes, kind: _Kind) -> str:
+        text, note = decoded(content, kind.options.get("charset", ""))
+        self._note(note)
+        return text
+
+    def _safe(self, text: str) -> str:
+        return unforged(readable(text))
+
+    def _note(self, note: str) -> None:
+        if note:
+            self.notes.append(note)
+
+    def _fields(self, groups: list[Part]) -> str:
+        """A report for machines (RFC 3464): its fields, which people can read as well."""
+        lines = [f"{name}: {unfolded(value)}" for group in groups for name, value in group.raw_items()]
+        return self._safe("\n".join(lines))[: limits.MIME_HEADER_MAX_BYTES]
+
+    def _inner_mail(self, message: Part, depth: int) -> str:
+        """A mail inside this mail, as a quote: who, when, about what, its text. Its files are kept with the others."""
+        head = [
+            f"{name}: {words(field(message, name))}"
+            for name in ("From", "To", "Date", "Subject")
+            if field(message, name)
+        ]
+        texts = [text for text in self.read(message, depth + 1) if text.strip()]
+        return "A mail inside this mail:\n" + quoted("\n\n".join([unforged("\n".join(head)), *texts]))
+
+    def _keep_mail(self, message: Part, kind: _Kind, depth: int) -> list[str]:
+        """A mail that was attached as a file stays one. It is looked into: it is as active as what it holds."""
+        inner = _Reader(self._octets_left)
+        inner.read(message, depth + 1)
+        held = next(((one.name, one.active) for one in inner.attachments if one.active), None)
+        name = kind.name or words(field(message, "Subject")) or "message"
+        name = name if name.lower().endswith(".eml") else f"{name}.eml"
+        out = io.BytesIO()
+        BytesGenerator(out, mangle_from_=False, maxheaderlen=0).flatten(message, linesep="\r\n")  # it may be signed
+        content = out.getvalue()
+        self.keep(name, "message/rfc822", content, f"a mail; in it {held[0]!r}, {held[1]}" if held else "")
+        return []
+
+    def _tnef(self, content: bytes, kind: _Kind) -> list[str]:
+        inside = unwrapped(content)
+        if inside is None or not any(inside):
+            self.notes.append("winmail.dat, in which Outlook wraps attachments, holds nothing that can be read here")
+            self.keep(kind.name or "winmail.dat", kind.type, content, UNREADABLE if inside is None else "")
+            return []
+        for name, file in inside.files:
+            self.keep(name, "application/octet-stream", file)
+        if inside.plain.strip():
+            return [quotes_marked(self._safe(inside.plain))]
+        return (
+            [self._words(inside.html.encode(), _Kind("text/html", {"charset": "utf-8"}, "", False))]
+            if inside.html
+            else []
+        )
 
 
-def _is_attached(part: "Message[str, str]") -> bool:
-    return _header(part, "Content-Disposition").strip().lower().startswith("attachment") or bool(_raw_name(part))
-
-
-def _octets_of(part: "Message[str, str]") -> bytes:
-    """A part's content, decoded from its transfer encoding; a mail inside a mail as it stands."""
-    content = part.get_payload(decode=True)
-    if isinstance(content, bytes):
-        return content
-    inner = part.get_payload()
-    if isinstance(inner, list) and inner and isinstance(inner[0], Message):
-        return inner[0].as_bytes(policy=email.policy.compat32)
-    return b""
-
-
-def _text_of(part: "Message[str, str]") -> str:
-    """A text part's text, LF line ends; what its charset cannot say becomes U+FFFD."""
-    octets = _octets_of(part)
-    try:
-        charset = part.get_content_charset() or "utf-8"
-        text = octets.decode(charset, errors="strict" if charset in {"utf-8", "us-ascii"} else "replace")
-    except (LookupError, UnicodeError, ValueError, AttributeError):
-        text = _utf8_or_latin(octets)
-    return text.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "\ufffd")
-
-
-def _html_as_text(html: str) -> str:
-    """What a person would read. No link target, no image, no style survives (D2, B6)."""
-    clean = nh3.clean(html, tags=_HTML_TAGS, clean_content_tags={"script", "style", "head", "title"}, attributes={})
-    return inscriptis.get_text(clean).strip() if clean.strip() else ""
-
-
-def _header(part: "Message[str, str]", name: str) -> str:
-    """A header's raw value, unfolded; the first where it comes more than once."""
-    for field, value in part.raw_items():
-        if field.lower() == name.lower():
-            return _unfolded(value)
-    return ""
-
-
-def _unfolded(value: object) -> str:
-    """One line of text; octets that are not ASCII are UTF-8, else Latin-1."""
-    octets = str(value).encode("utf-8", "surrogateescape")
-    return re.sub(r"[\r\n]+[ \t]?", " ", _utf8_or_latin(octets)).strip()
-
-
-def _decoded(value: str) -> str:
-    """RFC 2047 words decoded, control characters and direction overrides taken out."""
-    try:
-        pieces = decode_header(value)
-    except (ValueError, LookupError, email.errors.HeaderParseError):
-        pieces = [(value, None)]
-    text = ""
-    for piece, charset in pieces:
-        if isinstance(piece, str):
-            text += piece
-            continue
-        try:
-            text += piece.decode(charset or "utf-8")
-        except (LookupError, UnicodeError):
-            text += _utf8_or_latin(piece)
-    return "".join(character for character in text if unicodedata.category(character) not in {"Cc", "Cf", "Cs"})
-
-
-def _utf8_or_latin(octets: bytes) -> str:
-    try:
-        return octets.decode()
-    except UnicodeDecodeError:
-        return octets.decode("latin-1")
-
-
-def _raw_name(part: "Message[str, str]") -> str:
-    """The name that a part gives itself. Headers with octets that are not ASCII are decoded first."""
-    for field in ("Content-Disposition", "Content-Type"):
-        value = _header(part, field)
-        if not value.isascii():
-            part.replace_header(field, value)
-    try:
-        return part.get_filename() or ""
-    except (ValueError, LookupError, TypeError, AttributeError, IndexError):
-        return ""
-
-
-def _file_name(part: "Message[str, str]") -> str:
-    """A name that is only a name: no folders, no control characters, not too long, never empty."""
-    name = re.split(r"[/\\]", _decoded(_raw_name(part)))[-1].strip(" .")
-    name = re.sub(r'[<>:"|?*]', "_", name)
-    while len(name.encode()) > limits.FILE_NAME_MAX_BYTES:
-        stem, dot, suffix = name.rpartition(".")
-        name = stem[:-1] + dot + suffix if dot and stem and len(suffix) <= 10 else name[:-1]
-    if name:
-        return name
-    if part.get_content_type() == "message/rfc822":
-        return "message.eml"
-    return "attachment" + (mimetypes.guess_extension(part.get_content_type()) or ".bin")
+def _kind(part: Part) -> _Kind:
+    given, options = parameters(field(part, "Content-Type"))
+    if "/" not in given:
+        given = part.get_default_type() if not given else "text/plain"  # RFC 2045 §5.2
+    elif given.startswith("multipart/") and not part.is_multipart():
+        given = "text/plain"  # it says so, and has no parts that could be found
+    disposition, more = parameters(field(part, "Content-Disposition"))
+    name = words(more.get("filename") or options.get("name") or "")
+    return _Kind(given, options, name, disposition == "attachment" or bool(name))

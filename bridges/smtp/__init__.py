@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The SMTP intake: vetted mail from approved senders into a public instance (C2)."""
+"""The SMTP intake: vetted mail from approved senders into a public instance (C2).
 
-from bridges.smtp.intake import SmtpIntake
-from bridges.smtp.rules import IntakeLimits, IntakeSettings, Route, SenderRule
-
-__all__ = ["IntakeLimits", "IntakeSettings", "Route", "SenderRule", "SmtpIntake"]
+Nothing is imported here: the processes that look at mails are in this package too, and need little of it.
+"""

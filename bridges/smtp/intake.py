@@ -1,85 +1,142 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The intake: approved senders in, everybody else refused in the session (C2).
 
-`250` is said only after the service has acknowledged the post for every recipient. Temporary trouble is
-always 4xx; the same mail sent again is posted under the same ids and stored once.
+It runs whether the service is there or not, and says 451 meanwhile. Recipients are decided on at RCPT, where SMTP lets
+each have its own answer; the proof of a sender needs the mail, so it is decided on after the data.
 """
 
 import asyncio
-import errno
-import re
+import contextlib
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import structlog
 
 from bridges import limits
-from bridges.mime import Letter, ParserPool, Unparsable
-from bridges.mime.pool import ParserFailed
-from bridges.smtp.mail import MailPost, post_id
-from bridges.smtp.rules import IntakeSettings, Rules, folded
+from bridges.mime import ParserPool
+from bridges.smtp import replies
+from bridges.smtp.database import BridgeDatabase
+from bridges.smtp.delivery import Delivery, Transaction
+from bridges.smtp.proof.prover import Origin, Prover
+from bridges.smtp.proof.resolver import DnsResolver
+from bridges.smtp.rules import Door, IntakeSettings, Rules
 from bridges.smtp.session import GuardedSession, Traffic
-from tmtp_client.connection import Disconnected, Endpoint, Payload, PersistentConnection, Refused
-from tmtp_core.wire.messages import TO_UID, Outsider, Recipient
+from bridges.smtp.tls import server_context
+from tmtp_client.connection import Endpoint, Payload, PersistentConnection
+from tmtp_core.clock import Clock
+from tmtp_core.ids import RandomBytes
 from tmtp_core.wire.revision2 import ReturnEvent, StoredEvent
 
 log = structlog.get_logger()
 
-_NOT_APPROVED = "550 5.7.1 This service takes mail only from approved senders; {} is not one, or not from your address"
-_NO_ROUTE = "550 5.1.1 {} is not reached by SMTP here"
-_OTHER_FROM = "550 5.7.1 The From header must name exactly the approved sender {}, and no other"
-_UNPARSABLE = "554 5.6.0 This mail cannot be read: {}"
-_TEMPORARY = "451 4.3.0 Cannot be delivered just now, try again later: {}"
-_DISK_FULL = "452 4.3.1 No room for this mail just now, try again later"
-_PROOF = "network"  # how an approved sender's address is proved in this release
-_FOR_NOW = re.compile(r"^quota: | yet$")  # what the service refuses only for now (docs/protocol.md)
+_SOCKET_MODE = 0o660  # who is in the socket's group may hand in mail
 
 
 class SmtpIntake:
-    """Listens from `start` to `stop`. It runs whether the service is there or not, and says 451 meanwhile."""
+    """Listens from `start` to `stop`."""
 
-    def __init__(self, settings: IntakeSettings) -> None:
+    def __init__(self, settings: IntakeSettings, clock: Clock, random_bytes: RandomBytes) -> None:
         self._settings = settings
-        self._rules = Rules(settings)
-        self._traffic = Traffic(settings.limits)
+        self._clock = clock
+        self._database = BridgeDatabase(settings.database, clock, random_bytes)
+        self._rules = Rules(settings.senders, settings.routes)
         self._parser = ParserPool()
+        self._prover: Prover | None = None
         self._service: PersistentConnection | None = None
-        self._server: asyncio.Server | None = None
+        self._delivery: Delivery | None = None
+        self._traffic: Traffic | None = None
+        self._servers: list[tuple[Door, asyncio.Server]] = []
         self._busy = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
 
     @property
+    def addresses(self) -> list[tuple[Door, str]]:
+        """Every door, and where it is."""
+        found = []
+        for door, server in self._servers:
+            host, port = server.sockets[0].getsockname()[:2] if door.path is None else (str(door.path), 0)
+            found.append((door, f"{host}:{port}" if door.path is None else f"unix:{host}"))
+        return found
+
+    @property
     def address(self) -> tuple[str, int]:
-        """Where it listens."""
-        assert self._server is not None
-        host, port = self._server.sockets[0].getsockname()[:2]
+        """Where its first TCP door is."""
+        server = next(server for door, server in self._servers if door.path is None)
+        host, port = server.sockets[0].getsockname()[:2]
         return host, port
 
     async def start(self) -> None:
-        """Listen. Raises OSError when the address or the spool cannot be had."""
+        """Listen. Raises OSError when an address, the certificate, the spool or the database cannot be had."""
+        await self._database.open()
+        try:
+            await self._start()
+        except OSError:
+            await self._database.close()
+            raise
+
+    async def _start(self) -> None:
         settings = self._settings
         await asyncio.to_thread(_empty_folder, settings.spool)
+        context = server_context(*settings.certificate) if settings.certificate is not None else None
+        self._traffic = Traffic(settings.limits, settings.proxies, context)
         self._service = PersistentConnection(settings.endpoint, settings.login, self._heard)
-        self._server = await asyncio.get_running_loop().create_server(
-            lambda: GuardedSession(_Handler(self), self._traffic, settings.hostname), settings.host, settings.port
+        self._prover = Prover(DnsResolver(settings.nameservers), self._now_s, settings.trust)
+        self._delivery = Delivery(
+            settings.name,
+            settings.login.uid,
+            self._rules,
+            settings.spool,
+            self._prover,
+            self._parser,
+            self._service,
+            self._database,
         )
+        try:
+            for door in settings.doors:
+                self._servers.append((door, await self._open(door)))
+        except OSError:
+            await self.stop(0.0)
+            raise
+
+    async def _open(self, door: Door) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+
+        def session() -> GuardedSession:
+            assert self._traffic is not None
+            return GuardedSession(_Handler(self), self._traffic, self._settings.hostname, door)
+
+        if door.path is None:
+            return await loop.create_server(session, door.host, door.port)
+        await asyncio.to_thread(_make_way, door.path)
+        server = await loop.create_unix_server(session, door.path)
+        await asyncio.to_thread(door.path.chmod, _SOCKET_MODE)
+        return server
 
     async def stop(self, grace_s: float) -> None:
         """Take no new mail, finish what is being posted, close."""
-        if self._server is not None:
-            self._server.close()
+        for _, server in self._servers:
+            server.close()
         try:
             await asyncio.wait_for(self._quiet.wait(), grace_s)
         except TimeoutError:
             log.warning("smtp_stopped_with_mail_under_way", bridge=self._settings.name, mails=self._busy)
-        for session in list(self._traffic.sessions):
+        for session in list(self._traffic.sessions) if self._traffic is not None else ():
             session.abort()
+        for door, _ in self._servers:
+            if door.path is not None:
+                await asyncio.to_thread(door.path.unlink, missing_ok=True)
+        self._servers = []
         if self._service is not None:
             await self._service.stop()
         await self._parser.stop()
+        if self._prover is not None:
+            await self._prover.stop()
+        await self._database.close()
+
+    def _now_s(self) -> int:
+        return self._clock.wall_ns() // 1_000_000_000
 
     def follow(self, endpoint: Endpoint) -> None:
         """The service is to be known by another key from now on; a link that stands goes on."""
@@ -92,80 +149,34 @@ class SmtpIntake:
             log.warning("smtp_mail_not_delivered", bridge=self._settings.name, message=event.msgid, reason=event.reason)
 
     # -- decisions ---------------------------------------------------------------------------------------------------
-    def sender_refusal(self, address: str, peer: str) -> str | None:
-        """Why mail from this sender is not taken, or None."""
-        if self._rules.sender(address, peer) is not None:
+    def sender_refusal(self, mail_from: str, peer: str, key: bytes) -> str | None:
+        """Why no mail of this envelope's sender would be taken in this session, or None."""
+        if self._rules.could_pass(mail_from, peer, key):
             return None
-        log.info("smtp_sender_refused", bridge=self._settings.name, sender=address, peer=peer)
-        return _NOT_APPROVED.format(address or "<>")
+        log.info("smtp_sender_refused", bridge=self._settings.name, sender=mail_from, peer=peer)
+        return replies.plain(replies.no_sender(mail_from))
 
     def recipient_refusal(self, address: str, accepted: int) -> str | None:
         """Why this recipient is not taken, or None."""
         if accepted >= self._settings.limits.recipients_max:
-            return "452 4.5.3 Too many recipients"  # RFC 5321 §4.5.3.1.10: the sender splits its mail
-        if self._rules.route(address) is None:
-            return _NO_ROUTE.format(address)
-        return None
+            return replies.TOO_MANY_RECIPIENTS
+        return replies.plain(replies.no_route(address)) if self._rules.route(address) is None else None
 
-    async def take(self, sender: str, recipients: list[str], content: bytes) -> str:
-        """Post one mail to all its recipients; the reply to DATA."""
+    def comes_from_upstream(self, peer: str) -> bool:
+        """Whether this peer is a mail server in front of the bridge."""
+        return peer in self._settings.upstream
+
+    async def take(self, mail: Transaction) -> dict[str, str]:
+        """Post one mail; the reply for each recipient."""
+        assert self._delivery is not None
         self._busy += 1
         self._quiet.clear()
         try:
-            return await self._take(sender, recipients, content)
-        except OSError as error:
-            log.exception("smtp_spool_failed", bridge=self._settings.name, errno=error.errno)
-            return _DISK_FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else _TEMPORARY.format("the spool failed")
+            return await self._delivery.take(mail)
         finally:
             self._busy -= 1
             if not self._busy:
                 self._quiet.set()
-
-    async def _take(self, sender: str, recipients: list[str], content: bytes) -> str:
-        folder = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=self._settings.spool))
-        try:
-            path = folder / "mail"
-            await asyncio.to_thread(path.write_bytes, content)
-            letter = await self._parser.parse(path, folder)
-            if folded(letter.sender) != folded(sender):
-                return _OTHER_FROM.format(sender)
-            return await self._post(sender, recipients, letter, content)
-        except Unparsable as unparsable:
-            return _UNPARSABLE.format(unparsable)
-        except ParserFailed as failed:
-            log.error("smtp_parser_failed", bridge=self._settings.name, error=str(failed))
-            return _TEMPORARY.format("the parser is not available")
-        finally:
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-
-    async def _post(self, sender: str, recipients: list[str], letter: Letter, content: bytes) -> str:
-        """One post a recipient, each under its own id; an answer for all of them."""
-        assert self._service is not None
-        post = MailPost(letter, sender, self._settings.login.uid)
-        stored: list[str] = []
-        routes = {route.recipient: None for one in recipients if (route := self._rules.route(one)) is not None}
-        try:
-            for recipient in routes:
-                connection = await self._service.current(limits.SERVICE_WAIT_S)
-                acked = await connection.post(
-                    post_id(sender, recipient, letter, content),
-                    [Recipient(recipient, TO_UID)],
-                    post.pieces(),
-                    post.size,
-                    len(post.head),
-                    as_=Outsider(sender, _PROOF),
-                )
-                stored.append(acked.msgid)
-        except (Disconnected, TimeoutError) as error:
-            log.warning("smtp_service_away", bridge=self._settings.name, error=str(error) or "no answer")
-            return _TEMPORARY.format("the service is away")
-        except Refused as refused:
-            log.warning("smtp_post_refused", bridge=self._settings.name, error=str(refused))
-            if _FOR_NOW.search(str(refused)):
-                return _TEMPORARY.format("the recipient cannot be reached just now")
-            return f"550 5.7.1 The service does not take this: {refused}"
-        log.info("smtp_mail_delivered", bridge=self._settings.name, sender=sender, messages=stored)
-        return "250 2.0.0 Delivered to the service"
 
 
 class _Handler:
@@ -178,12 +189,16 @@ class _Handler:
         self, server: GuardedSession, session: Any, envelope: Any, hostname: str, responses: list[str]
     ) -> list[str]:
         session.host_name = hostname
-        return [*responses[:-1], "250-ENHANCEDSTATUSCODES", responses[-1]]
+        tls = ["250-STARTTLS"] if server.starttls_offered else []
+        return [*responses[:-1], *tls, "250-PIPELINING", "250 ENHANCEDSTATUSCODES"]
 
     async def handle_MAIL(
         self, server: GuardedSession, session: Any, envelope: Any, address: str, options: list[str]
     ) -> str:
-        refusal = self._intake.sender_refusal(address, session.peer[0])
+        wrong = _path_wrong(address, utf8=envelope.smtp_utf8)
+        if wrong is not None and address != _NULL:
+            return wrong
+        refusal = self._intake.sender_refusal(address.removeprefix(_NULL), session.peer[0], server.peer_key)
         if refusal is not None:
             return refusal
         envelope.mail_from = address
@@ -193,7 +208,9 @@ class _Handler:
     async def handle_RCPT(
         self, server: GuardedSession, session: Any, envelope: Any, address: str, options: list[str]
     ) -> str:
-        refusal = self._intake.recipient_refusal(address, len(envelope.rcpt_tos))
+        refusal = _path_wrong(address, utf8=envelope.smtp_utf8) or self._intake.recipient_refusal(
+            address, len(envelope.rcpt_tos)
+        )
         if refusal is not None:
             return refusal
         envelope.rcpt_tos.append(address)
@@ -201,14 +218,46 @@ class _Handler:
         return "250 2.1.5 OK"
 
     async def handle_DATA(self, server: GuardedSession, session: Any, envelope: Any) -> str:
+        peer = session.peer[0]
+        helo = session.host_name.encode("ascii", "replace").decode()  # any octets may stand there
+        origin = Origin(peer, helo, envelope.mail_from.removeprefix(_NULL), self._intake.comes_from_upstream(peer))
+        mail = Transaction(origin, server.peer_key, tuple(envelope.rcpt_tos), envelope.original_content)
         try:
-            return await self._intake.take(envelope.mail_from, envelope.rcpt_tos, envelope.original_content)
+            got = await self._intake.take(mail)
         finally:
             server.mail_is_over()
+        if server.door.lmtp:  # RFC 2033 §4.2: one for each RCPT, in their order
+            return "\r\n".join(got[recipient] for recipient in envelope.rcpt_tos)
+        return replies.one_for_all(got)
 
     async def handle_exception(self, error: Exception) -> str:
         log.error("smtp_session_failed", error=type(error).__name__)
         return "451 4.3.0 Something failed here, try again later"
+
+
+_NULL = "<>"  # as aiosmtpd has the null sender
+
+
+def _path_wrong(address: str, *, utf8: bool) -> str | None:
+    """Why an address is none that SMTP could have (RFC 5321 §4.5.3.1, RFC 6531 §3.2), or None."""
+    local = address.rpartition("@")[0]
+    try:
+        octets = address.encode()
+    except UnicodeEncodeError:
+        return "553 5.1.3 This address is not UTF-8"
+    if len(octets) > limits.PATH_MAX_BYTES or len(local.encode()) > limits.LOCAL_PART_MAX_BYTES:
+        return "501 5.1.3 This address is too long"
+    if not address.isascii() and not utf8:
+        return "553 5.6.7 An address outside ASCII needs SMTPUTF8"
+    return None
+
+
+def _make_way(path: Path) -> None:
+    """A folder for a socket, without the socket of a process that is gone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        if path.is_socket():
+            path.unlink()
 
 
 def _empty_folder(folder: Path) -> None:

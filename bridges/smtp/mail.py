@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""A parsed mail as a TMTP post: marked as what it is, attachments kept, nothing whole in memory (D1, C2)."""
+"""A parsed mail as a TMTP post: marked as what it is, attachments kept, nothing whole in memory (D1, D2, C2)."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,29 +7,48 @@ from hashlib import blake2b
 from pathlib import Path
 
 from bridges import limits
-from bridges.mime import Letter
+from bridges.mime import Attachment, Letter
+from bridges.mime.names import UniqueNames
+from bridges.mime.readable import NOTE_MARK
+from bridges.smtp.database import Place
+from bridges.smtp.rules import Route
 from tmtp_core.wire.payload import Attached, PostHead, Subscriber, encode_post_head
 
 
 class MailPost:
-    """The data of one post: `head` (its length is `datahead`), then text, then attachments; `size` octets in all."""
+    """The data of one post to one route: `head` (its length is `datahead`), text, attachments; `size` octets in all.
 
-    def __init__(self, letter: Letter, sender: str, bridge_uid: str) -> None:
-        self._text = letter.text.encode()
-        self._files = [Path(attachment.path) for attachment in letter.attachments]
+    Attachments that could do something stay out unless the route allows them; a note names each, and why. `mail` is
+    the file with the mail as it came, and `mail_size` its octets: an attachment where the route wants it.
+    """
+
+    def __init__(
+        self, letter: Letter, sender: str, bridge_uid: str, route: Route, place: Place, mail: Path, mail_size: int
+    ) -> None:
+        passed, withheld = _sorted_out(letter, route)
+        names = UniqueNames()
+        files = [(names.take(one.name), Path(one.path), one.size) for one in passed]
+        if route.original:
+            files.append((names.take("original.eml"), mail, mail_size))
+        notes = [*withheld, *letter.notes]
+        self._text = "\n\n".join(
+            filter(None, (letter.text, "\n".join(f"{NOTE_MARK} {note}" for note in notes)))
+        ).encode()
+        self._files = [path for _, path, _ in files]
         subject = letter.subject or "(no subject)"
         alias = f"{sender} (by SMTP)"
+        # A thread begins with its subscribers: existing clients count on at least its author.
+        author = Subscriber(who=alias, whouid=bridge_uid, by=alias, byuid=bridge_uid)
         self.head = encode_post_head(
             PostHead(
-                threadid="",
+                threadid=place.thread,
                 alias=alias,
                 subject=f"[SMTP: {sender}] {subject}",
-                # A thread begins with its subscribers: existing clients count on at least its author.
-                cc=(Subscriber(who=alias, whouid=bridge_uid, by=alias, byuid=bridge_uid),),
-                attach=tuple(Attached(f"u:{one.name}", one.size) for one in letter.attachments),
+                cc=(author,) if place.new else (),
+                attach=tuple(Attached(f"u:{name}", size) for name, _, size in files),
             )
         )
-        self.size = len(self.head) + len(self._text) + sum(one.size for one in letter.attachments)
+        self.size = len(self.head) + len(self._text) + sum(size for _, _, size in files)
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """The octets, in order."""
@@ -38,6 +57,18 @@ class MailPost:
             with await asyncio.to_thread(path.open, "rb") as file:
                 while piece := await asyncio.to_thread(file.read, limits.STREAM_CHUNK_BYTES):
                     yield piece
+
+
+def _sorted_out(letter: Letter, route: Route) -> tuple[list[Attachment], list[str]]:
+    """The attachments that pass to a route, and a note for each that does not."""
+    passed = [one for one in letter.attachments if route.active_attachments or not one.active]
+    withheld = [one for one in letter.attachments if one not in passed]
+    notes = [
+        f"the attachment {one.name!r} ({one.size} bytes) was not passed on: it is {one.active}" for one in withheld
+    ]
+    if len(notes) > limits.NOTES_MAX:
+        notes = [*notes[: limits.NOTES_MAX], f"{len(notes) - limits.NOTES_MAX} more attachments were not passed on"]
+    return passed, notes
 
 
 def post_id(sender: str, recipient: str, letter: Letter, content: bytes) -> str:

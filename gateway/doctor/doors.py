@@ -33,7 +33,11 @@ def examine_doors(settings: Settings, clock: Clock, *, running: bool) -> Iterato
                 shown = certificate if kind in {"tls", "wss"} else None
                 yield from _door(f"{about}, {kind}", address, shown, running=running)
     for bridge in settings.bridges.smtp:
-        yield from _door(f"bridge {bridge.name}", bridge.listen, None, running=running)
+        for door in bridge.listen:
+            for kind, place in door.named():
+                at = place if isinstance(place, Address) else place.tcp
+                if at is not None:
+                    yield from _door(f"bridge {bridge.name}, {kind}", at, None, running=running)
     if running:
         yield from _health(settings.http.listen)
 

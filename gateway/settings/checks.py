@@ -25,23 +25,19 @@ from gateway.settings.models import (
     SmtpBridge,
     Tls,
 )
+from gateway.settings.smtp_checks import ADDRESS, PIN, Found, smtp_checks
 from gateway.settings.yaml_source import Path
 from gateway.urls import check_url
 from tmtp_core.store.opening import parsed_address
 from tmtp_core.store.schema import DatabaseUnfit
 from tmtp_core.wire.look import CONTRAST_MIN, weak_pairs
 
-_ADDRESS = re.compile(r"[^\s@<>]+@[^\s@<>]+\.?[^\s@<>]*")
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-fA-F:]+\](:\d{1,5})?")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _REGION = re.compile(r"[A-Za-z0-9-]{1,64}")
 _PREFIX = re.compile(r"[A-Za-z0-9_-]{0,64}(/[A-Za-z0-9_-]{1,64}){0,3}/?")
 _REDIRECT = re.compile(r"(https://|http://(127\.0\.0\.1|localhost|\[::1\])[:/]|[a-z][a-z0-9+-]*(\.[a-z0-9+-]+)+:)")
-_PIN = re.compile(r"sha256:[A-Za-z0-9_-]{43}")
 _CONSOLE_URL = re.compile(r"https://[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[1-9][0-9]{0,4})?")
-
-Found = tuple[Path, str, str]
-"""Path, what is wrong, what would be right."""
 
 
 def cross_checks(settings: Settings) -> Iterator[Found]:
@@ -131,7 +127,9 @@ def _addresses(settings: Settings) -> Iterator[tuple[Path, str]]:
             for kind, address in listen.named():
                 yield ("instances", i, "listen", j, kind), str(address)
     for i, bridge in enumerate(settings.bridges.smtp):
-        yield ("bridges", "smtp", i, "listen"), str(bridge.listen)
+        for j, door in enumerate(bridge.listen):
+            for kind, where in door.named():
+                yield ("bridges", "smtp", i, "listen", j, kind), str(where)
 
 
 def _twice(values: list[tuple[Path, str]], what: str) -> Iterator[Found]:
@@ -255,7 +253,7 @@ def _listen_checks(path: Path, listen: Listen) -> Iterator[Found]:
 
 def _tls_checks(path: Path, tls: Tls) -> Iterator[Found]:
     for index, pin in enumerate(tls.proxy_pins):
-        if not _PIN.fullmatch(pin):
+        if not PIN.fullmatch(pin):
             yield (*path, "proxy_pins", index), f"{pin} is no pin", "sha256: and 43 characters of base64url"
     yield from _certificate_checks(path, tls.certificate, tls.key)
 
@@ -318,17 +316,10 @@ def _bridge_checks(path: Path, bridge: SmtpBridge, settings: Settings) -> Iterat
         )
     elif all(listen.tls is None for listen in target.listen):
         yield (*path, "instance"), f"{bridge.instance} has no tls: address that a bridge could use", "add one to it"
-    for index, sender in enumerate(bridge.senders):
-        where = (*path, "senders", index)
-        if not _ADDRESS.fullmatch(sender.address):
-            yield (*where, "address"), f"{sender.address} is no mail address", "name@domain, without <>"
-        for place, proof in enumerate(sender.proof):
-            try:
-                ipaddress.ip_network(proof.network)
-            except ValueError as error:
-                yield (*where, "proof", place, "network"), str(error), "for example 192.0.2.0/24"
+    yield from smtp_checks(path, bridge)
+    yield from _tls_checks((*path, "tls"), Tls(certificate=bridge.tls.certificate, key=bridge.tls.key))
     for index, route in enumerate(bridge.routes):
-        if not _ADDRESS.fullmatch(route.recipient):
+        if not ADDRESS.fullmatch(route.recipient):
             yield (
                 (*path, "routes", index, "recipient"),
                 f"{route.recipient} is no mail address",

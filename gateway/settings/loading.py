@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from gateway.settings.checks import cross_checks, picture_checks
-from gateway.settings.models import Instance, Settings
+from gateway.settings.models import Instance, Settings, SmtpBridge
 from gateway.settings.stand_ins import made_whole
 from gateway.settings.words import explained
 from gateway.settings.yaml_source import Problem, YamlSource
@@ -59,6 +59,8 @@ def _contradictions(source: YamlSource, base: Path) -> list[Problem]:
 def _with_base(settings: Settings, base: Path) -> Settings:
     """Make all paths absolute."""
     instances = [_instance_with_base(instance, base) for instance in settings.instances]
+    smtp = [_bridge_with_base(bridge, base) for bridge in settings.bridges.smtp]
+    bridges = settings.bridges.model_copy(update={"smtp": smtp})
     tls = settings.administration.tls
     tls = tls.model_copy(update={name: _below(base, getattr(tls, name)) for name in ("certificate", "key")})
     sign_in = settings.administration.sign_in
@@ -73,8 +75,20 @@ def _with_base(settings: Settings, base: Path) -> Settings:
             "instances": instances,
             "administration": administration,
             "backup": backup,
+            "bridges": bridges,
         }
     )
+
+
+def _bridge_with_base(bridge: SmtpBridge, base: Path) -> SmtpBridge:
+    files = {name: _below(base, getattr(bridge.tls, name)) for name in ("certificate", "key")}
+    listen = [
+        one.model_copy(update={"lmtp": one.lmtp.model_copy(update={"path": _below(base, one.lmtp.path)})})
+        if one.lmtp is not None
+        else one
+        for one in bridge.listen
+    ]
+    return bridge.model_copy(update={"tls": bridge.tls.model_copy(update=files), "listen": listen})
 
 
 def _instance_with_base(instance: Instance, base: Path) -> Instance:

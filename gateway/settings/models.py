@@ -6,7 +6,16 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, model_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    StringConstraints,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from gateway.pictures import Purpose
 from tmtp_core.wire.look import Corners, Font, Palette, Spacing
@@ -279,23 +288,33 @@ class Instance(_Model):
 
 
 class Proof(_Model):
-    """One way to show that mail is a sender's own: the network it must come from."""
+    """One way to show that mail is a sender's own; a good entry has exactly one."""
 
-    network: str
+    dkim: str | None = None
+    spf: Literal["aligned"] | None = None
+    network: str | None = None
+    client_certificate: str | None = None
+
+    def named(self) -> list[str]:
+        """Those that are given."""
+        return [name for name in type(self).model_fields if getattr(self, name) is not None]
 
 
 class Sender(_Model):
-    """An approved SMTP sender; every proof must hold."""
+    """An approved SMTP sender, an address or a whole domain of the From header; every proof must hold."""
 
-    address: str
+    address: str | None = None
+    domain: str | None = None
     proof: list[Proof] = Field(min_length=1, max_length=16)
 
 
 class Route(_Model):
-    """Mail for `recipient` reaches the alias or group `to`."""
+    """Mail for `recipient` reaches the alias or group `to`; what of it is passed on."""
 
     recipient: str
     to: str = Field(min_length=1)
+    active_attachments: Literal["withhold", "allow"] = "withhold"
+    original: Literal["drop", "attach"] = "drop"
 
 
 class SmtpLimits(_Model):
@@ -307,16 +326,78 @@ class SmtpLimits(_Model):
     recipients_max: int = Field(default=100, ge=1, le=1_000)
 
 
+class LmtpAddress(_Model):
+    """Where LMTP is spoken: `unix:PATH`, or `host:port`."""
+
+    path: Path | None = Field(default=None, strict=False)
+    tcp: Address | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parse(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        kind, colon, path = value.partition(":")
+        if kind == "unix" and colon:
+            if not path:
+                raise ValueError("a socket is written unix:PATH, for example unix:./run/lmtp.sock")
+            return {"path": path}
+        return {"tcp": Address.model_validate(value)}
+
+    def __str__(self) -> str:
+        return str(self.tcp) if self.tcp is not None else f"unix:{self.path}"
+
+
+class SmtpListen(_Model):
+    """One door of an SMTP intake: SMTP with STARTTLS, SMTP in TLS, or LMTP for a mail server in front."""
+
+    smtp: Address | None = None
+    smtps: Address | None = None
+    lmtp: LmtpAddress | None = None
+
+    def named(self) -> list[tuple[str, Address | LmtpAddress]]:
+        """The addresses that are given; a good entry has exactly one."""
+        kinds = (("smtp", self.smtp), ("smtps", self.smtps), ("lmtp", self.lmtp))
+        return [(kind, address) for kind, address in kinds if address is not None]
+
+
+class SmtpTls(_Model):
+    """The certificate of an SMTP intake; both or none. None: self-signed, kept in `data_dir`."""
+
+    certificate: Path | None = Field(default=None, strict=False)
+    key: Path | None = Field(default=None, strict=False)
+
+
+class Upstream(_Model):
+    """Mail servers in front of an intake, and in whose name their Authentication-Results are believed."""
+
+    addresses: list[str] = Field(default=[], max_length=64)
+    authserv_id: str | None = Field(default=None, min_length=1, max_length=255)
+
+
 class SmtpBridge(_Model):
     """One SMTP intake (C2)."""
 
     name: Name
     instance: Name
-    listen: Address
+    listen: list[SmtpListen] = Field(min_length=1, max_length=16)
+    tls: SmtpTls = SmtpTls()
     hostname: str | None = None
+    upstream: Upstream = Upstream()
+    proxies: list[str] = Field(default=[], max_length=64)
+    arc_sealers: list[str] = Field(default=[], max_length=256)
+    nameservers: list[Address] = Field(default=[], max_length=16)
     senders: list[Sender] = Field(default=[], max_length=10_000)
     routes: list[Route] = Field(default=[], max_length=10_000)
     limits: SmtpLimits = SmtpLimits()
+
+    @field_validator("listen", mode="before")
+    @classmethod
+    def _one_address(cls, value: Any) -> Any:
+        """An address alone is SMTP there; one entry needs no list."""
+        if isinstance(value, str):
+            value = {"smtp": value}
+        return [value] if isinstance(value, dict) else value
 
 
 class Bridges(_Model):

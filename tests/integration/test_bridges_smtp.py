@@ -2,6 +2,7 @@
 """Mail of real clients through the intake (C2, D1): approved mail arrives, everything else leaves nothing behind."""
 
 import asyncio
+import errno
 import shutil
 import smtplib
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from gateway.app import Gateway
-from tests.support.gateway import endpoint, member, running_gateway
+from tests.support.gateway import SETTINGS, endpoint, member, running_gateway
 from tmtp_client.connection import Connection, KeyLogin, Refused
 from tmtp_core.crypto.signing import SEED_BYTES, Signer
 from tmtp_core.wire import messages as m
@@ -158,6 +159,112 @@ async def test_the_same_mail_again_is_accepted_and_comes_once(tmp_path: Path) ->
         assert len(await desk.until(2)) == 2
 
 
+async def test_what_the_service_has_forgotten_the_bridge_still_knows(tmp_path: Path) -> None:
+    """Senders try for days; the service knows an id for one. The bridge does not even ask it."""
+    async with running_gateway(tmp_path) as gateway, member(gateway, "public", "Support Desk") as desk:
+        await smtp(gateway, lambda client: client.send_message(a_mail()))
+        await desk.until(1)
+        await gateway.instances["public"].stop(0.1)
+        again = a_mail(Received="from elsewhere by mx.partner.example")
+        assert await smtp(gateway, lambda client: client.send_message(again)) == {}
+
+
+async def test_the_same_mail_for_another_recipient_is_no_duplicate(tmp_path: Path) -> None:
+    async with (
+        running_gateway(tmp_path) as gateway,
+        member(gateway, "public", "Support Desk") as support,
+        member(gateway, "public", "Sales Desk") as sales,
+    ):
+        for to in (RECIPIENT, "sales@example.org", RECIPIENT):
+            await smtp(gateway, lambda client, to=to: client.send_message(a_mail(), to_addrs=[to]))
+        await smtp(
+            gateway,
+            lambda client: client.send_message(a_mail(**{"Message-ID": "<2@p>"}), to_addrs=["sales@example.org"]),
+        )
+        assert len(await sales.until(2)) == 2
+        assert len(await support.until(1)) == 1
+
+
+async def test_a_conversation_is_one_thread_and_only_its_first_mail_names_who_reads_it(tmp_path: Path) -> None:
+    async with (
+        running_gateway(tmp_path) as gateway,
+        member(gateway, "public", "Support Desk") as support,
+        member(gateway, "public", "Sales Desk") as sales,
+    ):
+        reply = {"Message-ID": "<2@p>", "In-Reply-To": "<1@p>", "References": "<1@p>"}
+        other = {"Message-ID": "<3@p>", "Subject": "Something else"}
+        for headers in ({}, reply, other):
+            await smtp(gateway, lambda client, headers=headers: client.send_message(a_mail(**headers)))
+        await smtp(gateway, lambda client: client.send_message(a_mail(**reply), to_addrs=["sales@example.org"]))
+        first, second, third = [content(one)[0] for one in (await support.until(3))[:3]]
+        elsewhere = content((await sales.until(1))[0])[0]
+        assert first.threadid == second.threadid
+        assert len({first.threadid, third.threadid, elsewhere.threadid}) == 3
+        assert [bool(head.cc) for head in (first, second, third, elsewhere)] == [True, False, True, True]
+
+
+def with_program() -> EmailMessage:
+    mail = a_mail()
+    mail.add_attachment(b"plan", maintype="application", subtype="pdf", filename="plan.pdf")
+    mail.add_attachment(b"MZ\x90", maintype="application", subtype="pdf", filename="invoice.pdf")
+    return mail
+
+
+async def test_active_attachments_are_named_and_not_passed_on(tmp_path: Path) -> None:
+    """D2. What one route allows it does not allow for the others."""
+    settings = SETTINGS.replace("to: Sales Desk}", "to: Sales Desk, active_attachments: allow, original: attach}")
+    assert settings != SETTINGS
+    async with (
+        running_gateway(tmp_path, settings) as gateway,
+        member(gateway, "public", "Support Desk") as support,
+        member(gateway, "public", "Sales Desk") as sales,
+    ):
+        to = [RECIPIENT, "sales@example.org"]
+        await smtp(gateway, lambda client: client.send_message(with_program(), to_addrs=to))
+        head, text, files = content((await support.until(1))[0])
+        assert [one.name for one in head.attach] == ["u:plan.pdf"]
+        assert files == [b"plan"]
+        assert text == (
+            "Good morning.\n\n[gateway] the attachment 'invoice.pdf' (3 bytes) was not passed on: it is a program"
+        )
+        head, text, files = content((await sales.until(1))[0])
+        assert [one.name for one in head.attach] == ["u:plan.pdf", "u:invoice.pdf", "u:original.eml"]
+        assert files[:2] == [b"plan", b"MZ\x90"]
+        assert files[2].count(b"Content-Disposition: attachment") == 2
+        assert text == "Good morning."
+        assert left_behind(tmp_path) == []
+
+
+async def test_mail_that_cannot_be_parsed_is_refused_and_stays_its_senders(tmp_path: Path) -> None:
+    """Never lost and never stuck (zammad#1772): 554 with the reason, so that its sender hears of it at once."""
+    parts = "--b\r\n\r\nx\r\n" * 2_000
+    raw = f"From: {SENDER}\r\nMessage-ID: <1@p>\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n{parts}".encode()
+    async with running_gateway(tmp_path) as gateway, member(gateway, "public", "Support Desk") as desk:
+        with pytest.raises(smtplib.SMTPDataError) as refused:
+            await smtp(gateway, lambda client: client.sendmail(SENDER, [RECIPIENT], raw))
+        assert refused.value.smtp_code == 554
+        assert b"more than 1000 parts" in refused.value.smtp_error
+        await smtp(gateway, lambda client: client.send_message(a_mail()))
+        assert len(await desk.until(1)) == 1
+        assert left_behind(tmp_path) == []
+
+
+async def test_a_database_that_fails_is_temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is delivered that could not be remembered."""
+
+    async def full(self: object, post: str) -> bool:
+        raise OSError(errno.ENOSPC, "full")
+
+    async with running_gateway(tmp_path) as gateway, member(gateway, "public", "Support Desk") as desk:
+        with monkeypatch.context() as patched:
+            patched.setattr("bridges.smtp.database.BridgeDatabase.is_delivered", full)
+            with pytest.raises(smtplib.SMTPDataError) as refused:
+                await smtp(gateway, lambda client: client.send_message(a_mail()))
+        assert refused.value.smtp_code == 452
+        await smtp(gateway, lambda client: client.send_message(a_mail()))
+        assert len(await desk.until(1)) == 1
+
+
 async def test_a_mail_for_two_routes_reaches_both(tmp_path: Path) -> None:
     async with (
         running_gateway(tmp_path) as gateway,
@@ -226,8 +333,8 @@ async def test_what_is_announced(tmp_path: Path) -> None:
 
         features = await smtp(gateway, talk)
         assert features["size"] == "2000000"
-        assert {"8bitmime", "smtputf8", "enhancedstatuscodes"} <= features.keys()
-        assert not {"auth", "starttls", "vrfy"} & features.keys()
+        assert {"8bitmime", "smtputf8", "enhancedstatuscodes", "pipelining", "starttls"} <= features.keys()
+        assert not {"auth", "vrfy"} & features.keys()
 
 
 async def test_the_intake_says_try_again_while_the_service_is_away(

@@ -60,7 +60,7 @@ def test_a_good_file(tmp_path: Path) -> None:
     assert settings.data_dir == tmp_path / "data"
     assert [instance.strictness for instance in settings.instances] == ["everyone", "introduction"]
     assert settings.instances[0].registration == "invite"
-    assert str(settings.bridges.smtp[0].listen) == "127.0.0.1:2525"
+    assert str(settings.bridges.smtp[0].listen[0].smtp) == "127.0.0.1:2525"
 
 
 def test_defaults_follow_the_policy(tmp_path: Path) -> None:
@@ -130,8 +130,27 @@ def test_defaults_follow_the_policy(tmp_path: Path) -> None:
         ("instance: public", "instance: members", 13, "bridges.smtp[0].instance", "C2", "instance: public"),
         ("instance: public", "instance: nowhere", 13, "bridges.smtp[0].instance", "no instance", "instance: public"),
         ("address: a@b.example", "address: nobody", 15, "bridges.smtp[0].senders[0].address", "no mail address", "name@domain"),
+        ("address: a@b.example", "domain: b", 15, "bridges.smtp[0].senders[0].domain", "no domain", "partner.example"),
+        ("address: a@b.example", "address: a@b.example, domain: b.example", 15, "bridges.smtp[0].senders[0]", "an address or a domain", "name@domain"),
+        ("proof: [network: 127.0.0.0/8]}", "proof: [spf: aligned]}, {address: A@b.example, proof: [spf: aligned]}", 15, "bridges.smtp[0].senders[1].address", "has a rule already", "all must hold"),
+        ("network: 127.0.0.0/8", "{network: 127.0.0.0/8, spf: aligned}", 15, "bridges.smtp[0].senders[0].proof[0]", "exactly one proof", "dkim: DOMAIN"),
+        ("network: 127.0.0.0/8", "spf: relaxed", 15, "bridges.smtp[0].senders[0].proof[0].spf", "relaxed", "'aligned'"),
+        ("network: 127.0.0.0/8", "dkim: b", 15, "bridges.smtp[0].senders[0].proof[0].dkim", "no domain", "d="),
+        ("network: 127.0.0.0/8", "dkim: b.test", 15, "bridges.smtp[0].senders[0].proof[0].dkim", "never aligned with b.example", "signs for itself"),
+        ("network: 127.0.0.0/8", "client_certificate: x", 15, "bridges.smtp[0].senders[0].proof[0].client_certificate", "no pin", "sha256:"),
+        ("listen: 127.0.0.1:2525", "listen: {smtp: '127.0.0.1:2525', smtps: '127.0.0.1:2526'}", 14, "bridges.smtp[0].listen[0]", "exactly one", "smtps:"),
+        ("listen: 127.0.0.1:2525", "listen: {lmtp: 'unix:'}", 14, "bridges.smtp[0].listen[0].lmtp", "does not fit", "unix:PATH"),
+        ("listen: 127.0.0.1:2525", "listen: {lmtp: '127.0.0.1:4433'}", 14, "bridges.smtp[0].listen[0].lmtp", "used already", "choose another"),
+        ("listen: 127.0.0.1:2525", "listen: 127.0.0.1:2525\n      upstream: {authserv_id: mx.example}", 15, "bridges.smtp[0].upstream.authserv_id", "everybody", "addresses:"),
+        ("listen: 127.0.0.1:2525", "listen: 127.0.0.1:2525\n      upstream: {addresses: [everybody]}", 15, "bridges.smtp[0].upstream.addresses[0]", "everybody", "or unix"),
+        ("listen: 127.0.0.1:2525", "listen: 127.0.0.1:2525\n      proxies: [unix]", 15, "bridges.smtp[0].proxies[0]", "unix", "127.0.0.1/32"),
+        ("listen: 127.0.0.1:2525", "listen: 127.0.0.1:2525\n      arc_sealers: [lists]", 15, "bridges.smtp[0].arc_sealers[0]", "no domain", "d="),
+        ("listen: 127.0.0.1:2525", "listen: 127.0.0.1:2525\n      nameservers: ['dns.example:53']", 15, "bridges.smtp[0].nameservers[0]", "no IP address", "127.0.0.1:53"),
+        ("listen: 127.0.0.1:2525", "listen: 127.0.0.1:2525\n      tls: {key: x.pem}", 15, "bridges.smtp[0].tls", "come together", "both"),
         ("127.0.0.0/8", "127.0.0.1/8", 15, "bridges.smtp[0].senders[0].proof[0].network", "host bits", "for example"),
-        ("network: 127.0.0.0/8", "dkim: x", 15, "bridges.smtp[0].senders[0].proof[0].dkim", "there is no setting", "network"),
+        ("to: Support Desk", "to: Support Desk, original: keep", 16, "bridges.smtp[0].routes[0].original", "keep", "'drop' or 'attach'"),
+        ("to: Support Desk", "to: Support Desk, active_attachments: yes", 16, "bridges.smtp[0].routes[0].active_attachments", "True", "'withhold' or 'allow'"),
+        ("network: 127.0.0.0/8", "dkimm: x", 15, "bridges.smtp[0].senders[0].proof[0].dkimm", "there is no setting", "dkim"),
         ("recipient: c@d.example", "recipient: all", 16, "bridges.smtp[0].routes[0].recipient", "no mail address", "name@"),
         ("data_dir: ./data", 'http: {listen: "0.0.0.0:8080"}', 1, "http.listen", "from outside", "loopback"),
         ("data_dir: ./data", "data_dir: a\ndata_dir: b", 2, "data_dir", "twice", "line 1"),
@@ -259,7 +278,7 @@ def test_the_manual_loads_and_names_every_setting(tmp_path: Path) -> None:
     load(tmp_path, text)
     for model in _models(Settings):
         for name in model.model_fields:
-            assert f"{name}:" in text or name in {"host", "port"}, name
+            assert f"{name}:" in text or name in {"host", "port", "path"}, name
 
 
 def _models(model: type[BaseModel]) -> list[type[BaseModel]]:

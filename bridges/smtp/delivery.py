@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""One mail: read its header, prove its author, parse it, post it; an answer for each recipient (C2, D1).
+
+`250` is said only after the service has acknowledged the post. Temporary trouble is always 4xx; the same mail sent
+again is posted under the same ids and stored once.
+"""
+
+import asyncio
+import errno
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from bridges import limits
+from bridges.mime import Letter, ParserPool, Unparsable
+from bridges.mime.pool import ParserFailed
+from bridges.smtp import replies
+from bridges.smtp.database import BridgeDatabase, Correspondence
+from bridges.smtp.mail import MailPost, post_id
+from bridges.smtp.proof.author import Author, HeaderRefused, dns_name, read_header
+from bridges.smtp.proof.prover import Origin, Prover
+from bridges.smtp.proof.verdict import Standing
+from bridges.smtp.rules import Route, Rules, SenderRule, folded, shortfall
+from bridges.workers import WorkerFailed
+from tmtp_client.connection import Disconnected, PersistentConnection, Refused
+from tmtp_core.wire.messages import TO_UID, Outsider, Recipient
+
+log = structlog.get_logger()
+
+_FOR_NOW: Final = re.compile(r"^quota: | yet$")  # what the service refuses only for now (docs/protocol.md)
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """One mail as it came. `key`: SHA-256 of the key of the client's certificate."""
+
+    origin: Origin
+    key: bytes
+    recipients: tuple[str, ...]
+    content: bytes
+
+
+class _Answered(Exception):
+    """The answer is known, the same for all recipients."""
+
+    def __init__(self, reply: str) -> None:
+        super().__init__(reply)
+        self.reply = reply
+
+
+class Delivery:
+    """Takes mails; `bridge`: its name, `uid`: its account."""
+
+    def __init__(
+        self,
+        bridge: str,
+        uid: str,
+        rules: Rules,
+        spool: Path,
+        prover: Prover,
+        parser: ParserPool,
+        service: PersistentConnection,
+        database: BridgeDatabase,
+    ) -> None:
+        self._bridge = bridge
+        self._uid = uid
+        self._rules = rules
+        self._spool = spool
+        self._prover = prover
+        self._parser = parser
+        self._service = service
+        self._database = database
+
+    async def take(self, mail: Transaction) -> dict[str, str]:
+        """The reply for each recipient."""
+        try:
+            got = await self._take(mail)
+        except _Answered as answered:
+            got = dict.fromkeys(mail.recipients, answered.reply)
+        except OSError as error:
+            log.exception("smtp_spool_failed", bridge=self._bridge, errno=error.errno)
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            reply = replies.DISK_FULL if full else replies.temporary("the spool failed")
+            got = dict.fromkeys(mail.recipients, reply)
+        return {recipient: replies.plain(reply) for recipient, reply in got.items()}
+
+    async def _take(self, mail: Transaction) -> dict[str, str]:
+        folder = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=self._spool))
+        try:
+            path = folder / "mail"
+            await asyncio.to_thread(path.write_bytes, mail.content)
+            author, rule = await self._proved(path, mail)
+            letter = await self._parsed(path, folder, author)
+            return await self._post(author, rule, letter, mail, path)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    async def _proved(self, path: Path, mail: Transaction) -> tuple[Author, SenderRule]:
+        """Whose mail this is, proved as his rule wants it. Raises `_Answered` else."""
+        try:
+            header = read_header(mail.content)
+            author = header.author()
+        except HeaderRefused as refused:
+            raise _Answered(replies.unreadable(refused)) from None
+        rule = self._rules.sender(author)
+        if rule is None:
+            self._refused(author, mail, "not approved")
+            raise _Answered(replies.not_approved(author.address))
+        origin = mail.origin
+        if not rule.session_proves(origin.peer, mail.key) or not rule.allows_envelope(origin.mail_from):
+            self._refused(author, mail, "another session or envelope")
+            raise _Answered(replies.wrong_session(author.address))
+        try:
+            verdict = await self._prover.prove(path, header, origin, rule.claims)
+        except WorkerFailed as failed:
+            log.error("smtp_proof_failed", bridge=self._bridge, error=str(failed))
+            raise _Answered(replies.temporary("the proof cannot be looked at")) from None
+        standing, failing = shortfall(rule, verdict)
+        if standing is not Standing.HOLDS:
+            self._refused(author, mail, standing.value, verdict.trace)
+            unsure = standing is Standing.UNSURE
+            raise _Answered(
+                replies.unsure(failing) if unsure else replies.unproved(author.address, failing, verdict.trace)
+            )
+        log.info("smtp_sender_proved", bridge=self._bridge, sender=author.address, trace=verdict.trace)
+        return author, rule
+
+    def _refused(self, author: Author, mail: Transaction, why: str, trace: tuple[str, ...] = ()) -> None:
+        peer = mail.origin.peer or "unix"
+        log.info("smtp_sender_refused", bridge=self._bridge, sender=author.address, peer=peer, why=why, trace=trace)
+
+    async def _parsed(self, path: Path, folder: Path, author: Author) -> Letter:
+        try:
+            letter = await self._parser.parse(path, folder)
+        except Unparsable as unparsable:
+            reason = unparsable.reason.value
+            log.info("smtp_mail_unparsable", bridge=self._bridge, sender=author.address, reason=reason)
+            raise _Answered(replies.unreadable(unparsable)) from None
+        except ParserFailed as failed:
+            log.error("smtp_parser_failed", bridge=self._bridge, error=str(failed))
+            raise _Answered(replies.temporary("the parser is not available")) from None
+        if not _same(letter.sender, author):  # two readers of one header must not read two authors
+            raise _Answered(replies.unreadable("its From header can be read in two ways"))
+        return letter
+
+    async def _post(
+        self, author: Author, rule: SenderRule, letter: Letter, mail: Transaction, path: Path
+    ) -> dict[str, str]:
+        """One post a route, each under its own id."""
+        by_route: dict[str, str] = {}
+        got: dict[str, str] = {}
+        for recipient in mail.recipients:
+            route = self._rules.route(recipient)
+            if route is None:
+                got[recipient] = replies.no_route(recipient)
+                continue
+            name = route.recipient
+            if name not in by_route and _AWAY in by_route.values():
+                by_route[name] = _AWAY  # no second wait for a service that did not answer
+            elif name not in by_route:
+                by_route[name] = await self._post_once(author, rule, letter, mail, route, path)
+            got[recipient] = by_route[name]
+        return got
+
+    async def _post_once(
+        self, author: Author, rule: SenderRule, letter: Letter, mail: Transaction, route: Route, path: Path
+    ) -> str:
+        """One mail to one route, once: what was delivered within a week is not delivered again."""
+        sender = author.address
+        post = post_id(sender, route.recipient, letter, mail.content)
+        if await self._database.is_delivered(post):
+            log.info("smtp_mail_known", bridge=self._bridge, sender=sender)
+            return replies.DELIVERED
+        which = Correspondence(folded(sender), folded(route.recipient))
+        place = await self._database.place(which, letter)
+        made = MailPost(letter, sender, self._uid, route, place, path, len(mail.content))
+        reply = await self._post_one(post, route.recipient, made, Outsider(sender, rule.words))
+        if reply == replies.DELIVERED:
+            await self._database.record(post, which, letter, place.thread)
+        return reply
+
+    async def _post_one(self, post: str, recipient: str, made: MailPost, outsider: Outsider) -> str:
+        try:
+            connection = await self._service.current(limits.SERVICE_WAIT_S)
+            acked = await connection.post(
+                post, [Recipient(recipient, TO_UID)], made.pieces(), made.size, len(made.head), as_=outsider
+            )
+        except (Disconnected, TimeoutError) as error:
+            log.warning("smtp_service_away", bridge=self._bridge, error=str(error) or "no answer")
+            return _AWAY
+        except Refused as refused:
+            log.warning("smtp_post_refused", bridge=self._bridge, error=str(refused))
+            if _FOR_NOW.search(str(refused)):
+                return replies.temporary("the recipient cannot be reached just now")
+            return f"550 5.7.1 The service does not take this: {refused}"
+        log.info("smtp_mail_delivered", bridge=self._bridge, sender=outsider.address, message=acked.msgid)
+        return replies.DELIVERED
+
+
+_AWAY: Final = replies.temporary("the service is away")
+
+
+def _same(address: str, author: Author) -> bool:
+    """Whether an address is the author's; its domain may be written in letters outside ASCII."""
+    local, _, domain = address.rpartition("@")
+    try:
+        return folded(f"{local}@{dns_name(domain)}") == folded(f"{author.address.rpartition('@')[0]}@{author.domain}")
+    except HeaderRefused:
+        return False

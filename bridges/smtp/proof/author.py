@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The header of a mail, read one way only, and the one author that it names (D1, RFC 5322 §3.6).
+
+What two programs could read in two ways is refused: that is how a signature of one address is shown with another.
+The work is linear, and at most `limits.MIME_HEADER_MAX_BYTES` long, so it needs no process of its own.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from bridges import limits
+
+_FIELD: Final = re.compile(rb"([\x21-\x39\x3b-\x7e]+):(.*)", re.DOTALL)
+_ATOM: Final = r"[^\s<>(),:;@\"\\\[\]\x00-\x1f\x7f]+"
+_PHRASE: Final = r'(?:"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*"|[^"<>(),:;@\\\x00-\x08\x0a-\x1f\x7f])*'
+_ONE_ADDRESS: Final = re.compile(rf"\s*(?:{_PHRASE}<\s*({_ATOM})@({_ATOM})\s*>|({_ATOM})@({_ATOM}))\s*")
+_LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST_NAME: Final = re.compile(rf"(?=.{{1,253}}$)(?:{_LABEL}\.)+[a-z0-9](?:[a-z0-9-]{{0,61}}[a-z0-9])?")
+_LOCAL_MAX_BYTES: Final = 64  # RFC 5321 §4.5.3.1.1
+_ONCE: Final = (  # RFC 5322 §3.6, RFC 2045: of two, one reader takes the first and another the last
+    "sender",
+    "reply-to",
+    "subject",
+    "date",
+    "message-id",
+    "mime-version",
+    "content-type",
+    "content-transfer-encoding",
+)
+
+
+class HeaderRefused(Exception):
+    """This header can be read in two ways, or names no single author; the text says why, for the sender."""
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Whom the From header names: `address` as written, `domain` in lower case as DNS has it (A-labels)."""
+
+    address: str
+    domain: str
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """All fields in order, names in lower case, values unfolded."""
+
+    fields: tuple[tuple[str, str], ...]
+
+    def all(self, name: str) -> list[str]:
+        """The values of one field."""
+        return [value for field, value in self.fields if field == name]
+
+    def author(self) -> Author:
+        """The one address of the one From header. Raises `HeaderRefused`, also where other fields come twice."""
+        values = self.all("from")
+        twice = next((name for name in _ONCE if len(self.all(name)) > 1), None)
+        if twice is not None:
+            raise HeaderRefused(f"it has more than one {twice.title()} header")
+        if len(values) != 1:
+            raise HeaderRefused(f"it has {len(values)} From headers; exactly one is right")
+        match = _ONE_ADDRESS.fullmatch(values[0])
+        if match is None:
+            raise HeaderRefused("its From header must name exactly one address: Name <name@domain>, without comments")
+        local, domain = match[1] or match[3], match[2] or match[4]
+        if len(local.encode()) > _LOCAL_MAX_BYTES or "=?" in local + domain:
+            raise HeaderRefused("the address in its From header is no plain address")
+        return Author(f"{local}@{domain}", dns_name(domain))
+
+
+def read_header(mail: bytes) -> Header:
+    """The header of a mail with CR LF line ends. Raises `HeaderRefused`."""
+    block, _, _ = mail.partition(b"\r\n\r\n")
+    if block.startswith(b"\r\n"):
+        block = b""
+    if len(block) > limits.MIME_HEADER_MAX_BYTES:
+        raise HeaderRefused(f"its header is longer than {limits.MIME_HEADER_MAX_BYTES} bytes")
+    fields: list[tuple[str, str]] = []
+    for line in re.split(rb"\r\n(?![ \t])", block.removesuffix(b"\r\n")):
+        if not line:
+            continue
+        match = _FIELD.fullmatch(line)
+        if match is None:
+            raise HeaderRefused("its header has a line that is no field: a name, a colon, a value")
+        fields.append((match[1].decode().lower(), _unfolded(match[2])))
+    return Header(tuple(fields))
+
+
+def dns_name(domain: str) -> str:
+    """A domain as DNS has it. Raises `HeaderRefused` for what is none."""
+    name = domain.lower()
+    if not name.isascii():
+        import idna  # noqa: PLC0415 - its tables are needed for few
+
+        try:
+            name = idna.encode(domain, uts46=True, std3_rules=True).decode()
+        except (idna.IDNAError, UnicodeError):
+            raise HeaderRefused("the domain in its From header is no domain") from None
+    if not _HOST_NAME.fullmatch(name):
+        raise HeaderRefused("the domain in its From header is no domain")
+    return name
+
+
+def domain_of(address: str) -> str:
+    """The domain of an envelope's address as DNS has it; "" where it has none (the null sender, or nonsense)."""
+    _, at, domain = address.rpartition("@")
+    try:
+        return dns_name(domain) if at else ""
+    except HeaderRefused:
+        return ""
+
+
+def _unfolded(value: bytes) -> str:
+    """One line of text; octets that are not UTF-8 are Latin-1 (RFC 6532 §3.2 allows UTF-8 only)."""
+    line = re.sub(rb"\r\n(?=[ \t])", b"", value)
+    try:
+        return line.decode().strip(" \t")
+    except UnicodeDecodeError:
+        return line.decode("latin-1").strip(" \t")

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What came out, as a value that does not change, and in words."""
+
+import enum
+from dataclasses import dataclass
+from typing import Literal
+
+from bridges.smtp.proof.author import Author
+
+
+class Standing(enum.Enum):
+    """Whether a claim holds."""
+
+    HOLDS = "holds"
+    FAILS = "fails"
+    UNSURE = "unsure"  # something cannot be looked up just now: never a pass, and worth another try
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a sender's rule wants proved: DKIM by `domain`, or SPF (then `domain` is ""); aligned with From always."""
+
+    method: Literal["dkim", "spf"]
+    domain: str = ""
+
+    def __str__(self) -> str:
+        return f"DKIM by {self.domain}" if self.method == "dkim" else "SPF of the From domain"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. `aligned` None: not known just now. `by`: who says so, "" for this bridge."""
+
+    method: Literal["dkim", "spf"]
+    domain: str
+    state: Literal["pass", "fail", "temporary"]
+    aligned: bool | None
+    detail: str = ""
+    by: str = ""
+
+    def __str__(self) -> str:
+        name = f"d={self.domain}" if self.method == "dkim" else self.domain or "no domain"
+        aligned = {True: "aligned", False: "not aligned", None: "alignment unknown"}[self.aligned]
+        said = f" (says {self.by})" if self.by else ""
+        return (
+            f"{self.method.upper()}: {name}, {aligned}, {self.state}{f': {self.detail}' if self.detail else ''}{said}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """All about one mail. `unsure`: methods of which something cannot be known just now. `notes`: ARC, DMARC."""
+
+    author: Author
+    findings: tuple[Finding, ...] = ()
+    unsure: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def trace(self) -> tuple[str, ...]:
+        """For people, a line each."""
+        return (*(str(finding) for finding in self.findings), *self.notes)
+
+    def standing(self, claim: Claim) -> Standing:
+        """Whether a claim holds. A temporary failure never makes it hold."""
+        matching = [
+            one
+            for one in self.findings
+            if one.method == claim.method and (claim.method == "spf" or one.domain == claim.domain)
+        ]
+        if any(one.state == "pass" and one.aligned for one in matching):
+            return Standing.HOLDS
+        doubtful = any(one.state != "fail" and one.aligned is not False for one in matching)
+        return Standing.UNSURE if doubtful or claim.method in self.unsure else Standing.FAILS

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The process that looks: `python -m bridges.smtp.proof.worker`. One order a line in, one answer a line out.
+
+It asks nobody anything: DNS records come with the order. Memory and CPU for each order are bounded by the kernel.
+"""
+
+import resource
+import signal
+import sys
+from pathlib import Path
+
+import msgspec
+
+from bridges import limits
+from bridges.smtp.proof import arc, dkim, spf
+from bridges.smtp.proof.exchange import Answer, Needs, Order, Overtaxed, SignaturesAnswer, SignaturesOrder, SpfOrder
+from bridges.workers import READY, allow_cpu
+
+
+def main() -> None:
+    """Serve until the other end closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
+    resource.setrlimit(resource.RLIMIT_AS, (limits.PROOF_MEMORY_BYTES, limits.PROOF_MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    decoder: msgspec.json.Decoder[Order] = msgspec.json.Decoder(Order)
+    sys.stdout.buffer.write(READY)
+    sys.stdout.buffer.flush()
+    for line in sys.stdin.buffer:
+        allow_cpu(limits.PROOF_CPU_S)
+        sys.stdout.buffer.write(msgspec.json.encode(answer(decoder.decode(line))) + b"\n")
+        sys.stdout.buffer.flush()
+
+
+def answer(order: Order) -> Answer:
+    """What an order comes to."""
+    try:
+        return spf.evaluate(order) if isinstance(order, SpfOrder) else _signatures(order)
+    except MemoryError:
+        return Overtaxed("it needs more memory than a mail may")
+    except OSError:
+        raise  # ours: the spool; the parent says "try again"
+    except Exception as error:  # whatever hostile octets make of the libraries, it is no proof
+        return Overtaxed(f"it is malformed ({type(error).__name__})")
+
+
+def _signatures(order: SignaturesOrder) -> Needs | SignaturesAnswer:
+    mail = Path(order.path).read_bytes()
+    signatures = dkim.Signatures(mail, order.now_s)
+    chain = arc.Chain(mail) if order.arc else None
+    known = {one.question: one for one in order.known}
+    wanted = [*signatures.questions(), *(chain.questions() if chain is not None else ())]
+    needed = tuple(dict.fromkeys(question for question in wanted if question not in known))
+    if needed:
+        return Needs(needed)
+    state, reason, sets = chain.verified(known) if chain is not None else ("none", "", ())
+    return SignaturesAnswer(signatures.verified(known), signatures.too_many, state, reason, sets)
+
+
+if __name__ == "__main__":
+    main()

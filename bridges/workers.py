@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A few bounded processes that look at untrusted octets; one that is late or dies is replaced.
+
+Each reads one JSON order a line and writes one JSON answer a line; it says `READY` first.
+"""
+
+import asyncio
+import contextlib
+import resource
+import sys
+from asyncio.subprocess import PIPE, Process
+from typing import Final
+
+from bridges import limits
+
+READY: Final = b"ready\n"
+
+
+class WorkerOvertaxed(Exception):
+    """The order took more CPU or memory than it may: the fault of what it is about."""
+
+
+class WorkerFailed(Exception):
+    """Ours, and temporary: no process could be started, it had no turn in time, or it fell for another reason."""
+
+
+def allow_cpu(seconds: int) -> None:
+    """In a worker: so much more CPU time from now on; beyond it the kernel ends this process."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + 1 + seconds, resource.RLIM_INFINITY))
+
+
+class Workers:
+    """Up to `count` processes of one module, started when needed; an answer comes within `wall_s`."""
+
+    def __init__(self, module: str, count: int, wall_s: float) -> None:
+        self._module = module
+        self._wall_s = wall_s
+        self._idle: asyncio.Queue[Process | None] = asyncio.Queue()
+        for _ in range(count):
+            self._idle.put_nowait(None)
+        self._all: set[Process] = set()
+
+    async def ask(self, order: bytes) -> bytes:
+        """The answer to one line. Raises `WorkerOvertaxed` or `WorkerFailed`."""
+        worker = await self._idle.get()
+        try:
+            if worker is None or worker.returncode is not None:
+                worker = await self._start()
+            answer = await self._ask(worker, order)
+        except BaseException:
+            if worker is not None:
+                await self._end(worker)
+            self._idle.put_nowait(None)
+            raise
+        self._idle.put_nowait(worker)
+        return answer
+
+    async def stop(self) -> None:
+        """End all of them."""
+        for worker in list(self._all):
+            await self._end(worker)
+
+    async def _start(self) -> Process:
+        try:
+            worker = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",  # no code from the folder that this was started in
+                "-m",
+                self._module,
+                stdin=PIPE,
+                stdout=PIPE,
+                limit=limits.WORKER_ANSWER_MAX_BYTES,
+            )
+        except OSError as error:
+            raise WorkerFailed(f"no {self._module} could be started: {error}") from None
+        self._all.add(worker)
+        assert worker.stdout is not None
+        try:
+            async with asyncio.timeout(limits.WORKER_START_S):
+                ready = await worker.stdout.readline() == READY
+        except TimeoutError:
+            ready = False
+        if not ready:
+            await self._end(worker)
+            raise WorkerFailed(f"{self._module} did not start")
+        return worker
+
+    async def _ask(self, worker: Process, order: bytes) -> bytes:
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        try:
+            worker.stdin.write(order + b"\n")
+            async with asyncio.timeout(self._wall_s):
+                line = await worker.stdout.readline()
+        except TimeoutError:
+            raise WorkerFailed(f"{self._module} did not answer within {self._wall_s:g} s") from None
+        except (ConnectionError, ValueError) as error:
+            raise WorkerFailed(f"{self._module} is gone: {error}") from None
+        if not line:
+            code = await worker.wait()
+            if code < 0:  # ended by the kernel for its CPU or memory
+                raise WorkerOvertaxed("it takes more than a mail may")
+            raise WorkerFailed(f"{self._module} ended with code {code}")
+        return line
+
+    async def _end(self, worker: Process) -> None:
+        self._all.discard(worker)
+        with contextlib.suppress(ProcessLookupError):
+            worker.kill()
+        await worker.wait()
+        if worker.stdin is not None:
+            worker.stdin.close()

@@ -1,0 +1,303 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The whole session in memory (C2): whatever the octets and their cuts, one mail or a refusal, and nobody's commands."""
+
+import asyncio
+import ipaddress
+import itertools
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridges import limits
+from bridges.smtp.proxy import Announced, ProxyHeaderWrong, read_proxy_header
+from bridges.smtp.rules import Door, IntakeLimits, Networks
+from bridges.smtp.session import GuardedSession, Traffic
+
+BEGIN = b"EHLO x.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n"
+SMUGGLED = b"MAIL FROM:<evil@x.example>\r\nRCPT TO:<victim@d.example>\r\nDATA\r\nFrom: evil\r\n\r\n.\r\n"
+WELL_FORMED = re.compile(rb"(?:[^\r\n\x00]|\r\n)*")
+END = re.compile(rb"(?:\A|(?<=\r\n))\.\r\n")
+
+
+class Wire(asyncio.Transport):
+    """A transport that keeps what is written."""
+
+    def __init__(self, peer: str = "192.0.2.1") -> None:
+        super().__init__()
+        self.said = bytearray()
+        self.session: GuardedSession | None = None
+        self._peer = peer
+        self._closing = False
+
+    def write(self, data: Any) -> None:
+        self.said += data
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def close(self) -> None:
+        if not self._closing:
+            self._closing = True
+            assert self.session is not None
+            asyncio.get_running_loop().call_soon(self.session.connection_lost, None)
+
+    abort = close
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return (self._peer, 1) if name == "peername" else default
+
+
+class Taker:
+    """Hooks that take everything, and keep it."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[str, tuple[str, ...], bytes]] = []
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        self.taken.append((envelope.mail_from, tuple(envelope.rcpt_tos), envelope.original_content))
+        server.mail_is_over()
+        return "\r\n".join("250 2.0.0 taken" for _ in (envelope.rcpt_tos if server.door.lmtp else [0]))
+
+
+async def turns(count: int = 12) -> None:
+    """Let the session read what it was given."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def spoken(chunks: list[bytes], **options: Any) -> tuple[list[tuple[str, tuple[str, ...], bytes]], bytes]:
+    """What a session takes of these chunks, and what it says after the greeting and what begins a mail."""
+    taker, wire = Taker(), Wire(options.pop("peer", "192.0.2.1"))
+    traffic = Traffic(options.pop("bounds", IntakeLimits()), options.pop("proxies", Networks()), None)
+    session = wire.session = GuardedSession(taker, traffic, "mx.example", Door(lmtp=options.pop("lmtp", False)))
+    session.connection_made(wire)
+    begin = options.pop("begin", BEGIN)
+    if begin:
+        session.data_received(begin)
+    await turns(30)
+    heard = len(wire.said)
+    for chunk in chunks:
+        if not wire.is_closing():
+            session.data_received(chunk) if chunk else session.eof_received()
+            await turns()
+    wire.close()
+    await turns()
+    assert traffic.buffered_bytes == 0
+    assert not traffic.sessions
+    return taker.taken, bytes(wire.said[heard:])
+
+
+def right(data: bytes) -> bytes | None:
+    """The one mail that these octets are, or None: RFC 5321 §4.1.1.4, §4.5.2, and nothing else."""
+    end = END.search(data)
+    if end is None or not WELL_FORMED.fullmatch(data[: end.end()]):
+        return None
+    return re.sub(rb"(\A|(?<=\r\n))\.", b"", data[: end.start()])
+
+
+def check(data: bytes, taken: list[Any], said: bytes) -> None:
+    """One mail, and the right one; or none, and a refusal."""
+    wanted = right(data)
+    if WELL_FORMED.fullmatch(data):
+        assert [one[2] for one in taken[:1]] == [wanted], data
+    for sender, recipients, content in taken[:1]:
+        assert (sender, recipients, content) == ("a@b.example", ("c@d.example",), wanted), data
+    if wanted is None:
+        assert taken == [], data
+        assert re.search(rb"(?m)^5\d\d ", said), (data, said)
+    assert len(taken) <= len(END.findall(data)), data  # what comes after the end of a mail is commands, and only then
+
+
+async def all_short_ones() -> None:
+    for length in range(6):
+        for letters in itertools.product(b"\r\n.a", repeat=length):
+            data = b"x\r\n" + bytes(letters) + SMUGGLED
+            for chunks in ([data], [data[at : at + 1] for at in range(3 + length)] + [data[3 + length :]]):
+                taken, said = await spoken(chunks)
+                check(data, taken, said)
+
+
+@pytest.mark.slow
+async def test_every_short_end_of_data_in_one_piece_and_octet_by_octet() -> None:
+    await all_short_ones()
+
+
+@given(
+    st.lists(st.sampled_from([b"\r", b"\n", b".", b"a", b"\r\n", b"\x00"]), max_size=8),
+    st.sets(st.integers(1, 12), max_size=6),
+)
+def test_whatever_stands_for_the_end_of_data(parts: list[bytes], cuts: set[int]) -> None:
+    """SMTP smuggling: LF . LF, CR . CR, CR LF . LF and all others, however they are cut."""
+    data = b"x\r\n" + b"".join(parts)[:8] + SMUGGLED
+    edges = [0, *(cut for cut in sorted(cuts) if cut < len(data)), len(data)]
+    chunks = [data[a:b] for a, b in itertools.pairwise(edges)]
+
+    async def run() -> None:
+        taken, said = await spoken(chunks)
+        check(data, taken, said)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("end", [b"\n.\n", b"\r.\r", b"\n.\r\n", b"\r\n.\n", b"\r.\r\n", b"\r\n.\r", b"\r\n\x00.\r\n"])
+async def test_the_known_ways_to_smuggle(end: bytes) -> None:
+    taken, said = await spoken([b"Subject: x\r\n\r\ntext" + end + SMUGGLED])
+    assert taken == []
+    assert said.startswith(b"554 5.6.0")
+
+
+async def test_dots_are_taken_away_and_no_more() -> None:
+    taken, _ = await spoken([b"..\r\n...x\r\n.y\r\n \r\n", b".\r\nQUIT\r\n"])
+    assert [one[2] for one in taken] == [b".\r\n..x\r\ny\r\n \r\n"]
+
+
+async def test_who_says_no_more_still_hears_the_answers() -> None:
+    """Exim ends its half of the connection right after the data; nothing of an unfinished mail is taken."""
+    for data, codes in ((b"one\r\n.\r\nQUIT\r\n", [b"250", b"221"]), (b"one\r\n.\r\n", [b"250"]), (b"one\r\n.", [])):
+        taken, said = await spoken([data, b""])
+        assert [one[2] for one in taken] == ([b"one\r\n"] if codes else [])
+        assert [line[:3] for line in said.split(b"\r\n")] == [*codes, b""]
+
+
+async def test_pipelined_commands_are_answered_in_turn() -> None:
+    taken, said = await spoken([b"one\r\n.\r\n" + BEGIN.partition(b"\r\n")[2], b"two\r\n.\r\nQUIT\r\n"])
+    assert [one[2] for one in taken] == [b"one\r\n", b"two\r\n"]
+    assert [line[:3] for line in said.split(b"\r\n")] == [b"250", b"250", b"250", b"354", b"250", b"221", b""]
+
+
+# -- replies -----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("line", "reply"),
+    [
+        ("NOOP", "250 2.0.0"),
+        ("RSET", "250 2.0.0"),
+        ("FOO", "500 5.5.2"),
+        ("MAIL TO:<x>", "501 5.5.4"),
+        ("MAIL FROM:<a@b.example> SIZE=99999999999", "552 5.3.4"),
+        ("MAIL FROM:<a@b.example> BODY=BINARYMIME", "501 5.5.4"),
+        ("MAIL FROM:<a@b.example> RET=FULL", "555 5.5.4"),
+        ("RCPT TO:<a@b.example>", "503 5.5.1"),
+        ("DATA", "503 5.5.1"),
+        ("VRFY x", "502 5.5.1"),
+        ("EXPN x", "502 5.5.1"),
+        ("AUTH PLAIN AAAA", "502 5.5.1"),
+        ("STARTTLS", "503 5.5.1"),
+        ("LHLO x", "500 5.5.1"),
+        ("EHLO " + "x" * 256, "501 5.5.4"),
+    ],
+)
+async def test_every_reply_has_an_enhanced_code(line: str, reply: str) -> None:
+    """RFC 2034 §4, RFC 3463."""
+    _, said = await spoken([f"{line}\r\n".encode()], begin=b"EHLO x\r\n")
+    assert said.decode().startswith(reply)
+
+
+async def test_greetings_have_none() -> None:
+    _, said = await spoken([b"EHLO x\r\n"], begin=b"")
+    assert said.startswith(b"250-mx.example\r\n250-SIZE 26214400\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n")
+
+
+async def test_lmtp_is_no_smtp() -> None:
+    """RFC 2033 §4.1."""
+    for greeting, code in ((b"EHLO x", b"500 5.5.1"), (b"HELO x", b"500 5.5.1"), (b"LHLO x", b"250-")):
+        _, said = await spoken([greeting + b"\r\n"], begin=b"", lmtp=True)
+        assert said.startswith(code)
+
+
+@pytest.mark.parametrize("lmtp", [False, True])
+async def test_what_the_engine_refuses_it_refuses_for_each(lmtp: bool) -> None:
+    """RFC 2033 §4.2: as many replies as recipients, or the next mail's replies are read as those of this one."""
+    begin = (b"LHLO" if lmtp else b"EHLO") + BEGIN[4:].replace(b"DATA", b"RCPT TO:<e@f.example>\r\nDATA")
+    bounds = IntakeLimits(message_max_bytes=1_000)
+    taken, said = await spoken(
+        [b"x" * 900 + b"\r\n" + b"x" * 900 + b"\r\n.\r\nNOOP\r\n"], begin=begin, lmtp=lmtp, bounds=bounds
+    )
+    assert taken == []
+    assert [line[:9] for line in said.split(b"\r\n")] == [*[b"552 5.3.4"] * (2 if lmtp else 1), b"250 2.0.0", b""]
+
+
+async def test_lines_beyond_the_bound_end_the_session() -> None:
+    for line in (b"NOOP " + b"x" * limits.DATA_LINE_MAX_BYTES, b"x" * (limits.DATA_LINE_MAX_BYTES + 1)):
+        _, said = await spoken([line + b"\r\n"], begin=b"EHLO x\r\n")
+        assert said.startswith(b"500 5.5.6")
+    _, said = await spoken([b"NOOP " + b"x" * limits.COMMAND_LINE_MAX_BYTES + b"\r\nNOOP\r\n"], begin=b"EHLO x\r\n")
+    assert [line[:9] for line in said.split(b"\r\n")] == [b"500 5.5.2", b"250 2.0.0", b""]
+
+
+async def test_bounds_of_connections() -> None:
+    bounds = IntakeLimits(connections_per_address_max=1, connections_max=2)
+    traffic = Traffic(bounds, Networks(), None)
+    said = []
+    wires = []
+    for peer in ("192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.3"):
+        wire = Wire(peer)
+        wire.session = GuardedSession(Taker(), traffic, "mx.example", Door())
+        wire.session.connection_made(wire)
+        await turns()
+        said.append(bytes(wire.said[:9]))
+        wires.append(wire)
+    assert [one[:3] for one in said] == [b"220", b"421", b"220", b"421"]
+    for wire in wires:
+        wire.close()
+    await turns()
+    assert not traffic.by_address
+
+
+# -- PROXY -------------------------------------------------------------------------------------------------------------
+V2 = b"\r\n\r\n\x00\r\nQUIT\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "announced"),
+    [
+        (b"PROXY TCP4 203.0.113.9 192.0.2.1 5 25\r\nEHLO", Announced("203.0.113.9", b"EHLO")),
+        (b"PROXY TCP6 2001:db8::9 2001:db8::1 5 25\r\n", Announced("2001:db8::9", b"")),
+        (b"PROXY UNKNOWN\r\nx", Announced(None, b"x")),
+        (V2 + b"\x21\x11\x00\x0c" + bytes([203, 0, 113, 9, 192, 0, 2, 1, 0, 5, 0, 25]) + b"x", Announced("203.0.113.9", b"x")),
+        (V2 + b"\x21\x21\x00\x24" + bytes(15) + b"\x01" + bytes(20), Announced("::1", b"")),
+        (V2 + b"\x20\x00\x00\x00x", Announced(None, b"x")),
+        (V2 + b"\x21\x11\x00\x10" + bytes([203, 0, 113, 9, 192, 0, 2, 1, 0, 5, 0, 25]) + b"\x04\x00\x01x" + b"y", Announced("203.0.113.9", b"y")),
+    ],
+)  # fmt: skip
+def test_proxy_headers_octet_by_octet(data: bytes, announced: Announced) -> None:
+    assert read_proxy_header(data) == announced
+    for end in range(len(data) - len(announced.rest)):
+        assert read_proxy_header(data[:end]) is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"EHLO x\r\n",
+        b"PROXY TCP4 x 192.0.2.1 5 25\r\n",
+        b"PROXY TCP6 203.0.113.9 192.0.2.1 5 25\r\n",
+        b"PROXY TCP4 203.0.113.9\r\n",
+        b"PROXY " + b"x" * 200,
+        b"\r\nEHLO",
+        V2 + b"\x11\x11\x00\x0c" + bytes(12),
+        V2 + b"\x21\x31\x00\x0c" + bytes(12),
+        V2 + b"\x21\x11\x00\x04" + bytes(4),
+        V2 + b"\x21\x11\xff\xff",
+    ],
+)
+def test_wrong_proxy_headers(data: bytes) -> None:
+    with pytest.raises(ProxyHeaderWrong):
+        read_proxy_header(data)
+
+
+async def test_a_proxy_header_counts_from_a_listed_proxy_only() -> None:
+    header = b"PROXY TCP4 203.0.113.9 192.0.2.1 5 25\r\n"
+    _, said = await spoken([header], begin=b"")
+    assert said.startswith(b"500 5.5.2")
+    proxies = Networks((ipaddress.ip_network("192.0.2.0/24"),))
+    _, said = await spoken([header[:9], header[9:] + b"NOOP\r\n"], begin=b"", proxies=proxies)
+    assert [line[:9] for line in said.split(b"\r\n")] == [b"220 mx.ex", b"250 2.0.0", b""]
+    _, said = await spoken([b"EHLO x\r\n"], begin=b"", proxies=proxies)
+    assert said == b""
