@@ -161,7 +161,7 @@ message = Table(
     Column("head2", LargeBinary),  # revision 2's header, where recipients speak both
     Column("sender", KEY),  # who hears of it when it cannot be delivered
     Column("known_as", KEY),  # by which number, where that is not this one
-    # On PostgreSQL, too, of those rows only: so its step makes it. To say so here loads that dialect for everybody, 2 MB.
+    # On PostgreSQL, too, of those rows only: its step makes it so. To say it here loads that dialect for everybody.
     Index("ix_message_file", "file", sqlite_where=text("file IS NOT NULL")),
 )
 
