@@ -54,35 +54,35 @@ class _Front(asyncio.Transport):
 
     def __init__(self, raw: Any, peer: str) -> None:
         super().__init__()
-        self._raw = raw
-        self._peer = peer
+        self.raw = raw
+        self.peer = peer
         self.tls: TlsEnd | None = None
 
     def write(self, data: Any) -> None:
         if self.tls is None:
-            self._raw.write(data)
+            self.raw.write(data)
         elif self.tls.ready:
             self.tls.write(bytes(data))
 
     def close(self) -> None:
-        if self.tls is not None and self.tls.ready and not self._raw.is_closing():
+        if self.tls is not None and self.tls.ready and not self.raw.is_closing():
             self.tls.close()
-        self._raw.close()
+        self.raw.close()
 
     def abort(self) -> None:
-        self._raw.abort()
+        self.raw.abort()
 
     def is_closing(self) -> bool:
-        return bool(self._raw.is_closing())
+        return bool(self.raw.is_closing())
 
     def pause_reading(self) -> None:
-        self._raw.pause_reading()
+        self.raw.pause_reading()
 
     def resume_reading(self) -> None:
-        self._raw.resume_reading()
+        self.raw.resume_reading()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return (self._peer, 0) if name == "peername" else default
+        return (self.peer, 0) if name == "peername" else default
 
 
 class GuardedSession(SMTP):
@@ -196,7 +196,7 @@ class GuardedSession(SMTP):
         if traffic.by_address[address] > traffic.bounds.connections_per_address_max:
             self._refuse(_TOO_MANY)
         elif self.door.tls:
-            self._front.tls = TlsEnd(traffic.tls_context, self._front._raw.write)
+            self._front.tls = TlsEnd(traffic.tls_context, self._front.raw.write)
         else:
             self._begin()
 
@@ -221,8 +221,8 @@ class GuardedSession(SMTP):
             return b""
         self._announced = None
         if header.peer is not None:
-            self._front._peer = header.peer
-        self._let_in(self._front._peer)
+            self._front.peer = header.peer
+        self._let_in(self._front.peer)
         return b"" if self._refused else header.rest
 
     def _after_tls(self, data: bytes) -> bytes:
@@ -310,7 +310,7 @@ class GuardedSession(SMTP):
             self._front.write(b"220 2.0.0 Ready to start TLS\r\n")
             reader: Any = self._reader
             reader._buffer.clear()
-            self._front.tls = TlsEnd(self._traffic.tls_context, self._front._raw.write)
+            self._front.tls = TlsEnd(self._traffic.tls_context, self._front.raw.write)
             self._guard = LineGuard()
             self.envelope = self._create_envelope()
             self.mail_is_over()

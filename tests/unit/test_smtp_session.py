@@ -73,7 +73,10 @@ async def turns(count: int = 12) -> None:
 
 
 async def spoken(chunks: list[bytes], **options: Any) -> tuple[list[tuple[str, tuple[str, ...], bytes]], bytes]:
-    """What a session takes of these chunks, and what it says after the greeting and what begins a mail."""
+    """What a session takes of these chunks, and what it says after the greeting and what begins a mail.
+
+    An empty chunk: the client says no more.
+    """
     taker, wire = Taker(), Wire(options.pop("peer", "192.0.2.1"))
     traffic = Traffic(options.pop("bounds", IntakeLimits()), options.pop("proxies", Networks()), None)
     session = wire.session = GuardedSession(taker, traffic, "mx.example", Door(lmtp=options.pop("lmtp", False)))
@@ -83,9 +86,10 @@ async def spoken(chunks: list[bytes], **options: Any) -> tuple[list[tuple[str, t
         session.data_received(begin)
     await turns(30)
     heard = len(wire.said)
-    for chunk in chunks:
+    for chunk, following in itertools.zip_longest(chunks, chunks[1:]):
         if not wire.is_closing():
             session.data_received(chunk) if chunk else session.eof_received()
+        if following != b"":  # the end comes with what was said last
             await turns()
     wire.close()
     await turns()
