@@ -10,7 +10,7 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from gateway.sign_in import Provider, ProviderSettings, Vouching, bounds
-from tests.integration.test_sign_in import accounts, scene
+from tests.integration.test_sign_in import how_many, scene
 from tests.support.fake_provider import (
     CLIENT,
     OTHER_RSA,
@@ -109,7 +109,7 @@ async def test_a_provider_that_answers_oddly_is_away(
                 keys = new_keys()
                 token = {"id_token": fake.token(fake.claims(nonce_of(instance, keys)))}
                 assert await register(instance, token, keys) == AWAY
-                assert await accounts(instance) == 0
+                assert await how_many(instance) == 0
                 assert "/other-keys" not in fake.asked
                 fake.answer = None
                 clock.advance(bounds.LOOK_AGAIN_S)
