@@ -3,6 +3,7 @@
 
 import asyncio
 import contextlib
+import random
 import re
 import socket
 import sys
@@ -99,7 +100,9 @@ def _fields(page: str) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A port that nobody has at this moment."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    """A port that nobody has, and that the system gives nobody who asks for any (Linux: those from 32768 on)."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.socket() as one:
+            one.bind(("127.0.0.1", port))
+            return port
