@@ -5,6 +5,7 @@ import asyncio
 import fcntl
 import os
 import socket
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from gateway.core_settings import bucket_of, journal_of, listen_on, policy_of, r
 from gateway.instance import RunningInstance, StartFailed
 from gateway.listeners.http import HttpListener
 from gateway.pictures import PictureRefused
+from gateway.renewing import Renewing
 from gateway.settings import Address, AdministrationSettings, Instance, Settings
 from gateway.skin import encoded
 from tmtp_core import limits
@@ -71,6 +73,7 @@ class Gateway:
         self._random_bytes = random_bytes
         self._lock: int | None = None
         self._http: HttpListener | None = None
+        self._renewing = Renewing()
         self._control: ControlServer | None = None
         self._administration: Administration | None = None
         self._administration_listener: AdministrationListener | None = None
@@ -104,6 +107,7 @@ class Gateway:
     async def stop(self, grace_s: float = limits.STOP_GRACE_S) -> None:
         """Stop accepting, finish what was begun, close; at most about `grace_s` seconds. Idempotent."""
         end_s = self._clock.monotonic_s() + grace_s
+        self._renewing.stop()
         await asyncio.gather(*(bridge.stop(grace_s / 2) for bridge in self.bridges.values()))
         self.bridges = {}
         left_s = max(0.0, end_s - self._clock.monotonic_s())
@@ -125,6 +129,7 @@ class Gateway:
         """New connections get what the certificates' files hold now (SIGHUP)."""
         for instance in self.instances.values():
             instance.reload_certificate()
+        self._renewing.reload()
 
     async def _stop_servers(self) -> None:
         """First whoever asks, then what is asked: what became of acts under way is still written down."""
@@ -300,6 +305,7 @@ class Gateway:
                 log.error("bridge_not_started", bridge=bridge.name, reason=refusal.text)
             else:
                 self.bridges[bridge.name] = opened
+                self._renewing.add(f"bridge {bridge.name}", *opened.certificate, opened.reload_certificate)
 
     async def _start_control(self) -> None:
         self._control = ControlServer(self.administration, self._settings.data_dir / SOCKET_NAME)
@@ -310,7 +316,10 @@ class Gateway:
         if settings.listen is None:
             return
         certificate, key = settings.tls.certificate, settings.tls.key
-        context = server_context(certificate, key) if certificate is not None and key is not None else None
+        context = None
+        if certificate is not None and key is not None:
+            context = server_context(certificate, key)
+            self._renewing.add("administration", certificate, key, partial(context.load_cert_chain, certificate, key))
         gate = BearerTokens(self.administration.tokens, self._clock)
         app = Api(self.administration, gate, secure=context is not None).application()
         self._add_console(app, settings)

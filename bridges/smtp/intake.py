@@ -76,6 +76,17 @@ class SmtpIntake:
             await self._database.close()
             raise
 
+    @property
+    def certificate(self) -> tuple[Path, Path]:
+        """The PEM files of certificate and key."""
+        assert self._settings.certificate is not None
+        return self._settings.certificate
+
+    def reload_certificate(self) -> None:
+        """New sessions are shown what the files hold now. Raises OSError when they cannot be used together."""
+        assert self._traffic is not None
+        self._traffic.tls_context = server_context(*self.certificate)
+
     async def _start(self) -> None:
         settings = self._settings
         await asyncio.to_thread(_empty_folder, settings.spool)

@@ -2,9 +2,12 @@
 """Certificates that are replaced while the service runs (C1, D4): nobody is cut off, newcomers see the new one."""
 
 import asyncio
+import base64
+import contextlib
 import os
 import shutil
 import signal
+import ssl
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,7 +21,8 @@ from tests.support.devices import KeyDevice, newcomer
 from tests.support.gateway import SETTINGS, running_gateway
 from tests.support.instance import ManualClock, running_instance
 from tmtp_client.connection import AccountKeys, Connection, Disconnected, Endpoint, WrongService
-from tmtp_core.crypto.spki import valid_until_s
+from tmtp_core import limits
+from tmtp_core.crypto.spki import spki_hash, valid_until_s
 from tmtp_core.wire import messages as m
 
 
@@ -207,3 +211,52 @@ async def test_a_hangup_signal_reloads(tmp_path: Path) -> None:
         await connection.quit()
     finally:
         await process.end(signal.SIGTERM)
+
+
+async def _shown_at(port: int, *, starttls: bool = False) -> str:
+    """The pin of the certificate that a newcomer sees."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if starttls:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        await reader.readline()
+        writer.write(b"STARTTLS\r\n")
+        assert (await reader.readline()).startswith(b"220")
+        await writer.start_tls(context)
+    else:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+    return "sha256:" + base64.urlsafe_b64encode(spki_hash(shown)).rstrip(b"=").decode()
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["by SIGHUP", "by itself"])
+async def test_the_administrators_page_and_the_intake_show_the_new_certificate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    """What clients do not pin is renewed as well, and a bad pair of files leaves what was before (C1, C2)."""
+    monkeypatch.setattr(limits, "CERTIFICATE_LOOK_INTERVAL_S", 3600 if told else 0.02)
+    crt, key = certificate(tmp_path / "tls")
+    other = certificate(tmp_path / "other")
+    settings = SETTINGS.replace("hostname: mx", f"tls: {{certificate: {crt}, key: {key}}}\n      hostname: mx")
+    settings += f'administration: {{listen: "127.0.0.1:0", tls: {{certificate: {crt}, key: {key}}}}}\n'
+    async with running_gateway(tmp_path, settings) as gateway:
+        page, intake = gateway.administration_address[1], gateway.bridges["intake"].address[1]
+
+        async def shown(pin: str) -> None:
+            async with asyncio.timeout(20):
+                while {await _shown_at(page), await _shown_at(intake, starttls=True)} != {pin}:
+                    assert not told
+                    await asyncio.sleep(0.02)
+
+        await shown(spki_pin(crt))
+        before = spki_pin(crt)
+        shutil.copyfile(other[0], crt)  # its key is yet to come
+        gateway.reload_certificates()
+        assert {await _shown_at(page), await _shown_at(intake, starttls=True)} == {before}
+        shutil.copyfile(other[1], key)
+        if told:
+            gateway.reload_certificates()
+        await shown(spki_pin(other[0]))
