@@ -9,7 +9,7 @@ from gateway.settings import BackupSettings, Instance, Listen
 from tmtp_core.domain.policy import Acquaintance, Policy, Quotas
 from tmtp_core.domain.quotas import DAY_MS
 from tmtp_core.domain.registering import RegistrationLimits
-from tmtp_core.store.opening import Bucket
+from tmtp_core.store.places import Bucket
 
 
 def listen_on(listen: Listen) -> ListenOn:

@@ -29,7 +29,7 @@ from tmtp_core.domain.sign_in import SignInRule
 from tmtp_core.ids import RandomBytes
 from tmtp_core.service import Service, ServiceSettings
 from tmtp_core.store.folders import make_folder
-from tmtp_core.store.opening import Bucket
+from tmtp_core.store.places import Bucket
 
 log = structlog.get_logger()
 

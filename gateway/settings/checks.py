@@ -28,7 +28,7 @@ from gateway.settings.models import (
 from gateway.settings.smtp_checks import ADDRESS, PIN, Found, smtp_checks
 from gateway.settings.yaml_source import Path
 from gateway.urls import check_url
-from tmtp_core.store.opening import parsed_address
+from tmtp_core.store.places import parsed_address
 from tmtp_core.store.schema import DatabaseUnfit
 from tmtp_core.wire.look import CONTRAST_MIN, weak_pairs
 

@@ -4,7 +4,7 @@
 import yaml
 
 from gateway.settings.models import Settings
-from tmtp_core.store.opening import parsed_address
+from tmtp_core.store.places import parsed_address
 
 
 def settings_yaml(settings: Settings) -> str:

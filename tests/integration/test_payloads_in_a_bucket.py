@@ -27,8 +27,9 @@ from tmtp_core import limits
 from tmtp_core.domain.policy import Acquaintance, Policy
 from tmtp_core.domain.port import Body
 from tmtp_core.store.objects import PayloadBucket
-from tmtp_core.store.opening import Bucket, opened_payloads
+from tmtp_core.store.opening import opened_payloads
 from tmtp_core.store.payloads import Backlog, PayloadsUnavailable, Upload
+from tmtp_core.store.places import Bucket
 from tmtp_core.store.schema import DatabaseUnfit
 from tmtp_core.store.sharing import Sharing
 from tmtp_core.wire import messages as m
@@ -432,7 +433,7 @@ def test_what_is_no_object_storage_is_unavailable(tmp_path: Path, page: bytes) -
 _MEASURED = """
 import os, resource, sys, threading
 from pathlib import Path
-from tmtp_core.store.opening import Bucket
+from tmtp_core.store.places import Bucket
 from tmtp_core.store.objects import PayloadBucket
 from tmtp_core.store.payloads import Backlog, Upload
 from tmtp_core import limits

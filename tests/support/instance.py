@@ -16,7 +16,7 @@ from tmtp_core.domain.policy import Policy
 from tmtp_core.domain.registering import RegistrationLimits
 from tmtp_core.domain.sign_in import SignInRule
 from tmtp_core.limits import InstanceLimits
-from tmtp_core.store.opening import Bucket
+from tmtp_core.store.places import Bucket
 
 _SETTLE_S = 0.1
 _START_NS = 1_790_000_000_000_000_000

@@ -27,7 +27,7 @@ from botocore.config import Config
 from botocore.session import Session
 
 from bench.server import free_port
-from tmtp_core.store.opening import Bucket
+from tmtp_core.store.places import Bucket
 
 USER, KEY = "tmtp:gateway", "only-for-tests"
 _PROGRAM = Path(__file__).parent / "swift_server.py"

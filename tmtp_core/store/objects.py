@@ -24,8 +24,8 @@ from botocore.session import Session
 
 from tmtp_core import limits
 from tmtp_core.ids import RandomBytes
-from tmtp_core.store.opening import Bucket
 from tmtp_core.store.payloads import Backlog, PayloadsUnavailable, new_name
+from tmtp_core.store.places import Bucket
 
 _CREDENTIAL_SOURCES: Final = ("env", "shared-credentials-file")  # no others are asked, no network either
 _OTHERS_MAY: Final = stat.S_IRWXG | stat.S_IRWXO

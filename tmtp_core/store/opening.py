@@ -3,16 +3,13 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
-
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from typing import TYPE_CHECKING
 
 from tmtp_core.ids import RandomBytes
 from tmtp_core.store.database import Database, Store
 from tmtp_core.store.payloads import PayloadFolder, PayloadStore
+from tmtp_core.store.places import Bucket
 from tmtp_core.store.references import file_prefix
 from tmtp_core.store.schema import DatabaseUnfit
 from tmtp_core.store.sharing import Sharing
@@ -20,20 +17,8 @@ from tmtp_core.store.sharing import Sharing
 if TYPE_CHECKING:
     from tmtp_core.store.bus import Bus
 
-_DRIVER: Final = "postgresql+asyncpg"
-_WRONG_ADDRESS: Final = f"this is no database that this program knows: an address reads {_DRIVER}://user@host/name"
 _THREADS = 2
 _OWNER_BYTES = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    """A bucket of an S3-compatible object storage, by path: `endpoint`/`name`/`prefix`…"""
-
-    endpoint: str
-    name: str
-    region: str
-    prefix: str = ""
 
 
 def opened_database(folder: Path, address: str | None) -> Store:
@@ -56,17 +41,6 @@ def opened_bus(
 
     assert isinstance(database, SharedDatabase)
     return Bus(database.dsn, database.sharing.slot, database.sharing.token, in_loop, report)
-
-
-def parsed_address(url: str) -> URL:
-    """A database's address. Raises `DatabaseUnfit`."""
-    try:
-        made = make_url(url)
-    except ArgumentError:
-        raise DatabaseUnfit(_WRONG_ADDRESS) from None
-    if made.drivername != _DRIVER or not made.database:
-        raise DatabaseUnfit(_WRONG_ADDRESS)
-    return made
 
 
 def opened_payloads(

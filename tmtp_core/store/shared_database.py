@@ -20,7 +20,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from tmtp_core import limits
 from tmtp_core.store import sharing
-from tmtp_core.store.opening import parsed_address
+from tmtp_core.store.places import parsed_address
 from tmtp_core.store.postgresql import PostgresqlStatements
 from tmtp_core.store.schema import DatabaseUnfit, Steps
 from tmtp_core.store.sharing import Sharing
