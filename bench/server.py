@@ -32,6 +32,7 @@ instances:
   - name: bench
     policy: public
     registration: open
+    registrations: {{per_minute: 0}}  # whole crowds come from one address
     acquaintance: everyone
     delivery: {{return_after_days: 0}}
     limits: {{message_max_bytes: {message_max}, window_revision1: {window}}}

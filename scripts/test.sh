@@ -51,15 +51,18 @@ on_postgresql="tests/integration/test_consent.py tests/integration/test_blocks.p
     tests/integration/test_groups.py tests/integration/test_nodes.py tests/integration/test_returns.py
     tests/integration/test_store.py tests/integration/test_stopping.py tests/integration/test_administration.py
     tests/integration/test_sign_in.py"
+both_cores="-n 2 --dist loadfile"  # most tests wait for processes of their own; those of a file share what they start
 case $what in
-    fast) step pytest -m "not slow" tests/unit ;;
+    # shellcheck disable=SC2086 # a list of words
+    fast) step pytest $both_cores -m "not slow" tests/unit ;;
     nightly)
         shift
         step python -m tests.nightly "$@"
         ;;
     *)
-        step pytest
         # shellcheck disable=SC2086 # a list of words
-        TMTP_TEST_ENGINE=postgresql step pytest $on_postgresql
+        step pytest $both_cores
+        # shellcheck disable=SC2086 # a list of words
+        TMTP_TEST_ENGINE=postgresql step pytest $both_cores $on_postgresql
         ;;
 esac

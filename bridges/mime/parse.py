@@ -113,6 +113,15 @@ def _fitting(text: str, reader: "_Reader") -> str:
     return text[: limits.TEXT_MAX_CHARACTERS]
 
 
+class _Octets(BytesGenerator):
+    """A mail as it came; what the parser has replaced already, as in a multipart without a boundary, in UTF-8."""
+
+    def write(self, s: str) -> None:
+        """See its base, which refuses the replacement."""
+        self._fp: io.BytesIO
+        self._fp.write(s.encode("utf-8", "surrogateescape"))
+
+
 class _Reader:
     """Walks the parts of one mail: texts to read, everything else to keep as files."""
 
@@ -261,7 +270,7 @@ class _Reader:
         name = kind.name or words(field(message, "Subject")) or "message"
         name = name if name.lower().endswith(".eml") else f"{name}.eml"
         out = io.BytesIO()
-        BytesGenerator(out, mangle_from_=False, maxheaderlen=0).flatten(message, linesep="\r\n")  # it may be signed
+        _Octets(out, mangle_from_=False, maxheaderlen=0).flatten(message, linesep="\r\n")  # it may be signed
         content = out.getvalue()
         self.keep(name, "message/rfc822", content, f"a mail; in it {held[0]!r}, {held[1]}" if held else "")
         return []

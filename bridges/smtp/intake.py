@@ -85,12 +85,16 @@ class SmtpIntake:
     def reload_certificate(self) -> None:
         """New sessions are shown what the files hold now. Raises OSError when they cannot be used together."""
         assert self._traffic is not None
-        self._traffic.tls_context = server_context(*self.certificate)
+        self._traffic.tls_context = self._tls_context()
+
+    def _tls_context(self) -> Any:
+        known_by_key = any(sender.keys for sender in self._settings.senders)
+        return server_context(*self.certificate, ask_for_certificates=known_by_key)
 
     async def _start(self) -> None:
         settings = self._settings
         await asyncio.to_thread(_empty_folder, settings.spool)
-        context = server_context(*settings.certificate) if settings.certificate is not None else None
+        context = self._tls_context() if settings.certificate is not None else None
         self._traffic = Traffic(settings.limits, settings.proxies, context)
         self._service = PersistentConnection(settings.endpoint, settings.login, self._heard)
         self._prover = Prover(DnsResolver(settings.nameservers), self._now_s, settings.trust)

@@ -21,8 +21,12 @@ class TlsFailed(Exception):
     """The other end does not speak TLS as it should; nothing more can be said to it."""
 
 
-def server_context(certificate: Path, key: Path) -> "SSL.Context":
-    """TLS 1.2 or newer with this certificate. Asks for one of the client's, and takes any. Raises OSError."""
+def server_context(certificate: Path, key: Path, *, ask_for_certificates: bool) -> "SSL.Context":
+    """TLS 1.2 or newer with this certificate; where it asks for one of the client's, it takes any. Raises OSError.
+
+    To take any needs a function of ours in OpenSSL's hands, and that memory which is written and run: where a unit of
+    systemd forbids such, `MemoryDenyWriteExecute=no` has to allow it.
+    """
     # ruff: noqa: PLC0415 - 9 MB that a gateway without a bridge does without
     from OpenSSL import SSL
 
@@ -36,8 +40,14 @@ def server_context(certificate: Path, key: Path) -> "SSL.Context":
         context.check_privatekey()
     except SSL.Error:
         raise OSError(f"{certificate} and {key} cannot be used together") from None
-    # Who it is is decided by comparing its key, whose possession the handshake proves.
-    context.set_verify(SSL.VERIFY_PEER, lambda *_: True)
+    if ask_for_certificates:  # who it is is decided by comparing the key, whose possession the handshake proves
+        try:
+            context.set_verify(SSL.VERIFY_PEER, lambda *_: True)
+        except MemoryError:
+            raise OSError(
+                "a client_certificate of a sender needs memory that is written and run, which this system forbids: "
+                "allow it (MemoryDenyWriteExecute=no in a drop-in of the unit), or prove that sender otherwise"
+            ) from None
     return context
 
 

@@ -37,6 +37,7 @@ instances:
   - name: load
     policy: public
     registration: open
+    registrations: {{per_minute: 0}}  # whole crowds come from one address
     acquaintance: everyone
     database: {database}
     listen: [{{tls: "127.0.0.1:{tls}"}}]

@@ -24,6 +24,7 @@ from tmtp_core.crypto.possession import NO_TLS
 from tmtp_core.crypto.signing import SEED_BYTES
 from tmtp_core.domain.admission import Registration
 from tmtp_core.domain.policy import Acquaintance, Policy
+from tmtp_core.domain.registering import RegistrationLimits
 from tmtp_core.service import Service, ServiceSettings
 from tmtp_core.wire import messages as m
 
@@ -125,6 +126,7 @@ class Instance:
             title="Counted",
             folder=folder,
             registration=Registration.OPEN,
+            registrations=RegistrationLimits(per_minute=0),
             credential_key=bytes(32),
             signing_seed=bytes(SEED_BYTES),
             policy=Policy(members=False, acquaintance=Acquaintance.EVERYONE),

@@ -187,12 +187,11 @@ queue_run_delay = 1s
     ]
     services += ["cleanup unix n - n - 0 cleanup"]
     services += [f"{name} unix - - n - 0 bounce" for name in ("bounce", "defer", "trace")]
-    services += [
-        f"{name} unix - - n - - {name}" for name in ("rewrite", "smtp", "lmtp", "anvil", "proxymap", "tlsmgr", "scache")
-    ]
+    services += [f"{name} unix - - n - - {name}" for name in ("rewrite", "smtp", "lmtp", "anvil", "proxymap")]
+    services += ["tlsmgr unix - - n 1000? 1 tlsmgr", "scache unix - - n - 1 scache"]  # one of each, or they refuse
     services += ["qmgr unix n - n 1 1 qmgr", "retry unix - - n - - error", "error unix - - n - - error"]
     text = "\n".join(services).replace("rewrite unix - - n - - rewrite", "rewrite unix - - n - - trivial-rewrite")
-    (folder / "etc/master.cf").write_text(text.replace("tlsmgr unix - - n - -", "tlsmgr unix - - n 1000? 1") + "\n")
+    (folder / "etc/master.cf").write_text(text + "\n")
     for name, mode in (("active", 0o700), ("bounce", 0o700), ("corrupt", 0o700), ("defer", 0o700), ("deferred", 0o700),
                        ("flush", 0o700), ("hold", 0o700), ("incoming", 0o700), ("private", 0o700), ("saved", 0o700),
                        ("trace", 0o700), ("maildrop", 0o730), ("public", 0o710), ("pid", 0o755)):  # fmt: skip

@@ -525,6 +525,16 @@ PIECES = [
 ]
 
 
+def test_an_attached_multipart_without_a_boundary_is_kept() -> None:
+    letter, (content,) = parse_mail(
+        FROM
+        + b"Content-Type: message/rfc822\r\nContent-Disposition: attachment\r\n\r\n"
+        + b"Content-Type: multipart/mixed\r\n\r\nx\x9f>"
+    )
+    assert [one.name for one in letter.attachments] == ["message.eml"]
+    assert content.startswith(b"Content-Type: multipart/mixed")
+
+
 @given(
     st.sampled_from(HEADS),
     st.lists(st.one_of(st.binary(max_size=40), st.sampled_from(PIECES), st.sampled_from(HEADS)), max_size=12),
