@@ -11,12 +11,14 @@ import msgspec
 from aiohttp import web
 
 from gateway.administration.audit import Act
+from gateway.bodies import body_of
 from gateway.console.guards import COOKIE, Attempts
 from gateway.console.pages.own import browser
 from gateway.console.passkeys import passkeys_possible
 from gateway.console.people import Method
 from gateway.console.shown import Notice
 from gateway.console.visits import Rooms, form_of, html
+from tmtp_core import limits
 from tmtp_core.errors import RequestRefused, ServiceUnavailable
 
 if TYPE_CHECKING:  # it takes 4 MB: loaded where there is a provider
@@ -72,9 +74,9 @@ class SigningIn:
     async def use_passkey(self, request: web.Request) -> web.Response:
         """A passkey's answer."""
         try:
-            sent = msgspec.json.decode(await request.read(), type=SignInWithPasskey)
+            sent = msgspec.json.decode(await body_of(request, limits.CONSOLE_PASSKEY_MAX_BYTES), type=SignInWithPasskey)
             person = await self._rooms.passkeys.sign_in(sent.ceremony, sent.response)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             return web.json_response({"error": "the browser's answer is not good; try again"}, status=400)
         except RequestRefused as refusal:
             return web.json_response({"error": refusal.text}, status=403)

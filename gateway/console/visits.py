@@ -10,6 +10,7 @@ from aiohttp import web
 from jinja2 import Environment
 
 from gateway.administration import ROLES, Actor, Administration, Scope
+from gateway.bodies import BodyRefused, fields_of
 from gateway.console.guards import Site
 from gateway.console.passkeys import Passkeys
 from gateway.console.people import People, Session
@@ -18,7 +19,6 @@ from tmtp_core import limits
 from tmtp_core.crypto.encoding import to_text
 
 _DIGITS_MAX: Final = 15  # exact in every number that is on its way
-_FORM: Final = "application/x-www-form-urlencoded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,17 +197,13 @@ class Form:
 
 
 async def form_of(request: web.Request) -> Form:
-    """The form that a request carries. `FormRefused` where it is none, or too large."""
-    if request.content_type != _FORM:
-        raise FormRefused
-    fields: dict[str, list[str]] = {}
+    """The form that a request carries. `FormRefused` where it is none; `BodyRefused`: too large, too slow."""
     try:
-        posted = await request.post()
-    except (ValueError, web.HTTPRequestEntityTooLarge):
-        raise FormRefused from None
-    for name, value in posted.items():
-        if isinstance(value, str):
-            fields.setdefault(name, []).append(value)
+        fields = await fields_of(request, limits.CONSOLE_FORM_MAX_BYTES)
+    except BodyRefused as refused:
+        if refused.status == 400:
+            raise FormRefused from None
+        raise
     return Form(fields)
 
 

@@ -115,6 +115,23 @@ def test_every_change_needs_the_forms_own_token(client: Client) -> None:
     assert client.world.ask("audit.verify").entries == links == before + 2  # the other's link and sign-in
 
 
+@pytest.mark.parametrize("charset", ["punycode", "utf-16", "no-such-thing", "rot13"])
+def test_a_form_is_in_utf8_whatever_its_sender_says(client: Client, charset: str) -> None:
+    """Some codecs take a minute for a megabyte, on everybody's loop; others do not exist."""
+    secret = client.world.link().rpartition("/")[2]
+    answer = client.send("POST", "/sign-in/link", {"token": secret}, Content_Type=f"{FORM}; charset={charset}")
+    assert answer.status == 403
+    assert client.send("POST", "/sign-in/link", {"token": secret}, Content_Type=f"{FORM}; charset=UTF-8").status == 303
+
+
+def test_a_form_has_its_bounds(client: Client) -> None:
+    many = {f"field{number}": "" for number in range(limits.FORM_FIELDS_MAX + 1)}
+    assert client.send("POST", "/sign-in/link", many).status == 403
+    assert client.send("POST", "/sign-in/link", {"token": "x" * (limits.CONSOLE_FORM_MAX_BYTES + 1)}).status == 413
+    too_long = {"x": "y" * limits.CONSOLE_REPORT_MAX_BYTES}
+    assert client.send("POST", "/csp-report", too_long, Content_Type="application/csp-report").status == 413
+
+
 def test_other_sites_cannot_ask_for_a_change(client: Client) -> None:
     client.sign_in()
     form = {"csrf": client.csrf(), "note": "planted", "uses": "1", "expires": "7"}

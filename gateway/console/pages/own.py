@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
+from gateway.bodies import body_of
 from gateway.console.guards import COOKIE
 from gateway.console.passkeys import passkeys_possible
 from gateway.console.visits import FormRefused, Visit
@@ -64,8 +65,8 @@ async def register_passkey(visit: Visit) -> web.Response:
     """Keep the passkey that the browser made."""
     _check_header(visit)
     try:
-        sent = msgspec.json.decode(await visit.request.read(), type=RegisterPasskey)
-    except msgspec.DecodeError:
+        sent = msgspec.json.decode(await body_of(visit.request, limits.CONSOLE_PASSKEY_MAX_BYTES), type=RegisterPasskey)
+    except (msgspec.DecodeError, RecursionError):
         raise RequestRefused("the browser's answer is not good; try again") from None
     await visit.rooms.passkeys.register(visit.session.person, sent.ceremony, sent.response, browser(visit.request))
     visit.go(_HERE, "The passkey is there. Next time, use it to sign in.")
