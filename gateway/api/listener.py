@@ -100,14 +100,28 @@ class AdministrationListener:
 
     @web.middleware
     async def _noting(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        """While a request is being answered, its connection does not idle."""
+        """While a request is being answered, its connection does not idle: from when its body is there to its end.
+
+        A handler runs as soon as the head is there. Whoever never sends the rest keeps no place with that.
+        """
         transport = request.transport
-        if transport is not None:
-            self._idle.pop(transport, None)
+        answering = True
+
+        def whole() -> None:
+            if answering and transport is not None:
+                self._idle.pop(transport, None)
+
+        if transport is not None and self._idle.pop(transport, None) is not None:
+            self._idle[transport] = asyncio.get_running_loop().time()
+        if request.content.is_eof():
+            whole()
+        else:
+            request.content.on_eof(whole)
         try:
             answer: web.StreamResponse = await handler(request)
             return answer
         finally:
+            answering = False
             if transport is not None and transport in self._all:
                 self._idle[transport] = asyncio.get_running_loop().time()
 

@@ -294,6 +294,31 @@ async def test_who_sends_nothing_or_no_end_does_not_stay(api: Reached, monkeypat
     assert (await api.ask("GET", "/overview"))[0] == 200
 
 
+async def test_who_sends_no_body_keeps_no_place(api: Reached, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handler runs as soon as the head is there, also one of the console before anybody has signed in."""
+    monkeypatch.setattr(limits, "API_CONNECTIONS_MAX", 5)
+    heads = [
+        b"POST %s HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: same-origin\r\nContent-Type: %s\r\n"
+        b"Content-Length: 10\r\n\r\n" % (path, kind)
+        for path, kind in (
+            (b"/csp-report", b"application/csp-report"),
+            (b"/sign-in/link", b"application/x-www-form-urlencoded"),
+            (b"/sign-in/passkey", b"application/json"),
+        )
+    ]
+    held = [await raw(api, head) for head in heads + heads[:2]]
+    await asyncio.sleep(1.5)
+    async with aiohttp.ClientSession() as session:
+        other = Reached(api.gateway, session, api.token)
+        assert (await other.ask("GET", "/overview"))[0] == 200  # the eldest has given way
+    assert await ended(*held[0]) == b""
+    for _, writer in held[1:]:
+        writer.close()
+    monkeypatch.setattr(limits, "API_REQUEST_DEADLINE_S", 1.0)
+    for one in [await raw(api, head) for head in heads]:
+        assert b" 408 " in await ended(*one)
+
+
 async def test_there_are_so_many_connections_and_idle_ones_give_way(
     api: Reached, monkeypatch: pytest.MonkeyPatch
 ) -> None:
