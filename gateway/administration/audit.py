@@ -37,16 +37,28 @@ class Act(msgspec.Struct, frozen=True):
     target: str
 
 
+class _Ended(msgspec.Struct, frozen=True):
+    """How an act ended that was begun under `key`, or was not."""
+
+    key: int | None
+    at_ms: int
+    act: Act
+    outcome: m.Outcome
+    detail: str
+
+
 class AuditLog:
     """In the administrators' database, which it shares with others."""
 
     def __init__(self, database: AdministrationDatabase, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+        self._owed: dict[int | None, _Ended] = {}  # that could not be written; by key, as long as nothing more is begun
 
     async def begin(self, act: Act) -> int:
         """An act is about to be done; its key, for `end`."""
         values = {"at_ms": self._now_ms(), **msgspec.to_builtins(_bounded(act))}
+        await self.settle()
 
         def add(connection: Connection) -> int:
             key = connection.execute(insert(begun).values(values)).inserted_primary_key
@@ -56,25 +68,43 @@ class AuditLog:
         return await self._database.run(add)
 
     async def end(self, key: int | None, act: Act, outcome: m.Outcome, detail: str) -> None:
-        """How an act ended: durable when this returns. `key` None: it was not begun."""
-        now_ms = self._now_ms()
+        """How an act ended: durable when this returns. `key` None: it was not begun.
 
-        def add(connection: Connection) -> m.AuditEntry:
-            if key is not None:
-                connection.execute(delete(begun).where(begun.c.key == key))
-            return _append(connection, now_ms, act, outcome, detail)
+        Where it cannot be written now, it is kept until it can: nothing further is begun before.
+        """
+        ended = _Ended(key, self._now_ms(), act, outcome, detail)
+        if key is None:
+            _tell(await self._database.run(lambda connection: _append(connection, ended)))
+            return
+        self._owed[key] = ended
+        await self.settle()
 
-        _tell(await self._database.run(add))
+    async def settle(self) -> None:
+        """Write down how those acts ended of which that was not possible when they did. Raises `ServiceUnavailable`."""
+        owed = list(self._owed.values())
+        if not owed:
+            return
+
+        def add(connection: Connection) -> list[m.AuditEntry]:
+            return [
+                _append(connection, one)
+                for one in owed
+                if connection.execute(delete(begun).where(begun.c.key == one.key)).rowcount  # else it is written
+            ]
+
+        for entry in await self._database.run(add):
+            _tell(entry)
+        for one in owed:
+            self._owed.pop(one.key, None)
 
     async def end_interrupted(self) -> None:
-        """At start: what was begun and has no outcome."""
-        now_ms = self._now_ms()
+        """At start: what was begun and has no outcome, under the time at which it was begun."""
 
         def add(connection: Connection) -> list[m.AuditEntry]:
             entries = []
             for row in connection.execute(select(begun).order_by(begun.c.key)).all():
                 act = Act(row.actor, row.operation, row.instance, row.target)
-                entries.append(_append(connection, now_ms, act, "failed", _INTERRUPTED))
+                entries.append(_append(connection, _Ended(row.key, row.at_ms, act, "failed", _INTERRUPTED)))
             connection.execute(delete(begun))
             return entries
 
@@ -108,21 +138,21 @@ class AuditLog:
         return self._clock.wall_ns() // 1_000_000
 
 
-def _append(connection: Connection, now_ms: int, act: Act, outcome: m.Outcome, detail: str) -> m.AuditEntry:
+def _append(connection: Connection, ended: "_Ended") -> m.AuditEntry:
     last = connection.execute(
         select(audit.c.number, audit.c.hash).order_by(audit.c.number.desc()).limit(1)
     ).one_or_none()
     number, head = (last.number + 1, last.hash) if last is not None else (1, _BEFORE_THE_FIRST)
-    bounded = _bounded(act)
+    bounded = _bounded(ended.act)
     entry = m.AuditEntry(
         number=number,
-        at_ms=now_ms,
+        at_ms=ended.at_ms,
         actor=bounded.actor,
         operation=bounded.operation,
         instance=bounded.instance,
         target=bounded.target,
-        outcome=outcome,
-        detail=_short(detail),
+        outcome=ended.outcome,
+        detail=_short(ended.detail),
         hash="",
     )
     digest = _hash(head, entry)

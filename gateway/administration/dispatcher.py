@@ -23,6 +23,7 @@ from gateway.administration.operations import BY_NAME, Actor, Operation
 from gateway.administration.tokens import Tokens
 from gateway.instance import RunningInstance
 from gateway.settings import Settings
+from tmtp_core import limits
 from tmtp_core.clock import Clock
 from tmtp_core.errors import RequestRefused, ServiceUnavailable
 from tmtp_core.ids import RandomBytes
@@ -34,6 +35,12 @@ Answer = msgspec.Struct | list[Any]
 """What an operation answers: its `answer`, or a list of it."""
 
 _LIST_TOLD_CHARACTERS: Final = 600  # in the audit log; of a longer list, how many there are. All scopes have room
+
+
+_DONE_UNRECORDED: Final = (
+    "this was done, but that could not be recorded yet: it will be as soon as it can, and nothing is begun before; "
+    "look at the disk, do not ask for it again"
+)
 
 
 class Performs(Protocol):
@@ -88,6 +95,7 @@ class Administration:
         self._handlers = {**on_instances.handlers(), **self._on_service.handlers()}
         self._under_way: set[asyncio.Task[Answer]] = set()
         self._recording: asyncio.Task[None] | None = None
+        self._settling: asyncio.Task[None] | None = None
 
     async def start(self, *, recording: bool = True) -> None:
         """Say what became of acts that the last process left; and begin to keep a history."""
@@ -95,16 +103,25 @@ class Administration:
         if recording:
             histories = {name: instance.history for name, instance in self._instances.items()}
             self._recording = asyncio.get_running_loop().create_task(record(histories))
+            self._settling = asyncio.get_running_loop().create_task(self._settle_forever())
 
     async def stop(self) -> None:
         """Finish what was begun, and close the database. Idempotent."""
-        if self._recording is not None:
-            self._recording.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._recording
-            self._recording = None
+        beside = [task for task in (self._recording, self._settling) if task is not None]
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
+        self._recording = self._settling = None
         await asyncio.gather(*self._under_way, return_exceptions=True)
+        with contextlib.suppress(ServiceUnavailable):
+            await self.audit.settle()
         await self.database.close()
+
+    async def _settle_forever(self) -> None:
+        while True:
+            await asyncio.sleep(limits.AUDIT_SETTLE_INTERVAL_S)
+            with contextlib.suppress(ServiceUnavailable):  # the database has said so in the log
+                await self.audit.settle()
 
     def let_in_by(self, console: ConsoleAccess) -> None:
         """From now on the operations on the console's people are done by this."""
@@ -160,9 +177,13 @@ class Administration:
             raise
         except Exception as error:
             if key is not None:
-                await self.audit.end(key, act, "failed", _joined(told, type(error).__name__))
+                with contextlib.suppress(ServiceUnavailable):  # that it failed is told first, and written when it can
+                    await self.audit.end(key, act, "failed", _joined(told, type(error).__name__))
             raise
-        await self.audit.end(key, act, "done", told)
+        try:
+            await self.audit.end(key, act, "done", told)
+        except ServiceUnavailable:
+            raise ServiceUnavailable(_DONE_UNRECORDED) from None
         return answer
 
     def _checked(
