@@ -185,6 +185,11 @@ class Console:
             if "instance" in request.match_info and visit.place.name != request.match_info["instance"]:
                 return self._trouble(_MISSING)
             if route.scope is not None and not visit.may(route.scope):
+                if route.method == "POST":
+                    named = request.match_info.get("instance", "")
+                    act = visit.act("console.form", request.path, named)
+                    denied = f"the role {session.role} may not do this: it takes {route.scope}"
+                    await self._rooms.administration.audit.end(None, act, "denied", denied)
                 return self._trouble(_DENIED)
             return await route.page(visit)
 

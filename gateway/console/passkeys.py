@@ -55,6 +55,14 @@ class _Ceremony:
     until_s: float
 
 
+class PasskeyCopied(RequestRefused):
+    """Somebody else has this person's passkey, too."""
+
+    def __init__(self, text: str, person: str) -> None:
+        super().__init__(text)
+        self.person = person
+
+
 class Passkeys:
     """The passkeys of everybody. `origin` is always that of the page: scheme, name and port."""
 
@@ -133,7 +141,7 @@ class Passkeys:
             counter = answer.response.authenticator_data.counter
         except (ValueError, KeyError, TypeError, AttributeError):
             raise RequestRefused("this passkey is not known here, or its answer is not good") from None
-        await self._database.run(lambda connection: self._used(connection, known, counter))
+        await self._database.run(lambda connection: self._used(connection, person, known, counter))
         return person
 
     def _known(
@@ -150,12 +158,12 @@ class Passkeys:
             raise ValueError
         return row.person, AttestedCredentialData(row.credential)
 
-    def _used(self, connection: Connection, known: AttestedCredentialData, counter: int) -> None:
+    def _used(self, connection: Connection, person: str, known: AttestedCredentialData, counter: int) -> None:
         """Note the use. A counter that does not rise is that of a copy (WebAuthn §6.1.1)."""
         mine = passkeys.c.credential_id == known.credential_id
         before = connection.execute(select(passkeys.c.uses).where(mine)).scalar_one()
         if counter <= before and (counter or before):
-            raise RequestRefused("this passkey has been copied: remove it, and look at who signed in")
+            raise PasskeyCopied("this passkey has been copied: remove it, and look at who signed in", person)
         connection.execute(update(passkeys).where(mine).values(uses=counter, used_ms=self._now_ms()))
 
     # -- looking after them ------------------------------------------------------------------------------------------

@@ -98,6 +98,11 @@ class People:
         """A person whom a provider vouches for, with the role that the settings give (C1)."""
         await self._database.run(lambda connection: self._ensure(connection, person, role))
 
+    async def role_of(self, person: str) -> str | None:
+        """Somebody's role; None where nobody of that name is known."""
+        wanted = select(people.c.role).where(people.c.person == person)
+        return await self._database.run(lambda connection: connection.execute(wanted).scalar())
+
     def _ensure(self, connection: Connection, person: str, role: str) -> None:
         known = connection.execute(select(people.c.role).where(people.c.person == person)).scalar()
         if known is None:

@@ -2,14 +2,15 @@
 """One request of somebody who is signed in, and what a page answers it with."""
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 from aiohttp import web
 from jinja2 import Environment
 
 from gateway.administration import ROLES, Actor, Administration, Scope
+from gateway.administration.audit import Act
 from gateway.bodies import BodyRefused, fields_of
 from gateway.console.guards import Site
 from gateway.console.passkeys import Passkeys
@@ -17,6 +18,8 @@ from gateway.console.people import People, Session
 from gateway.console.shown import Notice, Notices, ShownOnce
 from tmtp_core import limits
 from tmtp_core.crypto.encoding import to_text
+
+T = TypeVar("T")
 
 _DIGITS_MAX: Final = 15  # exact in every number that is on its way
 
@@ -100,6 +103,14 @@ class Visit:
     async def ask_here(self, operation: str, body: Any = None, **arguments: Any) -> Any:
         """The same, of the chosen instance."""
         return await self.ask(operation, body, instance=self.place.name, **arguments)
+
+    async def recorded(self, operation: str, target: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Have something done that is this person's own, with its entry in the audit log."""
+        return await self.rooms.administration.recorded(self.act(operation, target), work)
+
+    def act(self, operation: str, target: str, instance: str = "") -> Act:
+        """Something that this person does, as the audit log calls it."""
+        return Act(f"console:{self.session.person}", operation, instance, target)
 
     async def form(self) -> "Form":
         """The form that was sent. `FormRefused` where it lacks the session's own token."""

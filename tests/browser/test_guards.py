@@ -132,6 +132,26 @@ def test_a_form_has_its_bounds(client: Client) -> None:
     assert client.send("POST", "/csp-report", too_long, Content_Type="application/csp-report").status == 413
 
 
+def test_what_people_do_with_their_own_sign_in_is_written_down(client: Client) -> None:
+    """C1: who may do what was refused, and who came and went, too."""
+    client.sign_in("A Helper", "helpdesk")
+    csrf, helper = client.csrf(), Client(client.world).sign_in("A Helper", "helpdesk")
+    number = re.findall(r"/me/sessions/(\d+)/end", client.send("GET", "/me").text)[0]
+    assert client.send("POST", "/tokens/new", {"csrf": csrf, "name": "x"}).status == 403
+    assert client.send("POST", f"/me/sessions/{number}/end", {"csrf": csrf}).status == 303
+    assert client.send("POST", "/sign-out", {"csrf": csrf}).status == 303
+    assert helper.send("GET", "/me").status == 303
+    entries: m.AuditPage = client.world.ask("audit.list", limit=5)
+    told = [(one.operation, one.target.partition(" ")[0], one.outcome) for one in entries.entries[:3]]
+    assert told == [
+        ("console.sign_out", "A", "done"),
+        ("console.session.end", number, "done"),
+        ("console.form", "/tokens/new", "denied"),
+    ]
+    assert {one.actor for one in entries.entries[:3]} == {"console:A Helper"}
+    assert entries.entries[3].detail == "by link, as helpdesk"
+
+
 def test_other_sites_cannot_ask_for_a_change(client: Client) -> None:
     client.sign_in()
     form = {"csrf": client.csrf(), "note": "planted", "uses": "1", "expires": "7"}
