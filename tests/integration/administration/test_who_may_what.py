@@ -17,7 +17,9 @@ from gateway.administration import OPERATIONS, ROLES, Actor, Operation, local_us
 from gateway.api import API
 from gateway.api.examples import ARGUMENTS, BODIES
 from gateway.app import Gateway
-from tests.support.gateway import SETTINGS, running_gateway
+from tests.support.gateway import SETTINGS, endpoint, running_gateway
+from tests.support.sign_in import new_keys
+from tmtp_client.connection import Connection
 
 TABLE = Path(__file__).with_name("who_may_what.txt")
 NOBODY = "nobody"
@@ -128,3 +130,24 @@ async def test_an_owner_revokes_a_token(asked: Asked) -> None:
     made = await owner.perform("tokens.create", {}, models.CreateToken(name="for a moment", scopes=["tokens:write"]))
     assert isinstance(made, models.NewToken)
     assert await owner.perform("tokens.revoke", {"number": made.number}) == models.Done()
+
+
+@pytest.mark.parametrize("role", ["administrator", "helpdesk"])
+@pytest.mark.parametrize("many", [False, True])
+async def test_only_who_may_give_a_name_that_mail_is_routed_to_invites_somebody_to_it(
+    tmp_path: Path, role: str, many: bool
+) -> None:
+    """C2: or a helpdesk would invite itself to the board's mail."""
+    async with running_gateway(tmp_path) as gateway:
+        on_behalf = gateway.administration.on_behalf_of(Actor(f"a {role}", ROLES[role]))
+        here = {"instance": "public"}
+        if many:
+            made = await on_behalf.perform("invitations.create_many", here, models.CreateInvitations(notes=["one"]))
+            assert isinstance(made, list)
+            (invitation,) = made
+        else:
+            invitation = await on_behalf.perform("invitations.create", here, models.CreateInvitation())
+        connection = await Connection.open(endpoint(gateway, "public"), revision="2")
+        registered = await connection.register_keys("laptop", new_keys(), "Nobody Yet", invitation.token)
+        await connection.quit()
+        assert (registered.error == "") is (role == "administrator"), registered.error
