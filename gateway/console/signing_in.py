@@ -68,8 +68,6 @@ class SigningIn:
 
     async def begin_passkey(self, request: web.Request) -> web.Response:
         """What the browser's `get` wants."""
-        if not self._attempts.allow(request.remote or ""):
-            return web.json_response({"error": _TOO_OFTEN}, status=429)
         return web.json_response(self._rooms.passkeys.begin_signing_in(self._rooms.site.origin(request)))
 
     async def use_passkey(self, request: web.Request) -> web.Response:
@@ -78,13 +76,19 @@ class SigningIn:
             sent = msgspec.json.decode(await body_of(request, limits.CONSOLE_PASSKEY_MAX_BYTES), type=SignInWithPasskey)
             person = await self._rooms.passkeys.sign_in(sent.ceremony, sent.response)
         except (msgspec.DecodeError, RecursionError):
-            return web.json_response({"error": "the browser's answer is not good; try again"}, status=400)
+            return self._not_good("the browser's answer is not good; try again", request, 400)
         except RequestRefused as refusal:
             if isinstance(refusal, PasskeyCopied):
                 act = Act(f"console:{refusal.person}", "console.sign_in", "", refusal.person)
                 await self._rooms.administration.audit.end(None, act, "refused", f"by passkey: {refusal.text}")
-            return web.json_response({"error": refusal.text}, status=403)
+            return self._not_good(refusal.text, request, 403)
         return await self._enter(request, person, "passkey", web.json_response({"href": "/"}))
+
+    def _not_good(self, text: str, request: web.Request, status: int) -> web.Response:
+        """A passkey's answer that is not good. Only those are counted: who shares an address with one gets in."""
+        if not self._attempts.allow(request.remote or ""):
+            return web.json_response({"error": _TOO_OFTEN}, status=429)
+        return web.json_response({"error": text}, status=status)
 
     async def to_provider(self, request: web.Request) -> web.Response:
         """Off to the identity provider."""

@@ -204,6 +204,15 @@ def test_without_a_session_there_is_nothing_but_the_way_in(client: Client) -> No
         assert (answer.status, answer.headers["Location"]) == (303, "/sign-in"), path
 
 
+def test_who_asks_for_passkeys_without_end_keeps_nobody_out(client: Client) -> None:
+    """Behind a proxy all have one address: beginning costs nothing and is not counted, answers that fail are."""
+    statuses = [client.send("POST", "/sign-in/passkey/begin", {}).status for _ in range(30)]
+    assert set(statuses) == {200}
+    client.world.clock.ahead_s += 120
+    statuses = [client.send("POST", "/sign-in/passkey", {}).status for _ in range(limits.CONSOLE_ATTEMPTS_MAX + 1)]
+    assert statuses == [400] * limits.CONSOLE_ATTEMPTS_MAX + [429]
+
+
 def test_guessing_links_is_slowed_down(client: Client) -> None:
     client.world.clock.ahead_s += 120
     statuses = [client.send("POST", "/sign-in/link", {"token": f"guess{n}"}).status for n in range(14)]
