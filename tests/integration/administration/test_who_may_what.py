@@ -13,10 +13,11 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from gateway.administration import OPERATIONS, ROLES, Actor, Operation, local_user, models
+from gateway.administration import OPERATIONS, ROLES, Actor, Denied, Operation, Performs, local_user, models
 from gateway.api import API
 from gateway.api.examples import ARGUMENTS, BODIES
 from gateway.app import Gateway
+from gateway.clock import SystemClock
 from tests.support.gateway import SETTINGS, endpoint, running_gateway
 from tests.support.sign_in import new_keys
 from tmtp_client.connection import Connection
@@ -151,3 +152,29 @@ async def test_only_who_may_give_a_name_that_mail_is_routed_to_invites_somebody_
         registered = await connection.register_keys("laptop", new_keys(), "Nobody Yet", invitation.token)
         await connection.quit()
         assert (registered.error == "") is (role == "administrator"), registered.error
+
+
+async def test_what_a_token_makes_does_not_outlast_it(tmp_path: Path) -> None:
+    settings = SETTINGS + 'administration: {listen: "127.0.0.1:0"}\n'
+    async with running_gateway(tmp_path, settings) as gateway:
+        administration = gateway.administration
+        ends_ms = SystemClock().wall_ns() // 1_000_000 + 60_000
+
+        async def made(by: Performs, expires_ms: int | None) -> Performs:
+            wanted = models.CreateToken(name="x", scopes=sorted(ROLES["owner"]), expires_ms=expires_ms)
+            token = await by.perform("tokens.create", {}, wanted)
+            assert isinstance(token, models.NewToken)
+            actor = await administration.tokens.actor(token.token)
+            assert actor is not None
+            return administration.on_behalf_of(actor)
+
+        short = await made(administration.on_behalf_of(local_user()), ends_ms)
+        shorter = await made(short, ends_ms - 1)
+        for later in (None, ends_ms):
+            with pytest.raises(Denied, match="longer"):
+                await made(shorter, later)
+        link = models.CreateSignInLink(person="Ada Lovelace", role="auditor")
+        with pytest.raises(Denied, match="longer"):
+            await short.perform("console.link", {}, link)
+        endless = await made(administration.on_behalf_of(local_user()), None)
+        assert isinstance(await endless.perform("console.link", {}, link), models.SignInLink)
