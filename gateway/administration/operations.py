@@ -172,7 +172,7 @@ BY_NAME: Final = {operation.name: operation for operation in OPERATIONS}
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who asks: `name` as the audit log has it, what he may do, on which instances (None: all), until when (None: always)."""
+    """Who asks: `name` as the audit log has it, what he may do, on which instances (None: all), and until when."""
 
     name: str
     scopes: frozenset[Scope]

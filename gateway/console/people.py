@@ -72,13 +72,17 @@ class People:
 
     # -- links -------------------------------------------------------------------------------------------------------
     async def make_link(self, person: str, role: str) -> tuple[str, int]:
-        """The secret of a link that signs `person` in once, and when it ends. From now on the person has this role."""
+        """The secret of a link that signs `person` in once, and when it ends. From now on the person has this role.
+
+        Earlier links of the person are over.
+        """
         secret = to_text(self._random_bytes(limits.CONSOLE_SECRET_BYTES))
         expires_ms = self.now_ms() + limits.CONSOLE_LINK_VALID_MS
 
         def work(connection: Connection) -> None:
             self._ensure(connection, person, role)
-            connection.execute(delete(links).where(links.c.expires_ms <= self.now_ms()))
+            earlier = (links.c.person == person) | (links.c.expires_ms <= self.now_ms())
+            connection.execute(delete(links).where(earlier))
             connection.execute(insert(links).values(hash=_hash(secret), person=person, expires_ms=expires_ms))
 
         await self._database.run(work)

@@ -213,6 +213,27 @@ def test_who_asks_for_passkeys_without_end_keeps_nobody_out(client: Client) -> N
     assert statuses == [400] * limits.CONSOLE_ATTEMPTS_MAX + [429]
 
 
+@pytest.mark.parametrize("expires", ["0", "-1", "1.5", "3651", "1e9", "never", None])
+def test_what_is_no_end_is_not_taken_for_none(client: Client, expires: str | None) -> None:
+    csrf = client.sign_in().csrf()
+    end = {} if expires is None else {"expires": expires}
+    for path, form in (
+        ("/i/members/invitations/new", {"uses": "1", "note": "odd"}),
+        ("/i/members/invitations/many", {"people": "odd"}),
+        ("/tokens/new", {"name": "odd", "scopes": "overview:read"}),
+    ):
+        answer = client.send("POST", path, {"csrf": csrf, **form, **end})
+        assert (answer.status, "how many days" in answer.text) == (409, True), path
+
+
+def test_a_new_link_ends_the_ones_before_it(client: Client) -> None:
+    """Of somebody's links only the last is good: an earlier one may have gone astray."""
+    first, second = (client.world.link("Somebody New").rpartition("/")[2] for _ in range(2))
+    client.world.link("Somebody Else")
+    assert client.send("POST", "/sign-in/link", {"token": first}).status == 403
+    assert client.send("POST", "/sign-in/link", {"token": second}).status == 303
+
+
 def test_guessing_links_is_slowed_down(client: Client) -> None:
     client.world.clock.ahead_s += 120
     statuses = [client.send("POST", "/sign-in/link", {"token": f"guess{n}"}).status for n in range(14)]
