@@ -372,9 +372,9 @@ class Gateway:
 
 def descriptors_needed(settings: Settings) -> int:
     """How many files and sockets there are when every instance is as full as its settings allow."""
-    return limits.DESCRIPTORS_FOR_FILES + sum(
-        one.limits.connections_max + len(one.listen) * limits.HANDSHAKES_MAX for one in settings.instances
-    )
+    administration = limits.API_CONNECTIONS_MAX + limits.HANDSHAKES_MAX if settings.administration.listen else 0
+    instances = sum(one.limits.connections_max + len(one.listen) * limits.HANDSHAKES_MAX for one in settings.instances)
+    return limits.DESCRIPTORS_FOR_FILES + instances + administration
 
 
 def _unusable(folder: Path, why: str) -> StartFailed:

@@ -342,6 +342,25 @@ async def test_there_are_so_many_requests_at_once(api: Reached, monkeypatch: pyt
     assert int(refused["Retry-After"]) > 0
 
 
+async def test_handshakes_that_never_end_keep_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "HANDSHAKES_MAX", 3)
+    monkeypatch.setattr(limits, "HANDSHAKE_SILENCE_S", 0.0)
+    make_self_signed(tmp_path / "admin.crt", tmp_path / "admin.key", "localhost", datetime.now(UTC))
+    settings = SETTINGS + 'administration: {listen: "127.0.0.1:0", tls: {certificate: admin.crt, key: admin.key}}\n'
+    async with running_gateway(tmp_path, settings) as gateway, aiohttp.ClientSession() as session:
+        token = (await token_of(gateway)).token
+        context = ssl.create_default_context(cafile=str(tmp_path / "admin.crt"))
+        silent = [await asyncio.open_connection(*gateway.administration_address) for _ in range(20)]
+        given_up = [asyncio.create_task(ended(*one)) for one in silent[:-3]]
+        assert set(await asyncio.gather(*given_up)) == {b""}  # long before a handshake's deadline: they made room
+        url = f"https://localhost:{gateway.administration_address[1]}{API}/overview"
+        async with session.get(url, ssl=context, headers={"Authorization": f"Bearer {token}"}) as answer:
+            assert answer.status == 200
+        for _, writer in silent[-3:]:
+            writer.close()
+    assert gateway.descriptors_needed >= limits.API_CONNECTIONS_MAX + limits.HANDSHAKES_MAX
+
+
 async def test_over_tls(tmp_path: Path) -> None:
     make_self_signed(tmp_path / "admin.crt", tmp_path / "admin.key", "localhost", datetime.now(UTC))
     settings = SETTINGS + 'administration: {listen: "127.0.0.1:0", tls: {certificate: admin.crt, key: admin.key}}\n'
