@@ -51,7 +51,7 @@ async def opened_intake(
         IntakeSettings(
             name=bridge.name,
             doors=tuple(_door(one) for one in bridge.listen),
-            hostname=bridge.hostname or socket.getfqdn(),
+            hostname=bridge.hostname or await asyncio.to_thread(socket.getfqdn),
             senders=tuple(_sender_rule(one) for one in bridge.senders),
             routes=tuple(
                 Route(one.recipient, one.active_attachments == "allow", one.original == "attach")
