@@ -145,6 +145,7 @@ ADMINISTRATION_TOKENS_MAX = 1_000
 TOKEN_USE_NOTED_MS = 60_000  # when a token was used last is written no oftener
 AUDIT_TEXT_MAX_CHARACTERS = 1_000  # of one field of an entry
 AUDIT_VERIFIED_AT_ONCE = 1_000  # entries; between them others write
+AUDIT_DENIALS_PER_MINUTE = 10  # of one actor that are entries of their own; of more, how many there were
 AUDIT_SETTLE_INTERVAL_S = 10.0  # between tries to write down what could not be when it happened
 HISTORY_STEP_S = 10.0
 HISTORY_STEPS = 360  # an hour

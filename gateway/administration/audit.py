@@ -9,6 +9,7 @@ hash elsewhere. The service's own log has each one (docs/decisions/0015).
 
 import hashlib
 import hmac
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -20,9 +21,11 @@ from gateway.administration.database import AdministrationDatabase
 from gateway.administration.tables import audit, begun
 from tmtp_core import limits
 from tmtp_core.clock import Clock
+from tmtp_core.errors import ServiceUnavailable
 
 log = structlog.get_logger()
 
+_MINUTE_S: Final = 60.0
 _HASH_BYTES: Final = 32
 _BEFORE_THE_FIRST: Final = bytes(_HASH_BYTES)
 _INTERRUPTED: Final = "the service ended before this was answered: look whether it was done"
@@ -47,6 +50,14 @@ class _Ended(msgspec.Struct, frozen=True):
     detail: str
 
 
+@dataclass(slots=True)
+class _Denials:
+    """How often an actor was denied something, in the minute that began then."""
+
+    since_s: float
+    count: int = 0
+
+
 class AuditLog:
     """In the administrators' database, which it shares with others."""
 
@@ -54,6 +65,7 @@ class AuditLog:
         self._database = database
         self._clock = clock
         self._owed: dict[int | None, _Ended] = {}  # that could not be written; by key, as long as nothing more is begun
+        self._denials: dict[str, _Denials] = {}  # by actor
 
     async def begin(self, act: Act) -> int:
         """An act is about to be done; its key, for `end`."""
@@ -78,6 +90,36 @@ class AuditLog:
             return
         self._owed[key] = ended
         await self.settle()
+
+    async def deny(self, act: Act, detail: str) -> None:
+        """Somebody asked for what he may not do, which has no effect.
+
+        `limits.AUDIT_DENIALS_PER_MINUTE` of each actor are entries of their own, durable when this returns; how many
+        more there were is one entry when the minute is over. The log only grows, and asking costs nothing.
+        """
+        now_s = self._clock.monotonic_s()
+        if act.actor in self._denials and now_s - self._denials[act.actor].since_s >= _MINUTE_S:
+            await self.fold()
+        denials = self._denials.setdefault(act.actor, _Denials(now_s))
+        denials.count += 1
+        if denials.count <= limits.AUDIT_DENIALS_PER_MINUTE:
+            await self.end(None, act, "denied", detail)
+
+    async def fold(self, *, all_of_them: bool = False) -> None:
+        """Write down how many more were denied in the minutes that are over. Raises `ServiceUnavailable`."""
+        now_s = self._clock.monotonic_s()
+        for actor, denials in list(self._denials.items()):
+            if not all_of_them and now_s - denials.since_s < _MINUTE_S:
+                continue
+            if self._denials.pop(actor, None) is None:  # another one writes it
+                continue
+            more = denials.count - limits.AUDIT_DENIALS_PER_MINUTE
+            if more > 0:
+                try:
+                    await self.end(None, Act(actor, "several", "", ""), "denied", f"{more} more within a minute")
+                except ServiceUnavailable:
+                    self._denials.setdefault(actor, denials)
+                    raise
 
     async def settle(self) -> None:
         """Write down how those acts ended of which that was not possible when they did. Raises `ServiceUnavailable`."""

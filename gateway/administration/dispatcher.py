@@ -118,6 +118,7 @@ class Administration:
         await asyncio.gather(*self._under_way, return_exceptions=True)
         with contextlib.suppress(ServiceUnavailable):
             await self.audit.settle()
+            await self.audit.fold(all_of_them=True)
         await self.database.close()
 
     async def _settle_forever(self) -> None:
@@ -125,6 +126,7 @@ class Administration:
             await asyncio.sleep(limits.AUDIT_SETTLE_INTERVAL_S)
             with contextlib.suppress(ServiceUnavailable):  # the database has said so in the log
                 await self.audit.settle()
+                await self.audit.fold()
 
     def let_in_by(self, console: ConsoleAccess) -> None:
         """From now on the operations on the console's people are done by this."""
@@ -176,8 +178,11 @@ class Administration:
         told = _told(body)
         try:
             asked = self._checked(actor, operation, arguments, body)
+        except Denied as denied:
+            await self.audit.deny(act, _joined(told, denied.text))
+            raise
         except RequestRefused as refused:
-            await self.audit.end(None, act, _outcome(refused), _joined(told, refused.text))
+            await self.audit.end(None, act, "refused", _joined(told, refused.text))
             raise
         return await self._recorded(act, lambda: self._do(actor, operation, asked, body), told)
 

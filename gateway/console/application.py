@@ -189,7 +189,7 @@ class Console:
                     named = request.match_info.get("instance", "")
                     act = visit.act("console.form", request.path, named)
                     denied = f"the role {session.role} may not do this: it takes {route.scope}"
-                    await self._rooms.administration.audit.end(None, act, "denied", denied)
+                    await self._rooms.administration.audit.deny(act, denied)
                 return self._trouble(_DENIED)
             return await route.page(visit)
 

@@ -140,6 +140,26 @@ async def test_a_log_of_many_parts_is_verified_and_paged(
     assert exactly.next is None
 
 
+async def test_who_asks_without_end_for_what_he_may_not_do_does_not_fill_the_log(
+    database: AdministrationDatabase,
+) -> None:
+    clock = ManualClock()
+    audit = AuditLog(database, clock)
+    most = limits.AUDIT_DENIALS_PER_MINUTE
+    for _ in range(most + 7):
+        await audit.deny(AN_ACT, "he may not")
+    await audit.deny(Act("token 2 (another)", "accounts.bar", "members", "Ada Lovelace"), "he may not")
+    await audit.fold()
+    assert (await audit.verify()).entries == most + 1
+    clock.advance(60)
+    await audit.deny(AN_ACT, "he may not")
+    newest, told, *_ = (await audit.page(None, 100)).entries
+    assert (newest.operation, newest.detail) == (AN_ACT.operation, "he may not")
+    assert (told.actor, told.outcome, told.detail) == (AN_ACT.actor, "denied", "7 more within a minute")
+    await audit.fold(all_of_them=True)
+    assert (await audit.verify()).entries == most + 3
+
+
 async def test_texts_that_are_long_or_none_do_not_get_in_the_way(database: AdministrationDatabase) -> None:
     audit = AuditLog(database, ManualClock())
     await audit.end(None, Act("a" * 5_000, "x", "\ud800", "b\0c"), "denied", "d" * 5_000)

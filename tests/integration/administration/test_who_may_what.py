@@ -21,6 +21,7 @@ from gateway.clock import SystemClock
 from tests.support.gateway import SETTINGS, endpoint, running_gateway
 from tests.support.sign_in import new_keys
 from tmtp_client.connection import Connection
+from tmtp_core import limits
 
 TABLE = Path(__file__).with_name("who_may_what.txt")
 NOBODY = "nobody"
@@ -109,7 +110,10 @@ async def test_who_has_no_token_may_nothing(asked: Asked, operation: Operation) 
 
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
-async def test_who_may_nothing_is_denied_and_that_is_written_down(asked: Asked, operation: Operation) -> None:
+async def test_who_may_nothing_is_denied_and_that_is_written_down(
+    asked: Asked, operation: Operation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "AUDIT_DENIALS_PER_MINUTE", 1_000)
     nobody = asked.gateway.administration.on_behalf_of(Actor("nobody at all", frozenset()))
     body = BODIES[operation.body] if operation.body is not None else None
     arguments = {name: ARGUMENTS[name] for name in operation.in_path}
