@@ -71,6 +71,7 @@ class Gateway:
         self.first = process == 1
         self._clock = clock
         self._random_bytes = random_bytes
+        self._own_name = ""
         self._lock: int | None = None
         self._http: HttpListener | None = None
         self._renewing = Renewing()
@@ -86,6 +87,7 @@ class Gateway:
     async def start(self, *, listening: bool = True) -> None:
         """Start everything, or nothing: whatever was started is stopped again before `StartFailed` leaves."""
         try:
+            self._own_name = await asyncio.to_thread(socket.getfqdn)  # it may ask the network, and take seconds
             self._own_data_folder()
             if self.first:
                 tidy_up(self._settings.data_dir)
@@ -183,7 +185,11 @@ class Gateway:
         if running.listeners and not port:
             port = running.address[1]
         pin = running.spki_pin if settings.tls.certificate is None else None
-        return ServiceAddress(_reachable(host), port, pin)
+        return ServiceAddress(self._reachable(host), port, pin)
+
+    def _reachable(self, host: str) -> str:
+        """A listening address as others would dial it: this machine's name where it listens everywhere."""
+        return self._own_name if host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared, not listened on
 
     # -- pieces ------------------------------------------------------------------------------------------------------
     def _own_data_folder(self) -> None:
@@ -351,7 +357,7 @@ class Gateway:
         self.console = Console(
             self.administration,
             {one.name: one.announced_title for one in self._settings.instances},
-            site_of(settings.listen.host, settings.url, socket.getfqdn()),
+            site_of(settings.listen.host, settings.url, self._own_name),
             self._console_url,
             self._clock,
             self._random_bytes,
@@ -365,16 +371,16 @@ class Gateway:
         assert settings.listen is not None
         if settings.url is not None:
             return settings.url
-        host = "localhost" if settings.listen.loopback else _reachable(str(settings.listen).rpartition(":")[0])
+        host = "localhost" if settings.listen.loopback else self._reachable(str(settings.listen).rpartition(":")[0])
         scheme = "http" if settings.tls.certificate is None else "https"
         return f"{scheme}://{host}:{self.administration_address[1]}"
 
 
 def descriptors_needed(settings: Settings) -> int:
     """How many files and sockets there are when every instance is as full as its settings allow."""
-    return limits.DESCRIPTORS_FOR_FILES + sum(
-        one.limits.connections_max + len(one.listen) * limits.HANDSHAKES_MAX for one in settings.instances
-    )
+    administration = limits.API_CONNECTIONS_MAX + limits.HANDSHAKES_MAX if settings.administration.listen else 0
+    instances = sum(one.limits.connections_max + len(one.listen) * limits.HANDSHAKES_MAX for one in settings.instances)
+    return limits.DESCRIPTORS_FOR_FILES + instances + administration
 
 
 def _unusable(folder: Path, why: str) -> StartFailed:
@@ -382,8 +388,3 @@ def _unusable(folder: Path, why: str) -> StartFailed:
         f"the administrators' database {folder / DATABASE_FILE} cannot be used: {why}; "
         "mend that, or restore it from the backup"
     )
-
-
-def _reachable(host: str) -> str:
-    """A listening address as others would dial it: this machine's name where it listens everywhere."""
-    return socket.getfqdn() if host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared, not listened on

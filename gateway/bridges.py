@@ -47,11 +47,12 @@ async def opened_intake(
     )
     folder = data_dir / "bridges" / bridge.name
     certificate = await asyncio.to_thread(_certificate, bridge, folder)
+    own_name = await asyncio.to_thread(socket.getfqdn)  # it may ask the network
     intake = SmtpIntake(
         IntakeSettings(
             name=bridge.name,
             doors=tuple(_door(one) for one in bridge.listen),
-            hostname=bridge.hostname or socket.getfqdn(),
+            hostname=own_name if bridge.hostname is None else bridge.hostname,
             senders=tuple(_sender_rule(one) for one in bridge.senders),
             routes=tuple(
                 Route(one.recipient, one.active_attachments == "allow", one.original == "attach")

@@ -127,15 +127,22 @@ class Administering(ABC):
             after = last
 
     # -- acting ------------------------------------------------------------------------------------------------------
-    async def create_invitation(self, uses: int = 1, expires_ms: int | None = None, note: str = "") -> str:
-        """A token that lets `uses` people register until `expires_ms` (since 1970); told once, stored as a hash."""
-        (token,) = await self.create_invitations([note], expires_ms, uses)
+    async def create_invitation(
+        self, uses: int = 1, expires_ms: int | None = None, note: str = "", *, vouches: bool = False
+    ) -> str:
+        """A token that lets `uses` people register until `expires_ms` (since 1970); told once, stored as a hash.
+
+        `vouches`: they may take names that mail is routed to (C2).
+        """
+        (token,) = await self.create_invitations([note], expires_ms, uses, vouches=vouches)
         return token
 
-    async def create_invitations(self, notes: list[str], expires_ms: int | None = None, uses: int = 1) -> list[str]:
+    async def create_invitations(
+        self, notes: list[str], expires_ms: int | None = None, uses: int = 1, *, vouches: bool = False
+    ) -> list[str]:
         """A token for each note, all made in one decision."""
         moment = self.moment()
-        create = self.rules.admissions.create_invitation
+        create = partial(self.rules.admissions.create_invitation, vouches=vouches)
         return await self.decide(
             lambda ledger: [create(ledger, self._random_bytes, uses, expires_ms, note, moment)[1] for note in notes]
         )

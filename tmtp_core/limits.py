@@ -145,6 +145,8 @@ ADMINISTRATION_TOKENS_MAX = 1_000
 TOKEN_USE_NOTED_MS = 60_000  # when a token was used last is written no oftener
 AUDIT_TEXT_MAX_CHARACTERS = 1_000  # of one field of an entry
 AUDIT_VERIFIED_AT_ONCE = 1_000  # entries; between them others write
+AUDIT_DENIALS_PER_MINUTE = 10  # of one actor that are entries of their own; of more, how many there were
+AUDIT_SETTLE_INTERVAL_S = 10.0  # between tries to write down what could not be when it happened
 HISTORY_STEP_S = 10.0
 HISTORY_STEPS = 360  # an hour
 HISTORY_DAY_EVERY = 30  # of these steps one is kept for a day
@@ -152,6 +154,7 @@ HISTORY_DAY_STEPS = 288
 LOOK_CHEAP_S = 0.05  # what takes longer to look up is kept …
 LOOK_KEPT_TIMES = 20.0  # … for so many times as long: looking takes a twentieth of one thread's time at most
 API_BODY_MAX_BYTES = 1 << 20
+FORM_FIELDS_MAX = 2_000
 API_CONNECTIONS_MAX = 200
 API_REQUESTS_AT_ONCE_MAX = 32  # that are being answered; further ones are told to come again
 API_REQUESTS_PER_MINUTE = 600  # of one token
@@ -169,6 +172,7 @@ WORKING_LINKS_MAX = 1_000  # to which that is granted at once; then the one that
 SIGN_IN_TOKEN_MAX_BYTES = 16 << 10  # large directories put many groups into one
 SIGN_IN_AGE_MAX_S = 900  # between the provider's signature, or our nonce, and the registration
 SIGN_IN_LEEWAY_S = 60  # between the provider's clock and ours
+SIGN_OUT_MAX_BYTES = 32 << 10  # of the form in which a provider says it
 SIGN_INS_CHECKED_MAX = 64  # at once; each may wait for the provider's keys
 
 # -- instances -------------------------------------------------------------------------------------------------------
@@ -208,7 +212,9 @@ CONSOLE_SHOWN_MAX = 100
 CONSOLE_INVITATIONS_MAX = 250  # made from one form: each has a code to be drawn
 CONSOLE_FORM_MAX_BYTES = 1 << 20
 CONSOLE_AUDIT_CHECKED_MAX = 20_000  # entries, each time that one looks at the log; of more when one asks for it
-CONSOLE_REPORTS_KEPT = 32  # of what browsers refused to load
+CONSOLE_REPORT_MAX_BYTES = 4 << 10  # of what a browser refused to load
+CONSOLE_REPORTS_KEPT = 32
+CONSOLE_PASSKEY_MAX_BYTES = 64 << 10  # of a browser's answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,9 +76,10 @@ class Reception:
         return m.Work(bits, int(limits.WORK_S))
 
     def receive(self, session: Session, request: Entering) -> None:
-        """Op 1 or 2 came on a link."""
+        """Op 1 or 2 came on a link, which has the time of work no longer."""
+        bits = self._working.pop(session, 0)
         if isinstance(request, m.Register | m2.RegisterKeys):
-            refusal = self._refusal(session, request)
+            refusal = self._refusal(session, request, bits)
             if refusal is not None:
                 session.end(refusal)
                 return
@@ -114,8 +115,8 @@ class Reception:
         admissions = self._desk.rules.admissions
         return admissions.takes_strangers and (admissions.sign_in is None or not admissions.sign_in.required)
 
-    def _refusal(self, session: Session, request: m.Register | m2.RegisterKeys) -> str | None:
-        """Why this registration is not looked at, if it is not."""
+    def _refusal(self, session: Session, request: m.Register | m2.RegisterKeys, bits: int) -> str | None:
+        """Why this registration is not looked at, if it is not. `bits`: for how much work the link was asked."""
         if not self._desk.rules.admissions.takes_strangers:
             return None
         refusal = self._pace.refusal(session.outlet.peer_address, self._desk.monotonic_s())
@@ -124,7 +125,6 @@ class Reception:
         if isinstance(request, m.Register):  # it cannot be asked for work, so it waits until none is
             busy = self._asks_for_work and self._pace.bits(self._desk.monotonic_s())
             return TOO_MANY if busy else None
-        bits = self._working.pop(session, 0)
         nonce = session.channels[0].nonce
         if bits and not work_holds(bits, nonce, self._service_key, request.device, request.work):
             return WORK_REQUIRED

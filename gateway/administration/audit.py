@@ -9,6 +9,7 @@ hash elsewhere. The service's own log has each one (docs/decisions/0015).
 
 import hashlib
 import hmac
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -20,9 +21,11 @@ from gateway.administration.database import AdministrationDatabase
 from gateway.administration.tables import audit, begun
 from tmtp_core import limits
 from tmtp_core.clock import Clock
+from tmtp_core.errors import ServiceUnavailable
 
 log = structlog.get_logger()
 
+_MINUTE_S: Final = 60.0
 _HASH_BYTES: Final = 32
 _BEFORE_THE_FIRST: Final = bytes(_HASH_BYTES)
 _INTERRUPTED: Final = "the service ended before this was answered: look whether it was done"
@@ -37,16 +40,37 @@ class Act(msgspec.Struct, frozen=True):
     target: str
 
 
+class _Ended(msgspec.Struct, frozen=True):
+    """How an act ended that was begun under `key`, or was not."""
+
+    key: int | None
+    at_ms: int
+    act: Act
+    outcome: m.Outcome
+    detail: str
+
+
+@dataclass(slots=True)
+class _Denials:
+    """How often an actor was denied something, in the minute that began then."""
+
+    since_s: float
+    count: int = 0
+
+
 class AuditLog:
     """In the administrators' database, which it shares with others."""
 
     def __init__(self, database: AdministrationDatabase, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+        self._owed: dict[int | None, _Ended] = {}  # that could not be written; by key, as long as nothing more is begun
+        self._denials: dict[str, _Denials] = {}  # by actor
 
     async def begin(self, act: Act) -> int:
         """An act is about to be done; its key, for `end`."""
         values = {"at_ms": self._now_ms(), **msgspec.to_builtins(_bounded(act))}
+        await self.settle()
 
         def add(connection: Connection) -> int:
             key = connection.execute(insert(begun).values(values)).inserted_primary_key
@@ -56,25 +80,73 @@ class AuditLog:
         return await self._database.run(add)
 
     async def end(self, key: int | None, act: Act, outcome: m.Outcome, detail: str) -> None:
-        """How an act ended: durable when this returns. `key` None: it was not begun."""
-        now_ms = self._now_ms()
+        """How an act ended: durable when this returns. `key` None: it was not begun.
 
-        def add(connection: Connection) -> m.AuditEntry:
-            if key is not None:
-                connection.execute(delete(begun).where(begun.c.key == key))
-            return _append(connection, now_ms, act, outcome, detail)
+        Where it cannot be written now, it is kept until it can: nothing further is begun before.
+        """
+        ended = _Ended(key, self._now_ms(), act, outcome, detail)
+        if key is None:
+            _tell(await self._database.run(lambda connection: _append(connection, ended)))
+            return
+        self._owed[key] = ended
+        await self.settle()
 
-        _tell(await self._database.run(add))
+    async def deny(self, act: Act, detail: str) -> None:
+        """Somebody asked for what he may not do, which has no effect.
+
+        `limits.AUDIT_DENIALS_PER_MINUTE` of each actor are entries of their own, durable when this returns; how many
+        more there were is one entry when the minute is over. The log only grows, and asking costs nothing.
+        """
+        now_s = self._clock.monotonic_s()
+        if act.actor in self._denials and now_s - self._denials[act.actor].since_s >= _MINUTE_S:
+            await self.fold()
+        denials = self._denials.setdefault(act.actor, _Denials(now_s))
+        denials.count += 1
+        if denials.count <= limits.AUDIT_DENIALS_PER_MINUTE:
+            await self.end(None, act, "denied", detail)
+
+    async def fold(self, *, all_of_them: bool = False) -> None:
+        """Write down how many more were denied in the minutes that are over. Raises `ServiceUnavailable`."""
+        now_s = self._clock.monotonic_s()
+        for actor, denials in list(self._denials.items()):
+            if not all_of_them and now_s - denials.since_s < _MINUTE_S:
+                continue
+            if self._denials.pop(actor, None) is None:  # another one writes it
+                continue
+            more = denials.count - limits.AUDIT_DENIALS_PER_MINUTE
+            if more > 0:
+                try:
+                    await self.end(None, Act(actor, "several", "", ""), "denied", f"{more} more within a minute")
+                except ServiceUnavailable:
+                    self._denials.setdefault(actor, denials)
+                    raise
+
+    async def settle(self) -> None:
+        """Write down how those acts ended of which that was not possible when they did. Raises `ServiceUnavailable`."""
+        owed = list(self._owed.values())
+        if not owed:
+            return
+
+        def add(connection: Connection) -> list[m.AuditEntry]:
+            return [
+                _append(connection, one)
+                for one in owed
+                if connection.execute(delete(begun).where(begun.c.key == one.key)).rowcount  # else it is written
+            ]
+
+        for entry in await self._database.run(add):
+            _tell(entry)
+        for one in owed:
+            self._owed.pop(one.key, None)
 
     async def end_interrupted(self) -> None:
-        """At start: what was begun and has no outcome."""
-        now_ms = self._now_ms()
+        """At start: what was begun and has no outcome, under the time at which it was begun."""
 
         def add(connection: Connection) -> list[m.AuditEntry]:
             entries = []
             for row in connection.execute(select(begun).order_by(begun.c.key)).all():
                 act = Act(row.actor, row.operation, row.instance, row.target)
-                entries.append(_append(connection, now_ms, act, "failed", _INTERRUPTED))
+                entries.append(_append(connection, _Ended(row.key, row.at_ms, act, "failed", _INTERRUPTED)))
             connection.execute(delete(begun))
             return entries
 
@@ -108,21 +180,21 @@ class AuditLog:
         return self._clock.wall_ns() // 1_000_000
 
 
-def _append(connection: Connection, now_ms: int, act: Act, outcome: m.Outcome, detail: str) -> m.AuditEntry:
+def _append(connection: Connection, ended: "_Ended") -> m.AuditEntry:
     last = connection.execute(
         select(audit.c.number, audit.c.hash).order_by(audit.c.number.desc()).limit(1)
     ).one_or_none()
     number, head = (last.number + 1, last.hash) if last is not None else (1, _BEFORE_THE_FIRST)
-    bounded = _bounded(act)
+    bounded = _bounded(ended.act)
     entry = m.AuditEntry(
         number=number,
-        at_ms=now_ms,
+        at_ms=ended.at_ms,
         actor=bounded.actor,
         operation=bounded.operation,
         instance=bounded.instance,
         target=bounded.target,
-        outcome=outcome,
-        detail=_short(detail),
+        outcome=ended.outcome,
+        detail=_short(ended.detail),
         hash="",
     )
     digest = _hash(head, entry)

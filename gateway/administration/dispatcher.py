@@ -6,9 +6,9 @@ API, control socket, console and the commands on the data of a service that is d
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 import structlog
@@ -17,16 +17,20 @@ from gateway.administration.audit import Act, AuditLog
 from gateway.administration.database import AdministrationDatabase
 from gateway.administration.errors import Denied, Invalid, NotFound
 from gateway.administration.history import record
+from gateway.administration.models import Outcome
 from gateway.administration.on_instances import Administered, InstanceOperations
 from gateway.administration.on_service import ConsoleAccess, ServiceOperations
 from gateway.administration.operations import BY_NAME, Actor, Operation
 from gateway.administration.tokens import Tokens
 from gateway.instance import RunningInstance
 from gateway.settings import Settings
+from tmtp_core import limits
 from tmtp_core.clock import Clock
 from tmtp_core.errors import RequestRefused, ServiceUnavailable
 from tmtp_core.ids import RandomBytes
 from tmtp_core.wire.address import ServiceAddress
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -34,6 +38,12 @@ Answer = msgspec.Struct | list[Any]
 """What an operation answers: its `answer`, or a list of it."""
 
 _LIST_TOLD_CHARACTERS: Final = 600  # in the audit log; of a longer list, how many there are. All scopes have room
+
+
+_DONE_UNRECORDED: Final = (
+    "this was done, but that could not be recorded yet: it will be as soon as it can, and nothing is begun before; "
+    "look at the disk, do not ask for it again"
+)
 
 
 class Performs(Protocol):
@@ -86,8 +96,9 @@ class Administration:
         on_instances = InstanceOperations(self._instances, clock)
         self._on_service = ServiceOperations(settings, self._instances, running_bridges, self.audit, self.tokens, clock)
         self._handlers = {**on_instances.handlers(), **self._on_service.handlers()}
-        self._under_way: set[asyncio.Task[Answer]] = set()
+        self._under_way: set[asyncio.Task[Any]] = set()
         self._recording: asyncio.Task[None] | None = None
+        self._settling: asyncio.Task[None] | None = None
 
     async def start(self, *, recording: bool = True) -> None:
         """Say what became of acts that the last process left; and begin to keep a history."""
@@ -95,16 +106,27 @@ class Administration:
         if recording:
             histories = {name: instance.history for name, instance in self._instances.items()}
             self._recording = asyncio.get_running_loop().create_task(record(histories))
+            self._settling = asyncio.get_running_loop().create_task(self._settle_forever())
 
     async def stop(self) -> None:
         """Finish what was begun, and close the database. Idempotent."""
-        if self._recording is not None:
-            self._recording.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._recording
-            self._recording = None
+        beside = [task for task in (self._recording, self._settling) if task is not None]
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
+        self._recording = self._settling = None
         await asyncio.gather(*self._under_way, return_exceptions=True)
+        with contextlib.suppress(ServiceUnavailable):
+            await self.audit.settle()
+            await self.audit.fold(all_of_them=True)
         await self.database.close()
+
+    async def _settle_forever(self) -> None:
+        while True:
+            await asyncio.sleep(limits.AUDIT_SETTLE_INTERVAL_S)
+            with contextlib.suppress(ServiceUnavailable):  # the database has said so in the log
+                await self.audit.settle()
+                await self.audit.fold()
 
     def let_in_by(self, console: ConsoleAccess) -> None:
         """From now on the operations on the console's people are done by this."""
@@ -129,12 +151,19 @@ class Administration:
         if not known.changes:
             asked = self._checked(actor, known, arguments, body)
             return await self._do(actor, known, asked, body)
-        task = asyncio.get_running_loop().create_task(self._change(actor, known, arguments, body))
+        return await self._to_its_end(self._change(actor, known, arguments, body))
+
+    async def recorded(self, act: Act, work: Callable[[], Awaitable[T]], told: str = "") -> T:
+        """Have something done that is no operation, with its entry like one. It goes on where this is cancelled."""
+        return await self._to_its_end(self._recorded(act, work, told))
+
+    async def _to_its_end(self, change: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.get_running_loop().create_task(change)
         self._under_way.add(task)
         task.add_done_callback(self._ended)
         return await asyncio.shield(task)
 
-    def _ended(self, task: asyncio.Task[Answer]) -> None:
+    def _ended(self, task: asyncio.Task[Any]) -> None:
         self._under_way.discard(task)
         if not task.cancelled():
             task.exception()  # whoever asked may be gone
@@ -146,23 +175,32 @@ class Administration:
             str(arguments[name]) for name in operation.in_path if name in arguments and name != "instance"
         )
         act = Act(actor.name, operation.name, str(arguments.get("instance", "")), target)
-        key: int | None = None
         told = _told(body)
         try:
             asked = self._checked(actor, operation, arguments, body)
-            key = await self.audit.begin(act)
-            answer = await self._do(actor, operation, asked, body)
         except Denied as denied:
-            await self.audit.end(key, act, "denied", _joined(told, denied.text))
+            await self.audit.deny(act, _joined(told, denied.text))
             raise
         except RequestRefused as refused:
-            await self.audit.end(key, act, "refused", _joined(told, refused.text))
+            await self.audit.end(None, act, "refused", _joined(told, refused.text))
+            raise
+        return await self._recorded(act, lambda: self._do(actor, operation, asked, body), told)
+
+    async def _recorded(self, act: Act, work: Callable[[], Awaitable[T]], told: str) -> T:
+        key = await self.audit.begin(act)
+        try:
+            answer = await work()
+        except RequestRefused as refused:
+            await self.audit.end(key, act, _outcome(refused), _joined(told, refused.text))
             raise
         except Exception as error:
-            if key is not None:
+            with contextlib.suppress(ServiceUnavailable):  # that it failed is told first, and written when it can be
                 await self.audit.end(key, act, "failed", _joined(told, type(error).__name__))
             raise
-        await self.audit.end(key, act, "done", told)
+        try:
+            await self.audit.end(key, act, "done", told)
+        except ServiceUnavailable:
+            raise ServiceUnavailable(_DONE_UNRECORDED) from None
         return answer
 
     def _checked(
@@ -238,6 +276,10 @@ def _told(body: msgspec.Struct | None) -> str:
         if value not in (None, "", []):
             parts.append(f"{name}: {shown}")
     return "; ".join(parts)
+
+
+def _outcome(refused: RequestRefused) -> Outcome:
+    return "denied" if isinstance(refused, Denied) else "refused"
 
 
 def _joined(*parts: str) -> str:

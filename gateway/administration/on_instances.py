@@ -131,13 +131,13 @@ class InstanceOperations:
     async def _create_invitation(self, actor: Actor, asked: Any, body: m.CreateInvitation) -> m.NewInvitation:
         self._check_end(body.expires_ms)
         instance = self._instances[asked.instance]
-        token = await instance.service.create_invitation(body.uses, body.expires_ms, body.note)
+        token = await instance.service.create_invitation(body.uses, body.expires_ms, body.note, vouches=_vouches(actor))
         return instance.invitation(token, body.note, body.expires_ms)
 
     async def _create_invitations(self, actor: Actor, asked: Any, body: m.CreateInvitations) -> list[m.NewInvitation]:
         self._check_end(body.expires_ms)
         instance = self._instances[asked.instance]
-        tokens = await instance.service.create_invitations(body.notes, body.expires_ms)
+        tokens = await instance.service.create_invitations(body.notes, body.expires_ms, vouches=_vouches(actor))
         return [
             instance.invitation(token, note, body.expires_ms) for token, note in zip(tokens, body.notes, strict=True)
         ]
@@ -160,6 +160,11 @@ class InstanceOperations:
 
     def _now_ms(self) -> int:
         return self._clock.wall_ns() // 1_000_000
+
+
+def _vouches(actor: Actor) -> bool:
+    """Whether whom an actor invites may take a name that mail is routed to: who may give such a name vouches for it."""
+    return "accounts:write" in actor.scopes
 
 
 def _account(one: AccountSummary) -> m.Account:

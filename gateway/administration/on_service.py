@@ -159,6 +159,7 @@ class ServiceOperations:
         if unknown:
             raise Invalid(f"there is no instance {unknown[0]}; the file has: {', '.join(self._instances)}")
         _refuse_more(actor, frozenset(body.scopes))
+        _refuse_longer(actor, body.expires_ms)
         return await self._tokens.create(body)
 
     async def _revoke_token(self, actor: Actor, asked: Any, body: None) -> m.Done:
@@ -167,6 +168,7 @@ class ServiceOperations:
 
     async def _make_link(self, actor: Actor, asked: Any, body: m.CreateSignInLink) -> m.SignInLink:
         _refuse_more(actor, ROLES[body.role])
+        _refuse_longer(actor, None)  # whoever has signed in once stays a person of the console
         return await self._console().make(body)
 
     async def _list_people(self, actor: Actor, asked: Any, body: None) -> list[m.ConsolePerson]:
@@ -191,6 +193,11 @@ def _refuse_more(actor: Actor, scopes: frozenset[Scope]) -> None:
     more = sorted(scopes - actor.scopes)
     if more:
         raise Denied(f"{actor.name} may not {', '.join(more)}, and cannot let others do so")
+
+
+def _refuse_longer(actor: Actor, until_ms: int | None) -> None:
+    if actor.until_ms is not None and (until_ms is None or until_ms > actor.until_ms):
+        raise Denied(f"{actor.name} ends, and cannot let others do anything for longer")
 
 
 def _rss_bytes() -> int:

@@ -172,11 +172,12 @@ BY_NAME: Final = {operation.name: operation for operation in OPERATIONS}
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who asks: `name` as the audit log has it, what he may do, on which instances (None: all)."""
+    """Who asks: `name` as the audit log has it, what he may do, on which instances (None: all), and until when."""
 
     name: str
     scopes: frozenset[Scope]
     instances: frozenset[str] | None = None
+    until_ms: int | None = None
 
     def may_see(self, instance: str) -> bool:
         """Whether he may look at an instance at all."""

@@ -93,7 +93,8 @@ class Tokens:
             return None
         shown = _shown(row)
         scopes = cast(Sequence[Scope], shown.scopes)
-        return Actor(f"token {shown.number} ({shown.name})", frozenset(scopes), frozenset(shown.instances) or None)
+        name, instances = f"token {shown.number} ({shown.name})", frozenset(shown.instances) or None
+        return Actor(name, frozenset(scopes), instances, shown.expires_ms)
 
     def _now_ms(self) -> int:
         return self._clock.wall_ns() // 1_000_000

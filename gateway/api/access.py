@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 from aiohttp import web
 
+from gateway.addresses import counted_as
 from gateway.administration import Actor, local_peer, local_user
 from gateway.administration.tokens import Tokens
 from gateway.api.problems import TOO_MANY, UNAUTHENTICATED, ProblemAnswer
@@ -54,7 +55,7 @@ class BearerTokens:
         scheme, _, text = given[0].partition(" ") if len(given) == 1 else ("", "", "")
         actor = await self._tokens.actor(text.strip()) if scheme.lower() == "bearer" else None
         if actor is None:
-            if not self._failures.count(request.remote or "", limits.API_FAILURES_PER_MINUTE):
+            if not self._failures.count(counted_as(request.remote or ""), limits.API_FAILURES_PER_MINUTE):
                 raise ProblemAnswer(TOO_MANY, "too many requests without a valid token; wait a minute")
             raise ProblemAnswer(
                 UNAUTHENTICATED, "send Authorization: Bearer and a token of `tmtp-gateway token create`"

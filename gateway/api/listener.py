@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Where administrators' programs and browsers connect: few connections at once, none that idles for long (C1)."""
+"""Where administrators' programs and browsers connect: few connections at once, none that idles for long (C1).
+
+Handshakes are bounded as they are where clients connect.
+"""
 
 import asyncio
 import contextlib
@@ -9,45 +12,29 @@ from typing import Any, Final, cast
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from gateway.listeners.accepting import Acceptor
 from tmtp_core import limits
 
 _SWEEP_S: Final = 1.0
 _YOUNG_S: Final = 1.0  # who has just come does not give way to the next
 
 
-class AdministrationListener:
+class AdministrationListener(Acceptor):
     """Serves one application on one address; `context` None: without TLS, on loopback."""
 
     def __init__(self, app: web.Application, host: str, port: int, context: ssl.SSLContext | None) -> None:
-        self._host, self._port = host, port
-        self._context = context
+        super().__init__(host, port, context)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=limits.HTTP_STOP_GRACE_S)
         self._idle: dict[asyncio.Transport, float] = {}  # since when, longest first
         self._all: set[asyncio.Transport] = set()
-        self._server: asyncio.Server | None = None
         self._sweeping: asyncio.Task[None] | None = None
         app.middlewares.append(self._noting)
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """Where it listens; the port is the real one, also when 0 was asked for."""
-        assert self._server is not None
-        host, port = self._server.sockets[0].getsockname()[:2]
-        return host, port
 
     async def start(self) -> None:
         """Listen. Raises OSError when the address cannot be had."""
         await self._runner.setup()
-        tls = self._context is not None
         try:
-            self._server = await asyncio.get_running_loop().create_server(
-                self._new_connection,
-                self._host,
-                self._port,
-                ssl=self._context,
-                ssl_handshake_timeout=limits.LOGIN_DEADLINE_S if tls else None,
-                ssl_shutdown_timeout=limits.HTTP_STOP_GRACE_S if tls else None,
-            )
+            await super().start()
         except OSError:
             await self._runner.cleanup()
             raise
@@ -55,14 +42,14 @@ class AdministrationListener:
 
     async def stop(self) -> None:
         """Take no more, give requests that are being answered a moment, drop the rest. Idempotent."""
-        if self._server is None:
+        if self._sweeping is None:
             return
-        self._server.close()
-        self._server = None
-        if self._sweeping is not None:
-            self._sweeping.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._sweeping
+        self.stop_accepting()
+        self._sweeping.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._sweeping
+        self._sweeping = None
+        await self.entered()
         await self._runner.cleanup()
         for transport in list(self._all):
             transport.abort()
@@ -86,7 +73,14 @@ class AdministrationListener:
         self._all.discard(transport)
         self._idle.pop(transport, None)
 
-    def _new_connection(self) -> RequestHandler:
+    def _close_deadline_s(self) -> float:
+        return limits.HTTP_STOP_GRACE_S
+
+    def _has_room(self) -> bool:
+        """There is always room to shake hands: who idles gives way then."""
+        return True
+
+    def _new_protocol(self) -> asyncio.Protocol:
         server = self._runner.server
         assert server is not None
         return _Connection(
@@ -100,20 +94,35 @@ class AdministrationListener:
 
     @web.middleware
     async def _noting(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        """While a request is being answered, its connection does not idle."""
+        """While a request is being answered, its connection does not idle: from when its body is there to its end.
+
+        A handler runs as soon as the head is there. Whoever never sends the rest keeps no place with that.
+        """
         transport = request.transport
-        if transport is not None:
-            self._idle.pop(transport, None)
+        answering = True
+
+        def whole() -> None:
+            if answering and transport is not None:
+                self._idle.pop(transport, None)
+
+        if transport is not None and self._idle.pop(transport, None) is not None:
+            self._idle[transport] = asyncio.get_running_loop().time()
+        if request.content.is_eof():
+            whole()
+        else:
+            request.content.on_eof(whole)
         try:
             answer: web.StreamResponse = await handler(request)
             return answer
         finally:
+            answering = False
             if transport is not None and transport in self._all:
                 self._idle[transport] = asyncio.get_running_loop().time()
 
     async def _sweep_forever(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP_S)
+            self.go_on_accepting()
             before_s = asyncio.get_running_loop().time() - limits.API_REQUEST_DEADLINE_S
             for transport in [one for one, since_s in self._idle.items() if since_s < before_s]:
                 self.gone(transport)

@@ -15,11 +15,13 @@ from gateway.administration.dispatcher import in_words
 from gateway.api import problems as p
 from gateway.api.access import Gate
 from gateway.api.openapi import document
+from gateway.bodies import BodyRefused, body_of, is_utf8
 from tmtp_core import limits
 from tmtp_core.errors import RequestRefused, ServiceUnavailable
 
 API: Final = "/api/1"
 _NUMBER: Final = re.compile(r"-?[0-9]{1,18}")
+_OF_STATUS: Final = {kind.status: kind for kind in (p.MALFORMED, p.TOO_SLOW, p.TOO_LARGE, p.MEDIA)}
 _HEADERS: Final = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -89,8 +91,6 @@ class Api:
         except web.HTTPMethodNotAllowed as wrong:
             allowed = ", ".join(sorted(wrong.allowed_methods))
             raise p.ProblemAnswer(p.METHOD, f"this path takes {allowed}, not {request.method}", allowed) from None
-        except web.HTTPRequestEntityTooLarge:
-            raise p.ProblemAnswer(p.TOO_LARGE, f"a body has {limits.API_BODY_MAX_BYTES} bytes at most") from None
         except web.HTTPNotFound:
             raise p.ProblemAnswer(p.NO_SUCH_PATH, f"the paths that there are stand in {API}/openapi.json") from None
         except web.HTTPException as other:
@@ -144,15 +144,12 @@ def _refuse_query(request: web.Request, known: frozenset[str]) -> None:
 
 async def _body(operation: Operation, request: web.Request) -> msgspec.Struct | None:
     """The body, typed. Raises `ProblemAnswer`."""
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise p.ProblemAnswer(p.MEDIA, "bodies are taken as they are, without Content-Encoding")
-    if operation.body is not None and (request.content_type != "application/json" or not _is_utf8(request)):
+    if operation.body is not None and (request.content_type != "application/json" or not is_utf8(request)):
         raise p.ProblemAnswer(p.MEDIA, "the body is application/json, in UTF-8")
     try:
-        async with asyncio.timeout(limits.API_REQUEST_DEADLINE_S):
-            raw = await request.read()
-    except TimeoutError:
-        raise p.ProblemAnswer(p.TOO_SLOW, f"a body comes within {limits.API_REQUEST_DEADLINE_S:.0f} s") from None
+        raw = await body_of(request, limits.API_BODY_MAX_BYTES)
+    except BodyRefused as refused:
+        raise p.ProblemAnswer(_OF_STATUS[refused.status], str(refused)) from None
     if operation.body is None:
         if raw:
             raise p.ProblemAnswer(p.MALFORMED, f"{operation.name} takes no body")
@@ -164,7 +161,3 @@ async def _body(operation: Operation, request: web.Request) -> msgspec.Struct | 
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise p.ProblemAnswer(p.MALFORMED, "the body is no JSON") from None
     return decoded
-
-
-def _is_utf8(request: web.Request) -> bool:
-    return (request.charset or "utf-8").lower() in {"utf-8", "utf8"}

@@ -14,6 +14,7 @@ import structlog
 from aiohttp import web
 
 from gateway.administration import Administration, Denied
+from gateway.bodies import BodyRefused, body_of
 from gateway.console.access import Access
 from gateway.console.guards import COOKIE, HEADERS, REPORTS, STRICT_TRANSPORT, Attempts, Site
 from gateway.console.passkeys import Passkeys
@@ -32,8 +33,6 @@ if TYPE_CHECKING:  # it takes 4 MB: loaded where there is a provider
     from gateway.console.provider import ByProvider
 
 log = structlog.get_logger()
-
-_REPORT_MAX_BYTES: Final = 4096  # of one that is kept
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -73,6 +72,7 @@ _MISSING: Final = _Trouble(
     "Look for it from the overview.",
 )
 _REFUSED: Final = _Trouble(409, "That cannot be done", "", "Nothing was changed. Go back, and look at it again.")
+_NOT_READ: Final = _Trouble(400, "That could not be read", "", "Nothing was changed. Load the page again, and send it.")
 _AWAY: Final = _Trouble(
     503,
     "The service is busy or stopping",
@@ -159,6 +159,8 @@ class Console:
             return await handler(request)
         except (FormRefused, RequestRefused, ServiceUnavailable) as error:
             return self._failed(request, error)
+        except BodyRefused as refused:
+            return self._trouble(replace(_NOT_READ, status=refused.status, text=_sentence(str(refused))))
 
     def _failed(self, request: web.Request, error: Exception) -> web.StreamResponse:
         if isinstance(error, Denied):
@@ -183,6 +185,11 @@ class Console:
             if "instance" in request.match_info and visit.place.name != request.match_info["instance"]:
                 return self._trouble(_MISSING)
             if route.scope is not None and not visit.may(route.scope):
+                if route.method == "POST":
+                    named = request.match_info.get("instance", "")
+                    act = visit.act("console.form", request.path, named)
+                    denied = f"the role {session.role} may not do this: it takes {route.scope}"
+                    await self._rooms.administration.audit.deny(act, denied)
                 return self._trouble(_DENIED)
             return await route.page(visit)
 
@@ -210,7 +217,7 @@ class Console:
 
     async def _report(self, request: web.Request) -> web.StreamResponse:
         """A browser refused to load something: a page of ours is wrong, or was tampered with on its way."""
-        self.reports.append((await request.read())[:_REPORT_MAX_BYTES])
+        self.reports.append(await body_of(request, limits.CONSOLE_REPORT_MAX_BYTES))
         self._reported += 1
         if self._reported.bit_count() == 1:  # each time that it has doubled: anybody can send reports
             log.warning("console_refused_by_browser", reports=self._reported)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from gateway.addresses import counted_as
 from tmtp_core import limits
 from tmtp_core.clock import Clock
 
@@ -113,6 +114,7 @@ class Attempts:
 
     def allow(self, address: str) -> bool:
         """Whether an address may try now; it counts as a try."""
+        address = counted_as(address)
         now_s = self._clock.monotonic_s()
         free_s = max(now_s, self._full_s.pop(address, 0.0)) + limits.CONSOLE_ATTEMPT_INTERVAL_S
         allowed = free_s - now_s <= limits.CONSOLE_ATTEMPTS_MAX * limits.CONSOLE_ATTEMPT_INTERVAL_S

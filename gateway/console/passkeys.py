@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Passkeys (WebAuthn level 2): signing in by the lock of one's own device (C1, D4).
 
-Discoverable credentials, so that nobody types a name; the device must have verified its user. Ceremonies are kept in
-memory for some minutes, each good once.
+Discoverable credentials, so that nobody types a name; the device must have verified its user. What a
+ceremony needs is sealed in its name, which is good for some minutes and for one good answer.
 """
 
 import ipaddress
@@ -26,12 +26,14 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from gateway.administration.tables import console_passkey as passkeys
 from gateway.administration.tables import console_person as people
 from gateway.console.people import Transactions
+from gateway.console.sealing import Sealing
 from tmtp_core import limits
 from tmtp_core.clock import Clock
-from tmtp_core.crypto.encoding import to_text
 from tmtp_core.errors import RequestRefused
 from tmtp_core.ids import RandomBytes
 
+_TO_REGISTER = "to register a passkey"
+_TO_SIGN_IN = "to sign in with a passkey"
 _REQUIRED = UserVerificationRequirement.REQUIRED
 
 
@@ -45,14 +47,12 @@ class Passkey:
     used_ms: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Ceremony:
-    """What was asked of a browser: to register a passkey of `person`, or to sign somebody in (None)."""
+class PasskeyCopied(RequestRefused):
+    """Somebody else has this person's passkey, too."""
 
-    state: Any
-    person: str | None
-    origin: str
-    until_s: float
+    def __init__(self, text: str, person: str) -> None:
+        super().__init__(text)
+        self.person = person
 
 
 class Passkeys:
@@ -62,7 +62,7 @@ class Passkeys:
         self._database = database
         self._clock = clock
         self._random_bytes = random_bytes
-        self._ceremonies: dict[str, _Ceremony] = {}
+        self._sealing = Sealing(clock, random_bytes)
 
     async def begin_registering(self, person: str, origin: str) -> dict[str, Any]:
         """What the browser's `create` wants, with the name of this ceremony."""
@@ -82,21 +82,22 @@ class Passkeys:
             user_verification=_REQUIRED,
             challenge=self._random_bytes(limits.CONSOLE_SECRET_BYTES),
         )
-        return self._asked(options.public_key, _Ceremony(state, person, origin, self._until_s()))
+        ceremony = self._sealing.seal(_TO_REGISTER, {"state": state, "person": person, "origin": origin})
+        return {"ceremony": ceremony, "publicKey": dict(options.public_key)}
 
     async def register(self, person: str, ceremony: str, response: Mapping[str, Any], name: str) -> None:
         """Keep a new passkey. `RequestRefused`: the answer is not good."""
-        begun = self._taken(ceremony)
-        if begun.person != person:
+        begun = self._sealing.spend(_TO_REGISTER, ceremony)
+        if begun["person"] != person:
             raise RequestRefused("this was begun by somebody else; try again")
         try:
-            made = _server(begun.origin).register_complete(begun.state, response)
+            made = _server(begun["origin"]).register_complete(begun["state"], response)
         except (ValueError, KeyError, TypeError, AttributeError):
             raise RequestRefused("the browser's answer is not good; try again") from None
         assert made.credential_data is not None
         values = {
             "person": person,
-            "site": _site(begun.origin),
+            "site": _site(begun["origin"]),
             "credential_id": made.credential_data.credential_id,
             "credential": bytes(made.credential_data),
             "uses": made.counter,
@@ -115,25 +116,26 @@ class Passkeys:
             raise RequestRefused("this passkey is known already")
 
     def begin_signing_in(self, origin: str) -> dict[str, Any]:
-        """What the browser's `get` wants, with the name of this ceremony."""
+        """What the browser's `get` wants, with the name of this ceremony. Nothing is kept here for whoever asks."""
         options, state = _server(origin).authenticate_begin(
             user_verification=_REQUIRED, challenge=self._random_bytes(limits.CONSOLE_SECRET_BYTES)
         )
-        return self._asked(options.public_key, _Ceremony(state, None, origin, self._until_s()))
+        ceremony = self._sealing.seal(_TO_SIGN_IN, {"state": state, "origin": origin})
+        return {"ceremony": ceremony, "publicKey": dict(options.public_key)}
 
     async def sign_in(self, ceremony: str, response: Mapping[str, Any]) -> str:
         """Whose passkey answered. `RequestRefused`: none that is known, or not well."""
-        begun = self._taken(ceremony)
-        if begun.person is not None:
-            raise RequestRefused("this was begun for something else; try again")
+        begun = self._sealing.opened(_TO_SIGN_IN, ceremony)
+        origin = begun["origin"]
         try:
             answer = AuthenticationResponse.from_dict(response)
-            person, known = await self._database.run(lambda connection: self._known(connection, answer, begun.origin))
-            _server(begun.origin).authenticate_complete(begun.state, [known], answer)
+            person, known = await self._database.run(lambda connection: self._known(connection, answer, origin))
+            _server(origin).authenticate_complete(begun["state"], [known], answer)
             counter = answer.response.authenticator_data.counter
         except (ValueError, KeyError, TypeError, AttributeError):
             raise RequestRefused("this passkey is not known here, or its answer is not good") from None
-        await self._database.run(lambda connection: self._used(connection, known, counter))
+        self._sealing.spend(_TO_SIGN_IN, ceremony)  # by a good answer only: strangers fill nothing with what is spent
+        await self._database.run(lambda connection: self._used(connection, person, known, counter))
         return person
 
     def _known(
@@ -150,12 +152,12 @@ class Passkeys:
             raise ValueError
         return row.person, AttestedCredentialData(row.credential)
 
-    def _used(self, connection: Connection, known: AttestedCredentialData, counter: int) -> None:
+    def _used(self, connection: Connection, person: str, known: AttestedCredentialData, counter: int) -> None:
         """Note the use. A counter that does not rise is that of a copy (WebAuthn §6.1.1)."""
         mine = passkeys.c.credential_id == known.credential_id
         before = connection.execute(select(passkeys.c.uses).where(mine)).scalar_one()
         if counter <= before and (counter or before):
-            raise RequestRefused("this passkey has been copied: remove it, and look at who signed in")
+            raise PasskeyCopied("this passkey has been copied: remove it, and look at who signed in", person)
         connection.execute(update(passkeys).where(mine).values(uses=counter, used_ms=self._now_ms()))
 
     # -- looking after them ------------------------------------------------------------------------------------------
@@ -177,25 +179,6 @@ class Passkeys:
         """A passkey of a person signs nobody in any more."""
         mine = delete(passkeys).where(passkeys.c.person == person, passkeys.c.number == number)
         await self._database.run(lambda connection: connection.execute(mine))
-
-    # -- ceremonies --------------------------------------------------------------------------------------------------
-    def _asked(self, options: Any, ceremony: _Ceremony) -> dict[str, Any]:
-        now_s = self._clock.monotonic_s()
-        self._ceremonies = {name: one for name, one in self._ceremonies.items() if one.until_s > now_s}
-        while len(self._ceremonies) >= limits.CONSOLE_CEREMONIES_MAX:
-            del self._ceremonies[next(iter(self._ceremonies))]
-        name = to_text(self._random_bytes(limits.CONSOLE_SECRET_BYTES))
-        self._ceremonies[name] = ceremony
-        return {"ceremony": name, "publicKey": dict(options)}
-
-    def _taken(self, name: str) -> _Ceremony:
-        ceremony = self._ceremonies.pop(name, None)
-        if ceremony is None or ceremony.until_s <= self._clock.monotonic_s():
-            raise RequestRefused("that took too long; try again")
-        return ceremony
-
-    def _until_s(self) -> float:
-        return self._clock.monotonic_s() + limits.CONSOLE_CEREMONY_S
 
     def _now_ms(self) -> int:
         return self._clock.wall_ns() // 1_000_000

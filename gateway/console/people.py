@@ -72,13 +72,17 @@ class People:
 
     # -- links -------------------------------------------------------------------------------------------------------
     async def make_link(self, person: str, role: str) -> tuple[str, int]:
-        """The secret of a link that signs `person` in once, and when it ends. From now on the person has this role."""
+        """The secret of a link that signs `person` in once, and when it ends. From now on the person has this role.
+
+        Earlier links of the person are over.
+        """
         secret = to_text(self._random_bytes(limits.CONSOLE_SECRET_BYTES))
         expires_ms = self.now_ms() + limits.CONSOLE_LINK_VALID_MS
 
         def work(connection: Connection) -> None:
             self._ensure(connection, person, role)
-            connection.execute(delete(links).where(links.c.expires_ms <= self.now_ms()))
+            earlier = (links.c.person == person) | (links.c.expires_ms <= self.now_ms())
+            connection.execute(delete(links).where(earlier))
             connection.execute(insert(links).values(hash=_hash(secret), person=person, expires_ms=expires_ms))
 
         await self._database.run(work)
@@ -97,6 +101,11 @@ class People:
     async def ensure(self, person: str, role: str) -> None:
         """A person whom a provider vouches for, with the role that the settings give (C1)."""
         await self._database.run(lambda connection: self._ensure(connection, person, role))
+
+    async def role_of(self, person: str) -> str | None:
+        """Somebody's role; None where nobody of that name is known."""
+        wanted = select(people.c.role).where(people.c.person == person)
+        return await self._database.run(lambda connection: connection.execute(wanted).scalar())
 
     def _ensure(self, connection: Connection, person: str, role: str) -> None:
         known = connection.execute(select(people.c.role).where(people.c.person == person)).scalar()

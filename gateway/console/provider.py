@@ -6,26 +6,18 @@ The provider is asked each time; a person who came so gets no passkey, which wou
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
+from gateway.console.sealing import Sealing
 from gateway.settings.models import ConsoleSignIn
 from gateway.sign_in import Begun, Claims, CodeFlow, GroupRule, Provider, TokenRefused
 from gateway.sign_in.opening import provider_for
 from tmtp_core import limits
 from tmtp_core.clock import Clock
-from tmtp_core.crypto.encoding import to_text
 from tmtp_core.errors import RequestRefused
 from tmtp_core.ids import RandomBytes
 
 BACK = "/sign-in/provider/back"
-
-
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """Somebody who is at the provider."""
-
-    begun: Begun
-    until_s: float
+_WAY = "to the provider"
 
 
 class ByProvider:
@@ -39,31 +31,26 @@ class ByProvider:
         self._groups = chosen.groups
         self._secret = secret
         self._url = url
-        self._clock = clock
         self._random_bytes = random_bytes
-        self._ways: dict[str, _Way] = {}
+        self._sealing = Sealing(clock, random_bytes)
 
     async def begin(self) -> tuple[str, str]:
-        """Where to send the browser, and what it shows when it comes back. `ServiceUnavailable`: nobody answers."""
+        """Where to send the browser, and what it shows when it comes back: nothing is kept here for whoever begins.
+
+        `ServiceUnavailable`: nobody answers.
+        """
         begun = await self._flow().begin()
-        now_s = self._clock.monotonic_s()
-        self._ways = {name: one for name, one in self._ways.items() if one.until_s > now_s}
-        while len(self._ways) >= limits.CONSOLE_CEREMONIES_MAX:
-            del self._ways[next(iter(self._ways))]
-        way = to_text(self._random_bytes(limits.CONSOLE_SECRET_BYTES))
-        self._ways[way] = _Way(begun, now_s + limits.CONSOLE_CEREMONY_S)
-        return begun.url, way
+        way = {"state": begun.state, "nonce": begun.nonce, "verifier": begun.verifier}
+        return begun.url, self._sealing.seal(_WAY, way)
 
     async def finish(self, way: str, query: Mapping[str, str]) -> tuple[str, str]:
         """The person and the role. `RequestRefused`: the answer is not good, or no group of the person may enter."""
-        gone = self._ways.pop(way, None)
-        if gone is None or gone.until_s <= self._clock.monotonic_s():
-            raise RequestRefused("that took too long; try again")
+        gone = self._sealing.spend(_WAY, way)
         if "error" in query:
             raise RequestRefused(f"{self.label} did not sign you in; try again")
         try:
             claims = await self._flow().finish(
-                gone.begun, code=query.get("code", ""), state=query.get("state", ""), issuer=query.get("iss")
+                Begun("", **gone), code=query.get("code", ""), state=query.get("state", ""), issuer=query.get("iss")
             )
         except TokenRefused:
             raise RequestRefused(f"the answer of {self.label} is not good; try again") from None

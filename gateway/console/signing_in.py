@@ -5,18 +5,21 @@ Opening a link uses nothing up, since programs that show previews open links, to
 are counted, and none says whether a name is known.
 """
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from aiohttp import web
 
 from gateway.administration.audit import Act
+from gateway.bodies import body_of
 from gateway.console.guards import COOKIE, Attempts
 from gateway.console.pages.own import browser
-from gateway.console.passkeys import passkeys_possible
+from gateway.console.passkeys import PasskeyCopied, passkeys_possible
 from gateway.console.people import Method
 from gateway.console.shown import Notice
 from gateway.console.visits import Rooms, form_of, html
+from tmtp_core import limits
 from tmtp_core.errors import RequestRefused, ServiceUnavailable
 
 if TYPE_CHECKING:  # it takes 4 MB: loaded where there is a provider
@@ -65,20 +68,27 @@ class SigningIn:
 
     async def begin_passkey(self, request: web.Request) -> web.Response:
         """What the browser's `get` wants."""
-        if not self._attempts.allow(request.remote or ""):
-            return web.json_response({"error": _TOO_OFTEN}, status=429)
         return web.json_response(self._rooms.passkeys.begin_signing_in(self._rooms.site.origin(request)))
 
     async def use_passkey(self, request: web.Request) -> web.Response:
         """A passkey's answer."""
         try:
-            sent = msgspec.json.decode(await request.read(), type=SignInWithPasskey)
+            sent = msgspec.json.decode(await body_of(request, limits.CONSOLE_PASSKEY_MAX_BYTES), type=SignInWithPasskey)
             person = await self._rooms.passkeys.sign_in(sent.ceremony, sent.response)
-        except msgspec.DecodeError:
-            return web.json_response({"error": "the browser's answer is not good; try again"}, status=400)
+        except (msgspec.DecodeError, RecursionError):
+            return self._not_good("the browser's answer is not good; try again", request, 400)
         except RequestRefused as refusal:
-            return web.json_response({"error": refusal.text}, status=403)
+            if isinstance(refusal, PasskeyCopied):
+                act = Act(f"console:{refusal.person}", "console.sign_in", "", refusal.person)
+                await self._rooms.administration.audit.end(None, act, "refused", f"by passkey: {refusal.text}")
+            return self._not_good(refusal.text, request, 403)
         return await self._enter(request, person, "passkey", web.json_response({"href": "/"}))
+
+    def _not_good(self, text: str, request: web.Request, status: int) -> web.Response:
+        """A passkey's answer that is not good. Only those are counted: who shares an address with one gets in."""
+        if not self._attempts.allow(request.remote or ""):
+            return web.json_response({"error": _TOO_OFTEN}, status=429)
+        return web.json_response({"error": text}, status=status)
 
     async def to_provider(self, request: web.Request) -> web.Response:
         """Off to the identity provider."""
@@ -104,18 +114,29 @@ class SigningIn:
         except ServiceUnavailable:
             answer = self._page(request, f"{self._by_provider.label} does not answer at present. Try again.", 503)
         else:
-            await self._rooms.people.ensure(person, role)
+            await self._ensure(person, role, self._by_provider.label)
             # A page that goes on by itself, not a redirect: the session's cookie is sent with what our own pages ask.
             answer = html(self._rooms.templates, "entered.html", 200, {"title": "You are signed in", "href": "/"})
             answer = await self._enter(request, person, "provider", answer)
         answer.del_cookie(_WAY, secure=True, httponly=True, samesite="Lax")
         return answer
 
+    async def _ensure(self, person: str, role: str, provider: str) -> None:
+        """Know a person whom the provider vouches for, with the role that it gives now."""
+        people = self._rooms.people
+        known = await people.role_of(person)
+        if known == role:
+            return
+        act = Act(f"console:{person}", "console.person.add" if known is None else "console.person.role", "", person)
+        told = f"{provider} says: {role}" if known is None else f"{provider} says: {role}, no longer {known}"
+        await self._rooms.administration.recorded(act, partial(people.ensure, person, role), told)
+
     async def _enter(self, request: web.Request, person: str, method: Method, answer: web.Response) -> web.Response:
         """Begin a session under a new secret, whatever cookie came along. It is in the audit log before it begins."""
         act = Act(f"console:{person}", "console.sign_in", "", person)
-        await self._rooms.administration.audit.end(None, act, "done", f"by {method}")
         people = self._rooms.people
+        told = f"by {method}, as {await people.role_of(person)}"
+        await self._rooms.administration.audit.end(None, act, "done", told)
         secret, number = await people.begin(person, method, browser(request), request.cookies.get(COOKIE))
         possible = passkeys_possible(self._rooms.site.origin(request))
         if method == "link" and possible and not await self._rooms.passkeys.of(person):

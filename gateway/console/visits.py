@@ -2,14 +2,16 @@
 """One request of somebody who is signed in, and what a page answers it with."""
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 from aiohttp import web
 from jinja2 import Environment
 
 from gateway.administration import ROLES, Actor, Administration, Scope
+from gateway.administration.audit import Act
+from gateway.bodies import BodyRefused, fields_of
 from gateway.console.guards import Site
 from gateway.console.passkeys import Passkeys
 from gateway.console.people import People, Session
@@ -17,8 +19,9 @@ from gateway.console.shown import Notice, Notices, ShownOnce
 from tmtp_core import limits
 from tmtp_core.crypto.encoding import to_text
 
+T = TypeVar("T")
+
 _DIGITS_MAX: Final = 15  # exact in every number that is on its way
-_FORM: Final = "application/x-www-form-urlencoded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,14 @@ class Visit:
     async def ask_here(self, operation: str, body: Any = None, **arguments: Any) -> Any:
         """The same, of the chosen instance."""
         return await self.ask(operation, body, instance=self.place.name, **arguments)
+
+    async def recorded(self, operation: str, target: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Have something done that is this person's own, with its entry in the audit log."""
+        return await self.rooms.administration.recorded(self.act(operation, target), work)
+
+    def act(self, operation: str, target: str, instance: str = "") -> Act:
+        """Something that this person does, as the audit log calls it."""
+        return Act(f"console:{self.session.person}", operation, instance, target)
 
     async def form(self) -> "Form":
         """The form that was sent. `FormRefused` where it lacks the session's own token."""
@@ -197,17 +208,13 @@ class Form:
 
 
 async def form_of(request: web.Request) -> Form:
-    """The form that a request carries. `FormRefused` where it is none, or too large."""
-    if request.content_type != _FORM:
-        raise FormRefused
-    fields: dict[str, list[str]] = {}
+    """The form that a request carries. `FormRefused` where it is none; `BodyRefused`: too large, too slow."""
     try:
-        posted = await request.post()
-    except (ValueError, web.HTTPRequestEntityTooLarge):
-        raise FormRefused from None
-    for name, value in posted.items():
-        if isinstance(value, str):
-            fields.setdefault(name, []).append(value)
+        fields = await fields_of(request, limits.CONSOLE_FORM_MAX_BYTES)
+    except BodyRefused as refused:
+        if refused.status == 400:
+            raise FormRefused from None
+        raise
     return Form(fields)
 
 

@@ -14,8 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from gateway.listeners.local_http import LocalHttp
-
-_BODY_MAX_BYTES = 32 << 10  # of a form with a token in it
+from tmtp_core import limits
 
 _HELP = {
     "links": "Open connections.",
@@ -85,7 +84,7 @@ class HttpListener:
 
     async def start(self) -> None:
         """Listen."""
-        app = web.Application(client_max_size=_BODY_MAX_BYTES)
+        app = web.Application(client_max_size=limits.SIGN_OUT_MAX_BYTES)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)

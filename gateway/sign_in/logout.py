@@ -9,15 +9,16 @@ from typing import Final
 
 from aiohttp import web
 
+from gateway.bodies import BodyRefused, fields_of
 from gateway.sign_in.tokens import TokenRefused
 from gateway.sign_in.vouching import Vouching
+from tmtp_core import limits
 from tmtp_core.domain.sign_in import SignedOut
 from tmtp_core.errors import ServiceUnavailable
 
 SignOut = Callable[[SignedOut], Awaitable[bool]]
 
 PATH: Final = "/sign-in/{instance}/logout"
-_FORM: Final = "application/x-www-form-urlencoded"
 _NOT_KEPT: Final = {"Cache-Control": "no-store"}
 
 
@@ -30,9 +31,12 @@ def logout_routes(instances: Mapping[str, tuple[Vouching, SignOut]]) -> list[web
             return web.Response(status=404, headers=_NOT_KEPT)
         vouching, sign_out = found
         try:
-            form = await request.post() if request.content_type == _FORM else None
-            token = form.get("logout_token") if form is not None else None
+            form = await fields_of(request, limits.SIGN_OUT_MAX_BYTES)
+            (token,) = form.get("logout_token", [""])[:1]
             await sign_out(await vouching.signed_out(token))
+        except BodyRefused as refused:
+            error = {"error": "invalid_request", "error_description": str(refused)}
+            return web.json_response(error, status=refused.status, headers=_NOT_KEPT)
         except TokenRefused:
             return web.json_response({"error": "invalid_request"}, status=400, headers=_NOT_KEPT)
         except ServiceUnavailable:

@@ -115,6 +115,43 @@ def test_every_change_needs_the_forms_own_token(client: Client) -> None:
     assert client.world.ask("audit.verify").entries == links == before + 2  # the other's link and sign-in
 
 
+@pytest.mark.parametrize("charset", ["punycode", "utf-16", "no-such-thing", "rot13"])
+def test_a_form_is_in_utf8_whatever_its_sender_says(client: Client, charset: str) -> None:
+    """Some codecs take a minute for a megabyte, on everybody's loop; others do not exist."""
+    secret = client.world.link().rpartition("/")[2]
+    answer = client.send("POST", "/sign-in/link", {"token": secret}, Content_Type=f"{FORM}; charset={charset}")
+    assert answer.status == 403
+    assert client.send("POST", "/sign-in/link", {"token": secret}, Content_Type=f"{FORM}; charset=UTF-8").status == 303
+
+
+def test_a_form_has_its_bounds(client: Client) -> None:
+    many = {f"field{number}": "" for number in range(limits.FORM_FIELDS_MAX + 1)}
+    assert client.send("POST", "/sign-in/link", many).status == 403
+    assert client.send("POST", "/sign-in/link", {"token": "x" * (limits.CONSOLE_FORM_MAX_BYTES + 1)}).status == 413
+    too_long = {"x": "y" * limits.CONSOLE_REPORT_MAX_BYTES}
+    assert client.send("POST", "/csp-report", too_long, Content_Type="application/csp-report").status == 413
+
+
+def test_what_people_do_with_their_own_sign_in_is_written_down(client: Client) -> None:
+    """C1: who may do what was refused, and who came and went, too."""
+    client.sign_in("A Helper", "helpdesk")
+    csrf, helper = client.csrf(), Client(client.world).sign_in("A Helper", "helpdesk")
+    number = re.findall(r"/me/sessions/(\d+)/end", client.send("GET", "/me").text)[0]
+    assert client.send("POST", "/tokens/new", {"csrf": csrf, "name": "x"}).status == 403
+    assert client.send("POST", f"/me/sessions/{number}/end", {"csrf": csrf}).status == 303
+    assert client.send("POST", "/sign-out", {"csrf": csrf}).status == 303
+    assert helper.send("GET", "/me").status == 303
+    entries: m.AuditPage = client.world.ask("audit.list", limit=5)
+    told = [(one.operation, one.target.partition(" ")[0], one.outcome) for one in entries.entries[:3]]
+    assert told == [
+        ("console.sign_out", "A", "done"),
+        ("console.session.end", number, "done"),
+        ("console.form", "/tokens/new", "denied"),
+    ]
+    assert {one.actor for one in entries.entries[:3]} == {"console:A Helper"}
+    assert entries.entries[3].detail == "by link, as helpdesk"
+
+
 def test_other_sites_cannot_ask_for_a_change(client: Client) -> None:
     client.sign_in()
     form = {"csrf": client.csrf(), "note": "planted", "uses": "1", "expires": "7"}
@@ -165,6 +202,36 @@ def test_without_a_session_there_is_nothing_but_the_way_in(client: Client) -> No
         path = re.sub(r"\{(\w+)(?::[^}]*\}?)?\}", lambda part: "members" if part[1] == "instance" else "1", route.path)
         answer = client.send(route.method, path, {} if route.method == "POST" else None)
         assert (answer.status, answer.headers["Location"]) == (303, "/sign-in"), path
+
+
+def test_who_asks_for_passkeys_without_end_keeps_nobody_out(client: Client) -> None:
+    """Behind a proxy all have one address: beginning costs nothing and is not counted, answers that fail are."""
+    statuses = [client.send("POST", "/sign-in/passkey/begin", {}).status for _ in range(30)]
+    assert set(statuses) == {200}
+    client.world.clock.ahead_s += 120
+    statuses = [client.send("POST", "/sign-in/passkey", {}).status for _ in range(limits.CONSOLE_ATTEMPTS_MAX + 1)]
+    assert statuses == [400] * limits.CONSOLE_ATTEMPTS_MAX + [429]
+
+
+@pytest.mark.parametrize("expires", ["0", "-1", "1.5", "3651", "1e9", "never", None])
+def test_what_is_no_end_is_not_taken_for_none(client: Client, expires: str | None) -> None:
+    csrf = client.sign_in().csrf()
+    end = {} if expires is None else {"expires": expires}
+    for path, form in (
+        ("/i/members/invitations/new", {"uses": "1", "note": "odd"}),
+        ("/i/members/invitations/many", {"people": "odd"}),
+        ("/tokens/new", {"name": "odd", "scopes": "overview:read"}),
+    ):
+        answer = client.send("POST", path, {"csrf": csrf, **form, **end})
+        assert (answer.status, "how many days" in answer.text) == (409, True), path
+
+
+def test_a_new_link_ends_the_ones_before_it(client: Client) -> None:
+    """Of somebody's links only the last is good: an earlier one may have gone astray."""
+    first, second = (client.world.link("Somebody New").rpartition("/")[2] for _ in range(2))
+    client.world.link("Somebody Else")
+    assert client.send("POST", "/sign-in/link", {"token": first}).status == 403
+    assert client.send("POST", "/sign-in/link", {"token": second}).status == 303
 
 
 def test_guessing_links_is_slowed_down(client: Client) -> None:

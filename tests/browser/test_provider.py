@@ -77,7 +77,10 @@ def test_the_group_says_who_may_enter_and_how_far(club: Club, page: Page, axe: s
     people: list[m.ConsolePerson] = club.world.ask("console.people")
     assert [(one.person, one.role) for one in people] == [("Ada (The Club: ada)", "helpdesk")]
     entries: m.AuditPage = club.world.ask("audit.list")
-    assert (entries.entries[0].operation, entries.entries[0].detail) == ("console.sign_in", "by provider")
+    assert [(one.operation, one.outcome, one.detail) for one in entries.entries[:2]] == [
+        ("console.sign_in", "done", "by provider, as helpdesk"),
+        ("console.person.add", "done", "The Club says: helpdesk"),
+    ]
 
 
 def test_who_is_in_no_group_stays_outside(club: Club, page: Page) -> None:

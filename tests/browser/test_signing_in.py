@@ -181,6 +181,12 @@ def test_a_passkey_is_added_and_signs_in_without_a_link(world: World, authentica
     page.get_by_role("link", name="Remove passkey").click()
     page.get_by_role("dialog").get_by_role("button", name="Remove").click()
     expect(page.get_by_text("No passkeys yet")).to_be_visible()
+    entries = [one for one in world.ask("audit.list").entries if one.operation.startswith("console.passkey")]
+    assert [(one.operation.rpartition(".")[2], one.outcome) for one in entries[:3]] == [
+        ("remove", "done"),
+        ("rename", "done"),
+        ("add", "done"),
+    ]
     page.get_by_role("button", name="Sign out").click()
     page.get_by_role("button", name="Use a passkey").click()
     expect(page.get_by_role("status")).to_contain_text("not known here")

@@ -170,7 +170,7 @@ async def test_names_that_mail_is_routed_to_are_kept(tmp_path: Path) -> None:
             assert "it takes an administrator" in await refusal(
                 friend.connection.ask(m.UserEdit(fresh_id(), newalias="Support Desk"))
             )
-            desk = await newcomer(instance, "Support Desk", await instance.new_invitation())
+            desk = await newcomer(instance, "Support Desk", await instance.new_invitation(vouches=True))
             assert await desk.aliases() == ["Support Desk"]
 
 

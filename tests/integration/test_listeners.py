@@ -4,6 +4,7 @@
 import asyncio
 import os
 import ssl
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,6 +31,28 @@ instances:
     listen: [{tls: "127.0.0.1:0"}, {tcp: "127.0.0.1:0"}]
     tls: {certificate: own.crt, key: own.key}
 """
+
+
+async def test_this_machines_name_is_asked_for_once_and_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody answers for names, that takes seconds."""
+    asked: list[threading.Thread] = []
+
+    def name() -> str:
+        asked.append(threading.current_thread())
+        return "here.example"
+
+    monkeypatch.setattr("socket.getfqdn", name)
+    make_self_signed(tmp_path / "own.crt", tmp_path / "own.key", "members.example", datetime.now(UTC))
+    async with running_gateway(tmp_path, SETTINGS) as gateway:
+        assert [gateway._reachable(host) for host in ("0.0.0.0", "::", "127.0.0.1")] == [
+            "here.example",
+            "here.example",
+            "127.0.0.1",
+        ]
+    assert len(asked) == 1
+    assert asked[0] is not threading.main_thread()
 
 
 async def test_plain_tcp_and_an_own_certificate(tmp_path: Path) -> None:

@@ -183,6 +183,25 @@ async def test_only_so_many_have_time_to_work(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.usefixtures("easy_work")
+@pytest.mark.usefixtures("easy_work")
+async def test_members_make_no_room_for_who_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has logged in works on nothing any more, and stays, however many come."""
+    monkeypatch.setattr(limits, "WORKING_LINKS_MAX", 2)
+    async with running_instance(tmp_path, registrations=BUSY) as instance:
+        keys = new_keys()
+        uid = await register(instance, None, keys)
+        await crowd(instance)
+        member = await Connection.open(endpoint(instance), revision="2")
+        await member.login_by_key(uid, keys.device.signer)
+        others = [await Connection.open(endpoint(instance), revision="2") for _ in range(3)]
+        for one in others:
+            await one.service
+        assert member.is_open
+        assert await others[0].closed() == TOO_MANY
+        for one in (member, *others):
+            await one.close()
+
+
 async def test_an_answer_serves_on_its_own_link_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It names the link's nonce: none can be kept, or sold."""
     monkeypatch.setattr(limits, "WORK_BITS_MIN", 14)

@@ -2,6 +2,7 @@
 """What `tmtp` makes of a provider that answers oddly, and of a service that sends people astray (A1)."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -9,8 +10,9 @@ import pytest
 from aiohttp import web
 
 from tmtp_client import limits
-from tmtp_client.cli.signing_in import _posted, signed_in
-from tmtp_client.connection import Refused
+from tmtp_client.cli.joining import _proof_of_person
+from tmtp_client.cli.signing_in import Ways, _posted, signed_in
+from tmtp_client.connection import AccountKeys, Refused
 from tmtp_core.wire import messages as m
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -87,5 +89,21 @@ async def test_a_service_sends_nobody_astray(login: str, parameters: str, words:
     told: list[str] = []
     named = m.SignIn("x", (login, parameters), ("https://id.example/token", ""))
     with pytest.raises(Refused, match=words):
-        await signed_in(named, None, told.append, browser=False)
+        await signed_in(named, "n", told.append, browser=False)
+    assert told == []
+
+
+@pytest.mark.parametrize("device", [True, False])
+async def test_nobody_signs_in_where_the_token_would_not_be_this_devices(
+    device: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A revision 1 service may have its nonce from another one, at which it would register in one's name (D4)."""
+    told: list[str] = []
+    monkeypatch.setattr("webbrowser.open", told.append)
+    here = "http://127.0.0.1:9"
+    provider = m.SignIn("x", (f"{here}/login", "client_id=x&nonce=of-another"), (f"{here}/token", ""))
+    greeting = m.TmtpRevAnswer(id="1", name="x", auth=2, authby=(provider,))
+    keys = AccountKeys.new(os.urandom).device if device else None
+    with pytest.raises(Refused, match="not bound to this device"):
+        await _proof_of_person(greeting, keys, Ways())
     assert told == []

@@ -30,6 +30,7 @@ RELEASES = {
     "0003": "e9e967ed",
     "0004": "53450991",
     "0005": "c0307f3c",
+    "0006": "d266ee4a",
 }
 """The last published commit of each form of the data."""
 CLIENT_BEFORE_ITS_TIME = "0002"

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Parts of the console that need no browser: what templates let out, plots, codes, tries to sign in (C1, D1, D2)."""
 
+import os
 import re
 
 import pytest
@@ -13,8 +14,10 @@ from gateway.console.guards import HEADERS, Attempts, site_of
 from gateway.console.passkeys import passkeys_possible
 from gateway.console.plots import HEIGHT, WIDTH, Plot, Series, plot
 from gateway.console.rendering import ago, assets, count, duration, size, templates, until
+from gateway.console.sealing import Sealing
 from gateway.console.shown import ShownOnce
 from tmtp_core import limits
+from tmtp_core.errors import RequestRefused
 
 NOW_MS = 1_800_000_000_000
 
@@ -139,6 +142,35 @@ def test_tries_to_sign_in_are_few_for_each_address_and_come_back() -> None:
     clock.s += limits.CONSOLE_ATTEMPT_INTERVAL_S
     assert attempts.allow("192.0.2.1")
     assert not attempts.allow("192.0.2.1")
+    assert not attempts.allow("::ffff:192.0.2.1")
+    assert [attempts.allow(f"2001:db8::{n}") for n in range(limits.CONSOLE_ATTEMPTS_MAX + 1)][-1] is False
+    assert attempts.allow("2001:db8:0:1::1")
+
+
+def test_what_a_browser_keeps_is_good_for_one_thing_once_and_not_for_long() -> None:
+    clock = Clock()
+    sealing, other = Sealing(clock, os.urandom), Sealing(clock, os.urandom)
+    mine = sealing.seal("this", {"state": "s"})
+    for _ in range(limits.CONSOLE_CEREMONIES_MAX + 1):  # strangers may begin as often as they like
+        sealing.seal("this", {})
+    assert sealing.opened("this", mine) == {"state": "s"}
+    bent = mine[:-2] + ("AA" if mine[-2:] != "AA" else "BA")
+    for what, text in (
+        ("that", mine),
+        ("this", bent),
+        ("this", ""),
+        ("this", "x" * 99),
+        ("this", other.seal("this", {})),
+    ):
+        with pytest.raises(RequestRefused):
+            sealing.spend(what, text)
+    assert sealing.spend("this", mine) == {"state": "s"}
+    with pytest.raises(RequestRefused):
+        sealing.spend("this", mine)
+    late = sealing.seal("this", {})
+    clock.s += limits.CONSOLE_CEREMONY_S
+    with pytest.raises(RequestRefused):
+        sealing.opened("this", late)
 
 
 def test_what_is_shown_once_is_shown_to_its_session_alone_and_not_for_long() -> None:

@@ -305,18 +305,24 @@ def _asks_who(greeting: m.TmtpRevAnswer, ways: Ways) -> bool:
 
 
 async def _proof_of_person(greeting: m.TmtpRevAnswer, device: DeviceKeys | None, ways: Ways) -> dict[str, Any]:
-    """What the provider says of the person, for this device only."""
+    """What the provider says of the person, for this device only.
+
+    `Refused` where the service knows no device keys: what it would be given, it could give to another in one's name.
+    """
     if not greeting.authby:
         raise TimeoutError("the service cannot reach its provider of sign-in now; try again later")
+    if device is None or greeting.service is None:
+        raise Refused(
+            "this service speaks revision 1 only, where a sign-in is not bound to this device: another service could "
+            "have sent you here to come in under your name; ask who runs it for revision 2"
+        )
     provider = greeting.authby[0]
 
     def tell(url: str) -> None:
         say(f"Sign in with {provider.label} in your browser:", to=err)
         say(url, to=err)
 
-    nonce = None
-    if device is not None and greeting.service is not None:
-        nonce = device_nonce(from_text(greeting.service.key), device.signer.public)
+    nonce = device_nonce(from_text(greeting.service.key), device.signer.public)
     return {"id_token": await signed_in(provider, nonce, tell, browser=ways.browser)}
 
 

@@ -44,8 +44,8 @@ class Ways:
     browser: bool = True
 
 
-async def signed_in(provider: m.SignIn, nonce: str | None, tell: Callable[[str], None], *, browser: bool) -> str:
-    """The ID token of a person who signs in now. `nonce` None: the one that the service announced is used.
+async def signed_in(provider: m.SignIn, nonce: str, tell: Callable[[str], None], *, browser: bool) -> str:
+    """The ID token of a person who signs in now, under a nonce that stands for this device and this service.
 
     `tell` is given the address to open. Raises `Refused`, OSError or TimeoutError.
     """
@@ -55,7 +55,7 @@ async def signed_in(provider: m.SignIn, nonce: str | None, tell: Callable[[str],
     async with waiting.listening():
         asked = {
             **login,
-            **({"nonce": nonce} if nonce is not None else {}),
+            "nonce": nonce,
             "redirect_uri": waiting.redirect_uri,
             "state": state,
             "code_challenge": urlsafe_b64encode(sha256(verifier.encode()).digest()).rstrip(b"=").decode(),

@@ -108,7 +108,7 @@ class Admissions:
         if admission.alias is None:
             return "choose an alias" if admission.choose_later else ""
         invitation = admission.invitation
-        vouched = invitation is not None and invitation.creator is None and invitation.account is None
+        vouched = invitation is not None and invitation.vouches
         try:
             take_alias(ledger, account, admission.alias, vouched=vouched)
         except RequestRefused as refusal:
@@ -127,6 +127,7 @@ class Admissions:
         creator: int | None = None,
         gid: str | None = None,
         account: int | None = None,
+        vouches: bool = False,
     ) -> tuple[int, str]:
         """The key of a new invitation, and its token for `uses` registrations until `expires_ms`.
 
@@ -135,7 +136,7 @@ class Admissions:
         token = encode_base32(random_bytes(limits.INVITATION_TOKEN_BYTES))
         hashed = invitation_hash(self._token_key, token)
         key = ledger.create_invitation(
-            hashed, uses, expires_ms, note, moment.ms, creator=creator, gid=gid, account=account
+            hashed, uses, expires_ms, note, moment.ms, creator=creator, gid=gid, account=account, vouches=vouches
         )
         return key, token
 

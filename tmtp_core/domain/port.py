@@ -220,6 +220,7 @@ class Invitation:
     """A registration token's record; the token itself is known to nobody but its bearer.
 
     `creator`: the member who invites, None for an administrator. `account`: whose devices it resets, if it does that.
+    `vouches`: whoever registers with it may take a name that mail is routed to (C2).
     """
 
     key: int
@@ -229,6 +230,7 @@ class Invitation:
     creator: int | None = None
     gid: str | None = None
     account: int | None = None
+    vouches: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -442,6 +444,7 @@ class Ledger(Protocol):
         creator: int | None = None,
         gid: str | None = None,
         account: int | None = None,
+        vouches: bool = False,
     ) -> int:
         """Store a new invitation; its key."""
         ...
@@ -488,6 +491,14 @@ class Ledger(Protocol):
 
     def use_once(self, once: bytes, until_ms: int) -> None:
         """It is used; nobody can bring it again after `until_ms`."""
+        ...
+
+    def used_until_ms(self, once: bytes) -> int:
+        """Until when it is known that something was used; 0 where it is not."""
+        ...
+
+    def use_until(self, once: bytes, until_ms: int) -> None:
+        """The same as `use_once`, also for what was used already."""
         ...
 
     def set_routes(self, account: Account, routes: dict[str, str]) -> None:

@@ -144,10 +144,11 @@ class ConsentRows:
         creator: int | None = None,
         gid: str | None = None,
         account: int | None = None,
+        vouches: bool = False,
     ) -> int:
         """See the port."""
         values = {"token_hash": token_hash, "uses_left": uses, "expires_ms": expires_ms, "note": note}
-        bound = {"creator": creator, "gid": gid, "account": account}
+        bound = {"creator": creator, "gid": gid, "account": account, "vouches": int(vouches)}
         made = self._connection.execute(insert(t.invitation).values(created_ms=now_ms, **values, **bound))
         key = made.inserted_primary_key
         assert key is not None
@@ -178,8 +179,9 @@ class ConsentRows:
 
     def _invitations(self, where: ColumnElement[bool]) -> list[Invitation]:
         i = t.invitation.c
-        columns = (i.key, i.uses_left, i.expires_ms, i.note, i.creator, i.gid, i.account)
-        return [Invitation(*row) for row in self._connection.execute(select(*columns).where(where).order_by(i.key))]
+        columns = (i.key, i.uses_left, i.expires_ms, i.note, i.creator, i.gid, i.account, i.vouches)
+        rows = self._connection.execute(select(*columns).where(where).order_by(i.key))
+        return [Invitation(*row[:-1], vouches=bool(row.vouches)) for row in rows]
 
     # -- bridges -----------------------------------------------------------------------------------------------------
     def set_routes(self, account: Account, routes: dict[str, str]) -> None:

@@ -265,7 +265,7 @@ def linked_elsewhere(connection: Connection, devices: Sequence[int]) -> Linked:
 
 
 def _sought(text: str) -> ColumnElement[bool]:
-    by_uid = t.account.c.uid.startswith(text, autoescape=True)
+    by_uid = t.account.c.uid.startswith(text.upper(), autoescape=True)  # they have no small letters; PostgreSQL minds
     forms = [form for form in skeletons(text) if form]
     if not forms:
         return by_uid

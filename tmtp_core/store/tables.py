@@ -220,6 +220,7 @@ invitation = Table(
     Column("creator", KEY),
     Column("gid", String),
     Column("account", KEY),  # whose devices it resets
+    Column("vouches", Integer, nullable=False, server_default="0"),  # for a name that mail is routed to
     sqlite_autoincrement=True,
 )
 

@@ -13,6 +13,7 @@ from tmtp_core import limits
 from tmtp_core.errors import RequestRefused
 
 _DAY_MS: Final = 24 * 3600 * 1000
+_DAYS_MAX: Final = 3650
 _ROWS: Final = 100
 
 
@@ -42,8 +43,8 @@ async def create(visit: Visit) -> web.Response:
     """Make one, and show it."""
     form = await visit.form()
     given = {"note": form.text("note"), "uses": form.text("uses"), "expires": form.text("expires")}
-    body = m.CreateInvitation(uses=form.number("uses"), expires_ms=expiry_ms(visit, form), note=given["note"])
     try:
+        body = m.CreateInvitation(uses=form.number("uses"), expires_ms=expiry_ms(visit, form), note=given["note"])
         made: m.NewInvitation = await visit.ask_here("invitations.create", body)
     except RequestRefused as refusal:
         return _form(visit, given, refusal.text, 409)
@@ -118,9 +119,17 @@ def reveal(visit: Visit, some: list[m.NewInvitation], why: str, done: str) -> we
 
 
 def expiry_ms(visit: Visit, form: Form) -> int | None:
-    """When something ends whose form says after how many days; None: never."""
+    """When something ends whose form says after how many days; None: never, which the form says, too.
+
+    `RequestRefused`: it says neither.
+    """
+    said = form.texts("expires")
+    if said == [""]:
+        return None
     days = form.number("expires")
-    return visit.now_ms + days * _DAY_MS if 0 < days <= 3650 else None
+    if len(said) != 1 or not 0 < days <= _DAYS_MAX:
+        raise RequestRefused(f"good for how many days? A whole number from 1 to {_DAYS_MAX}, or nothing for no end")
+    return visit.now_ms + days * _DAY_MS
 
 
 def _notes(text: str) -> list[str]:

@@ -2,19 +2,22 @@
 """One's own passkeys and sessions."""
 
 import hmac
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 from aiohttp import web
 
+from gateway.bodies import body_of
 from gateway.console.guards import COOKIE
-from gateway.console.passkeys import passkeys_possible
+from gateway.console.passkeys import Passkey, passkeys_possible
 from gateway.console.visits import FormRefused, Visit
 from tmtp_core import limits
 from tmtp_core.errors import RequestRefused
 
 _METHODS: Final = {"link": "one-time link", "passkey": "passkey", "provider": "provider"}
 _HERE: Final = "/me"
+_GONE: Final = "That passkey is gone already."
 
 
 class RegisterPasskey(msgspec.Struct):
@@ -64,10 +67,12 @@ async def register_passkey(visit: Visit) -> web.Response:
     """Keep the passkey that the browser made."""
     _check_header(visit)
     try:
-        sent = msgspec.json.decode(await visit.request.read(), type=RegisterPasskey)
-    except msgspec.DecodeError:
+        sent = msgspec.json.decode(await body_of(visit.request, limits.CONSOLE_PASSKEY_MAX_BYTES), type=RegisterPasskey)
+    except (msgspec.DecodeError, RecursionError):
         raise RequestRefused("the browser's answer is not good; try again") from None
-    await visit.rooms.passkeys.register(visit.session.person, sent.ceremony, sent.response, browser(visit.request))
+    name = browser(visit.request)
+    add = partial(visit.rooms.passkeys.register, visit.session.person, sent.ceremony, sent.response, name)
+    await visit.recorded("console.passkey.add", name, add)
     visit.go(_HERE, "The passkey is there. Next time, use it to sign in.")
     return web.json_response({"href": _HERE})
 
@@ -77,26 +82,28 @@ async def rename_passkey(visit: Visit) -> web.Response:
     name = (await visit.form()).text("name")[: limits.CONSOLE_NAME_MAX_CHARACTERS]
     if not name:
         return visit.go(_HERE, "A passkey needs a name.", "bad")
-    await visit.rooms.passkeys.rename(visit.session.person, int(visit.named("number")), name)
+    before = await _passkey(visit)
+    if before is None:
+        return visit.go(_HERE, _GONE, "bad")
+    rename = partial(visit.rooms.passkeys.rename, visit.session.person, before.number, name)
+    await visit.recorded("console.passkey.rename", f"{before.number} {before.name} / {name}", rename)
     return visit.go(_HERE, f"The passkey is called {name} now.")
 
 
 async def ask_remove_passkey(visit: Visit) -> web.Response:
     """Before a passkey is removed."""
-    number = int(visit.named("number"))
-    mine = await visit.rooms.passkeys.of(visit.session.person)
-    name = next((one.name for one in mine if one.number == number), None)
-    if name is None:
-        return visit.go(_HERE, "That passkey is gone already.", "bad")
+    passkey = await _passkey(visit)
+    if passkey is None:
+        return visit.go(_HERE, _GONE, "bad")
     return visit.page(
         "confirm.html",
         title="Are you sure?",
         here="me",
         crumbs=(("Your sign-in", _HERE),),
-        question=f"Remove the passkey {name}?",
+        question=f"Remove the passkey {passkey.name}?",
         consequences=("It signs nobody in any more. Your device may go on offering it; delete it there, too.",),
         act="Remove",
-        action=f"{_HERE}/passkeys/{number}/remove",
+        action=f"{_HERE}/passkeys/{passkey.number}/remove",
         back=_HERE,
     )
 
@@ -104,7 +111,11 @@ async def ask_remove_passkey(visit: Visit) -> web.Response:
 async def remove_passkey(visit: Visit) -> web.Response:
     """It signs nobody in any more."""
     await visit.form()
-    await visit.rooms.passkeys.remove(visit.session.person, int(visit.named("number")))
+    passkey = await _passkey(visit)
+    if passkey is None:
+        return visit.go(_HERE, _GONE, "bad")
+    remove = partial(visit.rooms.passkeys.remove, visit.session.person, passkey.number)
+    await visit.recorded("console.passkey.remove", f"{passkey.number} {passkey.name}", remove)
     return visit.go(_HERE, "The passkey is removed.")
 
 
@@ -112,7 +123,12 @@ async def end_session(visit: Visit) -> web.Response:
     """End one of one's sessions."""
     await visit.form()
     number = int(visit.named("number"))
-    await visit.rooms.people.end(visit.session.person, number)
+    sessions = await visit.rooms.people.sessions_of(visit.session.person)
+    session = next((one for one in sessions if one.number == number), None)
+    if session is None:
+        return visit.go(_HERE, "That session has ended already.", "bad")
+    end = partial(visit.rooms.people.end, visit.session.person, number)
+    await visit.recorded("console.session.end", f"{number} {session.browser}", end)
     if number == visit.session.number:
         return _signed_out()
     return visit.go(_HERE, "That session is ended.")
@@ -121,8 +137,15 @@ async def end_session(visit: Visit) -> web.Response:
 async def sign_out(visit: Visit) -> web.Response:
     """End this session."""
     await visit.form()
-    await visit.rooms.people.end(visit.session.person, visit.session.number)
+    end = partial(visit.rooms.people.end, visit.session.person, visit.session.number)
+    await visit.recorded("console.sign_out", visit.session.person, end)
     return _signed_out()
+
+
+async def _passkey(visit: Visit) -> Passkey | None:
+    """The one of this person that the address names."""
+    number = int(visit.named("number"))
+    return next((one for one in await visit.rooms.passkeys.of(visit.session.person) if one.number == number), None)
 
 
 def _signed_out() -> web.Response:

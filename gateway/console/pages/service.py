@@ -56,13 +56,13 @@ async def create_token(visit: Visit) -> web.Response:
         "instances": form.texts("instances"),
         "expires": form.text("expires"),
     }
-    body = m.CreateToken(
-        name=form.text("name"),
-        scopes=[scope for scope in get_args(Scope) if scope in given["scopes"]],
-        instances=form.texts("instances"),
-        expires_ms=expiry_ms(visit, form),
-    )
     try:
+        body = m.CreateToken(
+            name=form.text("name"),
+            scopes=[scope for scope in get_args(Scope) if scope in given["scopes"]],
+            instances=form.texts("instances"),
+            expires_ms=expiry_ms(visit, form),
+        )
         made: m.NewToken = await visit.ask("tokens.create", body)
     except RequestRefused as refusal:
         return _form(visit, given, refusal.text, 409)

@@ -294,6 +294,31 @@ async def test_who_sends_nothing_or_no_end_does_not_stay(api: Reached, monkeypat
     assert (await api.ask("GET", "/overview"))[0] == 200
 
 
+async def test_who_sends_no_body_keeps_no_place(api: Reached, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handler runs as soon as the head is there, also one of the console before anybody has signed in."""
+    monkeypatch.setattr(limits, "API_CONNECTIONS_MAX", 5)
+    heads = [
+        b"POST %s HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: same-origin\r\nContent-Type: %s\r\n"
+        b"Content-Length: 10\r\n\r\n" % (path, kind)
+        for path, kind in (
+            (b"/csp-report", b"application/csp-report"),
+            (b"/sign-in/link", b"application/x-www-form-urlencoded"),
+            (b"/sign-in/passkey", b"application/json"),
+        )
+    ]
+    held = [await raw(api, head) for head in heads + heads[:2]]
+    await asyncio.sleep(1.5)
+    async with aiohttp.ClientSession() as session:
+        other = Reached(api.gateway, session, api.token)
+        assert (await other.ask("GET", "/overview"))[0] == 200  # the eldest has given way
+    assert await ended(*held[0]) == b""
+    for _, writer in held[1:]:
+        writer.close()
+    monkeypatch.setattr(limits, "API_REQUEST_DEADLINE_S", 1.0)
+    for one in [await raw(api, head) for head in heads]:
+        assert b" 408 " in await ended(*one)
+
+
 async def test_there_are_so_many_connections_and_idle_ones_give_way(
     api: Reached, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -315,6 +340,25 @@ async def test_there_are_so_many_requests_at_once(api: Reached, monkeypatch: pyt
     assert 503 in statuses
     refused = next(headers for status, _, headers in answers if status == 503)
     assert int(refused["Retry-After"]) > 0
+
+
+async def test_handshakes_that_never_end_keep_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "HANDSHAKES_MAX", 3)
+    monkeypatch.setattr(limits, "HANDSHAKE_SILENCE_S", 0.0)
+    make_self_signed(tmp_path / "admin.crt", tmp_path / "admin.key", "localhost", datetime.now(UTC))
+    settings = SETTINGS + 'administration: {listen: "127.0.0.1:0", tls: {certificate: admin.crt, key: admin.key}}\n'
+    async with running_gateway(tmp_path, settings) as gateway, aiohttp.ClientSession() as session:
+        token = (await token_of(gateway)).token
+        context = ssl.create_default_context(cafile=str(tmp_path / "admin.crt"))
+        silent = [await asyncio.open_connection(*gateway.administration_address) for _ in range(20)]
+        given_up = [asyncio.create_task(ended(*one)) for one in silent[:-3]]
+        assert set(await asyncio.gather(*given_up)) == {b""}  # long before a handshake's deadline: they made room
+        url = f"https://localhost:{gateway.administration_address[1]}{API}/overview"
+        async with session.get(url, ssl=context, headers={"Authorization": f"Bearer {token}"}) as answer:
+            assert answer.status == 200
+        for _, writer in silent[-3:]:
+            writer.close()
+    assert gateway.descriptors_needed >= limits.API_CONNECTIONS_MAX + limits.HANDSHAKES_MAX
 
 
 async def test_over_tls(tmp_path: Path) -> None:

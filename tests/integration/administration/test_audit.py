@@ -17,6 +17,7 @@ from gateway.administration.audit import Act, AuditLog
 from gateway.administration.errors import NotFound
 from tests.support.gateway import running_gateway
 from tests.support.instance import ManualClock
+from tmtp_core import limits
 from tmtp_core.errors import ServiceUnavailable
 from tmtp_core.store.database import Database
 
@@ -139,6 +140,26 @@ async def test_a_log_of_many_parts_is_verified_and_paged(
     assert exactly.next is None
 
 
+async def test_who_asks_without_end_for_what_he_may_not_do_does_not_fill_the_log(
+    database: AdministrationDatabase,
+) -> None:
+    clock = ManualClock()
+    audit = AuditLog(database, clock)
+    most = limits.AUDIT_DENIALS_PER_MINUTE
+    for _ in range(most + 7):
+        await audit.deny(AN_ACT, "he may not")
+    await audit.deny(Act("token 2 (another)", "accounts.bar", "members", "Ada Lovelace"), "he may not")
+    await audit.fold()
+    assert (await audit.verify()).entries == most + 1
+    clock.advance(60)
+    await audit.deny(AN_ACT, "he may not")
+    newest, told, *_ = (await audit.page(None, 100)).entries
+    assert (newest.operation, newest.detail) == (AN_ACT.operation, "he may not")
+    assert (told.actor, told.outcome, told.detail) == (AN_ACT.actor, "denied", "7 more within a minute")
+    await audit.fold(all_of_them=True)
+    assert (await audit.verify()).entries == most + 3
+
+
 async def test_texts_that_are_long_or_none_do_not_get_in_the_way(database: AdministrationDatabase) -> None:
     audit = AuditLog(database, ManualClock())
     await audit.end(None, Act("a" * 5_000, "x", "\ud800", "b\0c"), "denied", "d" * 5_000)
@@ -149,14 +170,18 @@ async def test_texts_that_are_long_or_none_do_not_get_in_the_way(database: Admin
 
 async def test_what_was_begun_and_not_answered_is_told_at_the_next_start(tmp_path: Path) -> None:
     database = AdministrationDatabase(tmp_path)
-    await AuditLog(database, ManualClock()).begin(AN_ACT)
+    clock = ManualClock()
+    begun_ms = clock.wall_ns() // 1_000_000
+    await AuditLog(database, clock).begin(AN_ACT)
     await database.close()
+    clock.advance(1_000)
     database = AdministrationDatabase(tmp_path)
-    audit = AuditLog(database, ManualClock())
+    audit = AuditLog(database, clock)
     for _ in range(2):  # once, however often it starts
         await audit.end_interrupted()
     (entry,) = (await audit.page(None, 10)).entries
     assert (entry.actor, entry.target, entry.outcome) == (AN_ACT.actor, AN_ACT.target, "failed")
+    assert entry.at_ms == begun_ms
     await database.close()
 
 
@@ -218,6 +243,36 @@ async def test_nothing_is_done_that_cannot_be_written_down(tmp_path: Path) -> No
         with pytest.raises(ServiceUnavailable):
             await owner.perform("invitations.create", here, models.CreateInvitation())
         assert await gateway.instances["members"].service.list_invitations() == []
+
+
+@pytest.mark.parametrize("by", ["the next act", "itself", "the stop"])
+async def test_what_was_done_and_could_not_be_recorded_is_so_later(
+    tmp_path: Path, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk fails between an act and its entry: the answer says that it was done, and the entry comes."""
+    monkeypatch.setattr(limits, "AUDIT_SETTLE_INTERVAL_S", 0.1 if by == "itself" else 1_000)
+    full = "CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+    expected = [("invitations.create", "done")]
+    async with running_gateway(tmp_path) as gateway:
+        owner, here = owner_of(gateway.administration), {"instance": "members"}
+        database = gateway.administration.database
+        await database.run(lambda connection: connection.exec_driver_sql(full))
+        with pytest.raises(ServiceUnavailable, match="this was done"):
+            await owner.perform("invitations.create", here, models.CreateInvitation(note="one"))
+        with pytest.raises(ServiceUnavailable, match="nothing is done"):
+            await owner.perform("invitations.create", here, models.CreateInvitation(note="two"))
+        notes = [one.note for one in await gateway.instances["members"].service.list_invitations()]
+        assert notes == ["one"]
+        await database.run(lambda connection: connection.exec_driver_sql("DROP TRIGGER full"))
+        if by == "the next act":
+            await owner.perform("invitations.create", here, models.CreateInvitation(note="three"))
+            expected *= 2
+            assert await outcomes(gateway.administration) == expected
+        while by == "itself" and not await outcomes(gateway.administration):
+            await asyncio.sleep(0.01)
+    async with running_gateway(tmp_path) as gateway:
+        assert await outcomes(gateway.administration) == expected
+        assert (await gateway.administration.audit.verify()).intact
 
 
 async def test_a_change_goes_on_when_nobody_waits_for_it_any_more(tmp_path: Path) -> None:

@@ -13,11 +13,15 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from gateway.administration import OPERATIONS, ROLES, Actor, Operation, local_user, models
+from gateway.administration import OPERATIONS, ROLES, Actor, Denied, Operation, Performs, local_user, models
 from gateway.api import API
 from gateway.api.examples import ARGUMENTS, BODIES
 from gateway.app import Gateway
-from tests.support.gateway import SETTINGS, running_gateway
+from gateway.clock import SystemClock
+from tests.support.gateway import SETTINGS, endpoint, running_gateway
+from tests.support.sign_in import new_keys
+from tmtp_client.connection import Connection
+from tmtp_core import limits
 
 TABLE = Path(__file__).with_name("who_may_what.txt")
 NOBODY = "nobody"
@@ -106,7 +110,10 @@ async def test_who_has_no_token_may_nothing(asked: Asked, operation: Operation) 
 
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
-async def test_who_may_nothing_is_denied_and_that_is_written_down(asked: Asked, operation: Operation) -> None:
+async def test_who_may_nothing_is_denied_and_that_is_written_down(
+    asked: Asked, operation: Operation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "AUDIT_DENIALS_PER_MINUTE", 1_000)
     nobody = asked.gateway.administration.on_behalf_of(Actor("nobody at all", frozenset()))
     body = BODIES[operation.body] if operation.body is not None else None
     arguments = {name: ARGUMENTS[name] for name in operation.in_path}
@@ -128,3 +135,50 @@ async def test_an_owner_revokes_a_token(asked: Asked) -> None:
     made = await owner.perform("tokens.create", {}, models.CreateToken(name="for a moment", scopes=["tokens:write"]))
     assert isinstance(made, models.NewToken)
     assert await owner.perform("tokens.revoke", {"number": made.number}) == models.Done()
+
+
+@pytest.mark.parametrize("role", ["administrator", "helpdesk"])
+@pytest.mark.parametrize("many", [False, True])
+async def test_only_who_may_give_a_name_that_mail_is_routed_to_invites_somebody_to_it(
+    tmp_path: Path, role: str, many: bool
+) -> None:
+    """C2: or a helpdesk would invite itself to the board's mail."""
+    async with running_gateway(tmp_path) as gateway:
+        on_behalf = gateway.administration.on_behalf_of(Actor(f"a {role}", ROLES[role]))
+        here = {"instance": "public"}
+        if many:
+            made = await on_behalf.perform("invitations.create_many", here, models.CreateInvitations(notes=["one"]))
+            assert isinstance(made, list)
+            (invitation,) = made
+        else:
+            invitation = await on_behalf.perform("invitations.create", here, models.CreateInvitation())
+        connection = await Connection.open(endpoint(gateway, "public"), revision="2")
+        registered = await connection.register_keys("laptop", new_keys(), "Nobody Yet", invitation.token)
+        await connection.quit()
+        assert (registered.error == "") is (role == "administrator"), registered.error
+
+
+async def test_what_a_token_makes_does_not_outlast_it(tmp_path: Path) -> None:
+    settings = SETTINGS + 'administration: {listen: "127.0.0.1:0"}\n'
+    async with running_gateway(tmp_path, settings) as gateway:
+        administration = gateway.administration
+        ends_ms = SystemClock().wall_ns() // 1_000_000 + 60_000
+
+        async def made(by: Performs, expires_ms: int | None) -> Performs:
+            wanted = models.CreateToken(name="x", scopes=sorted(ROLES["owner"]), expires_ms=expires_ms)
+            token = await by.perform("tokens.create", {}, wanted)
+            assert isinstance(token, models.NewToken)
+            actor = await administration.tokens.actor(token.token)
+            assert actor is not None
+            return administration.on_behalf_of(actor)
+
+        short = await made(administration.on_behalf_of(local_user()), ends_ms)
+        shorter = await made(short, ends_ms - 1)
+        for later in (None, ends_ms):
+            with pytest.raises(Denied, match="longer"):
+                await made(shorter, later)
+        link = models.CreateSignInLink(person="Ada Lovelace", role="auditor")
+        with pytest.raises(Denied, match="longer"):
+            await short.perform("console.link", {}, link)
+        endless = await made(administration.on_behalf_of(local_user()), None)
+        assert isinstance(await endless.perform("console.link", {}, link), models.SignInLink)

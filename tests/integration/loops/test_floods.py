@@ -17,7 +17,7 @@ import pytest
 
 from gateway import descriptors
 from gateway.instance import ListenOn
-from gateway.listeners import listener as listener_module
+from gateway.listeners import accepting
 from tests.support.instance import TestInstance, running_instance
 from tests.support.raw_peer import PATIENCE_S, RawPeer, framed, websocket_frame
 from tmtp_client.connection import Connection, Disconnected, Endpoint, Refused
@@ -180,7 +180,7 @@ async def test_short_descriptors_turn_connections_away_until_there_are_more(
     instance: TestInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     member = await a_member(instance, "Alice Liddell")
-    monkeypatch.setattr(listener_module, "is_for_files", lambda descriptor: True)
+    monkeypatch.setattr(accepting, "is_for_files", lambda descriptor: True)
     with pytest.raises((EOFError, ConnectionError)):
         await RawPeer().connect(instance)
     assert (await member.post("1", [], b"x")).msgid
