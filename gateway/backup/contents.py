@@ -22,9 +22,10 @@ KEPT: Final = "settings-of-backup"
 DATABASE: Final = "service.sqlite3"
 PAYLOADS: Final = "payloads"
 _NOT_KEPT: Final = re.compile(
-    r"control\.sock|lock(-\d+)?|.*\.lock|.*\.new|.*-(wal|shm|journal)|.*\.sqlite3\.before-.*|backup\.tmp"
-    r"|.*\.tmtpbackup(\.unfinished)?|.*\.journal"
+    r"lock|lock-\d+|.+\.lock|.+\.new|.+\.sqlite3-(wal|shm|journal)|.+\.sqlite3\.before-.*"
+    r"|.+\.tmtpbackup(\.unfinished)?|.+\.journal"
 )
+"""Names of files. A folder is never left out for its name: instances and bridges may have any."""
 _DEPTH_MAX: Final = 16  # of folders in folders
 
 
@@ -40,7 +41,7 @@ def contents(settings: Settings, file: Path) -> Contents:
     """What there is just now. `file` is the settings file."""
     data = settings.data_dir
     payload_folders = {data / "instances" / one.name / PAYLOADS for one in settings.instances}
-    skipped = {folder.resolve() for folder in (*payload_folders, data / KEPT)}
+    skipped = {folder.resolve() for folder in (*payload_folders, data / KEPT, data / STAGING)}
     files: list[tuple[str, Path]] = []
     databases: list[tuple[str, Path, Path | None]] = []
     for path in _walk(data, skipped, 0):
@@ -54,19 +55,30 @@ def contents(settings: Settings, file: Path) -> Contents:
     return Contents(tuple(files), tuple(databases))
 
 
+def database_of(instance: str) -> str:
+    """The path of an instance's database below the data folder, and in an archive."""
+    return f"instances/{instance}/{DATABASE}"
+
+
 def _walk(folder: Path, skipped: set[Path], depth: int) -> Iterator[Path]:
     if depth > _DEPTH_MAX:
         raise OSError(f"{folder} lies too deep: {_DEPTH_MAX} folders in one another at most")
-    for path in sorted(folder.iterdir()):
-        if _NOT_KEPT.fullmatch(path.name) or path.resolve() in skipped:
+    try:
+        below = sorted(folder.iterdir())
+    except FileNotFoundError:  # it has gone meanwhile
+        if depth == 0:
+            raise
+        return
+    for path in below:
+        if path.resolve() in skipped:
             continue
         try:
             mode = path.stat().st_mode
-        except FileNotFoundError:  # it has gone meanwhile
+        except FileNotFoundError:
             continue
         if stat.S_ISDIR(mode):
             yield from _walk(path, skipped, depth + 1)
-        elif stat.S_ISREG(mode):
+        elif stat.S_ISREG(mode) and not _NOT_KEPT.fullmatch(path.name):
             yield path
 
 

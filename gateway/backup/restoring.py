@@ -138,8 +138,8 @@ def _extract(restoring: Restoring, folder: Path, progress: Progress) -> Restored
 
 def _bring_up_to_date(restoring: Restoring, restored: Restored, instance: str, folder: Path, clock: Clock) -> None:
     """What the journal knows, and ids that go on above all that were given."""
-    if not (folder / DATABASE).exists():  # it was never started
-        return
+    if not (folder / DATABASE).exists():
+        raise BackupDamaged(f"this backup says that it holds {instance}, and has no database of it: take an older one")
     service = Signer((folder / _SERVICE_KEY).read_bytes()[:SEED_BYTES])
     told = _told(restoring, restored, instance, service)
     database = Database(folder / DATABASE)

@@ -22,7 +22,7 @@ from nacl.public import PublicKey
 
 from gateway.backup import journal, snapshots
 from gateway.backup.archive import ArchiveHeader, ArchiveWriter, FileEnd, FileStart, records
-from gateway.backup.contents import LOCK, STAGING, Contents, contents
+from gateway.backup.contents import LOCK, STAGING, Contents, contents, database_of
 from gateway.backup.stream import BackupDamaged, StreamWriter, opener_of_own
 from gateway.settings import Settings
 from tmtp_core.clock import Clock
@@ -155,16 +155,17 @@ class _Writing:
     def _fill(self, stream: StreamWriter) -> None:
         """Everything, in the order that makes it consistent."""
         taking = self._taking
-        instances = tuple(one.name for one in taking.settings.instances if one.name not in taking.left_out)
+        here = [one.name for one in taking.settings.instances if one.name not in taking.left_out]
+        if taking.journal_folder is not None:
+            known = {name: snapshots.last_fact(taking.settings.data_dir / "instances" / name) for name in here}
+            journal.put_aside(taking.journal_folder, known, self._made_ms)
+        found = contents(taking.settings, taking.settings_file)
+        instances = _taken(taking, here, found)
         header = ArchiveHeader(
             self._made_ms, taking.version, instances, taking.left_out, taking.journal_folder is not None
         )
         self._archive = ArchiveWriter(stream, header)
         self.written = self._archive.files
-        if taking.journal_folder is not None:
-            known = {name: snapshots.last_fact(taking.settings.data_dir / "instances" / name) for name in instances}
-            journal.put_aside(taking.journal_folder, known, self._made_ms)
-        found = contents(taking.settings, taking.settings_file)
         for name, path in found.files:
             with suppress(FileNotFoundError):  # it has gone meanwhile
                 self._add(name, path)
@@ -207,6 +208,18 @@ class _Writing:
         with path.open("rb") as source:
             for octets in self._archive.add(name, source):
                 self._progress("writing", octets)
+
+
+def _taken(taking: Taking, instances: list[str], found: Contents) -> tuple[str, ...]:
+    """Those whose databases are taken; one that was never started has none. Raises `BackupFailed` for any other."""
+    taken = {name for name, _, _ in found.databases}
+    for name in instances:
+        database = taking.settings.data_dir / database_of(name)
+        if database_of(name) not in taken and database.exists():
+            raise BackupFailed(
+                f"{database} would not be in this backup: see that it is a plain file"
+            )
+    return tuple(name for name in instances if database_of(name) in taken)
 
 
 def _verify(out: BinaryIO, data_key: bytes, written: dict[str, str], progress: Progress) -> None:

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What a backup must hold whatever things are called, and what a restore must not bring back (C1, B4, D1)."""
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from nacl.public import PrivateKey
+
+from gateway.backup import archive, restoring, stream, taking
+from gateway.clock import SystemClock
+from gateway.settings import Settings, load_settings
+from tmtp_core.store.database import Database
+
+SECRET = PrivateKey(bytes(range(1, 33)))
+NAMES = ("main", "press-journal", "x-wal", "lock", "lock-2", "payloads")
+
+
+class Clock(SystemClock):
+    """One that stands still."""
+
+    def __init__(self, now_ns: int) -> None:
+        self._now_ns = now_ns
+
+    def wall_ns(self) -> int:
+        return self._now_ns
+
+
+NOON_NS = 1_790_000_000_000_000_000
+
+
+def site(folder: Path, names: tuple[str, ...] = ("main",), more: str = "") -> Settings:
+    """A data folder as a gateway leaves it, and its settings."""
+    instances = "".join(
+        f'  - {{name: {name}, title: T, policy: members, registration: invite, listen: [{{tls: "127.0.0.1:{port}"}}]}}\n'
+        for port, name in enumerate(names, 14433)
+    )
+    (folder / "gateway.yaml").write_text(f"data_dir: data\ninstances:\n{instances}{more}")
+    for name in names:
+        instance(folder, name)
+    return load_settings(folder / "gateway.yaml")
+
+
+def instance(folder: Path, name: str) -> Path:
+    """The folder of an instance that has run."""
+    made = folder / "data/instances" / name
+    (made / "payloads").mkdir(parents=True)
+    Database(made / "service.sqlite3").close()
+    for key in ("service.key", "credential.key"):
+        (made / key).write_bytes(os.urandom(32))
+    return made
+
+
+def take(settings: Settings, folder: Path, now_ns: int = NOON_NS, **changes: object) -> taking.Taken:
+    wanted = taking.Taking(settings, folder / "gateway.yaml", folder / "backups", SECRET.public_key, "test", **changes)  # type: ignore[arg-type]
+    return taking.take_backup(wanted, Clock(now_ns), os.urandom, lambda step, octets: None)
+
+
+def put_back(file: Path, target: Path, now_ns: int = NOON_NS, journals: Path | None = None) -> restoring.Restored:
+    wanted = restoring.Restoring(file, SECRET, target, journals)
+    return restoring.restore(wanted, Clock(now_ns), lambda step, octets: None)
+
+
+def forged(file: Path, header: archive.ArchiveHeader) -> Path:
+    """A whole archive that holds nothing but what its header says."""
+    with file.open("wb") as out:
+        archive.ArchiveWriter(stream.StreamWriter(out, SECRET.public_key, os.urandom), header).finish()
+    return file
+
+
+def test_instances_and_bridges_of_any_name_are_in_it(tmp_path: Path) -> None:
+    settings = site(tmp_path, NAMES)
+    bridges = [tmp_path / f"data/bridges/{name}/bridge.sqlite3" for name in NAMES]
+    for bridge in bridges:
+        bridge.parent.mkdir(parents=True)
+        with closing(sqlite3.connect(bridge)) as database:
+            database.execute("CREATE TABLE delivered (mail TEXT)")
+    taken = take(settings, tmp_path)
+    restored = put_back(taken.file, tmp_path / "new")
+    assert restored.header.instances == NAMES
+    for path in [*bridges, *(tmp_path / f"data/instances/{name}/service.sqlite3" for name in NAMES)]:
+        assert (tmp_path / "new" / path.relative_to(tmp_path / "data")).is_file()
+
+
+def test_a_database_that_would_be_left_out_makes_no_backup(tmp_path: Path) -> None:
+    settings = site(tmp_path)
+    database = tmp_path / "data/instances/main/service.sqlite3"
+    database.unlink()
+    database.mkdir()
+    with pytest.raises(taking.BackupFailed, match="see that it is a plain file"):
+        take(settings, tmp_path)
+    assert list((tmp_path / "backups").iterdir()) == []
+
+
+def test_an_instance_that_never_ran_is_not_said_to_be_in_it(tmp_path: Path) -> None:
+    settings = site(tmp_path, ("main", "second"))
+    (tmp_path / "data/instances/second/service.sqlite3").unlink()
+    assert put_back(take(settings, tmp_path).file, tmp_path / "new").header.instances == ("main",)
+
+
+def test_a_backup_without_the_database_that_it_lists_is_refused(tmp_path: Path) -> None:
+    file = forged(tmp_path / "x.tmtpbackup", archive.ArchiveHeader(1, "0", ("main",)))
+    with pytest.raises(restoring.RestoreFailed, match="no database"):
+        put_back(file, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
