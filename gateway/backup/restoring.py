@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Putting a backup back: whole or not at all, then what the journal knows of the time after it (B4, D1).
 
-Ids go on above every id that was ever given: the mark of the highest is moved a day past the clock, and past what the
-journal has seen. What clients got after the backup comes to them again under the same ids, by which they know it.
+Ids go on above every id that was given: the mark of the highest is moved a day past the clock, past the backup's own time
+and highest id, and past what the journal has seen. What clients got after the backup comes to them again under the same ids, by which they know it.
 """
 
 import errno
@@ -80,6 +80,7 @@ def restore(restoring: Restoring, clock: Clock, progress: Progress) -> Restored:
         unfinished.mkdir(mode=0o700)
         try:
             restored = _extract(restoring, unfinished, progress)
+            _look_at_clock(restored, clock)
             for instance in restored.header.instances:
                 _bring_up_to_date(restoring, restored, instance, unfinished / "instances" / instance, clock)
             _sync_all(unfinished)
@@ -136,6 +137,16 @@ def _extract(restoring: Restoring, folder: Path, progress: Progress) -> Restored
     return Restored(header, total.files, total.size)
 
 
+def _look_at_clock(restored: Restored, clock: Clock) -> None:
+    """With a clock that is behind, a day past what the backup and the journal know may not be past all ids."""
+    behind_s = restored.header.made_ms / 1000 - clock.wall_ns() / 1e9
+    if behind_s > 0:
+        restored.remarks.append(
+            f"the clock of this machine is {behind_s:.0f} s behind the backup's: put it right and restore again, or ids "
+            "may be given twice"
+        )
+
+
 def _bring_up_to_date(restoring: Restoring, restored: Restored, instance: str, folder: Path, clock: Clock) -> None:
     """What the journal knows, and ids that go on above all that were given."""
     if not (folder / DATABASE).exists():
@@ -158,7 +169,10 @@ def _bring_up_to_date(restoring: Restoring, restored: Restored, instance: str, f
             new = Retelling(ledger, DeviceLogs(service), Moment(clock.wall_ns()), unfit).tell(facts)
             last = max([after, *(story.first + len(story.facts) - 1 for story in told)])
             ledger.set_counter(FACTS_COUNTER, (last // FACTS_LEAP + 1) * FACTS_LEAP)
-            ledger.next_number(max([clock.wall_ns(), *(story.highest for story in told)]) + IDS_AHEAD_NS)
+            own = ledger.next_number(0)  # one more than the highest that the backup knows
+            begun_ns = restored.header.made_ms * 1_000_000
+            highest = max([clock.wall_ns(), own, begun_ns, *(story.highest for story in told)])
+            ledger.next_number(highest + IDS_AHEAD_NS)
             ledger.flush()
             connection.execute(text("UPDATE sqlite_sequence SET seq = seq + :ahead"), {"ahead": KEYS_AHEAD})
             ledger.committed()

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 from nacl.public import PrivateKey
+from sqlalchemy import Connection
 
 from gateway.backup import archive, restoring, stream, taking
 from gateway.clock import SystemClock
 from gateway.settings import Settings, load_settings
 from tmtp_core.store.database import Database
+from tmtp_core.store.ledger import SqlLedger
 
 SECRET = PrivateKey(bytes(range(1, 33)))
 NAMES = ("main", "press-journal", "x-wal", "lock", "lock-2", "payloads")
@@ -63,6 +65,23 @@ def put_back(file: Path, target: Path, now_ns: int = NOON_NS, journals: Path | N
     return restoring.restore(wanted, Clock(now_ns), lambda step, octets: None)
 
 
+def give_ids(folder: Path, now_ns: int, count: int) -> list[int]:
+    """Ids as a service gives them at this time."""
+    database = Database(folder / "service.sqlite3")
+    ledger = SqlLedger(database, bytes(32), lambda event, fields: None)
+    database.do(ledger.load)
+
+    def give(connection: Connection) -> list[int]:
+        ledger.begin(connection)
+        given = [ledger.next_number(now_ns) for _ in range(count)]
+        ledger.flush()
+        return given
+
+    given = database.do(give)
+    database.close()
+    return given
+
+
 def forged(file: Path, header: archive.ArchiveHeader) -> Path:
     """A whole archive that holds nothing but what its header says."""
     with file.open("wb") as out:
@@ -105,3 +124,16 @@ def test_a_backup_without_the_database_that_it_lists_is_refused(tmp_path: Path) 
     with pytest.raises(restoring.RestoreFailed, match="no database"):
         put_back(file, tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("ahead_s", [0, 400 * 86_400])
+def test_no_id_is_given_twice_where_the_new_clock_is_behind(tmp_path: Path, ahead_s: int) -> None:
+    """The journal has heard nothing, and the ids of the old machine may have run ahead of its own clock."""
+    settings = site(tmp_path)
+    old = tmp_path / "data/instances/main"
+    give_ids(old, NOON_NS + ahead_s * 10**9, 3)
+    taken = take(settings, tmp_path)
+    given = give_ids(old, NOON_NS + 3_600 * 10**9, 5)
+    restored = put_back(taken.file, tmp_path / "new", NOON_NS - 30 * 86_400 * 10**9)
+    assert min(give_ids(tmp_path / "new/instances/main", NOON_NS, 1)) > max(given)
+    assert any("clock" in remark for remark in restored.remarks)
