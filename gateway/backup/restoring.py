@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Final
 
 from nacl.public import PrivateKey
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection, text
 
 from gateway.backup.archive import ArchiveHeader, FileEnd, FileStart, Total, records
 from gateway.backup.contents import DATABASE
 from gateway.backup.journal import journals_of, stories
 from gateway.backup.stream import BackupDamaged, opener_of
+from gateway.settings.models import Name
 from tmtp_core.clock import Clock
 from tmtp_core.crypto.signing import SEED_BYTES, Signer
 from tmtp_core.domain.device_log import DeviceLogs
@@ -37,6 +39,7 @@ IDS_AHEAD_NS: Final = 24 * 3600 * 1_000_000_000
 KEYS_AHEAD: Final = 1_000_000
 """The same for the numbers of accounts, devices and invitations, of which some were given after the backup."""
 _SERVICE_KEY: Final = "service.key"
+_NAME: Final[TypeAdapter[str]] = TypeAdapter(Name)
 
 Progress = Callable[[str, int], None]
 
@@ -126,7 +129,7 @@ def _extract(restoring: Restoring, folder: Path, progress: Progress) -> Restored
                     os.close(descriptor)
                     descriptor = -1
                 elif isinstance(record, ArchiveHeader):
-                    header = record
+                    header = _checked(record)
                 else:
                     total = record
         finally:
@@ -135,6 +138,16 @@ def _extract(restoring: Restoring, folder: Path, progress: Progress) -> Restored
     assert header is not None
     assert total is not None
     return Restored(header, total.files, total.size)
+
+
+def _checked(header: ArchiveHeader) -> ArchiveHeader:
+    """Names of instances become paths, and who makes backups may not be a friend. Raises `BackupDamaged`."""
+    for name in header.instances:
+        try:
+            _NAME.validate_python(name)
+        except ValidationError:
+            raise BackupDamaged(f"{name[:100]!r} is no name of an instance: it was made by somebody else") from None
+    return header
 
 
 def _look_at_clock(restored: Restored, clock: Clock) -> None:

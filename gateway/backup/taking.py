@@ -216,9 +216,7 @@ def _taken(taking: Taking, instances: list[str], found: Contents) -> tuple[str, 
     for name in instances:
         database = taking.settings.data_dir / database_of(name)
         if database_of(name) not in taken and database.exists():
-            raise BackupFailed(
-                f"{database} would not be in this backup: see that it is a plain file"
-            )
+            raise BackupFailed(f"{database} would not be in this backup: see that it is a plain file")
     return tuple(name for name in instances if database_of(name) in taken)
 
 

@@ -137,3 +137,10 @@ def test_no_id_is_given_twice_where_the_new_clock_is_behind(tmp_path: Path, ahea
     restored = put_back(taken.file, tmp_path / "new", NOON_NS - 30 * 86_400 * 10**9)
     assert min(give_ids(tmp_path / "new/instances/main", NOON_NS, 1)) > max(given)
     assert any("clock" in remark for remark in restored.remarks)
+
+
+@pytest.mark.parametrize("name", ["../../x", "/tmp/x", "", "Main", "main\n"])
+def test_a_hostile_backup_names_no_paths(tmp_path: Path, name: str) -> None:
+    file = forged(tmp_path / "x.tmtpbackup", archive.ArchiveHeader(1, "0", (name,)))
+    with pytest.raises(restoring.RestoreFailed, match="no name of an instance"):
+        put_back(file, tmp_path / "new")

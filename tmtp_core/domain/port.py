@@ -490,6 +490,14 @@ class Ledger(Protocol):
         """It is used; nobody can bring it again after `until_ms`."""
         ...
 
+    def used_until_ms(self, once: bytes) -> int:
+        """Until when it is known that something was used; 0 where it is not."""
+        ...
+
+    def use_until(self, once: bytes, until_ms: int) -> None:
+        """The same as `use_once`, also for what was used already."""
+        ...
+
     def set_routes(self, account: Account, routes: dict[str, str]) -> None:
         """Replace a bridge's routes: recipient address to alias or group."""
         ...

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Accounts of people whom an identity provider vouches for: whose they are, and what its sign-out does (A1)."""
 
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 from tmtp_core.domain.outcome import Outcome
@@ -21,7 +23,7 @@ class SignedIn:
     """Whom a provider's token proves.
 
     `issued_s`: when, by the provider's clock. `once`: by which the sign-in is known, and good once; until `until_ms` it
-    could be brought again.
+    could be brought again, which for sign-ins and sign-outs of one provider is equally long after they were issued.
     """
 
     identity: Identity
@@ -72,7 +74,7 @@ def admit_person(ledger: Ledger, rule: SignInRule, signed_in: SignedIn | None) -
         if rule.required:
             raise LoginRefused(AUTHENTICATION_REQUIRED)
         return
-    if ledger.was_used(signed_in.once):
+    if ledger.was_used(signed_in.once) or _was_ended(signed_in, ledger):
         raise LoginRefused(AUTHENTICATION_REQUIRED)
     if len(ledger.accounts_of(signed_in.identity.issuer, signed_in.identity.subject)) >= rule.accounts_max:
         raise LoginRefused("you have an account here already")
@@ -86,10 +88,15 @@ def keep_person(ledger: Ledger, account: Account, signed_in: SignedIn | None) ->
 
 
 def sign_out(notice: SignedOut, ledger: Ledger) -> Outcome | None:
-    """The provider ends a session: its accounts are barred until the person signs in again. None: told before."""
+    """The provider ends a session: its accounts are barred until the person signs in again. None: told before.
+
+    It is remembered also where there is no account yet: whoever holds an older token may still bring it.
+    """
     if ledger.was_used(notice.once):
         return None
     ledger.use_once(notice.once, notice.until_ms)
+    ended = _ended(notice.issuer, notice.subject, notice.session)
+    ledger.use_until(ended, max(notice.until_ms, ledger.used_until_ms(ended)))
     outcome = Outcome()
     cuts: dict[int, str] = {}
     for account in _concerned(notice, ledger):
@@ -97,6 +104,8 @@ def sign_out(notice: SignedOut, ledger: Ledger) -> Outcome | None:
             ledger.set_status(account, Status.BARRED)
             ledger.set_signed_out(account, notice.issued_s)
             cuts.update(dict.fromkeys((device.key for device in account.devices), SIGNED_OUT))
+        elif 0 < ledger.signed_out_s(account) < notice.issued_s:  # what is between the two lifts no bar either
+            ledger.set_signed_out(account, notice.issued_s)
     outcome.cuts = cuts
     return outcome
 
@@ -107,10 +116,29 @@ def sign_in_again(ledger: Ledger, account: Account, signed_in: SignedIn) -> None
     The token may come again: it is older than every sign-out that it has not lifted.
     """
     own = ledger.accounts_of(signed_in.identity.issuer, signed_in.identity.subject)
-    if account.key not in own or not 0 < ledger.signed_out_s(account) < signed_in.issued_s:
+    lifts = 0 < ledger.signed_out_s(account) < signed_in.issued_s and not _was_ended(signed_in, ledger)
+    if account.key not in own or not lifts:
         raise LoginRefused(AUTHENTICATION_REQUIRED)
     ledger.set_status(account, Status.ACTIVE)
     ledger.bind(account, signed_in.identity, signed_in.issued_s)
+
+
+def _was_ended(signed_in: SignedIn, ledger: Ledger) -> bool:
+    """Whether the provider has signed this person, or this session, out since then.
+
+    Both are good equally long from when they were issued: whichever is forgotten first was issued first.
+    """
+    who = signed_in.identity
+    ended = [_ended(who.issuer, who.subject, "")]
+    if who.session:
+        ended += [_ended(who.issuer, who.subject, who.session), _ended(who.issuer, "", who.session)]
+    return any(signed_in.until_ms <= ledger.used_until_ms(one) for one in ended)
+
+
+def _ended(issuer: str, subject: str, session: str) -> bytes:
+    """By which it is known that a provider has signed somebody out."""
+    named = json.dumps(["signed out", issuer, subject, session]).encode()
+    return blake2b(named, digest_size=32, person=b"tmtp-signed-out").digest()
 
 
 def _concerned(notice: SignedOut, ledger: Ledger) -> Sequence[Account]:

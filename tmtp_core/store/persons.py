@@ -50,11 +50,20 @@ class PersonRows:
 
     def was_used(self, once: bytes) -> bool:
         """See the port."""
-        return self._connection.scalar(select(t.used.c.until_ms).where(t.used.c.once == once)) is not None
+        return self.used_until_ms(once) > 0
 
     def use_once(self, once: bytes, until_ms: int) -> None:
         """See the port."""
         self._connection.execute(insert(t.used).values(once=once, until_ms=until_ms))
+
+    def used_until_ms(self, once: bytes) -> int:
+        """See the port."""
+        return self._connection.scalar(select(t.used.c.until_ms).where(t.used.c.once == once)) or 0
+
+    def use_until(self, once: bytes, until_ms: int) -> None:
+        """See the port."""
+        self._connection.execute(delete(t.used).where(t.used.c.once == once))
+        self.use_once(once, until_ms)
 
     def forget_used(self, now_ms: int) -> None:
         """Forget what nobody can bring again."""
