@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Putting a backup back: whole or not at all, then what the journal knows of the time after it (B4, D1).
 
-Ids go on above every id that was given: the mark of the highest is moved a day past the clock, past the backup's own time
-and highest id, and past what the journal has seen. What clients got after the backup comes to them again under the same ids, by which they know it.
+Ids go on above every id that was given: the mark of the highest is moved a day past the clock, past the backup's time
+and highest id, and past what the journal has seen. What clients got after the backup comes to them again under the
+same ids, by which they know it.
 """
 
 import errno
@@ -20,6 +21,7 @@ from sqlalchemy import Connection, text
 
 from gateway.backup.archive import ArchiveHeader, FileEnd, FileStart, Total, records
 from gateway.backup.contents import DATABASE
+from gateway.backup.entrances import close_entrances
 from gateway.backup.journal import journals_of, stories
 from gateway.backup.stream import BackupDamaged, opener_of
 from gateway.settings.models import Name
@@ -86,6 +88,9 @@ def restore(restoring: Restoring, clock: Clock, progress: Progress) -> Restored:
             _look_at_clock(restored, clock)
             for instance in restored.header.instances:
                 _bring_up_to_date(restoring, restored, instance, unfinished / "instances" / instance, clock)
+            closed = close_entrances(unfinished)
+            if closed is not None:
+                restored.remarks.append(closed)
             _sync_all(unfinished)
             if target.exists():
                 target.rmdir()
@@ -155,8 +160,8 @@ def _look_at_clock(restored: Restored, clock: Clock) -> None:
     behind_s = restored.header.made_ms / 1000 - clock.wall_ns() / 1e9
     if behind_s > 0:
         restored.remarks.append(
-            f"the clock of this machine is {behind_s:.0f} s behind the backup's: put it right and restore again, or ids "
-            "may be given twice"
+            f"this machine's clock is {behind_s:.0f} s behind the backup's: put it right and restore again, or ids may "
+            "be given twice"
         )
 
 

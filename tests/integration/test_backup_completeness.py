@@ -10,8 +10,12 @@ import pytest
 from nacl.public import PrivateKey
 from sqlalchemy import Connection
 
+from gateway.administration import models as m
+from gateway.administration.database import AdministrationDatabase
+from gateway.administration.tokens import Tokens
 from gateway.backup import archive, restoring, stream, taking
 from gateway.clock import SystemClock
+from gateway.console.people import People
 from gateway.settings import Settings, load_settings
 from tmtp_core.store.database import Database
 from tmtp_core.store.ledger import SqlLedger
@@ -144,3 +148,34 @@ def test_a_hostile_backup_names_no_paths(tmp_path: Path, name: str) -> None:
     file = forged(tmp_path / "x.tmtpbackup", archive.ArchiveHeader(1, "0", (name,)))
     with pytest.raises(restoring.RestoreFailed, match="no name of an instance"):
         put_back(file, tmp_path / "new")
+
+
+async def test_who_administrates_must_be_let_in_anew_after_a_restore(tmp_path: Path) -> None:
+    """C1: a token, a link or a session that was revoked after the backup is not good again."""
+    settings = site(tmp_path)
+    database = AdministrationDatabase(settings.data_dir)
+    tokens, people = (kind(database, SystemClock(), os.urandom) for kind in (Tokens, People))
+    made = await tokens.create(m.CreateToken(name="leaked", scopes=["accounts:read"]))
+    link, _ = await people.make_link("ada", "owner")
+    cookie, _ = await people.begin("ada", "link", "browser", None)
+    with closing(sqlite3.connect(settings.data_dir / "administration.sqlite3")) as raw, raw:
+        raw.execute(
+            "INSERT INTO console_passkey (person, site, credential_id, credential, uses, name, created_ms)"
+            " VALUES ('ada', 'x', x'01', x'02', 0, 'key', 1)"
+        )
+    taken = take(settings, tmp_path)
+    assert await tokens.actor(made.token) is not None
+    await database.close()
+    restored = put_back(taken.file, tmp_path / "new")
+    (remark,) = restored.remarks
+    for what in ("1 tokens", "1 passkeys", "1 sessions", "1 one-time links", "console-link"):
+        assert what in remark
+    database = AdministrationDatabase(tmp_path / "new")
+    tokens, people = (kind(database, SystemClock(), os.urandom) for kind in (Tokens, People))
+    assert await tokens.actor(made.token) is None
+    assert await people.use_link(link) is None
+    assert await people.session(cookie) is None
+    await database.close()
+    with closing(sqlite3.connect(tmp_path / "new/administration.sqlite3")) as raw:
+        assert raw.execute("SELECT person FROM console_person").fetchall() == [("ada",)]
+        assert raw.execute("SELECT count(*) FROM console_passkey").fetchall() == [(0,)]
