@@ -193,7 +193,7 @@ class RunningInstance:
             if self._tls_files.have_settled_anew():
                 self.reload_certificate()
         if self.journal is not None and self.journal.behind:
-            asyncio.get_running_loop().run_in_executor(None, self.journal.retry)
+            self.journal.retry()
         for listener in self.listeners:
             listener.sweep(self._clock)
 
@@ -235,8 +235,8 @@ class RunningInstance:
                 await self._ticking
             self._ticking = None
         await self.service.stop()
-        if self.journal is not None and self.journal.behind:
-            await asyncio.to_thread(self.journal.retry)
+        if self.journal is not None:
+            await asyncio.to_thread(self.journal.close)
         await asyncio.gather(*(listener.close(grace_s) for listener in self.listeners))
         self.listeners = []
 

@@ -11,7 +11,7 @@ from typing import Final
 from urllib.parse import quote
 
 from gateway.backup.contents import DATABASE
-from gateway.backup.journal import current_path, journals_of, last_number
+from gateway.backup.journal import current_path, is_cut_off, journals_of, last_number
 from gateway.backup.taking import backups_in
 from gateway.doctor.findings import Finding, fail, ok, warn
 from gateway.settings import Settings
@@ -45,7 +45,7 @@ def examine_backups(settings: Settings, clock: Clock) -> Iterator[Finding]:
             f"{backup.to} is on the disk that {settings.data_dir} is on, and is lost with it",
             "backup: to: a folder on another disk, or on a machine that is mounted here",
         )
-    yield from _journal(settings, taken=bool(found))
+    yield from _journal(settings, found[-1][0] if found else None)
 
 
 def _age(age_s: float, newest: Path, count: int) -> Finding:
@@ -57,7 +57,8 @@ def _age(age_s: float, newest: Path, count: int) -> Finding:
     return ok("backups", text)
 
 
-def _journal(settings: Settings, *, taken: bool) -> Iterator[Finding]:
+def _journal(settings: Settings, newest_ms: int | None) -> Iterator[Finding]:
+    """`newest_ms`: of the newest backup; what older ones need is no concern."""
     folder = settings.backup.journal_folder
     instances = [
         one.name
@@ -71,7 +72,7 @@ def _journal(settings: Settings, *, taken: bool) -> Iterator[Finding]:
             f"{folder} is not there, or cannot be written: a restore would let in who is barred from now on",
             f"mount it, or make it: mkdir -m 700 {folder}",
         )
-    elif missing and taken:
+    elif missing and newest_ms is not None:
         yield fail(
             "journal",
             f"{folder} has no journal of {', '.join(missing)}: it was removed",
@@ -79,7 +80,14 @@ def _journal(settings: Settings, *, taken: bool) -> Iterator[Finding]:
         )
     else:
         behind = [name for name in instances if _is_behind(settings, name)]
-        if behind:
+        cut_off = [name for name in instances if _is_cut_off(folder, name, newest_ms or 0)]
+        if cut_off:
+            yield fail(
+                "journal",
+                f"it is damaged or cut off in what it has of {', '.join(cut_off)}: a restore would undo some of it",
+                "see that its disk is well, and take a backup now",
+            )
+        elif behind:
             yield fail(
                 "journal",
                 f"it lacks acts of {', '.join(behind)}, which a restore would undo",
@@ -102,6 +110,15 @@ def _is_behind(settings: Settings, name: str) -> bool:
         time.sleep(pause_s)
         told = max((last_number(path) for path in journals_of(settings.backup.journal_folder, name)), default=0)
         if not told or told >= known or known % FACTS_LEAP == 0:
+            return False
+    return True
+
+
+def _is_cut_off(folder: Path, name: str, since_ms: int) -> bool:
+    """Whether some file has half an entry; looked at twice, since the gateway may be writing one."""
+    for pause_s in (0, _JOURNAL_PATIENCE_S):
+        time.sleep(pause_s)
+        if not any(is_cut_off(path) for path in journals_of(folder, name, since_ms)):
             return False
     return True
 

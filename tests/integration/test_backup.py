@@ -169,7 +169,8 @@ async def test_everything_that_is_needed_is_in_it_and_nothing_else(tmp_path: Pat
         for name in ("members", "public")
         for file in ("service.sqlite3", "service.sqlite3.lock", "service.key", "credential.key", "tls.key", "tls.crt")
     }
-    expected = {*instances, "bridges/intake.key", "administration.sqlite3", "settings-of-backup/gateway.yaml"}
+    bridge = {f"bridges/intake{file}" for file in (".key", "/bridge.sqlite3", "/tls.key", "/tls.crt")}
+    expected = {*instances, *bridge, "administration.sqlite3", "settings-of-backup/gateway.yaml"}
     assert there - {"lock"} == expected
     assert rows(tmp_path / "new/administration.sqlite3", "SELECT * FROM operator") == [("root",)]
     for path in (tmp_path / "new").rglob("*"):
@@ -433,24 +434,6 @@ class _Handle:
 
 def story(number: int) -> f.Told:
     return f.Told(number, (f.BlockSet("a", "b", blocked=True),), number)
-
-
-def test_a_journal_whose_disk_is_away_refuses_nobody_and_catches_up(tmp_path: Path) -> None:
-    signer, said = Signer(bytes(32)), list[str]()
-    place = tmp_path / "mount"
-    place.write_text("in the way")
-    kept = journal.JournalFile(place, "x", SECRET.public_key, signer, lambda event, fields: said.append(event))
-    for number in (1, 2):
-        kept.append(story(number))
-    assert (kept.behind, said) == (2, ["journal_failing"])
-    kept.retry()
-    assert kept.behind == 2
-    place.unlink()
-    kept.retry()
-    assert (kept.behind, said) == (0, ["journal_failing", "journal_written_again"])
-    kept.append(story(3))
-    told = list(journal.stories(place / "x.journal", SECRET, signer.public_key, pytest.fail))
-    assert told == [story(1), story(2), story(3)]
 
 
 def test_what_is_wrong_in_a_journal_is_left_out_and_said(tmp_path: Path) -> None:

@@ -243,6 +243,14 @@ async def test_a_journal_that_lacks_what_the_database_knows(site: Site) -> None:
         await site.back_up()
 
 
+async def test_a_journal_that_is_cut_off(site: Site) -> None:
+    with (site.backups / "load.journal").open("ab") as file:
+        file.write(b"half")
+    assert "backup now" in (await found(site, "fail", "cut off in what it has of load"))["mend"]
+    await site.back_up()
+    await found(site, "ok", "it is in")
+
+
 async def test_settings_with_mistakes(site: Site) -> None:
     with site.process.settings.open("a") as file:
         file.write("nonsense: 1\n")
