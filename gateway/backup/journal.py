@@ -9,7 +9,7 @@ import os
 import re
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -17,10 +17,11 @@ from nacl.bindings import crypto_box_SEALBYTES
 from nacl.exceptions import CryptoError
 from nacl.public import PrivateKey, PublicKey, SealedBox
 
+from gateway.files import write_private
 from tmtp_core import limits
 from tmtp_core.crypto.encoding import from_text, to_text
 from tmtp_core.crypto.signing import SIGNATURE_BYTES, Signer, signed_by
-from tmtp_core.domain.facts import Told, decode_told, encode_told
+from tmtp_core.domain.facts import FACTS_LEAP, Told, decode_told, encode_told
 from tmtp_core.store.folders import make_folder, sync_folder
 
 _PURPOSE: Final = b"tmtp-journal"
@@ -63,12 +64,20 @@ class JournalFile:
         self._thread: threading.Thread | None = None
         self._closing = False
         self._left: tuple[int, int] | None = None  # inode and size of the file, as the last good write left it
+        self._known: int | None = None  # the number of the last fact of the database, still to be looked for
+        self._lacking = 0  # acts that are in the database only, until a backup has them
         self.lost = 0  # stories for which there was no more room in memory
 
     @property
     def behind(self) -> int:
-        """How many stories are not on the disk."""
-        return len(self._pending) + self.lost
+        """How many stories are not on the disk, and acts that no journal has, until a backup has them."""
+        return len(self._pending) + self.lost + self._lacking
+
+    def known(self, number: int) -> None:
+        """See `Journal`. Looked for by the journal's own thread; nobody waits for it."""
+        with self._changed:
+            self._known = number
+            self._ask()
 
     def append(self, told: Told) -> None:
         """See `Journal`: on the disk when this returns, unless the disk fails."""
@@ -151,6 +160,7 @@ class JournalFile:
 
     def _write(self, waiting: tuple[bytes, ...]) -> None:
         """All that waits (disk). Raises OSError."""
+        self._look_for_known()
         if not waiting:
             return
         make_folder(self._folder)
@@ -168,6 +178,22 @@ class JournalFile:
             os.close(descriptor)
         if new:
             sync_folder(self._folder)
+
+    def _look_for_known(self) -> None:
+        """What waited in memory when the process ended is in no journal, and only the numbers tell (disk)."""
+        if self._known is None:
+            if self._lacking and not lacks_path(self._folder, self._instance).exists():  # a backup has them
+                self._lacking = 0
+            return
+        mark = lacks_path(self._folder, self._instance)
+        has = max((last_number(path) for path in journals_of(self._folder, self._instance)), default=0)
+        lacking = self._known - max(has, self._known // FACTS_LEAP * FACTS_LEAP)
+        if lacking > 0:
+            make_folder(self._folder)
+            write_private(mark, f"{lacking}\n".encode())
+            self._report("journal_lacks_acts", {"acts": lacking, "mend": "take a backup now: tmtp-gateway backup"})
+        self._lacking = max(lacking, int(mark.exists()))
+        self._known = None
 
     def _mend_end(self) -> None:
         """Half an entry, from a cut of the power or a full disk, would hide those that follow: it goes (disk).
@@ -196,6 +222,17 @@ class JournalFile:
 def current_path(folder: Path, instance: str) -> Path:
     """The file to which the gateway appends."""
     return folder / f"{instance}.journal"
+
+
+def lacks_path(folder: Path, instance: str) -> Path:
+    """There as long as the database knows acts that neither the journal nor a backup has."""
+    return folder / f"{instance}.lacks"
+
+
+def settled(folder: Path, instances: Iterable[str]) -> None:
+    """A backup is whole, and has what the journal of these instances lacked (disk)."""
+    for instance in instances:
+        lacks_path(folder, instance).unlink(missing_ok=True)
 
 
 def _aside_path(folder: Path, instance: str, moment_ms: int) -> Path:

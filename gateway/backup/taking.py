@@ -87,6 +87,8 @@ def take_backup(taking: Taking, clock: Clock, random_bytes: RandomBytes, progres
             _remove_unfinished(file.parent)
             writing = _Writing(taking, staging, made_ms, progress)
             size = writing.write(file, random_bytes)
+            if taking.journal_folder is not None:
+                journal.settled(taking.journal_folder, writing.instances)
             removed = _prune(taking, file)
     except (OSError, sqlite3.Error, snapshots.SnapshotDamaged, BackupDamaged) as error:
         raise BackupFailed(_explained(error)) from error
@@ -131,6 +133,7 @@ class _Writing:
         self._archive: ArchiveWriter
         self.written: dict[str, str] = {}
         self.missing: list[str] = []
+        self.instances: tuple[str, ...] = ()  # whose databases are in it
 
     def write(self, file: Path, random_bytes: RandomBytes) -> int:
         """The archive under its name, whole and read again; its octets."""
@@ -160,9 +163,9 @@ class _Writing:
             known = {name: snapshots.last_fact(taking.settings.data_dir / "instances" / name) for name in here}
             journal.put_aside(taking.journal_folder, known, self._made_ms)
         found = contents(taking.settings, taking.settings_file)
-        instances = _taken(taking, here, found)
+        self.instances = _taken(taking, here, found)
         header = ArchiveHeader(
-            self._made_ms, taking.version, instances, taking.left_out, taking.journal_folder is not None
+            self._made_ms, taking.version, self.instances, taking.left_out, taking.journal_folder is not None
         )
         self._archive = ArchiveWriter(stream, header)
         self.written = self._archive.files

@@ -11,7 +11,7 @@ from typing import Final
 from urllib.parse import quote
 
 from gateway.backup.contents import DATABASE
-from gateway.backup.journal import current_path, is_cut_off, journals_of, last_number
+from gateway.backup.journal import current_path, is_cut_off, journals_of, lacks_path, last_number
 from gateway.backup.taking import backups_in
 from gateway.doctor.findings import Finding, fail, ok, warn
 from gateway.settings import Settings
@@ -99,6 +99,8 @@ def _journal(settings: Settings, newest_ms: int | None) -> Iterator[Finding]:
 
 def _is_behind(settings: Settings, name: str) -> bool:
     """Whether the database knows of facts that the journal lacks; looked at twice, since the journal hears second."""
+    if lacks_path(settings.backup.journal_folder, name).exists():
+        return True
     database = settings.data_dir / "instances" / name / DATABASE
     try:
         with closing(sqlite3.connect(f"file:{quote(str(database))}?mode=ro", uri=True)) as connection:

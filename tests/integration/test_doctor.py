@@ -240,7 +240,13 @@ async def test_a_journal_that_lacks_what_the_database_knows(site: Site) -> None:
         await found(site, "ok", "it is in")
         path.write_bytes(whole)
         assert "backup now" in (await found(site, "fail", "lacks acts of load"))["mend"]
+        await site.process.start()  # it sees that, and so does who looks after the next act
+        await site.process.end(signal.SIGTERM)
+        for act in ("unbar", "bar"):
+            assert (await site.run("account", act, person.uid, "-c", site.process.settings, "-i", "load"))[0] == 0
+        await found(site, "fail", "lacks acts of load")
         await site.back_up()
+        await found(site, "ok", "it is in")
 
 
 async def test_a_journal_that_is_cut_off(site: Site) -> None:

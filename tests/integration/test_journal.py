@@ -154,3 +154,46 @@ def test_an_act_in_time_is_on_the_disk_when_its_answer_goes(tmp_path: Path, monk
         assert len(synced) >= number
         assert told(tmp_path) == list(range(1, number + 1))
     kept.close()
+
+
+def test_acts_that_waited_in_memory_at_the_end_are_missed_until_a_backup_has_them(tmp_path: Path) -> None:
+    """The journal's disk was away, and the process ended: only the numbers tell."""
+    said = list[str]()
+    folder, away = tmp_path / "j", tmp_path / "away"
+    kept = opened(folder)
+    kept.append(story(1))
+    folder.rename(away)
+    folder.write_text("in the way")
+    kept.append(story(2))
+    kept.close()
+    folder.unlink()
+    away.rename(folder)
+    for _ in range(2):  # it stays known, whatever the journal hears later
+        kept = opened(folder, said)
+        kept.known(2)
+        kept.append(story(3))
+        assert kept.behind == 1
+        kept.close()
+    assert said == ["journal_lacks_acts"]
+    kept = opened(folder)
+    kept.known(3)
+    kept.append(story(4))
+    assert kept.behind == 1
+    journal.settled(folder, ["x"])  # as a backup does when it is whole
+    assert caught_up(kept)
+    kept.close()
+
+
+@pytest.mark.parametrize("known", [0, 2, f.FACTS_LEAP, 3 * f.FACTS_LEAP])
+def test_nothing_is_missed_where_nothing_is_missing(tmp_path: Path, known: int) -> None:
+    """A new service, one that has told everything, one that was restored."""
+    kept = opened(tmp_path)
+    kept.append(story(1))
+    kept.append(story(2))
+    kept.close()
+    said = list[str]()
+    again = opened(tmp_path, said)
+    again.known(known)
+    again.append(story(known + 1))
+    assert (again.behind, said) == (0, [])
+    again.close()

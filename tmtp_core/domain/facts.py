@@ -161,6 +161,9 @@ class Told(Struct, frozen=True):
 class Journal(Protocol):
     """Where facts go that a lost machine must not take with it."""
 
+    def known(self, number: int) -> None:
+        """Once, before the first `append`: the number of the last fact that the database has. Never raises."""
+
     def append(self, told: Told) -> None:
         """From the writer's thread, after the commit. Never raises: what cannot be written now is written later."""
 

@@ -38,6 +38,7 @@ class JournalledLedger(SqlLedger):
         super().load(connection)
         self._connection = connection
         self._told = self.counter(f.FACTS_COUNTER) or 0
+        self._journal.known(self._told)
 
     def flush(self) -> None:
         """See `SqlLedger`."""
