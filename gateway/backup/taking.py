@@ -63,7 +63,10 @@ class Taking:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A backup that is whole, read again, and on the disk. `missing`: payloads that were lost before it was taken."""
+    """A backup that is whole, read again, and on the disk.
+
+    `made_ms`: the time in its name, later than those of all before it. `missing`: payloads that were lost before.
+    """
 
     file: Path
     size: int
@@ -77,7 +80,9 @@ def take_backup(taking: Taking, clock: Clock, random_bytes: RandomBytes, progres
     """Take one backup (disk, and it takes its time). Raises `BackupFailed`; then nothing is left that looks whole."""
     try:
         with _alone(taking.settings.data_dir) as staging:
-            made_ms = clock.wall_ns() // 1_000_000
+            now_ms = clock.wall_ns() // 1_000_000
+            newest_ms = max((ms for ms, _ in backups_in(taking.target)), default=0)
+            made_ms = max(now_ms, newest_ms + 1)  # names tell the order, also after the clock was put back
             if taking.target.exists() and not taking.target.is_dir() and taking.target.suffix != SUFFIX:
                 raise BackupFailed(f"{taking.target} is no folder, and the name of a backup ends in {SUFFIX}")
             file = _named(taking.target, made_ms)
@@ -85,7 +90,7 @@ def take_backup(taking: Taking, clock: Clock, random_bytes: RandomBytes, progres
                 raise BackupFailed(f"{file} is there already: choose another name")
             make_folder(file.parent)
             _remove_unfinished(file.parent)
-            writing = _Writing(taking, staging, made_ms, progress)
+            writing = _Writing(taking, staging, now_ms, made_ms, progress)
             size = writing.write(file, random_bytes)
             if taking.journal_folder is not None:
                 journal.settled(taking.journal_folder, writing.instances)
@@ -125,9 +130,10 @@ def tidy_up(data: Path) -> None:
 class _Writing:
     """One archive that is being made. `written`: path and hash of each file in it."""
 
-    def __init__(self, taking: Taking, staging: Path, made_ms: int, progress: Progress) -> None:
+    def __init__(self, taking: Taking, staging: Path, now_ms: int, made_ms: int, progress: Progress) -> None:
         self._taking = taking
         self._staging = staging
+        self._now_ms = now_ms
         self._made_ms = made_ms
         self._progress = progress
         self._archive: ArchiveWriter
@@ -165,7 +171,7 @@ class _Writing:
         found = contents(taking.settings, taking.settings_file)
         self.instances = _taken(taking, here, found)
         header = ArchiveHeader(
-            self._made_ms, taking.version, self.instances, taking.left_out, taking.journal_folder is not None
+            self._now_ms, taking.version, self.instances, taking.left_out, taking.journal_folder is not None
         )
         self._archive = ArchiveWriter(stream, header)
         self.written = self._archive.files
@@ -262,7 +268,7 @@ def _prune(taking: Taking, made: Path) -> tuple[Path, ...]:
     if taking.keep is None:
         return ()
     found = backups_in(made.parent)
-    old, kept = found[: -taking.keep], found[-taking.keep :]
+    old, kept = [one for one in found[: -taking.keep] if one[1] != made], found[-taking.keep :]
     for _, path in old:
         path.unlink()
     if taking.journal_folder is not None and taking.journal_folder.is_dir() and kept:

@@ -20,6 +20,7 @@ from tmtp_core.domain.facts import FACTS_COUNTER, FACTS_LEAP
 
 _OLD_S: Final = 36 * 3600  # a backup a day, and one that was late
 _TOO_OLD_S: Final = 7 * 24 * 3600
+_CLOCK_PATIENCE_S: Final = 60.0
 _JOURNAL_PATIENCE_S: Final = 1.0
 _TAKE: Final = "take one every day: tmtp-gateway backup -c FILE, from a timer (docs/backup.md)"
 
@@ -49,6 +50,12 @@ def examine_backups(settings: Settings, clock: Clock) -> Iterator[Finding]:
 
 
 def _age(age_s: float, newest: Path, count: int) -> Finding:
+    if age_s < -_CLOCK_PATIENCE_S:
+        return warn(
+            "backups",
+            f"{newest.name} is of a time that has not come: this clock is behind, or was ahead when it was taken",
+            "see that the clock is right, then take a backup",
+        )
     text = f"the newest of {count} is {age_s / 3600:.0f} hours old: {newest.name}"
     if age_s > _TOO_OLD_S:
         return fail("backups", text, _TAKE)

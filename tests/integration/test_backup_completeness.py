@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from gateway.administration import models as m
 from gateway.administration.database import AdministrationDatabase
 from gateway.administration.tokens import Tokens
-from gateway.backup import archive, restoring, stream, taking
+from gateway.backup import archive, journal, restoring, stream, taking
 from gateway.clock import SystemClock
 from gateway.console.people import People
 from gateway.settings import Settings, load_settings
@@ -179,3 +179,17 @@ async def test_who_administrates_must_be_let_in_anew_after_a_restore(tmp_path: P
     with closing(sqlite3.connect(tmp_path / "new/administration.sqlite3")) as raw:
         assert raw.execute("SELECT person FROM console_person").fetchall() == [("ada",)]
         assert raw.execute("SELECT count(*) FROM console_passkey").fetchall() == [(0,)]
+
+
+def test_a_backup_after_the_clock_was_put_right_is_the_newest(tmp_path: Path) -> None:
+    """Where it ran 400 days ahead, the next backup was removed as the oldest, with what the journal had for it."""
+    settings = site(tmp_path)
+    place = {"keep": 1, "journal_folder": tmp_path / "backups"}
+    first = take(settings, tmp_path, NOON_NS + 400 * 86_400 * 10**9, **place)
+    with journal.current_path(tmp_path / "backups", "main").open("ab") as file:
+        file.write(b"an act after it")
+    second = take(settings, tmp_path, NOON_NS, **place)
+    assert second.file.exists()
+    assert second.removed == (first.file,)
+    assert second.made_ms == first.made_ms + 1
+    assert put_back(second.file, tmp_path / "new").header.made_ms == NOON_NS // 10**6

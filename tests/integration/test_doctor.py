@@ -211,6 +211,8 @@ async def test_backups_that_are_old_gone_or_without_their_journal(site: Site) ->
         then = datetime.now(UTC) - timedelta(hours=hours)
         backup = backup.rename(site.backups / f"tmtp-{then:%Y%m%dT%H%M%S}000Z.tmtpbackup")
         await found(site, level, "the newest of 1 is")
+    backup = backup.rename(site.backups / "tmtp-20990101T000000000Z.tmtpbackup")
+    await found(site, "warn", "a time that has not come")
     (site.backups / "load.journal").unlink()
     backup.rename(site.backups / f"tmtp-{datetime.now(UTC):%Y%m%dT%H%M%S}000Z.tmtpbackup")
     assert "backup now" in (await found(site, "fail", "has no journal of load"))["mend"]
