@@ -76,6 +76,8 @@ def _walk(folder: Path, skipped: set[Path], depth: int) -> Iterator[Path]:
             mode = path.stat().st_mode
         except FileNotFoundError:
             continue
+        if path.name == PAYLOADS and (folder / DATABASE).is_file():  # also where settings no longer name it
+            continue
         if stat.S_ISDIR(mode):
             yield from _walk(path, skipped, depth + 1)
         elif stat.S_ISREG(mode) and not _NOT_KEPT.fullmatch(path.name):

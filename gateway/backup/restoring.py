@@ -18,6 +18,7 @@ from typing import Final
 from nacl.public import PrivateKey
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.backup.archive import ArchiveHeader, FileEnd, FileStart, Total, records
 from gateway.backup.contents import DATABASE
@@ -99,7 +100,7 @@ def restore(restoring: Restoring, clock: Clock, progress: Progress) -> Restored:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
         sync_folder(target.parent)
-    except (OSError, sqlite3.Error, BackupDamaged, TmtpError) as error:
+    except (OSError, ValueError, sqlite3.Error, SQLAlchemyError, BackupDamaged, TmtpError) as error:
         raise RestoreFailed(_explained(error)) from error
     return restored
 
@@ -236,4 +237,6 @@ def _explained(error: Exception) -> str:
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}"
+    if isinstance(error, SQLAlchemyError):
+        return f"a database in this backup cannot be used: {str(error).splitlines()[0]}"
     return str(error)

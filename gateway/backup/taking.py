@@ -95,7 +95,7 @@ def take_backup(taking: Taking, clock: Clock, random_bytes: RandomBytes, progres
             if taking.journal_folder is not None:
                 journal.settled(taking.journal_folder, writing.instances)
             removed = _prune(taking, file)
-    except (OSError, sqlite3.Error, snapshots.SnapshotDamaged, BackupDamaged) as error:
+    except (OSError, ValueError, sqlite3.Error, snapshots.SnapshotDamaged, BackupDamaged) as error:
         raise BackupFailed(_explained(error)) from error
     return Taken(file, size, len(writing.written), made_ms, removed, tuple(writing.missing))
 

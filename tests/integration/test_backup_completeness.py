@@ -193,3 +193,35 @@ def test_a_backup_after_the_clock_was_put_right_is_the_newest(tmp_path: Path) ->
     assert second.removed == (first.file,)
     assert second.made_ms == first.made_ms + 1
     assert put_back(second.file, tmp_path / "new").header.made_ms == NOON_NS // 10**6
+
+
+def test_an_instance_that_settings_no_longer_name_hinders_no_backup(tmp_path: Path) -> None:
+    settings = site(tmp_path)
+    old = instance(tmp_path, "old")
+    (old / "payloads/aa").write_bytes(b"x" * 70_000)
+    with closing(sqlite3.connect(old / "service.sqlite3")) as database, database:
+        database.execute("INSERT INTO message (number, head, size, file) VALUES (1, x'00', 70000, 'aa')")
+    taken = take(settings, tmp_path)
+    assert taken.missing == ()
+    put_back(taken.file, tmp_path / "new")
+    assert (tmp_path / "new/instances/old/payloads/aa").stat().st_size == 70_000
+
+
+def test_what_no_archive_can_hold_is_told_without_a_traceback(tmp_path: Path) -> None:
+    settings = site(tmp_path)
+    deep = tmp_path / "data" / "/".join(["d" * 200] * 6)
+    deep.mkdir(parents=True)
+    (deep / "file").touch()
+    with pytest.raises(taking.BackupFailed, match="no path below a folder"):
+        take(settings, tmp_path)
+
+
+def test_a_database_that_is_none_is_told_without_a_traceback(tmp_path: Path) -> None:
+    settings = site(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "data/instances/main/service.sqlite3")) as database:
+        database.execute("DROP TABLE message")
+        database.execute("CREATE TABLE message (number INTEGER, file TEXT, size INTEGER)")
+        database.execute("DROP TABLE counter")
+    taken = take(settings, tmp_path)
+    with pytest.raises(restoring.RestoreFailed, match="cannot be used"):
+        put_back(taken.file, tmp_path / "new")
