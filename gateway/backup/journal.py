@@ -326,14 +326,14 @@ def _next_story(file: BinaryIO) -> tuple[int | None, int]:
 
 
 def stories(path: Path, secret: PrivateKey, service_key: bytes, damaged: Callable[[str], None]) -> Iterator[Told]:
-    """What a journal's file tells. `damaged` hears what of it is not as the service of this key wrote it, in words.
+    """What a journal's file tells; the number of a backup that began it is a story without facts. `damaged` hears what of it is not as the service of this key wrote it, in words.
 
     Half a story at the end is none: nobody had heard of it.
     """
     box, public = SealedBox(secret), to_text(service_key)
     with path.open("rb") as file:
         while True:
-            size, _ = _next_story(file)
+            size, last = _next_story(file)
             if size is None:
                 return
             if not _is_possible(size):
@@ -342,7 +342,8 @@ def stories(path: Path, secret: PrivateKey, service_key: bytes, damaged: Callabl
             sealed = file.read(size)
             if len(sealed) < size:
                 return
-            if not sealed:  # the number of the backup that began this file
+            if not sealed:
+                yield Told(last + 1, (), 0)
                 continue
             try:
                 opened = box.decrypt(sealed)

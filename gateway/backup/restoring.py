@@ -41,6 +41,7 @@ IDS_AHEAD_NS: Final = 24 * 3600 * 1_000_000_000
 """How far past the clock ids go on: the clock of the machine that was lost may have run before this one's."""
 KEYS_AHEAD: Final = 1_000_000
 """The same for the numbers of accounts, devices and invitations, of which some were given after the backup."""
+_MINUTE_NS: Final = 60 * 1_000_000_000
 _SERVICE_KEY: Final = "service.key"
 _NAME: Final[TypeAdapter[str]] = TypeAdapter(Name)
 
@@ -187,7 +188,8 @@ def _bring_up_to_date(restoring: Restoring, restored: Restored, instance: str, f
             unfit = lambda what: restored.remarks.append(f"{instance}: left out: {what}")  # noqa: E731
             new = Retelling(ledger, DeviceLogs(service), Moment(clock.wall_ns()), unfit).tell(facts)
             last = max([after, *(story.first + len(story.facts) - 1 for story in told)])
-            ledger.set_counter(FACTS_COUNTER, (last // FACTS_LEAP + 1) * FACTS_LEAP)
+            minutes = clock.wall_ns() // _MINUTE_NS  # else two restores without a journal would go on from one number
+            ledger.set_counter(FACTS_COUNTER, max(last // FACTS_LEAP + 1, minutes) * FACTS_LEAP)
             own = ledger.next_number(0)  # one more than the highest that the backup knows
             begun_ns = restored.header.made_ms * 1_000_000
             highest = max([clock.wall_ns(), own, begun_ns, *(story.highest for story in told)])

@@ -470,6 +470,9 @@ def test_facts_are_told_once_and_missing_ones_are_missed() -> None:
     assert (len(facts), missing) == (3, [(5, 6)])
     after_a_restore = [story(f.FACTS_LEAP + 1), story(f.FACTS_LEAP + 2)]
     assert f.facts_of([story(1), *after_a_restore], 0)[1] == []
+    marker = f.Told(501, (), 0)  # a backup that knew 500 facts
+    assert f.facts_of([marker, story(502)], 100) == ([story(502).facts[0]], [(101, 500), (501, 501)])
+    assert f.facts_of([story(f.FACTS_LEAP + 3)], 100)[1] == [(f.FACTS_LEAP + 1, f.FACTS_LEAP + 2)]
     for one in stories:
         assert f.decode_told(f.encode_told(one)) == one
     with pytest.raises(ValueError):

@@ -13,10 +13,11 @@ from sqlalchemy import Connection
 from gateway.administration import models as m
 from gateway.administration.database import AdministrationDatabase
 from gateway.administration.tokens import Tokens
-from gateway.backup import archive, journal, restoring, stream, taking
+from gateway.backup import archive, journal, restoring, snapshots, stream, taking
 from gateway.clock import SystemClock
 from gateway.console.people import People
 from gateway.settings import Settings, load_settings
+from tmtp_core.domain.facts import FACTS_LEAP
 from tmtp_core.store.database import Database
 from tmtp_core.store.ledger import SqlLedger
 
@@ -225,3 +226,23 @@ def test_a_database_that_is_none_is_told_without_a_traceback(tmp_path: Path) -> 
     taken = take(settings, tmp_path)
     with pytest.raises(restoring.RestoreFailed, match="cannot be used"):
         put_back(taken.file, tmp_path / "new")
+
+
+def test_acts_are_missed_where_only_a_later_backup_tells_that_there_were_some(tmp_path: Path) -> None:
+    """The files between were removed: the number that a backup began a journal with is left."""
+    settings = site(tmp_path)
+    taken = take(settings, tmp_path, journal_folder=tmp_path / "backups")
+    journal.put_aside(tmp_path / "backups", {"main": 500}, NOON_NS // 10**6 + 1)
+    restored = put_back(taken.file, tmp_path / "new", journals=tmp_path / "backups")
+    assert restored.remarks == ["main: 500 acts are missing in the journal"]
+
+
+def test_two_restores_without_a_journal_go_on_from_different_numbers(tmp_path: Path) -> None:
+    """Or the acts of one would be taken for those of the other, in a folder that has both."""
+    taken = take(site(tmp_path), tmp_path)
+    numbers = set()
+    for minutes in range(3):
+        put_back(taken.file, tmp_path / f"new{minutes}", NOON_NS + minutes * 60 * 10**9)
+        numbers.add(snapshots.last_fact(tmp_path / f"new{minutes}/instances/main"))
+    assert len(numbers) == 3
+    assert all(number % FACTS_LEAP == 0 for number in numbers)

@@ -184,14 +184,17 @@ def decode_told(raw: bytes) -> Told:
 def facts_of(stories: Sequence[Told], after: int) -> tuple[list[Fact], list[tuple[int, int]]]:
     """The facts with numbers above `after`, in order, each once; and the numbers (from, to) that are missing.
 
-    `FACTS_LEAP`s are not missing: after a restore numbering goes on from the next one.
+    `FACTS_LEAP`s are not missing: after a restore numbering goes on from the next one. A story without facts says that
+    those before its `first` there were.
     """
     facts: list[Fact] = []
     missing: list[tuple[int, int]] = []
     told = after
     for story in sorted(stories, key=lambda one: one.first):
-        if story.first > told + 1 and (story.first - 1) % FACTS_LEAP:
+        told = max(told, (story.first - 1) // FACTS_LEAP * FACTS_LEAP)
+        if story.first > told + 1:
             missing.append((told + 1, story.first - 1))
+            told = story.first - 1
         for number, fact in enumerate(story.facts, story.first):
             if number > told:
                 facts.append(fact)
