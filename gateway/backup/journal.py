@@ -326,8 +326,9 @@ def _next_story(file: BinaryIO) -> tuple[int | None, int]:
 
 
 def stories(path: Path, secret: PrivateKey, service_key: bytes, damaged: Callable[[str], None]) -> Iterator[Told]:
-    """What a journal's file tells; the number of a backup that began it is a story without facts. `damaged` hears what of it is not as the service of this key wrote it, in words.
+    """What a journal's file tells; the number of a backup that began it is a story without facts.
 
+    `damaged` hears what of it is not as the service of this key wrote it, in words.
     Half a story at the end is none: nobody had heard of it.
     """
     box, public = SealedBox(secret), to_text(service_key)

@@ -131,6 +131,37 @@ class MemberSet(Struct, frozen=True, tag="member", tag_field="fact"):
     since_ms: int
 
 
+class IdentityBound(Struct, frozen=True, tag="identity", tag_field="fact"):
+    """An account is a person's whom a provider of sign-in knows, who signed in at `since_s` of its clock."""
+
+    uid: str
+    issuer: str
+    subject: str
+    session: str
+    since_s: int
+
+
+class SignedOutSet(Struct, frozen=True, tag="signed out", tag_field="fact"):
+    """A provider ended an account's sign-ins at `since_s`: a later sign-in lifts the bar, which no other bar has."""
+
+    uid: str
+    since_s: int
+
+
+class UsedOnce(Struct, frozen=True, tag="used", tag_field="fact"):
+    """What a provider has vouched for with this is used up; until `until_ms` it could be brought again."""
+
+    once: bytes
+    until_ms: int
+
+
+class BridgeNamed(Struct, frozen=True, tag="bridge", tag_field="fact"):
+    """An account is the one of the bridge that the settings call `name`."""
+
+    uid: str
+    name: str
+
+
 Fact = (
     AccountOpened
     | GhostMade
@@ -147,6 +178,10 @@ Fact = (
     | GroupFounded
     | OwnerSet
     | MemberSet
+    | IdentityBound
+    | SignedOutSet
+    | UsedOnce
+    | BridgeNamed
 )
 
 
