@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pydantic import BaseModel
+
 from gateway.settings import Settings
 
 STAGING: Final = "backup.tmp"
 """Below the data folder: where copies of databases are made; only while a backup is under way."""
 LOCK: Final = "backup.lock"
 KEPT: Final = "settings-of-backup"
-"""In an archive and below a restored data folder: what lies elsewhere, settings and certificates."""
+"""In an archive and below a restored data folder: the settings, and the files elsewhere that they name."""
 DATABASE: Final = "service.sqlite3"
 PAYLOADS: Final = "payloads"
 _NOT_KEPT: Final = re.compile(
@@ -51,7 +53,8 @@ def contents(settings: Settings, file: Path) -> Contents:
             databases.append((name, path, payloads))
         else:
             files.append((name, path))
-    files += [(f"{KEPT}/{name}", path) for name, path in _elsewhere(settings, file)]
+    taken = {path.resolve() for _, path in files}
+    files += [(f"{KEPT}/{name}", path) for name, path in _elsewhere(settings, file, taken)]
     return Contents(tuple(files), tuple(databases))
 
 
@@ -84,10 +87,25 @@ def _walk(folder: Path, skipped: set[Path], depth: int) -> Iterator[Path]:
             yield path
 
 
-def _elsewhere(settings: Settings, file: Path) -> Iterator[tuple[str, Path]]:
-    """The settings file, and certificates that are not below the data folder."""
+def _elsewhere(settings: Settings, file: Path, taken: set[Path]) -> Iterator[tuple[str, Path]]:
+    """The settings file, and whatever file it names that was not `taken` yet: certificates, keys, secrets, pictures."""
     yield "gateway.yaml", file
-    for instance in settings.instances:
-        for name, path in (("tls.crt", instance.tls.certificate), ("tls.key", instance.tls.key)):
-            if path is not None and not path.is_relative_to(settings.data_dir):
-                yield f"{instance.name}/{name}", path
+    for place, path in named_files(settings):
+        if path.resolve() not in taken and path.is_file():
+            yield f"{place}/{path.name}", path
+
+
+def named_files(block: BaseModel, place: str = "") -> Iterator[tuple[str, Path]]:
+    """Every path in the settings, and where it stands there: `instances/main/tls/certificate`."""
+    for name, value in block:
+        yield from _named_in(value, f"{place}/{name}" if place else name)
+
+
+def _named_in(value: object, place: str) -> Iterator[tuple[str, Path]]:
+    if isinstance(value, Path):
+        yield place, value
+    elif isinstance(value, BaseModel):
+        yield from named_files(value, place)
+    elif isinstance(value, list):
+        for number, one in enumerate(value):
+            yield from _named_in(one, f"{place}/{getattr(one, 'name', number)}")

@@ -4,16 +4,20 @@
 import os
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args, get_origin
 
 import pytest
 from nacl.public import PrivateKey
+from pydantic import BaseModel
 from sqlalchemy import Connection
 
 from gateway.administration import models as m
 from gateway.administration.database import AdministrationDatabase
 from gateway.administration.tokens import Tokens
-from gateway.backup import archive, journal, restoring, snapshots, stream, taking
+from gateway.backup import archive, contents, journal, restoring, snapshots, stream, taking
+from gateway.certificates import make_self_signed
 from gateway.clock import SystemClock
 from gateway.console.people import People
 from gateway.settings import Settings, load_settings
@@ -246,3 +250,78 @@ def test_two_restores_without_a_journal_go_on_from_different_numbers(tmp_path: P
         numbers.add(snapshots.last_fact(tmp_path / f"new{minutes}/instances/main"))
     assert len(numbers) == 3
     assert all(number % FACTS_LEAP == 0 for number in numbers)
+
+
+def test_every_file_that_the_settings_name_is_in_it_and_in_the_next_one(tmp_path: Path) -> None:
+    """Also what a restore put into the data folder, and the settings name there since."""
+    given = tmp_path / "given"
+    given.mkdir()
+    for number in range(2):
+        make_self_signed(given / f"{number}.crt", given / f"{number}.key", "x", datetime.now(UTC))
+    kept = "data/settings-of-backup/instances/main/tls"
+    for name in ("certificate/0.crt", "key/0.key"):
+        (tmp_path / kept / name).parent.mkdir(parents=True)
+        (given / name.rpartition("/")[2]).rename(tmp_path / kept / name)
+    (tmp_path / "data/settings-of-backup/gateway.yaml").write_text("of the backup before")
+    instance(tmp_path, "main")
+    (tmp_path / "gateway.yaml").write_text(f"""
+data_dir: data
+instances:
+  - name: main
+    title: T
+    policy: public
+    registration: invite
+    listen: [{{tls: "127.0.0.1:14433"}}]
+    tls: {{certificate: {kept}/certificate/0.crt, key: {kept}/key/0.key}}
+bridges:
+  smtp:
+    - name: post
+      instance: main
+      listen: [{{smtp: "127.0.0.1:2525"}}]
+      tls: {{certificate: given/1.crt, key: given/1.key}}
+administration:
+  listen: 127.0.0.1:9000
+  tls: {{certificate: given/1.crt, key: given/1.key}}
+""")
+    settings = load_settings(tmp_path / "gateway.yaml")
+    put_back(take(settings, tmp_path).file, tmp_path / "new")
+    there = tmp_path / "new/settings-of-backup"
+    assert (there / "gateway.yaml").read_text() == (tmp_path / "gateway.yaml").read_text()
+    found = dict(contents.named_files(settings))
+    for block in ("instances/main/tls", "bridges/smtp/post/tls", "administration/tls"):
+        for name in ("certificate", "key"):
+            path = found.pop(f"{block}/{name}")
+            assert (there / block / name / path.name).read_bytes() == path.read_bytes()
+    assert set(found) == {"data_dir", "backup/to"}  # folders
+
+
+def test_every_path_that_settings_can_hold_is_found() -> None:
+    """A new setting that names a file is in backups without anybody thinking of it."""
+    expected: list[str] = []
+
+    def filled(model: type[BaseModel], place: str) -> BaseModel:
+        """A block with a file in every place for one."""
+        values: dict[str, object] = {}
+        for name, one in model.model_fields.items():
+            kinds = _kinds(one.annotation)
+            inner = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+            listed = list in kinds
+            where = f"{place}/{name}".lstrip("/")
+            if Path in kinds:
+                expected.append(where)
+                values[name] = Path(f"/x/{where}")
+            elif inner is not None:
+                block = filled(inner, f"{where}/0" if listed else where)
+                values[name] = [block] if listed else block
+        return model.model_construct(**values)
+
+    settings = filled(Settings, "")
+    found = dict(contents.named_files(settings))
+    assert {str(path)[3:] for path in found.values()} == set(expected)
+    assert len(expected) > 12
+
+
+def _kinds(annotation: object) -> set[object]:
+    """Every type in an annotation."""
+    inside = set().union(*(_kinds(one) for one in get_args(annotation)))
+    return inside | {get_origin(annotation) or annotation}
