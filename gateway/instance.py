@@ -269,7 +269,13 @@ class RunningInstance:
     def _certificate_paths(self, certificate: Path | None, key: Path | None, title: str) -> tuple[Path, Path]:
         if certificate is not None and key is not None:
             return certificate, key
-        return ensure_self_signed(self._folder, title)
+        try:
+            return ensure_self_signed(self._folder, title)
+        except ValueError:
+            raise StartFailed(
+                f"{self._folder / 'tls.key'} is no key, and tls.crt is missing: restore both from the backup, or "
+                "remove the key, and clients must be given a new fingerprint"
+            ) from None
 
     def _loaded_certificate(self) -> Certificate:
         files = self._tls_files
