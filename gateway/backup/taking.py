@@ -8,6 +8,7 @@ payload is removed; then the payloads that this moment names. What was acknowled
 import errno
 import fcntl
 import os
+import pwd
 import re
 import shutil
 import sqlite3
@@ -79,6 +80,7 @@ class Taken:
 def take_backup(taking: Taking, clock: Clock, random_bytes: RandomBytes, progress: Progress) -> Taken:
     """Take one backup (disk, and it takes its time). Raises `BackupFailed`; then nothing is left that looks whole."""
     try:
+        _require_owner(taking.settings.data_dir)
         with _alone(taking.settings.data_dir) as staging:
             now_ms = clock.wall_ns() // 1_000_000
             newest_ms = max((ms for ms, _ in backups_in(taking.target)), default=0)
@@ -98,6 +100,21 @@ def take_backup(taking: Taking, clock: Clock, random_bytes: RandomBytes, progres
     except (OSError, ValueError, sqlite3.Error, snapshots.SnapshotDamaged, BackupDamaged) as error:
         raise BackupFailed(_explained(error)) from error
     return Taken(file, size, len(writing.written), made_ms, removed, tuple(writing.missing))
+
+
+def _require_owner(data: Path) -> None:
+    """Files that somebody else makes beside a gateway stop it: its journal, for one. Raises `BackupFailed`."""
+    owner = data.stat().st_uid
+    if owner == os.geteuid():
+        return
+    try:
+        name = pwd.getpwuid(owner).pw_name
+    except KeyError:
+        name = f"+{owner}"
+    raise BackupFailed(
+        f"{data} belongs to {name}, and what another user makes its gateway could not write: "
+        f"runuser -u {name} -- tmtp-gateway backup -c FILE"
+    )
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 """What a backup must hold whatever things are called, and what a restore must not bring back (C1, B4, D1)."""
 
 import os
+import socket
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from gateway.backup import archive, contents, journal, restoring, snapshots, str
 from gateway.certificates import make_self_signed
 from gateway.clock import SystemClock
 from gateway.console.people import People
+from gateway.doctor.places import examine_places
 from gateway.settings import Settings, load_settings
 from tmtp_core.domain.facts import FACTS_LEAP
 from tmtp_core.store.database import Database
@@ -325,3 +327,29 @@ def _kinds(annotation: object) -> set[object]:
     """Every type in an annotation."""
     inside = set().union(*(_kinds(one) for one in get_args(annotation)))
     return inside | {get_origin(annotation) or annotation}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, who may give files away")
+def test_root_makes_no_files_in_the_place_of_a_gateway_of_another_user(tmp_path: Path) -> None:
+    settings = site(tmp_path)
+    os.chown(settings.data_dir, 65534, 65534)
+    with pytest.raises(taking.BackupFailed, match="runuser -u nobody -- tmtp-gateway backup"):
+        take(settings, tmp_path, journal_folder=tmp_path / "backups")
+    assert not (tmp_path / "backups").exists()
+    assert not (settings.data_dir / "backup.lock").exists()
+
+
+def test_a_control_socket_that_answers_is_never_a_leftover(tmp_path: Path) -> None:
+    """The locks of a gateway in another container are not seen from here."""
+    settings = site(tmp_path)
+    control = settings.data_dir / "control.sock"
+    with closing(socket.socket(socket.AF_UNIX)) as listening:
+        listening.bind(str(control))
+        (left,) = [one for one in examine_places(settings) if "was left by" in one.text]
+        listening.listen()
+        assert left.repair is not None
+        left.repair()
+        assert control.exists()
+        assert not [one for one in examine_places(settings) if "was left by" in one.text]
+    left.repair()
+    assert not control.exists()
