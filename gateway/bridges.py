@@ -143,7 +143,10 @@ def _certificate(bridge: SmtpBridge, folder: Path) -> tuple[Path, Path]:
     if bridge.tls.certificate is not None and bridge.tls.key is not None:
         return bridge.tls.certificate, bridge.tls.key
     make_folder(folder)
-    return ensure_self_signed(folder, bridge.hostname or bridge.name)
+    try:
+        return ensure_self_signed(folder, bridge.hostname or bridge.name)
+    except ValueError:
+        raise StartFailed(f"{folder / 'tls.key'} is no key, and tls.crt is missing: remove the key") from None
 
 
 def _dialable(host: str) -> str:

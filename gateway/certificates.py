@@ -24,16 +24,24 @@ _CERTIFICATE: Final = re.compile(  # RFC 7468 §5
 )
 
 
-def make_self_signed(certificate: Path, key: Path, name: str, now: datetime) -> None:
-    """Make a P-256 key and a certificate for it; the key is readable for its owner only."""
+def make_self_signed(certificate: Path, key: Path, name: str, now: datetime, *, keep_key: bool = False) -> None:
+    """Make a P-256 key and a certificate for it; the key is readable for its owner only.
+
+    With `keep_key` the key is there, and clients have pinned it. Raises ValueError where it is none that was made here.
+    """
     # ruff: noqa: PLC0415 - 9 MB, and only the first start makes a certificate
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
     from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
     private_key = ec.generate_private_key(ec.SECP256R1())
+    if keep_key:
+        kept = load_pem_private_key(key.read_bytes(), None)
+        if not isinstance(kept, ec.EllipticCurvePrivateKey):
+            raise ValueError(f"{key} is no key that was made here")
+        private_key = kept
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
     built = (
         x509.CertificateBuilder()
@@ -48,16 +56,19 @@ def make_self_signed(certificate: Path, key: Path, name: str, now: datetime) -> 
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .sign(private_key, hashes.SHA256())
     )
-    pem = private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    write_private(key, pem)
+    if not keep_key:
+        write_private(key, private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     write_private(certificate, built.public_bytes(Encoding.PEM))
 
 
 def ensure_self_signed(folder: Path, name: str) -> tuple[Path, Path]:
-    """The paths of an instance's own certificate and key, made when there are none yet."""
+    """The paths of an instance's own certificate and key, made when there are none yet. A key that is there stays.
+
+    Raises ValueError where only the key is there, and is none.
+    """
     certificate, key = folder / "tls.crt", folder / "tls.key"
     if not (certificate.exists() and key.exists()):
-        make_self_signed(certificate, key, name, datetime.now(UTC))
+        make_self_signed(certificate, key, name, datetime.now(UTC), keep_key=key.exists())
     return certificate, key
 
 

@@ -193,7 +193,7 @@ class RunningInstance:
             if self._tls_files.have_settled_anew():
                 self.reload_certificate()
         if self.journal is not None and self.journal.behind:
-            asyncio.get_running_loop().run_in_executor(None, self.journal.retry)
+            self.journal.retry()
         for listener in self.listeners:
             listener.sweep(self._clock)
 
@@ -235,8 +235,8 @@ class RunningInstance:
                 await self._ticking
             self._ticking = None
         await self.service.stop()
-        if self.journal is not None and self.journal.behind:
-            await asyncio.to_thread(self.journal.retry)
+        if self.journal is not None:
+            await asyncio.to_thread(self.journal.close)
         await asyncio.gather(*(listener.close(grace_s) for listener in self.listeners))
         self.listeners = []
 
@@ -269,7 +269,13 @@ class RunningInstance:
     def _certificate_paths(self, certificate: Path | None, key: Path | None, title: str) -> tuple[Path, Path]:
         if certificate is not None and key is not None:
             return certificate, key
-        return ensure_self_signed(self._folder, title)
+        try:
+            return ensure_self_signed(self._folder, title)
+        except ValueError:
+            raise StartFailed(
+                f"{self._folder / 'tls.key'} is no key, and tls.crt is missing: restore both from the backup, or "
+                "remove the key, and clients must be given a new fingerprint"
+            ) from None
 
     def _loaded_certificate(self) -> Certificate:
         files = self._tls_files

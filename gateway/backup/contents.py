@@ -12,19 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pydantic import BaseModel
+
 from gateway.settings import Settings
 
 STAGING: Final = "backup.tmp"
 """Below the data folder: where copies of databases are made; only while a backup is under way."""
 LOCK: Final = "backup.lock"
 KEPT: Final = "settings-of-backup"
-"""In an archive and below a restored data folder: what lies elsewhere, settings and certificates."""
+"""In an archive and below a restored data folder: the settings, and the files elsewhere that they name."""
 DATABASE: Final = "service.sqlite3"
 PAYLOADS: Final = "payloads"
 _NOT_KEPT: Final = re.compile(
-    r"control\.sock|lock(-\d+)?|.*\.lock|.*\.new|.*-(wal|shm|journal)|.*\.sqlite3\.before-.*|backup\.tmp"
-    r"|.*\.tmtpbackup(\.unfinished)?|.*\.journal"
+    r"lock|lock-\d+|.+\.lock|.+\.new|.+\.sqlite3-(wal|shm|journal)|.+\.sqlite3\.before-.*"
+    r"|.+\.tmtpbackup(\.unfinished)?|.+\.journal"
 )
+"""Names of files. A folder is never left out for its name: instances and bridges may have any."""
 _DEPTH_MAX: Final = 16  # of folders in folders
 
 
@@ -40,7 +43,7 @@ def contents(settings: Settings, file: Path) -> Contents:
     """What there is just now. `file` is the settings file."""
     data = settings.data_dir
     payload_folders = {data / "instances" / one.name / PAYLOADS for one in settings.instances}
-    skipped = {folder.resolve() for folder in (*payload_folders, data / KEPT)}
+    skipped = {folder.resolve() for folder in (*payload_folders, data / KEPT, data / STAGING)}
     files: list[tuple[str, Path]] = []
     databases: list[tuple[str, Path, Path | None]] = []
     for path in _walk(data, skipped, 0):
@@ -50,30 +53,59 @@ def contents(settings: Settings, file: Path) -> Contents:
             databases.append((name, path, payloads))
         else:
             files.append((name, path))
-    files += [(f"{KEPT}/{name}", path) for name, path in _elsewhere(settings, file)]
+    taken = {path.resolve() for _, path in files}
+    files += [(f"{KEPT}/{name}", path) for name, path in _elsewhere(settings, file, taken)]
     return Contents(tuple(files), tuple(databases))
+
+
+def database_of(instance: str) -> str:
+    """The path of an instance's database below the data folder, and in an archive."""
+    return f"instances/{instance}/{DATABASE}"
 
 
 def _walk(folder: Path, skipped: set[Path], depth: int) -> Iterator[Path]:
     if depth > _DEPTH_MAX:
         raise OSError(f"{folder} lies too deep: {_DEPTH_MAX} folders in one another at most")
-    for path in sorted(folder.iterdir()):
-        if _NOT_KEPT.fullmatch(path.name) or path.resolve() in skipped:
+    try:
+        below = sorted(folder.iterdir())
+    except FileNotFoundError:  # it has gone meanwhile
+        if depth == 0:
+            raise
+        return
+    for path in below:
+        if path.resolve() in skipped:
             continue
         try:
             mode = path.stat().st_mode
-        except FileNotFoundError:  # it has gone meanwhile
+        except FileNotFoundError:
+            continue
+        if path.name == PAYLOADS and (folder / DATABASE).is_file():  # also where settings no longer name it
             continue
         if stat.S_ISDIR(mode):
             yield from _walk(path, skipped, depth + 1)
-        elif stat.S_ISREG(mode):
+        elif stat.S_ISREG(mode) and not _NOT_KEPT.fullmatch(path.name):
             yield path
 
 
-def _elsewhere(settings: Settings, file: Path) -> Iterator[tuple[str, Path]]:
-    """The settings file, and certificates that are not below the data folder."""
+def _elsewhere(settings: Settings, file: Path, taken: set[Path]) -> Iterator[tuple[str, Path]]:
+    """The settings file, and whatever file it names that was not `taken` yet: certificates, keys, secrets, pictures."""
     yield "gateway.yaml", file
-    for instance in settings.instances:
-        for name, path in (("tls.crt", instance.tls.certificate), ("tls.key", instance.tls.key)):
-            if path is not None and not path.is_relative_to(settings.data_dir):
-                yield f"{instance.name}/{name}", path
+    for place, path in named_files(settings):
+        if path.resolve() not in taken and path.is_file():
+            yield f"{place}/{path.name}", path
+
+
+def named_files(block: BaseModel, place: str = "") -> Iterator[tuple[str, Path]]:
+    """Every path in the settings, and where it stands there: `instances/main/tls/certificate`."""
+    for name, value in block:
+        yield from _named_in(value, f"{place}/{name}" if place else name)
+
+
+def _named_in(value: object, place: str) -> Iterator[tuple[str, Path]]:
+    if isinstance(value, Path):
+        yield place, value
+    elif isinstance(value, BaseModel):
+        yield from named_files(value, place)
+    elif isinstance(value, list):
+        for number, one in enumerate(value):
+            yield from _named_in(one, f"{place}/{getattr(one, 'name', number)}")

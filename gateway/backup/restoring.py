@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Putting a backup back: whole or not at all, then what the journal knows of the time after it (B4, D1).
 
-Ids go on above every id that was ever given: the mark of the highest is moved a day past the clock, and past what the
-journal has seen. What clients got after the backup comes to them again under the same ids, by which they know it.
+Ids go on above every id that was given: the mark of the highest is moved a day past the clock, past the backup's time
+and highest id, and past what the journal has seen. What clients got after the backup comes to them again under the
+same ids, by which they know it.
 """
 
 import errno
@@ -15,12 +16,16 @@ from pathlib import Path
 from typing import Final
 
 from nacl.public import PrivateKey
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.backup.archive import ArchiveHeader, FileEnd, FileStart, Total, records
 from gateway.backup.contents import DATABASE
+from gateway.backup.entrances import close_entrances
 from gateway.backup.journal import journals_of, stories
 from gateway.backup.stream import BackupDamaged, opener_of
+from gateway.settings.models import Name
 from tmtp_core.clock import Clock
 from tmtp_core.crypto.signing import SEED_BYTES, Signer
 from tmtp_core.domain.device_log import DeviceLogs
@@ -36,7 +41,9 @@ IDS_AHEAD_NS: Final = 24 * 3600 * 1_000_000_000
 """How far past the clock ids go on: the clock of the machine that was lost may have run before this one's."""
 KEYS_AHEAD: Final = 1_000_000
 """The same for the numbers of accounts, devices and invitations, of which some were given after the backup."""
+_MINUTE_NS: Final = 60 * 1_000_000_000
 _SERVICE_KEY: Final = "service.key"
+_NAME: Final[TypeAdapter[str]] = TypeAdapter(Name)
 
 Progress = Callable[[str, int], None]
 
@@ -80,8 +87,12 @@ def restore(restoring: Restoring, clock: Clock, progress: Progress) -> Restored:
         unfinished.mkdir(mode=0o700)
         try:
             restored = _extract(restoring, unfinished, progress)
+            _look_at_clock(restored, clock)
             for instance in restored.header.instances:
                 _bring_up_to_date(restoring, restored, instance, unfinished / "instances" / instance, clock)
+            closed = close_entrances(unfinished)
+            if closed is not None:
+                restored.remarks.append(closed)
             _sync_all(unfinished)
             if target.exists():
                 target.rmdir()
@@ -90,7 +101,7 @@ def restore(restoring: Restoring, clock: Clock, progress: Progress) -> Restored:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
         sync_folder(target.parent)
-    except (OSError, sqlite3.Error, BackupDamaged, TmtpError) as error:
+    except (OSError, ValueError, sqlite3.Error, SQLAlchemyError, BackupDamaged, TmtpError) as error:
         raise RestoreFailed(_explained(error)) from error
     return restored
 
@@ -125,7 +136,7 @@ def _extract(restoring: Restoring, folder: Path, progress: Progress) -> Restored
                     os.close(descriptor)
                     descriptor = -1
                 elif isinstance(record, ArchiveHeader):
-                    header = record
+                    header = _checked(record)
                 else:
                     total = record
         finally:
@@ -136,10 +147,30 @@ def _extract(restoring: Restoring, folder: Path, progress: Progress) -> Restored
     return Restored(header, total.files, total.size)
 
 
+def _checked(header: ArchiveHeader) -> ArchiveHeader:
+    """Names of instances become paths, and who makes backups may not be a friend. Raises `BackupDamaged`."""
+    for name in header.instances:
+        try:
+            _NAME.validate_python(name)
+        except ValidationError:
+            raise BackupDamaged(f"{name[:100]!r} is no name of an instance: it was made by somebody else") from None
+    return header
+
+
+def _look_at_clock(restored: Restored, clock: Clock) -> None:
+    """With a clock that is behind, a day past what the backup and the journal know may not be past all ids."""
+    behind_s = restored.header.made_ms / 1000 - clock.wall_ns() / 1e9
+    if behind_s > 0:
+        restored.remarks.append(
+            f"this machine's clock is {behind_s:.0f} s behind the backup's: put it right and restore again, or ids may "
+            "be given twice"
+        )
+
+
 def _bring_up_to_date(restoring: Restoring, restored: Restored, instance: str, folder: Path, clock: Clock) -> None:
     """What the journal knows, and ids that go on above all that were given."""
-    if not (folder / DATABASE).exists():  # it was never started
-        return
+    if not (folder / DATABASE).exists():
+        raise BackupDamaged(f"this backup says that it holds {instance}, and has no database of it: take an older one")
     service = Signer((folder / _SERVICE_KEY).read_bytes()[:SEED_BYTES])
     told = _told(restoring, restored, instance, service)
     database = Database(folder / DATABASE)
@@ -157,8 +188,12 @@ def _bring_up_to_date(restoring: Restoring, restored: Restored, instance: str, f
             unfit = lambda what: restored.remarks.append(f"{instance}: left out: {what}")  # noqa: E731
             new = Retelling(ledger, DeviceLogs(service), Moment(clock.wall_ns()), unfit).tell(facts)
             last = max([after, *(story.first + len(story.facts) - 1 for story in told)])
-            ledger.set_counter(FACTS_COUNTER, (last // FACTS_LEAP + 1) * FACTS_LEAP)
-            ledger.next_number(max([clock.wall_ns(), *(story.highest for story in told)]) + IDS_AHEAD_NS)
+            minutes = clock.wall_ns() // _MINUTE_NS  # else two restores without a journal would go on from one number
+            ledger.set_counter(FACTS_COUNTER, max(last // FACTS_LEAP + 1, minutes) * FACTS_LEAP)
+            own = ledger.next_number(0)  # one more than the highest that the backup knows
+            begun_ns = restored.header.made_ms * 1_000_000
+            highest = max([clock.wall_ns(), own, begun_ns, *(story.highest for story in told)])
+            ledger.next_number(highest + IDS_AHEAD_NS)
             ledger.flush()
             connection.execute(text("UPDATE sqlite_sequence SET seq = seq + :ahead"), {"ahead": KEYS_AHEAD})
             ledger.committed()
@@ -204,4 +239,6 @@ def _explained(error: Exception) -> str:
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}"
+    if isinstance(error, SQLAlchemyError):
+        return f"a database in this backup cannot be used: {str(error).splitlines()[0]}"
     return str(error)

@@ -78,6 +78,8 @@ def frames(file: BinaryIO, opener: Opener) -> Iterator[tuple[bytes, bool]]:
     while True:
         plain, tag = _next_frame(file, state, bound, number)
         bound = None
+        if tag not in {_MORE, _LAST}:
+            raise BackupDamaged(f"this backup has a frame of an unknown kind at {number}: another program made it")
         yield plain, tag == _LAST
         if tag == _LAST:
             break

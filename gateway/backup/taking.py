@@ -8,6 +8,7 @@ payload is removed; then the payloads that this moment names. What was acknowled
 import errno
 import fcntl
 import os
+import pwd
 import re
 import shutil
 import sqlite3
@@ -22,7 +23,7 @@ from nacl.public import PublicKey
 
 from gateway.backup import journal, snapshots
 from gateway.backup.archive import ArchiveHeader, ArchiveWriter, FileEnd, FileStart, records
-from gateway.backup.contents import LOCK, STAGING, Contents, contents
+from gateway.backup.contents import LOCK, STAGING, Contents, contents, database_of
 from gateway.backup.stream import BackupDamaged, StreamWriter, opener_of_own
 from gateway.settings import Settings
 from tmtp_core.clock import Clock
@@ -63,7 +64,10 @@ class Taking:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A backup that is whole, read again, and on the disk. `missing`: payloads that were lost before it was taken."""
+    """A backup that is whole, read again, and on the disk.
+
+    `made_ms`: the time in its name, later than those of all before it. `missing`: payloads that were lost before.
+    """
 
     file: Path
     size: int
@@ -76,8 +80,11 @@ class Taken:
 def take_backup(taking: Taking, clock: Clock, random_bytes: RandomBytes, progress: Progress) -> Taken:
     """Take one backup (disk, and it takes its time). Raises `BackupFailed`; then nothing is left that looks whole."""
     try:
+        _require_owner(taking.settings.data_dir)
         with _alone(taking.settings.data_dir) as staging:
-            made_ms = clock.wall_ns() // 1_000_000
+            now_ms = clock.wall_ns() // 1_000_000
+            newest_ms = max((ms for ms, _ in backups_in(taking.target)), default=0)
+            made_ms = max(now_ms, newest_ms + 1)  # names tell the order, also after the clock was put back
             if taking.target.exists() and not taking.target.is_dir() and taking.target.suffix != SUFFIX:
                 raise BackupFailed(f"{taking.target} is no folder, and the name of a backup ends in {SUFFIX}")
             file = _named(taking.target, made_ms)
@@ -85,12 +92,29 @@ def take_backup(taking: Taking, clock: Clock, random_bytes: RandomBytes, progres
                 raise BackupFailed(f"{file} is there already: choose another name")
             make_folder(file.parent)
             _remove_unfinished(file.parent)
-            writing = _Writing(taking, staging, made_ms, progress)
+            writing = _Writing(taking, staging, now_ms, made_ms, progress)
             size = writing.write(file, random_bytes)
+            if taking.journal_folder is not None:
+                journal.settled(taking.journal_folder, writing.instances)
             removed = _prune(taking, file)
-    except (OSError, sqlite3.Error, snapshots.SnapshotDamaged, BackupDamaged) as error:
+    except (OSError, ValueError, sqlite3.Error, snapshots.SnapshotDamaged, BackupDamaged) as error:
         raise BackupFailed(_explained(error)) from error
     return Taken(file, size, len(writing.written), made_ms, removed, tuple(writing.missing))
+
+
+def _require_owner(data: Path) -> None:
+    """Files that somebody else makes beside a gateway stop it: its journal, for one. Raises `BackupFailed`."""
+    owner = data.stat().st_uid
+    if owner == os.geteuid():
+        return
+    try:
+        name = pwd.getpwuid(owner).pw_name
+    except KeyError:
+        name = f"+{owner}"
+    raise BackupFailed(
+        f"{data} belongs to {name}, and what another user makes its gateway could not write: "
+        f"runuser -u {name} -- tmtp-gateway backup -c FILE"
+    )
 
 
 @contextmanager
@@ -123,14 +147,16 @@ def tidy_up(data: Path) -> None:
 class _Writing:
     """One archive that is being made. `written`: path and hash of each file in it."""
 
-    def __init__(self, taking: Taking, staging: Path, made_ms: int, progress: Progress) -> None:
+    def __init__(self, taking: Taking, staging: Path, now_ms: int, made_ms: int, progress: Progress) -> None:
         self._taking = taking
         self._staging = staging
+        self._now_ms = now_ms
         self._made_ms = made_ms
         self._progress = progress
         self._archive: ArchiveWriter
         self.written: dict[str, str] = {}
         self.missing: list[str] = []
+        self.instances: tuple[str, ...] = ()  # whose databases are in it
 
     def write(self, file: Path, random_bytes: RandomBytes) -> int:
         """The archive under its name, whole and read again; its octets."""
@@ -155,16 +181,17 @@ class _Writing:
     def _fill(self, stream: StreamWriter) -> None:
         """Everything, in the order that makes it consistent."""
         taking = self._taking
-        instances = tuple(one.name for one in taking.settings.instances if one.name not in taking.left_out)
+        here = [one.name for one in taking.settings.instances if one.name not in taking.left_out]
+        if taking.journal_folder is not None:
+            known = {name: snapshots.last_fact(taking.settings.data_dir / "instances" / name) for name in here}
+            journal.put_aside(taking.journal_folder, known, self._made_ms)
+        found = contents(taking.settings, taking.settings_file)
+        self.instances = _taken(taking, here, found)
         header = ArchiveHeader(
-            self._made_ms, taking.version, instances, taking.left_out, taking.journal_folder is not None
+            self._now_ms, taking.version, self.instances, taking.left_out, taking.journal_folder is not None
         )
         self._archive = ArchiveWriter(stream, header)
         self.written = self._archive.files
-        if taking.journal_folder is not None:
-            known = {name: snapshots.last_fact(taking.settings.data_dir / "instances" / name) for name in instances}
-            journal.put_aside(taking.journal_folder, known, self._made_ms)
-        found = contents(taking.settings, taking.settings_file)
         for name, path in found.files:
             with suppress(FileNotFoundError):  # it has gone meanwhile
                 self._add(name, path)
@@ -209,6 +236,16 @@ class _Writing:
                 self._progress("writing", octets)
 
 
+def _taken(taking: Taking, instances: list[str], found: Contents) -> tuple[str, ...]:
+    """Those whose databases are taken; one that was never started has none. Raises `BackupFailed` for any other."""
+    taken = {name for name, _, _ in found.databases}
+    for name in instances:
+        database = taking.settings.data_dir / database_of(name)
+        if database_of(name) not in taken and database.exists():
+            raise BackupFailed(f"{database} would not be in this backup: see that it is a plain file")
+    return tuple(name for name in instances if database_of(name) in taken)
+
+
 def _verify(out: BinaryIO, data_key: bytes, written: dict[str, str], progress: Progress) -> None:
     """Read the whole archive again, as the owner of the secret key would. Raises `BackupDamaged`."""
     out.seek(0)
@@ -248,7 +285,7 @@ def _prune(taking: Taking, made: Path) -> tuple[Path, ...]:
     if taking.keep is None:
         return ()
     found = backups_in(made.parent)
-    old, kept = found[: -taking.keep], found[-taking.keep :]
+    old, kept = [one for one in found[: -taking.keep] if one[1] != made], found[-taking.keep :]
     for _, path in old:
         path.unlink()
     if taking.journal_folder is not None and taking.journal_folder.is_dir() and kept:

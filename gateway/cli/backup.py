@@ -206,7 +206,7 @@ def restore(
         say(f"{name}: its database is not in this backup; restore it with PostgreSQL's own tools (docs/backup.md)")
     for remark in restored.remarks:
         say(f"mind: {remark}")
-    say(f"The settings and certificates from elsewhere are in {target / 'settings-of-backup'}.")
+    say(f"The settings, and the files elsewhere that they name, are in {target / 'settings-of-backup'}.")
 
 
 def _recipient(settings: Settings, given: str | None) -> PublicKey:

@@ -11,7 +11,7 @@ from typing import Final
 from urllib.parse import quote
 
 from gateway.backup.contents import DATABASE
-from gateway.backup.journal import current_path, journals_of, last_number
+from gateway.backup.journal import current_path, is_cut_off, journals_of, lacks_path, last_number
 from gateway.backup.taking import backups_in
 from gateway.doctor.findings import Finding, fail, ok, warn
 from gateway.settings import Settings
@@ -20,6 +20,7 @@ from tmtp_core.domain.facts import FACTS_COUNTER, FACTS_LEAP
 
 _OLD_S: Final = 36 * 3600  # a backup a day, and one that was late
 _TOO_OLD_S: Final = 7 * 24 * 3600
+_CLOCK_PATIENCE_S: Final = 60.0
 _JOURNAL_PATIENCE_S: Final = 1.0
 _TAKE: Final = "take one every day: tmtp-gateway backup -c FILE, from a timer (docs/backup.md)"
 
@@ -45,10 +46,16 @@ def examine_backups(settings: Settings, clock: Clock) -> Iterator[Finding]:
             f"{backup.to} is on the disk that {settings.data_dir} is on, and is lost with it",
             "backup: to: a folder on another disk, or on a machine that is mounted here",
         )
-    yield from _journal(settings, taken=bool(found))
+    yield from _journal(settings, found[-1][0] if found else None)
 
 
 def _age(age_s: float, newest: Path, count: int) -> Finding:
+    if age_s < -_CLOCK_PATIENCE_S:
+        return warn(
+            "backups",
+            f"{newest.name} is of a time that has not come: this clock is behind, or was ahead when it was taken",
+            "see that the clock is right, then take a backup",
+        )
     text = f"the newest of {count} is {age_s / 3600:.0f} hours old: {newest.name}"
     if age_s > _TOO_OLD_S:
         return fail("backups", text, _TAKE)
@@ -57,7 +64,8 @@ def _age(age_s: float, newest: Path, count: int) -> Finding:
     return ok("backups", text)
 
 
-def _journal(settings: Settings, *, taken: bool) -> Iterator[Finding]:
+def _journal(settings: Settings, newest_ms: int | None) -> Iterator[Finding]:
+    """`newest_ms`: of the newest backup; what older ones need is no concern."""
     folder = settings.backup.journal_folder
     instances = [
         one.name
@@ -71,7 +79,7 @@ def _journal(settings: Settings, *, taken: bool) -> Iterator[Finding]:
             f"{folder} is not there, or cannot be written: a restore would let in who is barred from now on",
             f"mount it, or make it: mkdir -m 700 {folder}",
         )
-    elif missing and taken:
+    elif missing and newest_ms is not None:
         yield fail(
             "journal",
             f"{folder} has no journal of {', '.join(missing)}: it was removed",
@@ -79,7 +87,14 @@ def _journal(settings: Settings, *, taken: bool) -> Iterator[Finding]:
         )
     else:
         behind = [name for name in instances if _is_behind(settings, name)]
-        if behind:
+        cut_off = [name for name in instances if _is_cut_off(folder, name, newest_ms or 0)]
+        if cut_off:
+            yield fail(
+                "journal",
+                f"it is damaged or cut off in what it has of {', '.join(cut_off)}: a restore would undo some of it",
+                "see that its disk is well, and take a backup now",
+            )
+        elif behind:
             yield fail(
                 "journal",
                 f"it lacks acts of {', '.join(behind)}, which a restore would undo",
@@ -91,6 +106,8 @@ def _journal(settings: Settings, *, taken: bool) -> Iterator[Finding]:
 
 def _is_behind(settings: Settings, name: str) -> bool:
     """Whether the database knows of facts that the journal lacks; looked at twice, since the journal hears second."""
+    if lacks_path(settings.backup.journal_folder, name).exists():
+        return True
     database = settings.data_dir / "instances" / name / DATABASE
     try:
         with closing(sqlite3.connect(f"file:{quote(str(database))}?mode=ro", uri=True)) as connection:
@@ -102,6 +119,15 @@ def _is_behind(settings: Settings, name: str) -> bool:
         time.sleep(pause_s)
         told = max((last_number(path) for path in journals_of(settings.backup.journal_folder, name)), default=0)
         if not told or told >= known or known % FACTS_LEAP == 0:
+            return False
+    return True
+
+
+def _is_cut_off(folder: Path, name: str, since_ms: int) -> bool:
+    """Whether some file has half an entry; looked at twice, since the gateway may be writing one."""
+    for pause_s in (0, _JOURNAL_PATIENCE_S):
+        time.sleep(pause_s)
+        if not any(is_cut_off(path) for path in journals_of(folder, name, since_ms)):
             return False
     return True
 

@@ -81,8 +81,11 @@ def _leftovers(data: Path, *, running: bool) -> Iterator[Finding]:
             yield ok("gateway", "it runs, and can be administered")
         else:
             yield fail("gateway", f"it runs, and does not answer at {control}", "look at its log; start it again")
+    elif _answers(control):  # in a container of its own, for one, whose locks are not seen from here
+        yield ok("gateway", f"it runs, though its lock is not seen from here, and answers at {control}")
     elif control.exists():
-        yield warn("gateway", f"{control} was left by a gateway that was killed", f"rm {control}", control.unlink)
+        remove = partial(_remove_unanswered, control)
+        yield warn("gateway", f"{control} was left by a gateway that was killed", f"rm {control}", remove)
     else:
         yield ok("gateway", "it does not run")
     if (data / STAGING).exists() and not _locked(data / LOCK):
@@ -98,6 +101,12 @@ def _leftovers(data: Path, *, running: bool) -> Iterator[Finding]:
             f"{copy} was left by an update that was cut off, and holds messages",
             f"when the gateway runs well: rm {copy}",
         )
+
+
+def _remove_unanswered(control: Path) -> None:
+    """A gateway may have begun while the question was on the screen."""
+    if not _answers(control):
+        control.unlink(missing_ok=True)
 
 
 def _answers(control: Path) -> bool:

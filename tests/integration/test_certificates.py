@@ -14,7 +14,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from gateway.certificates import CertificateFiles, make_self_signed, spki_pin
+from gateway.certificates import CertificateFiles, ensure_self_signed, make_self_signed, spki_pin
+from gateway.instance import StartFailed
 from gateway.listeners.http import HttpListener
 from tests.faults.load import Process
 from tests.support.devices import KeyDevice, newcomer
@@ -182,6 +183,22 @@ def test_the_end_of_a_certificate_is_read_from_both_forms_of_time(tmp_path: Path
     for wrong in (b"", b"\x30\x03\x30\x01\x00", os.urandom(200)):
         with pytest.raises(ValueError):
             valid_until_s(wrong)
+
+
+async def test_a_key_whose_certificate_is_gone_stays_what_clients_have_pinned(tmp_path: Path) -> None:
+    (tmp_path / "instance").mkdir()
+    crt, key = ensure_self_signed(tmp_path / "instance", "x")
+    pin, raw = spki_pin(crt), key.read_bytes()
+    crt.unlink()
+    ensure_self_signed(tmp_path / "instance", "x")
+    assert (spki_pin(crt), key.read_bytes()) == (pin, raw)
+    CertificateFiles(crt, key).load()
+    crt.unlink()
+    key.write_text("damaged")
+    with pytest.raises(StartFailed, match="restore both"):
+        async with running_instance(tmp_path / "instance"):
+            pass
+    assert key.read_text() == "damaged"
 
 
 async def test_a_hangup_signal_reloads(tmp_path: Path) -> None:

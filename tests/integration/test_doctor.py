@@ -211,6 +211,8 @@ async def test_backups_that_are_old_gone_or_without_their_journal(site: Site) ->
         then = datetime.now(UTC) - timedelta(hours=hours)
         backup = backup.rename(site.backups / f"tmtp-{then:%Y%m%dT%H%M%S}000Z.tmtpbackup")
         await found(site, level, "the newest of 1 is")
+    backup = backup.rename(site.backups / "tmtp-20990101T000000000Z.tmtpbackup")
+    await found(site, "warn", "a time that has not come")
     (site.backups / "load.journal").unlink()
     backup.rename(site.backups / f"tmtp-{datetime.now(UTC):%Y%m%dT%H%M%S}000Z.tmtpbackup")
     assert "backup now" in (await found(site, "fail", "has no journal of load"))["mend"]
@@ -240,7 +242,21 @@ async def test_a_journal_that_lacks_what_the_database_knows(site: Site) -> None:
         await found(site, "ok", "it is in")
         path.write_bytes(whole)
         assert "backup now" in (await found(site, "fail", "lacks acts of load"))["mend"]
+        await site.process.start()  # it sees that, and so does who looks after the next act
+        await site.process.end(signal.SIGTERM)
+        for act in ("unbar", "bar"):
+            assert (await site.run("account", act, person.uid, "-c", site.process.settings, "-i", "load"))[0] == 0
+        await found(site, "fail", "lacks acts of load")
         await site.back_up()
+        await found(site, "ok", "it is in")
+
+
+async def test_a_journal_that_is_cut_off(site: Site) -> None:
+    with (site.backups / "load.journal").open("ab") as file:
+        file.write(b"half")
+    assert "backup now" in (await found(site, "fail", "cut off in what it has of load"))["mend"]
+    await site.back_up()
+    await found(site, "ok", "it is in")
 
 
 async def test_settings_with_mistakes(site: Site) -> None:

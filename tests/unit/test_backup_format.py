@@ -208,3 +208,13 @@ def test_keys_are_not_taken_for_one_another(tmp_path: Path) -> None:
         with pytest.raises(keys.BackupKeyInvalid) as refused:
             keys.read_secret(file)
         assert secret not in str(refused.value)
+
+
+@pytest.mark.parametrize("tag", [1, 2])
+def test_a_frame_of_another_kind_is_refused(tag: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PUSH and REKEY are no part of the format (docs/backup.md)."""
+    monkeypatch.setattr(stream, "_MORE", tag)
+    raw = made(FILES)
+    monkeypatch.undo()
+    with pytest.raises(stream.BackupDamaged, match="unknown kind"):
+        read(raw)

@@ -131,6 +131,37 @@ class MemberSet(Struct, frozen=True, tag="member", tag_field="fact"):
     since_ms: int
 
 
+class IdentityBound(Struct, frozen=True, tag="identity", tag_field="fact"):
+    """An account is a person's whom a provider of sign-in knows, who signed in at `since_s` of its clock."""
+
+    uid: str
+    issuer: str
+    subject: str
+    session: str
+    since_s: int
+
+
+class SignedOutSet(Struct, frozen=True, tag="signed out", tag_field="fact"):
+    """A provider ended an account's sign-ins at `since_s`: a later sign-in lifts the bar, which no other bar has."""
+
+    uid: str
+    since_s: int
+
+
+class UsedOnce(Struct, frozen=True, tag="used", tag_field="fact"):
+    """What a provider has vouched for with this is used up; until `until_ms` it could be brought again."""
+
+    once: bytes
+    until_ms: int
+
+
+class BridgeNamed(Struct, frozen=True, tag="bridge", tag_field="fact"):
+    """An account is the one of the bridge that the settings call `name`."""
+
+    uid: str
+    name: str
+
+
 Fact = (
     AccountOpened
     | GhostMade
@@ -147,6 +178,10 @@ Fact = (
     | GroupFounded
     | OwnerSet
     | MemberSet
+    | IdentityBound
+    | SignedOutSet
+    | UsedOnce
+    | BridgeNamed
 )
 
 
@@ -160,6 +195,9 @@ class Told(Struct, frozen=True):
 
 class Journal(Protocol):
     """Where facts go that a lost machine must not take with it."""
+
+    def known(self, number: int) -> None:
+        """Once, before the first `append`: the number of the last fact that the database has. Never raises."""
 
     def append(self, told: Told) -> None:
         """From the writer's thread, after the commit. Never raises: what cannot be written now is written later."""
@@ -181,14 +219,17 @@ def decode_told(raw: bytes) -> Told:
 def facts_of(stories: Sequence[Told], after: int) -> tuple[list[Fact], list[tuple[int, int]]]:
     """The facts with numbers above `after`, in order, each once; and the numbers (from, to) that are missing.
 
-    `FACTS_LEAP`s are not missing: after a restore numbering goes on from the next one.
+    `FACTS_LEAP`s are not missing: after a restore numbering goes on from the next one. A story without facts says that
+    those before its `first` there were.
     """
     facts: list[Fact] = []
     missing: list[tuple[int, int]] = []
     told = after
     for story in sorted(stories, key=lambda one: one.first):
-        if story.first > told + 1 and (story.first - 1) % FACTS_LEAP:
+        told = max(told, (story.first - 1) // FACTS_LEAP * FACTS_LEAP)
+        if story.first > told + 1:
             missing.append((told + 1, story.first - 1))
+            told = story.first - 1
         for number, fact in enumerate(story.facts, story.first):
             if number > told:
                 facts.append(fact)

@@ -11,9 +11,10 @@ from functools import singledispatchmethod
 from tmtp_core.crypto.account_log import LogRefused
 from tmtp_core.crypto.log_records import LogInvalid, decode_record
 from tmtp_core.domain import facts as f
+from tmtp_core.domain.administration import BRIDGE, Register
 from tmtp_core.domain.device_log import DeviceLogs, bring_about, suspended
 from tmtp_core.domain.outcome import Moment
-from tmtp_core.domain.port import Account, Device, Ledger, Membership, MemberStatus, Role, Status
+from tmtp_core.domain.port import Account, Device, Identity, Membership, MemberStatus, Role, Status
 from tmtp_core.errors import RequestRefused
 from tmtp_core.names import skeletons
 
@@ -23,7 +24,7 @@ _BARRED_DEVICE = "the recipient's device was barred"
 class Retelling:
     """Tells facts to one ledger, in one transaction. `unfit` hears of each that did not fit, in words without names."""
 
-    def __init__(self, ledger: Ledger, logs: DeviceLogs, moment: Moment, unfit: Callable[[str], None]) -> None:
+    def __init__(self, ledger: Register, logs: DeviceLogs, moment: Moment, unfit: Callable[[str], None]) -> None:
         self._ledger = ledger
         self._logs = logs
         self._moment = moment
@@ -57,7 +58,10 @@ class Retelling:
     @_tell.register
     def _(self, fact: f.StatusSet) -> bool:
         account, status = self._account(fact.uid), Status(fact.status)
-        if account is None or account.status is status or account.status is Status.REMOVED:
+        if account is None or account.status is Status.REMOVED:
+            return False
+        if account.status is status:
+            self._ledger.set_signed_out(account, 0)  # it is no longer a bar that a sign-in lifts, unless told next
             return False
         self._ledger.set_status(account, status)
         return True
@@ -176,6 +180,40 @@ class Retelling:
         if group.members.get(account.key) == place:
             return False
         self._ledger.set_membership(group, place)
+        return True
+
+    @_tell.register
+    def _(self, fact: f.IdentityBound) -> bool:
+        account = self._account(fact.uid)
+        if account is None or account.status is Status.REMOVED:
+            return False
+        known = self._ledger.accounts_of(fact.issuer, fact.subject, fact.session)
+        if account.key in known and self._ledger.signed_in_s(account) >= fact.since_s:
+            return False
+        self._ledger.bind(account, Identity(fact.issuer, fact.subject, fact.session), fact.since_s)
+        return True
+
+    @_tell.register
+    def _(self, fact: f.SignedOutSet) -> bool:
+        account = self._account(fact.uid)
+        if account is None or self._ledger.signed_out_s(account) == fact.since_s:
+            return False
+        self._ledger.set_signed_out(account, fact.since_s)
+        return True
+
+    @_tell.register
+    def _(self, fact: f.UsedOnce) -> bool:
+        if self._ledger.used_until_ms(fact.once) >= fact.until_ms:
+            return False
+        self._ledger.use_until(fact.once, fact.until_ms)
+        return True
+
+    @_tell.register
+    def _(self, fact: f.BridgeNamed) -> bool:
+        account = self._account(fact.uid)
+        if account is None or self._ledger.counter(BRIDGE + fact.name) == account.key:
+            return False
+        self._ledger.set_counter(BRIDGE + fact.name, account.key)
         return True
 
     def _account(self, uid: str) -> Account | None:

@@ -11,7 +11,8 @@ from sqlalchemy import Connection, select
 
 from tmtp_core.crypto.log_records import Record, encode_record
 from tmtp_core.domain import facts as f
-from tmtp_core.domain.port import Account, Device, Group, Invitation, Membership, Role, Status
+from tmtp_core.domain.administration import BRIDGE
+from tmtp_core.domain.port import Account, Device, Group, Identity, Invitation, Membership, Role, Status
 from tmtp_core.store import tables as t
 from tmtp_core.store.database import Store
 from tmtp_core.store.ledger import SqlLedger
@@ -38,6 +39,7 @@ class JournalledLedger(SqlLedger):
         super().load(connection)
         self._connection = connection
         self._told = self.counter(f.FACTS_COUNTER) or 0
+        self._journal.known(self._told)
 
     def flush(self) -> None:
         """See `SqlLedger`."""
@@ -170,6 +172,28 @@ class JournalledLedger(SqlLedger):
         super().set_membership(group, place)
         uid = self.account_by_key(place.account).uid
         self._facts.append(f.MemberSet(group.gid, uid, place.alias, place.status, place.since_ms))
+
+    def bind(self, account: Account, identity: Identity, since_s: int) -> None:
+        """See the port."""
+        super().bind(account, identity, since_s)
+        self._facts.append(f.IdentityBound(account.uid, identity.issuer, identity.subject, identity.session, since_s))
+
+    def set_signed_out(self, account: Account, since_s: int) -> None:
+        """See the port. That a status makes it nought needs no telling: the status is told."""
+        super().set_signed_out(account, since_s)
+        if since_s:
+            self._facts.append(f.SignedOutSet(account.uid, since_s))
+
+    def use_once(self, once: bytes, until_ms: int) -> None:
+        """See the port."""
+        super().use_once(once, until_ms)
+        self._facts.append(f.UsedOnce(once, until_ms))
+
+    def set_counter(self, name: str, value: int) -> None:
+        """See `SqlLedger`. Of these numbers the journal keeps which account is which bridge's."""
+        super().set_counter(name, value)
+        if name.startswith(BRIDGE):
+            self._facts.append(f.BridgeNamed(self.account_by_key(value).uid, name.removeprefix(BRIDGE)))
 
     def _tell_revoked(self, where: object) -> None:
         hashes = self._connection.scalars(select(t.invitation.c.token_hash).where(where))  # type: ignore[arg-type]
