@@ -132,13 +132,17 @@ class _Case:
             if one.sealer not in self._trust.arc_sealers:
                 self._notes.append(f"ARC: sealed by {one.sealer}, who is not listed")
                 break
-            await self._sealed(one)
+            if not await self._sealed(one):
+                self._notes.append(f"ARC: the results of {one.sealer} cannot be read")
+                break
 
-    async def _sealed(self, one: ArcSet) -> None:
+    async def _sealed(self, one: ArcSet) -> bool:
+        """Whether its results could be read."""
         _, _, said = one.results.partition(";")  # i=1; authserv-id; …
         results = parse_results(said)
         for result in results.results if results is not None else ():
             await self._said(result, f"the sealer {one.sealer}")
+        return results is not None
 
     async def spf(self, answer: Answer) -> None:
         """SPF of MAIL FROM; that of HELO is shown, and never aligned (RFC 9989 §4.4.2)."""
