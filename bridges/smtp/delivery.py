@@ -112,7 +112,8 @@ class Delivery:
             self._refused(author, mail, "not approved")
             raise _Answered(replies.not_approved(author.address))
         origin = mail.origin
-        if not rule.session_proves(origin.peer, mail.key) or not rule.allows_envelope(origin.mail_from):
+        shown = rule.session_proves(origin.peer, mail.key, upstream=origin.upstream)
+        if not shown or not rule.allows_envelope(origin.mail_from):
             self._refused(author, mail, "another session or envelope")
             raise _Answered(replies.wrong_session(author.address))
         try:

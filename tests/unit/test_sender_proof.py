@@ -2,6 +2,7 @@
 """DKIM, ARC and DMARC's alignment (C2, D1): only what was signed for the author's own domain proves the author."""
 
 import dataclasses
+import ipaddress
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from bridges.smtp.proof.prover import Origin, Prover, Trust
 from bridges.smtp.proof.resolver import LookupFailed, Lookups
 from bridges.smtp.proof.results import parse_results, trusted_results
 from bridges.smtp.proof.verdict import Claim, Finding, Standing, Verdict
+from bridges.smtp.rules import Rules, SenderRule
 from bridges.workers import WorkerFailed
 from tests.support.downloads import sdist
 from tests.support.signing import (
@@ -361,6 +363,17 @@ async def test_the_address_of_a_server_in_front_is_not_the_senders(bench: Bench)
     origin = dataclasses.replace(ORIGIN, upstream=True)
     verdict = await bench.verdict(mail_of(), {"partner.example": "v=spf1 +all"}, (SPF,), origin)
     assert verdict.standing(SPF) is Standing.FAILS
+
+
+@pytest.mark.parametrize("proof", [{"networks": (ipaddress.ip_network("127.0.0.0/8"),)}, {"keys": (b"key",)}])
+def test_what_a_server_in_front_shows_is_its_own(proof: Any) -> None:
+    """Its network and its certificate prove no sender (C2, D1), not at MAIL and not after the data."""
+    rule = SenderRule(address="orders@partner.example", **proof)
+    rules = Rules([rule], [])
+    for upstream in (False, True):
+        assert rule.session_proves("127.0.0.1", b"key", upstream=upstream) is not upstream
+        passing = rules.could_pass("orders@partner.example", "127.0.0.1", b"key", upstream=upstream)
+        assert passing is not upstream
 
 
 # -- ARC ---------------------------------------------------------------------------------------------------------------
