@@ -3,6 +3,7 @@
 
 import dataclasses
 import ipaddress
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridges import limits
-from bridges.smtp.proof import worker
+from bridges.mime import headers
+from bridges.smtp.proof import author, worker
 from bridges.smtp.proof.author import HeaderRefused, read_header
 from bridges.smtp.proof.dmarc import Alignment, Unsure, walk_targets
 from bridges.smtp.proof.exchange import Order, Overtaxed, SignaturesOrder
@@ -508,6 +510,22 @@ def test_whatever_stands_in_results_is_read_or_not(text: str) -> None:
 def test_one_author(value: str, address: str, domain: str) -> None:
     author = read_header(f"From: {value}\r\n\r\n".encode()).author()
     assert (author.address, author.domain) == (address, domain)
+
+
+@pytest.mark.parametrize("filling", ["\u00a0", " ", "\t", '"a"', '""', "a", "<", "(", "\\"])
+def test_a_from_header_is_read_in_one_go(filling: str) -> None:
+    """A stranger's header is read where everybody waits: it is short, and no part of a pattern is tried twice."""
+    long = f"From: x {filling * limits.FROM_MAX_CHARACTERS}x <a@b.example>\r\n\r\n".encode()
+    with pytest.raises(HeaderRefused, match=f"longer than {limits.FROM_MAX_CHARACTERS}|no field"):
+        read_header(long).author()
+    for pattern in (author._ONE_ADDRESS, headers._ONE_ADDRESS):
+        assert pattern.fullmatch(filling * 20_000 + "x,") is None  # 200,000,000 steps if each were tried from each
+        assert re.search(r"(?<!\\\\)[*+](?![+])", pattern.pattern.replace("*+", "").replace("++", "")) is None
+
+
+def test_a_long_domain_is_none() -> None:
+    with pytest.raises(HeaderRefused):
+        read_header(b"From: a@" + "ü".encode() * 300 + b".example\r\n\r\n").author()
 
 
 @pytest.mark.parametrize(
