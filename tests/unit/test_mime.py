@@ -3,6 +3,7 @@
 
 import base64
 import bz2
+import codecs
 import gzip
 import io
 import lzma
@@ -540,3 +541,20 @@ def test_anything_is_a_letter_or_unparsable(head: bytes, tail: list[bytes]) -> N
     assert all(one.name and not set(one.name) & set("/\\\x00\r\n") for one in letter.attachments)
     assert len({one.name.casefold() for one in letter.attachments}) == len(letter.attachments)
     assert "[gateway]" not in letter.text
+
+
+@pytest.mark.parametrize("name", ["mbcs", "oem", "dbcs", "idna", "zlib", "no-such"])
+def test_a_strangers_charset_is_never_looked_up(name: str) -> None:
+    """Python looks for files where it knows a name and not the codec, which a worker behind its doors cannot."""
+    asked: list[str] = []
+
+    def search(wanted: str) -> None:
+        asked.append(wanted)
+
+    codecs.register(search)
+    try:
+        letter = parse(FROM + f"Content-Type: text/plain; charset={name}\r\n\r\n".encode() + b"h\xe9\r\n")
+    finally:
+        codecs.unregister(search)
+    assert "h\u00e9" in letter.text
+    assert asked == []
