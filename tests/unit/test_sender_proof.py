@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """DKIM, ARC and DMARC's alignment (C2, D1): only what was signed for the author's own domain proves the author."""
 
+import asyncio
 import dataclasses
 import ipaddress
 import re
@@ -146,6 +147,7 @@ def wrong_signatures() -> dict[str, bytes]:
         "another's key": signed_by_hand(mail, {}, rsa_key(2048, 1)),
         "empty b=": good.partition(b"b=")[0] + b"b=\r\n" + mail,
         "no name in d=": signed_by_hand(mail, {"d": "partner..example"}),
+        "a field that is too long": signed_by_hand(mail, {"z": "x" * limits.SIGNATURE_FIELD_MAX_BYTES}),
         "an unknown c=": signed_by_hand(mail, {"c": "nowsp/nowsp"}),
     }
 
@@ -285,6 +287,45 @@ def test_a_mail_that_makes_a_library_fall_is_no_proof(tmp_path: Path, monkeypatc
     for error in (MemoryError(), RecursionError(), ValueError("x")):
         monkeypatch.setattr(worker.dkim, "Signatures", lambda *_, error=error: (_ for _ in ()).throw(error))
         assert isinstance(worker.answer(SignaturesOrder(str(path), 0, False)), Overtaxed)
+
+
+@given(st.text(alphabet="b=; \t\r\nA/z", max_size=40))
+def test_the_pattern_for_b_finds_what_that_of_dkimpy_finds(text: str) -> None:
+    """Its own needs time that grows with the square of the white space, and fields of 64 KiB were let through to it."""
+    white = rb"(?:(?:\s*\r?\n)?\s+)?"
+    theirs = re.compile(rb"([;\s]b" + white + rb"=)(?:" + white + rb"[a-zA-Z0-9+/=])*(?:\r?\n\Z)?")
+    value = b" v=1;" + text.encode() + b"\r\n"
+    assert dkim.RE_BTAG.sub(rb"\1", value) == theirs.sub(rb"\1", value)
+    assert "*+" in dkim.RE_BTAG.pattern.decode()
+
+
+async def test_one_peers_mails_leave_a_turn_to_others(tmp_path: Path) -> None:
+    class Counting(InThisProcess):
+        now = most = 0
+
+        async def ask(self, order: bytes) -> bytes:
+            self.now += 1
+            self.most = max(self.most, self.now)
+            await asyncio.sleep(0)
+            self.now -= 1
+            return await super().ask(order)
+
+    path, mail = tmp_path / "mail", signed(mail_of())
+    path.write_bytes(mail)
+    header = read_header(mail)
+    prover = Prover(Records(keys()), lambda: int(time.time()), Trust())
+
+    async def most(*origins: Origin) -> int:
+        counting = Counting()
+        prover._workers = counting  # type: ignore[assignment]
+        await asyncio.gather(*(prover.prove(path, header, origin, (DKIM,)) for origin in origins))
+        return counting.most
+
+    other = dataclasses.replace(ORIGIN, peer="192.0.2.2")
+    assert await most(ORIGIN, ORIGIN, ORIGIN) == limits.PROOF_WORKERS_PER_PEER
+    assert await most(ORIGIN, other) == 2 * limits.PROOF_WORKERS_PER_PEER
+    behind = dataclasses.replace(ORIGIN, peer="127.0.0.1", upstream=True)
+    assert await most(behind, behind, behind) == limits.PROOF_WORKERS
 
 
 # -- alignment ---------------------------------------------------------------------------------------------------------

@@ -39,6 +39,9 @@ class Chain:
 
     def _look(self, name: bytes, value: bytes) -> None:
         """Note the key of a seal or signature, or what is wrong with it."""
+        if len(value) > limits.SIGNATURE_FIELD_MAX_BYTES:
+            self.wrong = f"a set has a field longer than {limits.SIGNATURE_FIELD_MAX_BYTES} bytes"
+            return
         try:
             tags = parse_tag_value(value)
         except InvalidTagValueList:

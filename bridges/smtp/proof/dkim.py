@@ -30,6 +30,10 @@ _MANDATORY: Final = (b"v", b"a", b"b", b"bh", b"d", b"h", b"s")  # RFC 6376 §3.
 _NUMBER: Final = re.compile(rb"[0-9]{1,12}")
 Tags = dict[bytes, bytes]
 
+# dkimpy takes the value of b= out of a field by a pattern that is quadratic in the white space of a hostile one. This
+# one finds the same and tries nothing twice.
+dkim.RE_BTAG = re.compile(rb"([;\s]b\s*+=)(?:\s*+[a-zA-Z0-9+/=])*+(?:\r?\n\Z)?")
+
 
 class NoPass(Exception):
     """This signature proves nothing; the text says why, for people."""
@@ -136,6 +140,8 @@ class Signatures:
 
 def _tags_of(value: bytes, check: Any) -> tuple[Tags, str]:
     """The tags of a signature, and what is wrong with it, if anything."""
+    if len(value) > limits.SIGNATURE_FIELD_MAX_BYTES:
+        return {}, f"it is longer than {limits.SIGNATURE_FIELD_MAX_BYTES} bytes"
     try:
         tags: Tags = parse_tag_value(value)
     except InvalidTagValueList:

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """From a mail and where it came from to one verdict: asks the processes that look, and DNS for them."""
 
+import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -52,6 +54,7 @@ class Prover:
         self._resolver = resolver
         self._now_s = now_s
         self._trust = trust
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()  # of peers with some under way
         self._workers = Workers("bridges.smtp.proof.worker", limits.PROOF_WORKERS, limits.PROOF_WALL_S)
 
     async def stop(self) -> None:
@@ -70,18 +73,20 @@ class Prover:
         case = _Case(author, header, origin, self._trust, Lookups(self._resolver))
         if "dkim" in methods:
             order = SignaturesOrder(str(mail), self._now_s(), arc=bool(self._trust.arc_sealers))
-            await case.signatures(await self._ask(order, case.lookups))
+            await case.signatures(await self._ask(order, case.lookups, origin))
         if "spf" in methods and origin.peer and not origin.upstream:
-            await case.spf(await self._ask(SpfOrder(origin.peer, origin.mail_from, origin.helo), case.lookups))
+            spf = SpfOrder(origin.peer, origin.mail_from, origin.helo)
+            await case.spf(await self._ask(spf, case.lookups, origin))
         await case.results()
         return await case.verdict()
 
-    async def _ask(self, order: SpfOrder | SignaturesOrder, lookups: Lookups) -> Answer:
+    async def _ask(self, order: SpfOrder | SignaturesOrder, lookups: Lookups, origin: Origin) -> Answer:
         """Ask until it needs no more records."""
         for _ in range(limits.PROOF_ROUNDS_MAX):
             asked = msgspec.structs.replace(order, known=lookups.known)
             try:
-                line = await self._workers.ask(msgspec.json.encode(asked))
+                async with self._turn(origin):
+                    line = await self._workers.ask(msgspec.json.encode(asked))
             except WorkerOvertaxed as overtaxed:
                 return Overtaxed(str(overtaxed))
             answer: Answer = msgspec.json.decode(line, type=Answer)
@@ -89,6 +94,11 @@ class Prover:
                 return answer
             await lookups.ask_all(answer.questions)
         return Overtaxed("it needs more DNS records than a mail may cost")
+
+    def _turn(self, origin: Origin) -> asyncio.Semaphore:
+        """A peer's turns at the processes; a server in front brings everybody's mail, and may have all of them."""
+        share = limits.PROOF_WORKERS if origin.upstream or not origin.peer else limits.PROOF_WORKERS_PER_PEER
+        return self._turns.setdefault(origin.peer, asyncio.Semaphore(share))
 
 
 class _Case:
