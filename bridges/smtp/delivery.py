@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 import structlog
+from msgspec.structs import replace
 
 from bridges import limits
 from bridges.mime import Letter, ParserPool, Unparsable
@@ -25,7 +26,7 @@ from bridges.smtp.mail import MailPost, post_id
 from bridges.smtp.proof.author import Author, HeaderRefused, dns_name, read_header
 from bridges.smtp.proof.prover import Origin, Prover
 from bridges.smtp.proof.verdict import Standing
-from bridges.smtp.rules import Route, Rules, SenderRule, folded, shortfall
+from bridges.smtp.rules import Route, Rules, SenderRule, covered_fields, folded, shortfall
 from bridges.workers import WorkerFailed
 from tmtp_client.connection import Disconnected, PersistentConnection, Refused
 from tmtp_core.wire.messages import TO_UID, Outsider, Recipient
@@ -94,14 +95,17 @@ class Delivery:
         try:
             path = folder / "mail"
             await asyncio.to_thread(path.write_bytes, mail.content)
-            author, rule = await self._proved(path, mail)
-            letter = await self._parsed(path, folder, author)
+            author, rule, unproved = await self._proved(path, mail)
+            letter = without(await self._parsed(path, folder, author), unproved)
             return await self._post(author, rule, letter, mail, path)
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
-    async def _proved(self, path: Path, mail: Transaction) -> tuple[Author, SenderRule]:
-        """Whose mail this is, proved as his rule wants it. Raises `_Answered` else."""
+    async def _proved(self, path: Path, mail: Transaction) -> tuple[Author, SenderRule, frozenset[str]]:
+        """Whose mail this is, proved as his rule wants it, and the fields that the proof does not cover.
+
+        Raises `_Answered` else.
+        """
         try:
             header = read_header(mail.content)
             author = header.author()
@@ -129,7 +133,9 @@ class Delivery:
                 replies.unsure(failing) if unsure else replies.unproved(author.address, failing, verdict.trace)
             )
         log.info("smtp_sender_proved", bridge=self._bridge, sender=author.address, trace=verdict.trace)
-        return author, rule
+        covered = covered_fields(rule, verdict)
+        names = frozenset(name for name, _ in header.fields)
+        return author, rule, frozenset() if covered is None else names - covered
 
     def _refused(self, author: Author, mail: Transaction, why: str, trace: tuple[str, ...] = ()) -> None:
         peer = mail.origin.peer or "unix"
@@ -204,6 +210,18 @@ class Delivery:
 
 
 _AWAY: Final = replies.temporary("the service is away")
+
+
+def without(letter: Letter, unproved: frozenset[str]) -> Letter:
+    """The letter without what says which mail it is and what it answers, where nobody signed that.
+
+    Else whoever has a signed mail could put it into any conversation of its author (D1).
+    """
+    if "message-id" in unproved:
+        letter = replace(letter, message_id="")
+    if unproved & {"references", "in-reply-to"}:
+        letter = replace(letter, references=())
+    return letter
 
 
 def _same(address: str, author: Author) -> bool:

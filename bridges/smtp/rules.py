@@ -164,6 +164,11 @@ def folded(address: str) -> str:
     return address.strip().casefold()
 
 
+def covered_fields(rule: SenderRule, verdict: Verdict) -> frozenset[str] | None:
+    """The header fields that the proof covers; None for all, as where the session proves whose mail this is."""
+    return None if rule.networks or rule.keys else verdict.covered(rule.claims)
+
+
 def shortfall(rule: SenderRule, verdict: Verdict) -> tuple[Standing, tuple[Claim, ...]]:
     """How a rule's claims stand together, and which of them do not hold: a failure counts before a doubt."""
     standings = {claim: verdict.standing(claim) for claim in rule.claims}

@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 
 from bridges import limits
 from bridges.mime import headers
+from bridges.mime.parse import parse_mail
+from bridges.smtp.delivery import without
 from bridges.smtp.proof import author, worker
 from bridges.smtp.proof.author import HeaderRefused, read_header
 from bridges.smtp.proof.dmarc import Alignment, Unsure, walk_targets
@@ -25,7 +27,7 @@ from bridges.smtp.proof.prover import Origin, Prover, Trust
 from bridges.smtp.proof.resolver import LookupFailed, Lookups
 from bridges.smtp.proof.results import parse_results, trusted_results
 from bridges.smtp.proof.verdict import Claim, Finding, Standing, Verdict
-from bridges.smtp.rules import Rules, SenderRule
+from bridges.smtp.rules import Rules, SenderRule, covered_fields
 from bridges.workers import WorkerFailed
 from tests.support.downloads import sdist
 from tests.support.signing import (
@@ -33,6 +35,7 @@ from tests.support.signing import (
     ed25519_record,
     mail_of,
     openssl_rsa,
+    pem,
     rsa_key,
     rsa_record,
     sealed,
@@ -419,6 +422,62 @@ def test_what_a_server_in_front_shows_is_its_own(proof: Any) -> None:
         assert passing is not upstream
 
 
+# -- what a signature leaves out ------------------------------------------------------------------------------------------
+QUOTING = "You wrote:\r\n\r\n--x\r\n\r\nPay to me.\r\n--x--\r\n\r\nWe never do that.\r\n"
+PARTS = "--x\r\nContent-Type: text/plain\r\n\r\nHello.\r\n--x--\r\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "standing"),
+    [
+        (QUOTING, "multipart/mixed; boundary=x", Standing.FAILS),
+        (PARTS + "We never do that.\r\n", "multipart/mixed; boundary=x", Standing.FAILS),
+        ("Hidden.\r\n" + PARTS, "multipart/mixed; boundary=x", Standing.FAILS),
+        (PARTS, "multipart/mixed; boundary=y", Standing.FAILS),
+        (PARTS, "multipart/mixed", Standing.FAILS),
+        (QUOTING, "message/rfc822", Standing.FAILS),
+        (QUOTING, "message/delivery-status", Standing.FAILS),
+        (QUOTING, "text/enriched", Standing.FAILS),
+        (QUOTING, "application/octet-stream", Standing.FAILS),
+        (QUOTING, "text/plain; charset=utf-16", Standing.FAILS),
+        (QUOTING, "text/plain; charset=utf-7", Standing.FAILS),
+        (QUOTING, "text/plain; charset=iso-8859-2", Standing.HOLDS),
+        (QUOTING, "text/html; charset=utf-8", Standing.HOLDS),
+        (PARTS, 'multipart/mixed;\r\n boundary="x"', Standing.HOLDS),
+        ("This is a multi-part message in MIME format.\r\n" + PARTS + "\r\n", "multipart/mixed; boundary=x", Standing.HOLDS),
+    ],
+)  # fmt: skip
+async def test_a_content_type_that_nobody_signed(bench: Bench, body: str, kind: str, standing: Standing) -> None:
+    """D1: it must not make another mail of a signed body. One that was signed may be anything."""
+    mail = f"Content-Type: {kind}\r\n".encode() + signed(mail_of(body=body))
+    verdict = await bench.verdict(mail, keys())
+    assert verdict.standing(DKIM) is standing, verdict.trace
+    names = [b"from", b"subject", b"date", b"content-type"]
+    mail = signed(mail_of(body=body, **{"Content-Type": kind}), include_headers=names)
+    assert (await bench.verdict(mail, keys())).standing(DKIM) is Standing.HOLDS
+
+
+async def test_a_mails_place_is_signed_or_it_has_none(bench: Bench) -> None:
+    """D1: whoever has a signed mail must not put it into another conversation."""
+    rule = SenderRule(address="orders@partner.example", claims=(DKIM,))
+    covered = covered_fields(rule, await bench.verdict(signed(mail_of()), keys()))
+    assert covered == {"from", "to", "subject", "date"}
+    letter = parse_mail(b"Message-ID: <2@x>\r\nReferences: <1@x>\r\n" + b"From: a@b.example\r\n\r\nx").letter
+    assert without(letter, frozenset()) is letter
+    bare = without(letter, frozenset({"references", "message-id", "received"}))
+    assert (bare.message_id, bare.references, bare.text) == ("", (), letter.text)
+    assert without(letter, frozenset({"in-reply-to"})).references == ()
+    # what came in a session that is proved is his as it is
+    origin = dataclasses.replace(ORIGIN, mail_from="b@partner.example")
+    both = dataclasses.replace(rule, claims=(DKIM, SPF))
+    verdict = await bench.verdict(
+        signed(mail_of()), keys(**{"partner.example": "v=spf1 ip4:192.0.2.1"}), (DKIM, SPF), origin
+    )
+    assert covered_fields(both, verdict) is None
+    network = dataclasses.replace(rule, networks=(ipaddress.ip_network("192.0.2.0/24"),))
+    assert covered_fields(network, await bench.verdict(signed(mail_of()), keys())) is None
+
+
 # -- ARC ---------------------------------------------------------------------------------------------------------------
 LISTS = Trust(arc_sealers=frozenset({"lists.example"}))
 SAW = "dkim=pass header.d=partner.example; spf=pass smtp.mailfrom=bounces@partner.example"
@@ -427,6 +486,14 @@ SAW = "dkim=pass header.d=partner.example; spf=pass smtp.mailfrom=bounces@partne
 def forwarded(results: str = SAW) -> bytes:
     """A mail that a mailing list changed after it had looked at it."""
     return sealed(signed(mail_of()) + b"-- \r\nThe list\r\n", "lists.example", results)
+
+
+def forwarded_bare() -> bytes:
+    """The list's signature does not cover the subject."""
+    mail = f"Authentication-Results: lists.example; {SAW}\r\n".encode() + mail_of()
+    names = [b"from", b"to"]
+    made = dkim.arc_sign(mail, b"rsa", b"lists.example", pem(rsa_key()), b"lists.example", include_headers=names)
+    return b"".join(made) + mail
 
 
 ARC_KEYS = keys(
@@ -450,6 +517,7 @@ async def test_a_listed_sealer_is_believed(bench: Bench) -> None:
         (forwarded("dkim=pass header.d=other.example"), LISTS),
         (forwarded() + b"More.\r\n", LISTS),
         (forwarded(SAW.replace("pass", "fail")).replace(b"dkim=fail", b"dkim=pass", 1), LISTS),
+        (forwarded_bare(), LISTS),
         # who is not listed changed it after the list had sealed it
         (sealed(forwarded() + b"More.\r\n", "evil.example", SAW), LISTS),
         # who is not listed says that he saw it, and the list sealed that

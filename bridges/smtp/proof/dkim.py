@@ -21,6 +21,7 @@ from dkim.util import InvalidTagValueList, parse_tag_value
 
 from bridges import limits
 from bridges.smtp.proof.exchange import Signature
+from bridges.smtp.proof.layout import two_ways
 from bridges.smtp.proof.resolver import Answered, Question
 
 _ALGORITHMS: Final = {b"rsa-sha256": b"rsa", b"ed25519-sha256": b"ed25519"}
@@ -68,7 +69,8 @@ class Signatures:
         )
 
         def worth(state: str, reason: str = "") -> Signature:
-            return Signature(domain.lower(), selector.lower(), algorithm, state, reason)
+            covered = tuple(name.decode("ascii", "replace") for name in signed_fields(tags)) if state == "pass" else ()
+            return Signature(domain.lower(), selector.lower(), algorithm, state, reason, covered)
 
         if wrong:
             return worth("fail", wrong)
@@ -96,10 +98,14 @@ class Signatures:
             raise NoPass("it covers the beginning of the body only (l=)")
         if not _NAME.fullmatch(tags[b"d"]) or not _NAME.fullmatch(tags[b"s"]):
             raise NoPass("its domain or selector is no name")
-        # RFC 6376 §5.4 wants From; what of the header is shown must be covered too. Google covers no Content-Type.
+        # RFC 6376 §5.4 wants From; what of the header is shown must be covered too.
         shown = {b"from", b"subject"} & {b"from", *(name.lower() for name, _ in self._signer.headers)}
         for name in sorted(shown - set(signed_fields(tags))):
             raise NoPass(f"it does not cover the {name.decode().title()} header")
+        if b"content-type" not in signed_fields(tags):
+            kinds = [value for name, value in self._signer.headers if name.lower() == b"content-type"]
+            for why in filter(None, (two_ways(value, self._signer.body) for value in kinds)):
+                raise NoPass(why)
         if tags.get(b"q", b"dns/txt") != b"dns/txt":
             raise NoPass("its key is not in DNS")
         domain, identity = tags[b"d"].lower(), tags.get(b"i", b"@" + tags[b"d"]).lower().rpartition(b"@")[2]

@@ -42,13 +42,14 @@ class SpfAnswer(Struct, frozen=True, tag="spf"):
 
 
 class Signature(Struct, frozen=True):
-    """One DKIM signature: `state` is pass, fail or temporary. `reason`: why it is no pass."""
+    """One DKIM signature: `state` is pass, fail or temporary. `reason`: why it is no pass. `covered`: h= of a pass."""
 
     domain: str
     selector: str
     algorithm: str
     state: str
     reason: str = ""
+    covered: tuple[str, ...] = ()
 
 
 class ArcSet(Struct, frozen=True):

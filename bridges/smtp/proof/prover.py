@@ -127,7 +127,8 @@ class _Case:
             # Alignment costs look-ups, and is of no interest where nothing was proved.
             aligned = await self._aligned(one.domain, "adkim") if state != "fail" else one.domain == self._author.domain
             detail = f"{one.reason or one.algorithm}, s={one.selector}"
-            self._findings.append(Finding("dkim", one.domain, state, aligned, detail))
+            covered = frozenset(one.covered)
+            self._findings.append(Finding("dkim", one.domain, state, aligned, detail, covered=covered))
         if answer.too_many:
             self._notes.append(f"DKIM: {answer.too_many} further signatures were not looked at")
         await self._chain(answer)
