@@ -46,6 +46,19 @@ class Transaction:
     content: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class _Proved:
+    """Whose mail it is, and by which rule.
+
+    Where signatures alone prove it: the fields that they leave out, and a hash of the body that they cover.
+    """
+
+    author: Author
+    rule: SenderRule
+    uncovered: frozenset[str] = frozenset()
+    signed_body: str = ""
+
+
 class _Answered(Exception):
     """The answer is known, the same for all recipients."""
 
@@ -95,17 +108,14 @@ class Delivery:
         try:
             path = folder / "mail"
             await asyncio.to_thread(path.write_bytes, mail.content)
-            author, rule, unproved = await self._proved(path, mail)
-            letter = without(await self._parsed(path, folder, author), unproved)
-            return await self._post(author, rule, letter, mail, path)
+            proved = await self._proved(path, mail)
+            letter = without(await self._parsed(path, folder, proved.author), proved.uncovered)
+            return await self._post(proved, letter, mail, path)
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
-    async def _proved(self, path: Path, mail: Transaction) -> tuple[Author, SenderRule, frozenset[str]]:
-        """Whose mail this is, proved as his rule wants it, and the fields that the proof does not cover.
-
-        Raises `_Answered` else.
-        """
+    async def _proved(self, path: Path, mail: Transaction) -> _Proved:
+        """Whose mail this is, proved as his rule wants it. Raises `_Answered` else."""
         try:
             header = read_header(mail.content)
             author = header.author()
@@ -134,8 +144,9 @@ class Delivery:
             )
         log.info("smtp_sender_proved", bridge=self._bridge, sender=author.address, trace=verdict.trace)
         covered = covered_fields(rule, verdict)
-        names = frozenset(name for name, _ in header.fields)
-        return author, rule, frozenset() if covered is None else names - covered
+        if covered is None:
+            return _Proved(author, rule)
+        return _Proved(author, rule, frozenset(name for name, _ in header.fields) - covered, verdict.body)
 
     def _refused(self, author: Author, mail: Transaction, why: str, trace: tuple[str, ...] = ()) -> None:
         peer = mail.origin.peer or "unix"
@@ -155,9 +166,7 @@ class Delivery:
             raise _Answered(replies.unreadable("its From header can be read in two ways"))
         return letter
 
-    async def _post(
-        self, author: Author, rule: SenderRule, letter: Letter, mail: Transaction, path: Path
-    ) -> dict[str, str]:
+    async def _post(self, proved: _Proved, letter: Letter, mail: Transaction, path: Path) -> dict[str, str]:
         """One post a route, each under its own id."""
         by_route: dict[str, str] = {}
         got: dict[str, str] = {}
@@ -170,23 +179,21 @@ class Delivery:
             if name not in by_route and _AWAY in by_route.values():
                 by_route[name] = _AWAY  # no second wait for a service that did not answer
             elif name not in by_route:
-                by_route[name] = await self._post_once(author, rule, letter, mail, route, path)
+                by_route[name] = await self._post_once(proved, letter, mail, route, path)
             got[recipient] = by_route[name]
         return got
 
-    async def _post_once(
-        self, author: Author, rule: SenderRule, letter: Letter, mail: Transaction, route: Route, path: Path
-    ) -> str:
+    async def _post_once(self, proved: _Proved, letter: Letter, mail: Transaction, route: Route, path: Path) -> str:
         """One mail to one route, once: what was delivered within a week is not delivered again."""
-        sender = author.address
-        post = post_id(sender, route.recipient, letter, mail.content)
+        sender = proved.author.address
+        post = post_id(sender, route.recipient, letter, mail.content, proved.signed_body)
         if await self._database.is_delivered(post):
             log.info("smtp_mail_known", bridge=self._bridge, sender=sender)
             return replies.DELIVERED
         which = Correspondence(folded(sender), folded(route.recipient))
         place = await self._database.place(which, letter)
         made = MailPost(letter, sender, self._uid, route, place, path, len(mail.content))
-        reply = await self._post_one(post, route.recipient, made, Outsider(sender, rule.words))
+        reply = await self._post_one(post, route.recipient, made, Outsider(sender, proved.rule.words))
         if reply == replies.DELIVERED:
             await self._database.record(post, which, letter, place.thread)
         return reply
@@ -219,6 +226,8 @@ def without(letter: Letter, unproved: frozenset[str]) -> Letter:
     """
     if "message-id" in unproved:
         letter = replace(letter, message_id="")
+    if "date" in unproved:
+        letter = replace(letter, date="")
     if unproved & {"references", "in-reply-to"}:
         letter = replace(letter, references=())
     return letter

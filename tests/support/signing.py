@@ -92,7 +92,7 @@ def signed_by_hand(
         "c": "relaxed/relaxed",
         "d": "partner.example",
         "s": "rsa",
-        "h": "from:to:subject",
+        "h": "from:to:subject:date",
         "bh": base64.b64encode(digest.finalize()).decode(),
         **tags,
         "b": "",

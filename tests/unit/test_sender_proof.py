@@ -6,6 +6,7 @@ import dataclasses
 import ipaddress
 import re
 import time
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from bridges import limits
 from bridges.mime import headers
 from bridges.mime.parse import parse_mail
 from bridges.smtp.delivery import without
+from bridges.smtp.mail import post_id
 from bridges.smtp.proof import author, worker
 from bridges.smtp.proof.author import HeaderRefused, read_header
 from bridges.smtp.proof.dmarc import Alignment, Unsure, walk_targets
@@ -151,6 +153,10 @@ def wrong_signatures() -> dict[str, bytes]:
         "empty b=": good.partition(b"b=")[0] + b"b=\r\n" + mail,
         "no name in d=": signed_by_hand(mail, {"d": "partner..example"}),
         "a field that is too long": signed_by_hand(mail, {"z": "x" * limits.SIGNATURE_FIELD_MAX_BYTES}),
+        "made long ago": signed_by_hand(mail, {"t": str(now - int(limits.SIGNATURE_AGE_MAX_S) - 60)}),
+        "a mail of long ago": signed_by_hand(mail_of(Date="Thu, 26 Nov 2020 07:00:00 +0000"), {}),
+        "made nobody knows when": signed_by_hand(mail, {"h": "from:to:subject"}),
+        "a date that is none": signed_by_hand(mail_of(Date="yesterday"), {}),
         "an unknown c=": signed_by_hand(mail, {"c": "nowsp/nowsp"}),
     }
 
@@ -249,9 +255,12 @@ async def test_the_messages_of_dkimpy(bench: Bench) -> None:
         "brisbane._domainkey.football.example.com": b"v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=",
         "test._domainkey.football.example.com": (data / "test.txt").read_bytes().strip(),
     }
-    verdict = await bench.verdict(mail, table, (claim,))
-    assert verdict.standing(claim) is Standing.HOLDS, verdict.trace
-    assert (await bench.verdict(mail.replace(b"hungry", b"thirsty"), table, (claim,))).standing(claim) is Standing.FAILS
+    changed = mail.replace(b"hungry", b"thirsty")
+    for made_s in (1_518_460_054, 1_527_915_362):  # t= of the two signatures
+        ahead_s = made_s - int(time.time())
+        verdict = await bench.verdict(mail, table, (claim,), ahead_s=ahead_s)
+        assert verdict.standing(claim) is Standing.HOLDS, verdict.trace
+        assert (await bench.verdict(changed, table, (claim,), ahead_s=ahead_s)).standing(claim) is Standing.FAILS
 
 
 async def test_the_processes_that_look(tmp_path: Path) -> None:
@@ -476,6 +485,32 @@ async def test_a_mails_place_is_signed_or_it_has_none(bench: Bench) -> None:
     assert covered_fields(both, verdict) is None
     network = dataclasses.replace(rule, networks=(ipaddress.ip_network("192.0.2.0/24"),))
     assert covered_fields(network, await bench.verdict(signed(mail_of()), keys())) is None
+
+
+@pytest.mark.parametrize("canonicalize", [(b"simple", b"simple"), (b"relaxed", b"relaxed")])
+async def test_a_signed_mail_that_comes_again_is_the_same_post(bench: Bench, canonicalize: tuple[bytes, bytes]) -> None:
+    """Whatever its signature lets others change (A4, D1): blank lines at the end, fields that it leaves out."""
+
+    async def post(mail: bytes) -> str:
+        verdict = await bench.verdict(mail, keys())
+        assert verdict.standing(DKIM) is Standing.HOLDS, verdict.trace
+        rule = SenderRule(address="orders@partner.example", claims=(DKIM,))
+        covered = covered_fields(rule, verdict)
+        assert covered is not None
+        names = frozenset(name for name, _ in read_header(mail).fields)
+        letter = without(parse_mail(mail).letter, names - covered)
+        return post_id("orders@partner.example", "support@example.org", letter, mail, verdict.body)
+
+    mail = signed(mail_of(), canonicalize=canonicalize)
+    again = [
+        mail + b"\r\n\r\n",
+        mail.replace(b"<1@partner", b"<2@partner"),
+        b"References: <x@y>\r\n" + mail,
+        b"Content-Type: text/plain; charset=utf-8\r\n" + mail,
+    ]
+    assert {await post(one) for one in (mail, *again)} == {await post(mail)}
+    others = [mail_of(body="Good evening.\r\n"), mail_of(Subject="Another"), mail_of(Date=formatdate(time.time() - 60))]
+    assert len({await post(signed(one, canonicalize=canonicalize)) for one in others} | {await post(mail)}) == 4
 
 
 # -- ARC ---------------------------------------------------------------------------------------------------------------

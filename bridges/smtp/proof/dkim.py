@@ -10,6 +10,7 @@ import base64
 import hashlib
 import hmac
 import re
+from email.utils import mktime_tz, parsedate_tz
 from typing import Any, Final
 
 import dkim
@@ -119,8 +120,26 @@ class Signatures:
                 raise NoPass(f"its {name.decode()}= is no time")
         if b"t" in tags and int(tags[b"t"]) > self._now_s + limits.CLOCK_SKEW_S:
             raise NoPass("it was made in the future")
+        made_s = self._made_s(tags)
+        if made_s is None:
+            raise NoPass("it does not say when it was made (t=, or Date)")
+        if made_s < self._now_s - limits.SIGNATURE_AGE_MAX_S:
+            raise NoPass(f"it is older than {limits.SIGNATURE_AGE_MAX_S / 86_400:g} days")
         if b"x" in tags and int(tags[b"x"]) < self._now_s - limits.CLOCK_SKEW_S:
             raise NoPass("it has expired")
+
+    def _made_s(self, tags: Tags) -> float | None:
+        """When it was made, as far as it says so itself; else when the mail was, if it covers that."""
+        if b"t" in tags:
+            return int(tags[b"t"])
+        if b"date" not in signed_fields(tags):
+            return None
+        dates = [value for name, value in self._signer.headers if name.lower() == b"date"]
+        parsed = parsedate_tz(dates[0].decode("ascii", "replace")) if len(dates) == 1 else None
+        try:
+            return mktime_tz(parsed) if parsed is not None else None
+        except (ValueError, OverflowError):
+            return None
 
     def _verify(self, field: Any, tags: Tags, key: dict[str, Any]) -> None:
         """Raises `NoPass` unless body and header are what was signed."""
@@ -131,6 +150,11 @@ class Signatures:
         headers_only = {name: value for name, value in tags.items() if name != b"bh"}
         if not signer.verify_sig_process(headers_only, signed_fields(tags), field, None):
             raise NoPass("the header was changed, or another key signed it")
+
+    @property
+    def body(self) -> str:
+        """A hash of the body that is the same whatever a signature lets others change in it."""
+        return self._body_hash({b"c": b"relaxed/relaxed"}).hex()
 
     def _body_hash(self, tags: Tags) -> bytes:
         """SHA-256 of the body as `c=` wants it, made once for each way of canonicalisation."""

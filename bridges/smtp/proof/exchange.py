@@ -61,13 +61,17 @@ class ArcSet(Struct, frozen=True):
 
 
 class SignaturesAnswer(Struct, frozen=True, tag="signatures"):
-    """`chain`: pass, fail, none or temporary; `sets` of a chain that holds, the newest first."""
+    """`chain`: pass, fail, none or temporary; `sets` of a chain that holds, the newest first.
+
+    `body`: a hash of the body as the loosest canonicalisation has it, where any signature passed.
+    """
 
     signatures: tuple[Signature, ...] = ()
     too_many: int = 0
     chain: str = "none"
     chain_reason: str = ""
     sets: tuple[ArcSet, ...] = ()
+    body: str = ""
 
 
 class Overtaxed(Struct, frozen=True, tag="overtaxed"):

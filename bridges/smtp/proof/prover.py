@@ -114,12 +114,14 @@ class _Case:
         self._findings: list[Finding] = []
         self._unsure: set[str] = set()
         self._notes: list[str] = []
+        self._body = ""
 
     async def signatures(self, answer: Answer) -> None:
         """DKIM signatures and the ARC chain."""
         if not isinstance(answer, SignaturesAnswer):
             self._notes.append(f"DKIM: not looked at: {_why(answer)}")
             return
+        self._body = answer.body
         for one in answer.signatures:
             state: Literal["pass", "fail", "temporary"] = "fail"
             if one.state in ("pass", "temporary"):
@@ -208,7 +210,8 @@ class _Case:
             where = f", of {policy.domain}" if policy.domain not in ("", self._author.domain) else ""
             note = f"DMARC: {self._author.domain}, {'pass' if passed else 'fail'}, "
             note += f"policy {wanted}{where}" if wanted else "no policy"
-        return Verdict(self._author, tuple(self._findings), frozenset(self._unsure), (*self._notes, note))
+        notes = (*self._notes, note)
+        return Verdict(self._author, tuple(self._findings), frozenset(self._unsure), notes, self._body)
 
     async def _aligned(self, domain: str, tag: str) -> bool | None:
         try:

@@ -54,12 +54,16 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """All about one mail. `unsure`: methods of which something cannot be known just now. `notes`: ARC, DMARC."""
+    """All about one mail. `unsure`: methods of which something cannot be known just now. `notes`: ARC, DMARC.
+
+    `body`: a hash of what was signed of it, whatever was not; "" where no signature passed.
+    """
 
     author: Author
     findings: tuple[Finding, ...] = ()
     unsure: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
+    body: str = ""
 
     @property
     def trace(self) -> tuple[str, ...]:

@@ -54,7 +54,9 @@ def _signatures(order: SignaturesOrder) -> Needs | SignaturesAnswer:
     if needed:
         return Needs(needed)
     state, reason, sets = chain.verified(known) if chain is not None else ("none", "", ())
-    return SignaturesAnswer(signatures.verified(known), signatures.too_many, state, reason, sets)
+    verified = signatures.verified(known)
+    body = signatures.body if any(one.state == "pass" for one in verified) else ""
+    return SignaturesAnswer(verified, signatures.too_many, state, reason, sets, body)
 
 
 if __name__ == "__main__":
