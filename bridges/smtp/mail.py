@@ -81,7 +81,7 @@ def post_id(sender: str, recipient: str, letter: Letter, content: bytes, signed_
     somebody else who has the mail could change, or he could send it as often as he likes.
     """
     digest = blake2b(digest_size=20)
-    signed = (letter.subject, letter.date, signed_body) if signed_body else ()
+    signed = (letter.subject, "" if letter.message_id else letter.date, signed_body) if signed_body else ()
     mail = b"".join(one.encode() + b"\0" for one in signed) or (_body(content) if letter.message_id else content)
     for part in (sender.encode(), recipient.encode(), letter.message_id.encode(), mail):
         digest.update(len(part).to_bytes(8))
