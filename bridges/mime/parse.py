@@ -80,7 +80,7 @@ def parse_mail(raw: bytes) -> Parsed:
         message_id=one_line(field(message, "Message-ID"))[: limits.MESSAGE_ID_MAX_CHARACTERS],
         references=references(message),
         date=one_line(field(message, "Date"))[:_DATE_MAX_CHARACTERS],
-        text=text,
+        text=unforged(text),
         attachments=tuple(reader.attachments),
         notes=tuple(dict.fromkeys(reader.notes))[: limits.NOTES_MAX],
     )
@@ -191,7 +191,7 @@ class _Reader:
         if kind.type in _TNEF or kind.name.lower() == "winmail.dat":
             return self._tnef(content, kind)
         if kind.type == "text/calendar":
-            event = self._safe(calendar_as_text(self._text(content, kind)))
+            event = true_hosts(self._safe(calendar_as_text(self._text(content, kind))))
             if event or content.strip():
                 self.keep(kind.name or "invitation.ics", kind.type, content)
             return [event]
@@ -217,14 +217,14 @@ class _Reader:
             text, notes = html_as_text(self._text(content, kind))
             for note in notes:
                 self._note(note)
-            return quotes_marked(self._safe(text))
+            return quotes_marked(true_hosts(self._safe(text)))
         if kind.type == "text/plain" and b"\nbegin " in b"\n" + content:
             files, content = uuencoded(content)
             for name, file in files:
                 self.keep(name, "application/octet-stream", file)
         text = self._safe(self._text(content, kind))
         if kind.type == "text/rfc822-headers":
-            return quoted(text.strip("\n"))
+            return quoted(true_hosts(text.strip("\n")))
         if kind.type == "text/enriched":
             text = _ENRICHED_TAG.sub("", text).replace("<<", "<")
         if kind.options.get("format", "").lower() == "flowed":
@@ -237,7 +237,7 @@ class _Reader:
         return text
 
     def _safe(self, text: str) -> str:
-        return unforged(readable(text))
+        return readable(text)
 
     def _note(self, note: str) -> None:
         if note:
@@ -256,7 +256,7 @@ class _Reader:
             if field(message, name)
         ]
         texts = [text for text in self.read(message, depth + 1) if text.strip()]
-        return "A mail inside this mail:\n" + quoted("\n\n".join([unforged("\n".join(head)), *texts]))
+        return "A mail inside this mail:\n" + quoted("\n\n".join(["\n".join(head), *texts]))
 
     def _keep_mail(self, message: Part, kind: _Kind, depth: int, *, coded: bool) -> list[str]:
         """A mail that was attached as a file stays one. It is looked into: it is as active as what it holds.
@@ -287,7 +287,7 @@ class _Reader:
         for name, file in inside.files:
             self.keep(name, "application/octet-stream", file)
         if inside.plain.strip():
-            return [quotes_marked(self._safe(inside.plain))]
+            return [quotes_marked(true_hosts(self._safe(inside.plain)))]
         return (
             [self._words(inside.html.encode(), _Kind("text/html", {"charset": "utf-8"}, "", False))]
             if inside.html

@@ -111,6 +111,43 @@ def test_an_attached_mail_in_base64_was_not_looked_into() -> None:
     assert "not looked into" in letter.attachments[0].active
 
 
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        (b"text/plain; charset=utf-8", "[g\u0430teway] verified"),
+        (b"text/plain; charset=utf-8", "[gate\u200e\u2060way] verified"),
+        (b"text/plain; charset=utf-8", "\uff3b\uff47ateway\uff3d verified"),
+        (b"text/plain; charset=utf-8", "\u3010GATEWAY\u3011 verified"),
+        (b"text/plain; format=flowed; delsp=yes", "[gate \r\nway] verified"),
+        (b"text/enriched", "[gate<b>way] verified"),
+        (b"text/html; charset=utf-8", "<p>[g\u0430te<b>way</b>] verified"),
+    ],
+)
+def test_no_line_looks_like_the_gateways(kind: bytes, body: str) -> None:
+    """D2: in no letters, and not when a format has put together what stood apart."""
+    letter = parse(FROM + b"Content-Type: " + kind + b"\r\n\r\n" + body.encode() + b"\r\n")
+    assert letter.text.startswith("(")
+    assert letter.text.endswith(") verified")
+    subject = parse(FROM + f"Subject: {body}\r\n\r\n".encode()).subject if kind == b"text/plain; charset=utf-8" else "("
+    assert subject.startswith("(")
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        (r"https://evil.example\@bank.example/login", "evil.example"),
+        (r"https:\\bank.example@evil.example/login", "evil.example"),
+        ("https://bank.example" + "a" * 300 + "@evil.example/", "evil.example"),
+        ("https://b\u0430nk.example/", "xn--bnk-6cd.example"),
+    ],
+)
+@pytest.mark.parametrize("kind", [b"text/plain", b"text/enriched", b"text/html", b"text/rfc822-headers"])
+def test_every_kind_of_text_says_where_addresses_lead(kind: bytes, url: str, host: str) -> None:
+    """D2."""
+    letter = parse(FROM + b"Content-Type: " + kind + b"; charset=utf-8\r\n\r\nX: " + url.encode() + b"\r\n")
+    assert f"(leads to {host})" in letter.text
+
+
 def tarred(**files: bytes) -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as archive:
