@@ -6,6 +6,7 @@ Each reads one JSON order a line and writes one JSON answer a line; it says `REA
 
 import asyncio
 import contextlib
+import os
 import resource
 import signal
 import sys
@@ -15,6 +16,7 @@ from typing import Final
 from bridges import limits
 
 READY: Final = b"ready\n"
+_ENVIRONMENT: Final = ("PYTHONPATH",)  # where the code is; nothing else of ours is a worker's business
 
 
 class WorkerOvertaxed(Exception):
@@ -95,6 +97,9 @@ class Workers:
                 self._module,
                 stdin=PIPE,
                 stdout=PIPE,
+                env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+                cwd="/",
+                start_new_session=True,
                 limit=limits.WORKER_ANSWER_MAX_BYTES,
             )
         except OSError as error:

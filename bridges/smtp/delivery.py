@@ -211,7 +211,7 @@ class Delivery:
             log.warning("smtp_post_refused", bridge=self._bridge, error=str(refused))
             if _FOR_NOW.search(str(refused)):
                 return replies.temporary("the recipient cannot be reached just now")
-            return f"550 5.7.1 The service does not take this: {refused}"
+            return replies.NOT_TAKEN
         log.info("smtp_mail_delivered", bridge=self._bridge, sender=outsider.address, message=acked.msgid)
         return replies.DELIVERED
 

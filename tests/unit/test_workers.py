@@ -5,6 +5,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -67,3 +68,16 @@ async def test_a_client_that_hangs_up_does_not_end_a_worker(workers: Workers) ->
     os.kill(pid, signal.SIGCONT)
     assert await workers.ask(ORDER)
     assert [process.pid for process in workers._all] == [pid]
+
+
+async def test_a_worker_has_nothing_of_ours(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither secrets of the environment, nor a folder to write in, nor room for a file or a process."""
+    monkeypatch.setenv("TMTP_SECRET", "x")
+    await workers.ask(ORDER)
+    (process,) = workers._all
+    proc = Path(f"/proc/{process.pid}")
+    assert b"TMTP_SECRET" not in (proc / "environ").read_bytes()
+    assert (proc / "cwd").readlink() == Path("/")
+    bounds = {line[:26].strip(): line[26:].split()[1] for line in (proc / "limits").read_text().splitlines()[1:]}
+    assert bounds["Max file size"] == bounds["Max processes"] == "0"
+    assert bounds["Max open files"] == str(limits.PROOF_DESCRIPTORS_MAX)

@@ -20,7 +20,9 @@ def main() -> None:
     """Serve until the other end closes."""
     leave_signals_to_parent()
     resource.setrlimit(resource.RLIMIT_AS, (limits.PROOF_MEMORY_BYTES, limits.PROOF_MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for closed in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NPROC):
+        resource.setrlimit(closed, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limits.PROOF_DESCRIPTORS_MAX, limits.PROOF_DESCRIPTORS_MAX))
     decoder: msgspec.json.Decoder[Order] = msgspec.json.Decoder(Order)
     sys.stdout.buffer.write(READY)
     sys.stdout.buffer.flush()
