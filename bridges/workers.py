@@ -6,7 +6,9 @@ Each reads one JSON order a line and writes one JSON answer a line; it says `REA
 
 import asyncio
 import contextlib
+import os
 import resource
+import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from typing import Final
@@ -14,6 +16,7 @@ from typing import Final
 from bridges import limits
 
 READY: Final = b"ready\n"
+_ENVIRONMENT: Final = ("PYTHONPATH",)  # where the code is; nothing else of ours is a worker's business
 
 
 class WorkerOvertaxed(Exception):
@@ -22,6 +25,12 @@ class WorkerOvertaxed(Exception):
 
 class WorkerFailed(Exception):
     """Ours, and temporary: no process could be started, it had no turn in time, or it fell for another reason."""
+
+
+def leave_signals_to_parent() -> None:
+    """In a worker: Ctrl-C, and systemd's word to all of a unit, are for the parent, which finishes its mails first."""
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, signal.SIG_IGN)
 
 
 def allow_cpu(seconds: int) -> None:
@@ -40,10 +49,25 @@ class Workers:
         for _ in range(count):
             self._idle.put_nowait(None)
         self._all: set[Process] = set()
+        self._turns: set[asyncio.Task[bytes]] = set()
 
     async def ask(self, order: bytes) -> bytes:
-        """The answer to one line. Raises `WorkerOvertaxed` or `WorkerFailed`."""
-        worker = await self._idle.get()
+        """The answer to one line. Raises `WorkerOvertaxed` or `WorkerFailed`.
+
+        Who no longer waits for it gives up his turn, or leaves the worker to finish: a new one costs more than most
+        answers, and clients that hang up should not cost more than those that wait.
+        """
+        turn = asyncio.create_task(self._turn(await self._idle.get(), order))
+        self._turns.add(turn)
+        turn.add_done_callback(self._over)
+        return await asyncio.shield(turn)
+
+    def _over(self, turn: asyncio.Task[bytes]) -> None:
+        self._turns.discard(turn)
+        if not turn.cancelled():
+            turn.exception()  # whoever still waits has it
+
+    async def _turn(self, worker: Process | None, order: bytes) -> bytes:
         try:
             if worker is None or worker.returncode is not None:
                 worker = await self._start()
@@ -58,6 +82,9 @@ class Workers:
 
     async def stop(self) -> None:
         """End all of them."""
+        for turn in self._turns:
+            turn.cancel()
+        await asyncio.gather(*self._turns, return_exceptions=True)
         for worker in list(self._all):
             await self._end(worker)
 
@@ -70,6 +97,9 @@ class Workers:
                 self._module,
                 stdin=PIPE,
                 stdout=PIPE,
+                env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+                cwd="/",
+                start_new_session=True,
                 limit=limits.WORKER_ANSWER_MAX_BYTES,
             )
         except OSError as error:
@@ -99,7 +129,7 @@ class Workers:
             raise WorkerFailed(f"{self._module} is gone: {error}") from None
         if not line:
             code = await worker.wait()
-            if code < 0:  # ended by the kernel for its CPU or memory
+            if code == -signal.SIGXCPU:  # any other signal is somebody else's doing
                 raise WorkerOvertaxed("it takes more than a mail may")
             raise WorkerFailed(f"{self._module} ended with code {code}")
         return line

@@ -13,6 +13,7 @@ import tarfile
 import zipfile
 import zlib
 from typing import IO, Any, Final
+from xml.etree import ElementTree
 
 from bridges import limits
 from bridges.mime.readable import one_line
@@ -37,6 +38,9 @@ _MACROS: Final = "docm dotm xlsm xltm xlam xlsb xla pptm potm ppam ppsm sldm ppa
 _DOCUMENTS: Final = (
     "docx dotx xlsx xltx pptx potx ppsx vsdx odt ott ods ots odp otp odg odf epub pages numbers key xps oxps 3mf"
 )
+_DOCUMENT_PARTS: Final = (
+    "xml vml xhtml html htm svg css ncx opf"  # pages and pictures that its program shows, not a browser
+)
 _CLOSED_ARCHIVES: Final = "rar r00 r01 7z ace arj cab lzh lha arc zoo zpaq zpq uue xxe z cpio xar wim gpg-zip"
 _ARCHIVES: Final = "zip gz tgz bz2 tbz tbz2 xz txz"
 
@@ -50,6 +54,7 @@ _BY_SUFFIX: Final[dict[str, str]] = {
         ("the image of a disk", _IMAGES),
         ("a document that can hold macros or programs", _MACROS),
         ("an archive of a kind that nobody can look into here", _CLOSED_ARCHIVES),
+        ("a mail that was not looked into", "eml"),
     )
     for suffix in suffixes.split()
 }
@@ -84,13 +89,14 @@ _PAGE: Final = re.compile(
     rb"<\s*(?:!doctype\s+(?:html|svg)|html|head|body|script|svg|iframe|meta|form|object|embed|[a-z]+:svg)\b",
     re.IGNORECASE,
 )
-_PLAIN: Final = "txt text log csv tsv md rst json yaml yml ini conf c h cpp diff patch eml ics vcf asc sig"
+_PLAIN: Final = "txt text log csv tsv md rst json yaml yml ini conf c h cpp diff patch asc sig"
 """What every device opens as text: a tag or a script in them does nothing."""
 
-_OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
-_OLE_MACROS: Final = tuple(
-    name.encode("utf-16-le") for name in ("_VBA_PROJECT", "VBA_PROJECT_CUR", "Ole10Native", "XLM ")
-)
+_OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # .doc, .xls, .ppt, .msg; old macros have no name to look for
+_PDF_ESCAPE: Final = re.compile(rb"#([0-9A-Fa-f]{2})")
+_PDF_ACTIVE: Final = re.compile(rb"/(?:JavaScript|JS|Launch|RichMedia|ImportData|SubmitForm|GoToE|XFA)(?![A-Za-z0-9])")
+_HOLDS: Final = "a document with macros or programs in it"
+_LOADS: Final = "a document that loads something from elsewhere"
 _RTF_OBJECTS: Final = re.compile(rb"\\(?:objdata|objupdate|objautlink|template)\b")
 _LZMA_MEMORY_MAX_BYTES: Final = 256 << 20
 _ISO_AT: Final = 0x8001
@@ -128,9 +134,16 @@ def _by_content(name: str, content: bytes) -> str:
         return _BY_SUFFIX["html"]
     if content[_ISO_AT : _ISO_AT + 5] == b"CD001" or content[-512:-508] == b"koly":
         return _BY_SUFFIX["iso"]
-    ole = content.startswith(_OLE) and any(name in content for name in _OLE_MACROS)
+    if content.startswith(_OLE):
+        return _BY_SUFFIX["docm"]
     rtf = content.startswith(b"{\\rt") and _RTF_OBJECTS.search(content) is not None
-    return "a document with macros or programs in it" if ole or rtf else ""
+    return _HOLDS if rtf or (b"%PDF-" in content[:1024] and _active_pdf(content)) else ""
+
+
+def _active_pdf(content: bytes) -> bool:
+    """Whether it names an action that does something; what it has compressed is not seen."""
+    plain = _PDF_ESCAPE.sub(lambda match: bytes([int(match[1], 16)]), content)
+    return _PDF_ACTIVE.search(plain) is not None
 
 
 def _in_archive(name: str, content: bytes, depth: int) -> str:
@@ -159,12 +172,15 @@ def _in_zip(name: str, content: bytes, depth: int) -> str:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = archive.infolist()
             names = {member.filename for member in members}
-            if len(members) > limits.ARCHIVE_MEMBERS_MAX:
+            # What stands before the first member may be another archive, which another program opens.
+            begins_at = min((one.header_offset for one in members), default=0)
+            if begins_at or len(members) > limits.ARCHIVE_MEMBERS_MAX:
                 return UNREADABLE
             if any(member.flag_bits & 0x1 for member in members):
                 return _ENCRYPTED
-            if suffix_of(name) in _DOCUMENTS.split() and ("[Content_Types].xml" in names or "mimetype" in names):
-                return _in_document(names)
+            document = suffix_of(name) in _DOCUMENTS.split() and ("[Content_Types].xml" in names or "mimetype" in names)
+            if document and (reason := _in_document(names)):
+                return reason
             left = limits.ARCHIVE_LOOKED_INTO_MAX_BYTES
             for member in members:
                 if member.is_dir():
@@ -172,7 +188,8 @@ def _in_zip(name: str, content: bytes, depth: int) -> str:
                 with archive.open(member) as file:
                     inner = _bounded(file, left)
                 left -= len(inner)
-                if reason := _member(member.filename, inner, depth):
+                look = _document_member if document else _member
+                if reason := look(member.filename, inner, depth):
                     return reason
     except (
         zipfile.BadZipFile,
@@ -188,16 +205,41 @@ def _in_zip(name: str, content: bytes, depth: int) -> str:
     return ""
 
 
+def _document_member(name: str, content: bytes, depth: int) -> str:
+    """The same for a part of a document: what it names outside, and what is no part of a document at all."""
+    suffix = suffix_of(name)
+    if suffix == "rels":
+        return _LOADS if _loads(content) else ""
+    if suffix in _DOCUMENT_PARTS.split():
+        return ""
+    if depth >= limits.ARCHIVE_DEPTH_MAX:
+        return UNREADABLE
+    return _HOLDS if active_reason(name, "", content, depth + 1) else ""
+
+
+def _loads(content: bytes) -> bool:
+    """Whether relations (ECMA-376-2 §9.3) name anything outside but links, which wait for a click."""
+    if b"\x00" in content or b"<!" in content.replace(b"<!--", b""):
+        return True  # in no way that Office writes them
+    try:
+        relations = list(ElementTree.fromstring(content))  # noqa: S314 - without a DOCTYPE there are no entities
+    except ElementTree.ParseError:
+        return True
+    outside = [one for one in relations if one.get("TargetMode", "").lower() == "external"]
+    return any(one.get("Type", "").rpartition("/")[2] != "hyperlink" for one in outside)
+
+
 def _in_document(names: set[str]) -> str:
     lower = {name.lower().rpartition("/")[2] for name in names}
-    programs = [name for name in lower if name.startswith(("vbaproject", "oleobject", "activex")) or "macro" in name]
+    programs = [name for name in lower if name.startswith(("vbaproject", "oleobject", "activex"))]
+    programs += [name for name in names if "macro" in name.lower()]
     scripts = any(name.lower().startswith(("basic/", "scripts/")) for name in names)
     if (
         programs
         or scripts
         or any(_BY_SUFFIX.get(suffix_of(name)) == "a program" and not name.endswith(".bin") for name in lower)
     ):
-        return "a document with macros or programs in it"
+        return _HOLDS
     return ""
 
 

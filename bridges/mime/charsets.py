@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Octets of a named charset to text: a closed list of codecs, the names that mail programs give them, no failure.
 
-Python's own look-up would also find `zlib`, `idna` and other codecs that are no charsets.
+Python's own look-up would also find `zlib`, `idna` and other codecs that are no charsets, and looks for a file where it
+knows a name but not this system's part of it (`mbcs`), which ends a worker. So no stranger's name gets there.
 """
 
-import codecs
 import re
+from encodings import aliases
 from typing import Final
 
 _UNICODE: Final = ("utf-8", "utf-7", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be")
@@ -33,7 +34,15 @@ _EAST: Final = (
 CODECS: Final = (*_UNICODE, *_ISO, *_WINDOWS, *_DOS, *_MAC, *_CYRILLIC, *_EAST)
 """All that are used; a worker loads them before it closes its doors."""
 
-_KNOWN: Final = {codecs.lookup(name).name for name in CODECS}
+
+def _names() -> dict[str, str]:
+    """What each codec is called, as `decoded` writes it: its own name and the ones that Python's table has for it."""
+    modules = {name.replace("-", "_"): name for name in CODECS}
+    others = {name.replace("_", "-"): modules[module] for name, module in aliases.aliases.items() if module in modules}
+    return {name: name for name in CODECS} | others
+
+
+_NAMES: Final = _names()
 _ALIASES: Final = {
     # As browsers do (WHATWG, *Encoding*): what calls itself Latin-1 is Windows-1252, GB2312 is its superset, and so on.
     **dict.fromkeys(("iso-8859-1", "iso8859-1", "iso-8859-1-1", "latin1", "latin-1", "l1", "8859-1"), "cp1252"),
@@ -77,11 +86,7 @@ def decoded(octets: bytes, charset: str) -> tuple[str, str]:
 
 
 def _codec(name: str) -> str | None:
-    try:
-        found = codecs.lookup(_ALIASES.get(name, name)).name
-    except (LookupError, ValueError):
-        return None
-    return found if found in _KNOWN else None
+    return _NAMES.get(_ALIASES.get(name, name))
 
 
 def _guessed(octets: bytes) -> str:

@@ -15,9 +15,11 @@ from bridges import limits
 from bridges.mime.charsets import decoded
 from bridges.mime.readable import one_line
 
-_WORD: Final = r"[^\s<>(),:;@\"\\\[\]]+"
-_PHRASE: Final = r'(?:"(?:[^"\\]|\\.)*"|[^"<>(),:;@\\])*'
-_ONE_ADDRESS: Final = re.compile(rf"\s*(?:{_PHRASE}<\s*({_WORD}@{_WORD})\s*>|({_WORD}@{_WORD}))\s*(?:\([^()]*\)\s*)?")
+_WORD: Final = r"[^\s<>(),:;@\"\\\[\]]++"
+_PHRASE: Final = r'(?:"(?:[^"\\]|\\.)*+"|[^"<>(),:;@\\])*+'
+_ONE_ADDRESS: Final = re.compile(
+    rf"\s*+(?:{_PHRASE}<\s*+({_WORD}@{_WORD})\s*+>|({_WORD}@{_WORD}))\s*+(?:\([^()]*+\)\s*+)?"
+)
 _ENCODED_WORD: Final = re.compile(r"=\?([^?\s]{1,80})\?([bBqQ])\?((?:[^?]|\?(?!=)){0,2000})\?=")
 _PARAMETER: Final = re.compile(r';\s*([^\s=;"]{1,80})\s*=\s*("(?:[^"\\]|\\.)*"?|[^;]*)')
 _MAIN_VALUE: Final = re.compile(r"\s*([^\s;/]+/[^\s;/]+|[^\s;/]+)")
@@ -123,7 +125,7 @@ def one_sender(part: "Message[str, str]") -> tuple[str, str]:
     values = list(fields(part, "From"))
     if len(values) != 1:
         return "", f"it has {len(values)} From headers; exactly one is right"
-    match = _ONE_ADDRESS.fullmatch(values[0]) if len(values[0]) <= limits.FIELD_MAX_CHARACTERS else None
+    match = _ONE_ADDRESS.fullmatch(values[0]) if len(values[0]) <= limits.FROM_MAX_CHARACTERS else None
     if match is None:
         return "", "its From header must name exactly one address: Name <name@domain>"
     return match[1] or match[2], ""

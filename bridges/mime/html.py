@@ -20,6 +20,7 @@ from inscriptis.model.config import ParserConfig
 
 from bridges import limits
 from bridges.mime.hidden import Look, Sheet, look_of, style_sheet
+from bridges.mime.readable import ascii_host
 
 _TAGS: Final = (
     "a abbr address article aside b big blockquote body br caption center cite code dd del details dfn div dl dt em"
@@ -46,6 +47,7 @@ _ANY_TAG: Final = re.compile(r"<[^>]{0,4000}>")
 _INVISIBLE_CONTENT: Final = re.compile(
     r"<(script|style|head|title)\b.*?(?:</\1[^>]{0,100}>?|\Z)", re.IGNORECASE | re.DOTALL
 )
+_WEB: Final = re.compile(r"(https?):[/\\]*", re.IGNORECASE)
 _SEEMS_ADDRESS: Final = re.compile(
     r"(?:https?://)?(?:[^\s/@]{1,200}@)?((?:[^\s./:@<>()\"',;]{1,63}\.){1,10}[^\s./:@<>()\"',;\d]{2,24})(?=[/:?#\s]|$)",
     re.I,
@@ -70,8 +72,6 @@ _FILES: Final = (
 _QUOTE_CLASSES: Final = frozenset({"gmail_quote", "yahoo_quoted", "moz-cite-prefix-quote", "protonmail_quote"})
 _QUOTE_IDS: Final = frozenset({"mail-editor-reference-message-container", "OLK_SRC_BODY_SECTION"})
 _PLAIN: Final = ParserConfig(css=STRICT_CSS_PROFILE)  # no indentation for looks
-_NOT_IN_HOST: Final = re.compile(r"[^a-z0-9.:_-]")
-_HOST_MAX_CHARACTERS: Final = 253
 _TRACKER_EDGE_MAX: Final = 2  # pixels
 
 
@@ -192,6 +192,8 @@ class _Judge:
 
     def _link(self, element: Any, look: Look) -> None:
         target = re.sub(r"[\t\r\n]", "", element.get("href", "").strip()).replace(" ", "%20")
+        if begin := _WEB.match(target):  # as browsers read it
+            target = f"{begin[1]}://" + target[begin.end() :].replace("\\", "/")
         try:
             parts = urlsplit(target)
             host = parts.hostname or ""
@@ -208,8 +210,8 @@ class _Judge:
         shown = _shown(target)[: limits.LINK_MAX_CHARACTERS]
         told = _SEEMS_ADDRESS.search(words[: limits.LINK_MAX_CHARACTERS])
         if told is not None and not _is_file(told) and not _same_host(told[1], host):
-            self._findings.masked.append(_ascii_host(host))
-            _append(element, f" [leads to {_ascii_host(host)}: {shown}]")
+            self._findings.masked.append(ascii_host(host))
+            _append(element, f" [leads to {ascii_host(host)}: {shown}]")
         elif words.rstrip("/") != target.rstrip("/"):
             _append(element, f" [{shown}]" if words or list(element) else "")
 
@@ -228,17 +230,8 @@ def _is_file(told: re.Match[str]) -> bool:
 
 
 def _same_host(told: str, host: str) -> bool:
-    told, host = _ascii_host(told), _ascii_host(host)
+    told, host = ascii_host(told), ascii_host(host)
     return told.removeprefix("www.") == host.removeprefix("www.")
-
-
-def _ascii_host(host: str) -> str:
-    """A host as it goes over the wire: letters that look like others cannot hide in that form."""
-    try:
-        name = host.lower() if host.isascii() else host.lower().encode("idna").decode()
-    except UnicodeError:
-        name = host.encode("ascii", "replace").decode().lower()
-    return _NOT_IN_HOST.sub("?", name)[:_HOST_MAX_CHARACTERS]
 
 
 def _is_quote(element: Any) -> bool:

@@ -13,7 +13,7 @@ from email.generator import BytesGenerator
 from typing import Final, NamedTuple
 
 from bridges import limits
-from bridges.mime.active import UNREADABLE, active_reason
+from bridges.mime.active import UNREADABLE, active_reason, suffix_of
 from bridges.mime.calendar import calendar_as_text
 from bridges.mime.charsets import decoded
 from bridges.mime.headers import field, one_sender, parameters, references, unfolded, words
@@ -29,6 +29,7 @@ _END_OF_HEADER: Final = re.compile(rb"\r?\n\r?\n")
 _DATE_MAX_CHARACTERS: Final = 200
 _TNEF: Final = frozenset({"application/ms-tnef", "application/vnd.ms-tnef"})
 _MAILS: Final = frozenset({"message/rfc822", "message/global", "message/news"})
+_CODED: Final = ("base64", "quoted-printable", "x-uuencode", "uuencode")
 _REPORTS: Final = frozenset(
     {"message/delivery-status", "message/disposition-notification", "message/global-delivery-status"}
 )
@@ -79,7 +80,7 @@ def parse_mail(raw: bytes) -> Parsed:
         message_id=one_line(field(message, "Message-ID"))[: limits.MESSAGE_ID_MAX_CHARACTERS],
         references=references(message),
         date=one_line(field(message, "Date"))[:_DATE_MAX_CHARACTERS],
-        text=text,
+        text=unforged(text),
         attachments=tuple(reader.attachments),
         notes=tuple(dict.fromkeys(reader.notes))[: limits.NOTES_MAX],
     )
@@ -144,21 +145,22 @@ class _Reader:
             return [self._fields(children)]
         if kind.type in _MAILS and children:
             if kind.attached:
-                return self._keep_mail(children[0], kind, depth)
+                coded = field(part, "Content-Transfer-Encoding").strip().lower() in _CODED
+                return self._keep_mail(children[0], kind, depth, coded=coded)
             return [self._inner_mail(children[0], depth)]
         if children:
             return self._several(kind, children, depth)
         return self._leaf(part, kind)
 
-    def keep(self, name: str, kind: str, content: bytes, active: str = "") -> None:
-        """Keep a file; `name` need not be safe."""
+    def keep(self, name: str, kind: str, content: bytes, active: str | None = None) -> None:
+        """Keep a file; `name` need not be safe. `active`: what is known of it already, where it was looked into."""
         if len(self.attachments) >= limits.MIME_PARTS_MAX:
             raise Unparsable(Reason.PARTS, f"it has more than {limits.MIME_PARTS_MAX} attachments")
         self._octets_left -= len(content)
         if self._octets_left < 0:
             raise Unparsable(Reason.SIZE, "it unpacks to more than a mail may")
         safe = self._names.take(safe_name(name, kind))
-        active = active or active_reason(safe, kind, content)
+        active = active_reason(safe, kind, content) if active is None else active
         self.attachments.append(Attachment(safe, len(content), active))
         self.contents.append(content)
 
@@ -198,10 +200,13 @@ class _Reader:
         if kind.type in _TNEF or kind.name.lower() == "winmail.dat":
             return self._tnef(content, kind)
         if kind.type == "text/calendar":
-            event = self._safe(calendar_as_text(self._text(content, kind)))
+            event = true_hosts(self._safe(calendar_as_text(self._text(content, kind))))
             if event or content.strip():
                 self.keep(kind.name or "invitation.ics", kind.type, content)
             return [event]
+        if suffix_of(safe_name(kind.name, kind.type)) == "eml":
+            self.keep(kind.name, kind.type, content, self._held(_structure(content), 0))
+            return []
         if kind.attached or kind.type not in ("text/plain", "text/html", "text/enriched", "text/rfc822-headers"):
             if content or kind.name:
                 self.keep(kind.name, kind.type, content)
@@ -221,14 +226,14 @@ class _Reader:
             text, notes = html_as_text(self._text(content, kind))
             for note in notes:
                 self._note(note)
-            return quotes_marked(self._safe(text))
+            return quotes_marked(true_hosts(self._safe(text)))
         if kind.type == "text/plain" and b"\nbegin " in b"\n" + content:
             files, content = uuencoded(content)
             for name, file in files:
                 self.keep(name, "application/octet-stream", file)
         text = self._safe(self._text(content, kind))
         if kind.type == "text/rfc822-headers":
-            return quoted(text.strip("\n"))
+            return quoted(true_hosts(text.strip("\n")))
         if kind.type == "text/enriched":
             text = _ENRICHED_TAG.sub("", text).replace("<<", "<")
         if kind.options.get("format", "").lower() == "flowed":
@@ -241,7 +246,7 @@ class _Reader:
         return text
 
     def _safe(self, text: str) -> str:
-        return unforged(readable(text))
+        return readable(text)
 
     def _note(self, note: str) -> None:
         if note:
@@ -260,31 +265,38 @@ class _Reader:
             if field(message, name)
         ]
         texts = [text for text in self.read(message, depth + 1) if text.strip()]
-        return "A mail inside this mail:\n" + quoted("\n\n".join([unforged("\n".join(head)), *texts]))
+        return "A mail inside this mail:\n" + quoted("\n\n".join(["\n".join(head), *texts]))
 
-    def _keep_mail(self, message: Part, kind: _Kind, depth: int) -> list[str]:
-        """A mail that was attached as a file stays one. It is looked into: it is as active as what it holds."""
-        inner = _Reader(self._octets_left)
-        inner.read(message, depth + 1)
-        held = next(((one.name, one.active) for one in inner.attachments if one.active), None)
+    def _keep_mail(self, message: Part, kind: _Kind, depth: int, *, coded: bool) -> list[str]:
+        """A mail that was attached as a file stays one. It is looked into: it is as active as what it holds.
+
+        `coded`: in a way that RFC 2046 §5.2.1 forbids and some programs undo: what it holds was not seen here.
+        """
         name = kind.name or words(field(message, "Subject")) or "message"
         name = name if name.lower().endswith(".eml") else f"{name}.eml"
         out = io.BytesIO()
         _Octets(out, mangle_from_=False, maxheaderlen=0).flatten(message, linesep="\r\n")  # it may be signed
         content = out.getvalue()
-        self.keep(name, "message/rfc822", content, f"a mail; in it {held[0]!r}, {held[1]}" if held else "")
+        self.keep(name, "message/rfc822", content, None if coded else self._held(message, depth))
         return []
+
+    def _held(self, message: Part, depth: int) -> str:
+        """What a mail holds that is active, or ""."""
+        inner = _Reader(self._octets_left)
+        inner.read(message, depth + 1)
+        held = next(((one.name, one.active) for one in inner.attachments if one.active), None)
+        return f"a mail; in it {held[0]!r}, {held[1]}" if held else ""
 
     def _tnef(self, content: bytes, kind: _Kind) -> list[str]:
         inside = unwrapped(content)
         if inside is None or not any(inside):
             self.notes.append("winmail.dat, in which Outlook wraps attachments, holds nothing that can be read here")
-            self.keep(kind.name or "winmail.dat", kind.type, content, UNREADABLE if inside is None else "")
+            self.keep(kind.name or "winmail.dat", kind.type, content, UNREADABLE if inside is None else None)
             return []
         for name, file in inside.files:
             self.keep(name, "application/octet-stream", file)
         if inside.plain.strip():
-            return [quotes_marked(self._safe(inside.plain))]
+            return [quotes_marked(true_hosts(self._safe(inside.plain)))]
         return (
             [self._words(inside.html.encode(), _Kind("text/html", {"charset": "utf-8"}, "", False))]
             if inside.html

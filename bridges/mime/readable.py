@@ -2,10 +2,12 @@
 """Strangers' text made safe to read (D2), format=flowed undone (RFC 3676), quotes marked and never deleted."""
 
 import re
+import unicodedata
 from typing import Final
 from urllib.parse import urlsplit
 
 from bridges import limits
+from tmtp_core.names import skeletons
 from tmtp_core.text import visible
 
 NOTE_MARK: Final = "[gateway]"
@@ -22,8 +24,14 @@ _STEERING: Final = re.compile(
 _LINE_END: Final = re.compile("\r\n|[\r\x0c\x85\u2028\u2029]")
 _MARKS: Final = "[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]"
 _PILED_MARKS: Final = re.compile(f"({_MARKS}{{{limits.COMBINING_MARKS_MAX}}}){_MARKS}+")
-_FORGED_NOTE: Final = re.compile(r"\[(\s{0,5}gateway\s{0,5})\]", re.IGNORECASE)
-_MISLEADING_URL: Final = re.compile(r"\bhttps?://[^\s/@<>\"']{1,200}@[^\s<>\"']{1,500}", re.IGNORECASE)
+_OPENING: Final = r"\[\uff3b\u2045\u27e6\u301a\u3010\u298b\u298d\u298f\u23a1\u2308\u230a\u3014\u2772\ufe5d\ufe47"
+_CLOSING: Final = r"\]\uff3d\u2046\u27e7\u301b\u3011\u298c\u298e\u2990\u23a4\u2309\u230b\u3015\u2773\ufe5e\ufe48"
+_IN_BRACKETS: Final = re.compile(f"[{_OPENING}]([^{_OPENING}{_CLOSING}\n]{{7,80}})[{_CLOSING}]")
+_NOTE_SKELETONS: Final = skeletons(NOTE_MARK.strip("[]"))
+_URL: Final = re.compile(r"https?:[/\\]{2}([^\s<>\"'/\\?#]+)[^\s<>\"']*", re.IGNORECASE)
+_NOT_IN_HOST: Final = re.compile(r"[^a-z0-9.:_-]")
+_HOST_MAX_CHARACTERS: Final = 253
+_NOT_SEEN: Final = frozenset({"Cc", "Cf", "Mn", "Me"})
 # "-----Original Message-----" and its translations; or a header of From, Sent, To, Subject as mail programs write it.
 _SEPARATOR: Final = re.compile(r"[ \t]*[-_]{2,}[ \t]*[^-_\n]{3,60}?[ \t]*[-_]{2,}[ \t]*")
 _HEADER_LINE: Final = re.compile(r"[ \t]*\*?([A-Z\u00c0-\u024f][\w' -]{1,24}):\*?[ \t]+\S")
@@ -47,21 +55,45 @@ def one_line(text: str) -> str:
 
 
 def unforged(text: str) -> str:
-    """Text in which nothing looks like one of the gateway's notes."""
-    return _FORGED_NOTE.sub(r"(\1)", text)
+    """Text in which nothing looks like one of the gateway's notes, in other letters, and with what nobody sees in it.
+
+    To be done last: what a text format or a quote does to a text may join what stood apart.
+    """
+
+    def told(match: re.Match[str]) -> str:
+        seen = "".join(one for one in match[1] if unicodedata.category(one) not in _NOT_SEEN and not one.isspace())
+        return f"({match[1]})" if skeletons(_UNSEEN.sub("", seen)) & _NOTE_SKELETONS else match[0]
+
+    return _IN_BRACKETS.sub(told, text)
 
 
 def true_hosts(text: str) -> str:
-    """Plain text whose addresses of the form `https://bank.example@other.example` are followed by where they lead."""
+    """Text whose addresses with a name before the host, or a host outside ASCII, are followed by where they lead.
+
+    Browsers read `\\` as `/`, so what stands behind it is no host: `https://other.example\\@bank.example`.
+    """
 
     def told(match: re.Match[str]) -> str:
+        authority = match[1]
+        aside = match[0][match.start(1) - match.start() + len(authority) :].startswith("\\")
+        if authority.isascii() and "@" not in authority and not aside:
+            return match[0]
         try:
-            host = urlsplit(match[0]).hostname
+            host = urlsplit(f"https://{authority}/").hostname
         except ValueError:
             host = None
-        return f"{match[0]} (leads to {host or 'nowhere'})"
+        return f"{match[0]} (leads to {ascii_host(host) if host else 'nowhere'})"
 
-    return _MISLEADING_URL.sub(told, text)
+    return _URL.sub(told, text)
+
+
+def ascii_host(host: str) -> str:
+    """A host as it goes over the wire: letters that look like others cannot hide in that form."""
+    try:
+        name = host.lower() if host.isascii() else host.lower().encode("idna").decode()
+    except UnicodeError:
+        name = host.encode("ascii", "replace").decode().lower()
+    return _NOT_IN_HOST.sub("?", name)[:_HOST_MAX_CHARACTERS]
 
 
 def unflowed(text: str, *, delete_space: bool) -> str:

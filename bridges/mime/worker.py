@@ -38,7 +38,8 @@ _REHEARSAL: Final = (
 
 def main() -> None:
     """Serve until the other end closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
+    for one in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C, and systemd's word to all of a unit, are for the parent
+        signal.signal(one, signal.SIG_IGN)
     _load_everything()
     _give_up_rights()
     orders, answers = sys.stdin.buffer, sys.stdout.buffer

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 import structlog
+from msgspec.structs import replace
 
 from bridges import limits
 from bridges.mime import Letter, ParserPool, Unparsable
@@ -25,7 +26,7 @@ from bridges.smtp.mail import MailPost, post_id
 from bridges.smtp.proof.author import Author, HeaderRefused, dns_name, read_header
 from bridges.smtp.proof.prover import Origin, Prover
 from bridges.smtp.proof.verdict import Standing
-from bridges.smtp.rules import Route, Rules, SenderRule, folded, shortfall
+from bridges.smtp.rules import Route, Rules, SenderRule, covered_fields, folded, shortfall
 from bridges.workers import WorkerFailed
 from tmtp_client.connection import Disconnected, PersistentConnection, Refused
 from tmtp_core.wire.messages import TO_UID, Outsider, Recipient
@@ -43,6 +44,19 @@ class Transaction:
     key: bytes
     recipients: tuple[str, ...]
     content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Proved:
+    """Whose mail it is, and by which rule.
+
+    Where signatures alone prove it: the fields that they leave out, and a hash of the body that they cover.
+    """
+
+    author: Author
+    rule: SenderRule
+    uncovered: frozenset[str] = frozenset()
+    signed_body: str = ""
 
 
 class _Answered(Exception):
@@ -94,13 +108,13 @@ class Delivery:
         try:
             path = folder / "mail"
             await asyncio.to_thread(path.write_bytes, mail.content)
-            author, rule = await self._proved(path, mail)
-            letter = await self._parsed(path, folder, author)
-            return await self._post(author, rule, letter, mail, path)
+            proved = await self._proved(path, mail)
+            letter = without(await self._parsed(path, folder, proved.author), proved.uncovered)
+            return await self._post(proved, letter, mail, path)
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
-    async def _proved(self, path: Path, mail: Transaction) -> tuple[Author, SenderRule]:
+    async def _proved(self, path: Path, mail: Transaction) -> _Proved:
         """Whose mail this is, proved as his rule wants it. Raises `_Answered` else."""
         try:
             header = read_header(mail.content)
@@ -112,7 +126,8 @@ class Delivery:
             self._refused(author, mail, "not approved")
             raise _Answered(replies.not_approved(author.address))
         origin = mail.origin
-        if not rule.session_proves(origin.peer, mail.key) or not rule.allows_envelope(origin.mail_from):
+        shown = rule.session_proves(origin.peer, mail.key, upstream=origin.upstream)
+        if not shown or not rule.allows_envelope(origin.mail_from):
             self._refused(author, mail, "another session or envelope")
             raise _Answered(replies.wrong_session(author.address))
         try:
@@ -128,7 +143,10 @@ class Delivery:
                 replies.unsure(failing) if unsure else replies.unproved(author.address, failing, verdict.trace)
             )
         log.info("smtp_sender_proved", bridge=self._bridge, sender=author.address, trace=verdict.trace)
-        return author, rule
+        covered = covered_fields(rule, verdict)
+        if covered is None:
+            return _Proved(author, rule)
+        return _Proved(author, rule, frozenset(name for name, _ in header.fields) - covered, verdict.body)
 
     def _refused(self, author: Author, mail: Transaction, why: str, trace: tuple[str, ...] = ()) -> None:
         peer = mail.origin.peer or "unix"
@@ -148,9 +166,7 @@ class Delivery:
             raise _Answered(replies.unreadable("its From header can be read in two ways"))
         return letter
 
-    async def _post(
-        self, author: Author, rule: SenderRule, letter: Letter, mail: Transaction, path: Path
-    ) -> dict[str, str]:
+    async def _post(self, proved: _Proved, letter: Letter, mail: Transaction, path: Path) -> dict[str, str]:
         """One post a route, each under its own id."""
         by_route: dict[str, str] = {}
         got: dict[str, str] = {}
@@ -163,23 +179,21 @@ class Delivery:
             if name not in by_route and _AWAY in by_route.values():
                 by_route[name] = _AWAY  # no second wait for a service that did not answer
             elif name not in by_route:
-                by_route[name] = await self._post_once(author, rule, letter, mail, route, path)
+                by_route[name] = await self._post_once(proved, letter, mail, route, path)
             got[recipient] = by_route[name]
         return got
 
-    async def _post_once(
-        self, author: Author, rule: SenderRule, letter: Letter, mail: Transaction, route: Route, path: Path
-    ) -> str:
+    async def _post_once(self, proved: _Proved, letter: Letter, mail: Transaction, route: Route, path: Path) -> str:
         """One mail to one route, once: what was delivered within a week is not delivered again."""
-        sender = author.address
-        post = post_id(sender, route.recipient, letter, mail.content)
+        sender = proved.author.address
+        post = post_id(sender, route.recipient, letter, mail.content, proved.signed_body)
         if await self._database.is_delivered(post):
             log.info("smtp_mail_known", bridge=self._bridge, sender=sender)
             return replies.DELIVERED
         which = Correspondence(folded(sender), folded(route.recipient))
         place = await self._database.place(which, letter)
         made = MailPost(letter, sender, self._uid, route, place, path, len(mail.content))
-        reply = await self._post_one(post, route.recipient, made, Outsider(sender, rule.words))
+        reply = await self._post_one(post, route.recipient, made, Outsider(sender, proved.rule.words))
         if reply == replies.DELIVERED:
             await self._database.record(post, which, letter, place.thread)
         return reply
@@ -197,12 +211,26 @@ class Delivery:
             log.warning("smtp_post_refused", bridge=self._bridge, error=str(refused))
             if _FOR_NOW.search(str(refused)):
                 return replies.temporary("the recipient cannot be reached just now")
-            return f"550 5.7.1 The service does not take this: {refused}"
+            return replies.NOT_TAKEN
         log.info("smtp_mail_delivered", bridge=self._bridge, sender=outsider.address, message=acked.msgid)
         return replies.DELIVERED
 
 
 _AWAY: Final = replies.temporary("the service is away")
+
+
+def without(letter: Letter, unproved: frozenset[str]) -> Letter:
+    """The letter without what says which mail it is and what it answers, where nobody signed that.
+
+    Else whoever has a signed mail could put it into any conversation of its author (D1).
+    """
+    if "message-id" in unproved:
+        letter = replace(letter, message_id="")
+    if "date" in unproved:
+        letter = replace(letter, date="")
+    if unproved & {"references", "in-reply-to"}:
+        letter = replace(letter, references=())
+    return letter
 
 
 def _same(address: str, author: Author) -> bool:

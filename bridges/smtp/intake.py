@@ -166,7 +166,7 @@ class SmtpIntake:
     # -- decisions ---------------------------------------------------------------------------------------------------
     def sender_refusal(self, mail_from: str, peer: str, key: bytes) -> str | None:
         """Why no mail of this envelope's sender would be taken in this session, or None."""
-        if self._rules.could_pass(mail_from, peer, key):
+        if self._rules.could_pass(mail_from, peer, key, upstream=self.comes_from_upstream(peer)):
             return None
         log.info("smtp_sender_refused", bridge=self._settings.name, sender=mail_from, peer=peer)
         return replies.plain(replies.no_sender(mail_from))

@@ -71,14 +71,18 @@ def _sorted_out(letter: Letter, route: Route) -> tuple[list[Attachment], list[st
     return passed, notes
 
 
-def post_id(sender: str, recipient: str, letter: Letter, content: bytes) -> str:
+def post_id(sender: str, recipient: str, letter: Letter, content: bytes, signed_body: str = "") -> str:
     """The id of a mail's post to one recipient: the same for every try, so the service stores it once.
 
     A sender that got no answer sends its mail again; a mail for other recipients is another one. Where it has no
     Message-ID, everything counts that its header says.
+
+    `signed_body`: what a signature covers of the body, where only signatures prove the mail. Then nothing counts that
+    somebody else who has the mail could change, or he could send it as often as he likes.
     """
     digest = blake2b(digest_size=20)
-    mail = _body(content) if letter.message_id else content
+    signed = (letter.subject, "" if letter.message_id else letter.date, signed_body) if signed_body else ()
+    mail = b"".join(one.encode() + b"\0" for one in signed) or (_body(content) if letter.message_id else content)
     for part in (sender.encode(), recipient.encode(), letter.message_id.encode(), mail):
         digest.update(len(part).to_bytes(8))
         digest.update(part)

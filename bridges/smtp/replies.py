@@ -9,6 +9,7 @@ from bridges.smtp.proof.verdict import Claim
 
 DELIVERED: Final = "250 2.0.0 Delivered to the service"
 DISK_FULL: Final = "452 4.3.1 No room for this mail just now, try again later"
+NOT_TAKEN: Final = "550 5.7.1 The service does not take this mail"  # why is its members' business: who barred whom (D3)
 TOO_MANY_RECIPIENTS: Final = "452 4.5.3 Too many recipients"  # RFC 5321 §4.5.3.1.10: the sender splits its mail
 
 

@@ -48,8 +48,13 @@ class SenderRule:
     keys: tuple[bytes, ...] = ()
     claims: tuple[Claim, ...] = ()
 
-    def session_proves(self, peer: str, key: bytes) -> bool:
-        """Whether what the session shows is what this rule wants of it."""
+    def session_proves(self, peer: str, key: bytes, *, upstream: bool) -> bool:
+        """Whether what the session shows is what this rule wants of it.
+
+        `upstream`: the peer is a mail server in front; its address and certificate say nothing about a sender.
+        """
+        if upstream and (self.networks or self.keys):
+            return False
         return all(peer in Networks((network,)) for network in self.networks) and all(key == one for one in self.keys)
 
     def allows_envelope(self, mail_from: str) -> bool:
@@ -137,9 +142,12 @@ class Rules:
         self._by_domain = {rule.domain: rule for rule in self._senders if rule.domain}
         self._routes = {folded(route.recipient): route for route in routes}
 
-    def could_pass(self, mail_from: str, peer: str, key: bytes) -> bool:
+    def could_pass(self, mail_from: str, peer: str, key: bytes, *, upstream: bool) -> bool:
         """Whether any mail with this envelope's sender could be taken in this session: if not, none need be sent."""
-        return any(rule.session_proves(peer, key) and rule.allows_envelope(mail_from) for rule in self._senders)
+        return any(
+            rule.session_proves(peer, key, upstream=upstream) and rule.allows_envelope(mail_from)
+            for rule in self._senders
+        )
 
     def sender(self, author: Author) -> SenderRule | None:
         """The rule for an author: that of the address, else that of the domain."""
@@ -154,6 +162,11 @@ class Rules:
 def folded(address: str) -> str:
     """An address as it is compared. Hardly any mail server tells local parts apart by case."""
     return address.strip().casefold()
+
+
+def covered_fields(rule: SenderRule, verdict: Verdict) -> frozenset[str] | None:
+    """The header fields that the proof covers; None for all, as where the session proves whose mail this is."""
+    return None if rule.networks or rule.keys else verdict.covered(rule.claims)
 
 
 def shortfall(rule: SenderRule, verdict: Verdict) -> tuple[Standing, tuple[Claim, ...]]:

@@ -5,6 +5,7 @@ Octets pass a PROXY header (from listed proxies only), then TLS, then the guard,
 """
 
 import asyncio
+import ipaddress
 import re
 from collections import Counter
 from typing import Any, Final
@@ -47,6 +48,19 @@ class Traffic:
         self.sessions: set[GuardedSession] = set()
         self.by_address: Counter[str] = Counter()
         self.buffered_bytes = 0
+        self.buffered_by: Counter[str] = Counter()
+
+    def count(self, owner: str, size: int) -> bool:
+        """Count so much more (or less) of an owner's mail; whether that is still within what all and he may hold.
+
+        Those on a Unix socket are a mail server of this machine, with everybody's mail: they have no share.
+        """
+        self.buffered_bytes += size
+        self.buffered_by[owner] += size
+        if self.buffered_by[owner] <= 0:
+            del self.buffered_by[owner]
+        share = max(limits.BUFFERED_SHARE_MAX_BYTES, self.bounds.message_max_bytes)
+        return self.buffered_bytes <= limits.BUFFERED_BYTES_MAX and (not owner or self.buffered_by[owner] <= share)
 
 
 class _Front(asyncio.Transport):
@@ -104,7 +118,9 @@ class GuardedSession(SMTP):
         self.door = door
         self._traffic = traffic
         self._guard = LineGuard()
-        self._buffered = 0
+        self._receiving = False  # what comes now is a mail
+        self._received = 0  # of it
+        self._buffered = 0  # of that, what is held
         self._counted = ""
         self._refused = False
         self._announced: bytearray | None = None  # the PROXY header, while it is awaited
@@ -175,8 +191,8 @@ class GuardedSession(SMTP):
 
     def mail_is_over(self) -> None:
         """What was buffered for the current mail is free again."""
-        self._traffic.buffered_bytes -= self._buffered
-        self._buffered = 0
+        self._traffic.count(self._owner, -self._buffered)
+        self._received = self._buffered = 0
 
     def abort(self) -> None:
         """Drop the connection."""
@@ -242,14 +258,26 @@ class GuardedSession(SMTP):
         except LineViolation as violation:
             self._refuse(violation.reply)
             return
-        self._buffered += len(data)
-        self._traffic.buffered_bytes += len(data)
-        if self._traffic.buffered_bytes > limits.BUFFERED_BYTES_MAX:
-            self._refuse(_TOO_BUSY)
-        elif self._buffered > 2 * self._traffic.bounds.message_max_bytes:
-            self._refuse(_TOO_MUCH)
-        else:
+        if not self._receiving or self._count(len(data)):
             super().data_received(data)
+
+    def _count(self, size: int) -> bool:
+        """Count octets of a mail; False where that was too much, and the session has ended."""
+        self._reset_timeout()
+        self._received += size
+        size_max = self._traffic.bounds.message_max_bytes
+        more = size if self._received <= size_max else -self._buffered  # aiosmtpd lets go of what is too long
+        self._buffered += more
+        if not self._traffic.count(self._owner, more):
+            self._refuse(_TOO_BUSY)
+        elif self._received > 2 * size_max:
+            self._refuse(_TOO_MUCH)
+        return not self._refused
+
+    @property
+    def _owner(self) -> str:
+        """Whose share the buffered octets are of."""
+        return _network_of(self._front.peer)
 
     def _refuse(self, reply: str) -> None:
         """Say one last thing and close; nothing that is still being read is accepted."""
@@ -265,6 +293,8 @@ class GuardedSession(SMTP):
         text = status if isinstance(status, str) else status.decode()
         if not self._greeting:
             text = "\r\n".join(_enhanced(line) for line in text.split("\r\n"))
+        if text.startswith("354"):
+            self._receiving = True
         if text.startswith("354") and self.door.lmtp:
             assert self.envelope is not None
             self._replies_due = len(self.envelope.rcpt_tos)
@@ -323,6 +353,27 @@ class GuardedSession(SMTP):
         """Whether STARTTLS can be said now."""
         return self._traffic.tls_context is not None and self._front.tls is None
 
+    async def smtp_DATA(self, arg: str) -> None:
+        """RFC 5321 §4.1.1.4. Only what is said here is buffered, and it is no longer when this ends."""
+        try:
+            await super().smtp_DATA(arg)
+        finally:
+            self._receiving = False
+            self.mail_is_over()
+
+    async def _call_handler_hook(self, command: str, *arguments: Any) -> Any:
+        """While a mail is worked on, the client has to wait, and is not idle; `SESSION_MAX_S` is the end of that."""
+        if command != "DATA":
+            return await super()._call_handler_hook(command, *arguments)
+        self._receiving = False
+        assert self._timeout_handle is not None
+        self._timeout_handle.cancel()
+        try:
+            return await super()._call_handler_hook(command, *arguments)
+        finally:
+            if self.transport is not None:
+                self._reset_timeout()
+
     async def smtp_VRFY(self, arg: str) -> None:
         """RFC 5321 §7.3: who lives here is nobody's business."""
         await self.push("502 5.5.1 VRFY is not offered")
@@ -330,6 +381,13 @@ class GuardedSession(SMTP):
     async def smtp_AUTH(self, arg: str) -> None:
         """Senders prove who they are by their mail, not by passwords."""
         await self.push("502 5.5.1 AUTH is not offered")
+
+
+def _network_of(address: str) -> str:
+    """An address, or the /64 of one of IPv6, all of which one customer has; "" for none."""
+    if ":" not in address:
+        return address
+    return str(ipaddress.ip_network((int(ipaddress.ip_address(address)) >> 64 << 64, 64)))
 
 
 def _enhanced(line: str) -> str:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What one block of an SMTP intake cannot say about its doors, its senders and whom it believes (C2, C4)."""
 
+import contextlib
 import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from gateway.settings.models import Proof, Sender, SmtpBridge
 from gateway.settings.yaml_source import Path
@@ -29,7 +30,7 @@ def smtp_checks(path: Path, bridge: SmtpBridge) -> Iterator[Found]:
     seen: dict[str, int] = {}
     for index, sender in enumerate(bridge.senders):
         where = (*path, "senders", index)
-        yield from _sender_checks(where, sender)
+        yield from _sender_checks(where, sender, bridge.upstream.addresses)
         name = (sender.address or sender.domain or "").lower()
         if name and name in seen:
             field = "address" if sender.address else "domain"
@@ -38,7 +39,7 @@ def smtp_checks(path: Path, bridge: SmtpBridge) -> Iterator[Found]:
     yield from _belief_checks(path, bridge)
 
 
-def _sender_checks(path: Path, sender: Sender) -> Iterator[Found]:
+def _sender_checks(path: Path, sender: Sender, upstream: Iterable[str]) -> Iterator[Found]:
     if (sender.address is None) == (sender.domain is None):
         yield path, "a sender is an address or a domain", "address: name@domain, or domain: partner.example"
     if sender.address is not None and not ADDRESS.fullmatch(sender.address):
@@ -52,16 +53,13 @@ def _sender_checks(path: Path, sender: Sender) -> Iterator[Found]:
     domain = sender.domain or (sender.address or "").rpartition("@")[2]
     for place, proof in enumerate(sender.proof):
         yield from _proof_checks((*path, "proof", place), proof, domain)
+        if proof.network is not None:
+            yield from _network_checks((*path, "proof", place, "network"), proof.network, upstream)
 
 
 def _proof_checks(path: Path, proof: Proof, domain: str) -> Iterator[Found]:
     if len(proof.named()) != 1:
         yield path, "each entry names exactly one proof", _PROOFS
-    if proof.network is not None:
-        try:
-            ipaddress.ip_network(proof.network)
-        except ValueError as error:
-            yield (*path, "network"), str(error), "for example 192.0.2.0/24"
     if proof.client_certificate is not None and not PIN.fullmatch(proof.client_certificate):
         yield (
             (*path, "client_certificate"),
@@ -81,6 +79,31 @@ def _proof_checks(path: Path, proof: Proof, domain: str) -> Iterator[Found]:
                 f"a signature of {proof.dkim} is never aligned with {domain}",
                 "the domain with which the sender signs for itself",
             )
+
+
+def _network_checks(path: Path, value: str, upstream: Iterable[str]) -> Iterator[Found]:
+    """A network that proves a sender: neither everybody's, nor that of a server which hands on everybody's mail."""
+    try:
+        network = ipaddress.ip_network(value)
+    except ValueError as error:
+        yield path, str(error), "for example 192.0.2.0/24"
+        return
+    if not network.prefixlen:
+        yield path, f"{value} is everybody, which proves nobody", "the network of the sender, for example 192.0.2.0/24"
+    for one in upstream:
+        with contextlib.suppress(ValueError):  # said elsewhere
+            if one != "unix" and _overlap(network, ipaddress.ip_network(one)):
+                yield (
+                    path,
+                    f"{value} overlaps {one} of upstream, from where everybody's mail comes",
+                    "dkim, or spf with upstream.authserv_id; a network proves nothing behind a mail server",
+                )
+
+
+def _overlap(
+    one: ipaddress.IPv4Network | ipaddress.IPv6Network, other: ipaddress.IPv4Network | ipaddress.IPv6Network
+) -> bool:
+    return one.version == other.version and one.overlaps(other)
 
 
 def _belief_checks(path: Path, bridge: SmtpBridge) -> Iterator[Found]:

@@ -56,8 +56,8 @@ def ed25519_record() -> bytes:
 
 
 def signed(mail: bytes, domain: str = "partner.example", selector: str = "rsa", **options: Any) -> bytes:
-    """The mail with one more DKIM signature on top, by dkimpy, over From, To, Subject and Date."""
-    headers = options.pop("include_headers", [b"from", b"to", b"subject", b"date"])
+    """The mail with one more DKIM signature on top, by dkimpy, over From, To, Subject, Date and Message-ID."""
+    headers = options.pop("include_headers", [b"from", b"to", b"subject", b"date", b"message-id"])
     algorithm = options.pop("signature_algorithm", b"rsa-sha256")
     key = (
         base64.b64encode(bytes(ed25519_key()))
@@ -92,7 +92,7 @@ def signed_by_hand(
         "c": "relaxed/relaxed",
         "d": "partner.example",
         "s": "rsa",
-        "h": "from:to:subject",
+        "h": "from:to:subject:date",
         "bh": base64.b64encode(digest.finalize()).decode(),
         **tags,
         "b": "",

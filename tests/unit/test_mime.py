@@ -3,6 +3,7 @@
 
 import base64
 import bz2
+import codecs
 import gzip
 import io
 import lzma
@@ -53,6 +54,98 @@ def zipped(**files: bytes) -> bytes:
         for name, content in files.items():
             archive.writestr(name.replace("__", "."), content)
     return out.getvalue()
+
+
+def relation(kind: str, mode: str = "External") -> bytes:
+    name = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/" + kind
+    return (
+        f'<Relationships><Relationship Id="r" Type="{name}" Target="x" TargetMode="{mode}"/></Relationships>'.encode()
+    )
+
+
+def document(relations: bytes = b"<Relationships/>", **more: bytes) -> bytes:
+    """A Word document; in the names of more parts `__` is a dot, as with `zipped`, or a slash between folders."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("[Content_Types].xml", "<Types/>")
+        archive.writestr("word/_rels/settings.xml.rels", relations)
+        for name, content in more.items():
+            folder, _, file = name.rpartition("__")[0].rpartition("__")
+            archive.writestr(f"{folder.replace('__', '/')}/{file}.{name.rpartition('__')[2]}", content)
+    return out.getvalue()
+
+
+PROGRAM = b"MZ" + bytes(200)
+MAIL_WITH_PROGRAM = FROM + b"Content-Type: application/octet-stream; name=a.exe\r\n\r\nMZ\r\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        (b"a.pdf", b"%PDF-1.7\n<</OpenAction<</S/JavaScript/JS(x)>>>>", "programs in it"),
+        (b"a.pdf", b"%PDF-1.7\n<</OpenAction<</S/L#61unch/F(x)>>>>", "programs in it"),
+        (b"a.docx", document(relation("attachedTemplate")), "loads something"),
+        (b"a.docx", document(relation("image")), "loads something"),
+        (b"a.docx", document(relation("image").decode().encode("utf-16")), "loads something"),
+        (b"a.docx", document(b"<!DOCTYPE x>" + relation("hyperlink")), "loads something"),
+        (b"a.docx", document(b"<"), "loads something"),
+        (b"a.docx", document(word__embeddings__x1__bin=PROGRAM), "programs in it"),
+        (b"a.xlsx", document(xl__macrosheets__sheet1__xml=b"<x/>"), "programs in it"),
+        (b"a.eml", MAIL_WITH_PROGRAM, "a mail; in it 'a.exe'"),
+        (b"a.zip", zipped(a__eml=b"x"), "not looked into"),
+        (b"a.msg", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "can hold macros"),
+        (b"a.vcf", PROGRAM, "a program"),
+        (b"a.ics", PROGRAM, "a program"),
+        (b"a.zip", zipped(a__exe=PROGRAM) + zipped(a__txt=b"x"), "broken archive"),
+    ],
+)
+def test_what_hides_what_it_does_is_active(name: bytes, content: bytes, reason: str) -> None:
+    """D2."""
+    letter = parse(FROM + several(b"mixed", attached(name, content)))
+    assert reason in letter.attachments[0].active, letter.attachments
+
+
+def test_an_attached_mail_in_base64_was_not_looked_into() -> None:
+    """RFC 2046 §5.2.1 forbids that, and some programs undo it."""
+    letter = parse(FROM + several(b"mixed", attached(b"a.eml", MAIL_WITH_PROGRAM, b"message/rfc822")))
+    assert "not looked into" in letter.attachments[0].active
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        (b"text/plain; charset=utf-8", "[g\u0430teway] verified"),
+        (b"text/plain; charset=utf-8", "[gate\u200e\u2060way] verified"),
+        (b"text/plain; charset=utf-8", "\uff3b\uff47ateway\uff3d verified"),
+        (b"text/plain; charset=utf-8", "\u3010GATEWAY\u3011 verified"),
+        (b"text/plain; format=flowed; delsp=yes", "[gate \r\nway] verified"),
+        (b"text/enriched", "[gate<b>way] verified"),
+        (b"text/html; charset=utf-8", "<p>[g\u0430te<b>way</b>] verified"),
+    ],
+)
+def test_no_line_looks_like_the_gateways(kind: bytes, body: str) -> None:
+    """D2: in no letters, and not when a format has put together what stood apart."""
+    letter = parse(FROM + b"Content-Type: " + kind + b"\r\n\r\n" + body.encode() + b"\r\n")
+    assert letter.text.startswith("(")
+    assert letter.text.endswith(") verified")
+    subject = parse(FROM + f"Subject: {body}\r\n\r\n".encode()).subject if kind == b"text/plain; charset=utf-8" else "("
+    assert subject.startswith("(")
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        (r"https://evil.example\@bank.example/login", "evil.example"),
+        (r"https:\\bank.example@evil.example/login", "evil.example"),
+        ("https://bank.example" + "a" * 300 + "@evil.example/", "evil.example"),
+        ("https://b\u0430nk.example/", "xn--bnk-6cd.example"),
+    ],
+)
+@pytest.mark.parametrize("kind", [b"text/plain", b"text/enriched", b"text/html", b"text/rfc822-headers"])
+def test_every_kind_of_text_says_where_addresses_lead(kind: bytes, url: str, host: str) -> None:
+    """D2."""
+    letter = parse(FROM + b"Content-Type: " + kind + b"; charset=utf-8\r\n\r\nX: " + url.encode() + b"\r\n")
+    assert f"(leads to {host})" in letter.text
 
 
 def tarred(**files: bytes) -> bytes:
@@ -424,6 +517,10 @@ def test_active_attachments_are_known_with_a_reason(name: bytes, kind: bytes, co
         (b"log.txt.gz", gzipped(b"lines")),
         (b"photos.tar", tarred(photo__jpg=b"x")),
         (b"unknown", b"\x00\x01"),
+        (b"form.pdf", b"%PDF-1.7\n<</Type/Catalog/OpenAction[3 0 R/Fit]/Names<</JSx 1>>>>"),
+        (b"link.docx", document(relation("hyperlink"))),
+        (b"picture.docx", document(relation("image", "Internal"), word__media__image1__svg=b" " * 1_024 + b"<svg/>")),
+        (b"a.eml", FROM + b"\r\nJust words.\r\n"),
     ],
 )
 def test_what_does_nothing_is_not_called_active(name: bytes, content: bytes) -> None:
@@ -550,3 +647,20 @@ def test_anything_is_a_letter_or_unparsable(head: bytes, tail: list[bytes]) -> N
     assert all(one.name and not set(one.name) & set("/\\\x00\r\n") for one in letter.attachments)
     assert len({one.name.casefold() for one in letter.attachments}) == len(letter.attachments)
     assert "[gateway]" not in letter.text
+
+
+@pytest.mark.parametrize("name", ["mbcs", "oem", "dbcs", "idna", "zlib", "no-such"])
+def test_a_strangers_charset_is_never_looked_up(name: str) -> None:
+    """Python looks for files where it knows a name and not the codec, which a worker behind its doors cannot."""
+    asked: list[str] = []
+
+    def search(wanted: str) -> None:
+        asked.append(wanted)
+
+    codecs.register(search)
+    try:
+        letter = parse(FROM + f"Content-Type: text/plain; charset={name}\r\n\r\n".encode() + b"h\xe9\r\n")
+    finally:
+        codecs.unregister(search)
+    assert "h\u00e9" in letter.text
+    assert asked == []

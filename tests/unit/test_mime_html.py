@@ -44,6 +44,8 @@ def test_links_say_where_they_lead(html: str, text: str) -> None:
         ('<a href="https://a.example.b.example/">a.example</a>', "a.example.b.example"),
         ('<a href="https://a.example:x@b.example?[/a.example">a.example</a>', "b.example"),
         ('<a href="https://аpple.example/">apple.example</a>', "xn--pple-43d.example"),  # Cyrillic а
+        (r'<a href="https://b.example\.a.example/">https://a.example/</a>', "b.example"),
+        ('<a href="https:b.example">a.example</a>', "b.example"),
     ],
 )
 def test_a_link_that_claims_another_host_shows_both_and_is_told(html: str, host: str) -> None:

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """DKIM, ARC and DMARC's alignment (C2, D1): only what was signed for the author's own domain proves the author."""
 
+import asyncio
 import dataclasses
+import ipaddress
+import re
 import time
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridges import limits
-from bridges.smtp.proof import worker
+from bridges.mime import headers
+from bridges.mime.parse import parse_mail
+from bridges.smtp.delivery import without
+from bridges.smtp.mail import post_id
+from bridges.smtp.proof import author, worker
 from bridges.smtp.proof.author import HeaderRefused, read_header
 from bridges.smtp.proof.dmarc import Alignment, Unsure, walk_targets
 from bridges.smtp.proof.exchange import Order, Overtaxed, SignaturesOrder
@@ -21,6 +29,7 @@ from bridges.smtp.proof.prover import Origin, Prover, Trust
 from bridges.smtp.proof.resolver import LookupFailed, Lookups
 from bridges.smtp.proof.results import parse_results, trusted_results
 from bridges.smtp.proof.verdict import Claim, Finding, Standing, Verdict
+from bridges.smtp.rules import Rules, SenderRule, covered_fields
 from bridges.workers import WorkerFailed
 from tests.support.downloads import sdist
 from tests.support.signing import (
@@ -28,6 +37,7 @@ from tests.support.signing import (
     ed25519_record,
     mail_of,
     openssl_rsa,
+    pem,
     rsa_key,
     rsa_record,
     sealed,
@@ -142,6 +152,11 @@ def wrong_signatures() -> dict[str, bytes]:
         "another's key": signed_by_hand(mail, {}, rsa_key(2048, 1)),
         "empty b=": good.partition(b"b=")[0] + b"b=\r\n" + mail,
         "no name in d=": signed_by_hand(mail, {"d": "partner..example"}),
+        "a field that is too long": signed_by_hand(mail, {"z": "x" * limits.SIGNATURE_FIELD_MAX_BYTES}),
+        "made long ago": signed_by_hand(mail, {"t": str(now - int(limits.SIGNATURE_AGE_MAX_S) - 60)}),
+        "a mail of long ago": signed_by_hand(mail_of(Date="Thu, 26 Nov 2020 07:00:00 +0000"), {}),
+        "made nobody knows when": signed_by_hand(mail, {"h": "from:to:subject"}),
+        "a date that is none": signed_by_hand(mail_of(Date="yesterday"), {}),
         "an unknown c=": signed_by_hand(mail, {"c": "nowsp/nowsp"}),
     }
 
@@ -240,9 +255,12 @@ async def test_the_messages_of_dkimpy(bench: Bench) -> None:
         "brisbane._domainkey.football.example.com": b"v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=",
         "test._domainkey.football.example.com": (data / "test.txt").read_bytes().strip(),
     }
-    verdict = await bench.verdict(mail, table, (claim,))
-    assert verdict.standing(claim) is Standing.HOLDS, verdict.trace
-    assert (await bench.verdict(mail.replace(b"hungry", b"thirsty"), table, (claim,))).standing(claim) is Standing.FAILS
+    changed = mail.replace(b"hungry", b"thirsty")
+    for made_s in (1_518_460_054, 1_527_915_362):  # t= of the two signatures
+        ahead_s = made_s - int(time.time())
+        verdict = await bench.verdict(mail, table, (claim,), ahead_s=ahead_s)
+        assert verdict.standing(claim) is Standing.HOLDS, verdict.trace
+        assert (await bench.verdict(changed, table, (claim,), ahead_s=ahead_s)).standing(claim) is Standing.FAILS
 
 
 async def test_the_processes_that_look(tmp_path: Path) -> None:
@@ -281,6 +299,45 @@ def test_a_mail_that_makes_a_library_fall_is_no_proof(tmp_path: Path, monkeypatc
     for error in (MemoryError(), RecursionError(), ValueError("x")):
         monkeypatch.setattr(worker.dkim, "Signatures", lambda *_, error=error: (_ for _ in ()).throw(error))
         assert isinstance(worker.answer(SignaturesOrder(str(path), 0, False)), Overtaxed)
+
+
+@given(st.text(alphabet="b=; \t\r\nA/z", max_size=40))
+def test_the_pattern_for_b_finds_what_that_of_dkimpy_finds(text: str) -> None:
+    """Its own needs time that grows with the square of the white space, and fields of 64 KiB were let through to it."""
+    white = rb"(?:(?:\s*\r?\n)?\s+)?"
+    theirs = re.compile(rb"([;\s]b" + white + rb"=)(?:" + white + rb"[a-zA-Z0-9+/=])*(?:\r?\n\Z)?")
+    value = b" v=1;" + text.encode() + b"\r\n"
+    assert dkim.RE_BTAG.sub(rb"\1", value) == theirs.sub(rb"\1", value)
+    assert "*+" in dkim.RE_BTAG.pattern.decode()
+
+
+async def test_one_peers_mails_leave_a_turn_to_others(tmp_path: Path) -> None:
+    class Counting(InThisProcess):
+        now = most = 0
+
+        async def ask(self, order: bytes) -> bytes:
+            self.now += 1
+            self.most = max(self.most, self.now)
+            await asyncio.sleep(0)
+            self.now -= 1
+            return await super().ask(order)
+
+    path, mail = tmp_path / "mail", signed(mail_of())
+    path.write_bytes(mail)
+    header = read_header(mail)
+    prover = Prover(Records(keys()), lambda: int(time.time()), Trust())
+
+    async def most(*origins: Origin) -> int:
+        counting = Counting()
+        prover._workers = counting  # type: ignore[assignment]
+        await asyncio.gather(*(prover.prove(path, header, origin, (DKIM,)) for origin in origins))
+        return counting.most
+
+    other = dataclasses.replace(ORIGIN, peer="192.0.2.2")
+    assert await most(ORIGIN, ORIGIN, ORIGIN) == limits.PROOF_WORKERS_PER_PEER
+    assert await most(ORIGIN, other) == 2 * limits.PROOF_WORKERS_PER_PEER
+    behind = dataclasses.replace(ORIGIN, peer="127.0.0.1", upstream=True)
+    assert await most(behind, behind, behind) == limits.PROOF_WORKERS
 
 
 # -- alignment ---------------------------------------------------------------------------------------------------------
@@ -363,6 +420,106 @@ async def test_the_address_of_a_server_in_front_is_not_the_senders(bench: Bench)
     assert verdict.standing(SPF) is Standing.FAILS
 
 
+@pytest.mark.parametrize("proof", [{"networks": (ipaddress.ip_network("127.0.0.0/8"),)}, {"keys": (b"key",)}])
+def test_what_a_server_in_front_shows_is_its_own(proof: Any) -> None:
+    """Its network and its certificate prove no sender (C2, D1), not at MAIL and not after the data."""
+    rule = SenderRule(address="orders@partner.example", **proof)
+    rules = Rules([rule], [])
+    for upstream in (False, True):
+        assert rule.session_proves("127.0.0.1", b"key", upstream=upstream) is not upstream
+        passing = rules.could_pass("orders@partner.example", "127.0.0.1", b"key", upstream=upstream)
+        assert passing is not upstream
+
+
+# -- what a signature leaves out ------------------------------------------------------------------------------------------
+QUOTING = "You wrote:\r\n\r\n--x\r\n\r\nPay to me.\r\n--x--\r\n\r\nWe never do that.\r\n"
+PARTS = "--x\r\nContent-Type: text/plain\r\n\r\nHello.\r\n--x--\r\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "standing"),
+    [
+        (QUOTING, "multipart/mixed; boundary=x", Standing.FAILS),
+        (PARTS + "We never do that.\r\n", "multipart/mixed; boundary=x", Standing.FAILS),
+        ("Hidden.\r\n" + PARTS, "multipart/mixed; boundary=x", Standing.FAILS),
+        (PARTS, "multipart/mixed; boundary=y", Standing.FAILS),
+        (PARTS, "multipart/mixed", Standing.FAILS),
+        (QUOTING, "message/rfc822", Standing.FAILS),
+        (QUOTING, "message/delivery-status", Standing.FAILS),
+        (QUOTING, "text/enriched", Standing.FAILS),
+        (QUOTING, "application/octet-stream", Standing.FAILS),
+        (QUOTING, "text/plain; charset=utf-16", Standing.FAILS),
+        (QUOTING, "text/plain; charset=utf-7", Standing.FAILS),
+        (QUOTING, "text/plain; charset=iso-8859-2", Standing.HOLDS),
+        (QUOTING, "text/html; charset=utf-8", Standing.HOLDS),
+        (PARTS, 'multipart/mixed;\r\n boundary="x"', Standing.HOLDS),
+        ("This is a multi-part message in MIME format.\r\n" + PARTS + "\r\n", "multipart/mixed; boundary=x", Standing.HOLDS),
+    ],
+)  # fmt: skip
+async def test_a_content_type_that_nobody_signed(bench: Bench, body: str, kind: str, standing: Standing) -> None:
+    """D1: it must not make another mail of a signed body. One that was signed may be anything."""
+    mail = f"Content-Type: {kind}\r\n".encode() + signed(mail_of(body=body))
+    verdict = await bench.verdict(mail, keys())
+    assert verdict.standing(DKIM) is standing, verdict.trace
+    names = [b"from", b"subject", b"date", b"content-type"]
+    mail = signed(mail_of(body=body, **{"Content-Type": kind}), include_headers=names)
+    assert (await bench.verdict(mail, keys())).standing(DKIM) is Standing.HOLDS
+
+
+async def test_a_mails_place_is_signed_or_it_has_none(bench: Bench) -> None:
+    """D1: whoever has a signed mail must not put it into another conversation."""
+    rule = SenderRule(address="orders@partner.example", claims=(DKIM,))
+    covered = covered_fields(rule, await bench.verdict(signed(mail_of()), keys()))
+    assert covered == {"from", "to", "subject", "date", "message-id"}
+    letter = parse_mail(b"Message-ID: <2@x>\r\nReferences: <1@x>\r\n" + b"From: a@b.example\r\n\r\nx").letter
+    assert without(letter, frozenset()) is letter
+    bare = without(letter, frozenset({"references", "message-id", "received"}))
+    assert (bare.message_id, bare.references, bare.text) == ("", (), letter.text)
+    assert without(letter, frozenset({"in-reply-to"})).references == ()
+    # what came in a session that is proved is his as it is
+    origin = dataclasses.replace(ORIGIN, mail_from="b@partner.example")
+    both = dataclasses.replace(rule, claims=(DKIM, SPF))
+    verdict = await bench.verdict(
+        signed(mail_of()), keys(**{"partner.example": "v=spf1 ip4:192.0.2.1"}), (DKIM, SPF), origin
+    )
+    assert covered_fields(both, verdict) is None
+    network = dataclasses.replace(rule, networks=(ipaddress.ip_network("192.0.2.0/24"),))
+    assert covered_fields(network, await bench.verdict(signed(mail_of()), keys())) is None
+
+
+@pytest.mark.parametrize("canonicalize", [(b"simple", b"simple"), (b"relaxed", b"relaxed")])
+async def test_a_signed_mail_that_comes_again_is_the_same_post(bench: Bench, canonicalize: tuple[bytes, bytes]) -> None:
+    """Whatever its signature lets others change (A4, D1): blank lines at the end, fields that it leaves out."""
+
+    async def post(mail: bytes) -> str:
+        verdict = await bench.verdict(mail, keys())
+        assert verdict.standing(DKIM) is Standing.HOLDS, verdict.trace
+        rule = SenderRule(address="orders@partner.example", claims=(DKIM,))
+        covered = covered_fields(rule, verdict)
+        assert covered is not None
+        names = frozenset(name for name, _ in read_header(mail).fields)
+        letter = without(parse_mail(mail).letter, names - covered)
+        return post_id("orders@partner.example", "support@example.org", letter, mail, verdict.body)
+
+    names = [b"from", b"subject", b"date"]
+    mail = signed(mail_of(), canonicalize=canonicalize, include_headers=names)
+    again = [
+        mail + b"\r\n\r\n",
+        mail.replace(b"<1@partner", b"<2@partner"),
+        b"References: <x@y>\r\n" + mail,
+        b"Content-Type: text/plain; charset=utf-8\r\n" + mail,
+    ]
+    assert {await post(one) for one in (mail, *again)} == {await post(mail)}
+    others = [mail_of(body="Good evening.\r\n"), mail_of(Subject="Another"), mail_of(Date=formatdate(time.time() - 60))]
+    assert (
+        len(
+            {await post(signed(one, canonicalize=canonicalize, include_headers=names)) for one in others}
+            | {await post(mail)}
+        )
+        == 4
+    )
+
+
 # -- ARC ---------------------------------------------------------------------------------------------------------------
 LISTS = Trust(arc_sealers=frozenset({"lists.example"}))
 SAW = "dkim=pass header.d=partner.example; spf=pass smtp.mailfrom=bounces@partner.example"
@@ -371,6 +528,14 @@ SAW = "dkim=pass header.d=partner.example; spf=pass smtp.mailfrom=bounces@partne
 def forwarded(results: str = SAW) -> bytes:
     """A mail that a mailing list changed after it had looked at it."""
     return sealed(signed(mail_of()) + b"-- \r\nThe list\r\n", "lists.example", results)
+
+
+def forwarded_bare() -> bytes:
+    """The list's signature does not cover the subject."""
+    mail = f"Authentication-Results: lists.example; {SAW}\r\n".encode() + mail_of()
+    names = [b"from", b"to"]
+    made = dkim.arc_sign(mail, b"rsa", b"lists.example", pem(rsa_key()), b"lists.example", include_headers=names)
+    return b"".join(made) + mail
 
 
 ARC_KEYS = keys(
@@ -394,6 +559,7 @@ async def test_a_listed_sealer_is_believed(bench: Bench) -> None:
         (forwarded("dkim=pass header.d=other.example"), LISTS),
         (forwarded() + b"More.\r\n", LISTS),
         (forwarded(SAW.replace("pass", "fail")).replace(b"dkim=fail", b"dkim=pass", 1), LISTS),
+        (forwarded_bare(), LISTS),
         # who is not listed changed it after the list had sealed it
         (sealed(forwarded() + b"More.\r\n", "evil.example", SAW), LISTS),
         # who is not listed says that he saw it, and the list sealed that
@@ -442,6 +608,37 @@ async def test_results_of_a_server_in_front(bench: Bench, mail: bytes, upstream:
     assert verdict.standing(DKIM) is standing, verdict.trace
 
 
+FORGED = {
+    "a quoted local part": 'spf=pass smtp.mailfrom="x@partner.example"@evil.example',
+    "one that goes on as a method": 'spf=pass smtp.mailfrom="a; spf=pass smtp.mailfrom=x@partner.example; y="@evil.example',
+    "one with a quotation mark in it": r'spf=pass smtp.mailfrom="a\"; spf=pass smtp.mailfrom=x@partner.example; y=\""@evil.example',
+    "one with a blank of Unicode": "spf=pass smtp.mailfrom=x@partner.example\u00a0y=z@evil.example",
+    "one in a comment": 'spf=pass (domain of "a) smtp.mailfrom=x@partner.example ("@evil.example) smtp.mailfrom=y@evil.example',
+    "a reason": 'spf=pass reason="smtp.mailfrom=x@partner.example" smtp.mailfrom=y@evil.example',
+    "a value twice": "spf=pass smtp.mailfrom=x@partner.example smtp.mailfrom=y@evil.example",
+}
+
+
+@pytest.mark.parametrize("which", list(FORGED))
+async def test_what_a_stranger_writes_into_results_is_no_pass(bench: Bench, which: str) -> None:
+    """RFC 8601 §2.2: MAIL FROM is a stranger's text, in a field of the server in front and in one that was sealed."""
+    origin = dataclasses.replace(ORIGIN, upstream=True)
+    mail = from_upstream(f"Authentication-Results: mx.example.org; {FORGED[which]}")
+    verdict = await bench.verdict(mail, {}, (SPF,), origin, IN_FRONT)
+    assert verdict.standing(SPF) is Standing.FAILS, verdict.trace
+    if FORGED[which].isascii():
+        verdict = await bench.verdict(forwarded(FORGED[which]), ARC_KEYS, (SPF,), trust=LISTS)
+        assert verdict.standing(SPF) is Standing.FAILS, verdict.trace
+
+
+async def test_below_results_that_cannot_be_read_nothing_is_believed(bench: Bench) -> None:
+    origin = dataclasses.replace(ORIGIN, upstream=True)
+    good = "Authentication-Results: mx.example.org; spf=pass smtp.mailfrom=x@partner.example"
+    assert (await bench.verdict(from_upstream(good), {}, (SPF,), origin, IN_FRONT)).standing(SPF) is Standing.HOLDS
+    mail = from_upstream(f"Authentication-Results: mx.example.org; {FORGED['a quoted local part']}", good)
+    assert (await bench.verdict(mail, {}, (SPF,), origin, IN_FRONT)).standing(SPF) is Standing.FAILS
+
+
 @given(st.text(alphabet='mx;=() "\\dkimpass.header', max_size=60))
 def test_whatever_stands_in_results_is_read_or_not(text: str) -> None:
     header = read_header(b"Authentication-Results: " + text.encode() + b"\r\n\r\n")
@@ -464,6 +661,22 @@ def test_whatever_stands_in_results_is_read_or_not(text: str) -> None:
 def test_one_author(value: str, address: str, domain: str) -> None:
     author = read_header(f"From: {value}\r\n\r\n".encode()).author()
     assert (author.address, author.domain) == (address, domain)
+
+
+@pytest.mark.parametrize("filling", ["\u00a0", " ", "\t", '"a"', '""', "a", "<", "(", "\\"])
+def test_a_from_header_is_read_in_one_go(filling: str) -> None:
+    """A stranger's header is read where everybody waits: it is short, and no part of a pattern is tried twice."""
+    long = f"From: x {filling * limits.FROM_MAX_CHARACTERS}x <a@b.example>\r\n\r\n".encode()
+    with pytest.raises(HeaderRefused, match=f"longer than {limits.FROM_MAX_CHARACTERS}|no field"):
+        read_header(long).author()
+    for pattern in (author._ONE_ADDRESS, headers._ONE_ADDRESS):
+        assert pattern.fullmatch(filling * 20_000 + "x,") is None  # 200,000,000 steps if each were tried from each
+        assert re.search(r"(?<!\\\\)[*+](?![+])", pattern.pattern.replace("*+", "").replace("++", "")) is None
+
+
+def test_a_long_domain_is_none() -> None:
+    with pytest.raises(HeaderRefused):
+        read_header(b"From: a@" + "ü".encode() * 300 + b".example\r\n\r\n").author()
 
 
 @pytest.mark.parametrize(

@@ -254,6 +254,89 @@ async def test_bounds_of_connections() -> None:
     assert not traffic.by_address
 
 
+class Slow(Taker):
+    """Takes a mail when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.goes_on = asyncio.Event()
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        await self.goes_on.wait()
+        return await super().handle_DATA(server, session, envelope)
+
+
+async def begun(traffic: Traffic, peer: str, taker: Taker) -> tuple[GuardedSession, Wire]:
+    """A session in the midst of DATA."""
+    wire = Wire(peer)
+    session = wire.session = GuardedSession(taker, traffic, "mx.example", Door())
+    session.connection_made(wire)
+    session.data_received(BEGIN)
+    await turns(30)
+    return session, wire
+
+
+async def test_who_sends_or_waits_for_us_is_not_idle() -> None:
+    """A mail of 25 MiB over a slow line takes more than the time that a silent client has, and so may its proof."""
+    taker = Slow()
+    session, wire = await begun(Traffic(IntakeLimits(), Networks(), None), "192.0.2.1", taker)
+    before = session._timeout_handle
+    session.data_received(b"a line\r\n")
+    during = session._timeout_handle
+    assert before is not None
+    assert during is not None
+    assert before.cancelled()
+    assert not during.cancelled()
+    session.data_received(b".\r\n")
+    await turns()
+    assert session._timeout_handle is not None
+    assert session._timeout_handle.cancelled()
+    taker.goes_on.set()
+    await turns()
+    assert not session._timeout_handle.cancelled()
+    wire.close()
+    await turns()
+
+
+async def test_only_mail_is_counted_as_buffered() -> None:
+    traffic = Traffic(IntakeLimits(message_max_bytes=1_000), Networks(), None)
+    session, wire = await begun(traffic, "192.0.2.1", Taker())
+    assert traffic.buffered_bytes == 0  # what came so far were commands
+    session.data_received(b"x" * 500 + b"\r\n")
+    assert traffic.buffered_bytes == 502
+    session.data_received(b"x" * 500 + b"\r\n")  # too long, and let go of
+    assert traffic.buffered_bytes == 0
+    await turns()
+    session.data_received(b".\r\nNOOP " + b"x" * 500 + b"\r\n")
+    await turns(30)
+    assert traffic.buffered_bytes == 0
+    assert not traffic.buffered_by
+    wire.close()
+    await turns()
+
+
+@pytest.mark.parametrize(
+    ("peer", "same", "other"),
+    [("192.0.2.1", "192.0.2.1", "192.0.2.2"), ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1")],
+)
+async def test_one_address_cannot_fill_the_room_of_all(
+    peer: str, same: str, other: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "BUFFERED_SHARE_MAX_BYTES", 1_000)
+    traffic = Traffic(IntakeLimits(message_max_bytes=1_000), Networks(), None)
+    wires = []
+    for who, answer in ((peer, b""), (same, b"452 4.3.1"), (other, b"")):
+        session, wire = await begun(traffic, who, Taker())
+        heard = len(wire.said)
+        session.data_received(b"x" * 700 + b"\r\n")
+        assert wire.said[heard : heard + 9] == answer
+        wires.append(wire)
+    for wire in wires:
+        wire.close()
+    await turns()
+    assert not traffic.buffered_by
+
+
 # -- PROXY -------------------------------------------------------------------------------------------------------------
 V2 = b"\r\n\r\n\x00\r\nQUIT\n"
 

@@ -13,6 +13,7 @@ from dkim.util import InvalidTagValueList, parse_tag_value
 from bridges import limits
 from bridges.smtp.proof.dkim import key_question, signed_fields
 from bridges.smtp.proof.exchange import ArcSet
+from bridges.smtp.proof.layout import two_ways
 from bridges.smtp.proof.resolver import Answered, Question
 
 _SEALED: Final = (b"arc-message-signature", b"arc-seal")
@@ -39,6 +40,9 @@ class Chain:
 
     def _look(self, name: bytes, value: bytes) -> None:
         """Note the key of a seal or signature, or what is wrong with it."""
+        if len(value) > limits.SIGNATURE_FIELD_MAX_BYTES:
+            self.wrong = f"a set has a field longer than {limits.SIGNATURE_FIELD_MAX_BYTES} bytes"
+            return
         try:
             tags = parse_tag_value(value)
         except InvalidTagValueList:
@@ -46,10 +50,20 @@ class Chain:
             return
         if not all(_NAME.fullmatch(tags.get(tag, b"")) for tag in (b"d", b"s")) or b"l" in tags:
             self.wrong = "a set has no proper domain and selector, or an l="
-        elif name == _SEALED[0] and b"from" not in signed_fields({b"h": b"", **tags}):
-            self.wrong = "a set does not cover the From header"
+        elif name == _SEALED[0] and (why := self._uncovered(signed_fields({b"h": b"", **tags}))):
+            self.wrong = f"a set: {why}"
         else:
             self._questions.append(key_question(tags))
+
+    def _uncovered(self, covered: list[bytes]) -> str:
+        """What a sealer left out of its signature that is shown, as for DKIM; ""."""
+        for name, _ in self._arc.headers:
+            if name.lower() in (b"from", b"subject") and name.lower() not in covered:
+                return f"it does not cover the {name.decode().title()} header"
+        if b"content-type" in covered:
+            return ""
+        kinds = [value for name, value in self._arc.headers if name.lower() == b"content-type"]
+        return next(filter(None, (two_ways(value, self._arc.body) for value in kinds)), "")
 
     def questions(self) -> list[Question]:
         """The keys that it needs."""

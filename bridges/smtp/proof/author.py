@@ -12,11 +12,13 @@ from typing import Final
 from bridges import limits
 
 _FIELD: Final = re.compile(rb"([\x21-\x39\x3b-\x7e]+):(.*)", re.DOTALL)
-_ATOM: Final = r"[^\s<>(),:;@\"\\\[\]\x00-\x1f\x7f]+"
-_PHRASE: Final = r'(?:"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*"|[^"<>(),:;@\\\x00-\x08\x0a-\x1f\x7f])*'
-_ONE_ADDRESS: Final = re.compile(rf"\s*(?:{_PHRASE}<\s*({_ATOM})@({_ATOM})\s*>|({_ATOM})@({_ATOM}))\s*")
+# Nothing here is tried twice (`*+`, `++`): each octet of a stranger's text is looked at once.
+_ATOM: Final = r"[^\s<>(),:;@\"\\\[\]\x00-\x1f\x7f]++"
+_PHRASE: Final = r'(?:"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*+"|[^"<>(),:;@\\\x00-\x08\x0a-\x1f\x7f])*+'
+_ONE_ADDRESS: Final = re.compile(rf"\s*+(?:{_PHRASE}<\s*+({_ATOM})@({_ATOM})\s*+>|({_ATOM})@({_ATOM}))\s*+")
 _LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST_NAME: Final = re.compile(rf"(?=.{{1,253}}$)(?:{_LABEL}\.)+[a-z0-9](?:[a-z0-9-]{{0,61}}[a-z0-9])?")
+_DOMAIN_MAX_CHARACTERS: Final = 253
 _LOCAL_MAX_BYTES: Final = 64  # RFC 5321 §4.5.3.1.1
 _ONCE: Final = (  # RFC 5322 §3.6, RFC 2045: of two, one reader takes the first and another the last
     "sender",
@@ -60,6 +62,8 @@ class Header:
             raise HeaderRefused(f"it has more than one {twice.title()} header")
         if len(values) != 1:
             raise HeaderRefused(f"it has {len(values)} From headers; exactly one is right")
+        if len(values[0]) > limits.FROM_MAX_CHARACTERS:
+            raise HeaderRefused(f"its From header is longer than {limits.FROM_MAX_CHARACTERS} characters")
         match = _ONE_ADDRESS.fullmatch(values[0])
         if match is None:
             raise HeaderRefused("its From header must name exactly one address: Name <name@domain>, without comments")
@@ -90,6 +94,8 @@ def read_header(mail: bytes) -> Header:
 def dns_name(domain: str) -> str:
     """A domain as DNS has it. Raises `HeaderRefused` for what is none."""
     name = domain.lower()
+    if len(domain) > _DOMAIN_MAX_CHARACTERS:  # before tables are asked about each of them
+        raise HeaderRefused("the domain in its From header is no domain")
     if not name.isascii():
         import idna  # noqa: PLC0415 - its tables are needed for few
 

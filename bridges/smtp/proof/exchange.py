@@ -42,13 +42,14 @@ class SpfAnswer(Struct, frozen=True, tag="spf"):
 
 
 class Signature(Struct, frozen=True):
-    """One DKIM signature: `state` is pass, fail or temporary. `reason`: why it is no pass."""
+    """One DKIM signature: `state` is pass, fail or temporary. `reason`: why it is no pass. `covered`: h= of a pass."""
 
     domain: str
     selector: str
     algorithm: str
     state: str
     reason: str = ""
+    covered: tuple[str, ...] = ()
 
 
 class ArcSet(Struct, frozen=True):
@@ -60,13 +61,17 @@ class ArcSet(Struct, frozen=True):
 
 
 class SignaturesAnswer(Struct, frozen=True, tag="signatures"):
-    """`chain`: pass, fail, none or temporary; `sets` of a chain that holds, the newest first."""
+    """`chain`: pass, fail, none or temporary; `sets` of a chain that holds, the newest first.
+
+    `body`: a hash of the body as the loosest canonicalisation has it, where any signature passed.
+    """
 
     signatures: tuple[Signature, ...] = ()
     too_many: int = 0
     chain: str = "none"
     chain_reason: str = ""
     sets: tuple[ArcSet, ...] = ()
+    body: str = ""
 
 
 class Overtaxed(Struct, frozen=True, tag="overtaxed"):

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """From a mail and where it came from to one verdict: asks the processes that look, and DNS for them."""
 
+import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -52,6 +54,7 @@ class Prover:
         self._resolver = resolver
         self._now_s = now_s
         self._trust = trust
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()  # of peers with some under way
         self._workers = Workers("bridges.smtp.proof.worker", limits.PROOF_WORKERS, limits.PROOF_WALL_S)
 
     async def stop(self) -> None:
@@ -70,18 +73,20 @@ class Prover:
         case = _Case(author, header, origin, self._trust, Lookups(self._resolver))
         if "dkim" in methods:
             order = SignaturesOrder(str(mail), self._now_s(), arc=bool(self._trust.arc_sealers))
-            await case.signatures(await self._ask(order, case.lookups))
+            await case.signatures(await self._ask(order, case.lookups, origin))
         if "spf" in methods and origin.peer and not origin.upstream:
-            await case.spf(await self._ask(SpfOrder(origin.peer, origin.mail_from, origin.helo), case.lookups))
+            spf = SpfOrder(origin.peer, origin.mail_from, origin.helo)
+            await case.spf(await self._ask(spf, case.lookups, origin))
         await case.results()
         return await case.verdict()
 
-    async def _ask(self, order: SpfOrder | SignaturesOrder, lookups: Lookups) -> Answer:
+    async def _ask(self, order: SpfOrder | SignaturesOrder, lookups: Lookups, origin: Origin) -> Answer:
         """Ask until it needs no more records."""
         for _ in range(limits.PROOF_ROUNDS_MAX):
             asked = msgspec.structs.replace(order, known=lookups.known)
             try:
-                line = await self._workers.ask(msgspec.json.encode(asked))
+                async with self._turn(origin):
+                    line = await self._workers.ask(msgspec.json.encode(asked))
             except WorkerOvertaxed as overtaxed:
                 return Overtaxed(str(overtaxed))
             answer: Answer = msgspec.json.decode(line, type=Answer)
@@ -89,6 +94,11 @@ class Prover:
                 return answer
             await lookups.ask_all(answer.questions)
         return Overtaxed("it needs more DNS records than a mail may cost")
+
+    def _turn(self, origin: Origin) -> asyncio.Semaphore:
+        """A peer's turns at the processes; a server in front brings everybody's mail, and may have all of them."""
+        share = limits.PROOF_WORKERS if origin.upstream or not origin.peer else limits.PROOF_WORKERS_PER_PEER
+        return self._turns.setdefault(origin.peer, asyncio.Semaphore(share))
 
 
 class _Case:
@@ -104,12 +114,14 @@ class _Case:
         self._findings: list[Finding] = []
         self._unsure: set[str] = set()
         self._notes: list[str] = []
+        self._body = ""
 
     async def signatures(self, answer: Answer) -> None:
         """DKIM signatures and the ARC chain."""
         if not isinstance(answer, SignaturesAnswer):
             self._notes.append(f"DKIM: not looked at: {_why(answer)}")
             return
+        self._body = answer.body
         for one in answer.signatures:
             state: Literal["pass", "fail", "temporary"] = "fail"
             if one.state in ("pass", "temporary"):
@@ -117,7 +129,8 @@ class _Case:
             # Alignment costs look-ups, and is of no interest where nothing was proved.
             aligned = await self._aligned(one.domain, "adkim") if state != "fail" else one.domain == self._author.domain
             detail = f"{one.reason or one.algorithm}, s={one.selector}"
-            self._findings.append(Finding("dkim", one.domain, state, aligned, detail))
+            covered = frozenset(one.covered)
+            self._findings.append(Finding("dkim", one.domain, state, aligned, detail, covered=covered))
         if answer.too_many:
             self._notes.append(f"DKIM: {answer.too_many} further signatures were not looked at")
         await self._chain(answer)
@@ -132,13 +145,17 @@ class _Case:
             if one.sealer not in self._trust.arc_sealers:
                 self._notes.append(f"ARC: sealed by {one.sealer}, who is not listed")
                 break
-            await self._sealed(one)
+            if not await self._sealed(one):
+                self._notes.append(f"ARC: the results of {one.sealer} cannot be read")
+                break
 
-    async def _sealed(self, one: ArcSet) -> None:
+    async def _sealed(self, one: ArcSet) -> bool:
+        """Whether its results could be read."""
         _, _, said = one.results.partition(";")  # i=1; authserv-id; …
         results = parse_results(said)
         for result in results.results if results is not None else ():
             await self._said(result, f"the sealer {one.sealer}")
+        return results is not None
 
     async def spf(self, answer: Answer) -> None:
         """SPF of MAIL FROM; that of HELO is shown, and never aligned (RFC 9989 §4.4.2)."""
@@ -193,7 +210,8 @@ class _Case:
             where = f", of {policy.domain}" if policy.domain not in ("", self._author.domain) else ""
             note = f"DMARC: {self._author.domain}, {'pass' if passed else 'fail'}, "
             note += f"policy {wanted}{where}" if wanted else "no policy"
-        return Verdict(self._author, tuple(self._findings), frozenset(self._unsure), (*self._notes, note))
+        notes = (*self._notes, note)
+        return Verdict(self._author, tuple(self._findings), frozenset(self._unsure), notes, self._body)
 
     async def _aligned(self, domain: str, tag: str) -> bool | None:
         try:

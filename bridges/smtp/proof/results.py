@@ -7,8 +7,14 @@ from typing import Final
 
 from bridges.smtp.proof.author import Header
 
-_METHOD: Final = re.compile(r"([a-z][a-z0-9-]*)(?:\s*/\s*1)?\s*=\s*([a-z]+)\b")
-_PROPERTY: Final = re.compile(r"\b(smtp|header|body|policy)\s*\.\s*([a-z0-9-]+)\s*=\s*(\"[^\"]*\"|[^\s\";]+)")
+# White space is what RFC 5322 calls so: a local part outside ASCII may hold what Unicode calls so.
+_BLANK: Final = r"[ \t\r\n]"
+_METHOD: Final = re.compile(rf"([a-z][a-z0-9-]*)(?:{_BLANK}*/{_BLANK}*1)?{_BLANK}*={_BLANK}*([a-z]+)(?={_BLANK}|$)")
+_PAIR: Final = re.compile(
+    rf"{_BLANK}++([a-z][a-z0-9_-]*)(?:{_BLANK}*+\.{_BLANK}*+([a-z0-9_-]+))?{_BLANK}*+={_BLANK}*+"
+    rf'("[^"]*+"|[^ \t\r\n";]++)(?={_BLANK}|$)'
+)
+_TYPES: Final = frozenset({"smtp", "header", "body", "policy"})
 _LENGTH_MAX: Final = 16_384
 _DEPTH_MAX: Final = 8
 
@@ -31,31 +37,55 @@ class Results:
 
 
 def parse_results(value: str) -> Results | None:
-    """One field's value, comments left out; None for what cannot be read one way only."""
-    text = _without_comments(value) if len(value) <= _LENGTH_MAX else None
+    """One field's value, comments left out; None for what cannot be read one way only.
+
+    What a stranger may choose stands in it, above all the local part of MAIL FROM, and not every server quotes that as
+    RFC 8601 §2.2 wants it. So a value is a whole token or a whole quoted string and a blank follows it, and a field
+    with a backslash, or with anything that is no such pair, is unreadable as a whole.
+    """
+    text = _without_comments(value) if len(value) <= _LENGTH_MAX and "\\" not in value else None
     if text is None:
         return None
     first, *rest = _split(text)
     names = first.split()
-    if not names or (len(names) > 1 and names[1] != "1"):
+    if not names or (len(names) > 1 and names[1:] != ["1"]):
         return None
     found: list[Result] = []
-    for part in rest:
-        match = _METHOD.match(part.strip().lower())
-        if match is None:
+    for part in (one.strip(" \t\r\n").lower() for one in rest):
+        if part in ("", "none"):
             continue
-        properties: dict[str, str] = {}
-        for one in _PROPERTY.finditer(part.lower(), match.end()):
-            properties.setdefault(f"{one[1]}.{one[2]}", one[3].strip('"'))
-        found.append(Result(match[1], match[2], properties))
+        result = _result(part)
+        if result is None:
+            return None
+        found.append(result)
     return Results(names[0].strip('"').lower(), tuple(found))
+
+
+def _result(part: str) -> Result | None:
+    """One method's result with its properties; `reason` and other words that are no property are dropped."""
+    match = _METHOD.match(part)
+    if match is None:
+        return None
+    properties: dict[str, str] = {}
+    position = match.end()
+    while position < len(part):
+        pair = _PAIR.match(part, position)
+        if pair is None:
+            return None
+        position = pair.end()
+        if pair[2] is None or pair[1] not in _TYPES:
+            continue
+        if properties.setdefault(f"{pair[1]}.{pair[2]}", pair[3].strip('"')) != pair[3].strip('"'):
+            return None
+    return Result(match[1], match[2], properties)
 
 
 def trusted_results(header: Header, authserv_id: str) -> list[Result]:
     """What the server in front says, which the caller knows to be it.
 
     RFC 8601 §5 has it take out what others wrote in its name. Should it forget to: its own fields stand above theirs,
-    so of each method the topmost field counts, and none below the second Received, which it did not write.
+    so of each method the topmost field counts, and none below the second Received, which it did not write. Below a
+    field that cannot be read nothing is believed: it may be its own, made so by a stranger's words in it.
     """
     found: list[Result] = []
     seen: set[str] = set()
@@ -67,7 +97,9 @@ def trusted_results(header: Header, authserv_id: str) -> list[Result]:
         if name != "authentication-results":
             continue
         results = parse_results(value)
-        if results is None or results.authserv_id != authserv_id.lower():
+        if results is None:
+            break
+        if results.authserv_id != authserv_id.lower():
             continue
         found += [one for one in results.results if one.method not in seen]
         seen |= {one.method for one in results.results}
@@ -75,26 +107,26 @@ def trusted_results(header: Header, authserv_id: str) -> list[Result]:
 
 
 def _without_comments(value: str) -> str | None:
-    """The text without RFC 5322 comments; None where they do not end, or nest too deep."""
+    """The text with a blank for each RFC 5322 comment; None where comments or quotes do not end, or are one in the
+    other, or nest too deep."""
     text: list[str] = []
-    depth, quoted, escaped = 0, False, False
+    depth, quoted = 0, False
     for character in value:
-        if escaped:
-            escaped = False
-        elif character == "\\":
-            escaped = True
-        elif character == '"' and not depth:
+        if character == '"':
+            if depth:
+                return None  # a stranger's local part in a comment
             quoted = not quoted
         elif character == "(" and not quoted:
             depth += 1
         elif character == ")" and depth:
             depth -= 1
+            text.append(" " * (not depth))
             continue
         if depth > _DEPTH_MAX:
             return None
         if not depth:
             text.append(character)
-    return None if depth or quoted or escaped else "".join(text)
+    return None if depth or quoted else "".join(text)
 
 
 def _split(text: str) -> list[str]:

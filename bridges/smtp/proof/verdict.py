@@ -2,6 +2,7 @@
 """What came out, as a value that does not change, and in words."""
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,7 +30,10 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at. `aligned` None: not known just now. `by`: who says so, "" for this bridge."""
+    """One thing that was looked at. `aligned` None: not known just now. `by`: who says so, "" for this bridge.
+
+    `covered`: the header fields that the proof covers, in lower case; None: the mail as it came, or nobody says.
+    """
 
     method: Literal["dkim", "spf"]
     domain: str
@@ -37,6 +41,7 @@ class Finding:
     aligned: bool | None
     detail: str = ""
     by: str = ""
+    covered: frozenset[str] | None = None
 
     def __str__(self) -> str:
         name = f"d={self.domain}" if self.method == "dkim" else self.domain or "no domain"
@@ -49,25 +54,46 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """All about one mail. `unsure`: methods of which something cannot be known just now. `notes`: ARC, DMARC."""
+    """All about one mail. `unsure`: methods of which something cannot be known just now. `notes`: ARC, DMARC.
+
+    `body`: a hash of what was signed of it, whatever was not; "" where no signature passed.
+    """
 
     author: Author
     findings: tuple[Finding, ...] = ()
     unsure: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
+    body: str = ""
 
     @property
     def trace(self) -> tuple[str, ...]:
         """For people, a line each."""
         return (*(str(finding) for finding in self.findings), *self.notes)
 
-    def standing(self, claim: Claim) -> Standing:
-        """Whether a claim holds. A temporary failure never makes it hold."""
-        matching = [
+    def covered(self, claims: Iterable[Claim]) -> frozenset[str] | None:
+        """The header fields that what holds for these claims covers; None for all of them.
+
+        SPF is about the session, in which the whole mail came; of signatures, each that passed says which.
+        """
+        every: set[str] = set()
+        for claim in claims:
+            passed = [one for one in self._matching(claim) if one.state == "pass" and one.aligned]
+            for one in passed:
+                if one.covered is None:
+                    return None
+                every |= one.covered
+        return frozenset(every)
+
+    def _matching(self, claim: Claim) -> list[Finding]:
+        return [
             one
             for one in self.findings
             if one.method == claim.method and (claim.method == "spf" or one.domain == claim.domain)
         ]
+
+    def standing(self, claim: Claim) -> Standing:
+        """Whether a claim holds. A temporary failure never makes it hold."""
+        matching = self._matching(claim)
         if any(one.state == "pass" and one.aligned for one in matching):
             return Standing.HOLDS
         doubtful = any(one.state != "fail" and one.aligned is not False for one in matching)

@@ -5,7 +5,6 @@ It asks nobody anything: DNS records come with the order. Memory and CPU for eac
 """
 
 import resource
-import signal
 import sys
 from pathlib import Path
 
@@ -14,14 +13,16 @@ import msgspec
 from bridges import limits
 from bridges.smtp.proof import arc, dkim, spf
 from bridges.smtp.proof.exchange import Answer, Needs, Order, Overtaxed, SignaturesAnswer, SignaturesOrder, SpfOrder
-from bridges.workers import READY, allow_cpu
+from bridges.workers import READY, allow_cpu, leave_signals_to_parent
 
 
 def main() -> None:
     """Serve until the other end closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
+    leave_signals_to_parent()
     resource.setrlimit(resource.RLIMIT_AS, (limits.PROOF_MEMORY_BYTES, limits.PROOF_MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for closed in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NPROC):
+        resource.setrlimit(closed, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limits.PROOF_DESCRIPTORS_MAX, limits.PROOF_DESCRIPTORS_MAX))
     decoder: msgspec.json.Decoder[Order] = msgspec.json.Decoder(Order)
     sys.stdout.buffer.write(READY)
     sys.stdout.buffer.flush()
@@ -37,6 +38,8 @@ def answer(order: Order) -> Answer:
         return spf.evaluate(order) if isinstance(order, SpfOrder) else _signatures(order)
     except MemoryError:
         return Overtaxed("it needs more memory than a mail may")
+    except FileNotFoundError:  # its client did not wait for the answer, so nobody does
+        return Overtaxed("it is gone")
     except OSError:
         raise  # ours: the spool; the parent says "try again"
     except Exception as error:  # whatever hostile octets make of the libraries, it is no proof
@@ -53,7 +56,9 @@ def _signatures(order: SignaturesOrder) -> Needs | SignaturesAnswer:
     if needed:
         return Needs(needed)
     state, reason, sets = chain.verified(known) if chain is not None else ("none", "", ())
-    return SignaturesAnswer(signatures.verified(known), signatures.too_many, state, reason, sets)
+    verified = signatures.verified(known)
+    body = signatures.body if any(one.state == "pass" for one in verified) else ""
+    return SignaturesAnswer(verified, signatures.too_many, state, reason, sets, body)
 
 
 if __name__ == "__main__":

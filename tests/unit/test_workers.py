@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The processes that look at proofs: whose fault it is when one ends, and what outlives a client that hangs up (C2)."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bridges import limits
+from bridges.smtp.proof.exchange import SpfOrder
+from bridges.workers import WorkerFailed, WorkerOvertaxed, Workers
+
+ORDER = msgspec.json.encode(SpfOrder("192.0.2.1", "a@partner.example", "mx.partner.example"))
+
+
+@pytest.fixture
+async def workers() -> AsyncIterator[Workers]:
+    made = Workers("bridges.smtp.proof.worker", 1, limits.PROOF_WALL_S)
+    yield made
+    await made.stop()
+
+
+async def held(workers: Workers) -> tuple[int, asyncio.Task[bytes]]:
+    """The one process, which has an order and does not go on, and who waits for the answer."""
+    await workers.ask(ORDER)
+    (process,) = workers._all
+    os.kill(process.pid, signal.SIGSTOP)
+    task = asyncio.create_task(workers.ask(ORDER))
+    while not workers._turns:
+        await asyncio.sleep(0)
+    return process.pid, task
+
+
+@pytest.mark.parametrize("fatal", [signal.SIGKILL, signal.SIGSEGV, signal.SIGHUP])
+async def test_a_worker_that_somebody_ends_is_not_the_mails_fault(workers: Workers, fatal: int) -> None:
+    pid, task = await held(workers)
+    os.kill(pid, fatal)
+    os.kill(pid, signal.SIGCONT)
+    with pytest.raises(WorkerFailed):
+        await task
+    assert await workers.ask(ORDER)
+
+
+async def test_a_worker_that_used_up_its_cpu_is(workers: Workers) -> None:
+    pid, task = await held(workers)
+    os.kill(pid, signal.SIGXCPU)
+    os.kill(pid, signal.SIGCONT)
+    with pytest.raises(WorkerOvertaxed):
+        await task
+
+
+async def test_a_stop_of_the_whole_unit_lets_a_worker_finish(workers: Workers) -> None:
+    """systemd sends SIGTERM to all of a unit; the parent ends its workers when its mails are done."""
+    pid, task = await held(workers)
+    for one in (signal.SIGTERM, signal.SIGINT):
+        os.kill(pid, one)
+    os.kill(pid, signal.SIGCONT)
+    assert await task
+
+
+async def test_a_client_that_hangs_up_does_not_end_a_worker(workers: Workers) -> None:
+    pid, task = await held(workers)
+    task.cancel()
+    os.kill(pid, signal.SIGCONT)
+    assert await workers.ask(ORDER)
+    assert [process.pid for process in workers._all] == [pid]
+
+
+async def test_a_worker_has_nothing_of_ours(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither secrets of the environment, nor a folder to write in, nor room for a file or a process."""
+    monkeypatch.setenv("TMTP_SECRET", "x")
+    await workers.ask(ORDER)
+    (process,) = workers._all
+    proc = Path(f"/proc/{process.pid}")
+    assert b"TMTP_SECRET" not in (proc / "environ").read_bytes()
+    assert (proc / "cwd").readlink() == Path("/")
+    bounds = {line[:26].strip(): line[26:].split()[1] for line in (proc / "limits").read_text().splitlines()[1:]}
+    assert bounds["Max file size"] == bounds["Max processes"] == "0"
+    assert bounds["Max open files"] == str(limits.PROOF_DESCRIPTORS_MAX)
