@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import structlog
 
+from tmtp_core.text import visible
+
 _SECRET_FIELDS = frozenset({"node", "nodeid", "secret", "token", "password", "key", "credential", "invite"})
 
 
@@ -18,6 +20,14 @@ def hide_secrets(logger: Any, method: str, event: MutableMapping[str, Any]) -> M
     """Blot out fields that are named like a secret: the second fence, should one be logged by mistake."""
     for field in _SECRET_FIELDS & event.keys():
         event[field] = "(hidden)"
+    return event
+
+
+def spell_out(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Spell control characters out, which strangers' names may hold: a terminal would do what they say."""
+    for field, value in event.items():
+        if isinstance(value, str) and field != "exception":
+            event[field] = visible(value).replace("\n", "\\n")
     return event
 
 
@@ -60,6 +70,7 @@ def configure_logs(level: str, form: Literal["console", "json"]) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             hide_secrets,
+            *([spell_out] if form == "console" else []),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.logs import spell_out
 from tests.oracle.account_log_model import RECOVERY
 from tmtp_core import limits
 from tmtp_core.crypto import account_log
@@ -288,3 +289,8 @@ def test_a_full_log_leaves_room_for_the_recovery_key(monkeypatch: pytest.MonkeyP
         account.say("suspend", DEVICE.public, target=OTHER.public)
     account.say("revoke", RECOVERY, target=OTHER.public)
     assert account.verified().standing(OTHER.public, account.log.time_ms) == "revoked"
+
+
+def test_a_terminal_does_not_do_what_a_strangers_name_says() -> None:
+    event = spell_out(None, "info", {"event": "x", "sender": "a\u009b31m\x1b[2J\u202e\n@x.example", "count": 1})
+    assert event == {"event": "x", "sender": "a\\u009b31m\\u001b[2J\\u202e\\n@x.example", "count": 1}
