@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The data folder: whose it is, who may read it, what dead processes left in it."""
 
+import os
 import socket
 import stat
 from collections.abc import Iterator
@@ -122,12 +123,16 @@ def _answers(control: Path) -> bool:
 def _locked(path: Path) -> bool:
     """Whether a living process has this lock; it is not tried, or a gateway that starts just now could not have it."""
     try:
-        inode = path.stat().st_ino
+        found = path.stat()
         lines = Path("/proc/locks").read_text("ascii").splitlines()
     except OSError:
         return False
+    device = os.major(found.st_dev), os.minor(found.st_dev)
+    named = f"{device[0]:02x}:{device[1]:02x}:{found.st_ino}"  # proc(5)
+    if not device[0]:  # of some file systems the kernel knows another device than their files say
+        named = f":{found.st_ino}"
     locks = [line.split() for line in lines if " FLOCK " in line]
-    return any(field.endswith(f":{inode}") for lock in locks for field in lock)  # proc(5): device and inode
+    return any(field.endswith(named) for lock in locks for field in lock)
 
 
 def _some(paths: list[Path]) -> str:
