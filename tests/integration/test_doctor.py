@@ -154,6 +154,9 @@ async def test_nothing_is_mended_without_being_asked(site: Site) -> None:
 
 async def test_what_dead_processes_left(site: Site) -> None:
     await site.process.start()
+    async with asyncio.timeout(30):
+        while not (site.process.data / "control.sock").exists():  # it comes after the instances
+            await asyncio.sleep(0.01)
     await site.process.end(signal.SIGKILL)
     staging = site.process.data / "backup.tmp"
     staging.mkdir(0o700)
