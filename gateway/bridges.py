@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 
 from bridges.smtp.intake import SmtpIntake
+from bridges.smtp.proof.author import canonical_address
 from bridges.smtp.proof.prover import Trust
 from bridges.smtp.proof.verdict import Claim
 from bridges.smtp.rules import Door, IntakeLimits, IntakeSettings, Networks, Route, SenderRule
@@ -124,7 +125,7 @@ def _sender_rule(sender: Sender) -> SenderRule:
     claims = [Claim("dkim", proof.dkim.lower()) for proof in proofs if proof.dkim is not None]
     claims += [Claim("spf") for proof in proofs if proof.spf is not None]
     return SenderRule(
-        address=(sender.address or "").casefold(),
+        address=canonical_address(sender.address or ""),
         domain=(sender.domain or "").lower(),
         networks=tuple(ipaddress.ip_network(proof.network) for proof in proofs if proof.network is not None),
         keys=tuple(pin_hash(proof.client_certificate) for proof in proofs if proof.client_certificate is not None),

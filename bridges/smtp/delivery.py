@@ -23,7 +23,7 @@ from bridges.mime.pool import ParserFailed
 from bridges.smtp import replies
 from bridges.smtp.database import BridgeDatabase, Correspondence
 from bridges.smtp.mail import MailPost, post_id
-from bridges.smtp.proof.author import Author, HeaderRefused, dns_name, read_header
+from bridges.smtp.proof.author import Author, HeaderRefused, canonical_address, read_header
 from bridges.smtp.proof.prover import Origin, Prover
 from bridges.smtp.proof.verdict import Standing
 from bridges.smtp.rules import Route, Rules, SenderRule, covered_fields, folded, shortfall
@@ -235,8 +235,4 @@ def without(letter: Letter, unproved: frozenset[str]) -> Letter:
 
 def _same(address: str, author: Author) -> bool:
     """Whether an address is the author's; its domain may be written in letters outside ASCII."""
-    local, _, domain = address.rpartition("@")
-    try:
-        return folded(f"{local}@{dns_name(domain)}") == folded(f"{author.address.rpartition('@')[0]}@{author.domain}")
-    except HeaderRefused:
-        return False
+    return canonical_address(address) == author.address

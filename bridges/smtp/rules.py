@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bridges.smtp.proof.author import Author, domain_of
+from bridges.smtp.proof.author import Author, canonical_address, domain_of
 from bridges.smtp.proof.prover import Trust
 from bridges.smtp.proof.verdict import Claim, Standing, Verdict
 from tmtp_client.connection import Endpoint, KeyLogin
@@ -37,7 +37,7 @@ class Networks:
 
 @dataclass(frozen=True, slots=True)
 class SenderRule:
-    """An approved sender: an address, or all of a domain (the other is ""); what must hold, all of it.
+    """An approved sender: an address (canonical), or all of a domain (the other is ""); what must hold, all of it.
 
     `networks`: the peer is in each. `keys`: each is the SHA-256 of the client certificate's key. `claims`: of the mail.
     """
@@ -65,7 +65,7 @@ class SenderRule:
         """
         if self.claims:
             return True
-        return folded(mail_from) == self.address if self.address else domain_of(mail_from) == self.domain
+        return canonical_address(mail_from) == self.address if self.address else domain_of(mail_from) == self.domain
 
     @property
     def words(self) -> str:
@@ -151,8 +151,7 @@ class Rules:
 
     def sender(self, author: Author) -> SenderRule | None:
         """The rule for an author: that of the address, else that of the domain."""
-        address = folded(author.address.rpartition("@")[0] + "@" + author.domain)
-        return self._by_address.get(address) or self._by_domain.get(author.domain)
+        return self._by_address.get(author.address) or self._by_domain.get(author.domain)
 
     def route(self, recipient: str) -> Route | None:
         """The route of a recipient."""
@@ -160,8 +159,8 @@ class Rules:
 
 
 def folded(address: str) -> str:
-    """An address as it is compared. Hardly any mail server tells local parts apart by case."""
-    return address.strip().casefold()
+    """An address of ours as it is compared. Hardly any mail server tells local parts apart by case."""
+    return address.strip().lower()
 
 
 def covered_fields(rule: SenderRule, verdict: Verdict) -> frozenset[str] | None:

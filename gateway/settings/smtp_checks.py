@@ -4,6 +4,7 @@
 import contextlib
 import ipaddress
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 
 from gateway.settings.models import Proof, Sender, SmtpBridge
@@ -39,11 +40,21 @@ def smtp_checks(path: Path, bridge: SmtpBridge) -> Iterator[Found]:
     yield from _belief_checks(path, bridge)
 
 
+def _is_canonical(address: str) -> bool:
+    return address.rpartition("@")[2].isascii() and unicodedata.normalize("NFKC", address) == address
+
+
 def _sender_checks(path: Path, sender: Sender, upstream: Iterable[str]) -> Iterator[Found]:
     if (sender.address is None) == (sender.domain is None):
         yield path, "a sender is an address or a domain", "address: name@domain, or domain: partner.example"
     if sender.address is not None and not ADDRESS.fullmatch(sender.address):
         yield (*path, "address"), f"{sender.address} is no mail address", "name@domain, without <>"
+    elif sender.address is not None and not _is_canonical(sender.address):
+        yield (
+            (*path, "address"),
+            f"{sender.address} is not as mail is looked up",
+            "the domain as DNS has it (xn--…), the rest in Unicode's form NFKC",
+        )
     if sender.domain is not None and not _DOMAIN.fullmatch(sender.domain):
         yield (
             (*path, "domain"),

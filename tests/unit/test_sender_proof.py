@@ -22,7 +22,7 @@ from bridges.mime.parse import parse_mail
 from bridges.smtp.delivery import without
 from bridges.smtp.mail import post_id
 from bridges.smtp.proof import author, worker
-from bridges.smtp.proof.author import HeaderRefused, read_header
+from bridges.smtp.proof.author import HeaderRefused, canonical_address, read_header
 from bridges.smtp.proof.dmarc import Alignment, Unsure, walk_targets
 from bridges.smtp.proof.exchange import Order, Overtaxed, SignaturesOrder
 from bridges.smtp.proof.prover import Origin, Prover, Trust
@@ -651,10 +651,10 @@ def test_whatever_stands_in_results_is_read_or_not(text: str) -> None:
     ("value", "address", "domain"),
     [
         ("orders@partner.example", "orders@partner.example", "partner.example"),
-        ("<orders@Partner.Example>", "orders@Partner.Example", "partner.example"),
+        ("<orders@Partner.Example>", "orders@partner.example", "partner.example"),
         ('"Orders, GmbH" <orders@partner.example>', "orders@partner.example", "partner.example"),
         ("=?utf-8?q?Gr=C3=BC=C3=9Fe?= <orders@partner.example>", "orders@partner.example", "partner.example"),
-        ("Büro <büro@bücher.example>", "büro@bücher.example", "xn--bcher-kva.example"),
+        ("Büro <büro@bücher.example>", "büro@xn--bcher-kva.example", "xn--bcher-kva.example"),
         ("\r\n\tOrders\r\n <orders@partner.example>", "orders@partner.example", "partner.example"),
     ],
 )
@@ -672,6 +672,40 @@ def test_a_from_header_is_read_in_one_go(filling: str) -> None:
     for pattern in (author._ONE_ADDRESS, headers._ONE_ADDRESS):
         assert pattern.fullmatch(filling * 20_000 + "x,") is None  # 200,000,000 steps if each were tried from each
         assert re.search(r"(?<!\\\\)[*+](?![+])", pattern.pattern.replace("*+", "").replace("++", "")) is None
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["CEO@Supplier.Example", "ceo@ｓupplier.example", "ceo@supplier。example", "Ceo@supplier\ufe00.example"],
+)
+def test_one_author_has_one_address_however_it_is_spelled(written: str) -> None:
+    """Whoever is blocked or barred comes back by no other spelling (D1)."""
+    assert read_header(f"From: <{written}>\r\n\r\n".encode()).author().address == "ceo@supplier.example"
+
+
+@pytest.mark.parametrize(
+    "local",
+    [
+        "ceo\ufe00",
+        "ceo\u034f",
+        "ceo\u3164",
+        "ceo＠bank.example⠀⠀",
+        "ｃeo",
+        "ceo\u00ad",
+        "ceo\u200b",
+        "\u115fceo",
+        "ceo\ufb01",
+    ],
+)
+def test_an_address_that_can_be_taken_for_another_is_refused(local: str) -> None:
+    with pytest.raises(HeaderRefused):
+        read_header(f"From: <{local}@supplier.example>\r\n\r\n".encode()).author()
+
+
+def test_letters_that_are_not_the_same_stay_apart() -> None:
+    """`casefold` would make one of these two."""
+    sharp = read_header("From: straße@supplier.example\r\n\r\n".encode()).author()
+    assert sharp.address == "straße@supplier.example" != canonical_address("strasse@supplier.example")
 
 
 def test_a_long_domain_is_none() -> None:

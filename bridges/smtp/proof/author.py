@@ -6,6 +6,7 @@ The work is linear, and at most `limits.MIME_HEADER_MAX_BYTES` long, so it needs
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +21,11 @@ _LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST_NAME: Final = re.compile(rf"(?=.{{1,253}}$)(?:{_LABEL}\.)+[a-z0-9](?:[a-z0-9-]{{0,61}}[a-z0-9])?")
 _DOMAIN_MAX_CHARACTERS: Final = 253
 _LOCAL_MAX_BYTES: Final = 64  # RFC 5321 §4.5.3.1.1
+_LOCAL: Final = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+")  # RFC 5322 §3.2.3, what is ASCII of it
+# What is shown as nothing and yet makes another address: Unicode's default ignorables, of letters, marks and digits.
+_SHOWN_AS_NOTHING: Final = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
+)
 _ONCE: Final = (  # RFC 5322 §3.6, RFC 2045: of two, one reader takes the first and another the last
     "sender",
     "reply-to",
@@ -38,7 +44,7 @@ class HeaderRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """Whom the From header names: `address` as written, `domain` in lower case as DNS has it (A-labels)."""
+    """Whom the From header names: `address` in the one form of `canonical`, and its `domain`."""
 
     address: str
     domain: str
@@ -70,7 +76,7 @@ class Header:
         local, domain = match[1] or match[3], match[2] or match[4]
         if len(local.encode()) > _LOCAL_MAX_BYTES or "=?" in local + domain:
             raise HeaderRefused("the address in its From header is no plain address")
-        return Author(f"{local}@{domain}", dns_name(domain))
+        return Author(canonical(local, domain), dns_name(domain))
 
 
 def read_header(mail: bytes) -> Header:
@@ -91,6 +97,21 @@ def read_header(mail: bytes) -> Header:
     return Header(tuple(fields))
 
 
+def canonical(local: str, domain: str) -> str:
+    """The one form of an address, in which it is looked up, and shown as who is outside: whoever is blocked or barred
+    comes back by no other spelling (D1).
+
+    In lower case, the domain as DNS has it; nothing that another form of Unicode would write otherwise, or that is
+    shown as nothing. Raises `HeaderRefused`.
+    """
+    rest = "".join(character for character in local if not character.isascii())
+    plain = _LOCAL.fullmatch("".join(character for character in local if character.isascii()) or "a")
+    letters = all(unicodedata.category(character)[0] in "LMN" for character in rest)
+    if not plain or not letters or unicodedata.normalize("NFKC", local) != local or _SHOWN_AS_NOTHING.search(local):
+        raise HeaderRefused("the address in its From header has characters that can be taken for others")
+    return f"{local.lower()}@{dns_name(domain)}"
+
+
 def dns_name(domain: str) -> str:
     """A domain as DNS has it. Raises `HeaderRefused` for what is none."""
     name = domain.lower()
@@ -106,6 +127,15 @@ def dns_name(domain: str) -> str:
     if not _HOST_NAME.fullmatch(name):
         raise HeaderRefused("the domain in its From header is no domain")
     return name
+
+
+def canonical_address(address: str) -> str:
+    """The same of an envelope's address; "" where that has none (the null sender, or nonsense)."""
+    local, _, domain = address.strip().rpartition("@")
+    try:
+        return canonical(local, domain)
+    except HeaderRefused:
+        return ""
 
 
 def domain_of(address: str) -> str:
