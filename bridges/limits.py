@@ -42,6 +42,7 @@ ARCHIVE_LOOKED_INTO_MAX_BYTES = 32 << 20  # unpacked, to see what is inside
 DUPLICATES_KEPT_S = 7 * 86_400.0
 THREADS_KEPT_S = 366 * 86_400.0  # since the last mail; a mail that names the first one finds its thread after that, too
 FORGET_EVERY_S = 3_600.0
+GROUP_MAX = 500  # changes in one transaction
 
 # -- SMTP --------------------------------------------------------------------------------------------------------------
 COMMAND_LINE_MAX_BYTES = 2_048  # RFC 5321 §4.5.3.1.4 says 512; SMTPUTF8 and ESMTP parameters make it longer

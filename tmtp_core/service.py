@@ -45,6 +45,7 @@ from tmtp_core.limits import InstanceLimits
 from tmtp_core.outlet import Outlet
 from tmtp_core.reception import Reception
 from tmtp_core.room import Room
+from tmtp_core.schema import DatabaseUnfit
 from tmtp_core.session import NONE_INTERRUPTED, Session
 from tmtp_core.store.database import Store
 from tmtp_core.store.folders import make_folder
@@ -52,7 +53,6 @@ from tmtp_core.store.ledger import SqlLedger
 from tmtp_core.store.opening import opened_bus, opened_database, opened_payloads
 from tmtp_core.store.payloads import Backlog, Upload
 from tmtp_core.store.places import Bucket
-from tmtp_core.store.schema import DatabaseUnfit
 from tmtp_core.store.trouble import database_errors, error_text
 from tmtp_core.store.writer import Job, PageRead, Result, Writer
 from tmtp_core.wire import messages as m

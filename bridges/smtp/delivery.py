@@ -7,33 +7,25 @@ again is posted under the same ids and stored once.
 
 import asyncio
 import errno
-import re
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import structlog
-from msgspec.structs import replace
 
-from bridges import limits
 from bridges.mime import Letter, ParserPool, Unparsable
 from bridges.mime.pool import ParserFailed
 from bridges.smtp import replies
-from bridges.smtp.database import BridgeDatabase, Correspondence
-from bridges.smtp.mail import MailPost, post_id
+from bridges.smtp.posting import AWAY, Accepted, MailFile, Posted, Poster
 from bridges.smtp.proof.author import Author, HeaderRefused, canonical_address, read_header
 from bridges.smtp.proof.prover import Origin, Prover
 from bridges.smtp.proof.verdict import Standing
-from bridges.smtp.rules import Route, Rules, SenderRule, covered_fields, folded, shortfall
+from bridges.smtp.rules import Rules, SenderRule, covered_fields, shortfall
+from bridges.smtp.store.database import BridgeDatabase
 from bridges.workers import WorkerFailed
-from tmtp_client.connection import Disconnected, PersistentConnection, Refused
-from tmtp_core.wire.messages import TO_UID, Outsider, Recipient
 
 log = structlog.get_logger()
-
-_FOR_NOW: Final = re.compile(r"^quota: | yet$")  # what the service refuses only for now (docs/protocol.md)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,26 +60,24 @@ class _Answered(Exception):
 
 
 class Delivery:
-    """Takes mails; `bridge`: its name, `uid`: its account."""
+    """Takes mails; `bridge`: its name."""
 
     def __init__(
         self,
         bridge: str,
-        uid: str,
         rules: Rules,
         spool: Path,
         prover: Prover,
         parser: ParserPool,
-        service: PersistentConnection,
+        poster: Poster,
         database: BridgeDatabase,
     ) -> None:
         self._bridge = bridge
-        self._uid = uid
         self._rules = rules
         self._spool = spool
         self._prover = prover
         self._parser = parser
-        self._service = service
+        self._poster = poster
         self._database = database
 
     async def take(self, mail: Transaction) -> dict[str, str]:
@@ -109,7 +99,7 @@ class Delivery:
             path = folder / "mail"
             await asyncio.to_thread(path.write_bytes, mail.content)
             proved = await self._proved(path, mail)
-            letter = without(await self._parsed(path, folder, proved.author), proved.uncovered)
+            letter = await self._parsed(path, folder, proved.author)
             return await self._post(proved, letter, mail, path)
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
@@ -168,7 +158,10 @@ class Delivery:
 
     async def _post(self, proved: _Proved, letter: Letter, mail: Transaction, path: Path) -> dict[str, str]:
         """One post a route, each under its own id."""
-        by_route: dict[str, str] = {}
+        accepted = Accepted(
+            proved.author.address, proved.rule.words, tuple(sorted(proved.uncovered)), proved.signed_body
+        )
+        by_route: dict[str, Posted] = {}
         got: dict[str, str] = {}
         for recipient in mail.recipients:
             route = self._rules.route(recipient)
@@ -176,61 +169,15 @@ class Delivery:
                 got[recipient] = replies.no_route(recipient)
                 continue
             name = route.recipient
-            if name not in by_route and _AWAY in by_route.values():
-                by_route[name] = _AWAY  # no second wait for a service that did not answer
+            if name not in by_route and any(posted.away for posted in by_route.values()):
+                by_route[name] = AWAY  # no second wait for a service that did not answer
             elif name not in by_route:
-                by_route[name] = await self._post_once(proved, letter, mail, route, path)
-            got[recipient] = by_route[name]
+                by_route[name] = await self._poster.post(MailFile(path, mail.content), letter, accepted, route)
+            got[recipient] = by_route[name].reply
+        remembered = [posted.remember for posted in by_route.values() if posted.remember is not None]
+        if remembered:
+            await self._database.write(lambda connection: [remember(connection) for remember in remembered])
         return got
-
-    async def _post_once(self, proved: _Proved, letter: Letter, mail: Transaction, route: Route, path: Path) -> str:
-        """One mail to one route, once: what was delivered within a week is not delivered again."""
-        sender = proved.author.address
-        post = post_id(sender, route.recipient, letter, mail.content, proved.signed_body)
-        if await self._database.is_delivered(post):
-            log.info("smtp_mail_known", bridge=self._bridge, sender=sender)
-            return replies.DELIVERED
-        which = Correspondence(folded(sender), folded(route.recipient))
-        place = await self._database.place(which, letter)
-        made = MailPost(letter, sender, self._uid, route, place, path, len(mail.content))
-        reply = await self._post_one(post, route.recipient, made, Outsider(sender, proved.rule.words))
-        if reply == replies.DELIVERED:
-            await self._database.record(post, which, letter, place.thread)
-        return reply
-
-    async def _post_one(self, post: str, recipient: str, made: MailPost, outsider: Outsider) -> str:
-        try:
-            connection = await self._service.current(limits.SERVICE_WAIT_S)
-            acked = await connection.post(
-                post, [Recipient(recipient, TO_UID)], made.pieces(), made.size, len(made.head), as_=outsider
-            )
-        except (Disconnected, TimeoutError) as error:
-            log.warning("smtp_service_away", bridge=self._bridge, error=str(error) or "no answer")
-            return _AWAY
-        except Refused as refused:
-            log.warning("smtp_post_refused", bridge=self._bridge, error=str(refused))
-            if _FOR_NOW.search(str(refused)):
-                return replies.temporary("the recipient cannot be reached just now")
-            return replies.NOT_TAKEN
-        log.info("smtp_mail_delivered", bridge=self._bridge, sender=outsider.address, message=acked.msgid)
-        return replies.DELIVERED
-
-
-_AWAY: Final = replies.temporary("the service is away")
-
-
-def without(letter: Letter, unproved: frozenset[str]) -> Letter:
-    """The letter without what says which mail it is and what it answers, where nobody signed that.
-
-    Else whoever has a signed mail could put it into any conversation of its author (D1).
-    """
-    if "message-id" in unproved:
-        letter = replace(letter, message_id="")
-    if "date" in unproved:
-        letter = replace(letter, date="")
-    if unproved & {"references", "in-reply-to"}:
-        letter = replace(letter, references=())
-    return letter
 
 
 def _same(address: str, author: Author) -> bool:

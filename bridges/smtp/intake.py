@@ -16,12 +16,14 @@ import structlog
 from bridges import limits
 from bridges.mime import ParserPool
 from bridges.smtp import replies
-from bridges.smtp.database import BridgeDatabase
 from bridges.smtp.delivery import Delivery, Transaction
+from bridges.smtp.posting import Poster
 from bridges.smtp.proof.prover import Origin, Prover
 from bridges.smtp.proof.resolver import DnsResolver
 from bridges.smtp.rules import Door, IntakeSettings, Rules
 from bridges.smtp.session import GuardedSession, Traffic
+from bridges.smtp.store.database import BridgeDatabase
+from bridges.smtp.store.delivered import Delivered
 from bridges.smtp.tls import server_context
 from tmtp_client.connection import Endpoint, Payload, PersistentConnection
 from tmtp_core.clock import Clock
@@ -39,7 +41,8 @@ class SmtpIntake:
     def __init__(self, settings: IntakeSettings, clock: Clock, random_bytes: RandomBytes) -> None:
         self._settings = settings
         self._clock = clock
-        self._database = BridgeDatabase(settings.database, clock, random_bytes)
+        self._database = BridgeDatabase(settings.database)
+        self._delivered = Delivered(self._database, clock, random_bytes)
         self._rules = Rules(settings.senders, settings.routes)
         self._parser = ParserPool()
         self._prover: Prover | None = None
@@ -69,8 +72,9 @@ class SmtpIntake:
 
     async def start(self) -> None:
         """Listen. Raises OSError when an address, the certificate, the spool or the database cannot be had."""
-        await self._database.open()
         try:
+            await self._database.open()
+            await self._delivered.open()
             await self._start()
         except OSError:
             await self._database.close()
@@ -100,12 +104,11 @@ class SmtpIntake:
         self._prover = Prover(DnsResolver(settings.nameservers), self._now_s, settings.trust)
         self._delivery = Delivery(
             settings.name,
-            settings.login.uid,
             self._rules,
             settings.spool,
             self._prover,
             self._parser,
-            self._service,
+            Poster(settings.name, settings.login.uid, self._service, self._delivered),
             self._database,
         )
         try:

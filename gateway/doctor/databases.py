@@ -15,8 +15,8 @@ from gateway.doctor.findings import Finding, fail, ok, warn
 from gateway.settings import Settings
 from tmtp_core import limits
 from tmtp_core.clock import Clock
+from tmtp_core.schema import DatabaseTooNew, Steps
 from tmtp_core.store.payloads import held
-from tmtp_core.store.schema import DatabaseTooNew, Steps
 
 _ORPHANED_AFTER_S: Final = 3_600  # what is younger may be a message that is on its way in
 _NAMED_MAX: Final = 5  # of many, so many are named

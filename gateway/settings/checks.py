@@ -28,8 +28,8 @@ from gateway.settings.models import (
 from gateway.settings.smtp_checks import ADDRESS, PIN, Found, smtp_checks
 from gateway.settings.yaml_source import Path
 from gateway.urls import check_url
+from tmtp_core.schema import DatabaseUnfit
 from tmtp_core.store.places import parsed_address
-from tmtp_core.store.schema import DatabaseUnfit
 from tmtp_core.wire.look import CONTRAST_MIN, weak_pairs
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?|https?://\[[0-9a-fA-F:]+\](:\d{1,5})?")

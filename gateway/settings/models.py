@@ -3,6 +3,7 @@
 
 import ipaddress
 import re
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -306,15 +307,61 @@ class Sender(_Model):
     address: str | None = None
     domain: str | None = None
     proof: list[Proof] = Field(min_length=1, max_length=16)
+    owner: str = Field(default="", max_length=500)
+    reason: str = Field(default="", max_length=500)
+    expires: date | None = None
+    routes: list[str] | None = Field(default=None, min_length=1, max_length=1_000)
+    quota_per_day: int | None = Field(default=None, ge=1, le=10_000_000)
 
 
 class Route(_Model):
-    """Mail for `recipient` reaches the alias or group `to`; what of it is passed on."""
+    """Mail for `recipient` reaches the alias or group `to`; what of it is passed on.
+
+    `unknown`: what becomes of mail whose sender is not vetted. `reply`: what becomes of a member's answer.
+    """
 
     recipient: str
     to: str = Field(min_length=1)
     active_attachments: Literal["withhold", "allow"] = "withhold"
     original: Literal["drop", "attach"] = "drop"
+    unknown: Literal["refuse", "hold"] = "refuse"
+    reply: Literal["invite", "smarthost"] = "invite"
+
+
+class Hold(_Model):
+    """Bounds of the mail that waits for a person's decision."""
+
+    expires_days: int = Field(default=14, ge=1, le=365)
+    mails_max: int = Field(default=1_000, ge=1, le=1_000_000)
+    bytes_max: int = Field(default=1 << 30, ge=1 << 20, le=1 << 50)
+
+
+class Spool(_Model):
+    """Bounds of the mail that is accepted while the instance is away."""
+
+    mails_max: int = Field(default=10_000, ge=0, le=10_000_000)
+    bytes_max: int = Field(default=1 << 30, ge=1 << 20, le=1 << 50)
+
+
+class LifeCycle(_Model):
+    """What moves a correspondent on by itself (C5); None: a person does.
+
+    `refuse_after_joined_days`: then his mail by SMTP is refused.
+    """
+
+    invite: Literal["by_hand", "when_vetted"] = "by_hand"
+    refuse_after_joined_days: int | None = Field(default=None, ge=0, le=3_650)
+
+
+class Smarthost(_Model):
+    """The organisation's own relay for members' answers. `password`: a file with it. `ca`: PEM, of a private CA."""
+
+    host: str = Field(min_length=1, max_length=253)
+    port: int = Field(default=587, ge=1, le=65_535)
+    tls: Literal["starttls", "implicit"] = "starttls"
+    ca: Path | None = Field(default=None, strict=False)
+    user: str | None = Field(default=None, min_length=1, max_length=255)
+    password: Path | None = Field(default=None, strict=False)
 
 
 class SmtpLimits(_Model):
@@ -390,6 +437,14 @@ class SmtpBridge(_Model):
     senders: list[Sender] = Field(default=[], max_length=10_000)
     routes: list[Route] = Field(default=[], max_length=10_000)
     limits: SmtpLimits = SmtpLimits()
+    process: Literal["gateway", "own"] = "gateway"
+    invitation_url: str | None = Field(default=None, max_length=500)
+    tell: str | None = None
+    hold: Hold = Hold()
+    spool: Spool = Spool()
+    life_cycle: LifeCycle = LifeCycle()
+    smarthost: Smarthost | None = None
+    decisions_kept_days: int = Field(default=400, ge=90, le=3_650)
 
     @field_validator("listen", mode="before")
     @classmethod

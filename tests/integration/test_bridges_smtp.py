@@ -252,12 +252,12 @@ async def test_mail_that_cannot_be_parsed_is_refused_and_stays_its_senders(tmp_p
 async def test_a_database_that_fails_is_temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is delivered that could not be remembered."""
 
-    async def full(self: object, post: str) -> bool:
+    async def full(*_: object) -> bool:
         raise OSError(errno.ENOSPC, "full")
 
     async with running_gateway(tmp_path) as gateway, member(gateway, "public", "Support Desk") as desk:
         with monkeypatch.context() as patched:
-            patched.setattr("bridges.smtp.database.BridgeDatabase.is_delivered", full)
+            patched.setattr("bridges.smtp.store.delivered.Delivered.known", full)
             with pytest.raises(smtplib.SMTPDataError) as refused:
                 await smtp(gateway, lambda client: client.send_message(a_mail()))
         assert refused.value.smtp_code == 452

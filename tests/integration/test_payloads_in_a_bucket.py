@@ -26,11 +26,11 @@ from tests.support.postgresql import binaries, cluster
 from tmtp_core import limits
 from tmtp_core.domain.policy import Acquaintance, Policy
 from tmtp_core.domain.port import Body
+from tmtp_core.schema import DatabaseUnfit
 from tmtp_core.store.objects import PayloadBucket
 from tmtp_core.store.opening import opened_payloads
 from tmtp_core.store.payloads import Backlog, PayloadsUnavailable, Upload
 from tmtp_core.store.places import Bucket
-from tmtp_core.store.schema import DatabaseUnfit
 from tmtp_core.store.sharing import Sharing
 from tmtp_core.wire import messages as m
 

@@ -27,7 +27,7 @@ from tmtp_core.crypto.encoding import from_text
 from tmtp_core.crypto.log_records import Record, compose
 from tmtp_core.crypto.possession import Channel
 from tmtp_core.domain.policy import Policy
-from tmtp_core.store.schema import DatabaseUnfit
+from tmtp_core.schema import DatabaseUnfit
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
 

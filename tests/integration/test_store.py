@@ -26,11 +26,11 @@ from tests.support.postgresql import ON_SQLITE
 from tmtp_client.connection import Connection, Disconnected, Endpoint, Payload
 from tmtp_core import limits
 from tmtp_core.errors import ServiceUnavailable
+from tmtp_core.schema import DatabaseInUse, DatabaseTooNew, Steps
 from tmtp_core.store import payloads, tables
 from tmtp_core.store.database import Database
 from tmtp_core.store.ledger import SqlLedger
 from tmtp_core.store.payloads import PayloadFolder
-from tmtp_core.store.schema import DatabaseInUse, DatabaseTooNew, Steps
 from tmtp_core.store.sqlite import driver
 from tmtp_core.store.writer import Job, PageRead, Writer
 from tmtp_core.wire import messages as m

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What an intake remembers (C2, D1): mails that were delivered, and threads that nobody else gets into."""
 
+import asyncio
+import contextlib
 import errno
 import os
 import sqlite3
@@ -8,10 +10,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, func, select
 
 from bridges import limits
 from bridges.mime import Letter
-from bridges.smtp.database import SCHEMA_VERSION, BridgeDatabase, Correspondence
+from bridges.smtp.store.database import BridgeDatabase
+from bridges.smtp.store.delivered import Correspondence, Delivered, Place
+from bridges.smtp.store.tables import delivered, metadata, sender
 
 ANN_TO_DESK = Correspondence("ann@partner.example", "support@example.org")
 EVE_TO_DESK = Correspondence("eve@partner.example", "support@example.org")
@@ -37,9 +44,36 @@ def clock() -> Clock:
     return Clock()
 
 
+class Intake:
+    """What one intake remembers, opened as it opens it."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self.database = BridgeDatabase(path)
+        self.deliveries = Delivered(self.database, clock, os.urandom)
+
+    async def open(self) -> None:
+        await self.database.open()
+        await self.deliveries.open()
+
+    async def close(self) -> None:
+        await self.database.close()
+
+    async def is_delivered(self, post: str) -> bool:
+        return (await self.deliveries.known(post, ANN_TO_DESK, letter(""))).delivered
+
+    async def place(self, which: Correspondence, one: Letter) -> Place:
+        return (await self.deliveries.known("no post", which, one)).place
+
+    async def deliver(self, which: Correspondence, one: Letter, post: str = "p") -> Place:
+        """Deliver a mail: where it belongs."""
+        place = await self.place(which, one)
+        await self.deliveries.record(post, which, one, place.thread)
+        return place
+
+
 @pytest.fixture
-async def database(tmp_path: Path, clock: Clock) -> AsyncIterator[BridgeDatabase]:
-    opened = BridgeDatabase(tmp_path / "intake" / "bridge.sqlite3", clock, os.urandom)
+async def intake(tmp_path: Path, clock: Clock) -> AsyncIterator[Intake]:
+    opened = Intake(tmp_path / "intake" / "bridge.sqlite3", clock)
     await opened.open()
     yield opened
     await opened.close()
@@ -50,107 +84,138 @@ def letter(message_id: str, *references: str) -> Letter:
     return Letter("ann@partner.example", "", "s", own, references, "", "text", (), ())
 
 
-async def delivered(database: BridgeDatabase, which: Correspondence, one: Letter, post: str = "p") -> tuple[str, bool]:
-    """Deliver a mail: its thread, and whether that was new."""
-    thread, new = await database.place(which, one)
-    await database.record(post, which, one, thread)
-    return thread, new
-
-
-async def test_a_conversation_is_one_thread(database: BridgeDatabase) -> None:
-    first, new = await delivered(database, ANN_TO_DESK, letter("1@x"))
+async def test_a_conversation_is_one_thread(intake: Intake) -> None:
+    first, new = await intake.deliver(ANN_TO_DESK, letter("1@x"))
     assert (first[:5], new) == ("smtp-", True)
-    assert await delivered(database, ANN_TO_DESK, letter("2@x", "1@x")) == (first, False)
-    assert await delivered(database, ANN_TO_DESK, letter("3@x", "1@x", "2@x")) == (first, False)
-    assert await delivered(database, ANN_TO_DESK, letter("4@x", "3@x")) == (first, False)  # In-Reply-To alone
-    assert (await delivered(database, ANN_TO_DESK, letter("5@x")))[0] != first
+    assert await intake.deliver(ANN_TO_DESK, letter("2@x", "1@x")) == (first, False)
+    assert await intake.deliver(ANN_TO_DESK, letter("3@x", "1@x", "2@x")) == (first, False)
+    assert await intake.deliver(ANN_TO_DESK, letter("4@x", "3@x")) == (first, False)  # In-Reply-To alone
+    assert (await intake.deliver(ANN_TO_DESK, letter("5@x")))[0] != first
 
 
-async def test_the_first_mail_may_come_last(database: BridgeDatabase) -> None:
+async def test_the_first_mail_may_come_last(intake: Intake) -> None:
     """What was answered did not come here, or comes late."""
-    reply, new = await delivered(database, ANN_TO_DESK, letter("2@x", "1@x"))
+    reply, new = await intake.deliver(ANN_TO_DESK, letter("2@x", "1@x"))
     assert new
-    assert await delivered(database, ANN_TO_DESK, letter("1@x")) == (reply, False)
+    assert await intake.deliver(ANN_TO_DESK, letter("1@x")) == (reply, False)
 
 
-async def test_nobody_gets_into_a_thread_of_others(database: BridgeDatabase) -> None:
+async def test_nobody_gets_into_a_thread_of_others(intake: Intake) -> None:
     """A mail names whatever it likes; a thread is one sender's and one recipient's (D1)."""
     threads = {
-        (await delivered(database, which, one))[0]
+        (await intake.deliver(which, one))[0]
         for which in (ANN_TO_DESK, EVE_TO_DESK, ANN_TO_SALES)
         for one in (letter("1@x"), letter("2@x", "1@x"))
     }
     assert len(threads) == 3
 
 
-async def test_nobody_without_the_secret_foresees_a_thread(
-    database: BridgeDatabase, tmp_path: Path, clock: Clock
-) -> None:
-    other = BridgeDatabase(tmp_path / "other.sqlite3", clock, os.urandom)
+async def test_nobody_without_the_secret_foresees_a_thread(intake: Intake, tmp_path: Path, clock: Clock) -> None:
+    other = Intake(tmp_path / "other.sqlite3", clock)
     await other.open()
-    assert await other.place(ANN_TO_DESK, letter("1@x")) != await database.place(ANN_TO_DESK, letter("1@x"))
+    assert await other.place(ANN_TO_DESK, letter("1@x")) != await intake.place(ANN_TO_DESK, letter("1@x"))
     await other.close()
 
 
-async def test_a_mail_that_has_no_id_begins_a_thread(database: BridgeDatabase) -> None:
-    assert await delivered(database, ANN_TO_DESK, letter("")) == ("", True)
-    assert await database.is_delivered("p")
+async def test_a_mail_that_has_no_id_begins_a_thread(intake: Intake) -> None:
+    assert await intake.deliver(ANN_TO_DESK, letter("")) == ("", True)
+    assert await intake.is_delivered("p")
 
 
-async def test_a_week_for_mails_and_a_year_for_threads(database: BridgeDatabase, clock: Clock) -> None:
-    thread, _ = await delivered(database, ANN_TO_DESK, letter("1@x"), "first")
-    await delivered(database, ANN_TO_DESK, letter("2@x", "1@x"), "second")
+async def test_a_week_for_mails_and_a_year_for_threads(intake: Intake, clock: Clock) -> None:
+    thread, _ = await intake.deliver(ANN_TO_DESK, letter("1@x"), "first")
+    await intake.deliver(ANN_TO_DESK, letter("2@x", "1@x"), "second")
     clock.now_ns += 7 * DAY_NS - 10**9
-    assert await database.is_delivered("first")
+    assert await intake.is_delivered("first")
     clock.now_ns += 2 * 10**9
-    assert not await database.is_delivered("first")
-    assert await database.place(ANN_TO_DESK, letter("9@x", "2@x")) == (thread, False)
+    assert not await intake.is_delivered("first")
+    assert await intake.place(ANN_TO_DESK, letter("9@x", "2@x")) == (thread, False)
     clock.now_ns += 400 * DAY_NS
-    await delivered(database, EVE_TO_DESK, letter("e@x"), "third")
-    assert (await database.place(ANN_TO_DESK, letter("9@x", "2@x")))[0] != thread  # the middle is forgotten,
-    assert await database.place(ANN_TO_DESK, letter("9@x", "1@x", "2@x")) == (thread, True)  # the first mail names it
+    await intake.deliver(EVE_TO_DESK, letter("e@x"), "third")
+    assert (await intake.place(ANN_TO_DESK, letter("9@x", "2@x")))[0] != thread  # the middle is forgotten,
+    assert await intake.place(ANN_TO_DESK, letter("9@x", "1@x", "2@x")) == (thread, True)  # the first mail names it
 
 
 async def test_all_of_it_outlives_the_process(tmp_path: Path, clock: Clock) -> None:
     threads = []
     for _ in range(2):
-        database = BridgeDatabase(tmp_path / "bridge.sqlite3", clock, os.urandom)
-        await database.open()
-        threads.append((await delivered(database, ANN_TO_DESK, letter("1@x")))[0])
-        assert await database.is_delivered("p")
-        await database.close()
+        intake = Intake(tmp_path / "bridge.sqlite3", clock)
+        await intake.open()
+        threads.append((await intake.deliver(ANN_TO_DESK, letter("1@x")))[0])
+        assert await intake.is_delivered("p")
+        await intake.close()
     assert len(set(threads)) == 1
 
 
-async def test_what_is_in_the_file_says_nothing_of_a_mail(database: BridgeDatabase, tmp_path: Path) -> None:
-    """D5: who takes the file finds nobody's address and no mail's id in it."""
-    await delivered(database, ANN_TO_DESK, letter("1@x.example", "0@x.example"))
-    await database.close()
-    octets = b"".join(path.read_bytes() for path in (tmp_path / "intake").iterdir())
-    assert b"partner.example" not in octets
-    assert b"@x.example" not in octets
-    assert (tmp_path / "intake" / "bridge.sqlite3").stat().st_mode & 0o077 == 0
-    await database.open()
+async def test_only_its_owner_reads_the_files(intake: Intake, tmp_path: Path) -> None:
+    await intake.deliver(ANN_TO_DESK, letter("1@x.example", "0@x.example"))
+    assert [path for path in (tmp_path / "intake").iterdir() if path.stat().st_mode & 0o077] == []
 
 
-async def test_a_file_of_a_newer_release_is_left_alone(database: BridgeDatabase, tmp_path: Path, clock: Clock) -> None:
-    await database.close()
+async def test_a_file_of_a_newer_release_is_left_alone(intake: Intake, tmp_path: Path) -> None:
+    await intake.close()
     path = tmp_path / "intake" / "bridge.sqlite3"
-    raw = sqlite3.connect(path)
-    raw.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
-    raw.close()
-    newer = BridgeDatabase(path, clock, os.urandom)
-    with pytest.raises(OSError, match="newer release"):
+    with contextlib.closing(sqlite3.connect(path)) as raw, raw:
+        raw.execute("UPDATE alembic_version SET version_num = '9999'")
+    newer = BridgeDatabase(path)
+    with pytest.raises(OSError, match="newer"):
         await newer.open()
     await newer.close()
 
 
-async def test_a_disk_that_fails_is_an_os_error(database: BridgeDatabase, tmp_path: Path) -> None:
+async def test_a_file_of_before_the_steps_is_brought_to_the_newest(tmp_path: Path, clock: Clock) -> None:
+    path = tmp_path / "bridge.sqlite3"
+    with contextlib.closing(sqlite3.connect(path)) as raw, raw:
+        raw.execute("CREATE TABLE secret (value BLOB NOT NULL)")
+        raw.execute("CREATE TABLE delivered (post VARCHAR NOT NULL PRIMARY KEY, at_s INTEGER NOT NULL)")
+        raw.execute("CREATE INDEX ix_delivered_at_s ON delivered (at_s)")
+        raw.execute(
+            "CREATE TABLE mails (mail BLOB NOT NULL PRIMARY KEY, thread VARCHAR NOT NULL, at_s INTEGER NOT NULL)"
+        )
+        raw.execute("INSERT INTO secret VALUES (zeroblob(32))")
+        raw.execute("INSERT INTO delivered VALUES ('p', ?)", (clock.now_ns // 10**9,))
+        raw.execute("PRAGMA user_version = 1")
+    intake = Intake(path, clock)
+    await intake.open()
+    assert await intake.is_delivered("p")
+    assert (
+        await intake.database.read(lambda connection: connection.scalar(select(func.count()).select_from(sender))) == 0
+    )
+    await intake.close()
+
+
+async def test_the_steps_make_what_the_tables_say(intake: Intake) -> None:
+    def differences(connection: Connection) -> list[object]:
+        return list(compare_metadata(MigrationContext.configure(connection), metadata))
+
+    assert await intake.database.read(differences) == []
+
+
+async def test_a_second_process_is_kept_out(intake: Intake, tmp_path: Path) -> None:
+    second = BridgeDatabase(tmp_path / "intake" / "bridge.sqlite3")
+    with pytest.raises(OSError, match="another process runs this bridge"):
+        await second.open()
+    await second.close()
+
+
+async def test_what_fails_in_a_group_takes_nothing_else_with_it(intake: Intake) -> None:
+    def refuse(connection: Connection) -> None:
+        connection.execute(delivered.insert().values(post="no", at_s=1_800_000_000))
+        raise LookupError("not this one")
+
+    changes = [intake.deliver(ANN_TO_DESK, letter(f"{n}@x"), f"p{n}") for n in range(20)]
+    got = await asyncio.gather(*changes[:10], intake.database.write(refuse), *changes[10:], return_exceptions=True)
+    assert [type(one) for one in got if isinstance(one, Exception)] == [LookupError]
+    assert all([await intake.is_delivered(f"p{n}") for n in range(20)])
+    assert not await intake.is_delivered("no")
+
+
+async def test_a_disk_that_fails_is_an_os_error(intake: Intake, tmp_path: Path) -> None:
     raw = sqlite3.connect(tmp_path / "intake" / "bridge.sqlite3")
     raw.execute("DROP TABLE delivered")
     raw.close()
     with pytest.raises(OSError, match="delivered") as failed:
-        await database.is_delivered("p")
+        await intake.is_delivered("p")
     assert failed.value.errno == errno.EIO
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from bridges import limits
 from bridges.mime import Letter, Reason, Unparsable
 from bridges.mime.parse import Parsed, parse_mail
-from bridges.smtp.database import bare_id
+from bridges.smtp.store.delivered import bare_id
 
 FROM = b"From: Orders <orders@partner.example>\r\n"
 

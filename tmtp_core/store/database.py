@@ -18,9 +18,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool, StaticPool
 
 from tmtp_core import limits
+from tmtp_core.schema import DatabaseInUse, Steps
 from tmtp_core.store import sqlite
 from tmtp_core.store.references import CountedReferences
-from tmtp_core.store.schema import DatabaseInUse, Steps
 from tmtp_core.store.sharing import Sharing
 from tmtp_core.store.sqlite import driver
 from tmtp_core.store.statements import References, Statements

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tmtp_core.ids import RandomBytes
+from tmtp_core.schema import DatabaseUnfit
 from tmtp_core.store.database import Database, Store
 from tmtp_core.store.payloads import PayloadFolder, PayloadStore
 from tmtp_core.store.places import Bucket
 from tmtp_core.store.references import file_prefix
-from tmtp_core.store.schema import DatabaseUnfit
 from tmtp_core.store.sharing import Sharing
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from tmtp_core.store.schema import DatabaseUnfit
+from tmtp_core.schema import DatabaseUnfit
 
 _DRIVER: Final = "postgresql+asyncpg"
 _WRONG_ADDRESS: Final = f"this is no database that this program knows: an address reads {_DRIVER}://user@host/name"

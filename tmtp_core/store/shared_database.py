@@ -19,10 +19,10 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.util import greenlet_spawn
 
 from tmtp_core import limits
+from tmtp_core.schema import DatabaseUnfit, Steps
 from tmtp_core.store import sharing
 from tmtp_core.store.places import parsed_address
 from tmtp_core.store.postgresql import PostgresqlStatements
-from tmtp_core.store.schema import DatabaseUnfit, Steps
 from tmtp_core.store.sharing import Sharing
 from tmtp_core.store.statements import References, Statements
 from tmtp_core.store.stored_references import StoredReferences

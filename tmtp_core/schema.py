@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The steps of the schema: which one a database has, and the way to the newest."""
+"""The steps of a database's schema: which one it has, and the way to the newest. A bridge's database has its own."""
 
 from importlib import resources
 from pathlib import Path

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A mail that was accepted, posted to a route once (C2): at its session, out of the spool, or when it is released."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import structlog
+from msgspec import Struct
+from msgspec.structs import replace
+from sqlalchemy import Connection
+
+from bridges import limits
+from bridges.mime import Letter
+from bridges.smtp import replies
+from bridges.smtp.evidence import Outcome
+from bridges.smtp.mail import MailPost, post_id
+from bridges.smtp.rules import Route, folded
+from bridges.smtp.store.delivered import Correspondence, Delivered
+from tmtp_client.connection import Disconnected, PersistentConnection, Refused
+from tmtp_core.wire.messages import TO_UID, Outsider, Recipient
+
+log = structlog.get_logger()
+
+_FOR_NOW: Final = re.compile(r"^quota: | yet$")  # what the service refuses only for now (docs/protocol.md)
+
+
+class Accepted(Struct, frozen=True):
+    """What is known of an accepted mail beside its octets; kept with it where it waits.
+
+    `words`: how it is proved, in short, for whoever reads it. Where signatures alone prove it: the header fields that
+    they leave out, and a hash of the body that they cover.
+    """
+
+    author: str
+    words: str
+    uncovered: tuple[str, ...] = ()
+    signed_body: str = ""
+
+
+class MailFile(NamedTuple):
+    """The file with the mail as it came, CRLF line ends, and its octets."""
+
+    path: Path
+    content: bytes
+
+
+class Posted(NamedTuple):
+    """What became of a post. `away`: the service did not answer. `remember`: to be done in the change that ends it.
+
+    Until then the same post may be made again: the service knows its id, and stores it once.
+    """
+
+    outcome: Outcome
+    reply: str
+    away: bool = False
+    remember: Callable[[Connection], None] | None = None
+
+
+class Poster:
+    """Posts to one service. `bridge`: its name, `uid`: its account."""
+
+    def __init__(self, bridge: str, uid: str, service: PersistentConnection, delivered: Delivered) -> None:
+        self._bridge = bridge
+        self._uid = uid
+        self._service = service
+        self._delivered = delivered
+
+    async def post(self, mail: MailFile, letter: Letter, accepted: Accepted, route: Route) -> Posted:
+        """One mail to one route: what was delivered within a week is not delivered again. Raises `OSError`.
+
+        `letter` is the mail as it was parsed, its attachments still on the disk.
+        """
+        letter = without(letter, frozenset(accepted.uncovered))
+        sender = accepted.author
+        post = post_id(sender, route.recipient, letter, mail.content, accepted.signed_body)
+        which = Correspondence(folded(sender), folded(route.recipient))
+        known = await self._delivered.known(post, which, letter)
+        if known.delivered:
+            log.info("smtp_mail_known", bridge=self._bridge, sender=sender)
+            return Posted("duplicate", replies.DELIVERED)
+        made = MailPost(letter, sender, self._uid, route, known.place, mail.path, len(mail.content))
+        posted = await self._post(post, route.recipient, made, Outsider(sender, accepted.words))
+        if posted.outcome != "delivered":
+            return posted
+        thread = known.place.thread
+        return posted._replace(
+            remember=lambda connection: self._delivered.note(connection, post, which, letter, thread)
+        )
+
+    async def _post(self, post: str, recipient: str, made: MailPost, outsider: Outsider) -> Posted:
+        try:
+            connection = await self._service.current(limits.SERVICE_WAIT_S)
+            acked = await connection.post(
+                post, [Recipient(recipient, TO_UID)], made.pieces(), made.size, len(made.head), as_=outsider
+            )
+        except (Disconnected, TimeoutError) as error:
+            log.warning("smtp_service_away", bridge=self._bridge, error=str(error) or "no answer")
+            return AWAY
+        except Refused as refused:
+            log.warning("smtp_post_refused", bridge=self._bridge, error=str(refused))
+            if _FOR_NOW.search(str(refused)):
+                return Posted("deferred", replies.temporary("the recipient cannot be reached just now"))
+            return Posted("refused", replies.NOT_TAKEN)
+        log.info("smtp_mail_delivered", bridge=self._bridge, sender=outsider.address, message=acked.msgid)
+        return Posted("delivered", replies.DELIVERED)
+
+
+AWAY: Final = Posted("deferred", replies.temporary("the service is away"), away=True)
+
+
+def without(letter: Letter, unproved: frozenset[str]) -> Letter:
+    """The letter without what says which mail it is and what it answers, where nobody signed that.
+
+    Else whoever has a signed mail could put it into any conversation of its author (D1).
+    """
+    if "message-id" in unproved:
+        letter = replace(letter, message_id="")
+    if "date" in unproved:
+        letter = replace(letter, date="")
+    if unproved & {"references", "in-reply-to"}:
+        letter = replace(letter, references=())
+    return letter
