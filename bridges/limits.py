@@ -43,6 +43,15 @@ DUPLICATES_KEPT_S = 7 * 86_400.0
 THREADS_KEPT_S = 366 * 86_400.0  # since the last mail; a mail that names the first one finds its thread after that, too
 FORGET_EVERY_S = 3_600.0
 GROUP_MAX = 500  # changes in one transaction
+EVIDENCE_FINDINGS_MAX = 50  # kept of one mail, those that pass first
+
+# -- vetting records (docs/decisions/0021) -----------------------------------------------------------------------------
+NETWORK_KNOWN_S = 30 * 86_400  # since a record's proof has passed from it; then failures from there are anybody's
+FAILURES_SUSPEND = 3  # in a row, from known networks
+FAILURES_IN_FRONT_SUSPEND = 10  # in a row, where a server in front says no network,
+FAILURES_IN_FRONT_DAYS = 3  # on so many days
+FAILURES_PER_DAY_MAX = 10  # that are noted of one record and kind: who forges mail writes nothing more
+SENDER_DAYS_KEPT = 400  # of the messages of a day
 
 # -- SMTP --------------------------------------------------------------------------------------------------------------
 COMMAND_LINE_MAX_BYTES = 2_048  # RFC 5321 §4.5.3.1.4 says 512; SMTPUTF8 and ESMTP parameters make it longer

@@ -80,7 +80,8 @@ sender_failure = Table(  # mail that claimed a record and whose proof failed, si
     Column("key", Integer, primary_key=True, autoincrement=True),
     Column("sender", Integer, nullable=False, index=True),
     Column("at_s", Integer, nullable=False),
-    Column("known_network", Boolean, nullable=False),
+    Column("known_network", Boolean),  # NULL: a server in front handed it on
+    Column("mail", String, nullable=False),  # as in evidence.Evidence: a mail counts once
 )
 
 sender_day = Table(  # how many messages of a record were taken on a day: its quota

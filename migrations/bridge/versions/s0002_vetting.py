@@ -53,7 +53,8 @@ def upgrade() -> None:
         sa.Column("key", sa.Integer, primary_key=True, autoincrement=True),
         sa.Column("sender", sa.Integer, nullable=False, index=True),
         sa.Column("at_s", sa.Integer, nullable=False),
-        sa.Column("known_network", sa.Boolean, nullable=False),
+        sa.Column("known_network", sa.Boolean),
+        sa.Column("mail", sa.String, nullable=False),
     )
     op.create_table(
         "sender_day",
