@@ -35,7 +35,7 @@ _LAST: Final = select(decision.c.number, decision.c.hash).order_by(decision.c.nu
 _ADD: Final = insert(decision)
 # As it is stored: whoever has changed it may have put something else than octets there.
 _STORED: Final = text(
-    "SELECT number, at_ms, kind, body, hash FROM decision WHERE number > :after ORDER BY number LIMIT :n"
+    "SELECT number, at_ms, kind, body, hash FROM decision WHERE number > :after ORDER BY number LIMIT :count"
 )
 _BEGIN: Final = text("SELECT number, hash FROM decision_begin ORDER BY number DESC LIMIT 1")
 
@@ -184,13 +184,12 @@ def _some(connection: Connection, before: int | None, search: str) -> _Some:
     numbers = list(connection.scalars(below))
     if not numbers:
         return _Some((), None)
-    columns = (
-        d.number,
-        d.at_ms,
-        d.kind,
-        *(cast(column, LargeBinary).label(column.name) for column in (d.body, d.hash)),
+    body, digest = (cast(column, LargeBinary).label(column.name) for column in (d.body, d.hash))
+    wanted = (
+        select(d.number, d.at_ms, d.kind, body, digest)
+        .where(d.number.between(numbers[-1], numbers[0]))
+        .order_by(d.number.desc())
     )
-    wanted = select(*columns).where(d.number.between(numbers[-1], numbers[0])).order_by(d.number.desc())
     if search:
         written = _encoded(search)[1:-1].decode()  # as JSON has it
         wanted = wanted.where(func.instr(func.lower(cast(d.body, String)), _ascii_lower(written)) > 0)
