@@ -43,6 +43,8 @@ DUPLICATES_KEPT_S = 7 * 86_400.0
 THREADS_KEPT_S = 366 * 86_400.0  # since the last mail; a mail that names the first one finds its thread after that, too
 FORGET_EVERY_S = 3_600.0
 GROUP_MAX = 500  # changes in one transaction
+DECISIONS_AT_ONCE = 500  # entries that are looked at, or cut off, before others have their turn: some milliseconds
+DECISIONS_SEARCHED_MAX = 100_000  # for one page of a search; the next page goes on from there
 
 # -- mail that waits on the disk ---------------------------------------------------------------------------------------
 SPOOL_POSTS_MAX = 4  # mails on their way to the service at once
