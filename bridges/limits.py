@@ -43,6 +43,10 @@ DUPLICATES_KEPT_S = 7 * 86_400.0
 THREADS_KEPT_S = 366 * 86_400.0  # since the last mail; a mail that names the first one finds its thread after that, too
 FORGET_EVERY_S = 3_600.0
 GROUP_MAX = 500  # changes in one transaction
+CORRESPONDENTS_SEEN_MAX = 100_000  # whom nobody has vetted; of more those are forgotten who were not heard of longest
+CORRESPONDENT_MAILS_KEPT_S = 30 * 86_400.0  # how many each has sent
+RULED_AT_ONCE = 200  # correspondents that a rule moves in one change
+INVITED_AT_ONCE = 50  # correspondents whom the gateway is asked to invite
 DECISIONS_AT_ONCE = 500  # entries that are looked at, or cut off, before others have their turn: some milliseconds
 DECISIONS_SEARCHED_MAX = 100_000  # for one page of a search; the next page goes on from there
 
