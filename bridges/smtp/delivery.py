@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import structlog
 from msgspec.structs import replace
@@ -21,16 +20,19 @@ from sqlalchemy import Connection
 from bridges.mime import Letter, ParserPool, Unparsable
 from bridges.mime.pool import ParserFailed
 from bridges.smtp import policy, replies
-from bridges.smtp.control.models import LifeState
-from bridges.smtp.evidence import Decided, Evidence, MailDecided, Outcome, Strength
+from bridges.smtp.correspondents import Correspondents
+from bridges.smtp.evidence import Decided, Evidence, MailDecided, Outcome
 from bridges.smtp.gathering import Gathered, Gathering, Transaction
+from bridges.smtp.holding import Holding
 from bridges.smtp.policy import Known, Ruling
 from bridges.smtp.posting import AWAY, Accepted, MailFile, Posted, Poster
 from bridges.smtp.proof.author import canonical_address
 from bridges.smtp.proof.verdict import Standing
 from bridges.smtp.rules import Rules, SenderRule
+from bridges.smtp.spool import Spool
 from bridges.smtp.store.database import BridgeDatabase
-from bridges.smtp.vetting import Append, Suspended, Vetting
+from bridges.smtp.store.decisions import Decisions
+from bridges.smtp.vetting import Vetting
 from tmtp_core.clock import Clock
 
 log = structlog.get_logger()
@@ -38,33 +40,9 @@ log = structlog.get_logger()
 _UNFINISHED: dict[str, Outcome] = {"refuse": "refused", "defer": "deferred"}
 
 
-class Correspondents(Protocol):
-    """Who is known to write, and how far each is on the way out of SMTP."""
-
-    def state(self, address: str) -> LifeState | None: ...
-
-    def link(self, address: str) -> str: ...
-
-    def note(self, connection: Connection, evidence: Evidence, strength: Strength, at_ms: int) -> None: ...
-
-
-class Holding(Protocol):
-    """Mail that waits for a person. None: there is no room."""
-
-    async def keep(
-        self, mail: bytes, accepted: Accepted, evidence: Evidence, subject: str, recipients: list[str], why: str
-    ) -> int | None: ...
-
-
-class Spool(Protocol):
-    """Mail that waits for the service. False: there is no room."""
-
-    async def keep(self, mail: bytes, accepted: Accepted, evidence: Evidence, recipients: list[str]) -> bool: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Rooms:
-    """What a mail passes through. `append`: to the log of decisions."""
+    """What a mail passes through, and where what becomes of it is written down."""
 
     gathering: Gathering
     parser: ParserPool
@@ -73,7 +51,7 @@ class Rooms:
     correspondents: Correspondents
     holding: Holding
     spool: Spool
-    append: Append
+    decisions: Decisions
 
 
 @dataclass
@@ -126,7 +104,6 @@ class Delivery:
         self._clock = clock
         self._rooms = rooms
         self._invitation_url = invitation_url
-        self._finishing: set[asyncio.Task[None]] = set()
 
     async def take(self, mail: Transaction) -> dict[str, str]:
         """The reply for each recipient."""
@@ -179,7 +156,7 @@ class Delivery:
                 rulings = await self._read(one, rulings)
             await self._carry_out(one, rulings)
             counted = bool(taken) and any(each.outcome in ("delivered", "spooled", "held") for each in one.decided)
-            await self._finish(one, counted=counted)
+            await self._database.write(lambda connection: self._write(connection, one, counted))
         except BaseException:
             counted = False
             raise
@@ -244,9 +221,12 @@ class Delivery:
             assert route is not None
             assert one.letter is not None
             name = route.recipient
-            if name not in by_route and any(posted.away for posted in by_route.values()):
-                by_route[name] = AWAY  # no second wait for a service that did not answer
-            elif name not in by_route:
+            if name in by_route:
+                continue
+            away = any(posted.away for posted in by_route.values())  # no second wait for who did not answer
+            if away or self._rooms.spool.is_behind(accepted.author, name):  # no mail overtakes one before it
+                by_route[name] = AWAY
+            else:
                 file = MailFile(one.path, one.mail.content)
                 by_route[name] = await self._rooms.poster.post(file, one.letter, accepted, route)
         one.remember += [posted.remember for posted in by_route.values() if posted.remember is not None]
@@ -276,32 +256,18 @@ class Delivery:
         )
 
     # -- writing down --------------------------------------------------------------------------------------------------
-    async def _finish(self, one: _Mail, *, counted: bool) -> None:
-        """All that is known now, in one change; it is made whether the client still waits or not."""
-        task = asyncio.create_task(self._written(one, counted))
-        self._finishing.add(task)
-        task.add_done_callback(self._finishing.discard)
-        await asyncio.shield(task)
-
-    async def _written(self, one: _Mail, counted: bool) -> None:
-        suspended = await self._database.write(lambda connection: self._write(connection, one, counted))
-        if suspended is not None:
-            await self._rooms.vetting.follow(suspended)
-
-    def _write(self, connection: Connection, one: _Mail, counted: bool) -> Suspended | None:
+    def _write(self, connection: Connection, one: _Mail, counted: bool) -> None:
+        """All that is known now; it is made so whether the client still waits or not."""
         rooms, evidence, at_ms, record = self._rooms, one.evidence, one.at_ms, one.record
         for remember in one.remember:
             remember(connection)
-        rooms.append(connection, MailDecided(evidence, tuple(one.decided)), at_ms)
+        rooms.decisions.append(connection, MailDecided(evidence, tuple(one.decided)), at_ms)
         stands = None if record is None or one.gathered.trouble else policy.claimed(record, evidence)
         holds = stands is not None and stands.standing is Standing.HOLDS
-        strength = policy.strength(evidence, by_record=holds)
-        if strength != "none":
-            rooms.correspondents.note(connection, evidence, strength, at_ms)
+        rooms.correspondents.note(connection, evidence, policy.strength(evidence, by_record=holds), at_ms)
         if record is None or stands is None:
-            return None
+            return
         if holds:
             rooms.vetting.passed(connection, record, evidence, at_ms, taken=counted)
         elif stands.session and stands.standing is Standing.FAILS:
-            return rooms.vetting.failed(connection, record, evidence, at_ms)
-        return None
+            rooms.vetting.failed(connection, record, evidence, at_ms)

@@ -9,7 +9,8 @@ docs/decisions/0021.
 import asyncio
 import ipaddress
 from collections.abc import Callable, Iterable
-from typing import Any, Final, NamedTuple, TypeVar
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import structlog
 from msgspec.structs import replace
@@ -31,25 +32,20 @@ log = structlog.get_logger()
 Append = Callable[[Connection, Entry, int], object]
 """Adds an entry to the log of decisions, within a change."""
 
+Cover = Callable[[Connection, int, str, str, int], object]
+"""Within a change: a record now vets an address, or all of a domain (`Correspondents.cover`)."""
+
 Got = TypeVar("Got")
 _SETTINGS: Final = "settings file"
 _RULE: Final = "rule: its proof stopped passing"
 _ATTENTION_MAX: Final = 20
 
 
-class Suspended(NamedTuple):
-    """A record has suspended itself."""
-
-    number: int
-    whom: str
-    why: str
-
-
 class Vetting:
     """The records of one intake.
 
-    `append`: to the log of decisions. `tell`: the administrators, of what needs one of them. `changed`: called when
-    other records count than before. Methods that change something raise `BridgeRefused`, and `OSError` when the disk
+    `append`: to the log of decisions. `cover`: whom a new record vets. `tell`: the administrators, of what needs one of
+    them. `changed`: called when other records count than before. Methods that change something raise `BridgeRefused`, and `OSError` when the disk
     does not do its part; what they did is on the disk when they return.
     """
 
@@ -61,6 +57,7 @@ class Vetting:
         routes: Iterable[Route],
         upstream: Networks,
         append: Append,
+        cover: Cover,
         tell: Callable[[str], None],
         changed: Callable[[], None],
     ) -> None:
@@ -70,20 +67,21 @@ class Vetting:
         self._routes = tuple(routes)
         self._upstream = tuple(str(one) for one in upstream.networks)
         self._append = append
+        self._cover = cover
         self._tell = tell
         self._changed = changed
         self._day = 0
         self._today: dict[int, int] = {}  # messages by record, those under way included
-        self._under_way: set[asyncio.Task[Any]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.rules = Rules((), self._routes)
 
     # -- for mail ------------------------------------------------------------------------------------------------------
     async def open(self, seeds: Iterable[m.VetSender]) -> None:
         """Read the records, and make those of the settings file as they stand there now."""
+        self._loop = asyncio.get_running_loop()
         told = [_normal(one) for one in seeds]
         await self._change(lambda connection, now_ms: self._seed(connection, told, now_ms))
-        self._day = self._clock.wall_ns() // 1_000_000 // senders.DAY_MS
-        day = self._day
+        self._day = day = self._now_ms() // senders.DAY_MS
         self._today = await self._database.write(lambda connection: senders.messages_of(connection, day))
 
     def today(self, number: int, now_ms: int) -> int:
@@ -112,29 +110,32 @@ class Vetting:
         if taken:
             senders.count_message(connection, record.number, at_ms)
 
-    def failed(self, connection: Connection, record: SenderRule, evidence: Evidence, at_ms: int) -> Suspended | None:
+    def failed(self, connection: Connection, record: SenderRule, evidence: Evidence, at_ms: int) -> None:
         """Within the change that ends a mail: it claims the record, in a session as that wants it, and fails to prove
-        it. Give what is returned to `follow` when the change is made.
+        it. Where that was once too often, the record is suspended.
         """
         network = "" if evidence.upstream else network_of(evidence.peer)
         senders.note_failure(connection, record.number, network, evidence.mail, at_ms)
         row = senders.of_number(connection, record.number)
         why = _enough(senders.tally(connection, record.number))
         if row is None or row.state != "active" or not why:
-            return None
+            return
         senders.set_state(connection, record.number, "suspended", why, at_ms)
         self._append(connection, ActDone(_RULE, "senders.suspend", record.whom, why), at_ms)
-        return Suspended(record.number, record.whom, why)
+        self._decide_by_these(connection)
+        self._database.afterwards(partial(self._on_loop, self._say_suspended, str(record.number), record.whom, why))
 
-    async def follow(self, suspended: Suspended) -> None:
-        """A record has suspended itself: decide by that, and say so."""
-        self._use(await self._database.read(senders.current))
-        number, whom, why = suspended
-        log.warning("smtp_sender_suspended", bridge=self._bridge, record=number, sender=whom, why=why)
+    def _say_suspended(self, number: str, whom: str, why: str) -> None:
+        log.warning("smtp_sender_suspended", bridge=self._bridge, record=int(number), sender=whom, why=why)
         self._tell(
-            f"Mail from {whom} is suspended: {why}. Its servers are told to try again later. If that is the sender's "
+            f"Mail from {whom} is suspended: {why}. Whoever sends it is told to try again later. If it is the sender's "
             f"mistake, resume record {number} when it is mended; if it is a forger, nothing of his has passed."
         )
+
+    def vets(self, address: str) -> bool:
+        """Whether a record that counts covers an address; asked on any thread."""
+        record = self.rules.sender(address)
+        return record is not None and not record.suspended and not record.expired(self._now_ms())
 
     @property
     def attention(self) -> list[str]:
@@ -178,10 +179,9 @@ class Vetting:
         said = _normal(body)
         if said.expires_ms is not None and said.expires_ms <= self._now_ms():
             raise BridgeRefused("invalid", "expires_ms: that day is over: a later one, or none")
-        return await self._change(lambda connection, now_ms: self.vet_within(connection, said, by, now_ms))
+        return await self._change(lambda connection, now_ms: self._vet(connection, said, by, now_ms))
 
-    def vet_within(self, connection: Connection, said: m.VetSender, by: str, at_ms: int) -> m.Sender:
-        """The same within a change. Call `reload` when it is made."""
+    def _vet(self, connection: Connection, said: m.VetSender, by: str, at_ms: int) -> m.Sender:
         there = senders.of_whom(connection, said.address or "", said.domain or "")
         if there is not None:
             expired = there.expires_ms is not None and there.expires_ms <= at_ms
@@ -191,8 +191,7 @@ class Vetting:
                 what = f"{_whom(said)} has record {there.number} already: withdraw that first"
                 raise BridgeRefused("refused", what)
             self._set(connection, there, "withdrawn", "vetted anew", by, at_ms)
-        number = senders.add(connection, said, "administrator", by, at_ms)
-        self._append(connection, ActDone(by, "senders.vet", _whom(said), said.reason), at_ms)
+        number = self._add(connection, said, "administrator", by, at_ms)
         return senders.shown(connection, [_found(connection, number)], at_ms)[0]
 
     async def suspend(self, number: int, by: str, reason: str) -> m.Sender:
@@ -207,13 +206,7 @@ class Vetting:
         """It counts no more, for good."""
         return await self._move(number, "withdrawn", by, reason, refused={})
 
-    async def reload(self) -> None:
-        """Decide by what is on the disk now."""
-        self._use(await self._database.read(senders.current))
-
-    async def _move(
-        self, number: int, state: m.SenderState, by: str, reason: str, refused: dict[str, str]
-    ) -> m.Sender:
+    async def _move(self, number: int, state: m.SenderState, by: str, reason: str, refused: dict[str, str]) -> m.Sender:
         def move(connection: Connection, now_ms: int) -> m.Sender:
             row = _found(connection, number)
             wrong = {"withdrawn": "is withdrawn: vet the sender anew", **refused}.get(row.state)
@@ -258,29 +251,39 @@ class Vetting:
         there = senders.of_whom(connection, said.address or "", said.domain or "")
         if there is not None:
             self._set(connection, there, "withdrawn", "the settings file has it now", _SETTINGS, at_ms)
-        senders.add(connection, said, "settings", _SETTINGS, at_ms)
-        self._append(connection, ActDone(_SETTINGS, "senders.vet", _whom(said), said.reason), at_ms)
+        self._add(connection, said, "settings", _SETTINGS, at_ms)
+
+    def _add(self, connection: Connection, said: m.VetSender, source: str, by: str, at_ms: int) -> int:
+        number = senders.add(connection, said, source, by, at_ms)
+        self._append(connection, ActDone(by, "senders.vet", _whom(said), said.reason), at_ms)
+        self._cover(connection, number, said.address or "", said.domain or "", at_ms)
+        return number
 
     # -- in memory -----------------------------------------------------------------------------------------------------
     async def _change(self, work: Callable[[Connection, int], Got]) -> Got:
-        """Make a change and decide by it, also when whoever asked for it no longer waits."""
         now_ms = self._now_ms()
 
-        async def done() -> Got:
-            got, records = await self._database.write(
-                lambda connection: (work(connection, now_ms), senders.current(connection))
-            )
-            self._use(records)
+        def change(connection: Connection) -> Got:
+            got = work(connection, now_ms)
+            self._decide_by_these(connection)
             return got
 
-        task = asyncio.create_task(done())
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
-        return await asyncio.shield(task)
+        return await self._database.write(change)
 
-    def _use(self, records: list[SenderRule]) -> None:
-        self.rules = Rules(records, self._routes)
-        self._changed()
+    def _decide_by_these(self, connection: Connection) -> None:
+        """Within a change: decide by what it makes, as soon as that is on the disk."""
+        rules = Rules(senders.current(connection), self._routes)
+
+        def use() -> None:
+            self.rules = rules
+            self._on_loop(self._changed)
+
+        self._database.afterwards(use)
+
+    def _on_loop(self, call: Callable[..., None], *arguments: str) -> None:
+        """From the writer's thread."""
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(call, *arguments)
 
     def _now_ms(self) -> int:
         return self._clock.wall_ns() // 1_000_000

@@ -111,6 +111,15 @@ correspondent = Table(  # proven senders, and how far each is on the way out of 
     Column("refused_ms", Integer),
 )
 
+correspondent_mail = Table(  # the mails of each in the last days, by `Evidence.mail`: tries of one mail are one
+    "correspondent_mail",
+    metadata,
+    Column("address", String, primary_key=True),
+    Column("mail", String, primary_key=True),
+    Column("at_s", Integer, nullable=False, index=True),
+    sqlite_with_rowid=False,
+)
+
 held = Table(  # mail that waits for a person's decision; the mail itself is a file
     "held",
     metadata,

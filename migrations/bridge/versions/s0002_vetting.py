@@ -80,6 +80,13 @@ def upgrade() -> None:
         sa.Column("refused_ms", sa.Integer),
     )
     op.create_table(
+        "correspondent_mail",
+        sa.Column("address", sa.String, primary_key=True),
+        sa.Column("mail", sa.String, primary_key=True),
+        sa.Column("at_s", sa.Integer, nullable=False, index=True),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "held",
         sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
         sa.Column("received_ms", sa.Integer, nullable=False),
