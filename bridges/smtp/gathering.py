@@ -19,7 +19,7 @@ from bridges.smtp import policy, replies
 from bridges.smtp.evidence import Evidence, Found
 from bridges.smtp.machines import machine_of
 from bridges.smtp.posting import Accepted
-from bridges.smtp.proof.author import Author, Header, HeaderRefused, read_header
+from bridges.smtp.proof.author import Header, HeaderRefused, read_header
 from bridges.smtp.proof.prover import Origin, Prover
 from bridges.smtp.proof.verdict import Claim, Finding, Standing, Verdict
 from bridges.smtp.rules import Rules, SenderRule, covered_fields
@@ -159,11 +159,10 @@ class Gathering:
 
     def _mail(self, author: str, content: bytes, header: Header | None = None) -> str:
         """A name for a mail, the same however often it comes, whatever relays on the way add to its header."""
-        head, _, body = content.partition(b"\r\n\r\n")
-        if header is None:
-            marks, body = [], content
-        else:
+        marks, body = list[str](), content
+        if header is not None:
             marks = header.all("message-id") or [*header.all("date"), *header.all("subject")]
+            _, _, body = content.partition(b"\r\n\r\n")
         return self._named("evidence", author, *marks, blake2b(body, digest_size=20).hexdigest()).hex()
 
 
