@@ -16,13 +16,13 @@ from bridges.smtp.intake import SmtpIntake
 from bridges.smtp.proof.author import canonical_address
 from bridges.smtp.proof.prover import Trust
 from bridges.smtp.proof.verdict import Claim
-from bridges.smtp.rules import Door, IntakeLimits, IntakeSettings, Networks, Route, SenderRule
+from bridges.smtp.rules import Door, IntakeLimits, IntakeSettings, Networks, RelaySettings, Route, SenderRule
 from gateway.certificates import ensure_self_signed, pin_hash
 from gateway.files import write_private
 from gateway.instance import RunningInstance, StartFailed
 from gateway.listeners.tcp import TcpListener
 from gateway.settings import SmtpBridge
-from gateway.settings.models import Sender, SmtpListen
+from gateway.settings.models import Sender, Smarthost, SmtpListen
 from tmtp_client.connection import AccountKeys, DeviceKeys, Endpoint, KeyLogin
 from tmtp_core.clock import Clock
 from tmtp_core.crypto.signing import SEED_BYTES
@@ -56,7 +56,7 @@ async def opened_intake(
             hostname=own_name if bridge.hostname is None else bridge.hostname,
             senders=tuple(_sender_rule(one) for one in bridge.senders),
             routes=tuple(
-                Route(one.recipient, one.active_attachments == "allow", one.original == "attach")
+                Route(one.recipient, one.active_attachments == "allow", one.original == "attach", one.to, one.reply)
                 for one in bridge.routes
             ),
             endpoint=Endpoint(_dialable(host), port, instance.spki_pin),
@@ -68,6 +68,9 @@ async def opened_intake(
             upstream=_networks(bridge.upstream.addresses),
             proxies=_networks(bridge.proxies),
             nameservers=tuple((one.host, one.port) for one in bridge.nameservers),
+            invitation_url=bridge.invitation_url,
+            tell=bridge.tell,
+            smarthost=_relay(bridge.smarthost, own_name if bridge.hostname is None else bridge.hostname),
             limits=IntakeLimits(**bridge.limits.model_dump()),
         ),
         clock,
@@ -95,7 +98,7 @@ async def _account(bridge: SmtpBridge, instance: RunningInstance, path: Path, ra
     keys = _keys(path, random_bytes)
     entry, sigs = keys.genesis(instance.service.identity.public_key)
     routes = {route.recipient: route.to for route in bridge.routes}
-    uid = await instance.service.ensure_bridge(bridge.name, routes, Signed(entry, sigs))
+    uid = await instance.service.ensure_bridge(bridge.name, routes, Signed(entry, sigs), replies=True)
     return KeyLogin(uid, keys.device.signer, instance.service.identity.public)
 
 
@@ -130,6 +133,21 @@ def _sender_rule(sender: Sender) -> SenderRule:
         networks=tuple(ipaddress.ip_network(proof.network) for proof in proofs if proof.network is not None),
         keys=tuple(pin_hash(proof.client_certificate) for proof in proofs if proof.client_certificate is not None),
         claims=tuple(claims),
+    )
+
+
+def _relay(smarthost: Smarthost | None, hostname: str) -> RelaySettings | None:
+    """The organisation's own relay, which knows this side as `hostname`."""
+    if smarthost is None:
+        return None
+    return RelaySettings(
+        smarthost.host,
+        smarthost.port,
+        hostname,
+        smarthost.tls == "implicit",
+        smarthost.ca,
+        smarthost.user,
+        smarthost.password,
     )
 
 

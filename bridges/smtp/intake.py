@@ -16,6 +16,8 @@ import structlog
 from bridges import limits
 from bridges.mime import ParserPool
 from bridges.smtp import replies
+from bridges.smtp.answering import Answering
+from bridges.smtp.conversations import Conversations
 from bridges.smtp.delivery import Delivery, Transaction
 from bridges.smtp.posting import Poster
 from bridges.smtp.proof.prover import Origin, Prover
@@ -24,10 +26,12 @@ from bridges.smtp.rules import Door, IntakeSettings, Rules
 from bridges.smtp.session import GuardedSession, Traffic
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.delivered import Delivered
+from bridges.smtp.telling import Telling
 from bridges.smtp.tls import server_context
 from tmtp_client.connection import Endpoint, Payload, PersistentConnection
 from tmtp_core.clock import Clock
 from tmtp_core.ids import RandomBytes
+from tmtp_core.wire import messages as m
 from tmtp_core.wire.revision2 import ReturnEvent, StoredEvent
 
 log = structlog.get_logger()
@@ -43,6 +47,12 @@ class SmtpIntake:
         self._clock = clock
         self._database = BridgeDatabase(settings.database)
         self._delivered = Delivered(self._database, clock, random_bytes)
+        self._conversations = Conversations(clock)
+        uid, hostname = settings.login.uid, settings.hostname
+        self._telling = Telling(settings.name, uid, hostname, settings.tell, clock, random_bytes)
+        self._answering = Answering(
+            settings, self._database, self._delivered, self._conversations, clock, self._telling
+        )
         self._rules = Rules(settings.senders, settings.routes)
         self._parser = ParserPool()
         self._prover: Prover | None = None
@@ -100,7 +110,10 @@ class SmtpIntake:
         await asyncio.to_thread(_empty_folder, settings.spool)
         context = self._tls_context() if settings.certificate is not None else None
         self._traffic = Traffic(settings.limits, settings.proxies, context)
+        await self._answering.open()
         self._service = PersistentConnection(settings.endpoint, settings.login, self._heard)
+        self._telling.start(self._service)
+        self._answering.start(self._service)
         self._prover = Prover(DnsResolver(settings.nameservers), self._now_s, settings.trust)
         self._delivery = Delivery(
             settings.name,
@@ -108,7 +121,7 @@ class SmtpIntake:
             settings.spool,
             self._prover,
             self._parser,
-            Poster(settings.name, settings.login.uid, self._service, self._delivered),
+            Poster(settings.name, settings.login.uid, self._service, self._delivered, self._conversations),
             self._database,
         )
         try:
@@ -146,6 +159,8 @@ class SmtpIntake:
             if door.path is not None:
                 await asyncio.to_thread(door.path.unlink, missing_ok=True)
         self._servers = []
+        await self._telling.stop()
+        await self._answering.stop(grace_s)
         if self._service is not None:
             await self._service.stop()
         await self._parser.stop()
@@ -162,8 +177,10 @@ class SmtpIntake:
             self._service.endpoint = endpoint
 
     async def _heard(self, event: StoredEvent, payload: Payload) -> None:
-        """What the service tells a bridge: above all, what nobody took in time."""
-        if isinstance(event, ReturnEvent):
+        """What the service tells a bridge: what nobody took in time, and what members answer."""
+        if isinstance(event, m.Delivery):
+            await self._answering.take(event, payload)
+        elif isinstance(event, ReturnEvent):
             log.warning("smtp_mail_not_delivered", bridge=self._settings.name, message=event.msgid, reason=event.reason)
 
     # -- decisions ---------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from bridges.smtp.proof.author import Author, canonical_address, domain_of
 from bridges.smtp.proof.prover import Trust
@@ -76,15 +77,33 @@ class SenderRule:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Mail for `recipient` may pass; where it leads is the service's business.
+    """Mail for `recipient` may pass; where it leads is the service's business, which calls it `to`.
 
     `active_attachments`: whether those that could do something are passed on. `original`: whether the mail as it came
-    is an attachment, with everything that is in it.
+    is an attachment, with everything that is in it. `reply`: what becomes of members' answers.
     """
 
     recipient: str
     active_attachments: bool = False
     original: bool = False
+    to: str = ""
+    reply: Literal["invite", "smarthost"] = "invite"
+
+
+@dataclass(frozen=True, slots=True)
+class RelaySettings:
+    """Where the relay is. `implicit`: TLS from the first octet on, else STARTTLS. `ca`: PEM, for a private authority.
+
+    `hostname`: what this side calls itself. `user` None: no AUTH. `password`: a file, open to its owner only.
+    """
+
+    host: str
+    port: int
+    hostname: str
+    implicit: bool = False
+    ca: Path | None = None
+    user: str | None = None
+    password: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +132,8 @@ class IntakeSettings:
     """All that one intake needs to know. `login` is the bridge's own device.
 
     `upstream`: mail servers in front, whose address says nothing about the sender. `proxies`: what begins with a PROXY
-    header. `certificate`: PEM files of certificate and key. `nameservers`: () for those of the machine.
+    header. `certificate`: PEM files of certificate and key. `nameservers`: () for those of the machine. `tell`: the
+    recipient of the route to administrators.
     """
 
     name: str
@@ -130,6 +150,9 @@ class IntakeSettings:
     upstream: Networks = field(default_factory=Networks)
     proxies: Networks = field(default_factory=Networks)
     nameservers: tuple[tuple[str, int], ...] = ()
+    invitation_url: str | None = None
+    tell: str | None = None
+    smarthost: RelaySettings | None = None
     limits: IntakeLimits = field(default_factory=IntakeLimits)
 
 
