@@ -111,7 +111,7 @@ async def _account(bridge: SmtpBridge, instance: RunningInstance, path: Path, ra
     keys = _keys(path, random_bytes)
     entry, sigs = keys.genesis(instance.service.identity.public_key)
     routes = {route.recipient: route.to for route in bridge.routes}
-    uid = await instance.service.ensure_bridge(bridge.name, routes, Signed(entry, sigs))
+    uid = await instance.service.ensure_bridge(bridge.name, routes, Signed(entry, sigs), replies=True)
     return KeyLogin(uid, keys.device.signer, instance.service.identity.public)
 
 

@@ -18,6 +18,8 @@ import structlog
 from bridges import limits
 from bridges.mime import ParserPool
 from bridges.smtp import replies
+from bridges.smtp.answering import Answering
+from bridges.smtp.conversations import Conversations
 from bridges.smtp.correspondents import Correspondents
 from bridges.smtp.delivery import Delivery, Rooms
 from bridges.smtp.evidence import Evidence
@@ -33,11 +35,13 @@ from bridges.smtp.spool import Spool
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.decisions import Decisions
 from bridges.smtp.store.delivered import Delivered
+from bridges.smtp.telling import Telling
 from bridges.smtp.tls import server_context
 from bridges.smtp.vetting import Vetting
 from tmtp_client.connection import Endpoint, Payload, PersistentConnection
 from tmtp_core.clock import Clock
 from tmtp_core.ids import RandomBytes
+from tmtp_core.wire import messages as m
 from tmtp_core.wire.revision2 import ReturnEvent, StoredEvent
 
 log = structlog.get_logger()
@@ -55,6 +59,10 @@ class SmtpIntake:
         self._delivered = Delivered(self._database, clock, random_bytes)
         self.decisions = Decisions(self._database, clock, settings.decisions_kept_days)
         self.correspondents = Correspondents(self._database, self.decisions, clock, settings.life_cycle, self._vets)
+        uid, hostname = settings.login.uid, settings.hostname
+        self._telling = Telling(settings.name, uid, hostname, settings.tell, clock, random_bytes)
+        self._conversations = Conversations(clock)
+        self.answering = Answering(settings, self._database, self._delivered, self._conversations, clock, self._telling)
         self.vetting = Vetting(
             settings.name,
             self._database,
@@ -63,7 +71,7 @@ class SmtpIntake:
             settings.upstream,
             self.decisions.append,
             self.correspondents.cover,
-            self._tell,
+            self._telling.tell,
             self._senders_changed,
         )
         self.spool: Spool
@@ -103,6 +111,7 @@ class SmtpIntake:
             await self._delivered.open()
             await self.correspondents.open()
             await self.vetting.open(self._settings.senders)
+            await self.answering.open()
             await asyncio.to_thread(_empty_folder, self._settings.spool)
             await self._open_rooms()
             await self._listen()
@@ -117,7 +126,10 @@ class SmtpIntake:
         prover = Prover(DnsResolver(settings.nameservers), self._now_s, settings.trust)
         self._service = PersistentConnection(settings.endpoint, settings.login, self._heard)
         self._stops += [parser.stop, prover.stop, self._service.stop]
-        poster = Poster(settings.name, settings.login.uid, self._service, self._delivered)
+        self._telling.start(self._service)
+        self.answering.start(self._service)
+        self._stops.append(self._telling.stop)
+        poster = Poster(settings.name, settings.login.uid, self._service, self._delivered, self._conversations)
         kept = KeptPoster(settings.spool, parser, poster, self._route)
         folder, append = settings.database.parent, self.decisions.append
         self.spool = Spool(folder / "waiting", database, kept, self._held, append, clock, **asdict(settings.waiting))
@@ -215,6 +227,7 @@ class SmtpIntake:
             if door.path is not None:
                 await asyncio.to_thread(door.path.unlink, missing_ok=True)
         self._servers = []
+        await self.answering.stop(grace_s)
         for stop in reversed(self._stops):
             await stop()
         self._stops = []
@@ -233,8 +246,10 @@ class SmtpIntake:
             self._service.endpoint = endpoint
 
     async def _heard(self, event: StoredEvent, payload: Payload) -> None:
-        """What the service tells a bridge: above all, what nobody took in time."""
-        if isinstance(event, ReturnEvent):
+        """What the service tells a bridge: what nobody took in time, and what members answer."""
+        if isinstance(event, m.Delivery):
+            await self.answering.take(event, payload)
+        elif isinstance(event, ReturnEvent):
             log.warning("smtp_mail_not_delivered", bridge=self._settings.name, message=event.msgid, reason=event.reason)
 
     # The rooms know of each other what they need, by these.
@@ -248,10 +263,6 @@ class SmtpIntake:
         self, mail: bytes, accepted: Accepted, evidence: Evidence, subject: str, recipients: list[str], why: str
     ) -> int | None:
         return await self.holding.keep(mail, accepted, evidence, subject, recipients, why)
-
-    def _tell(self, text: str) -> None:
-        """Say to the administrators what needs one of them."""
-        log.warning("smtp_for_administrators", bridge=self._settings.name, text=text)
 
     # -- decisions ---------------------------------------------------------------------------------------------------
     def sender_refusal(self, mail_from: str, peer: str, key: bytes) -> str | None:
