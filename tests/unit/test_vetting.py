@@ -68,9 +68,8 @@ class Bench:
         await self.database.write(lambda db: self.vetting.passed(db, record, evidence, now_ms, taken=taken))
 
     async def failed(self, times: int = 1, **changed: Any) -> None:
-        for _ in range(times):
-            evidence, record, now_ms = self._mail(changed), self.record, self.clock.now_ms
-            await self.database.write(lambda db, e=evidence, r=record, n=now_ms: self.vetting.failed(db, r, e, n))  # type: ignore[misc]
+        mails, record, now_ms = [self._mail(changed) for _ in range(times)], self.record, self.clock.now_ms
+        await self.database.write(lambda db: [self.vetting.failed(db, record, mail, now_ms) for mail in mails])
         await asyncio.sleep(0)
 
     def _mail(self, changed: dict[str, Any]) -> Evidence:
@@ -432,7 +431,7 @@ def test_whose_neighbours_count_as_one(peer: str, network: str) -> None:
 
 
 async def test_many_records_are_read_at_once(tmp_path: Path) -> None:
-    seeds = [m.VetSender(proof=BY_DKIM.proof, address=f"{os.urandom(8).hex()}@partner.example") for _ in range(2_000)]
+    seeds = [m.VetSender(proof=BY_DKIM.proof, address=f"{os.urandom(8).hex()}@partner.example") for _ in range(500)]
     async with bench(tmp_path, *seeds) as one:
-        assert len(one.vetting.rules.senders) == 2_000
+        assert len(one.vetting.rules.senders) == 500
         assert one.vetting.vets(seeds[-1].address or "")
