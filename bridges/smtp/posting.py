@@ -18,6 +18,7 @@ from bridges.smtp.evidence import Outcome
 from bridges.smtp.mail import MailPost, post_id
 from bridges.smtp.rules import Route, folded
 from bridges.smtp.store.delivered import Correspondence, Delivered
+from tmtp_client.connection import Connection as Link
 from tmtp_client.connection import Disconnected, PersistentConnection, Refused
 from tmtp_core.wire.messages import TO_UID, Outsider, Recipient
 
@@ -66,14 +67,25 @@ class Poster:
         self._uid = uid
         self._service = service
         self._delivered = delivered
+        self._away = False  # who waited last for it waited in vain: the next mail goes to the spool at once
 
     async def is_there(self, wait_s: float) -> bool:
         """Whether the service is there, or comes within this time."""
         try:
-            await self._service.current(wait_s)
+            await self._connection(wait_s)
         except (Disconnected, TimeoutError):
             return False
         return True
+
+    async def _connection(self, wait_s: float) -> Link:
+        """Raises `Disconnected`, TimeoutError."""
+        try:
+            connection = await self._service.current(wait_s)
+        except (Disconnected, TimeoutError):
+            self._away = True
+            raise
+        self._away = False
+        return connection
 
     async def post(self, mail: MailFile, letter: Letter, accepted: Accepted, route: Route) -> Posted:
         """One mail to one route: what was delivered within a week is not delivered again. Raises `OSError`.
@@ -99,7 +111,7 @@ class Poster:
 
     async def _post(self, post: str, recipient: str, made: MailPost, outsider: Outsider) -> Posted:
         try:
-            connection = await self._service.current(limits.SERVICE_WAIT_S)
+            connection = await self._connection(0.0 if self._away else limits.SERVICE_WAIT_S)
             acked = await connection.post(
                 post, [Recipient(recipient, TO_UID)], made.pieces(), made.size, len(made.head), as_=outsider
             )
