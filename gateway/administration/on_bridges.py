@@ -85,8 +85,8 @@ class BridgeOperations:
         return _shown(actor, await self._ask(actor, "correspondents.show", asked, body))
 
 
-_NOT_PASSED_ON: Final = {"correspondents.invited", "correspondents.joined"}
-"""What the gateway tells an intake, and nobody asks it for."""
+_NOT_PASSED_ON: Final = {"correspondents.wanting", "correspondents.invited", "correspondents.joined"}
+"""What the gateway itself asks an intake, and tells it."""
 
 
 def _shown(actor: Actor, correspondent: s.Correspondent) -> s.Correspondent:
