@@ -111,7 +111,7 @@ async def started_intake(
             name=bridge.name,
             doors=tuple(_door(one) for one in bridge.listen),
             hostname=hostname,
-            senders=tuple(_vetted(one) for one in bridge.senders),
+            senders=tuple(vetted(one) for one in bridge.senders),
             routes=tuple(_route(one) for one in bridge.routes),
             endpoint=endpoint_of(place),
             login=KeyLogin(place.uid, keys.signer, place.service_key),
@@ -219,8 +219,8 @@ def _door(listen: SmtpListen) -> Door:
     return Door(address.host, address.port, lmtp=listen.lmtp is not None, tls=listen.smtps is not None)
 
 
-def _vetted(sender: Sender) -> VetSender:
-    """One approved sender. The day on which it counts no more begins at midnight, UTC."""
+def vetted(sender: Sender) -> VetSender:
+    """One approved sender of the file. The day on which it counts no more begins at midnight, UTC."""
     expires = sender.expires
     return VetSender(
         proof=[Proof(**proof.model_dump()) for proof in sender.proof],
