@@ -8,21 +8,32 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
 
+from bridges.smtp.control.models import Proof, VetSender
 from bridges.smtp.intake import SmtpIntake
-from bridges.smtp.proof.author import canonical_address
 from bridges.smtp.proof.prover import Trust
-from bridges.smtp.proof.verdict import Claim
-from bridges.smtp.rules import Door, IntakeLimits, IntakeSettings, Networks, Route, SenderRule
-from gateway.certificates import ensure_self_signed, pin_hash
+from bridges.smtp.rules import (
+    Door,
+    HoldBounds,
+    IntakeLimits,
+    IntakeSettings,
+    LifeCycle,
+    Networks,
+    RelaySettings,
+    Route,
+    SpoolBounds,
+)
+from gateway.certificates import ensure_self_signed
 from gateway.files import write_private
 from gateway.instance import RunningInstance, StartFailed
 from gateway.listeners.tcp import TcpListener
 from gateway.settings import SmtpBridge
-from gateway.settings.models import Sender, SmtpListen
+from gateway.settings.models import Route as RouteSettings
+from gateway.settings.models import Sender, Smarthost, SmtpListen
 from tmtp_client.connection import AccountKeys, DeviceKeys, Endpoint, KeyLogin
 from tmtp_core.clock import Clock
 from tmtp_core.crypto.signing import SEED_BYTES
@@ -49,16 +60,14 @@ async def opened_intake(
     folder = data_dir / "bridges" / bridge.name
     certificate = await asyncio.to_thread(_certificate, bridge, folder)
     own_name = await asyncio.to_thread(socket.getfqdn)  # it may ask the network
+    hostname = own_name if bridge.hostname is None else bridge.hostname
     intake = SmtpIntake(
         IntakeSettings(
             name=bridge.name,
             doors=tuple(_door(one) for one in bridge.listen),
-            hostname=own_name if bridge.hostname is None else bridge.hostname,
-            senders=tuple(_sender_rule(one) for one in bridge.senders),
-            routes=tuple(
-                Route(one.recipient, one.active_attachments == "allow", one.original == "attach")
-                for one in bridge.routes
-            ),
+            hostname=hostname,
+            senders=tuple(_vetted(one) for one in bridge.senders),
+            routes=tuple(_route(one) for one in bridge.routes),
             endpoint=Endpoint(_dialable(host), port, instance.spki_pin),
             login=login,
             spool=folder / "spool",
@@ -68,7 +77,14 @@ async def opened_intake(
             upstream=_networks(bridge.upstream.addresses),
             proxies=_networks(bridge.proxies),
             nameservers=tuple((one.host, one.port) for one in bridge.nameservers),
+            invitation_url=bridge.invitation_url,
+            tell=bridge.tell,
+            smarthost=_relay(bridge.smarthost, hostname),
             limits=IntakeLimits(**bridge.limits.model_dump()),
+            hold=HoldBounds(**bridge.hold.model_dump()),
+            waiting=SpoolBounds(**bridge.spool.model_dump()),
+            life_cycle=LifeCycle(**bridge.life_cycle.model_dump()),
+            decisions_kept_days=bridge.decisions_kept_days,
         ),
         clock,
         random_bytes,
@@ -95,7 +111,7 @@ async def _account(bridge: SmtpBridge, instance: RunningInstance, path: Path, ra
     keys = _keys(path, random_bytes)
     entry, sigs = keys.genesis(instance.service.identity.public_key)
     routes = {route.recipient: route.to for route in bridge.routes}
-    uid = await instance.service.ensure_bridge(bridge.name, routes, Signed(entry, sigs))
+    uid = await instance.service.ensure_bridge(bridge.name, routes, Signed(entry, sigs), replies=True)
     return KeyLogin(uid, keys.device.signer, instance.service.identity.public)
 
 
@@ -119,17 +135,46 @@ def _door(listen: SmtpListen) -> Door:
     return Door(address.host, address.port, lmtp=listen.lmtp is not None, tls=listen.smtps is not None)
 
 
-def _sender_rule(sender: Sender) -> SenderRule:
-    """One approved sender."""
-    proofs = sender.proof
-    claims = [Claim("dkim", proof.dkim.lower()) for proof in proofs if proof.dkim is not None]
-    claims += [Claim("spf") for proof in proofs if proof.spf is not None]
-    return SenderRule(
-        address=canonical_address(sender.address or ""),
-        domain=(sender.domain or "").lower(),
-        networks=tuple(ipaddress.ip_network(proof.network) for proof in proofs if proof.network is not None),
-        keys=tuple(pin_hash(proof.client_certificate) for proof in proofs if proof.client_certificate is not None),
-        claims=tuple(claims),
+def _vetted(sender: Sender) -> VetSender:
+    """One approved sender. The day on which it counts no more begins at midnight, UTC."""
+    expires = sender.expires
+    return VetSender(
+        proof=[Proof(**proof.model_dump()) for proof in sender.proof],
+        address=sender.address,
+        domain=sender.domain,
+        owner=sender.owner,
+        reason=sender.reason,
+        expires_ms=None
+        if expires is None
+        else int(datetime(expires.year, expires.month, expires.day, tzinfo=UTC).timestamp()) * 1_000,
+        routes=sender.routes,
+        quota_per_day=sender.quota_per_day,
+    )
+
+
+def _route(route: RouteSettings) -> Route:
+    return Route(
+        route.recipient,
+        route.active_attachments == "allow",
+        route.original == "attach",
+        route.to,
+        route.reply,
+        hold_unknown=route.unknown == "hold",
+    )
+
+
+def _relay(smarthost: Smarthost | None, hostname: str) -> RelaySettings | None:
+    """The organisation's own relay, which knows this side as `hostname`."""
+    if smarthost is None:
+        return None
+    return RelaySettings(
+        smarthost.host,
+        smarthost.port,
+        hostname,
+        smarthost.tls == "implicit",
+        smarthost.ca,
+        smarthost.user,
+        smarthost.password,
     )
 
 
