@@ -134,10 +134,13 @@ async def _performing(settings: Settings) -> AsyncIterator[Performs]:
         await gateway.stop()
 
 
-def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run it to its end; what a person can mend is said plainly."""
+def run(
+    work: Callable[[], Coroutine[Any, Any, T]], loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+) -> T:
+    """Run it to its end; what a person can mend is said plainly. `loop_factory` None: the loop of Python's own."""
     try:
-        return asyncio.run(work())
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            return runner.run(work())
     except DataFolderInUse as error:
         fail(str(error), FAILED)
     except StartFailed as error:
