@@ -78,6 +78,14 @@ class Poster:
         self._delivered = delivered
         self._conversations = conversations
 
+    async def is_there(self, wait_s: float) -> bool:
+        """Whether the service is there, or comes within this time."""
+        try:
+            await self._service.current(wait_s)
+        except (Disconnected, TimeoutError):
+            return False
+        return True
+
     async def post(self, mail: MailFile, letter: Letter, accepted: Accepted, route: Route) -> Posted:
         """One mail to one route: what was delivered within a week is not delivered again. Raises `OSError`.
 
@@ -106,7 +114,8 @@ class Poster:
 
     async def _post(self, post: str, recipient: str, made: MailPost, outsider: Outsider) -> Posted:
         try:
-            connection = await self._service.current(limits.SERVICE_WAIT_S)
+            # A service that was away a moment ago is not waited for: the mail is spooled, and tried soon.
+            connection = await self._service.at_once(limits.SERVICE_WAIT_S)
             acked = await connection.post(
                 post, [Recipient(recipient, TO_UID)], made.pieces(), made.size, len(made.head), as_=outsider
             )
