@@ -152,9 +152,7 @@ async def test_an_invitation_for_an_outsider_vouches_for_no_name_that_mail_is_ro
 
 
 async def test_by_rule_whoever_is_vetted_is_invited(tmp_path: Path) -> None:
-    settings = SETTINGS.replace(
-        "      hostname:", "      life_cycle: {invite: when_vetted}\n      hostname:", 1
-    )
+    settings = SETTINGS.replace("      hostname:", "      life_cycle: {invite: when_vetted}\n      hostname:", 1)
     async with running_gateway(tmp_path, settings) as gateway, member(gateway, "public", "Support Desk") as desk:
         host, port = gateway.bridges["intake"].address
         await asyncio.to_thread(mailed, host, port, "orders@partner.example")
@@ -225,7 +223,9 @@ async def test_a_release_whose_invitation_fails_says_what_was_done(
     ("without", "action"),
     [("smtp:write", "vet_and_release"), ("invitations:write", "vet_release_and_invite"), ("smtp:hold", "release")],
 )
-async def test_a_decision_takes_the_right_to_all_that_it_does(tmp_path: Path, without: str, action: s.HeldAction) -> None:
+async def test_a_decision_takes_the_right_to_all_that_it_does(
+    tmp_path: Path, without: str, action: s.HeldAction
+) -> None:
     async with running_gateway(tmp_path, HELD) as gateway:
         mail = await held_mail(gateway)
         actor = Actor("token 9", ROLES["administrator"] - {without})
