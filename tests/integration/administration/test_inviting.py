@@ -52,14 +52,24 @@ async def test_an_invitation_is_made_once_and_told_who_asks_again(tmp_path: Path
         assert await open_ones(gateway) == [first.invitation]
         again = await asyncio.gather(*(invite(gateway) for _ in range(5)))
         assert {(one.invitation, one.link) for one in again} == {(first.invitation, first.link)}
+        assert (await invite(gateway, "JO@Partner.Example")).link == first.link
         assert await open_ones(gateway) == [first.invitation]
         (act, *_) = (await administer(gateway, "smtp.decisions.list", bridge="intake", search=JO)).entries
         assert b'"act":"correspondents.invited"' in bytes(act.body)
         assert first.link.encode() not in bytes(act.body)
         audited = (await gateway.administration.audit.page(None, 10)).entries
         made = [one for one in audited if one.operation == "smtp.correspondents.invite"]
-        assert {(one.instance, one.target, one.outcome) for one in made} == {("public", f"intake / {JO}", "done")}
-        assert len(made) == 6
+        assert {(one.instance, one.target.lower(), one.outcome) for one in made} == {
+            ("public", f"intake / {JO}", "done")
+        }
+        assert len(made) == 7
+
+
+async def test_however_an_address_is_written_it_is_one(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path) as gateway:
+        first, second = await invite(gateway, "Jo@PARTNER.example"), await invite(gateway)
+        assert (second.invitation, second.link, second.address) == (first.invitation, first.link, JO)
+        assert await open_ones(gateway) == [first.invitation]
 
 
 async def test_two_who_ask_at_once_get_one_invitation(tmp_path: Path) -> None:
