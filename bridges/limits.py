@@ -49,6 +49,7 @@ CORRESPONDENT_MAILS_KEPT_S = 30 * 86_400.0  # how many each has sent
 RULED_AT_ONCE = 200  # correspondents that a rule moves in one change
 INVITED_AT_ONCE = 50  # correspondents whom the gateway is asked to invite
 DECISIONS_AT_ONCE = 500  # entries that are looked at, or cut off, before others have their turn: some milliseconds
+RESIDUE_MAX = 1_000  # senders that a report names, those with most messages
 DECISIONS_SEARCHED_MAX = 100_000  # for one page of a search; the next page goes on from there
 
 # -- mail that waits on the disk ---------------------------------------------------------------------------------------
@@ -107,6 +108,14 @@ PASSWORD_MAX_BYTES = 4_096
 TELL_EVERY_S = 3_600.0  # administrators are told of one kind of trouble
 TELLINGS_MAX = 100  # waiting for the service; and kinds that are told apart
 TELL_AGAIN_S = 30.0
+
+# -- control: administrators' operations over the bridge's own socket -------------------------------------------------
+CONTROL_REQUEST_MAX_BYTES = 4 << 20  # rules that are tried: 10,000 senders and 10,000 routes
+CONTROL_ANSWER_MAX_BYTES = 64 << 20
+CONTROL_CONNECTIONS_MAX = 16
+CONTROL_READ_S = 10.0  # for a request to be there whole, and for an answer to be taken
+CONTROL_ANSWER_S = 50.0  # until an answer begins; the gateway's API waits a little longer
+CONTROL_STOP_S = 1.0  # for answers to be taken, when it stops
 
 # -- proof of a sender (DNS, SPF, DKIM, ARC, DMARC) --------------------------------------------------------------------
 DNS_LOOKUPS_MAX = 20  # of one message; RFC 7208 §4.6.4 alone allows SPF 10 terms

@@ -115,6 +115,14 @@ def steps() -> list[Step]:
             100,
             10,
         ),
+        Step(
+            "kill -9 of an intake",
+            "python -m tests.faults.killed_intake --kills {count} --seed {seed}",
+            "kills",
+            25,
+            100,
+            10,
+        ),
     ]
 
 

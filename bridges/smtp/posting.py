@@ -106,7 +106,8 @@ class Poster:
 
     async def _post(self, post: str, recipient: str, made: MailPost, outsider: Outsider) -> Posted:
         try:
-            connection = await self._service.current(limits.SERVICE_WAIT_S)
+            # A service that was away a moment ago is not waited for: the mail is spooled, and tried soon.
+            connection = await self._service.at_once(limits.SERVICE_WAIT_S)
             acked = await connection.post(
                 post, [Recipient(recipient, TO_UID)], made.pieces(), made.size, len(made.head), as_=outsider
             )
