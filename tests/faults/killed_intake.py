@@ -309,7 +309,7 @@ async def prepared(service: Process, folder: Path, mails: Mails) -> tuple[Place,
             registered = await connection.register_keys(alias, keys, alias, token)
             await connection.quit()
             desks.append(Desk(recipient, KeyLogin(registered.uid, keys.device.signer, key), mails))
-        seed = await asyncio.to_thread((service.data / "bridges/intake.key").read_bytes)
+        seed = await asyncio.to_thread((service.data / "bridges/intake/device.key").read_bytes)
         place = Place(
             port=free_port(),
             folder=str(folder / "intake"),
