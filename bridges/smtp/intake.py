@@ -33,6 +33,7 @@ from bridges.smtp.kept import KeptPoster
 from bridges.smtp.posting import Accepted, Poster
 from bridges.smtp.proof.prover import Origin, Prover
 from bridges.smtp.proof.resolver import DnsResolver
+from bridges.smtp.report import report
 from bridges.smtp.rules import Door, IntakeSettings, Route
 from bridges.smtp.session import GuardedSession, Traffic
 from bridges.smtp.spool import Spool
@@ -191,7 +192,7 @@ class SmtpIntake:
         return None
 
     async def _report(self) -> m.Report:
-        raise BridgeRefused("away", "there is no report yet")
+        return await report(self._database, self._clock.wall_ns() // 1_000_000)
 
     async def _replay(self, asked: m.Replay) -> m.ReplayAnswer:
         raise BridgeRefused("away", "there is no replay yet")
