@@ -13,6 +13,7 @@ import structlog
 from aiohttp import web
 from aiohttp.web import RouteDef
 
+from bridges.smtp.control.door import BridgeDoor, BridgeRefused
 from gateway.administration import DATABASE_FILE, Administration, AdministrationDatabase
 from gateway.api import AdministrationListener, Api, BearerTokens
 from gateway.backup.taking import tidy_up
@@ -37,6 +38,7 @@ from tmtp_core.wire.address import ServiceAddress
 
 if TYPE_CHECKING:  # each takes some megabytes: loaded where there is a bridge, a console, a provider
     from bridges.smtp.intake import SmtpIntake
+    from gateway.bridge_doors import EitherDoor
     from gateway.console import Console
     from gateway.console.provider import ByProvider
     from gateway.sign_in import Vouching
@@ -83,11 +85,16 @@ class Gateway:
         self._vouching: dict[str, Vouching] = {}
         self.instances: dict[str, RunningInstance] = {}
         self.bridges: dict[str, SmtpIntake] = {}
+        self._folder_doors: dict[str, EitherDoor] = {}
+        self._listening = False
 
     async def start(self, *, listening: bool = True) -> None:
         """Start everything, or nothing: whatever was started is stopped again before `StartFailed` leaves."""
+        self._listening = listening
         try:
-            self._own_name = await asyncio.to_thread(socket.getfqdn)  # it may ask the network, and take seconds
+            self._own_name = self._settings.host or ""
+            if not self._own_name:
+                self._own_name = await asyncio.to_thread(socket.getfqdn)  # it may ask the network, and take seconds
             self._own_data_folder()
             if self.first:
                 tidy_up(self._settings.data_dir)
@@ -112,6 +119,8 @@ class Gateway:
         self._renewing.stop()
         await asyncio.gather(*(bridge.stop(grace_s / 2) for bridge in self.bridges.values()))
         self.bridges = {}
+        await asyncio.gather(*(door.close() for door in self._folder_doors.values()))
+        self._folder_doors = {}
         left_s = max(0.0, end_s - self._clock.monotonic_s())
         await asyncio.gather(
             self._stop_servers(),
@@ -188,8 +197,43 @@ class Gateway:
         return ServiceAddress(self._reachable(host), port, pin)
 
     def _reachable(self, host: str) -> str:
-        """A listening address as others would dial it: this machine's name where it listens everywhere."""
-        return self._own_name if host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared, not listened on
+        """A listening address as others would dial it: by the name in the settings, where others can dial it at all;
+        without one, by this machine's where it listens everywhere.
+        """
+        if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not listened on
+            return self._own_name
+        return host if Address(host=host, port=0).loopback else self._settings.host or host
+
+    def _bridge_door(self, name: str) -> BridgeDoor:
+        """How administrators reach a bridge. Raises `BridgeRefused`."""
+        if name in self.bridges:
+            return self.bridges[name].desk
+        from gateway.bridge_doors import EitherDoor, FolderDoor, process_door  # noqa: PLC0415 - see above
+        from gateway.bridge_folder import BridgeFolder  # noqa: PLC0415 - see above
+
+        bridge = next(one for one in self._settings.bridges.smtp if one.name == name)
+        folder = BridgeFolder.of(self._settings.data_dir, name)
+        process = process_door(self._settings.source, name, folder)
+        if self._listening:
+            if bridge.process == "own":
+                return process
+            raise BridgeRefused("away", f"the bridge {name} does not run; the gateway's log says why")
+        if name not in self._folder_doors:
+            self._folder_doors[name] = EitherDoor(process, FolderDoor(bridge, folder, self._clock, self._random_bytes))
+        return self._folder_doors[name]
+
+    async def _running_bridges(self) -> frozenset[str]:
+        """The names of those that run, here or in processes of their own."""
+        running = set(self.bridges)
+        for bridge in self._settings.bridges.smtp:
+            if bridge.process == "own":
+                from gateway.bridge_doors import process_door  # noqa: PLC0415 - see above
+                from gateway.bridge_folder import BridgeFolder  # noqa: PLC0415 - see above
+
+                folder = BridgeFolder.of(self._settings.data_dir, bridge.name)
+                if await process_door(self._settings.source, bridge.name, folder).answers():
+                    running.add(bridge.name)
+        return frozenset(running)
 
     # -- pieces ------------------------------------------------------------------------------------------------------
     def _own_data_folder(self) -> None:
@@ -269,7 +313,8 @@ class Gateway:
                 self._settings,
                 self.instances,
                 self.client_address,
-                lambda: frozenset(self.bridges),
+                self._running_bridges,
+                self._bridge_door,
                 await asyncio.to_thread(AdministrationDatabase, folder),
                 self._clock,
                 self._random_bytes,
@@ -301,11 +346,16 @@ class Gateway:
     async def _start_bridges(self) -> None:
         if not self._settings.bridges.smtp:
             return
-        from gateway.bridges import opened_intake  # noqa: PLC0415 - see above
+        from gateway.bridge_folder import BridgeFolder  # noqa: PLC0415 - see above
+        from gateway.bridges import opened_intake, provided_folder  # noqa: PLC0415 - see above
 
         for bridge in self._settings.bridges.smtp:
-            instance, folder = self.instances[bridge.instance], self._settings.data_dir
+            instance = self.instances[bridge.instance]
+            folder = BridgeFolder.of(self._settings.data_dir, bridge.name)
             try:
+                if bridge.process == "own":
+                    await provided_folder(bridge, instance, folder, self._random_bytes)
+                    continue
                 opened = await opened_intake(bridge, instance, folder, self._clock, self._random_bytes)
             except RequestRefused as refusal:  # the instances are not to stay away for that
                 log.error("bridge_not_started", bridge=bridge.name, reason=refusal.text)
@@ -357,7 +407,7 @@ class Gateway:
         self.console = Console(
             self.administration,
             {one.name: one.announced_title for one in self._settings.instances},
-            site_of(settings.listen.host, settings.url, self._own_name),
+            site_of(settings.listen.host, settings.url, self._reachable(settings.listen.host)),
             self._console_url,
             self._clock,
             self._random_bytes,
@@ -373,7 +423,7 @@ class Gateway:
             return settings.url
         host = "localhost" if settings.listen.loopback else self._reachable(str(settings.listen).rpartition(":")[0])
         scheme = "http" if settings.tls.certificate is None else "https"
-        return f"{scheme}://{host}:{self.administration_address[1]}"
+        return f"{scheme}://{Address(host=host, port=self.administration_address[1])}"
 
 
 def descriptors_needed(settings: Settings) -> int:

@@ -18,6 +18,7 @@ from gateway.administration.database import AdministrationDatabase
 from gateway.administration.errors import Denied, Invalid, NotFound
 from gateway.administration.history import record
 from gateway.administration.models import Outcome
+from gateway.administration.on_bridges import BridgeOperations, Doors
 from gateway.administration.on_instances import Administered, InstanceOperations
 from gateway.administration.on_service import ConsoleAccess, ServiceOperations
 from gateway.administration.operations import BY_NAME, Actor, Operation
@@ -73,7 +74,7 @@ class OnBehalf:
 class Administration:
     """All operations on the instances of this process.
 
-    `addresses`: where clients find an instance; `running_bridges`: names of the bridges that run.
+    `addresses`: where clients find an instance; `running_bridges`: names of the bridges that run; `doors`: to each.
     """
 
     def __init__(
@@ -81,7 +82,8 @@ class Administration:
         settings: Settings,
         instances: Mapping[str, RunningInstance],
         addresses: Callable[[str], ServiceAddress],
-        running_bridges: Callable[[], frozenset[str]],
+        running_bridges: Callable[[], Awaitable[frozenset[str]]],
+        doors: Doors,
         database: AdministrationDatabase,
         clock: Clock,
         random_bytes: RandomBytes,
@@ -95,10 +97,17 @@ class Administration:
         }
         on_instances = InstanceOperations(self._instances, clock)
         self._on_service = ServiceOperations(settings, self._instances, running_bridges, self.audit, self.tokens, clock)
-        self._handlers = {**on_instances.handlers(), **self._on_service.handlers()}
+        self._bridges = {one.name: one.instance for one in settings.bridges.smtp}
+        self._on_bridges = BridgeOperations(self._bridges, self._instances, doors)
+        self._handlers = {
+            **on_instances.handlers(),
+            **self._on_service.handlers(),
+            **self._on_bridges.handlers(),
+        }
         self._under_way: set[asyncio.Task[Any]] = set()
         self._recording: asyncio.Task[None] | None = None
         self._settling: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     async def start(self, *, recording: bool = True) -> None:
         """Say what became of acts that the last process left; and begin to keep a history."""
@@ -107,14 +116,15 @@ class Administration:
             histories = {name: instance.history for name, instance in self._instances.items()}
             self._recording = asyncio.get_running_loop().create_task(record(histories))
             self._settling = asyncio.get_running_loop().create_task(self._settle_forever())
+            self._watching = asyncio.get_running_loop().create_task(self._watch_forever())
 
     async def stop(self) -> None:
         """Finish what was begun, and close the database. Idempotent."""
-        beside = [task for task in (self._recording, self._settling) if task is not None]
+        beside = [task for task in (self._recording, self._settling, self._watching) if task is not None]
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
-        self._recording = self._settling = None
+        self._recording = self._settling = self._watching = None
         await asyncio.gather(*self._under_way, return_exceptions=True)
         with contextlib.suppress(ServiceUnavailable):
             await self.audit.settle()
@@ -127,6 +137,25 @@ class Administration:
             with contextlib.suppress(ServiceUnavailable):  # the database has said so in the log
                 await self.audit.settle()
                 await self.audit.fold()
+
+    async def _watch_forever(self) -> None:
+        while self._bridges:
+            await asyncio.sleep(limits.INVITED_LOOK_INTERVAL_S)
+            for bridge in self._bridges:
+                await self.look_at_invited(bridge)
+
+    async def look_at_invited(self, bridge: str) -> None:
+        """Tell a bridge which of its correspondents have joined, and invite whom its rules want invited.
+
+        Where that is not possible now, it is later.
+        """
+        try:
+            async with asyncio.timeout(limits.INVITED_LOOK_MAX_S):
+                await self._on_bridges.inviting.look(bridge, self.recorded)
+        except (RequestRefused, ServiceUnavailable, TimeoutError) as error:
+            log.info("bridge_not_looked_at", bridge=bridge, error=str(error) or "it took too long")
+        except Exception:
+            log.exception("bridge_not_looked_at", bridge=bridge)
 
     def let_in_by(self, console: ConsoleAccess) -> None:
         """From now on the operations on the console's people are done by this."""
@@ -174,7 +203,7 @@ class Administration:
         target = " / ".join(
             str(arguments[name]) for name in operation.in_path if name in arguments and name != "instance"
         )
-        act = Act(actor.name, operation.name, str(arguments.get("instance", "")), target)
+        act = Act(actor.name, operation.name, self._instance_of(arguments), target)
         told = _told(body)
         try:
             asked = self._checked(actor, operation, arguments, body)
@@ -218,8 +247,24 @@ class Administration:
             if asked.instance not in self._instances:
                 known = ", ".join(self._instances) or "none"
                 raise NotFound(f"there is no instance {asked.instance}; the file has: {known}")
+        if operation.of_bridge:
+            self._check_bridge(actor, asked.bridge)
         _check_body(operation, body)
         return asked
+
+    def _check_bridge(self, actor: Actor, bridge: str) -> None:
+        instance = self._bridges.get(bridge)
+        if actor.instances is not None and (instance is None or not actor.may_see(instance)):
+            raise Denied(f"{actor.name} may not act on the bridge {bridge}")
+        if instance is None:
+            raise NotFound(f"there is no bridge {bridge}; the file has: {', '.join(self._bridges) or 'none'}")
+
+    def _instance_of(self, arguments: Mapping[str, object]) -> str:
+        """Which instance it is about, for the audit log; what was given may be anything."""
+        bridge = arguments.get("bridge")
+        if isinstance(bridge, str) and bridge in self._bridges:
+            return self._bridges[bridge]
+        return str(arguments.get("instance", ""))
 
     @staticmethod
     def arguments_of(operation: Operation, arguments: Mapping[str, object]) -> Any:
@@ -268,14 +313,25 @@ def _told(body: msgspec.Struct | None) -> str:
     parts = []
     for name, value in msgspec.structs.asdict(body).items():
         if isinstance(value, list):
-            shown = ", ".join(map(str, value))
+            shown = ", ".join(map(_text, value))
             if len(shown) > _LIST_TOLD_CHARACTERS:
                 shown = f"{len(value)} of them"
         else:
-            shown = str(value)
+            shown = _text(value)
         if value not in (None, "", []):
             parts.append(f"{name}: {shown}")
     return "; ".join(parts)
+
+
+def _text(value: object) -> str:
+    """A value in a body; of a struct what is said in it."""
+    if not isinstance(value, msgspec.Struct):
+        return str(value)
+    said = {name: one for name, one in msgspec.structs.asdict(value).items() if one not in (None, "", [])}
+    parts = (
+        f"{name} {', '.join(map(_text, one)) if isinstance(one, list) else _text(one)}" for name, one in said.items()
+    )
+    return " ".join(parts)
 
 
 def _outcome(refused: RequestRefused) -> Outcome:

@@ -12,11 +12,12 @@ from typing import Annotated
 
 import typer
 
+from gateway.cli import process as serving
 from gateway.cli.accounts import account, device
 from gateway.cli.administration import audit, console_link, console_people, console_remove, overview, queue, token
 from gateway.cli.backup import backup, backup_key, restore
+from gateway.cli.bridge import bridge
 from gateway.cli.common import (
-    EVICTED,
     INTERRUPTED,
     USAGE,
     ConfigOption,
@@ -24,7 +25,6 @@ from gateway.cli.common import (
     err,
     fail,
     print_json,
-    run,
     say,
     settings_of,
 )
@@ -33,6 +33,7 @@ from gateway.cli.groups import group
 from gateway.cli.invitations import invitation, invite
 from gateway.cli.invite_many import invite_many
 from gateway.cli.problems import print_problems
+from gateway.cli.smtp import smtp
 from gateway.settings import Address, SettingsInvalid, load_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
@@ -51,6 +52,8 @@ app.add_typer(invitation, name="invitation")
 app.add_typer(queue, name="queue")
 app.add_typer(audit, name="audit")
 app.add_typer(token, name="token")
+app.add_typer(bridge, name="bridge")
+app.add_typer(smtp, name="smtp")
 app.command("console-link")(console_link)
 app.command("console-people")(console_people)
 app.command("console-remove")(console_remove)
@@ -83,8 +86,6 @@ def serve(
 
     Example: tmtp-gateway serve -c gateway.yaml --process 2 --http 127.0.0.1:8082
     """
-    from gateway.cli.serving import serve_until_told  # noqa: PLC0415 - only this command needs it
-
     settings = settings_of(config)
     try:
         address = Address.model_validate(http) if http is not None else None
@@ -97,8 +98,7 @@ def serve(
         fail(f"instance {embedded[0]} keeps its data in SQLite, which one process has for itself: no --process", USAGE)
     if process > 1 and address is None:
         fail("--process needs --http: two processes cannot show their health at the same address", USAGE)
-    if not run(lambda: serve_until_told(settings, process=process, http=address), uvloop=True):
-        raise typer.Exit(EVICTED)
+    serving.become(config, process, http)
 
 
 @app.command("check-config")

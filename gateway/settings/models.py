@@ -221,6 +221,7 @@ class ProviderSettings(_Model):
     token_url: str | None = None
     login_parameters: dict[str, str] = {}
     redirect_uri: str | None = None
+    ca: Path | None = Field(default=None, strict=False)
 
 
 class GroupSettings(_Model):
@@ -455,6 +456,13 @@ class SmtpBridge(_Model):
         return [value] if isinstance(value, dict) else value
 
 
+class SmtpRules(_Model):
+    """Who may write to whom: the part of an intake's block that can be tried by itself. None: as it stands."""
+
+    senders: list[Sender] | None = Field(default=None, max_length=10_000)
+    routes: list[Route] | None = Field(default=None, max_length=10_000)
+
+
 class Bridges(_Model):
     """The controlled ways in."""
 
@@ -521,6 +529,7 @@ class Settings(_Model):
 
     _source: Path | None = PrivateAttr(default=None)
     data_dir: Path = Field(default=Path("data"), strict=False)
+    host: str | None = None
     http: Http = Http()
     administration: AdministrationSettings = AdministrationSettings()
     log: Log = Log()

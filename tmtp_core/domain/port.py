@@ -476,8 +476,8 @@ class Ledger(Protocol):
         """No invitation with which this account begins anew is good any more."""
         ...
 
-    def use_invitation(self, invitation: Invitation) -> None:
-        """Count one use."""
+    def use_invitation(self, invitation: Invitation, by: Account | None = None) -> None:
+        """Count one use; of an administrators' invitation it is kept who has joined by it, where that is known."""
         ...
 
     def accounts_of(self, issuer: str, subject: str | None, session: str | None = None) -> list[int]:
@@ -486,6 +486,10 @@ class Ledger(Protocol):
 
     def bind(self, account: Account, identity: Identity, since_s: int) -> None:
         """Whose account this is, by a sign-in of then (seconds since 1970, the provider's clock)."""
+        ...
+
+    def identity_of(self, account: Account) -> Identity | None:
+        """Whose an account is, where a provider has said so."""
         ...
 
     def signed_in_s(self, account: Account) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What is said between a bridge and the processes that look at a mail for it: plain data, one JSON line each way.
+"""What is said between a bridge and the processes that look at a mail for it: plain data, in JSON.
 
 A process there has no network. It either answers or says which DNS records it needs, and is asked again with them: the
 same order with the same records has the same answer.
@@ -20,9 +20,10 @@ class SpfOrder(Struct, frozen=True, tag="spf"):
 
 
 class SignaturesOrder(Struct, frozen=True, tag="signatures"):
-    """Look at all DKIM signatures of the mail at `path`, and, with `arc`, at its ARC chain. `now_s`: Unix time."""
+    """Look at all DKIM signatures of the mail that comes with this, and, with `arc`, at its ARC chain. `now_s`: Unix
+    time.
+    """
 
-    path: str
     now_s: int
     arc: bool
     known: tuple[Answered, ...] = ()

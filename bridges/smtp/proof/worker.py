@@ -1,53 +1,45 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The process that looks: `python -m bridges.smtp.proof.worker`. One order a line in, one answer a line out.
+"""The process that looks: `python -m bridges.smtp.proof.worker`. Orders in, answers out.
 
 It asks nobody anything: DNS records come with the order. Memory and CPU for each order are bounded by the kernel.
 """
 
-import resource
-import sys
-from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from bridges import limits
+from bridges.confined import give_up_rights, leave_signals_to_parent, serve
 from bridges.smtp.proof import arc, dkim, spf
 from bridges.smtp.proof.exchange import Answer, Needs, Order, Overtaxed, SignaturesAnswer, SignaturesOrder, SpfOrder
-from bridges.workers import READY, allow_cpu, leave_signals_to_parent
+
+_DECODER: Final[msgspec.json.Decoder[Order]] = msgspec.json.Decoder(Order)
 
 
 def main() -> None:
     """Serve until the other end closes."""
     leave_signals_to_parent()
-    resource.setrlimit(resource.RLIMIT_AS, (limits.PROOF_MEMORY_BYTES, limits.PROOF_MEMORY_BYTES))
-    for closed in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NPROC):
-        resource.setrlimit(closed, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (limits.PROOF_DESCRIPTORS_MAX, limits.PROOF_DESCRIPTORS_MAX))
-    decoder: msgspec.json.Decoder[Order] = msgspec.json.Decoder(Order)
-    sys.stdout.buffer.write(READY)
-    sys.stdout.buffer.flush()
-    for line in sys.stdin.buffer:
-        allow_cpu(limits.PROOF_CPU_S)
-        sys.stdout.buffer.write(msgspec.json.encode(answer(decoder.decode(line))) + b"\n")
-        sys.stdout.buffer.flush()
+    give_up_rights(limits.PROOF_MEMORY_BYTES, limits.PROOF_DESCRIPTORS_MAX)
+    serve(_serve, limits.PROOF_CPU_S)
 
 
-def answer(order: Order) -> Answer:
+def _serve(order: bytes, octets: bytes) -> tuple[bytes, list[bytes]]:
+    return msgspec.json.encode(answer(_DECODER.decode(order), octets)), []
+
+
+def answer(order: Order, mail: bytes) -> Answer:
     """What an order comes to."""
     try:
-        return spf.evaluate(order) if isinstance(order, SpfOrder) else _signatures(order)
+        return spf.evaluate(order) if isinstance(order, SpfOrder) else _signatures(order, mail)
     except MemoryError:
         return Overtaxed("it needs more memory than a mail may")
-    except FileNotFoundError:  # its client did not wait for the answer, so nobody does
-        return Overtaxed("it is gone")
     except OSError:
-        raise  # ours: the spool; the parent says "try again"
+        raise  # ours: something was not loaded; the parent says "try again"
     except Exception as error:  # whatever hostile octets make of the libraries, it is no proof
         return Overtaxed(f"it is malformed ({type(error).__name__})")
 
 
-def _signatures(order: SignaturesOrder) -> Needs | SignaturesAnswer:
-    mail = Path(order.path).read_bytes()
+def _signatures(order: SignaturesOrder, mail: bytes) -> Needs | SignaturesAnswer:
     signatures = dkim.Signatures(mail, order.now_s)
     chain = arc.Chain(mail) if order.arc else None
     known = {one.question: one for one in order.known}
