@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, delete, func, or_, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.sql import ColumnElement
 
@@ -16,6 +16,19 @@ from bridges.smtp.store.tables import sender, sender_day, sender_failure, sender
 
 DAY_MS: Final = 86_400_000
 _DAY_S: Final = 86_400
+
+# What every mail does, made once: to build a statement costs more than to execute it.
+_COUNTED: Final = upsert(sender_day).on_conflict_do_update(
+    index_elements=["sender", "day"], set_={"messages": sender_day.c.messages + 1}
+)
+_PASSED: Final = update(sender).where(sender.c.number == bindparam("which")).values(passed_ms=bindparam("at_ms"))
+_FORGET_FAILURES: Final = delete(sender_failure).where(sender_failure.c.sender == bindparam("which"))
+_NEW_NETWORK: Final = upsert(sender_network)
+_KNOWN_NETWORK: Final = _NEW_NETWORK.on_conflict_do_update(
+    index_elements=["sender", "network"],
+    set_={"at_s": _NEW_NETWORK.excluded.at_s},
+    where=sender_network.c.at_s < _NEW_NETWORK.excluded.at_s - _DAY_S,  # once a day is often enough
+)
 
 
 class Tally(NamedTuple):
@@ -182,22 +195,17 @@ def messages_of(connection: Connection, day: int) -> dict[int, int]:
 
 def count_message(connection: Connection, number: int, at_ms: int) -> None:
     """One more message that a record took."""
-    counted = upsert(sender_day).values(sender=number, day=at_ms // DAY_MS, messages=1)
-    more = {"messages": sender_day.c.messages + 1}
-    connection.execute(counted.on_conflict_do_update(index_elements=["sender", "day"], set_=more))
+    connection.execute(_COUNTED, {"sender": number, "day": at_ms // DAY_MS, "messages": 1})
 
 
 def note_pass(connection: Connection, number: int, network: str, at_ms: int) -> None:
     """A record's proof passed. `network`: from where, "" where that says nothing."""
-    connection.execute(update(sender).where(sender.c.number == number).values(passed_ms=at_ms))
+    connection.execute(_PASSED, {"which": number, "at_ms": at_ms})
     forget_failures(connection, number)
     if not network:
         return
     at_s = at_ms // 1000
-    known = upsert(sender_network).values(sender=number, network=network, at_s=at_s)
-    stale = sender_network.c.at_s < at_s - _DAY_S  # once a day is often enough
-    known = known.on_conflict_do_update(index_elements=["sender", "network"], set_={"at_s": at_s}, where=stale)
-    if connection.execute(known).rowcount:
+    if connection.execute(_KNOWN_NETWORK, {"sender": number, "network": network, "at_s": at_s}).rowcount:
         old = sender_network.c.at_s < at_s - limits.NETWORK_KNOWN_S
         connection.execute(delete(sender_network).where(sender_network.c.sender == number, old))
 
@@ -232,7 +240,7 @@ def tally(connection: Connection, number: int) -> Tally:
 
 def forget_failures(connection: Connection, number: int) -> None:
     """Nothing has failed."""
-    connection.execute(delete(sender_failure).where(sender_failure.c.sender == number))
+    connection.execute(_FORGET_FAILURES, {"which": number})
 
 
 def forget_networks(connection: Connection, number: int) -> None:
