@@ -35,7 +35,6 @@ PAGES: Final = {
     "group": "/i/members/groups/Sales%20Team",
     "queues": "/i/members/queues",
     "queues-empty": "/i/branch/queues",
-    "bridges": "/bridges",
     "audit": "/audit",
     "settings": "/settings",
     "tokens": "/tokens",

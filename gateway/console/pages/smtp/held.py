@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Mail that waits for a person's decision, and the decision (C2, D2)."""
+
+from typing import Any, Final, get_args
+
+from aiohttp import web
+
+from bridges.smtp.control import models as s
+from gateway.console.pages.smtp import records
+from gateway.console.pages.smtp.intake import ask, href, of_intake, page
+from gateway.console.pages.smtp.words import HELD_STATES, OUTCOMES, in_words
+from gateway.console.visits import Form, Visit
+from tmtp_core.errors import RequestRefused
+
+_ROWS: Final = 50
+_WAITING: Final = ("held", "deciding")
+_SHOWN: Final = (("held", "Waiting"), ("released", "Released"), ("rejected", "Rejected"), ("expired", "Expired"))
+_ACTIONS: Final = frozenset(get_args(s.HeldAction))
+_DONE: Final = {"released": "released", "rejected": "rejected", "expired": "too late: it has expired"}
+
+
+@of_intake
+async def held(visit: Visit) -> web.Response:
+    """Those that wait, or were decided on in one way."""
+    state = visit.asked("state")
+    state = state if state in dict(_SHOWN) else "held"
+    before = visit.asked_number("before")
+    found: list[s.HeldMail] = await ask(visit, "held.list", state=state, before=before, limit=_ROWS + 1)
+    shown = found[:_ROWS]
+    here = href(visit, "held")
+    return await page(
+        visit,
+        "smtp_held.html",
+        tab="held",
+        title="Held mail",
+        mails=shown,
+        state=state,
+        states=[(title, f"{here}?state={name}", name == state) for name, title in _SHOWN],
+        names=HELD_STATES,
+        before=before,
+        first_href=f"{here}?state={state}",
+        next_href=f"{here}?state={state}&before={shown[-1].number}" if found[_ROWS:] else "",
+    )
+
+
+@of_intake
+async def mail(visit: Visit) -> web.Response:
+    """One mail as safe text, what is known of who wrote it, and what can be done with it."""
+    return await _mail(visit)
+
+
+@of_intake
+async def decide(visit: Visit) -> web.Response:
+    """Release it, reject it, or vet its sender, too. Of two administrators the second reads who was first."""
+    form = await visit.form()
+    number = int(visit.named("number"))
+    action = form.text("action")
+    if action not in _ACTIONS:
+        return visit.go(href(visit, "held", number), "Choose what is to be done with it.", "bad")
+    vet: s.VetSender | None = None
+    given, wrong = records.given_of(form), {}
+    if action.startswith("vet"):
+        vet, wrong = records.read(visit, form, whom=_whom(form))
+        if vet is None:
+            return await _mail(visit, given, wrong, 409)
+    body = s.DecideHeld(action=action, reason=form.text("why"), vet=vet)  # type: ignore[arg-type]  # one of them
+    try:
+        done: s.HeldDecided = await ask(visit, "held.decide", body, number=number)
+    except RequestRefused as refusal:
+        detail: s.HeldDetail = await ask(visit, "held.show", number=number)
+        if detail.mail.state not in _WAITING:
+            return visit.go(href(visit, "held", number), _first(detail.mail), "bad")
+        return await _mail(visit, given, {**wrong, "form": refusal.text}, 409)
+    if action == "vet_release_and_invite":
+        return visit.go(href(visit, "correspondents", done.invite or detail_author(done)), _told(done))
+    return visit.go(href(visit, "held"), _told(done))
+
+
+@of_intake
+async def ask_reject(visit: Visit) -> web.Response:
+    """Before a mail is rejected."""
+    number = int(visit.named("number"))
+    detail: s.HeldDetail = await ask(visit, "held.show", number=number)
+    here = href(visit, "held", number)
+    return await page(
+        visit,
+        "smtp_because.html",
+        tab="held",
+        title="Are you sure?",
+        crumbs=(("Held mail", href(visit, "held")), (detail.mail.subject or "Without a subject", here)),
+        question="Reject this mail?",
+        consequences=(
+            f"It is from {detail.mail.author or 'nobody whom it names'}. Nobody gets it, and it is deleted here.",
+            "Its sender is told nothing: an answer to a mail that may be forged would reach somebody else.",
+        ),
+        act="Reject",
+        action=here,
+        hidden={"action": "reject"},
+        reason="why",
+        back=here,
+        mild=False,
+    )
+
+
+async def _mail(
+    visit: Visit, given: dict[str, Any] | None = None, wrong: dict[str, str] | None = None, status: int = 200
+) -> web.Response:
+    number = int(visit.named("number"))
+    detail: s.HeldDetail = await ask(visit, "held.show", number=number)
+    author = detail.mail.author
+    return await page(
+        visit,
+        "smtp_mail.html",
+        tab="held",
+        title=detail.mail.subject or "Without a subject",
+        status=status,
+        crumbs=(("Held mail", href(visit, "held")),),
+        mail=detail.mail,
+        detail=detail,
+        waits=detail.mail.state in _WAITING,
+        badge=HELD_STATES[detail.mail.state],
+        proofs=[(records.name_of(one), in_words(one)) for one in detail.suggested],
+        domain=author.rpartition("@")[2],
+        given=given or records.suggested(visit, detail),
+        wrong=wrong or {},
+        may_vet=visit.may("smtp:write"),
+    )
+
+
+def _whom(form: Form) -> tuple[str, str]:
+    """Whom the record is to be about, as its form says: address and domain, one of them empty."""
+    author = form.text("author")
+    return ("", author.rpartition("@")[2]) if form.text("whom") == "domain" else (author, "")
+
+
+def detail_author(done: s.HeldDecided) -> str:
+    """The correspondent whom a decision was about."""
+    return done.mail.author
+
+
+def _first(mail: s.HeldMail) -> str:
+    who = f" by {mail.decided_by.removeprefix('console:')}" if mail.decided_by else ""
+    return f"Somebody was faster: this mail is {_DONE.get(mail.state, mail.state)} already{who}. Nothing more was done."
+
+
+def _told(done: s.HeldDecided) -> str:
+    """What became of it, for each recipient."""
+    if done.mail.state == "rejected":
+        return f"The mail of {done.mail.author or 'nobody'} is rejected."
+    became = ", ".join(f"{OUTCOMES[outcome][0].lower()} for {one}" for one, outcome in done.outcomes.items())
+    record = f" Record {done.record} lets further mail in." if done.record is not None else ""
+    return f"The mail of {done.mail.author or 'nobody'} is released: {became}.{record}"
+
+
