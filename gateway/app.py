@@ -13,6 +13,7 @@ import structlog
 from aiohttp import web
 from aiohttp.web import RouteDef
 
+from bridges.smtp.control.door import BridgeDoor, BridgeRefused
 from gateway.administration import DATABASE_FILE, Administration, AdministrationDatabase
 from gateway.api import AdministrationListener, Api, BearerTokens
 from gateway.backup.taking import tidy_up
@@ -191,6 +192,10 @@ class Gateway:
         """A listening address as others would dial it: this machine's name where it listens everywhere."""
         return self._own_name if host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared, not listened on
 
+    def _bridge_door(self, name: str) -> BridgeDoor:
+        """How administrators reach a bridge. Raises `BridgeRefused`."""
+        raise BridgeRefused("away", f"the bridge {name} does not run")
+
     # -- pieces ------------------------------------------------------------------------------------------------------
     def _own_data_folder(self) -> None:
         folder = self._settings.data_dir
@@ -270,6 +275,7 @@ class Gateway:
                 self.instances,
                 self.client_address,
                 lambda: frozenset(self.bridges),
+                self._bridge_door,
                 await asyncio.to_thread(AdministrationDatabase, folder),
                 self._clock,
                 self._random_bytes,

@@ -18,6 +18,7 @@ from gateway.administration.database import AdministrationDatabase
 from gateway.administration.errors import Denied, Invalid, NotFound
 from gateway.administration.history import record
 from gateway.administration.models import Outcome
+from gateway.administration.on_bridges import BridgeOperations, Doors
 from gateway.administration.on_instances import Administered, InstanceOperations
 from gateway.administration.on_service import ConsoleAccess, ServiceOperations
 from gateway.administration.operations import BY_NAME, Actor, Operation
@@ -73,7 +74,7 @@ class OnBehalf:
 class Administration:
     """All operations on the instances of this process.
 
-    `addresses`: where clients find an instance; `running_bridges`: names of the bridges that run.
+    `addresses`: where clients find an instance; `running_bridges`: names of the bridges that run; `doors`: to each.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Administration:
         instances: Mapping[str, RunningInstance],
         addresses: Callable[[str], ServiceAddress],
         running_bridges: Callable[[], frozenset[str]],
+        doors: Doors,
         database: AdministrationDatabase,
         clock: Clock,
         random_bytes: RandomBytes,
@@ -95,7 +97,13 @@ class Administration:
         }
         on_instances = InstanceOperations(self._instances, clock)
         self._on_service = ServiceOperations(settings, self._instances, running_bridges, self.audit, self.tokens, clock)
-        self._handlers = {**on_instances.handlers(), **self._on_service.handlers()}
+        self._on_bridges = BridgeOperations(doors)
+        self._bridges = {one.name: one.instance for one in settings.bridges.smtp}
+        self._handlers = {
+            **on_instances.handlers(),
+            **self._on_service.handlers(),
+            **self._on_bridges.handlers(),
+        }
         self._under_way: set[asyncio.Task[Any]] = set()
         self._recording: asyncio.Task[None] | None = None
         self._settling: asyncio.Task[None] | None = None
@@ -174,7 +182,7 @@ class Administration:
         target = " / ".join(
             str(arguments[name]) for name in operation.in_path if name in arguments and name != "instance"
         )
-        act = Act(actor.name, operation.name, str(arguments.get("instance", "")), target)
+        act = Act(actor.name, operation.name, self._instance_of(arguments), target)
         told = _told(body)
         try:
             asked = self._checked(actor, operation, arguments, body)
@@ -218,8 +226,24 @@ class Administration:
             if asked.instance not in self._instances:
                 known = ", ".join(self._instances) or "none"
                 raise NotFound(f"there is no instance {asked.instance}; the file has: {known}")
+        if operation.of_bridge:
+            self._check_bridge(actor, asked.bridge)
         _check_body(operation, body)
         return asked
+
+    def _check_bridge(self, actor: Actor, bridge: str) -> None:
+        instance = self._bridges.get(bridge)
+        if actor.instances is not None and (instance is None or not actor.may_see(instance)):
+            raise Denied(f"{actor.name} may not act on the bridge {bridge}")
+        if instance is None:
+            raise NotFound(f"there is no bridge {bridge}; the file has: {', '.join(self._bridges) or 'none'}")
+
+    def _instance_of(self, arguments: Mapping[str, object]) -> str:
+        """Which instance it is about, for the audit log; what was given may be anything."""
+        bridge = arguments.get("bridge")
+        if isinstance(bridge, str) and bridge in self._bridges:
+            return self._bridges[bridge]
+        return str(arguments.get("instance", ""))
 
     @staticmethod
     def arguments_of(operation: Operation, arguments: Mapping[str, object]) -> Any:

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from bridges.smtp.control import models as smtp
 from gateway.administration import models as m
 from gateway.administration.scopes import ROLES, Scope
 
@@ -21,6 +22,9 @@ __all__ = ["BY_NAME", "OPERATIONS", "ROLES", "Actor", "Operation", "Scope", "loc
 
 _NUMBERED: Final = {"device", "invitation", "number"}
 """Names in paths that are numbers; all others are texts."""
+
+_TYPES: Final[dict[str, Any]] = {"address": smtp.Address}
+"""Of texts that are no names."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +49,23 @@ class Operation:
     whole: bool = False
     """It is about the service as a whole: who may act on some instances only may not do it."""
 
+    looks: bool = False
+    """It changes nothing, whatever its method is: what is asked takes a body."""
+
     @property
     def changes(self) -> bool:
         """Whether it is written to the audit log."""
-        return self.method != "GET"
+        return self.method != "GET" and not self.looks
 
     @property
     def of_instance(self) -> bool:
         """Whether it is about one instance."""
         return "instance" in self.in_path
+
+    @property
+    def of_bridge(self) -> bool:
+        """Whether it is about one bridge, and so about the instance that this brings mail to."""
+        return "bridge" in self.in_path
 
     @cached_property
     def in_path(self) -> tuple[str, ...]:
@@ -69,7 +81,7 @@ class Operation:
     @cached_property
     def arguments(self) -> type[msgspec.Struct]:
         """The arguments as a struct of its own, which says of each what may be given."""
-        in_path = [(name, m.Number if name in _NUMBERED else m.Name) for name in self.in_path]
+        in_path = [(name, m.Number if name in _NUMBERED else _TYPES.get(name, m.Name)) for name in self.in_path]
         in_query = [(name, type_ | None, None) for name, type_ in self.query]
         return msgspec.defstruct(
             f"{self.name.replace('.', '_')}_arguments",
@@ -90,6 +102,9 @@ class Operation:
 
 _I: Final = "/instances/{instance}"
 _WHO: Final = _I + "/accounts/{who}"
+_B: Final = "/bridges/{bridge}"
+_SENDER: Final = _B + "/senders/{number}"
+_CORRESPONDENT: Final = _B + "/correspondents/{address}"
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
     Operation("overview", "GET", "/overview", "overview:read", m.Overview),
@@ -147,6 +162,77 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     ),
     Operation("queues.list", "GET", _I + "/queues", "queues:read", m.Queue, many=True, query=(("limit", m.PageSize),)),
     Operation("bridges.list", "GET", "/bridges", "bridges:read", m.Bridge, many=True),
+    Operation("smtp.status", "GET", _B + "/status", "smtp:read", smtp.Status),
+    Operation(
+        "smtp.senders.list",
+        "GET",
+        _B + "/senders",
+        "smtp:read",
+        smtp.Sender,
+        many=True,
+        query=(("state", smtp.SenderState), ("search", m.Name), ("after", m.Number), ("limit", m.PageSize)),
+    ),
+    Operation("smtp.senders.show", "GET", _SENDER, "smtp:read", smtp.Sender),
+    Operation("smtp.senders.vet", "POST", _B + "/senders", "smtp:write", smtp.Sender, smtp.VetSender),
+    Operation("smtp.senders.suspend", "POST", _SENDER + "/suspend", "smtp:write", smtp.Sender, smtp.Because),
+    Operation("smtp.senders.resume", "POST", _SENDER + "/resume", "smtp:write", smtp.Sender, smtp.Because),
+    Operation(
+        "smtp.senders.withdraw",
+        "POST",
+        _SENDER + "/withdraw",
+        "smtp:write",
+        smtp.Sender,
+        smtp.Because,
+        destructive=True,
+    ),
+    Operation(
+        "smtp.held.list",
+        "GET",
+        _B + "/held",
+        "smtp:hold",
+        smtp.HeldMail,
+        many=True,
+        query=(("state", smtp.HeldState), ("before", m.Number), ("limit", m.PageSize)),
+    ),
+    Operation("smtp.held.show", "GET", _B + "/held/{number}", "smtp:hold", smtp.HeldDetail),
+    Operation(
+        "smtp.held.decide",
+        "POST",
+        _B + "/held/{number}/decide",
+        "smtp:hold",
+        smtp.HeldDecided,
+        smtp.DecideHeld,
+        destructive=True,
+    ),
+    Operation(
+        "smtp.correspondents.list",
+        "GET",
+        _B + "/correspondents",
+        "smtp:read",
+        smtp.CorrespondentPage,
+        query=(("state", smtp.LifeState), ("search", m.Name), ("after", smtp.Words), ("limit", m.PageSize)),
+    ),
+    Operation("smtp.correspondents.show", "GET", _CORRESPONDENT, "smtp:read", smtp.Correspondent),
+    Operation(
+        "smtp.correspondents.move",
+        "POST",
+        _CORRESPONDENT + "/move",
+        "smtp:write",
+        smtp.Correspondent,
+        smtp.MoveCorrespondent,
+    ),
+    Operation("smtp.correspondents.invite", "POST", _CORRESPONDENT + "/invite", "smtp:write", smtp.Correspondent),
+    Operation("smtp.report", "GET", _B + "/report", "smtp:read", smtp.Report),
+    Operation("smtp.replay", "POST", _B + "/replay", "smtp:read", smtp.ReplayAnswer, smtp.Replay, looks=True),
+    Operation(
+        "smtp.decisions.list",
+        "GET",
+        _B + "/decisions",
+        "smtp:read",
+        smtp.DecisionPage,
+        query=(("before", m.Number), ("limit", m.PageSize), ("search", m.Name)),
+    ),
+    Operation("smtp.decisions.verify", "GET", _B + "/decisions/verify", "smtp:read", smtp.DecisionVerdict),
     Operation(
         "audit.list",
         "GET",

@@ -15,6 +15,9 @@ Scope = Literal[
     "invitations:write",
     "queues:read",
     "bridges:read",
+    "smtp:read",
+    "smtp:write",
+    "smtp:hold",
     "audit:read",
     "tokens:write",
     "console:write",
@@ -36,6 +39,10 @@ ROLES: Final[dict[str, frozenset[Scope]]] = {
             "queues:read",
         }
     ),
-    "auditor": frozenset({"overview:read", "settings:read", "queues:read", "bridges:read", "audit:read"}),
+    "auditor": frozenset({"overview:read", "settings:read", "queues:read", "bridges:read", "smtp:read", "audit:read"}),
 }
-"""What each role may do. The owner is who can open the control socket: he has the data and the keys anyway."""
+"""What each role may do. The owner is who can open the control socket: he has the data and the keys anyway.
+
+`smtp:read` is who writes to whom by SMTP, and how that was decided: an auditor's matter, not the helpdesk's, which
+looks after accounts. `smtp:hold` is to look into mail that is held, and to decide on it.
+"""

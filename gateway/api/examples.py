@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from bridges.smtp.control import models as smtp
 from gateway.administration import models as m
 
 _AT_MS: Final = 1_790_000_000_000
@@ -67,6 +68,61 @@ _ENTRY: Final = m.AuditEntry(
     hash="9f2c…",
 )
 
+_SENDER: Final = smtp.Sender(
+    number=3,
+    address="",
+    domain="partner.example",
+    proof=[smtp.Proof(dkim="partner.example"), smtp.Proof(spf="aligned")],
+    owner="Purchasing",
+    reason="their orders come by mail until their new system is there",
+    source="administrator",
+    created_ms=_AT_MS,
+    created_by="Grace Hopper",
+    expires_ms=_AT_MS,
+    routes=["orders@example.org"],
+    quota_per_day=200,
+    today=17,
+    state="active",
+    why="",
+    changed_ms=_AT_MS,
+    passed_ms=_AT_MS,
+    failed_ms=None,
+    failures=0,
+)
+_HELD: Final = smtp.HeldMail(
+    number=3,
+    received_ms=_AT_MS,
+    expires_ms=_AT_MS,
+    author="jo@stranger.example",
+    subject="An offer",
+    recipients=["orders@example.org"],
+    why="nobody has vetted jo@stranger.example, and the route holds such mail",
+    size=4_096,
+    state="held",
+    decided_by="",
+    decided_ms=None,
+)
+_CORRESPONDENT: Final = smtp.Correspondent(
+    address="jo@partner.example",
+    state="invited",
+    machine="",
+    proof="strong",
+    mails=12,
+    first_seen_ms=_AT_MS,
+    last_seen_ms=_AT_MS,
+    changed_ms=_AT_MS,
+    changed_by="Grace Hopper",
+    invitation=7,
+    link=_LINK,
+    invited_ms=_AT_MS,
+    joined_ms=None,
+    joined_as="",
+    refused_ms=None,
+)
+_DECISION: Final = (
+    b'{"kind":"act","by":"Grace Hopper","act":"senders.vet","target":"partner.example","detail":"dkim partner.example"}'
+)
+
 ANSWERS: Final[dict[type[msgspec.Struct], msgspec.Struct]] = {
     m.Done: m.Done(),
     m.Overview: m.Overview(
@@ -110,6 +166,86 @@ ANSWERS: Final[dict[type[msgspec.Struct], msgspec.Struct]] = {
     m.ConsolePerson: m.ConsolePerson(
         person="Grace Hopper", role="helpdesk", created_ms=_AT_MS, passkeys=2, seen_ms=_AT_MS
     ),
+    smtp.Status: smtp.Status(
+        name="intake",
+        connected=True,
+        sessions=2,
+        spooled=0,
+        spooled_bytes=0,
+        held=1,
+        held_bytes=4_096,
+        senders_active=12,
+        senders_suspended=1,
+        outgoing=0,
+        attention=["supplier.example is suspended: its proof has stopped passing"],
+    ),
+    smtp.Sender: _SENDER,
+    smtp.HeldMail: _HELD,
+    smtp.HeldDetail: smtp.HeldDetail(
+        mail=_HELD,
+        trace=["no record for jo@stranger.example", "the route orders@example.org holds mail of unknown senders"],
+        text="Good morning, …",
+        attachments=[smtp.HeldAttachment(name="offer.pdf", size=2_048, active="")],
+        notes=[],
+        unreadable="",
+        suggested=[smtp.Proof(dkim="stranger.example")],
+    ),
+    smtp.HeldDecided: smtp.HeldDecided(
+        mail=_HELD, outcomes={"orders@example.org": "delivered"}, record=3, invite="jo@stranger.example"
+    ),
+    smtp.Correspondent: _CORRESPONDENT,
+    smtp.CorrespondentPage: smtp.CorrespondentPage(correspondents=[_CORRESPONDENT], next=None),
+    smtp.Report: smtp.Report(
+        at_ms=_AT_MS,
+        windows=[
+            smtp.ReportWindow(
+                days=7, senders=40, messages=210, delivered=190, held=5, refused=15, human=150, machine=60, weak=9
+            )
+        ],
+        days=[smtp.ReportDay(day="2026-11-26", messages=30, senders=12)],
+        states={"seen": 20, "vetted": 10, "invited": 6, "joined": 3, "refused": 1},
+        invited=10,
+        joined=4,
+        joined_rate=0.4,
+        median_days=3.5,
+        residue=[
+            smtp.Residue(
+                address="jo@partner.example",
+                state="invited",
+                machine="",
+                proof="strong",
+                messages=12,
+                last_seen_ms=_AT_MS,
+            )
+        ],
+        zero_date="2027-06-01",
+        members=[smtp.ReportMember(alias="Ada Lovelace", smtp=12, tmtp=240)],
+    ),
+    smtp.ReplayAnswer: smtp.ReplayAnswer(
+        days=30,
+        messages=900,
+        unchanged=880,
+        unknown=2,
+        before={"delivered": 850, "refused": 50},
+        after={"delivered": 832, "refused": 68},
+        changes=[
+            smtp.ReplayChange(
+                author="jo@partner.example",
+                recipient="orders@example.org",
+                before="delivered",
+                after="refused",
+                messages=18,
+                trace=["no record for jo@partner.example"],
+            )
+        ],
+    ),
+    smtp.DecisionPage: smtp.DecisionPage(
+        entries=[
+            smtp.DecisionEntry(number=42, at_ms=_AT_MS, kind="act", body=msgspec.Raw(_DECISION), hash="9f2c…"),
+        ],
+        next=42,
+    ),
+    smtp.DecisionVerdict: smtp.DecisionVerdict(entries=42, first=1, intact=True, first_broken=None, head="9f2c…"),
 }
 
 BODIES: Final[dict[type[msgspec.Struct], msgspec.Struct]] = {
@@ -119,6 +255,21 @@ BODIES: Final[dict[type[msgspec.Struct], msgspec.Struct]] = {
     m.FoundGroup: m.FoundGroup(gid="Sales Team", who="Ada Lovelace"),
     m.CreateToken: m.CreateToken(name="provisioning", scopes=["invitations:write"], instances=["members"]),
     m.CreateSignInLink: m.CreateSignInLink(person="Grace Hopper", role="helpdesk"),
+    smtp.VetSender: smtp.VetSender(
+        domain="partner.example",
+        proof=[smtp.Proof(dkim="partner.example"), smtp.Proof(spf="aligned")],
+        owner="Purchasing",
+        reason="their orders come by mail until their new system is there",
+        routes=["support@example.org"],
+        quota_per_day=200,
+    ),
+    smtp.Because: smtp.Because(reason="they have moved to another provider"),
+    smtp.DecideHeld: smtp.DecideHeld(action="release", reason="they called"),
+    smtp.MoveCorrespondent: smtp.MoveCorrespondent(state="joined", reason="writes from her own account now"),
+    smtp.Replay: smtp.Replay(
+        senders=[smtp.VetSender(domain="partner.example", proof=[smtp.Proof(dkim="partner.example")])],
+        routes=[smtp.ReplayedRoute(recipient="support@example.org", unknown="hold")],
+    ),
 }
 
 ARGUMENTS: Final[dict[str, str | int]] = {
@@ -134,4 +285,13 @@ ARGUMENTS: Final[dict[str, str | int]] = {
     "after": "",
     "before": 42,
     "limit": 50,
+    "bridge": "intake",
+    "address": "jo@partner.example",
 }
+
+_STATES: Final = {"smtp.senders.list": "active", "smtp.held.list": "held", "smtp.correspondents.list": "invited"}
+
+
+def example(argument: str, operation: str) -> str | int:
+    """An argument of an operation; states are not everywhere the same."""
+    return _STATES[operation] if argument == "state" else ARGUMENTS[argument]

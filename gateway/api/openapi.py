@@ -9,13 +9,14 @@ import msgspec
 
 from gateway.administration import OPERATIONS, Operation
 from gateway.api import problems as p
-from gateway.api.examples import ANSWERS, ARGUMENTS, BODIES
+from gateway.api.examples import ANSWERS, BODIES, example
 
 _REF: Final = "#/components/schemas/{name}"
 _ABOUT: Final = (
     "Everything that an administrator of a TMTP gateway can see and do. A token comes from "
     "`tmtp-gateway token create`, which also says what it may do. Times are milliseconds since 1970, sizes octets. "
-    "No answer ever holds a message's content. Every change is in the audit log before it is answered."
+    "No answer holds a message's content, but of mail that an intake holds for a person's decision. "
+    "Every change is in the audit log before it is answered."
 )
 
 
@@ -60,7 +61,7 @@ def _described(operation: Operation) -> dict[str, Any]:
     if operation.changes:
         kinds.append(p.REFUSED)
     answer: dict[str, Any] = {"$ref": _REF.format(name=operation.answer.__name__)}
-    example = msgspec.to_builtins(ANSWERS[operation.answer])
+    example = _example(ANSWERS[operation.answer])
     if operation.many:
         answer, example = {"type": "array", "items": answer}, [example]
     described: dict[str, Any] = {
@@ -79,12 +80,17 @@ def _described(operation: Operation) -> dict[str, Any]:
     }
     if operation.body is not None:
         schema = {"$ref": _REF.format(name=operation.body.__name__)}
-        example = msgspec.to_builtins(BODIES[operation.body])
+        example = _example(BODIES[operation.body])
         described["requestBody"] = {
             "required": True,
             "content": {"application/json": {"schema": schema, "example": example}},
         }
     return described
+
+
+def _example(value: msgspec.Struct) -> Any:
+    """As JSON has it, in which some answers have parts already."""
+    return msgspec.json.decode(msgspec.json.encode(value))
 
 
 def _parameters(operation: Operation) -> list[dict[str, Any]]:
@@ -98,7 +104,7 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
                 "in": "path" if in_path else "query",
                 "required": in_path,
                 "schema": about if in_path else about["anyOf"][0],  # left out, not null
-                "example": ARGUMENTS[name],
+                "example": example(name, operation.name),
             }
         )
     return found

@@ -192,7 +192,7 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]
 
 def print_json(value: Any) -> None:
     """For scripts: what JSON can say, or structs of `gateway.administration.models`."""
-    sys.stdout.write(json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(json.loads(msgspec.json.encode(value)), indent=2, ensure_ascii=False) + "\n")
 
 
 def fail(text: str, code: int) -> NoReturn:

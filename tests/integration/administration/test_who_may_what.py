@@ -47,11 +47,11 @@ def test_every_operation_and_every_role_is_decided() -> None:
 
 @dataclass
 class Asked:
-    """A gateway, and a token for each role: on all instances, and on `members` only."""
+    """A gateway, and tokens for each role: on all instances (""), and on each alone."""
 
     gateway: Gateway
     session: aiohttp.ClientSession
-    tokens: dict[tuple[str, bool], str]
+    tokens: dict[tuple[str, str], str]
 
     async def status(self, operation: Operation, token: str | None, instance: str) -> int:
         """How a request is answered."""
@@ -78,11 +78,12 @@ async def asked(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Asked
         owner = gateway.administration.on_behalf_of(local_user())
         tokens = {}
         for role, scopes in ROLES.items():
-            for instances in ([], ["members"]):
+            for instance in ("", "members", "public"):
+                instances = [instance] if instance else []
                 wanted = models.CreateToken(name=role, scopes=sorted(scopes), instances=instances)
                 made = await owner.perform("tokens.create", {}, wanted)
                 assert isinstance(made, models.NewToken)
-                tokens[role, bool(instances)] = made.token
+                tokens[role, instance] = made.token
         yield Asked(gateway, session, tokens)
 
 
@@ -92,7 +93,9 @@ async def test_who_may(asked: Asked, operation: Operation) -> None:
     for role, letters in decisions()[operation.name].items():
         if role == NOBODY:
             continue
-        cases = (("public", False), ("members", True), ("public", True))
+        cases = (("public", ""), ("members", "members"), ("public", "members"))
+        if operation.of_bridge:  # which is one of the public instance
+            cases = (("", ""), ("", "public"), ("", "members"))
         for letter, (instance, restricted) in zip(letters, cases, strict=True):
             if letter == "y" and operation.name == "tokens.revoke":
                 continue  # below, where nobody needs the token any more
@@ -124,7 +127,7 @@ async def test_who_may_nothing_is_denied_and_that_is_written_down(
     last = page.entries[0]
     if operation.changes:
         assert (last.actor, last.operation, last.outcome) == ("nobody at all", operation.name, "denied")
-        assert last.instance == str(arguments.get("instance", ""))
+        assert last.instance == ("public" if operation.of_bridge else str(arguments.get("instance", "")))
     else:
         assert last.operation != operation.name or last.actor != "nobody at all"
 
