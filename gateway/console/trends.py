@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""How many senders still write by SMTP, day by day, and where the line goes (C5): a plot like the others."""
+"""How many senders still write by SMTP, and where the line goes (C5): plots like the others, of days and weeks."""
 
 from collections.abc import Sequence
 from datetime import date, timedelta
@@ -8,74 +8,104 @@ from typing import Final
 from bridges.smtp.control.models import ReportDay
 from gateway.console.plots import HEIGHT, WIDTH, Line, Moment, Plot, nice_top, number
 
-_WEEK_DAYS: Final = 7
-_AHEAD_MOST: Final = 1.0  # the future has at most as much room as the past
-_WEEKS_SHOWN_MIN: Final = 4
+_WEEK: Final = 7
+_WEEKS_SHOWN: Final = 13  # as many rows as the table has
 
 
-def senders_plot(days: Sequence[ReportDay], zero_date: str | None) -> Plot:
-    """Distinct proven senders of each day; the second line goes from the last week's mean to `zero_date`.
-
-    `days`: without a gap, the oldest first, at least one. A zero date that is further off than the past is long is told
-    in words, and its line leaves the picture.
-    """
+def daily_plot(days: Sequence[ReportDay]) -> Plot:
+    """Distinct proven senders of each day; `days` are without a gap, the oldest first, at least two."""
     first, last = date.fromisoformat(days[0].day), date.fromisoformat(days[-1].day)
-    zero = date.fromisoformat(zero_date) if zero_date is not None else None
-    past = max((last - first).days, _WEEKS_SHOWN_MIN * _WEEK_DAYS)
-    first = last - timedelta(past)
-    ahead = 0 if zero is None else min((zero - last).days, int(past * _AHEAD_MOST))
-    ahead = max(ahead, 0)
-    end = last + timedelta(ahead)
-    top = nice_top(max(one.senders for one in days))
-
-    def x(day: date) -> float:
-        return round((day - first).days / max((end - first).days, 1) * WIDTH, 1)
-
-    def y(value: float) -> float:
-        return round(HEIGHT - value / top * HEIGHT, 1)
-
-    points = [(x(date.fromisoformat(one.day)), y(one.senders)) for one in days]
-    path = "L".join(f"{px} {py}" for px, py in points)
-    lines = [Line("Senders a day", f"M{path}", f"M{points[0][0]} {HEIGHT}L{path}V{HEIGHT}Z")]
-    mean = sum(one.senders for one in days[-_WEEK_DAYS:]) / len(days[-_WEEK_DAYS:])
-    if zero is not None and ahead:
-        left = max(0.0, mean * (1 - ahead / (zero - last).days))
-        lines.append(Line("Where the line goes", f"M{x(last)} {y(mean)}L{x(end)} {y(left)}", ""))
-    width = round(WIDTH / max((end - first).days, 1), 1)
+    picture = _Picture(first, last, max(one.senders for one in days))
+    points = [picture.at(date.fromisoformat(one.day), one.senders) for one in days]
+    now, highest = days[-1].senders, max(one.senders for one in days)
     return Plot(
-        title="Distinct senders",
+        title="Senders a day",
         unit="a day",
-        now=f"{number(round(mean, 1))} a day in the last week",
-        summary=_summary(days, mean, zero_date),
-        scale=(number(top), number(top / 2), "0"),
-        span=_span(first, last, end),
-        lines=tuple(lines),
+        now=f"{number(now)} today",
+        summary=f"{number(now)} today, highest {number(highest)} a day, since {first}",
+        scale=picture.scale,
+        span=(str(first), "today"),
+        lines=(_line("Senders", points),),
         moments=tuple(
-            Moment(round(px - width / 2, 1), width, f"{one.day}: {one.senders} senders, {one.messages} messages")
-            for (px, _), one in zip(points, days, strict=True)
+            picture.moment(x, 1, f"{one.day}: {one.senders} senders, {one.messages} messages")
+            for (x, _), one in zip(points, days, strict=True)
         ),
-        rows=_weeks(days, len(lines)),
+        rows=tuple((one.day, number(one.senders)) for one in reversed(days[-2 * _WEEK :])),
     )
 
 
-def _summary(days: Sequence[ReportDay], mean: float, zero_date: str | None) -> str:
-    highest = max(one.senders for one in days)
-    goes = f"the line reaches none on {zero_date}" if zero_date is not None else "the line does not reach none"
-    return f"{number(round(mean, 1))} a day in the last week, highest {highest} a day; {goes}"
+def weekly_plot(weekly: Sequence[int], today: date, zero_date: str | None) -> Plot:
+    """Distinct proven senders of each of the last weeks, the newest first, at least one; and the straight line through
+    them to `zero_date`, where it falls.
+
+    What lies further ahead than the past is long leaves the picture.
+    """
+    middles = [today - timedelta(_WEEK * place + _WEEK // 2) for place in range(len(weekly))]
+    zero = date.fromisoformat(zero_date) if zero_date is not None else None
+    past_days = _WEEK * len(weekly)
+    end = today if zero is None else min(max(zero, today), today + timedelta(past_days))
+    picture = _Picture(today - timedelta(past_days), end, max(weekly))
+    points = [picture.at(day, senders) for day, senders in zip(middles, weekly, strict=True)][::-1]
+    lines = [_line("Senders", points)]
+    goes = "the line does not fall to none"
+    if zero is not None:
+        goes = f"the line falls to none on {zero_date}"
+        lines.append(_fall(picture, middles, weekly, zero, end))
+    return Plot(
+        title="Senders a week",
+        unit="a week",
+        now=f"{number(weekly[0])} in the last 7 days",
+        summary=f"{number(weekly[0])} in the last 7 days, highest {number(max(weekly))} a week; {goes}",
+        scale=picture.scale,
+        span=(str(picture.first), "today") if end == today else (str(picture.first), str(end)),
+        lines=tuple(lines),
+        moments=tuple(
+            picture.moment(x, _WEEK, f"{_week(today, place)}: {senders} senders")
+            for place, ((x, _), senders) in enumerate(zip(reversed(points), weekly, strict=True))
+        ),
+        rows=tuple(
+            (_week(today, place), number(senders), *["–"] * (len(lines) - 1))
+            for place, senders in enumerate(weekly[:_WEEKS_SHOWN])
+        ),
+    )
 
 
-def _span(first: date, last: date, end: date) -> tuple[str, ...]:
-    """What stands under the picture. Where it goes on into the future, today is in the middle or right of it."""
-    if end == last:
-        return (first.isoformat(), (first + (last - first) / 2).isoformat(), "today")
-    return (first.isoformat(), end.isoformat())
+class _Picture:
+    """From a day to a day, and from none to the highest."""
+
+    def __init__(self, first: date, last: date, highest: float) -> None:
+        self.first = first
+        self._days = max((last - first).days, 1)
+        self._top = nice_top(highest)
+        self.scale = (number(self._top), number(self._top / 2), "0")
+
+    def at(self, day: date, value: float) -> tuple[float, float]:
+        """A point; also one that lies outside."""
+        x = (day - self.first).days / self._days * WIDTH
+        return round(x, 1), round(HEIGHT - value / self._top * HEIGHT, 1)
+
+    def moment(self, x: float, days: int, text: str) -> Moment:
+        """A strip around a point."""
+        width = round(days / self._days * WIDTH, 1)
+        return Moment(round(x - width / 2, 1), width, text)
 
 
-def _weeks(days: Sequence[ReportDay], columns: int) -> tuple[tuple[str, ...], ...]:
-    """The same by weeks, the newest first: the mean of its days, and nothing known of the future."""
-    rows = []
-    for at in range(len(days), 0, -_WEEK_DAYS):
-        week = days[max(0, at - _WEEK_DAYS) : at]
-        mean = sum(one.senders for one in week) / len(week)
-        rows.append((f"{week[0].day} to {week[-1].day}", number(round(mean, 1)), *["–"] * (columns - 1)))
-    return tuple(rows)
+def _line(name: str, points: Sequence[tuple[float, float]]) -> Line:
+    path = "L".join(f"{x} {y}" for x, y in points)
+    area = f"M{points[0][0]} {HEIGHT}L{path}L{points[-1][0]} {HEIGHT}Z"
+    return Line(name, f"M{path}" + ("h0.1" if len(points) == 1 else ""), area)
+
+
+def _fall(picture: _Picture, middles: Sequence[date], weekly: Sequence[int], zero: date, end: date) -> Line:
+    """The straight line: it goes through the middle of all points, and to none on its day."""
+    middle_ordinal = sum(day.toordinal() for day in middles) / len(middles)
+    mean = sum(weekly) / len(weekly)
+    slope = -mean / (zero.toordinal() - middle_ordinal)
+    ends = [(day, max(0.0, slope * (day.toordinal() - zero.toordinal()))) for day in (middles[-1], min(zero, end))]
+    points = [picture.at(day, value) for day, value in ends]
+    return Line("Where the line goes", "M" + "L".join(f"{x} {y}" for x, y in points), "")
+
+
+def _week(today: date, place: int) -> str:
+    last = today - timedelta(_WEEK * place)
+    return f"{last - timedelta(_WEEK - 1)} to {last}"

@@ -2,7 +2,6 @@
 """Proven senders, and how far each is on the way out of SMTP (C5)."""
 
 from typing import Final
-from urllib.parse import urlencode
 
 from aiohttp import web
 
@@ -10,7 +9,8 @@ from bridges.smtp.control import models as s
 from gateway.console.codes import qr
 from gateway.console.pages.smtp.decisions import entries_about
 from gateway.console.pages.smtp.intake import ask, href, of_intake, page
-from gateway.console.pages.smtp.words import MACHINES, STEP_NAMES, STEPS, STRENGTHS
+from gateway.console.pages.smtp.words import MACHINES, OUTCOMES, STEP_NAMES, STEPS, STRENGTHS
+from gateway.console.paging import address
 from gateway.console.visits import Visit
 from tmtp_core.errors import RequestRefused
 
@@ -27,7 +27,7 @@ async def correspondents(visit: Visit) -> web.Response:
         visit, "correspondents.list", search=search, state=state, after=after, limit=_ROWS
     )
     report: s.Report = await ask(visit, "report")
-    filters = {name: value for name, value in (("search", search), ("state", state)) if value}
+    filters = {"search": search, "state": state}
     here = href(visit, "correspondents")
     return await page(
         visit,
@@ -42,8 +42,8 @@ async def correspondents(visit: Visit) -> web.Response:
         search=search,
         state=state,
         after=after,
-        first_href=f"{here}?{urlencode(filters)}" if filters else here,
-        next_href=f"{here}?{urlencode(filters | {'after': found.next})}" if found.next else "",
+        first_href=address(here, filters),
+        next_href=address(here, {**filters, "after": found.next}) if found.next else "",
     )
 
 
@@ -55,11 +55,11 @@ async def correspondent(visit: Visit) -> web.Response:
     at = order.index(one.state)
     moments = {
         "seen": one.first_seen_ms,
+        "vetted": one.changed_ms if one.state == "vetted" else None,
         "invited": one.invited_ms,
         "joined": one.joined_ms,
         "refused": one.refused_ms,
-        one.state: one.changed_ms if one.state == "vetted" else None,
-    } | ({"seen": one.first_seen_ms} if one.state == "seen" else {})
+    }
     return await page(
         visit,
         "smtp_correspondent.html",
@@ -67,13 +67,17 @@ async def correspondent(visit: Visit) -> web.Response:
         title=one.address,
         crumbs=(("Correspondents", href(visit, "correspondents")),),
         one=one,
-        steps=[(name, title, says, place < at, name == one.state, moments.get(name)) for place, (name, title, says) in enumerate(STEPS)],
+        steps=[
+            (name, title, says, place < at, name == one.state, moments.get(name))
+            for place, (name, title, says) in enumerate(STEPS)
+        ],
         machines=MACHINES,
         strengths=STRENGTHS,
         code=qr(one.link, "QR code of the invitation's link") if one.link else "",
+        outcomes=OUTCOMES,
         entries=await entries_about(visit, one.address),
         here_href=_href(visit),
-        may_invite=one.state in _MAY_BE_INVITED and visit.may("smtp:write"),
+        may_invite=one.state in _MAY_BE_INVITED and visit.may("smtp:write") and visit.may("invitations:write"),
         may_write=visit.may("smtp:write"),
     )
 
@@ -85,7 +89,7 @@ async def move(visit: Visit) -> web.Response:
     state = form.text("state")
     if state not in STEP_NAMES:
         return visit.go(_href(visit), "Choose a step.", "bad")
-    body = s.MoveCorrespondent(state=state, reason=form.text("reason"))  # type: ignore[arg-type]  # one of them
+    body = s.MoveCorrespondent(state=state, reason=form.text("reason"))
     try:
         one: s.Correspondent = await ask(visit, "correspondents.move", body, address=visit.named("address"))
     except RequestRefused as refusal:

@@ -3,7 +3,6 @@
 
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlencode
 
 from aiohttp import web
 
@@ -11,6 +10,7 @@ from bridges.smtp.control import models as s
 from bridges.smtp.control.entries import ActDone, Decided, decoded
 from gateway.console.pages.smtp.intake import ask, href, of_intake, page
 from gateway.console.pages.smtp.words import OUTCOMES
+from gateway.console.paging import address
 from gateway.console.visits import Visit
 from tmtp_core import limits
 
@@ -23,6 +23,8 @@ _ACTS: Final = {
     "senders.withdraw": "Withdrawn",
     "held.decide": "Decided on a held mail",
     "held.expire": "A held mail expired",
+    "spool.deliver": "Delivered from our disk",
+    "decisions.cut": "Older entries cut off",
     "correspondents.move": "Moved",
     "correspondents.invited": "Invited",
     "correspondents.joined": "Joined",
@@ -52,7 +54,7 @@ async def decisions(visit: Visit) -> web.Response:
     verdict: s.DecisionVerdict | None = None
     if visit.asked("check"):
         verdict = await ask(visit, "decisions.verify")
-    filters = {"search": search} if search else {}
+    filters = {"search": search}
     here = href(visit, "decisions")
     return await page(
         visit,
@@ -64,9 +66,9 @@ async def decisions(visit: Visit) -> web.Response:
         verdict=verdict,
         search=search,
         before=before,
-        check_href=f"{here}?{urlencode(filters | {'check': '1'})}",
-        first_href=f"{here}?{urlencode(filters)}" if filters else here,
-        next_href=f"{here}?{urlencode(filters | {'before': found.next})}" if found.next else "",
+        check_href=address(here, {**filters, "check": "1"}),
+        first_href=address(here, filters),
+        next_href=address(here, {**filters, "before": str(found.next)}) if found.next else "",
     )
 
 

@@ -9,6 +9,7 @@ from bridges.smtp.control import models as s
 from gateway.console.pages.smtp import records
 from gateway.console.pages.smtp.intake import ask, href, of_intake, page
 from gateway.console.pages.smtp.words import HELD_STATES, OUTCOMES, in_words
+from gateway.console.paging import rows_of
 from gateway.console.visits import Form, Visit
 from tmtp_core.errors import RequestRefused
 
@@ -26,20 +27,17 @@ async def held(visit: Visit) -> web.Response:
     state = state if state in dict(_SHOWN) else "held"
     before = visit.asked_number("before")
     found: list[s.HeldMail] = await ask(visit, "held.list", state=state, before=before, limit=_ROWS + 1)
-    shown = found[:_ROWS]
     here = href(visit, "held")
     return await page(
         visit,
         "smtp_held.html",
         tab="held",
         title="Held mail",
-        mails=shown,
+        rows=rows_of(found, _ROWS, here, lambda one: one.number, {"state": state}, "before"),
         state=state,
         states=[(title, f"{here}?state={name}", name == state) for name, title in _SHOWN],
         names=HELD_STATES,
         before=before,
-        first_href=f"{here}?state={state}",
-        next_href=f"{here}?state={state}&before={shown[-1].number}" if found[_ROWS:] else "",
     )
 
 
@@ -58,7 +56,8 @@ async def decide(visit: Visit) -> web.Response:
     if action not in _ACTIONS:
         return visit.go(href(visit, "held", number), "Choose what is to be done with it.", "bad")
     vet: s.VetSender | None = None
-    given, wrong = records.given_of(form), {}
+    given = records.given_of(form)
+    wrong: dict[str, str] = {}
     if action.startswith("vet"):
         vet, wrong = records.read(visit, form, whom=_whom(form))
         if vet is None:
@@ -122,8 +121,9 @@ async def _mail(
         proofs=[(records.name_of(one), in_words(one)) for one in detail.suggested],
         domain=author.rpartition("@")[2],
         given=given or records.suggested(visit, detail),
-        wrong=wrong or {},
+        wrong=records.NOTHING_WRONG | (wrong or {}),
         may_vet=visit.may("smtp:write"),
+        may_invite=visit.may("invitations:write"),
     )
 
 
@@ -150,5 +150,3 @@ def _told(done: s.HeldDecided) -> str:
     became = ", ".join(f"{OUTCOMES[outcome][0].lower()} for {one}" for one, outcome in done.outcomes.items())
     record = f" Record {done.record} lets further mail in." if done.record is not None else ""
     return f"The mail of {done.mail.author or 'nobody'} is released: {became}.{record}"
-
-

@@ -52,7 +52,7 @@ def of_intake(page: Page) -> Page:
                 here="smtp",
                 status=503,
                 **_frame(visit, "", await _bridges(visit), None),
-                text=trouble.text,
+                text=str(trouble),
                 is_change=visit.request.method == "POST",
             )
 
@@ -86,7 +86,7 @@ async def overview(visit: Visit) -> web.Response:
         here="smtp",
         **_frame(visit, "overview", await _bridges(visit), now),
         bridge=await _bridge(visit),
-        status=now,
+        figures=now,
         attention=[(text, f"{here}/{path}", says) for text, path, says in attention(now)],
         report=report,
         month=next((one for one in report.windows if one.days == 30), None),

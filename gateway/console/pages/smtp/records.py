@@ -11,6 +11,15 @@ from gateway.console.visits import Form, Visit
 from tmtp_core.errors import RequestRefused
 
 ENDS: Final = (("90", "90 days"), ("365", "1 year"), ("730", "2 years"), ("", "Without an end"))
+NOTHING_WRONG: Final = dict.fromkeys(
+    (
+        *("whom", "proof", "dkim", "network", "client_certificate", "owner", "reason", "expires", "quota", "routes"),
+        "form",
+    ),
+    "",
+)
+"""What is wrong with each field of the form."""
+
 _ENDS_FIRST: Final = "365"
 _QUOTA_MAX: Final = 10_000_000
 
@@ -40,9 +49,7 @@ def suggested(visit: Visit, detail: s.HeldDetail) -> dict[str, Any]:
     return empty(visit) | {"author": detail.mail.author, "proof": strongest}
 
 
-def read(
-    visit: Visit, form: Form, whom: tuple[str, str], known: list[s.Proof] | None = None
-) -> tuple[s.VetSender | None, dict[str, str]]:
+def read(visit: Visit, form: Form, whom: tuple[str, str]) -> tuple[s.VetSender | None, dict[str, str]]:
     """The record that a form asks for, or what is wrong, by the name of the field.
 
     `whom`: address and domain, one of them empty.

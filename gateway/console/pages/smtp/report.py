@@ -1,19 +1,23 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The way out of SMTP, as far as it has come: figures, plots, and the same as files (C5)."""
 
+from datetime import date
 from typing import Final
 
 import msgspec
 from aiohttp import web
 
 from bridges.smtp.control import models as s
+from bridges.smtp.control.report_csv import report_csv
 from gateway.console.pages.smtp.intake import ask, href, of_intake, page
 from gateway.console.pages.smtp.words import MACHINES, STEP_NAMES, STEPS, STRENGTHS
-from gateway.console.trends import senders_plot
+from gateway.console.plots import Plot
+from gateway.console.trends import daily_plot, weekly_plot
 from gateway.console.visits import Visit
 
 _MEMBERS: Final = 100
 _RESIDUE: Final = 100
+_WEEKS_MIN: Final = 2
 
 
 @of_intake
@@ -28,7 +32,8 @@ async def report(visit: Visit) -> web.Response:
         title="Report",
         report=made,
         month=month,
-        plot=senders_plot(made.days, made.zero_date) if any(one.senders for one in made.days) else None,
+        zero_month=date.fromisoformat(made.zero_date).strftime("%b %Y") if made.zero_date else "",
+        plots=_plots(made),
         steps=[(name, title, says, made.states.get(name, 0)) for name, title, says in STEPS],
         most=max(made.states.values(), default=0),
         members=made.members[:_MEMBERS],
@@ -40,6 +45,15 @@ async def report(visit: Visit) -> web.Response:
         strengths=STRENGTHS,
         here_href=href(visit, "report"),
     )
+
+
+def _plots(made: s.Report) -> list[Plot]:
+    """By weeks as far as whole ones are known, and by days; none while nobody has written."""
+    if not any(one.senders for one in made.days):
+        return []
+    today = date.fromisoformat(made.days[-1].day)
+    by_weeks = [weekly_plot(made.weekly, today, made.zero_date)] if len(made.weekly) >= _WEEKS_MIN else []
+    return [*by_weeks, *([daily_plot(made.days)] if len(made.days) > 1 else [])]
 
 
 @of_intake

@@ -2,7 +2,6 @@
 """Vetting records: who may write by SMTP, by which proof, for whom, until when (C2)."""
 
 from typing import Any, Final
-from urllib.parse import urlencode
 
 from aiohttp import web
 
@@ -10,7 +9,8 @@ from bridges.smtp.control import models as s
 from gateway.console.pages.smtp import records
 from gateway.console.pages.smtp.decisions import entries_about
 from gateway.console.pages.smtp.intake import ask, href, of_intake, page
-from gateway.console.pages.smtp.words import SENDER_STATES, in_words, short, whom
+from gateway.console.pages.smtp.words import OUTCOMES, SENDER_STATES, in_words, short, whom
+from gateway.console.paging import rows_of
 from gateway.console.visits import Visit
 from tmtp_core.errors import RequestRefused
 
@@ -24,21 +24,21 @@ async def senders(visit: Visit) -> web.Response:
     state = state if state in SENDER_STATES else ""
     asked = {"search": search, "state": state, "after": after, "limit": _ROWS + 1}
     found: list[s.Sender] = await ask(visit, "senders.list", **asked)
-    shown = found[:_ROWS]
-    filters = {name: value for name, value in (("search", search), ("state", state)) if value}
-    here = href(visit, "senders")
+    filters = {"search": search, "state": state}
+    rows = rows_of(found, _ROWS, href(visit, "senders"), lambda one: one.number, filters)
     return await page(
         visit,
         "smtp_senders.html",
         tab="senders",
         title="Senders",
-        senders=[(one, whom(one), [short(proof) for proof in one.proof], SENDER_STATES[one.state]) for one in shown],
+        senders=[
+            (one, whom(one), [short(proof) for proof in one.proof], SENDER_STATES[one.state]) for one in rows.shown
+        ],
         search=search,
         state=state,
         states=[(name, title) for name, (title, _) in SENDER_STATES.items()],
         after=after,
-        first_href=f"{here}?{urlencode(filters)}" if filters else here,
-        next_href=f"{here}?{urlencode(filters | {'after': shown[-1].number})}" if found[_ROWS:] else "",
+        rows=rows,
         may_write=visit.may("smtp:write"),
     )
 
@@ -56,6 +56,7 @@ async def sender(visit: Visit) -> web.Response:
         sender=one,
         badge=SENDER_STATES[one.state],
         proofs=[in_words(proof) for proof in one.proof],
+        outcomes=OUTCOMES,
         entries=await entries_about(visit, one.address or one.domain),
         here_href=_href(visit),
         may_write=visit.may("smtp:write"),
@@ -92,7 +93,7 @@ async def ask_suspend(visit: Visit) -> web.Response:
         visit,
         "suspend",
         "Suspend",
-        "Mail under it is refused from now on, or held where the route says so. You can let it in again.",
+        "Whoever sends mail under it is told to try again later, until you let it in again.",
     )
 
 
@@ -181,7 +182,7 @@ async def _form(visit: Visit, given: dict[str, Any], wrong: dict[str, str], stat
         status=status,
         crumbs=(("Senders", href(visit, "senders")),),
         given={"sender": visit.asked("sender"), **given},
-        wrong=wrong,
+        wrong=records.NOTHING_WRONG | wrong,
         ends=records.ENDS,
     )
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What pages of an intake say of proofs, states and outcomes, in words for people (C2, C5)."""
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -52,6 +53,13 @@ STRENGTHS: Final[dict[str, tuple[str, str]]] = {
     "weak": ("Weak", "warn"),
     "none": ("None", "bad"),
 }
+
+_RECORD: Final = re.compile(r"record (\d+)\b")
+_MENDED_AT: Final = (
+    ("record", "senders?state=suspended", "Look at them"),
+    ("held", "held", "Look at it"),
+    ("correspondent", "correspondents", "Look at them"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +119,20 @@ def whom(sender: s.Sender) -> str:
 
 def attention(now: s.Status) -> list[tuple[str, str, str]]:
     """What one should look at, the worst first: the text, the page that mends it, and what one does there."""
-    return [(text, *_mended_at(text)) for text in now.attention]
+    lines = [(_sentence(text), *_mended_at(text)) for text in now.attention]
+    if now.held:
+        waits = "1 mail waits" if now.held == 1 else f"{now.held} mails wait"
+        lines.append((f"{waits} for your decision.", "held", "Decide"))
+    return lines
 
 
 def _mended_at(text: str) -> tuple[str, str]:
-    if "held" in text:
-        return "held", "Decide"
-    return "senders?state=suspended", "Look at it"
+    """A page below the intake's own, and what one does there."""
+    record = _RECORD.match(text)
+    if record is not None:
+        return f"senders/{record[1]}", "Look at it"
+    return next(((page, does) for word, page, does in _MENDED_AT if word in text), ("decisions", "See the decisions"))
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
