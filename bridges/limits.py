@@ -43,6 +43,30 @@ DUPLICATES_KEPT_S = 7 * 86_400.0
 THREADS_KEPT_S = 366 * 86_400.0  # since the last mail; a mail that names the first one finds its thread after that, too
 FORGET_EVERY_S = 3_600.0
 GROUP_MAX = 500  # changes in one transaction
+EVIDENCE_FINDINGS_MAX = 50  # kept of one mail, those that pass first
+CORRESPONDENTS_SEEN_MAX = 100_000  # whom nobody has vetted; of more those are forgotten who were not heard of longest
+CORRESPONDENT_MAILS_KEPT_S = 30 * 86_400.0  # how many each has sent
+RULED_AT_ONCE = 200  # correspondents that a rule moves in one change
+INVITED_AT_ONCE = 50  # correspondents whom the gateway is asked to invite
+DECISIONS_AT_ONCE = 500  # entries that are looked at, or cut off, before others have their turn: some milliseconds
+DECISIONS_SEARCHED_MAX = 100_000  # for one page of a search; the next page goes on from there
+
+# -- mail that waits on the disk ---------------------------------------------------------------------------------------
+SPOOL_POSTS_MAX = 4  # mails on their way to the service at once
+SPOOL_PAUSE_FIRST_S = 60.0  # after the service has put a mail off; then twice as long each time, up to:
+SPOOL_PAUSE_LONGEST_S = 4 * 3_600.0
+SPOOL_KEPT_S = 5 * 86_400.0  # RFC 5321 §4.5.4.1; and less than `DUPLICATES_KEPT_S`, or a repeat could come twice
+SPOOL_LOOK_S = 5.0  # how often it is looked at while nothing happens
+HOLD_LOOK_S = 60.0  # how often it is looked for what has waited long enough, and for decisions that were cut off
+HOLD_ROWS_KEPT_S = 90 * 86_400.0  # who decided what of a mail that is gone; the log of decisions has it longer
+
+# -- vetting records (docs/decisions/0021) -----------------------------------------------------------------------------
+NETWORK_KNOWN_S = 30 * 86_400  # since a record's proof has passed from it; then failures from there are anybody's
+FAILURES_SUSPEND = 3  # in a row, from known networks
+FAILURES_IN_FRONT_SUSPEND = 10  # in a row, where a server in front says no network,
+FAILURES_IN_FRONT_DAYS = 3  # on so many days
+FAILURES_PER_DAY_MAX = 10  # that are noted of one record and kind: who forges mail writes nothing more
+SENDER_DAYS_KEPT = 400  # of the messages of a day
 
 # -- SMTP --------------------------------------------------------------------------------------------------------------
 COMMAND_LINE_MAX_BYTES = 2_048  # RFC 5321 §4.5.3.1.4 says 512; SMTPUTF8 and ESMTP parameters make it longer
@@ -60,6 +84,14 @@ BUFFERED_BYTES_MAX = 256 << 20  # of mail being received, all sessions together;
 BUFFERED_SHARE_MAX_BYTES = BUFFERED_BYTES_MAX // 4  # of one address, or one /64 of IPv6; one mail fits always
 SERVICE_WAIT_S = 15.0  # for the service to be there, and to acknowledge; then 451
 STREAM_CHUNK_BYTES = 256 << 10
+
+# -- control: administrators' operations over the bridge's own socket -------------------------------------------------
+CONTROL_REQUEST_MAX_BYTES = 4 << 20  # rules that are tried: 10,000 senders and 10,000 routes
+CONTROL_ANSWER_MAX_BYTES = 64 << 20
+CONTROL_CONNECTIONS_MAX = 16
+CONTROL_READ_S = 10.0  # for a request to be there whole, and for an answer to be taken
+CONTROL_ANSWER_S = 50.0  # until an answer begins; the gateway's API waits a little longer
+CONTROL_STOP_S = 1.0  # for answers to be taken, when it stops
 
 # -- proof of a sender (DNS, SPF, DKIM, ARC, DMARC) --------------------------------------------------------------------
 DNS_LOOKUPS_MAX = 20  # of one message; RFC 7208 §4.6.4 alone allows SPF 10 terms

@@ -307,11 +307,16 @@ class Gateway:
     async def _start_bridges(self) -> None:
         if not self._settings.bridges.smtp:
             return
-        from gateway.bridges import opened_intake  # noqa: PLC0415 - see above
+        from gateway.bridge_folder import BridgeFolder  # noqa: PLC0415 - see above
+        from gateway.bridges import opened_intake, provided_folder  # noqa: PLC0415 - see above
 
         for bridge in self._settings.bridges.smtp:
-            instance, folder = self.instances[bridge.instance], self._settings.data_dir
+            instance = self.instances[bridge.instance]
+            folder = BridgeFolder.of(self._settings.data_dir, bridge.name)
             try:
+                if bridge.process == "own":
+                    await provided_folder(bridge, instance, folder, self._random_bytes)
+                    continue
                 opened = await opened_intake(bridge, instance, folder, self._clock, self._random_bytes)
             except RequestRefused as refusal:  # the instances are not to stay away for that
                 log.error("bridge_not_started", bridge=bridge.name, reason=refusal.text)

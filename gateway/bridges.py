@@ -5,24 +5,37 @@ Loaded where there is one: with what it stands on it takes some megabytes.
 """
 
 import asyncio
+import errno
 import ipaddress
 import socket
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
+from msgspec.structs import replace
 
+from bridges.smtp.control.models import Proof, VetSender
 from bridges.smtp.intake import SmtpIntake
-from bridges.smtp.proof.author import canonical_address
 from bridges.smtp.proof.prover import Trust
-from bridges.smtp.proof.verdict import Claim
-from bridges.smtp.rules import Door, IntakeLimits, IntakeSettings, Networks, Route, SenderRule
-from gateway.certificates import ensure_self_signed, pin_hash
-from gateway.files import write_private
+from bridges.smtp.rules import (
+    Door,
+    HoldBounds,
+    IntakeLimits,
+    IntakeSettings,
+    LifeCycle,
+    Networks,
+    RelaySettings,
+    Route,
+    SpoolBounds,
+)
+from gateway.bridge_folder import BridgeFolder, ServicePlace
+from gateway.certificates import ensure_self_signed
 from gateway.instance import RunningInstance, StartFailed
 from gateway.listeners.tcp import TcpListener
 from gateway.settings import SmtpBridge
-from gateway.settings.models import Sender, SmtpListen
+from gateway.settings.models import Route as RouteSettings
+from gateway.settings.models import Sender, Smarthost, SmtpListen
 from tmtp_client.connection import AccountKeys, DeviceKeys, Endpoint, KeyLogin
 from tmtp_core.clock import Clock
 from tmtp_core.crypto.signing import SEED_BYTES
@@ -36,39 +49,66 @@ _UNIX = "unix"
 
 
 async def opened_intake(
-    bridge: SmtpBridge, instance: RunningInstance, data_dir: Path, clock: Clock, random_bytes: RandomBytes
+    bridge: SmtpBridge, instance: RunningInstance, folder: BridgeFolder, clock: Clock, random_bytes: RandomBytes
 ) -> SmtpIntake:
-    """A bridge that listens, with its account on its instance.
+    """A bridge that listens in this process, with its account on its instance.
 
     Raises `StartFailed`, or `RequestRefused` where the instance does not let it in.
     """
-    login = await _account(bridge, instance, data_dir / "bridges" / f"{bridge.name}.key", random_bytes)
-    host, port = next(
-        listener.address for listener in instance.listeners if isinstance(listener, TcpListener) and listener.tls
-    )
-    folder = data_dir / "bridges" / bridge.name
-    certificate = await asyncio.to_thread(_certificate, bridge, folder)
+    place, keys = await _provided(bridge, instance, folder, random_bytes)
+    intake = await started_intake(bridge, folder, place, keys, clock, random_bytes)
+    instance.pin_changed.append(lambda pin: intake.follow(endpoint_of(replace(place, pin=pin))))
+    return intake
+
+
+async def provided_folder(
+    bridge: SmtpBridge, instance: RunningInstance, folder: BridgeFolder, random_bytes: RandomBytes
+) -> None:
+    """The folder of a bridge that is a process of its own: with its key, and where its service is, also later on.
+
+    Raises as `opened_intake` does.
+    """
+    place, _ = await _provided(bridge, instance, folder, random_bytes)
+    folder.tell_service(place)
+    instance.pin_changed.append(lambda pin: folder.tell_service(replace(place, pin=pin)))
+
+
+async def started_intake(
+    bridge: SmtpBridge,
+    folder: BridgeFolder,
+    place: ServicePlace,
+    keys: DeviceKeys,
+    clock: Clock,
+    random_bytes: RandomBytes,
+) -> SmtpIntake:
+    """A bridge that listens, whether its service is there or not. Raises `StartFailed`."""
+    certificate = await asyncio.to_thread(_certificate, bridge, folder.path)
     own_name = await asyncio.to_thread(socket.getfqdn)  # it may ask the network
+    hostname = own_name if bridge.hostname is None else bridge.hostname
     intake = SmtpIntake(
         IntakeSettings(
             name=bridge.name,
             doors=tuple(_door(one) for one in bridge.listen),
-            hostname=own_name if bridge.hostname is None else bridge.hostname,
-            senders=tuple(_sender_rule(one) for one in bridge.senders),
-            routes=tuple(
-                Route(one.recipient, one.active_attachments == "allow", one.original == "attach")
-                for one in bridge.routes
-            ),
-            endpoint=Endpoint(_dialable(host), port, instance.spki_pin),
-            login=login,
-            spool=folder / "spool",
-            database=folder / "bridge.sqlite3",
+            hostname=hostname,
+            senders=tuple(_vetted(one) for one in bridge.senders),
+            routes=tuple(_route(one) for one in bridge.routes),
+            endpoint=endpoint_of(place),
+            login=KeyLogin(place.uid, keys.signer, place.service_key),
+            spool=folder.spool,
+            database=folder.database,
             certificate=certificate,
             trust=Trust(frozenset(sealer.lower() for sealer in bridge.arc_sealers), bridge.upstream.authserv_id or ""),
             upstream=_networks(bridge.upstream.addresses),
             proxies=_networks(bridge.proxies),
             nameservers=tuple((one.host, one.port) for one in bridge.nameservers),
+            invitation_url=bridge.invitation_url,
+            tell=bridge.tell,
+            smarthost=_relay(bridge.smarthost, hostname),
             limits=IntakeLimits(**bridge.limits.model_dump()),
+            hold=HoldBounds(**bridge.hold.model_dump()),
+            waiting=SpoolBounds(**bridge.spool.model_dump()),
+            life_cycle=LifeCycle(**bridge.life_cycle.model_dump()),
+            decisions_kept_days=bridge.decisions_kept_days,
         ),
         clock,
         random_bytes,
@@ -76,38 +116,36 @@ async def opened_intake(
     try:
         await intake.start()
     except OSError as error:
-        raise StartFailed(
-            f"bridge {bridge.name} cannot listen: {error.strerror or error}; choose another address or certificate"
-        ) from None
-    instance.pin_changed.append(lambda pin: intake.follow(Endpoint(_dialable(host), port, pin)))
+        mend = "" if error.errno == errno.EBUSY else "; choose another address or certificate"
+        raise StartFailed(f"bridge {bridge.name} cannot listen: {error.strerror or error}{mend}") from None
     for opened, address in intake.addresses:
         log.info("listening", bridge=bridge.name, address=address, lmtp=opened.lmtp, tls=opened.tls)
     return intake
 
 
-async def _account(bridge: SmtpBridge, instance: RunningInstance, path: Path, random_bytes: RandomBytes) -> KeyLogin:
+def endpoint_of(place: ServicePlace) -> Endpoint:
+    """The service, as a connection needs it."""
+    return Endpoint(place.host, place.port, place.pin)
+
+
+async def _provided(
+    bridge: SmtpBridge, instance: RunningInstance, folder: BridgeFolder, random_bytes: RandomBytes
+) -> tuple[ServicePlace, DeviceKeys]:
     """The bridge's account on its instance, with the role and the routes that the file gives it (C2).
 
     The bridge holds the key of its only device. The recovery key is forgotten at once: who runs the service
     can let a bridge begin anew, which happens here when its key file is gone. Raises `RequestRefused` where the
     service does not let it in: it was barred.
     """
-    keys = _keys(path, random_bytes)
-    entry, sigs = keys.genesis(instance.service.identity.public_key)
+    keys = await asyncio.to_thread(folder.made_keys, random_bytes)
+    account = AccountKeys(keys, random_bytes(SEED_BYTES))
+    entry, sigs = account.genesis(instance.service.identity.public_key)
     routes = {route.recipient: route.to for route in bridge.routes}
     uid = await instance.service.ensure_bridge(bridge.name, routes, Signed(entry, sigs))
-    return KeyLogin(uid, keys.device.signer, instance.service.identity.public)
-
-
-def _keys(path: Path, random_bytes: RandomBytes) -> AccountKeys:
-    """The keys of a bridge's device, made at its first start."""
-    make_folder(path.parent)
-    if not path.exists():
-        write_private(path, random_bytes(2 * SEED_BYTES))
-    kept = path.read_bytes()
-    if len(kept) != 2 * SEED_BYTES:
-        raise StartFailed(f"{path} must hold {2 * SEED_BYTES} bytes, not {len(kept)}: remove it, or restore it")
-    return AccountKeys(DeviceKeys(kept[:SEED_BYTES], kept[SEED_BYTES:]), random_bytes(SEED_BYTES))
+    host, port = next(
+        listener.address for listener in instance.listeners if isinstance(listener, TcpListener) and listener.tls
+    )
+    return ServicePlace(_dialable(host), port, instance.spki_pin, uid, instance.service.identity.public), keys
 
 
 def _door(listen: SmtpListen) -> Door:
@@ -119,17 +157,46 @@ def _door(listen: SmtpListen) -> Door:
     return Door(address.host, address.port, lmtp=listen.lmtp is not None, tls=listen.smtps is not None)
 
 
-def _sender_rule(sender: Sender) -> SenderRule:
-    """One approved sender."""
-    proofs = sender.proof
-    claims = [Claim("dkim", proof.dkim.lower()) for proof in proofs if proof.dkim is not None]
-    claims += [Claim("spf") for proof in proofs if proof.spf is not None]
-    return SenderRule(
-        address=canonical_address(sender.address or ""),
-        domain=(sender.domain or "").lower(),
-        networks=tuple(ipaddress.ip_network(proof.network) for proof in proofs if proof.network is not None),
-        keys=tuple(pin_hash(proof.client_certificate) for proof in proofs if proof.client_certificate is not None),
-        claims=tuple(claims),
+def _vetted(sender: Sender) -> VetSender:
+    """One approved sender. The day on which it counts no more begins at midnight, UTC."""
+    expires = sender.expires
+    return VetSender(
+        proof=[Proof(**proof.model_dump()) for proof in sender.proof],
+        address=sender.address,
+        domain=sender.domain,
+        owner=sender.owner,
+        reason=sender.reason,
+        expires_ms=None
+        if expires is None
+        else int(datetime(expires.year, expires.month, expires.day, tzinfo=UTC).timestamp()) * 1_000,
+        routes=sender.routes,
+        quota_per_day=sender.quota_per_day,
+    )
+
+
+def _route(route: RouteSettings) -> Route:
+    return Route(
+        route.recipient,
+        route.active_attachments == "allow",
+        route.original == "attach",
+        route.to,
+        route.reply,
+        hold_unknown=route.unknown == "hold",
+    )
+
+
+def _relay(smarthost: Smarthost | None, hostname: str) -> RelaySettings | None:
+    """The organisation's own relay, which knows this side as `hostname`."""
+    if smarthost is None:
+        return None
+    return RelaySettings(
+        smarthost.host,
+        smarthost.port,
+        hostname,
+        smarthost.tls == "implicit",
+        smarthost.ca,
+        smarthost.user,
+        smarthost.password,
     )
 
 

@@ -1,91 +1,114 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""One mail: read its header, prove its author, parse it, post it; an answer for each recipient (C2, D1).
+"""One mail, from its octets to an answer for each recipient (C2, D1): gathered, decided on, done, written down.
 
-`250` is said only after the service has acknowledged the post. Temporary trouble is always 4xx; the same mail sent
-again is posted under the same ids and stored once.
+`250` is said only after the service has acknowledged the post, or the mail is on the disk: in the spool, or held for a
+person. Temporary trouble is always 4xx; the same mail sent again is posted under the same ids and stored once.
 """
 
 import asyncio
 import errno
 import shutil
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
+from msgspec.structs import replace
+from sqlalchemy import Connection
 
 from bridges.mime import Letter, ParserPool, Unparsable
 from bridges.mime.pool import ParserFailed
-from bridges.smtp import replies
+from bridges.smtp import policy, replies
+from bridges.smtp.correspondents import Correspondents
+from bridges.smtp.evidence import Decided, Evidence, MailDecided, Outcome
+from bridges.smtp.gathering import Gathered, Gathering, Transaction
+from bridges.smtp.holding import Holding
+from bridges.smtp.policy import Known, Ruling
 from bridges.smtp.posting import AWAY, Accepted, MailFile, Posted, Poster
-from bridges.smtp.proof.author import Author, HeaderRefused, canonical_address, read_header
-from bridges.smtp.proof.prover import Origin, Prover
+from bridges.smtp.proof.author import canonical_address
 from bridges.smtp.proof.verdict import Standing
-from bridges.smtp.rules import Rules, SenderRule, covered_fields, shortfall
+from bridges.smtp.rules import Rules, SenderRule
+from bridges.smtp.spool import Spool
 from bridges.smtp.store.database import BridgeDatabase
-from bridges.workers import WorkerFailed
+from bridges.smtp.store.decisions import Decisions
+from bridges.smtp.vetting import Vetting
+from tmtp_core.clock import Clock
 
 log = structlog.get_logger()
 
-
-@dataclass(frozen=True, slots=True)
-class Transaction:
-    """One mail as it came. `key`: SHA-256 of the key of the client's certificate."""
-
-    origin: Origin
-    key: bytes
-    recipients: tuple[str, ...]
-    content: bytes
+_UNFINISHED: dict[str, Outcome] = {"refuse": "refused", "defer": "deferred"}
 
 
 @dataclass(frozen=True, slots=True)
-class _Proved:
-    """Whose mail it is, and by which rule.
+class Rooms:
+    """What a mail passes through, and where what becomes of it is written down."""
 
-    Where signatures alone prove it: the fields that they leave out, and a hash of the body that they cover.
-    """
+    gathering: Gathering
+    parser: ParserPool
+    poster: Poster
+    vetting: Vetting
+    correspondents: Correspondents
+    holding: Holding
+    spool: Spool
+    decisions: Decisions
 
-    author: Author
-    rule: SenderRule
-    uncovered: frozenset[str] = frozenset()
-    signed_body: str = ""
 
+@dataclass
+class _Mail:
+    """One mail under way. `decided` and `replies`: for the recipients that are done with."""
 
-class _Answered(Exception):
-    """The answer is known, the same for all recipients."""
+    mail: Transaction
+    path: Path
+    folder: Path
+    at_ms: int
+    rules: Rules
+    gathered: Gathered
+    known: Known
+    letter: Letter | None = None
+    decided: list[Decided] = field(default_factory=list)
+    replies: dict[str, str] = field(default_factory=dict)
+    remember: list[Callable[[Connection], None]] = field(default_factory=list)
 
-    def __init__(self, reply: str) -> None:
-        super().__init__(reply)
-        self.reply = reply
+    @property
+    def evidence(self) -> Evidence:
+        return self.gathered.evidence
+
+    @property
+    def record(self) -> SenderRule | None:
+        """The record that it claims, if that still counts."""
+        record = self.rules.sender(self.evidence.author)
+        return None if record is None or record.expired(self.at_ms) else record
+
+    def done(self, recipient: str, outcome: Outcome, reply: str, ruling: Ruling) -> None:
+        """So it is for one recipient."""
+        self.decided.append(Decided(recipient, outcome, ruling.trace, ruling.record))
+        self.replies[recipient] = reply
 
 
 class Delivery:
-    """Takes mails; `bridge`: its name."""
+    """Takes mails; `bridge`: its name. `invitation_url`: where everybody can join, "" for nowhere."""
 
     def __init__(
         self,
         bridge: str,
-        rules: Rules,
-        spool: Path,
-        prover: Prover,
-        parser: ParserPool,
-        poster: Poster,
+        workplace: Path,
         database: BridgeDatabase,
+        clock: Clock,
+        rooms: Rooms,
+        invitation_url: str,
     ) -> None:
         self._bridge = bridge
-        self._rules = rules
-        self._spool = spool
-        self._prover = prover
-        self._parser = parser
-        self._poster = poster
+        self._workplace = workplace
         self._database = database
+        self._clock = clock
+        self._rooms = rooms
+        self._invitation_url = invitation_url
 
     async def take(self, mail: Transaction) -> dict[str, str]:
         """The reply for each recipient."""
         try:
             got = await self._take(mail)
-        except _Answered as answered:
-            got = dict.fromkeys(mail.recipients, answered.reply)
         except OSError as error:
             log.exception("smtp_spool_failed", bridge=self._bridge, errno=error.errno)
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -94,92 +117,157 @@ class Delivery:
         return {recipient: replies.plain(reply) for recipient, reply in got.items()}
 
     async def _take(self, mail: Transaction) -> dict[str, str]:
-        folder = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=self._spool))
+        folder = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=self._workplace))
         try:
             path = folder / "mail"
             await asyncio.to_thread(path.write_bytes, mail.content)
-            proved = await self._proved(path, mail)
-            letter = await self._parsed(path, folder, proved.author)
-            return await self._post(proved, letter, mail, path)
+            rules, at_ms = self._rooms.vetting.rules, self._clock.wall_ns() // 1_000_000
+            every = self._matters(mail, rules)
+            gathered = await self._rooms.gathering.gather(path, mail, rules, at_ms, every=every)
+            one = _Mail(mail, path, folder, at_ms, rules, gathered, self._known(gathered.evidence.author, rules, at_ms))
+            await self._decided(one)
+            return one.replies
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
-    async def _proved(self, path: Path, mail: Transaction) -> _Proved:
-        """Whose mail this is, proved as his rule wants it. Raises `_Answered` else."""
-        try:
-            header = read_header(mail.content)
-            author = header.author()
-        except HeaderRefused as refused:
-            raise _Answered(replies.unreadable(refused)) from None
-        rule = self._rules.sender(author)
-        if rule is None:
-            self._refused(author, mail, "not approved")
-            raise _Answered(replies.not_approved(author.address))
-        origin = mail.origin
-        shown = rule.session_proves(origin.peer, mail.key, upstream=origin.upstream)
-        if not shown or not rule.allows_envelope(origin.mail_from):
-            self._refused(author, mail, "another session or envelope")
-            raise _Answered(replies.wrong_session(author.address))
-        try:
-            verdict = await self._prover.prove(path, header, origin, rule.claims)
-        except WorkerFailed as failed:
-            log.error("smtp_proof_failed", bridge=self._bridge, error=str(failed))
-            raise _Answered(replies.temporary("the proof cannot be looked at")) from None
-        standing, failing = shortfall(rule, verdict)
-        if standing is not Standing.HOLDS:
-            self._refused(author, mail, standing.value, verdict.trace)
-            unsure = standing is Standing.UNSURE
-            raise _Answered(
-                replies.unsure(failing) if unsure else replies.unproved(author.address, failing, verdict.trace)
-            )
-        log.info("smtp_sender_proved", bridge=self._bridge, sender=author.address, trace=verdict.trace)
-        covered = covered_fields(rule, verdict)
-        if covered is None:
-            return _Proved(author, rule)
-        return _Proved(author, rule, frozenset(name for name, _ in header.fields) - covered, verdict.body)
+    def _matters(self, mail: Transaction, rules: Rules) -> bool:
+        """Whether it matters whose mail it is even where no record asks: it may be held, or told where to join."""
+        if self._invitation_url:
+            return True
+        routes = (rules.route(recipient) for recipient in mail.recipients)
+        return any(route is not None and route.hold_unknown for route in routes)
 
-    def _refused(self, author: Author, mail: Transaction, why: str, trace: tuple[str, ...] = ()) -> None:
-        peer = mail.origin.peer or "unix"
-        log.info("smtp_sender_refused", bridge=self._bridge, sender=author.address, peer=peer, why=why, trace=trace)
+    def _known(self, author: str, rules: Rules, at_ms: int) -> Known:
+        record = rules.sender(author)
+        today = 0 if record is None else self._rooms.vetting.today(record.number, at_ms)
+        invitation = self._rooms.correspondents.link(author) or self._invitation_url
+        return Known(today, self._rooms.correspondents.state(author), invitation)
 
-    async def _parsed(self, path: Path, folder: Path, author: Author) -> Letter:
+    # -- deciding ------------------------------------------------------------------------------------------------------
+    async def _decided(self, one: _Mail) -> None:
+        """Decide, do it, write it down."""
+        rulings = self._rulings(one)
+        taken = [ruling.record for ruling in rulings.values() if ruling.do == "take" and ruling.record is not None]
+        # Counted now, while nothing else runs: two mails at once must not both be the last of a day.
+        take_back = self._rooms.vetting.reserve(taken[0], one.at_ms) if taken else None
+        counted = False
         try:
-            letter = await self._parser.parse(path, folder)
+            if any(ruling.do in ("take", "hold") for ruling in rulings.values()):
+                rulings = await self._read(one, rulings)
+            await self._carry_out(one, rulings)
+            counted = bool(taken) and any(each.outcome in ("delivered", "spooled", "held") for each in one.decided)
+            await self._database.write(lambda connection: self._write(connection, one, counted))
+        except BaseException:
+            counted = False
+            raise
+        finally:
+            if take_back is not None and not counted:
+                take_back()
+
+    def _rulings(self, one: _Mail) -> dict[str, Ruling]:
+        gathered, recipients = one.gathered, one.mail.recipients
+        if gathered.trouble:
+            put_off = Ruling("defer", ("its proof cannot be looked at just now",), None, gathered.trouble)
+            return dict.fromkeys(recipients, put_off)
+        return policy.rule(gathered.evidence, recipients, one.rules, one.known, one.at_ms, gathered.seen)
+
+    async def _read(self, one: _Mail, rulings: dict[str, Ruling]) -> dict[str, Ruling]:
+        """Parse it: what cannot be read is decided on once more, by that."""
+        evidence = one.evidence
+        try:
+            one.letter = await self._rooms.parser.parse(one.path, one.folder)
         except Unparsable as unparsable:
-            reason = unparsable.reason.value
-            log.info("smtp_mail_unparsable", bridge=self._bridge, sender=author.address, reason=reason)
-            raise _Answered(replies.unreadable(unparsable)) from None
+            log.info("smtp_mail_unparsable", bridge=self._bridge, sender=evidence.author, reason=unparsable.reason.value)
+            one.gathered = one.gathered.but(replace(evidence, unreadable=str(unparsable)))
         except ParserFailed as failed:
             log.error("smtp_parser_failed", bridge=self._bridge, error=str(failed))
-            raise _Answered(replies.temporary("the parser is not available")) from None
-        if not _same(letter.sender, author):  # two readers of one header must not read two authors
-            raise _Answered(replies.unreadable("its From header can be read in two ways"))
-        return letter
+            one.gathered = one.gathered.in_trouble(replies.temporary("the parser is not available"))
+        else:
+            if canonical_address(one.letter.sender) == evidence.author:
+                return rulings
+            # Two readers of one header must not read two authors.
+            wrong = "its From header can be read in two ways"
+            one.gathered = one.gathered.but(replace(evidence, author="", domain="", unreadable=wrong))
+        return self._rulings(one)
 
-    async def _post(self, proved: _Proved, letter: Letter, mail: Transaction, path: Path) -> dict[str, str]:
-        """One post a route, each under its own id."""
-        accepted = Accepted(
-            proved.author.address, proved.rule.words, tuple(sorted(proved.uncovered)), proved.signed_body
+    # -- doing ---------------------------------------------------------------------------------------------------------
+    async def _carry_out(self, one: _Mail, rulings: dict[str, Ruling]) -> None:
+        accepted = one.gathered.accepted(one.record)
+        for recipient, ruling in rulings.items():
+            if ruling.do in _UNFINISHED:
+                one.done(recipient, _UNFINISHED[ruling.do], ruling.reply, ruling)
+        held = {recipient: ruling for recipient, ruling in rulings.items() if ruling.do == "hold"}
+        for why in dict.fromkeys(ruling.why for ruling in held.values()):
+            await self._hold(one, accepted, why, {to: ruling for to, ruling in held.items() if ruling.why == why})
+        await self._post(one, accepted, {to: ruling for to, ruling in rulings.items() if ruling.do == "take"})
+        self._told(one)
+
+    async def _hold(self, one: _Mail, accepted: Accepted, why: str, which: dict[str, Ruling]) -> None:
+        subject = one.letter.subject if one.letter is not None else ""
+        number = await self._rooms.holding.keep(
+            one.mail.content, accepted, one.evidence, subject, list(which), why
         )
+        for recipient, ruling in which.items():
+            if number is None:
+                one.done(recipient, "deferred", replies.NO_ROOM_TO_HOLD, ruling)
+            else:
+                one.done(recipient, "held", replies.HELD, ruling)
+
+    async def _post(self, one: _Mail, accepted: Accepted, which: dict[str, Ruling]) -> None:
+        """One post a route, each under its own id; what the service does not answer to is spooled."""
         by_route: dict[str, Posted] = {}
-        got: dict[str, str] = {}
-        for recipient in mail.recipients:
-            route = self._rules.route(recipient)
-            if route is None:
-                got[recipient] = replies.no_route(recipient)
-                continue
+        for recipient in which:
+            route = one.rules.route(recipient)
+            assert route is not None
+            assert one.letter is not None
             name = route.recipient
-            if name not in by_route and any(posted.away for posted in by_route.values()):
-                by_route[name] = AWAY  # no second wait for a service that did not answer
-            elif name not in by_route:
-                by_route[name] = await self._poster.post(MailFile(path, mail.content), letter, accepted, route)
-            got[recipient] = by_route[name].reply
-        remembered = [posted.remember for posted in by_route.values() if posted.remember is not None]
-        if remembered:
-            await self._database.write(lambda connection: [remember(connection) for remember in remembered])
-        return got
+            if name in by_route:
+                continue
+            away = any(posted.away for posted in by_route.values())  # no second wait for who did not answer
+            if away or self._rooms.spool.is_behind(accepted.author, name):  # no mail overtakes one before it
+                by_route[name] = AWAY
+            else:
+                file = MailFile(one.path, one.mail.content)
+                by_route[name] = await self._rooms.poster.post(file, one.letter, accepted, route)
+        one.remember += [posted.remember for posted in by_route.values() if posted.remember is not None]
+        away = [name for name, posted in by_route.items() if posted.away]
+        kept = bool(away) and await self._rooms.spool.keep(one.mail.content, accepted, one.evidence, away)
+        for recipient, ruling in which.items():
+            route = one.rules.route(recipient)
+            assert route is not None
+            posted = by_route[route.recipient]
+            if posted.away and kept:
+                one.done(recipient, "spooled", replies.SPOOLED, ruling)
+            else:
+                one.done(recipient, posted.outcome, posted.reply, ruling)
 
+    def _told(self, one: _Mail) -> None:
+        """A line in the log of operation: who, what, and by which proof."""
+        evidence, outcomes = one.evidence, sorted({each.outcome for each in one.decided})
+        peer = evidence.peer or "unix"
+        log.info(
+            "smtp_mail_decided",
+            bridge=self._bridge,
+            sender=evidence.author,
+            peer=peer,
+            outcomes=outcomes,
+            why=[each.trace[-1] for each in one.decided[:1]],
+            trace=one.gathered.seen,
+        )
 
-def _same(address: str, author: Author) -> bool:
-    """Whether an address is the author's; its domain may be written in letters outside ASCII."""
-    return canonical_address(address) == author.address
+    # -- writing down --------------------------------------------------------------------------------------------------
+    def _write(self, connection: Connection, one: _Mail, counted: bool) -> None:
+        """All that is known now; it is made so whether the client still waits or not."""
+        rooms, evidence, at_ms, record = self._rooms, one.evidence, one.at_ms, one.record
+        for remember in one.remember:
+            remember(connection)
+        rooms.decisions.append(connection, MailDecided(evidence, tuple(one.decided)), at_ms)
+        stands = None if record is None or one.gathered.trouble else policy.claimed(record, evidence)
+        holds = stands is not None and stands.standing is Standing.HOLDS
+        rooms.correspondents.note(connection, evidence, policy.strength(evidence, by_record=holds), at_ms)
+        if record is None or stands is None:
+            return
+        if holds:
+            rooms.vetting.passed(connection, record, evidence, at_ms, taken=counted)
+        elif stands.session and stands.standing is Standing.FAILS:
+            rooms.vetting.failed(connection, record, evidence, at_ms)

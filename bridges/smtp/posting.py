@@ -67,6 +67,14 @@ class Poster:
         self._service = service
         self._delivered = delivered
 
+    async def is_there(self, wait_s: float) -> bool:
+        """Whether the service is there, or comes within this time."""
+        try:
+            await self._service.current(wait_s)
+        except (Disconnected, TimeoutError):
+            return False
+        return True
+
     async def post(self, mail: MailFile, letter: Letter, accepted: Accepted, route: Route) -> Posted:
         """One mail to one route: what was delivered within a week is not delivered again. Raises `OSError`.
 

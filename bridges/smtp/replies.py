@@ -8,6 +8,10 @@ from bridges import limits
 from bridges.smtp.proof.verdict import Claim
 
 DELIVERED: Final = "250 2.0.0 Delivered to the service"
+SPOOLED: Final = "250 2.0.0 Accepted, and delivered when the service is back"
+HELD: Final = "250 2.0.0 Accepted, and shown to an administrator before it is delivered"
+TAKEN: Final = "250 2.0.0 Accepted"  # where of several recipients not all fare alike
+NO_ROOM_TO_HOLD: Final = "452 4.3.1 No room to hold this mail for an administrator, try again later"
 DISK_FULL: Final = "452 4.3.1 No room for this mail just now, try again later"
 NOT_TAKEN: Final = "550 5.7.1 The service does not take this mail"  # why is its members' business: who barred whom (D3)
 TOO_MANY_RECIPIENTS: Final = "452 4.5.3 Too many recipients"  # RFC 5321 §4.5.3.1.10: the sender splits its mail
@@ -28,6 +32,38 @@ def not_approved(author: str) -> str:
 def wrong_session(author: str) -> str:
     """After the data: the author's rule wants another network, certificate or envelope."""
     return f"550 5.7.1 Mail from {author} is not taken from this address, certificate or envelope sender"
+
+
+def expired(author: str) -> str:
+    """After the data: he was vetted until a day that is over."""
+    return f"550 5.7.1 {author}, in the From header, is no longer an approved sender of this service"
+
+
+def not_this_route(author: str, recipient: str) -> str:
+    """After the data: he is vetted for others only."""
+    return f"550 5.7.1 Mail from {author} is not taken for {recipient}"
+
+
+def suspended(author: str) -> str:
+    """After the data: it may well be the sender's, and waits with him."""
+    return f"451 4.7.1 Mail from {author} is suspended, an administrator looks at it: try again later"
+
+
+def over_quota(author: str, quota_per_day: int) -> str:
+    """After the data: more than this day may bring."""
+    return f"452 4.7.1 {author} has sent {quota_per_day} messages today, which is all: try again tomorrow (UTC)"
+
+
+def joined(author: str) -> str:
+    """After the data: he is reached, and writes, another way now (C5)."""
+    return f"550 5.7.1 Mail from {author} is no longer taken by SMTP, but by TMTP only"
+
+
+def inviting(reply: str, where: str) -> str:
+    """A refusal that also says how he can write after all; the address stands first, so that nothing cuts it off."""
+    code, enhanced, text = reply.split(" ", 2)
+    told = f"{code} {enhanced} You can write without SMTP, by {where} . {text}"
+    return told if len(f"{code} {enhanced} You can write without SMTP, by {where} .") <= limits.REPLY_TEXT_MAX else reply
 
 
 def no_route(address: str) -> str:
@@ -79,7 +115,10 @@ def one_for_all(replies: Mapping[str, str]) -> str:
         return later[0]
     reached = [recipient for recipient, reply in replies.items() if reply.startswith("2")]
     refused = {recipient: reply for recipient, reply in replies.items() if reply.startswith("5")}
+    if not refused:
+        return TAKEN
     reply = next(iter(refused.values()))
     if not reached:
         return reply
-    return plain(f"{reply[:9]} Not for {', '.join(refused)} ({reply[10:]}). Delivered to {', '.join(reached)}")
+    code, enhanced, text = reply.split(" ", 2)
+    return plain(f"{code} {enhanced} Not for {', '.join(refused)} ({text}). Accepted for {', '.join(reached)}")

@@ -53,7 +53,7 @@ async def _tidy(gateway: Gateway) -> None:
         tidying.look(sum(one.ended for one in listeners), sum(len(one.links) for one in listeners))
 
 
-async def _tell_alive(supervisor: Supervisor) -> None:
+async def tell_alive(supervisor: Supervisor) -> None:
     """Say that this process lives as often as is asked for, for ever: from the loop, which is what must turn."""
     interval_s = supervisor.interval_s
     while interval_s is not None:
@@ -94,7 +94,7 @@ async def serve_until_told(settings: Settings, *, process: int = 1, http: Addres
         log.info("serving", instance=name, link=gateway.client_address(name).link())
     log.info("ready", http="{}:{}".format(*gateway.http_address))
     supervisor.ready(f"serving {', '.join(gateway.instances)}")
-    background = [loop.create_task(_tidy(gateway)), loop.create_task(_tell_alive(supervisor))]
+    background = [loop.create_task(_tidy(gateway)), loop.create_task(tell_alive(supervisor))]
     ends = [loop.create_task(told.wait()), loop.create_task(gateway.evicted())]
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     for task in (*ends, *background):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path as FilePath
 from urllib.parse import urlsplit
 
+from bridges.smtp.control.checks import PIN
 from gateway.backup.keys import BackupKeyInvalid, parse_public
 from gateway.certificates import server_context
 from gateway.pictures import PictureRefused, made_anew
@@ -25,7 +26,7 @@ from gateway.settings.models import (
     SmtpBridge,
     Tls,
 )
-from gateway.settings.smtp_checks import ADDRESS, PIN, Found, smtp_checks
+from gateway.settings.smtp_checks import Found, smtp_checks
 from gateway.settings.yaml_source import Path
 from gateway.urls import check_url
 from tmtp_core.schema import DatabaseUnfit
@@ -318,13 +319,6 @@ def _bridge_checks(path: Path, bridge: SmtpBridge, settings: Settings) -> Iterat
         yield (*path, "instance"), f"{bridge.instance} has no tls: address that a bridge could use", "add one to it"
     yield from smtp_checks(path, bridge)
     yield from _tls_checks((*path, "tls"), Tls(certificate=bridge.tls.certificate, key=bridge.tls.key))
-    for index, route in enumerate(bridge.routes):
-        if not ADDRESS.fullmatch(route.recipient):
-            yield (
-                (*path, "routes", index, "recipient"),
-                f"{route.recipient} is no mail address",
-                "name@domain, without <>",
-            )
     recipients = [
         ((*path, "routes", index, "recipient"), route.recipient.lower()) for index, route in enumerate(bridge.routes)
     ]

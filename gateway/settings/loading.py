@@ -88,7 +88,11 @@ def _bridge_with_base(bridge: SmtpBridge, base: Path) -> SmtpBridge:
         else one
         for one in bridge.listen
     ]
-    return bridge.model_copy(update={"tls": bridge.tls.model_copy(update=files), "listen": listen})
+    relay = bridge.smarthost
+    if relay is not None:
+        relay = relay.model_copy(update={name: _below(base, getattr(relay, name)) for name in ("ca", "password")})
+    tls = bridge.tls.model_copy(update=files)
+    return bridge.model_copy(update={"tls": tls, "listen": listen, "smarthost": relay})
 
 
 def _instance_with_base(instance: Instance, base: Path) -> Instance:

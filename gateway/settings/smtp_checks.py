@@ -1,19 +1,13 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What one block of an SMTP intake cannot say about its doors, its senders and whom it believes (C2, C4)."""
 
-import contextlib
 import ipaddress
-import re
-import unicodedata
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterator
 
-from gateway.settings.models import Proof, Sender, SmtpBridge
+from bridges.smtp.control.checks import ADDRESS, DOMAIN, INVITATION_URL_MAX, invitation_wrong, sender_checks
+from gateway.settings.models import SmtpBridge
 from gateway.settings.yaml_source import Path
-
-ADDRESS = re.compile(r"[^\s@<>]+@[^\s@<>]+\.?[^\s@<>]*")
-PIN = re.compile(r"sha256:[A-Za-z0-9_-]{43}")
-_DOMAIN = re.compile(r"(?=.{1,253}$)(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)+[A-Za-z][A-Za-z0-9-]{1,62}")
-_PROOFS = "dkim: DOMAIN, spf: aligned, network: 192.0.2.0/24 or client_certificate: sha256:…"
 
 Found = tuple[Path, str, str]
 """Path, what is wrong, what would be right."""
@@ -28,93 +22,19 @@ def smtp_checks(path: Path, bridge: SmtpBridge) -> Iterator[Found]:
                 "each entry names exactly one address",
                 'for example: {smtp: "0.0.0.0:25"}, {smtps: "0.0.0.0:465"} or {lmtp: "unix:./run/lmtp.sock"}',
             )
+    recipients = [route.recipient for route in bridge.routes]
     seen: dict[str, int] = {}
     for index, sender in enumerate(bridge.senders):
         where = (*path, "senders", index)
-        yield from _sender_checks(where, sender, bridge.upstream.addresses)
+        for place, wrong, right in sender_checks(sender, bridge.upstream.addresses, recipients):
+            yield (*where, *place), wrong, right
         name = (sender.address or sender.domain or "").lower()
         if name and name in seen:
             field = "address" if sender.address else "domain"
             yield (*where, field), f"the sender {name} has a rule already", "list all its proofs there; all must hold"
         seen[name] = index
     yield from _belief_checks(path, bridge)
-
-
-def _is_canonical(address: str) -> bool:
-    return address.rpartition("@")[2].isascii() and unicodedata.normalize("NFKC", address) == address
-
-
-def _sender_checks(path: Path, sender: Sender, upstream: Iterable[str]) -> Iterator[Found]:
-    if (sender.address is None) == (sender.domain is None):
-        yield path, "a sender is an address or a domain", "address: name@domain, or domain: partner.example"
-    if sender.address is not None and not ADDRESS.fullmatch(sender.address):
-        yield (*path, "address"), f"{sender.address} is no mail address", "name@domain, without <>"
-    elif sender.address is not None and not _is_canonical(sender.address):
-        yield (
-            (*path, "address"),
-            f"{sender.address} is not as mail is looked up",
-            "the domain as DNS has it (xn--…), the rest in Unicode's form NFKC",
-        )
-    if sender.domain is not None and not _DOMAIN.fullmatch(sender.domain):
-        yield (
-            (*path, "domain"),
-            f"{sender.domain} is no domain",
-            "for example partner.example; A-labels where it is not ASCII",
-        )
-    domain = sender.domain or (sender.address or "").rpartition("@")[2]
-    for place, proof in enumerate(sender.proof):
-        yield from _proof_checks((*path, "proof", place), proof, domain)
-        if proof.network is not None:
-            yield from _network_checks((*path, "proof", place, "network"), proof.network, upstream)
-
-
-def _proof_checks(path: Path, proof: Proof, domain: str) -> Iterator[Found]:
-    if len(proof.named()) != 1:
-        yield path, "each entry names exactly one proof", _PROOFS
-    if proof.client_certificate is not None and not PIN.fullmatch(proof.client_certificate):
-        yield (
-            (*path, "client_certificate"),
-            f"{proof.client_certificate} is no pin",
-            "sha256: and 43 characters of base64url",
-        )
-    if proof.dkim is not None:
-        if not _DOMAIN.fullmatch(proof.dkim):
-            yield (
-                (*path, "dkim"),
-                f"{proof.dkim} is no domain",
-                "what the signatures have as d=, for example partner.example",
-            )
-        elif domain.isascii() and proof.dkim.lower().rpartition(".")[2] != domain.lower().rpartition(".")[2]:
-            yield (
-                (*path, "dkim"),
-                f"a signature of {proof.dkim} is never aligned with {domain}",
-                "the domain with which the sender signs for itself",
-            )
-
-
-def _network_checks(path: Path, value: str, upstream: Iterable[str]) -> Iterator[Found]:
-    """A network that proves a sender: neither everybody's, nor that of a server which hands on everybody's mail."""
-    try:
-        network = ipaddress.ip_network(value)
-    except ValueError as error:
-        yield path, str(error), "for example 192.0.2.0/24"
-        return
-    if not network.prefixlen:
-        yield path, f"{value} is everybody, which proves nobody", "the network of the sender, for example 192.0.2.0/24"
-    for one in upstream:
-        with contextlib.suppress(ValueError):  # said elsewhere
-            if one != "unix" and _overlap(network, ipaddress.ip_network(one)):
-                yield (
-                    path,
-                    f"{value} overlaps {one} of upstream, from where everybody's mail comes",
-                    "dkim, or spf with upstream.authserv_id; a network proves nothing behind a mail server",
-                )
-
-
-def _overlap(
-    one: ipaddress.IPv4Network | ipaddress.IPv6Network, other: ipaddress.IPv4Network | ipaddress.IPv6Network
-) -> bool:
-    return one.version == other.version and one.overlaps(other)
+    yield from _way_out_checks(path, bridge, recipients)
 
 
 def _belief_checks(path: Path, bridge: SmtpBridge) -> Iterator[Found]:
@@ -135,10 +55,43 @@ def _belief_checks(path: Path, bridge: SmtpBridge) -> Iterator[Found]:
             "addresses: of the mail server in front, for example [unix]",
         )
     for index, sealer in enumerate(bridge.arc_sealers):
-        if not _DOMAIN.fullmatch(sealer):
+        if not DOMAIN.fullmatch(sealer):
             yield (*path, "arc_sealers", index), f"{sealer} is no domain", "what its seals have as d="
     for index, server in enumerate(bridge.nameservers):
         try:
             ipaddress.ip_address(server.host)
         except ValueError:
             yield (*path, "nameservers", index), f"{server.host} is no IP address", "for example 127.0.0.1:53"
+
+
+def _way_out_checks(path: Path, bridge: SmtpBridge, recipients: list[str]) -> Iterator[Found]:
+    """What is said to senders and to administrators, and how members' answers leave (C5)."""
+    for index, route in enumerate(bridge.routes):
+        if not ADDRESS.fullmatch(route.recipient):
+            where = (*path, "routes", index, "recipient")
+            yield where, f"{route.recipient} is no mail address", "name@domain, without <>"
+        if route.reply == "smarthost" and bridge.smarthost is None:
+            yield (
+                (*path, "routes", index, "reply"),
+                "there is no relay that members' answers could leave by",
+                "smarthost: {host: …, user: …, password: FILE} of this bridge, or reply: invite",
+            )
+    if bridge.invitation_url is not None and (wrong := invitation_wrong(bridge.invitation_url)) is not None:
+        right = f"https://…, at most {INVITATION_URL_MAX} characters"
+        yield (*path, "invitation_url"), wrong, right
+    if bridge.tell is not None and bridge.tell.lower() not in {one.lower() for one in recipients}:
+        yield (*path, "tell"), f"there is no route for {bridge.tell}", "the recipient of one of routes:, or null"
+    relay = bridge.smarthost
+    if relay is None:
+        return
+    if (relay.user is None) != (relay.password is None):
+        yield (*path, "smarthost"), "user and password come together", "both, or none for a relay that asks for none"
+    for name, file in (("password", relay.password), ("ca", relay.ca)):
+        if file is not None and not (file.is_file() and os.access(file, os.R_OK)):
+            yield (*path, "smarthost", name), f"{file} is not a file that can be read", _FILES[name]
+
+
+_FILES = {
+    "password": "a file with the password alone",
+    "ca": "a PEM file with the authority's certificate, or null",
+}

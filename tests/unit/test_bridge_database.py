@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -222,3 +222,24 @@ async def test_a_disk_that_fails_is_an_os_error(intake: Intake, tmp_path: Path) 
 def test_ids_are_kept_longer_than_anybody_tries() -> None:
     """RFC 5321 §4.5.4.1: senders give up after four or five days."""
     assert limits.DUPLICATES_KEPT_S > 5 * 86_400
+
+
+async def test_what_follows_a_change_is_called_when_it_is_on_the_disk_and_never_else(intake: Intake) -> None:
+    called: list[str] = []
+
+    def change(post: str, *, undone: bool = False) -> Callable[[Connection], None]:
+        def work(connection: Connection) -> None:
+            connection.execute(delivered.insert().values(post=post, at_s=1_800_000_000))
+            intake.database.afterwards(lambda: called.append(post))
+            if undone:
+                raise LookupError(post)
+
+        return work
+
+    writes = [intake.database.write(change(f"p{number}", undone=number % 2 == 1)) for number in range(6)]
+    await asyncio.gather(*writes, return_exceptions=True)
+    assert called == ["p0", "p2", "p4"]
+    with pytest.raises(OSError, match="UNIQUE"):  # the whole group is void
+        await intake.database.write(change("p0"))
+    await intake.database.write(change("p7"))
+    assert called == ["p0", "p2", "p4", "p7"]

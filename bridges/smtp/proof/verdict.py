@@ -2,9 +2,9 @@
 """What came out, as a value that does not change, and in words."""
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 
 from bridges.smtp.proof.author import Author
 
@@ -85,16 +85,38 @@ class Verdict:
         return frozenset(every)
 
     def _matching(self, claim: Claim) -> list[Finding]:
-        return [
-            one
-            for one in self.findings
-            if one.method == claim.method and (claim.method == "spf" or one.domain == claim.domain)
-        ]
+        return matching(claim, self.findings)
 
     def standing(self, claim: Claim) -> Standing:
-        """Whether a claim holds. A temporary failure never makes it hold."""
-        matching = self._matching(claim)
-        if any(one.state == "pass" and one.aligned for one in matching):
-            return Standing.HOLDS
-        doubtful = any(one.state != "fail" and one.aligned is not False for one in matching)
-        return Standing.UNSURE if doubtful or claim.method in self.unsure else Standing.FAILS
+        """Whether a claim holds."""
+        return standing(claim, self.findings, self.unsure)
+
+
+class Looked(Protocol):
+    """What counts of a finding, also of one that was kept."""
+
+    @property
+    def method(self) -> Literal["dkim", "spf"]: ...
+    @property
+    def domain(self) -> str: ...
+    @property
+    def state(self) -> Literal["pass", "fail", "temporary"]: ...
+    @property
+    def aligned(self) -> bool | None: ...
+
+
+One = TypeVar("One", bound=Looked)
+
+
+def matching(claim: Claim, findings: Iterable[One]) -> list[One]:
+    """The findings that a claim is about."""
+    return [one for one in findings if one.method == claim.method and (claim.method == "spf" or one.domain == claim.domain)]
+
+
+def standing(claim: Claim, findings: Iterable[Looked], unsure: Collection[str]) -> Standing:
+    """Whether a claim holds. A temporary failure never makes it hold. `unsure`: methods with something unknown."""
+    found = matching(claim, findings)
+    if any(one.state == "pass" and one.aligned for one in found):
+        return Standing.HOLDS
+    doubtful = any(one.state != "fail" and one.aligned is not False for one in found)
+    return Standing.UNSURE if doubtful or claim.method in unsure else Standing.FAILS

@@ -41,6 +41,7 @@ class BridgeDatabase:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="smtp-writer")
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="smtp-reader")
         self._waiting: list[_Change[Any]] = []
+        self._afterwards: list[Callable[[], None]] = []
         self._guard = threading.Lock()
 
     async def open(self) -> None:
@@ -76,6 +77,12 @@ class BridgeDatabase:
         # A caller that gives up does not take back what may be on the disk already.
         return await asyncio.shield(change.future)
 
+    def afterwards(self, call: Callable[[], None]) -> None:
+        """From within a change: `call` this on the writer's thread once the change is on the disk, before `write`
+        returns; never where it is undone. So what is kept in memory is what is on the disk. `call` raises nothing.
+        """
+        self._afterwards.append(call)
+
     async def read(self, work: Callable[[Connection], Got]) -> Got:
         """Look, beside whatever is being written: what is on the disk as of now."""
         engine = self._engine
@@ -106,8 +113,10 @@ class BridgeDatabase:
         engine = self._engine
         if engine is None:
             raise self._closed()
+        self._afterwards.clear()
         with engine.begin() as connection:
             for change in group:
+                before = len(self._afterwards)
                 savepoint = connection.begin_nested()
                 try:
                     change.got = change.work(connection)
@@ -115,9 +124,12 @@ class BridgeDatabase:
                     raise
                 except Exception as error:
                     savepoint.rollback()
+                    del self._afterwards[before:]
                     change.failed = error
                 else:
                     savepoint.commit()
+        for call in self._afterwards:
+            call()
 
     def _open(self) -> None:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -80,7 +80,8 @@ sender_failure = Table(  # mail that claimed a record and whose proof failed, si
     Column("key", Integer, primary_key=True, autoincrement=True),
     Column("sender", Integer, nullable=False, index=True),
     Column("at_s", Integer, nullable=False),
-    Column("known_network", Boolean, nullable=False),
+    Column("known_network", Boolean),  # NULL: a server in front handed it on
+    Column("mail", String, nullable=False),  # as in evidence.Evidence: a mail counts once
 )
 
 sender_day = Table(  # how many messages of a record were taken on a day: its quota
@@ -108,6 +109,15 @@ correspondent = Table(  # proven senders, and how far each is on the way out of 
     Column("joined_ms", Integer),
     Column("joined_as", String, nullable=False),  # alias or uid
     Column("refused_ms", Integer),
+)
+
+correspondent_mail = Table(  # the mails of each in the last days, by `Evidence.mail`: tries of one mail are one
+    "correspondent_mail",
+    metadata,
+    Column("address", String, primary_key=True),
+    Column("mail", String, primary_key=True),
+    Column("at_s", Integer, nullable=False, index=True),
+    sqlite_with_rowid=False,
 )
 
 held = Table(  # mail that waits for a person's decision; the mail itself is a file

@@ -53,7 +53,8 @@ def upgrade() -> None:
         sa.Column("key", sa.Integer, primary_key=True, autoincrement=True),
         sa.Column("sender", sa.Integer, nullable=False, index=True),
         sa.Column("at_s", sa.Integer, nullable=False),
-        sa.Column("known_network", sa.Boolean, nullable=False),
+        sa.Column("known_network", sa.Boolean),
+        sa.Column("mail", sa.String, nullable=False),
     )
     op.create_table(
         "sender_day",
@@ -77,6 +78,13 @@ def upgrade() -> None:
         sa.Column("joined_ms", sa.Integer),
         sa.Column("joined_as", sa.String, nullable=False),
         sa.Column("refused_ms", sa.Integer),
+    )
+    op.create_table(
+        "correspondent_mail",
+        sa.Column("address", sa.String, primary_key=True),
+        sa.Column("mail", sa.String, primary_key=True),
+        sa.Column("at_s", sa.Integer, nullable=False, index=True),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "held",
