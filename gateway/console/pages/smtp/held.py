@@ -6,6 +6,7 @@ from typing import Any, Final, get_args
 from aiohttp import web
 
 from bridges.smtp.control import models as s
+from gateway.administration import Denied
 from gateway.console.pages.smtp import records
 from gateway.console.pages.smtp.intake import ask, href, of_intake, page
 from gateway.console.pages.smtp.words import HELD_STATES, OUTCOMES, in_words
@@ -17,7 +18,13 @@ _ROWS: Final = 50
 _WAITING: Final = ("held", "deciding")
 _SHOWN: Final = (("held", "Waiting"), ("released", "Released"), ("rejected", "Rejected"), ("expired", "Expired"))
 _ACTIONS: Final = frozenset(get_args(s.HeldAction))
-_DONE: Final = {"released": "released", "rejected": "rejected", "expired": "too late: it has expired"}
+_VETS: Final = ("vet_and_release", "vet_release_and_invite")
+_DONE: Final = {
+    "deciding": "is being decided on",
+    "released": "is released already",
+    "rejected": "is rejected already",
+    "expired": "has expired",
+}
 
 
 @of_intake
@@ -55,23 +62,25 @@ async def decide(visit: Visit) -> web.Response:
     action = form.text("action")
     if action not in _ACTIONS:
         return visit.go(href(visit, "held", number), "Choose what is to be done with it.", "bad")
-    vet: s.VetSender | None = None
     given = records.given_of(form)
-    wrong: dict[str, str] = {}
-    if action.startswith("vet"):
-        vet, wrong = records.read(visit, form, whom=_whom(form))
-        if vet is None:
+    vet: s.VetSender | None = None
+    if action in _VETS:
+        detail: s.HeldDetail = await ask(visit, "held.show", number=number)
+        vet, wrong = records.read(visit, form, _whom(form, detail.mail.author))
+        if vet is None and detail.mail.state in _WAITING:
             return await _mail(visit, given, wrong, 409)
-    body = s.DecideHeld(action=action, reason=form.text("why"), vet=vet)  # type: ignore[arg-type]  # one of them
+    body = s.DecideHeld(action=action, reason=form.text("reason"), vet=vet)
     try:
         done: s.HeldDecided = await ask(visit, "held.decide", body, number=number)
+    except Denied:
+        raise
     except RequestRefused as refusal:
-        detail: s.HeldDetail = await ask(visit, "held.show", number=number)
-        if detail.mail.state not in _WAITING:
-            return visit.go(href(visit, "held", number), _first(detail.mail), "bad")
-        return await _mail(visit, given, {**wrong, "form": refusal.text}, 409)
+        now: s.HeldDetail = await ask(visit, "held.show", number=number)
+        if now.mail.state != "held":
+            return visit.go(href(visit, "held", number), _first(now.mail), "bad")
+        return await _mail(visit, given, records.refused(refusal.text), 409)
     if action == "vet_release_and_invite":
-        return visit.go(href(visit, "correspondents", done.invite or detail_author(done)), _told(done))
+        return visit.go(href(visit, "correspondents", done.invite or done.mail.author), _told(done))
     return visit.go(href(visit, "held"), _told(done))
 
 
@@ -95,7 +104,6 @@ async def ask_reject(visit: Visit) -> web.Response:
         act="Reject",
         action=here,
         hidden={"action": "reject"},
-        reason="why",
         back=here,
         mild=False,
     )
@@ -127,20 +135,15 @@ async def _mail(
     )
 
 
-def _whom(form: Form) -> tuple[str, str]:
+def _whom(form: Form, author: str) -> tuple[str, str]:
     """Whom the record is to be about, as its form says: address and domain, one of them empty."""
-    author = form.text("author")
     return ("", author.rpartition("@")[2]) if form.text("whom") == "domain" else (author, "")
 
 
-def detail_author(done: s.HeldDecided) -> str:
-    """The correspondent whom a decision was about."""
-    return done.mail.author
-
-
 def _first(mail: s.HeldMail) -> str:
-    who = f" by {mail.decided_by.removeprefix('console:')}" if mail.decided_by else ""
-    return f"Somebody was faster: this mail is {_DONE.get(mail.state, mail.state)} already{who}. Nothing more was done."
+    """What the second one reads, who wanted to decide on it."""
+    by = mail.decided_by.removeprefix("console:")
+    return f"Nothing was done: this mail {_DONE[mail.state]}{f', by {by}' if by else ''}."
 
 
 def _told(done: s.HeldDecided) -> str:

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The form of a vetting record: what it says, what is wrong with it and where, and the record that it makes (C2)."""
 
+import re
 from typing import Any, Final
 
 import msgspec
 
 from bridges.smtp.control import models as s
+from bridges.smtp.control.checks import sender_checks
 from gateway.console.pages.invitations import expiry_ms
 from gateway.console.visits import Form, Visit
 from tmtp_core.errors import RequestRefused
@@ -31,22 +33,22 @@ def name_of(proof: s.Proof) -> str:
 
 def given_of(form: Form) -> dict[str, Any]:
     """What a form says, to show it again."""
-    texts = ("whom", "author", "owner", "reason", "expires", "quota", "routes", "why")
+    texts = ("whom", "owner", "reason", "expires", "quota", "routes")
     more = ("address", "domain", "dkim", "network", "client_certificate", "spf")
     return {name: form.text(name) for name in (*texts, *more)} | {"proof": form.texts("proof")}
 
 
 def empty(visit: Visit) -> dict[str, Any]:
     """What the form of a new record says at first."""
-    texts = ("address", "domain", "dkim", "network", "client_certificate", "spf", "reason", "quota", "routes", "why")
-    first = {"whom": "address", "owner": visit.session.person, "expires": _ENDS_FIRST, "author": "", "proof": []}
+    texts = ("address", "domain", "dkim", "network", "client_certificate", "spf", "reason", "quota", "routes")
+    first = {"whom": "address", "owner": visit.session.person, "expires": _ENDS_FIRST, "proof": []}
     return dict.fromkeys(texts, "") | first
 
 
 def suggested(visit: Visit, detail: s.HeldDetail) -> dict[str, Any]:
     """The same for the sender of a held mail: the strongest of the proofs that the mail passes."""
     strongest = [name_of(one) for one in detail.suggested[:1]]
-    return empty(visit) | {"author": detail.mail.author, "proof": strongest}
+    return empty(visit) | {"proof": strongest}
 
 
 def read(visit: Visit, form: Form, whom: tuple[str, str]) -> tuple[s.VetSender | None, dict[str, str]]:
@@ -69,12 +71,6 @@ def read(visit: Visit, form: Form, whom: tuple[str, str]) -> tuple[s.VetSender |
     address, domain = whom
     if not address and not domain:
         wrong["whom"] = "Whose mail is it? An address, as name@domain, or a domain."
-    if address and ("@" not in address.strip("@") or " " in address):
-        wrong["whom"] = "That is no address; one is name@domain."
-    if domain and ("@" in domain or "." not in domain.strip(".") or " " in domain):
-        wrong["whom"] = "That is no domain; one is partner.example."
-    if wrong:
-        return None, wrong
     record = s.VetSender(
         proof=proofs,
         address=address or None,
@@ -85,10 +81,31 @@ def read(visit: Visit, form: Form, whom: tuple[str, str]) -> tuple[s.VetSender |
         routes=form.text("routes").split() or None,
         quota_per_day=quota or None,
     )
+    if not wrong:
+        # Of routes and of servers in front the intake knows more.
+        for path, what, right in sender_checks(record, (), record.routes or ()):
+            wrong.setdefault(_field(path), f"{_sentence(what)} Right would be: {right}.")
+    if wrong:
+        return None, wrong
     try:
         return msgspec.convert(msgspec.to_builtins(record), s.VetSender), {}
     except msgspec.ValidationError as error:
         return None, {"form": _sentence(str(error))}
+
+
+def refused(text: str) -> dict[str, str]:
+    """What the intake says against a record, at the field that it names first."""
+    place, colon, rest = text.partition(": ")
+    field = {"routes": "routes", "expires_ms": "expires", "proof": "proof", "address": "whom", "domain": "whom"}.get(
+        re.split(r"[.\[]", place)[0], ""
+    )
+    return {field: _sentence(rest)} if colon and field else {"form": _sentence(text)}
+
+
+def _field(path: tuple[str | int, ...]) -> str:
+    """The field of the form in which a part of a record is said."""
+    name = path[-1] if path and isinstance(path[-1], str) else path[0] if path else "whom"
+    return {"address": "whom", "domain": "whom"}.get(str(name), str(name))
 
 
 def _proofs(form: Form, wrong: dict[str, str]) -> list[s.Proof]:

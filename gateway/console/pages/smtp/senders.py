@@ -82,7 +82,7 @@ async def vet(visit: Visit) -> web.Response:
     try:
         made: s.Sender = await ask(visit, "senders.vet", record)
     except RequestRefused as refusal:
-        return await _form(visit, given, {"form": refusal.text}, 409)
+        return await _form(visit, given, records.refused(refusal.text), 409)
     return visit.go(href(visit, "senders", made.number), f"{whom(made)} may write now, as far as this record goes.")
 
 
@@ -152,7 +152,6 @@ async def _ask(visit: Visit, path: str, act: str, *consequences: str) -> web.Res
         act=act,
         action=f"{_href(visit)}/{path}",
         hidden={},
-        reason="reason",
         back=_href(visit),
         mild=path == "resume",
     )
