@@ -60,6 +60,9 @@ SPOOL_LOOK_S = 5.0  # how often it is looked at while nothing happens
 HOLD_LOOK_S = 60.0  # how often it is looked for what has waited long enough, and for decisions that were cut off
 HOLD_ROWS_KEPT_S = 90 * 86_400.0  # who decided what of a mail that is gone; the log of decisions has it longer
 
+TIDY_EVERY_S = 3_600.0  # how often steps are taken that are due by rule, and old decisions are cut off
+LOOP_AGAIN_S = 10.0  # after a fault in what goes on beside the sessions
+
 # -- vetting records (docs/decisions/0021) -----------------------------------------------------------------------------
 NETWORK_KNOWN_S = 30 * 86_400  # since a record's proof has passed from it; then failures from there are anybody's
 FAILURES_SUSPEND = 3  # in a row, from known networks

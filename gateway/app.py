@@ -38,6 +38,7 @@ from tmtp_core.wire.address import ServiceAddress
 
 if TYPE_CHECKING:  # each takes some megabytes: loaded where there is a bridge, a console, a provider
     from bridges.smtp.intake import SmtpIntake
+    from gateway.bridges import EitherDoor
     from gateway.console import Console
     from gateway.console.provider import ByProvider
     from gateway.sign_in import Vouching
@@ -84,9 +85,12 @@ class Gateway:
         self._vouching: dict[str, Vouching] = {}
         self.instances: dict[str, RunningInstance] = {}
         self.bridges: dict[str, SmtpIntake] = {}
+        self._folder_doors: dict[str, EitherDoor] = {}
+        self._listening = False
 
     async def start(self, *, listening: bool = True) -> None:
         """Start everything, or nothing: whatever was started is stopped again before `StartFailed` leaves."""
+        self._listening = listening
         try:
             self._own_name = await asyncio.to_thread(socket.getfqdn)  # it may ask the network, and take seconds
             self._own_data_folder()
@@ -113,6 +117,8 @@ class Gateway:
         self._renewing.stop()
         await asyncio.gather(*(bridge.stop(grace_s / 2) for bridge in self.bridges.values()))
         self.bridges = {}
+        await asyncio.gather(*(door.close() for door in self._folder_doors.values()))
+        self._folder_doors = {}
         left_s = max(0.0, end_s - self._clock.monotonic_s())
         await asyncio.gather(
             self._stop_servers(),
@@ -194,7 +200,34 @@ class Gateway:
 
     def _bridge_door(self, name: str) -> BridgeDoor:
         """How administrators reach a bridge. Raises `BridgeRefused`."""
-        raise BridgeRefused("away", f"the bridge {name} does not run")
+        if name in self.bridges:
+            return self.bridges[name].desk
+        from gateway.bridge_folder import BridgeFolder  # noqa: PLC0415 - see above
+        from gateway.bridges import EitherDoor, FolderDoor, process_door  # noqa: PLC0415 - see above
+
+        bridge = next(one for one in self._settings.bridges.smtp if one.name == name)
+        folder = BridgeFolder.of(self._settings.data_dir, name)
+        process = process_door(self._settings.source, name, folder)
+        if self._listening:
+            if bridge.process == "own":
+                return process
+            raise BridgeRefused("away", f"the bridge {name} does not run; the gateway's log says why")
+        if name not in self._folder_doors:
+            self._folder_doors[name] = EitherDoor(process, FolderDoor(bridge, folder, self._clock, self._random_bytes))
+        return self._folder_doors[name]
+
+    async def _running_bridges(self) -> frozenset[str]:
+        """The names of those that run, here or in processes of their own."""
+        running = set(self.bridges)
+        for bridge in self._settings.bridges.smtp:
+            if bridge.process == "own":
+                from gateway.bridge_folder import BridgeFolder  # noqa: PLC0415 - see above
+                from gateway.bridges import process_door  # noqa: PLC0415 - see above
+
+                folder = BridgeFolder.of(self._settings.data_dir, bridge.name)
+                if await process_door(self._settings.source, bridge.name, folder).answers():
+                    running.add(bridge.name)
+        return frozenset(running)
 
     # -- pieces ------------------------------------------------------------------------------------------------------
     def _own_data_folder(self) -> None:
@@ -274,7 +307,7 @@ class Gateway:
                 self._settings,
                 self.instances,
                 self.client_address,
-                lambda: frozenset(self.bridges),
+                self._running_bridges,
                 self._bridge_door,
                 await asyncio.to_thread(AdministrationDatabase, folder),
                 self._clock,

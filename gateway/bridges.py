@@ -8,14 +8,18 @@ import asyncio
 import errno
 import ipaddress
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import structlog
 from msgspec.structs import replace
 
+from bridges.smtp.control.door import BridgeDoor, BridgeRefused
 from bridges.smtp.control.models import Proof, VetSender
+from bridges.smtp.control.socket import SOCKET_NAME, SocketDoor
 from bridges.smtp.intake import SmtpIntake
 from bridges.smtp.proof.prover import Trust
 from bridges.smtp.rules import (
@@ -55,7 +59,7 @@ async def opened_intake(
 
     Raises `StartFailed`, or `RequestRefused` where the instance does not let it in.
     """
-    place, keys = await _provided(bridge, instance, folder, random_bytes)
+    place, keys = await provided_folder(bridge, instance, folder, random_bytes)
     intake = await started_intake(bridge, folder, place, keys, clock, random_bytes)
     instance.pin_changed.append(lambda pin: intake.follow(endpoint_of(replace(place, pin=pin))))
     return intake
@@ -63,14 +67,26 @@ async def opened_intake(
 
 async def provided_folder(
     bridge: SmtpBridge, instance: RunningInstance, folder: BridgeFolder, random_bytes: RandomBytes
-) -> None:
-    """The folder of a bridge that is a process of its own: with its key, and where its service is, also later on.
+) -> tuple[ServicePlace, DeviceKeys]:
+    """The bridge's account on its instance, with the role and the routes that the file gives it (C2), and its folder,
+    which says where its service is, also when that gets another certificate.
 
-    Raises as `opened_intake` does.
+    The bridge holds the key of its only device. The recovery key is forgotten at once: who runs the service
+    can let a bridge begin anew, which happens here when its key file is gone. Raises `RequestRefused` where the
+    service does not let it in: it was barred.
     """
-    place, _ = await _provided(bridge, instance, folder, random_bytes)
-    folder.tell_service(place)
+    keys = await asyncio.to_thread(folder.made_keys, random_bytes)
+    account = AccountKeys(keys, random_bytes(SEED_BYTES))
+    entry, sigs = account.genesis(instance.service.identity.public_key)
+    routes = {route.recipient: route.to for route in bridge.routes}
+    uid = await instance.service.ensure_bridge(bridge.name, routes, Signed(entry, sigs))
+    host, port = next(
+        listener.address for listener in instance.listeners if isinstance(listener, TcpListener) and listener.tls
+    )
+    place = ServicePlace(_dialable(host), port, instance.spki_pin, uid, instance.service.identity.public)
+    await asyncio.to_thread(folder.tell_service, place)
     instance.pin_changed.append(lambda pin: folder.tell_service(replace(place, pin=pin)))
+    return place, keys
 
 
 async def started_intake(
@@ -80,8 +96,13 @@ async def started_intake(
     keys: DeviceKeys,
     clock: Clock,
     random_bytes: RandomBytes,
+    *,
+    listening: bool = True,
 ) -> SmtpIntake:
-    """A bridge that listens, whether its service is there or not. Raises `StartFailed`."""
+    """A bridge that listens, whether its service is there or not. Raises `StartFailed`.
+
+    `listening` False: it is there to be administered only, and takes no mail.
+    """
     certificate = await asyncio.to_thread(_certificate, bridge, folder.path)
     own_name = await asyncio.to_thread(socket.getfqdn)  # it may ask the network
     hostname = own_name if bridge.hostname is None else bridge.hostname
@@ -114,7 +135,7 @@ async def started_intake(
         random_bytes,
     )
     try:
-        await intake.start()
+        await intake.start(listening=listening)
     except OSError as error:
         mend = "" if error.errno == errno.EBUSY else "; choose another address or certificate"
         raise StartFailed(f"bridge {bridge.name} cannot listen: {error.strerror or error}{mend}") from None
@@ -123,29 +144,70 @@ async def started_intake(
     return intake
 
 
+class FolderDoor:
+    """Implements `BridgeDoor` on the folder of a bridge that does not run, which it opens when it is asked first."""
+
+    def __init__(self, bridge: SmtpBridge, folder: BridgeFolder, clock: Clock, random_bytes: RandomBytes) -> None:
+        self._bridge = bridge
+        self._folder = folder
+        self._clock = clock
+        self._random_bytes = random_bytes
+        self._opening = asyncio.Lock()
+        self._intake: SmtpIntake | None = None
+
+    async def perform(
+        self, operation: str, arguments: Mapping[str, object], body: msgspec.Struct | None, by: str
+    ) -> Any:
+        """See `BridgeDoor`."""
+        async with self._opening:
+            if self._intake is None:
+                self._intake = await self._opened()
+        return await self._intake.desk.perform(operation, arguments, body, by)
+
+    async def _opened(self) -> SmtpIntake:
+        try:
+            keys, place = await asyncio.to_thread(lambda: (self._folder.keys(), self._folder.service()))
+            return await started_intake(
+                self._bridge, self._folder, place, keys, self._clock, self._random_bytes, listening=False
+            )
+        except StartFailed as failed:
+            raise BridgeRefused("away", f"the bridge {self._bridge.name} does not run: {failed}") from None
+
+    async def close(self) -> None:
+        """Let go of the folder. Idempotent."""
+        if self._intake is not None:
+            await self._intake.stop(0.0)
+            self._intake = None
+
+
+class EitherDoor:
+    """Implements `BridgeDoor` by asking the bridge's process, or where there is none, on its folder."""
+
+    def __init__(self, process: SocketDoor, folder: FolderDoor) -> None:
+        self._process = process
+        self._folder = folder
+
+    async def perform(
+        self, operation: str, arguments: Mapping[str, object], body: msgspec.Struct | None, by: str
+    ) -> Any:
+        """See `BridgeDoor`."""
+        door: BridgeDoor = self._process if await self._process.answers() else self._folder
+        return await door.perform(operation, arguments, body, by)
+
+    async def close(self) -> None:
+        """Let go of the folder. Idempotent."""
+        await self._folder.close()
+
+
+def process_door(file: Path | None, bridge: str, folder: BridgeFolder) -> SocketDoor:
+    """The way to a bridge that is a process of its own on this machine."""
+    start = f"tmtp-gateway bridge smtp -c {file or 'FILE'} --name {bridge}; where it runs on another machine, ask there"
+    return SocketDoor(folder.path / SOCKET_NAME, start)
+
+
 def endpoint_of(place: ServicePlace) -> Endpoint:
     """The service, as a connection needs it."""
     return Endpoint(place.host, place.port, place.pin)
-
-
-async def _provided(
-    bridge: SmtpBridge, instance: RunningInstance, folder: BridgeFolder, random_bytes: RandomBytes
-) -> tuple[ServicePlace, DeviceKeys]:
-    """The bridge's account on its instance, with the role and the routes that the file gives it (C2).
-
-    The bridge holds the key of its only device. The recovery key is forgotten at once: who runs the service
-    can let a bridge begin anew, which happens here when its key file is gone. Raises `RequestRefused` where the
-    service does not let it in: it was barred.
-    """
-    keys = await asyncio.to_thread(folder.made_keys, random_bytes)
-    account = AccountKeys(keys, random_bytes(SEED_BYTES))
-    entry, sigs = account.genesis(instance.service.identity.public_key)
-    routes = {route.recipient: route.to for route in bridge.routes}
-    uid = await instance.service.ensure_bridge(bridge.name, routes, Signed(entry, sigs))
-    host, port = next(
-        listener.address for listener in instance.listeners if isinstance(listener, TcpListener) and listener.tls
-    )
-    return ServicePlace(_dialable(host), port, instance.spki_pin, uid, instance.service.identity.public), keys
 
 
 def _door(listen: SmtpListen) -> Door:

@@ -5,7 +5,7 @@ Each act is a decision of the writer's like all others; who only looks reads bes
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -103,6 +103,15 @@ class Administering(ABC):
         now_ms = self.moment().ms
         return await self.look(lambda connection: inventory.invitations(connection, now_ms, after, limit))
 
+    async def invitations_noted(self, note: str) -> list[int]:
+        """The numbers of the administrators' invitations with exactly this note that can still be used."""
+        now_ms = self.moment().ms
+        return await self.look(lambda connection: inventory.invitations_noted(connection, now_ms, note))
+
+    async def joiners(self, invitations: Sequence[int]) -> list[admin.Joiner]:
+        """Who has joined by these of the administrators' invitations; a thousand of them at most."""
+        return await self.look(lambda connection: inventory.joiners(connection, invitations))
+
     async def list_queues(self, limit: int = PAGE) -> list[inventory.QueueSummary]:
         """What waits for whom, those first whose eldest delivery waits longest."""
         return await self.look(lambda connection: inventory.queues(connection, limit))
@@ -146,6 +155,12 @@ class Administering(ABC):
         return await self.decide(
             lambda ledger: [create(ledger, self._random_bytes, uses, expires_ms, note, moment)[1] for note in notes]
         )
+
+    async def invite_in_person(self, note: str) -> tuple[int, str]:
+        """The number of a new invitation for one, and its token, told once. It has no end, and vouches for no name."""
+        moment = self.moment()
+        create = partial(self.rules.admissions.create_invitation, vouches=False)
+        return await self.decide(lambda ledger: create(ledger, self._random_bytes, 1, None, note, moment))
 
     async def revoke_invitation(self, key: int) -> None:
         """Nobody can use it any more. Raises `RequestRefused`."""

@@ -162,6 +162,9 @@ API_FAILURES_PER_MINUTE = 10  # log-ins that failed, of one address
 API_ADDRESSES_REMEMBERED_MAX = 10_000
 API_REQUEST_DEADLINE_S = 30.0  # to read one request whole; and between requests
 API_ANSWER_DEADLINE_S = 60.0
+INVITED_LOOK_INTERVAL_S = 60.0  # how often an intake is told which of its correspondents have joined
+INVITED_LOOK_MAX_S = 45.0  # one look at one intake
+INVITED_PAGES_MAX = 40  # of 500 invited correspondents each, of one look
 
 # -- registering (A2), and sign-in with a provider (A1) --------------------------------------------------------------
 REGISTRATION_ADDRESSES_MAX = 100_000  # whose shares are kept in memory, about 25 MB

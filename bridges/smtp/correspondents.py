@@ -96,6 +96,11 @@ class Correspondents:
         """The link of an invitation that this correspondent has not used, "" for none: for nobody's eyes but his."""
         return self._links.get(address, "")
 
+    @property
+    def has_links(self) -> bool:
+        """Whether anybody could be told his link."""
+        return bool(self._links)
+
     # -- within changes of others ------------------------------------------------------------------------------------
     def note(self, connection: Connection, evidence: Evidence, strength: Strength, at_ms: int) -> None:
         """A mail came; where it is proved, its author is known from now on. The same mail again is one mail."""

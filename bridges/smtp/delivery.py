@@ -177,7 +177,7 @@ class Delivery:
         try:
             one.letter = await self._rooms.parser.parse(one.path, one.folder)
         except Unparsable as unparsable:
-            log.info("smtp_mail_unparsable", bridge=self._bridge, sender=evidence.author, reason=unparsable.reason.value)
+            log.info("smtp_mail_unparsable", bridge=self._bridge, sender=evidence.author, reason=unparsable.reason)
             one.gathered = one.gathered.but(replace(evidence, unreadable=str(unparsable)))
         except ParserFailed as failed:
             log.error("smtp_parser_failed", bridge=self._bridge, error=str(failed))
@@ -204,9 +204,7 @@ class Delivery:
 
     async def _hold(self, one: _Mail, accepted: Accepted, why: str, which: dict[str, Ruling]) -> None:
         subject = one.letter.subject if one.letter is not None else ""
-        number = await self._rooms.holding.keep(
-            one.mail.content, accepted, one.evidence, subject, list(which), why
-        )
+        number = await self._rooms.holding.keep(one.mail.content, accepted, one.evidence, subject, list(which), why)
         for recipient, ruling in which.items():
             if number is None:
                 one.done(recipient, "deferred", replies.NO_ROOM_TO_HOLD, ruling)
@@ -230,8 +228,8 @@ class Delivery:
                 file = MailFile(one.path, one.mail.content)
                 by_route[name] = await self._rooms.poster.post(file, one.letter, accepted, route)
         one.remember += [posted.remember for posted in by_route.values() if posted.remember is not None]
-        away = [name for name, posted in by_route.items() if posted.away]
-        kept = bool(away) and await self._rooms.spool.keep(one.mail.content, accepted, one.evidence, away)
+        late = [name for name, posted in by_route.items() if posted.away]
+        kept = bool(late) and await self._rooms.spool.keep(one.mail.content, accepted, one.evidence, late)
         for recipient, ruling in which.items():
             route = one.rules.route(recipient)
             assert route is not None

@@ -159,11 +159,10 @@ class Gathering:
 
     def _mail(self, author: str, content: bytes, header: Header | None = None) -> str:
         """A name for a mail, the same however often it comes, whatever relays on the way add to its header."""
-        head, _, body = content.partition(b"\r\n\r\n")
-        if header is None:
-            marks, body = [], content
-        else:
+        marks, body = list[str](), content
+        if header is not None:
             marks = header.all("message-id") or [*header.all("date"), *header.all("subject")]
+            _, _, body = content.partition(b"\r\n\r\n")
         return self._named("evidence", author, *marks, blake2b(body, digest_size=20).hexdigest()).hex()
 
 

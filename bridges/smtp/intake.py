@@ -8,6 +8,8 @@ each have its own answer; the proof of a sender needs the mail, so it is decided
 import asyncio
 import contextlib
 import shutil
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +18,23 @@ import structlog
 from bridges import limits
 from bridges.mime import ParserPool
 from bridges.smtp import replies
-from bridges.smtp.delivery import Delivery, Transaction
-from bridges.smtp.posting import Poster
+from bridges.smtp.correspondents import Correspondents
+from bridges.smtp.delivery import Delivery, Rooms
+from bridges.smtp.evidence import Evidence
+from bridges.smtp.gathering import Gathering, Transaction
+from bridges.smtp.holding import Holding
+from bridges.smtp.kept import KeptPoster
+from bridges.smtp.posting import Accepted, Poster
 from bridges.smtp.proof.prover import Origin, Prover
 from bridges.smtp.proof.resolver import DnsResolver
-from bridges.smtp.rules import Door, IntakeSettings, Rules
+from bridges.smtp.rules import Door, IntakeSettings, Route
 from bridges.smtp.session import GuardedSession, Traffic
+from bridges.smtp.spool import Spool
 from bridges.smtp.store.database import BridgeDatabase
+from bridges.smtp.store.decisions import Decisions
 from bridges.smtp.store.delivered import Delivered
 from bridges.smtp.tls import server_context
+from bridges.smtp.vetting import Vetting
 from tmtp_client.connection import Endpoint, Payload, PersistentConnection
 from tmtp_core.clock import Clock
 from tmtp_core.ids import RandomBytes
@@ -36,20 +46,35 @@ _SOCKET_MODE = 0o660  # who is in the socket's group may hand in mail
 
 
 class SmtpIntake:
-    """Listens from `start` to `stop`."""
+    """Listens from `start` to `stop`. What it knows and keeps is in rooms of their own, which `control` asks."""
 
     def __init__(self, settings: IntakeSettings, clock: Clock, random_bytes: RandomBytes) -> None:
         self._settings = settings
         self._clock = clock
         self._database = BridgeDatabase(settings.database)
         self._delivered = Delivered(self._database, clock, random_bytes)
-        self._rules = Rules(settings.senders, settings.routes)
-        self._parser = ParserPool()
-        self._prover: Prover | None = None
+        self.decisions = Decisions(self._database, clock, settings.decisions_kept_days)
+        self.correspondents = Correspondents(self._database, self.decisions, clock, settings.life_cycle, self._vets)
+        self.vetting = Vetting(
+            settings.name,
+            self._database,
+            clock,
+            settings.routes,
+            settings.upstream,
+            self.decisions.append,
+            self.correspondents.cover,
+            self._tell,
+            self._senders_changed,
+        )
+        self.spool: Spool
+        self.holding: Holding
+        self._delivery: Delivery
         self._service: PersistentConnection | None = None
-        self._delivery: Delivery | None = None
+        self._stops: list[Callable[[], Awaitable[None]]] = []  # of what has begun, in its order
         self._traffic: Traffic | None = None
         self._servers: list[tuple[Door, asyncio.Server]] = []
+        self._loops: list[asyncio.Task[None]] = []
+        self._asked = False  # clients, for their certificates
         self._busy = 0
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -71,14 +96,42 @@ class SmtpIntake:
         return host, port
 
     async def start(self) -> None:
-        """Listen. Raises OSError when an address, the certificate, the spool or the database cannot be had."""
+        """Listen. Raises OSError when an address, the certificate, a folder or the database cannot be had."""
         try:
+            self._stops.append(self._database.close)
             await self._database.open()
             await self._delivered.open()
-            await self._start()
+            await self.correspondents.open()
+            await self.vetting.open(self._settings.senders)
+            await asyncio.to_thread(_empty_folder, self._settings.spool)
+            await self._open_rooms()
+            await self._listen()
         except OSError:
-            await self._database.close()
+            await self.stop(0.0)
             raise
+
+    async def _open_rooms(self) -> None:
+        """What mail passes through. Nothing is heard of the service before what it says can be written down."""
+        settings, database, clock = self._settings, self._database, self._clock
+        parser = ParserPool()
+        prover = Prover(DnsResolver(settings.nameservers), self._now_s, settings.trust)
+        self._service = PersistentConnection(settings.endpoint, settings.login, self._heard)
+        self._stops += [parser.stop, prover.stop, self._service.stop]
+        poster = Poster(settings.name, settings.login.uid, self._service, self._delivered)
+        kept = KeptPoster(settings.spool, parser, poster, self._route)
+        folder, append = settings.database.parent, self.decisions.append
+        self.spool = Spool(folder / "waiting", database, kept, self._held, append, clock, **asdict(settings.waiting))
+        self.holding = Holding(
+            folder / "held", database, kept, self.spool, self.vetting, append, clock, **asdict(settings.hold)
+        )
+        self._stops += [self.holding.stop, self.spool.stop]
+        await self.holding.open()
+        await self.spool.open()
+        gathering = Gathering(settings.name, prover, self._delivered.hashed)
+        rooms = Rooms(
+            gathering, parser, poster, self.vetting, self.correspondents, self.holding, self.spool, self.decisions
+        )
+        self._delivery = Delivery(settings.name, settings.spool, database, clock, rooms, settings.invitation_url or "")
 
     @property
     def certificate(self) -> tuple[Path, Path]:
@@ -92,31 +145,47 @@ class SmtpIntake:
         self._traffic.tls_context = self._tls_context()
 
     def _tls_context(self) -> Any:
-        known_by_key = any(sender.keys for sender in self._settings.senders)
-        return server_context(*self.certificate, ask_for_certificates=known_by_key)
+        self._asked = self._some_are_known_by_key()
+        return server_context(*self.certificate, ask_for_certificates=self._asked)
 
-    async def _start(self) -> None:
+    def _some_are_known_by_key(self) -> bool:
+        return any(sender.keys for sender in self.vetting.rules.senders)
+
+    def _senders_changed(self) -> None:
+        """Other records count: whoever is known by his certificate must be asked for it."""
+        traffic = self._traffic
+        if traffic is None or traffic.tls_context is None or self._asked == self._some_are_known_by_key():
+            return
+        try:
+            traffic.tls_context = self._tls_context()
+        except OSError as error:
+            log.error("smtp_certificate_unusable", bridge=self._settings.name, error=str(error))
+
+    async def _listen(self) -> None:
         settings = self._settings
-        await asyncio.to_thread(_empty_folder, settings.spool)
         context = self._tls_context() if settings.certificate is not None else None
         self._traffic = Traffic(settings.limits, settings.proxies, context)
-        self._service = PersistentConnection(settings.endpoint, settings.login, self._heard)
-        self._prover = Prover(DnsResolver(settings.nameservers), self._now_s, settings.trust)
-        self._delivery = Delivery(
-            settings.name,
-            self._rules,
-            settings.spool,
-            self._prover,
-            self._parser,
-            Poster(settings.name, settings.login.uid, self._service, self._delivered),
-            self._database,
-        )
-        try:
-            for door in settings.doors:
-                self._servers.append((door, await self._open(door)))
-        except OSError:
-            await self.stop(0.0)
-            raise
+        for loop in (self.spool.run, self.holding.run, self._tidy):
+            self._loops.append(asyncio.create_task(self._again(loop)))
+        self._stops.append(self._stop_loops)
+        for door in settings.doors:
+            self._servers.append((door, await self._open(door)))
+
+    async def _again(self, loop: Callable[[], Awaitable[None]]) -> None:
+        """What goes on beside the sessions; a fault in it is said, and it goes on."""
+        while True:
+            try:
+                await loop()
+            except Exception:
+                log.exception("smtp_loop_failed", bridge=self._settings.name, loop=loop.__qualname__)
+            await asyncio.sleep(limits.LOOP_AGAIN_S)
+
+    async def _tidy(self) -> None:
+        """Take the steps that are due, and forget what is no longer kept."""
+        while True:
+            await self.correspondents.apply_rules(self._clock.wall_ns() // 1_000_000)
+            await self.decisions.cut_off()
+            await asyncio.sleep(limits.TIDY_EVERY_S)
 
     async def _open(self, door: Door) -> asyncio.Server:
         loop = asyncio.get_running_loop()
@@ -146,12 +215,14 @@ class SmtpIntake:
             if door.path is not None:
                 await asyncio.to_thread(door.path.unlink, missing_ok=True)
         self._servers = []
-        if self._service is not None:
-            await self._service.stop()
-        await self._parser.stop()
-        if self._prover is not None:
-            await self._prover.stop()
-        await self._database.close()
+        for stop in reversed(self._stops):
+            await stop()
+        self._stops = []
+
+    async def _stop_loops(self) -> None:
+        for task in self._loops:
+            task.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
 
     def _now_s(self) -> int:
         return self._clock.wall_ns() // 1_000_000_000
@@ -166,10 +237,31 @@ class SmtpIntake:
         if isinstance(event, ReturnEvent):
             log.warning("smtp_mail_not_delivered", bridge=self._settings.name, message=event.msgid, reason=event.reason)
 
+    # The rooms know of each other what they need, by these.
+    def _vets(self, address: str) -> bool:
+        return self.vetting.vets(address)
+
+    def _route(self, recipient: str) -> Route | None:
+        return self.vetting.rules.route(recipient)
+
+    async def _held(
+        self, mail: bytes, accepted: Accepted, evidence: Evidence, subject: str, recipients: list[str], why: str
+    ) -> int | None:
+        return await self.holding.keep(mail, accepted, evidence, subject, recipients, why)
+
+    def _tell(self, text: str) -> None:
+        """Say to the administrators what needs one of them."""
+        log.warning("smtp_for_administrators", bridge=self._settings.name, text=text)
+
     # -- decisions ---------------------------------------------------------------------------------------------------
     def sender_refusal(self, mail_from: str, peer: str, key: bytes) -> str | None:
-        """Why no mail of this envelope's sender would be taken in this session, or None."""
-        if self._rules.could_pass(mail_from, peer, key, upstream=self.comes_from_upstream(peer)):
+        """Why no mail of this envelope's sender would be taken in this session, or held, or told where to join; or
+        None.
+        """
+        rules = self.vetting.rules
+        if rules.hold_unknown or self._settings.invitation_url or self.correspondents.has_links:
+            return None
+        if rules.could_pass(mail_from, peer, key, upstream=self.comes_from_upstream(peer)):
             return None
         log.info("smtp_sender_refused", bridge=self._settings.name, sender=mail_from, peer=peer)
         return replies.plain(replies.no_sender(mail_from))
@@ -178,7 +270,7 @@ class SmtpIntake:
         """Why this recipient is not taken, or None."""
         if accepted >= self._settings.limits.recipients_max:
             return replies.TOO_MANY_RECIPIENTS
-        return replies.plain(replies.no_route(address)) if self._rules.route(address) is None else None
+        return replies.plain(replies.no_route(address)) if self.vetting.rules.route(address) is None else None
 
     def comes_from_upstream(self, peer: str) -> bool:
         """Whether this peer is a mail server in front of the bridge."""
@@ -186,7 +278,6 @@ class SmtpIntake:
 
     async def take(self, mail: Transaction) -> dict[str, str]:
         """Post one mail; the reply for each recipient."""
-        assert self._delivery is not None
         self._busy += 1
         self._quiet.clear()
         try:

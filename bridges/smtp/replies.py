@@ -62,8 +62,8 @@ def joined(author: str) -> str:
 def inviting(reply: str, where: str) -> str:
     """A refusal that also says how he can write after all; the address stands first, so that nothing cuts it off."""
     code, enhanced, text = reply.split(" ", 2)
-    told = f"{code} {enhanced} You can write without SMTP, by {where} . {text}"
-    return told if len(f"{code} {enhanced} You can write without SMTP, by {where} .") <= limits.REPLY_TEXT_MAX else reply
+    told = f"{code} {enhanced} You can write without SMTP, by {where} ."
+    return f"{told} {text}" if len(told) <= limits.REPLY_TEXT_MAX else reply
 
 
 def no_route(address: str) -> str:

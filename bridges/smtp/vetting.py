@@ -8,7 +8,7 @@ docs/decisions/0021.
 
 import asyncio
 import ipaddress
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -45,8 +45,8 @@ class Vetting:
     """The records of one intake.
 
     `append`: to the log of decisions. `cover`: whom a new record vets. `tell`: the administrators, of what needs one of
-    them. `changed`: called when other records count than before. Methods that change something raise `BridgeRefused`, and `OSError` when the disk
-    does not do its part; what they did is on the disk when they return.
+    them. `changed`: called when other records count than before. Methods that change something raise `BridgeRefused`,
+    and `OSError` when the disk does not do its part; what they did is on the disk when they return.
     """
 
     def __init__(
@@ -173,9 +173,10 @@ class Vetting:
 
     async def vet(self, body: m.VetSender, by: str) -> m.Sender:
         """Make a record."""
-        mistakes = list(sender_checks(body, self._upstream, [route.recipient for route in self._routes]))
-        if mistakes:
-            raise BridgeRefused("invalid", "; ".join(f"{_place(path)}{wrong}: {right}" for path, wrong, right in mistakes))
+        mistakes = sender_checks(body, self._upstream, [route.recipient for route in self._routes])
+        words = [f"{_place(path)}{wrong}: {right}" for path, wrong, right in mistakes]
+        if words:
+            raise BridgeRefused("invalid", "; ".join(words))
         said = _normal(body)
         if said.expires_ms is not None and said.expires_ms <= self._now_ms():
             raise BridgeRefused("invalid", "expires_ms: that day is over: a later one, or none")
@@ -219,15 +220,13 @@ class Vetting:
 
         return await self._change(move)
 
-    def _set(
-        self, connection: Connection, row: Row[Any], state: m.SenderState, why: str, by: str, at_ms: int
-    ) -> None:
+    def _set(self, connection: Connection, row: Row[Any], state: m.SenderState, why: str, by: str, at_ms: int) -> None:
         acts = {"suspended": "senders.suspend", "active": "senders.resume", "withdrawn": "senders.withdraw"}
         senders.set_state(connection, row.number, state, why, at_ms)
         self._append(connection, ActDone(by, acts[state], _whom(senders.vetted(row)), why), at_ms)
 
     # -- the settings file ---------------------------------------------------------------------------------------------
-    def _seed(self, connection: Connection, told: list[m.VetSender], at_ms: int) -> None:
+    def _seed(self, connection: Connection, told: Sequence[m.VetSender], at_ms: int) -> None:
         """What stands there is made so; what no longer does is withdrawn. A suspension stays, unless the entry says now
         that something else is to be decided by.
         """

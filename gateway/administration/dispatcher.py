@@ -82,7 +82,7 @@ class Administration:
         settings: Settings,
         instances: Mapping[str, RunningInstance],
         addresses: Callable[[str], ServiceAddress],
-        running_bridges: Callable[[], frozenset[str]],
+        running_bridges: Callable[[], Awaitable[frozenset[str]]],
         doors: Doors,
         database: AdministrationDatabase,
         clock: Clock,
@@ -97,8 +97,8 @@ class Administration:
         }
         on_instances = InstanceOperations(self._instances, clock)
         self._on_service = ServiceOperations(settings, self._instances, running_bridges, self.audit, self.tokens, clock)
-        self._on_bridges = BridgeOperations(doors)
         self._bridges = {one.name: one.instance for one in settings.bridges.smtp}
+        self._on_bridges = BridgeOperations(self._bridges, self._instances, doors)
         self._handlers = {
             **on_instances.handlers(),
             **self._on_service.handlers(),
@@ -107,6 +107,7 @@ class Administration:
         self._under_way: set[asyncio.Task[Any]] = set()
         self._recording: asyncio.Task[None] | None = None
         self._settling: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     async def start(self, *, recording: bool = True) -> None:
         """Say what became of acts that the last process left; and begin to keep a history."""
@@ -115,14 +116,15 @@ class Administration:
             histories = {name: instance.history for name, instance in self._instances.items()}
             self._recording = asyncio.get_running_loop().create_task(record(histories))
             self._settling = asyncio.get_running_loop().create_task(self._settle_forever())
+            self._watching = asyncio.get_running_loop().create_task(self._watch_forever())
 
     async def stop(self) -> None:
         """Finish what was begun, and close the database. Idempotent."""
-        beside = [task for task in (self._recording, self._settling) if task is not None]
+        beside = [task for task in (self._recording, self._settling, self._watching) if task is not None]
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
-        self._recording = self._settling = None
+        self._recording = self._settling = self._watching = None
         await asyncio.gather(*self._under_way, return_exceptions=True)
         with contextlib.suppress(ServiceUnavailable):
             await self.audit.settle()
@@ -135,6 +137,25 @@ class Administration:
             with contextlib.suppress(ServiceUnavailable):  # the database has said so in the log
                 await self.audit.settle()
                 await self.audit.fold()
+
+    async def _watch_forever(self) -> None:
+        while self._bridges:
+            await asyncio.sleep(limits.INVITED_LOOK_INTERVAL_S)
+            for bridge in self._bridges:
+                await self.look_at_invited(bridge)
+
+    async def look_at_invited(self, bridge: str) -> None:
+        """Tell a bridge which of its correspondents have joined, and invite whom its rules want invited.
+
+        Where that is not possible now, it is later.
+        """
+        try:
+            async with asyncio.timeout(limits.INVITED_LOOK_MAX_S):
+                await self._on_bridges.inviting.look(bridge, self.recorded)
+        except (RequestRefused, ServiceUnavailable, TimeoutError) as error:
+            log.info("bridge_not_looked_at", bridge=bridge, error=str(error) or "it took too long")
+        except Exception:
+            log.exception("bridge_not_looked_at", bridge=bridge)
 
     def let_in_by(self, console: ConsoleAccess) -> None:
         """From now on the operations on the console's people are done by this."""

@@ -9,7 +9,8 @@ import msgspec
 from bridges.smtp.control import models as s
 from bridges.smtp.control.door import BRIDGE_OPERATIONS, BridgeDoor, BridgeRefused
 from gateway.administration.errors import Denied, Invalid, NotFound
-from gateway.administration.on_instances import Handler
+from gateway.administration.inviting import Inviting
+from gateway.administration.on_instances import Administered, Handler
 from gateway.administration.operations import Actor
 from tmtp_core.errors import RequestRefused, ServiceUnavailable
 
@@ -24,8 +25,10 @@ _INVITES: Final = {"vet_release_and_invite"}
 class BridgeOperations:
     """Performs them. What it raises is in `gateway.administration.errors`, or `ServiceUnavailable`."""
 
-    def __init__(self, doors: Doors) -> None:
+    def __init__(self, bridges: Mapping[str, str], instances: Mapping[str, Administered], doors: Doors) -> None:
+        """`bridges`: the instance of each."""
         self._doors = doors
+        self.inviting = Inviting(bridges, instances, self.perform)
 
     def handlers(self) -> dict[str, Handler]:
         """By the names of the operations."""
@@ -71,11 +74,17 @@ class BridgeOperations:
         if body.action in _INVITES:
             _need(actor, "invitations:write", "invite")
         decided: s.HeldDecided = await self._ask(actor, "held.decide", asked, body)
+        if decided.invite:
+            try:
+                await self.inviting.invite(asked.bridge, decided.invite, actor.name)
+            except (RequestRefused, ServiceUnavailable) as error:
+                what = f"the mail was released, but {decided.invite} is not invited: {error}"
+                raise type(error)(what) from None
         return decided
 
     async def _invite(self, actor: Actor, asked: Any, body: None) -> s.Correspondent:
         _need(actor, "invitations:write", "invite")
-        raise ServiceUnavailable("nobody can be invited yet")
+        return await self.inviting.invite(asked.bridge, asked.address, actor.name)
 
     async def _list_correspondents(self, actor: Actor, asked: Any, body: None) -> s.CorrespondentPage:
         page: s.CorrespondentPage = await self._ask(actor, "correspondents.list", asked, body)
@@ -85,8 +94,8 @@ class BridgeOperations:
         return _shown(actor, await self._ask(actor, "correspondents.show", asked, body))
 
 
-_NOT_PASSED_ON: Final = {"correspondents.invited", "correspondents.joined"}
-"""What the gateway tells an intake, and nobody asks it for."""
+_NOT_PASSED_ON: Final = {"correspondents.wanting", "correspondents.invited", "correspondents.joined"}
+"""What the gateway itself asks an intake, and tells it."""
 
 
 def _shown(actor: Actor, correspondent: s.Correspondent) -> s.Correspondent:

@@ -4,7 +4,7 @@
 import asyncio
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -48,7 +48,7 @@ class ServiceOperations:
         self,
         settings: Settings,
         instances: Mapping[str, Administered],
-        running_bridges: Callable[[], frozenset[str]],
+        running_bridges: Callable[[], Awaitable[frozenset[str]]],
         audit: AuditLog,
         tokens: Tokens,
         clock: Clock,
@@ -128,7 +128,7 @@ class ServiceOperations:
         return m.SettingsShown(file=str(self._settings.source or ""), yaml=settings_yaml(self._settings))
 
     async def _list_bridges(self, actor: Actor, asked: Any, body: None) -> list[m.Bridge]:
-        running = self._running_bridges()
+        running = await self._running_bridges()
         return [
             m.Bridge(
                 name=one.name,

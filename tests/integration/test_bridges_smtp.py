@@ -235,15 +235,16 @@ async def test_active_attachments_are_named_and_not_passed_on(tmp_path: Path) ->
         assert left_behind(tmp_path) == []
 
 
-async def test_mail_that_cannot_be_parsed_is_refused_and_stays_its_senders(tmp_path: Path) -> None:
-    """Never lost and never stuck (zammad#1772): 554 with the reason, so that its sender hears of it at once."""
+async def test_mail_that_cannot_be_parsed_is_held_with_the_reason(tmp_path: Path) -> None:
+    """Never lost and never stuck (zammad#1772): of a vetted sender it waits for a person, whatever its route says."""
     parts = "--b\r\n\r\nx\r\n" * 2_000
     raw = f"From: {SENDER}\r\nMessage-ID: <1@p>\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n{parts}".encode()
     async with running_gateway(tmp_path) as gateway, member(gateway, "public", "Support Desk") as desk:
-        with pytest.raises(smtplib.SMTPDataError) as refused:
+        for _ in range(2):
             await smtp(gateway, lambda client: client.sendmail(SENDER, [RECIPIENT], raw))
-        assert refused.value.smtp_code == 554
-        assert b"more than 1000 parts" in refused.value.smtp_error
+        held = await gateway.bridges["intake"].holding.list("held")
+        assert [(one.author, one.recipients, one.size) for one in held] == [(SENDER, [RECIPIENT], len(raw))]
+        assert "more than 1000 parts" in held[0].why
         await smtp(gateway, lambda client: client.send_message(a_mail()))
         assert len(await desk.until(1)) == 1
         assert left_behind(tmp_path) == []
@@ -337,14 +338,16 @@ async def test_what_is_announced(tmp_path: Path) -> None:
         assert not {"auth", "vrfy"} & features.keys()
 
 
-async def test_the_intake_says_try_again_while_the_service_is_away(
+async def test_the_intake_says_try_again_while_the_service_is_away_and_the_spool_is_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bridges.limits.SERVICE_WAIT_S", 0.3)
-    async with running_gateway(tmp_path) as gateway:
+    async with running_gateway(tmp_path, SETTINGS + "      spool: {mails_max: 1}\n") as gateway:
         await gateway.instances["public"].stop(0.1)
+        for _ in range(2):
+            assert await smtp(gateway, lambda client: client.send_message(a_mail())) == {}  # kept once
         with pytest.raises(smtplib.SMTPDataError) as refused:
-            await smtp(gateway, lambda client: client.send_message(a_mail()))
+            await smtp(gateway, lambda client: client.send_message(a_mail(**{"Message-ID": "<2@p>"})))
         assert refused.value.smtp_code == 451
 
 

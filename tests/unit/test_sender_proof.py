@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from bridges import limits
 from bridges.mime import headers
 from bridges.mime.parse import parse_mail
-from bridges.smtp.delivery import without
 from bridges.smtp.mail import post_id
+from bridges.smtp.posting import without
 from bridges.smtp.proof import author, worker
 from bridges.smtp.proof.author import HeaderRefused, canonical_address, read_header
 from bridges.smtp.proof.dmarc import Alignment, Unsure, walk_targets

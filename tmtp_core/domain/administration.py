@@ -97,6 +97,16 @@ class InvitationSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class Joiner:
+    """Who has joined by an administrators' invitation, under which name ("" for none yet), and when."""
+
+    invitation: int
+    uid: str
+    alias: str
+    joined_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Administered:
     """An account after an administrator's act, the devices whose links end, and what others hear.
 

@@ -100,7 +100,7 @@ class Admissions:
     def use(self, ledger: Ledger, account: Account, admission: Admission) -> None:
         """Count one use of the invitation, and of the sign-in, by a new account."""
         if admission.invitation is not None:
-            ledger.use_invitation(admission.invitation)
+            ledger.use_invitation(admission.invitation, account)
         keep_person(ledger, account, admission.signed_in)
 
     def name(self, ledger: Ledger, account: Account, admission: Admission) -> str:

@@ -461,8 +461,8 @@ class Ledger(Protocol):
         """No invitation with which this account begins anew is good any more."""
         ...
 
-    def use_invitation(self, invitation: Invitation) -> None:
-        """Count one use."""
+    def use_invitation(self, invitation: Invitation, by: Account | None = None) -> None:
+        """Count one use; of an administrators' invitation it is kept who has joined by it, where that is known."""
         ...
 
     def accounts_of(self, issuer: str, subject: str | None, session: str | None = None) -> list[int]:

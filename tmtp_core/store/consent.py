@@ -172,10 +172,12 @@ class ConsentRows:
         """See the port."""
         self._connection.execute(delete(t.invitation).where(t.invitation.c.account == account.key))
 
-    def use_invitation(self, invitation: Invitation) -> None:
+    def use_invitation(self, invitation: Invitation, by: Account | None = None) -> None:
         """See the port."""
         i = t.invitation.c
         self._connection.execute(update(t.invitation).where(i.key == invitation.key).values(uses_left=i.uses_left - 1))
+        if by is not None and invitation.creator is None:
+            self._connection.execute(insert(t.joined).values(invitation=invitation.key, account=by.key))
 
     def _invitations(self, where: ColumnElement[bool]) -> list[Invitation]:
         i = t.invitation.c

@@ -12,7 +12,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, Connection, case, func, or_, select
 
 from tmtp_core import limits
-from tmtp_core.domain.administration import AccountSummary, InvitationSummary
+from tmtp_core.domain.administration import AccountSummary, InvitationSummary, Joiner
 from tmtp_core.domain.port import MemberStatus, Role, Status
 from tmtp_core.names import skeletons
 from tmtp_core.store import tables as t
@@ -179,6 +179,28 @@ def invitations(connection: Connection, now_ms: int, after: int, limit: int) -> 
         .limit(limit)
     )
     return [InvitationSummary(row.key, row.uses_left, row.expires_ms, row.note, row.uid or "") for row in rows]
+
+
+def invitations_noted(connection: Connection, now_ms: int, note: str) -> list[int]:
+    """The numbers of the administrators' invitations with exactly this note that can still be used."""
+    i = t.invitation.c
+    mine = _open(now_ms) & i.creator.is_(None) & i.account.is_(None) & (i.note == note)
+    return list(connection.scalars(select(i.key).where(mine).order_by(i.key)))
+
+
+def joiners(connection: Connection, invitations: Sequence[int]) -> list[Joiner]:
+    """Who has joined by these of the administrators' invitations."""
+    j, a = t.joined.c, t.account.c
+    rows = connection.execute(
+        select(j.invitation, j.account, a.uid, a.created_ms)
+        .join(t.account, a.key == j.account)
+        .where(j.invitation.in_(invitations))
+        .order_by(j.invitation, j.account)
+    ).all()
+    aliases = _aliases(connection, [row.account for row in rows])
+    return [
+        Joiner(row.invitation, row.uid, next(iter(aliases.get(row.account, ())), ""), row.created_ms) for row in rows
+    ]
 
 
 def queues(connection: Connection, limit: int) -> list[QueueSummary]:

@@ -91,9 +91,9 @@ class JournalledLedger(SqlLedger):
         super().set_introductions(account, wanted)
         self._facts.append(f.IntroductionsSet(account.uid, wanted))
 
-    def use_invitation(self, invitation: Invitation) -> None:
+    def use_invitation(self, invitation: Invitation, by: Account | None = None) -> None:
         """See the port."""
-        super().use_invitation(invitation)
+        super().use_invitation(invitation, by)
         i = t.invitation.c
         where = i.key == invitation.key
         for row in self._connection.execute(select(i.token_hash, i.uses_left).where(where)):

@@ -224,6 +224,16 @@ invitation = Table(
     sqlite_autoincrement=True,
 )
 
+# Who has joined by which of the administrators' invitations: for who has invited somebody in person (C5).
+joined = Table(
+    "joined",
+    metadata,
+    Column("invitation", KEY, nullable=False),
+    Column("account", KEY, nullable=False),
+    PrimaryKeyConstraint("invitation", "account"),
+    sqlite_with_rowid=False,
+)
+
 # Whom a provider of sign-in vouches for (A1). `session`: the provider's, by which it can end it; "" for none.
 identity = Table(
     "identity",

@@ -56,7 +56,7 @@ class SenderSaid(Protocol):
 
 
 def sender_checks(sender: SenderSaid, upstream: Iterable[str], recipients: Collection[str]) -> Iterator[Found]:
-    """Every mistake of a record. `upstream`: networks of the servers in front; `recipients`: of the routes there are."""
+    """Every mistake of a record. `upstream`: networks of the servers in front. `recipients`: all that have a route."""
     if (sender.address is None) == (sender.domain is None):
         yield (), "a sender is an address or a domain", "address: name@domain, or domain: partner.example"
     if sender.address is not None:

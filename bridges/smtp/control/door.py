@@ -40,6 +40,7 @@ BRIDGE_OPERATIONS: Final[dict[str, BridgeOperation]] = {
     "correspondents.list": BridgeOperation(m.CorrespondentPage),  # state?, search?, after?, limit?
     "correspondents.show": BridgeOperation(m.Correspondent),  # address
     "correspondents.move": BridgeOperation(m.Correspondent, m.MoveCorrespondent),  # address
+    "correspondents.wanting": BridgeOperation(list[str]),  # whom to invite by rule, some; only the gateway asks for it
     "correspondents.invited": BridgeOperation(m.Correspondent, m.Invited),  # address; only the gateway asks for it
     "correspondents.joined": BridgeOperation(m.Correspondent, m.Joined),  # address; only the gateway asks for it
     "report": BridgeOperation(m.Report),

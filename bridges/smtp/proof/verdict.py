@@ -110,7 +110,9 @@ One = TypeVar("One", bound=Looked)
 
 def matching(claim: Claim, findings: Iterable[One]) -> list[One]:
     """The findings that a claim is about."""
-    return [one for one in findings if one.method == claim.method and (claim.method == "spf" or one.domain == claim.domain)]
+    return [
+        one for one in findings if one.method == claim.method and (claim.method == "spf" or one.domain == claim.domain)
+    ]
 
 
 def standing(claim: Claim, findings: Iterable[Looked], unsure: Collection[str]) -> Standing:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Row, delete, func, or_, select, update
+from sqlalchemy import Connection, Row, Select, delete, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.sql import ColumnElement
 
@@ -128,24 +128,12 @@ def shown(connection: Connection, rows: Iterable[Row[Any]], now_ms: int) -> list
     """Records with what counts of them."""
     rows = list(rows)
     numbers = [row.number for row in rows]
-    today = dict(
-        connection.execute(
-            select(sender_day.c.sender, sender_day.c.messages).where(
-                sender_day.c.day == now_ms // DAY_MS, sender_day.c.sender.in_(numbers)
-            )
-        )
-        .tuples()
-        .all()
+    days = select(sender_day.c.sender, sender_day.c.messages).where(
+        sender_day.c.day == now_ms // DAY_MS, sender_day.c.sender.in_(numbers)
     )
-    failures = dict(
-        connection.execute(
-            select(sender_failure.c.sender, func.count())
-            .where(sender_failure.c.sender.in_(numbers))
-            .group_by(sender_failure.c.sender)
-        )
-        .tuples()
-        .all()
-    )
+    failed = select(sender_failure.c.sender, func.count()).where(sender_failure.c.sender.in_(numbers))
+    today = _counts(connection, days)
+    failures = _counts(connection, failed.group_by(sender_failure.c.sender))
     return [_shown(row, today.get(row.number, 0), failures.get(row.number, 0), now_ms) for row in rows]
 
 
@@ -189,7 +177,7 @@ def messages_of(connection: Connection, day: int) -> dict[int, int]:
     """How many messages each record took on a day; those of days long over are forgotten."""
     connection.execute(delete(sender_day).where(sender_day.c.day < day - limits.SENDER_DAYS_KEPT))
     query = select(sender_day.c.sender, sender_day.c.messages).where(sender_day.c.day == day)
-    return dict(connection.execute(query).tuples().all())
+    return _counts(connection, query)
 
 
 def count_message(connection: Connection, number: int, at_ms: int) -> None:
@@ -259,3 +247,7 @@ def _is_known(connection: Connection, number: int, network: str, at_s: int) -> b
         sender_network.c.at_s >= at_s - limits.NETWORK_KNOWN_S,
     )
     return connection.execute(query).first() is not None
+
+
+def _counts(connection: Connection, query: Select[Any]) -> dict[int, int]:
+    return {row[0]: row[1] for row in connection.execute(query)}
