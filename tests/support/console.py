@@ -54,12 +54,15 @@ class TurnedClock(SystemClock):
 class World:
     """The gateway and its people."""
 
-    def __init__(self, folder: Path, administration: str = '{listen: "127.0.0.1:0"}') -> None:
+    def __init__(
+        self, folder: Path, administration: str = '{listen: "127.0.0.1:0"}', settings: str = _SETTINGS
+    ) -> None:
         self._folder = folder
         self._administration = administration
+        self._settings = settings
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
-        self._stack = AsyncExitStack()
+        self._stack = AsyncExitStack()  # of what is there until the end
         self.clock = TurnedClock()
         self.gateway: Gateway
         self.people: dict[str, Desk] = {}
@@ -102,6 +105,11 @@ class World:
         return f"{scheme}://localhost:{self.gateway.administration_address[1]}"
 
     @property
+    def first(self) -> str:
+        """The instance whose overview one comes to."""
+        return next(iter(self.gateway.instances))
+
+    @property
     def console(self) -> Console:
         """The console of the gateway."""
         assert self.gateway.console is not None
@@ -125,7 +133,7 @@ class World:
 
     async def _begin(self) -> None:
         file = self._folder / "gateway.yaml"
-        await asyncio.to_thread(file.write_text, f"administration: {self._administration}\n{_SETTINGS}", "utf-8")
+        await asyncio.to_thread(file.write_text, f"administration: {self._administration}\n{self._settings}", "utf-8")
         self.gateway = Gateway(load_settings(file), self.clock, os.urandom)
         await self.gateway.start()
 

@@ -17,7 +17,7 @@ from tmtp_core.errors import RequestRefused
 _ROWS: Final = 50
 _WAITING: Final = ("held", "deciding")
 _SHOWN: Final = (("held", "Waiting"), ("released", "Released"), ("rejected", "Rejected"), ("expired", "Expired"))
-_ACTIONS: Final = frozenset(get_args(s.HeldAction))
+_ACTIONS: Final[dict[str, s.HeldAction]] = {action: action for action in get_args(s.HeldAction)}
 _VETS: Final = ("vet_and_release", "vet_release_and_invite")
 _DONE: Final = {
     "deciding": "is being decided on",
@@ -59,8 +59,8 @@ async def decide(visit: Visit) -> web.Response:
     """Release it, reject it, or vet its sender, too. Of two administrators the second reads who was first."""
     form = await visit.form()
     number = int(visit.named("number"))
-    action = form.text("action")
-    if action not in _ACTIONS:
+    action = _ACTIONS.get(form.text("action"))
+    if action is None:
         return visit.go(href(visit, "held", number), "Choose what is to be done with it.", "bad")
     given = records.given_of(form)
     vet: s.VetSender | None = None
