@@ -18,6 +18,10 @@ import structlog
 from bridges import limits
 from bridges.mime import ParserPool
 from bridges.smtp import replies
+from bridges.smtp.control import models as m
+from bridges.smtp.control.desk import Desk
+from bridges.smtp.control.desk import Rooms as DeskRooms
+from bridges.smtp.control.door import BridgeRefused
 from bridges.smtp.correspondents import Correspondents
 from bridges.smtp.delivery import Delivery, Rooms
 from bridges.smtp.evidence import Evidence
@@ -35,7 +39,7 @@ from bridges.smtp.store.decisions import Decisions
 from bridges.smtp.store.delivered import Delivered
 from bridges.smtp.tls import server_context
 from bridges.smtp.vetting import Vetting
-from tmtp_client.connection import Endpoint, Payload, PersistentConnection
+from tmtp_client.connection import Disconnected, Endpoint, Payload, PersistentConnection
 from tmtp_core.clock import Clock
 from tmtp_core.ids import RandomBytes
 from tmtp_core.wire.revision2 import ReturnEvent, StoredEvent
@@ -95,8 +99,11 @@ class SmtpIntake:
         host, port = server.sockets[0].getsockname()[:2]
         return host, port
 
-    async def start(self) -> None:
-        """Listen. Raises OSError when an address, the certificate, a folder or the database cannot be had."""
+    async def start(self, *, listening: bool = True) -> None:
+        """Listen. Raises OSError when an address, the certificate, a folder or the database cannot be had.
+
+        `listening` False: only the desk is there, for administrators.
+        """
         try:
             self._stops.append(self._database.close)
             await self._database.open()
@@ -105,7 +112,8 @@ class SmtpIntake:
             await self.vetting.open(self._settings.senders)
             await asyncio.to_thread(_empty_folder, self._settings.spool)
             await self._open_rooms()
-            await self._listen()
+            if listening:
+                await self._listen()
         except OSError:
             await self.stop(0.0)
             raise
@@ -132,6 +140,49 @@ class SmtpIntake:
             gathering, parser, poster, self.vetting, self.correspondents, self.holding, self.spool, self.decisions
         )
         self._delivery = Delivery(settings.name, settings.spool, database, clock, rooms, settings.invitation_url or "")
+
+    @property
+    def desk(self) -> Desk:
+        """Where administrators are served, once it has started."""
+        rooms = self.vetting, self.holding, self.correspondents, self.decisions
+        return Desk(DeskRooms(*rooms, self._status, self._report, self._replay))
+
+    async def _status(self) -> m.Status:
+        """How it is now."""
+        held, spooled = self.holding.figures, self.spool.figures
+        now_ms = self._clock.wall_ns() // 1_000_000
+        counting = [one for one in self.vetting.rules.senders if not one.expired(now_ms)]
+        suspended = sum(bool(one.suspended) for one in counting)
+        trouble = await self._trouble()
+        away = [f"the service does not answer: {trouble}"] if trouble is not None else []
+        return m.Status(
+            name=self._settings.name,
+            connected=trouble is None,
+            sessions=len(self._traffic.sessions) if self._traffic is not None else 0,
+            spooled=spooled.mails,
+            spooled_bytes=spooled.size_bytes,
+            held=held.mails,
+            held_bytes=held.size_bytes,
+            senders_active=len(counting) - suspended,
+            senders_suspended=suspended,
+            outgoing=0,
+            attention=[*away, *spooled.attention, *held.attention, *self.vetting.attention],
+        )
+
+    async def _trouble(self) -> str | None:
+        """Why there is no link to the service just now, None where there is one."""
+        assert self._service is not None
+        try:
+            await self._service.current(0)
+        except (Disconnected, TimeoutError) as error:
+            return self._service.trouble or str(error) or "no answer yet"
+        return None
+
+    async def _report(self) -> m.Report:
+        raise BridgeRefused("away", "there is no report yet")
+
+    async def _replay(self, asked: m.Replay) -> m.ReplayAnswer:
+        raise BridgeRefused("away", "there is no replay yet")
 
     @property
     def certificate(self) -> tuple[Path, Path]:

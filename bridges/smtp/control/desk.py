@@ -104,11 +104,15 @@ class Rooms:
     replay: Callable[[m.Replay], Awaitable[m.ReplayAnswer]]
 
 
+_Handler = Callable[[Any, Any, str], Awaitable[Any]]
+"""Of one operation: the arguments, the body, who asks."""
+
+
 class Desk:
     """Implements `BridgeDoor` in the intake's own process."""
 
     def __init__(self, rooms: Rooms) -> None:
-        self._rooms = rooms
+        self._handlers = _handlers(rooms)
 
     async def perform(
         self, operation: str, arguments: Mapping[str, object], body: msgspec.Struct | None, by: str
@@ -125,60 +129,38 @@ class Desk:
         except msgspec.ValidationError as error:
             raise BridgeRefused("invalid", _in_words(error)) from None
         try:
-            return await self._performed(operation, asked, body, by[:_BY_MAX])
+            return await self._handlers[operation](asked, body, by[:_BY_MAX])
         except OSError as error:
             what = error.strerror or type(error).__name__
             raise BridgeRefused("away", f"the bridge's disk failed, and this may not have been done: {what}") from None
 
-    async def _performed(self, operation: str, asked: Any, body: Any, by: str) -> Any:
-        rooms = self._rooms
-        room, _, act = operation.partition(".")
-        if room == "senders":
-            return await self._on_senders(act, asked, body, by)
-        if room == "held":
-            return await self._on_held(act, asked, body, by)
-        if room == "correspondents":
-            return await self._on_correspondents(act, asked, body, by)
-        if operation == "decisions.list":
-            return await rooms.decisions.page(asked.before, asked.limit, asked.search or "")
-        if operation == "decisions.verify":
-            return await rooms.decisions.verify()
-        if operation == "status":
-            return await rooms.status()
-        return await (rooms.report() if operation == "report" else rooms.replay(body))
 
-    async def _on_senders(self, act: str, asked: Any, body: Any, by: str) -> Any:
-        vetting = self._rooms.vetting
-        if act == "list":
-            return await vetting.list(asked.state, asked.search or "", asked.after or 0, asked.limit)
-        if act == "show":
-            return await vetting.show(asked.number)
-        if act == "vet":
-            return await vetting.vet(body, by)
-        move = {"suspend": vetting.suspend, "resume": vetting.resume, "withdraw": vetting.withdraw}[act]
-        return await move(asked.number, by, body.reason)
-
-    async def _on_held(self, act: str, asked: Any, body: Any, by: str) -> Any:
-        holding = self._rooms.holding
-        if act == "list":
-            return await holding.list(asked.state, asked.before, asked.limit)
-        if act == "show":
-            return await holding.show(asked.number)
-        return await holding.decide(asked.number, body, by)
-
-    async def _on_correspondents(self, act: str, asked: Any, body: Any, by: str) -> Any:
-        correspondents = self._rooms.correspondents
-        if act == "list":
-            return await correspondents.list(asked.state, asked.search or "", asked.after, asked.limit)
-        if act == "wanting":
-            return await correspondents.wanting_invitation()
-        if act == "show":
-            return await correspondents.show(asked.address)
-        if act == "move":
-            return await correspondents.move(asked.address, body.state, by, body.reason)
-        if act == "invited":
-            return await correspondents.invited(asked.address, body, by)
-        return await correspondents.joined(asked.address, body)
+def _handlers(rooms: Rooms) -> dict[str, _Handler]:
+    """By the names of the operations."""
+    vetting, holding = rooms.vetting, rooms.holding
+    correspondents, decisions = rooms.correspondents, rooms.decisions
+    return {
+        "status": lambda a, body, by: rooms.status(),
+        "senders.list": lambda a, body, by: vetting.list(a.state, a.search or "", a.after or 0, a.limit),
+        "senders.show": lambda a, body, by: vetting.show(a.number),
+        "senders.vet": lambda a, body, by: vetting.vet(body, by),
+        "senders.suspend": lambda a, body, by: vetting.suspend(a.number, by, body.reason),
+        "senders.resume": lambda a, body, by: vetting.resume(a.number, by, body.reason),
+        "senders.withdraw": lambda a, body, by: vetting.withdraw(a.number, by, body.reason),
+        "held.list": lambda a, body, by: holding.list(a.state, a.before, a.limit),
+        "held.show": lambda a, body, by: holding.show(a.number),
+        "held.decide": lambda a, body, by: holding.decide(a.number, body, by),
+        "correspondents.list": lambda a, body, by: correspondents.list(a.state, a.search or "", a.after, a.limit),
+        "correspondents.show": lambda a, body, by: correspondents.show(a.address),
+        "correspondents.move": lambda a, body, by: correspondents.move(a.address, body.state, by, body.reason),
+        "correspondents.wanting": lambda a, body, by: correspondents.wanting_invitation(),
+        "correspondents.invited": lambda a, body, by: correspondents.invited(a.address, body, by),
+        "correspondents.joined": lambda a, body, by: correspondents.joined(a.address, body),
+        "report": lambda a, body, by: rooms.report(),
+        "replay": lambda a, body, by: rooms.replay(body),
+        "decisions.list": lambda a, body, by: decisions.page(a.before, a.limit, a.search or ""),
+        "decisions.verify": lambda a, body, by: decisions.verify(),
+    }
 
 
 def _in_words(error: msgspec.ValidationError) -> str:
