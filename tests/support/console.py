@@ -39,13 +39,14 @@ _FAREWELL_S = limits.HTTP_STOP_GRACE_S + 0.5  # TLS says good-bye to browsers, w
 
 
 class TurnedClock(SystemClock):
-    """The machine's clock, some seconds ahead."""
+    """The machine's clock, some seconds ahead; `behind_s`: by how much the time of day was turned back before."""
 
-    def __init__(self) -> None:
+    def __init__(self, behind_s: float = 0.0) -> None:
         self.ahead_s = 0.0
+        self._behind_s = behind_s
 
     def wall_ns(self) -> int:
-        return super().wall_ns() + int(self.ahead_s * 1e9)
+        return super().wall_ns() + int((self.ahead_s - self._behind_s) * 1e9)
 
     def monotonic_s(self) -> float:
         return super().monotonic_s() + self.ahead_s

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from bridges.smtp.control import models as s
-from tests.support.console import HOSTILE_NOTES, World
+from tests.support.console import HOSTILE_NOTES, TurnedClock, World
 from tests.support.dns_server import Zone, dns_server
 from tests.support.intake import talk
-from tests.support.signing import mail_of, rsa_key, rsa_record, signed
+from tests.support.signing import mail_of, rsa_key, rsa_record, signed_by_hand
 
 SETTINGS: Final = """\
 data_dir: ./data
@@ -62,7 +62,7 @@ class MailWorld(World):
         records = {f"rsa._domainkey.{domain}": rsa_record(rsa_key()) for domain in FRIENDS}
         records |= dict.fromkeys(FRIENDS, b"v=spf1 ip4:127.0.0.1 -all")
         self.zone = Zone(dict(records))
-        self.clock.ahead_s = -_WEEKS * 7 * _DAY_S
+        self.clock = TurnedClock(_WEEKS * 7 * _DAY_S)
         self._count = 0
 
     async def _begin(self) -> None:
@@ -82,7 +82,7 @@ class MailWorld(World):
         marks = {"To": to, "Subject": subject, "Message-ID": f"<{self._count}@{author.rpartition('@')[2]}>"}
         body = f"Good morning.\r\n\r\nThis is about {self._count}: https://newcustomer.example/offer\r\n"
         mail = mail_of(author, body, **marks, **headers)
-        return self.send_raw(signed(mail, author.rpartition("@")[2]) if sign else mail, author, to)
+        return self.send_raw(self.signed(mail, author) if sign else mail, author, to)
 
     def send_raw(self, mail: bytes, envelope: str, to: str = RECIPIENT) -> str:
         """Send these octets; the last reply."""
@@ -95,10 +95,18 @@ class MailWorld(World):
 
     def hold(self, author: str, subject: str = "A question", **more: Any) -> int:
         """Send a mail that is held; its number."""
-        reply = self.send(author, subject, **more)
-        assert reply.startswith("250"), reply
+        self.accepted(self.send(author, subject, **more))
         held: list[s.HeldMail] = self.smtp("held.list", state="held", limit=1)
         return held[0].number
+
+    def signed(self, mail: bytes, author: str) -> bytes:
+        """The mail signed by its author's domain, now as the world's clock has it."""
+        tags = {"d": author.rpartition("@")[2], "t": str(self.clock.wall_ns() // 1_000_000_000)}
+        return signed_by_hand(mail, {**tags, "h": "from:to:subject:message-id"})
+
+    def accepted(self, reply: str) -> None:
+        """The mail was taken, or held."""
+        assert reply.startswith("250"), reply
 
     def turn(self, seconds: float) -> None:
         """Let time pass."""
@@ -113,13 +121,12 @@ def populate_with_mail(world: MailWorld) -> None:
     for week in range(_WEEKS):
         world.send("orders@partner.example", f"Order {week}", **{"Auto-Submitted": "auto-generated"})
         for number in range(_WEEKS - week):
-            assert world.send(f"teller{number}@bank.example", f"Account {number}").startswith("250")
+            world.accepted(world.send(f"teller{number}@bank.example", f"Account {number}"))
         world.turn(7 * _DAY_S)
-    world.clock.ahead_s = 0
     world.send("stranger@nowhere.example", to="sales@example.org", sign=False)
     world.smtp("senders.vet", vetted("scanner@office.example", s.Proof(network="192.0.2.0/24")))
     world.smtp("senders.suspend", s.Because(reason="its proof failed, and nobody knows why"), number=3)
-    world.smtp("senders.vet", vetted(LONG, s.Proof(dkim="sub.example"), owner=HOSTILE_NOTES[0] * 9))
+    world.smtp("senders.vet", vetted(f"b{LONG[1:]}", s.Proof(dkim="sub.example"), owner=HOSTILE_NOTES[0] * 9))
     for subject in (*HOSTILE_NOTES, "x" * 300, "wide \u202e " + "long words " * 30):
         world.hold("ada@newcustomer.example", str(Header(subject, "utf-8").encode(linesep="\r\n")))
     world.hold(LONG, "From far away", sign=False)
@@ -145,7 +152,6 @@ def with_attachments(world: MailWorld) -> None:
     program = {"maintype": "application", "subtype": "octet-stream", "filename": "annual report \u202efdp.exe"}
     mail.add_attachment(b"MZ\x90\x00 a program", **program)
     raw = mail.as_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-    include = [b"from", b"to", b"subject", b"message-id"]
-    assert world.send_raw(
-        signed(raw, "newcustomer.example", include_headers=include), "ada@newcustomer.example"
-    ).startswith("250")
+    world.accepted(world.send_raw(world.signed(raw, "ada@newcustomer.example"), "ada@newcustomer.example"))
+
+
