@@ -179,7 +179,8 @@ class SmtpIntake:
         return None
 
     async def _report(self) -> m.Report:
-        raise BridgeRefused("away", "there is no report yet")
+        from bridges.smtp.report import report
+        return await report(self._database, self._clock.wall_ns() // 1_000_000)
 
     async def _replay(self, asked: m.Replay) -> m.ReplayAnswer:
         raise BridgeRefused("away", "there is no replay yet")

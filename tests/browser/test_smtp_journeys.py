@@ -130,7 +130,7 @@ def test_a_sender_is_vetted_released_and_invited_by_keyboard_and_joins(world: Ma
 
 
 def test_a_mail_is_rejected_by_keyboard_after_a_question(world: MailWorld, enter_mail: Enter) -> None:
-    number = world.hold("prize@lottery.example", "You have won", sign=False)
+    number = world.hold("prize@lottery.example", "You have won", sign=False, envelope="bounces@lottery.example")
     page = enter_mail()
     mail_page(world, page, number)
     expect(page.get_by_text("Nothing shows whose mail this is.")).to_be_visible()
@@ -158,7 +158,9 @@ def test_of_two_administrators_the_second_reads_who_was_first(
     number = world.hold("both@supplier.example", "For whoever is first")
     desk = world.people["Support Desk"]
     ada = enter_mail()
-    mail_page(world, ada, number)
+    pages = [ada, context.new_page(), context.new_page()]
+    for page in pages:
+        mail_page(world, page, number)
     assert context.browser is not None
     elsewhere = context.browser.new_context()
     grace = elsewhere.new_page()
@@ -168,13 +170,13 @@ def test_of_two_administrators_the_second_reads_who_was_first(
     before = len(desk.got)
     grace.get_by_role("button", name="Release once").click()
     notice(grace, "is released")
-    for action in ("Vet and release", "Release once"):
-        ada.get_by_role("button", name=action).click()
-        notice(ada, "Nothing was done: this mail is released already, by Grace Hopper.")
-        ada.go_back()
-    ada.get_by_role("link", name="Reject…").click()
-    press(ada, "Reject")
-    notice(ada, "Nothing was done: this mail is released already, by Grace Hopper.")
+    for page, action in zip(pages, ("Vet and release", "Release once", "Reject"), strict=True):
+        if action == "Reject":
+            page.get_by_role("link", name="Reject…").click()
+            press(page, "Reject")
+        else:
+            page.get_by_role("button", name=action, exact=True).click()
+        notice(page, "Nothing was done: this mail is released already, by Grace Hopper.")
     world.do(desk.until(before + 1))
     assert state_of(world, number).decided_by == "console:Grace Hopper"
     assert world.smtp("senders.list", search="both@supplier.example") == []
@@ -206,7 +208,7 @@ def test_what_strangers_write_is_text_and_nothing_else(world: MailWorld, enter_m
     expect(page.get_by_role("rowheader").filter(has_text="<script>alert(1)</script>").first).to_be_visible()
     papers = next(one for one in world.smtp("held.list", state="held", limit=100) if one.subject == "The papers")
     mail_page(world, page, papers.number)
-    row = page.get_by_role("row").filter(has_text="\\u202efdp.exe")
+    row = page.get_by_role("row").filter(has_text="annual report")
     expect(row).to_contain_text("Dangerous")
     expect(page.get_by_role("row").filter(has_text="offer.pdf")).to_contain_text("none known")
     assert said == []
@@ -333,19 +335,18 @@ def test_the_report_shows_and_gives_away_the_same_figures(world: MailWorld, ente
     left = page.get_by_role("region", name="Who is left").get_by_role("row")
     expect(left).to_have_count(len(made.residue) + 1)
     with page.expect_download() as got:
-        page.get_by_role("link", name="JSON").click()
-    assert got.value.suggested_filename == "smtp-report-intake.json"
+        page.get_by_role("link", name="All as JSON").click()
+    assert got.value.suggested_filename == "smtp-intake-report.json"
     told = json.loads(got.value.path().read_text("utf-8"))
     assert told["zero_date"] == made.zero_date
     assert told["windows"] == [
         json.loads(json.dumps({f: getattr(one, f) for f in one.__struct_fields__})) for one in made.windows
     ]
     with page.expect_download() as got:
-        page.get_by_role("link", name="CSV").click()
+        page.get_by_role("link", name="What came as CSV").click()
+    assert got.value.suggested_filename == "smtp-intake-windows.csv"
     rows = list(csv.DictReader(io.StringIO(got.value.path().read_text("utf-8"))))
-    figures = {(row["about"], row["of"], row["figure"]): row["value"] for row in rows}
-    assert figures["window", "30", "messages"] == str(month.messages)
-    assert figures["report", "", "zero_date"] == made.zero_date
+    assert {row["days"]: row["messages"] for row in rows}["30"] == str(month.messages)
 
 
 # -- decisions -------------------------------------------------------------------------------------------------------
@@ -359,7 +360,7 @@ def test_a_decision_is_found_with_the_steps_that_led_to_it(world: MailWorld, ent
     expect(entries.first).to_contain_text("Refused")
     entries.first.locator("summary").focus()
     page.keyboard.press("Enter")
-    expect(entries.first.locator(".trace").first).to_contain_text("no record")
+    expect(entries.first.locator(".trace").first).to_contain_text("has no vetting record")
     page.get_by_role("link", name="Check that it is whole").click()
     expect(page.get_by_text("The log is whole.")).to_be_visible()
     expect(page.get_by_label("Search")).to_have_value("unknown@nowhere.example")

@@ -4,20 +4,28 @@
 from datetime import date
 from typing import Final
 
-import msgspec
 from aiohttp import web
 
 from bridges.smtp.control import models as s
-from bridges.smtp.control.report_csv import report_csv
+from bridges.smtp.control.export import TABLES, ReportTable, as_csv, as_json
 from gateway.console.pages.smtp.intake import ask, href, of_intake, page
 from gateway.console.pages.smtp.words import MACHINES, STEP_NAMES, STEPS, STRENGTHS
 from gateway.console.plots import Plot
 from gateway.console.trends import daily_plot, weekly_plot
 from gateway.console.visits import Visit
+from tmtp_core.errors import NotFound
 
 _MEMBERS: Final = 100
 _RESIDUE: Final = 100
 _WEEKS_MIN: Final = 2
+_TABLES: Final[dict[str, ReportTable]] = {table: table for table in TABLES}
+_FILES: Final = (
+    ("summary", "Summary"),
+    ("windows", "What came"),
+    ("days", "Each day"),
+    ("members", "Members"),
+    ("residue", "Who is left"),
+)
 
 
 @of_intake
@@ -43,7 +51,8 @@ async def report(visit: Visit) -> web.Response:
         names=STEP_NAMES,
         machines=MACHINES,
         strengths=STRENGTHS,
-        here_href=href(visit, "report"),
+        files=[(title, f"{href(visit, 'report')}/{table}.csv") for table, title in _FILES],
+        whole_href=f"{href(visit, 'report')}.json",
     )
 
 
@@ -57,21 +66,22 @@ def _plots(made: s.Report) -> list[Plot]:
 
 
 @of_intake
-async def as_json(visit: Visit) -> web.Response:
+async def file_of_all(visit: Visit) -> web.Response:
     """All of it, for programs."""
     made: s.Report = await ask(visit, "report")
-    body = msgspec.json.format(msgspec.json.encode(made), indent=2)
-    return _file(visit, body, "application/json", "json")
+    return _file(visit, as_json(made), "application/json", "report.json")
 
 
 @of_intake
-async def as_csv(visit: Visit) -> web.Response:
-    """All of it, for a spreadsheet."""
+async def file_of_table(visit: Visit) -> web.Response:
+    """One of its tables, for a spreadsheet."""
+    table = _TABLES.get(visit.named("table"))
+    if table is None:
+        raise NotFound(f"the report has no such table; there are: {', '.join(TABLES)}")
     made: s.Report = await ask(visit, "report")
-    return _file(visit, report_csv(made).encode(), "text/csv", "csv")
+    return _file(visit, as_csv(made, table).encode(), "text/csv", f"{table}.csv")
 
 
-def _file(visit: Visit, body: bytes, kind: str, ending: str) -> web.Response:
-    name = f"smtp-report-{visit.named('bridge')}.{ending}"
-    kept_as = {"Content-Disposition": f'attachment; filename="{name}"'}
+def _file(visit: Visit, body: bytes, kind: str, name: str) -> web.Response:
+    kept_as = {"Content-Disposition": f'attachment; filename="smtp-{visit.named("bridge")}-{name}"'}
     return web.Response(body=body, content_type=kind, charset="utf-8", headers=kept_as)
