@@ -97,6 +97,26 @@ CONTROL_READ_S = 10.0  # for a request to be there whole, and for an answer to b
 CONTROL_ANSWER_S = 50.0  # until an answer begins; the gateway's API waits a little longer
 CONTROL_STOP_S = 1.0  # for answers to be taken, when it stops
 
+# -- answers of members ------------------------------------------------------------------------------------------------
+ANCESTORS_MAX = 20  # mails that an answer refers to; programs need the newest
+OUTGOING_MAX = 10_000  # answers that wait for the relay, and this much of them:
+OUTGOING_MAX_BYTES = 1 << 30
+OUTGOING_DAYS = 5  # of trying; RFC 5321 §4.5.4.1 says at least 4 to 5
+OUTGOING_FIRST_PAUSE_S = 60.0  # and twice as long after each try, up to:
+OUTGOING_LONGEST_PAUSE_S = 3_600.0
+OUTGOING_ROUND_MAX = 50  # mails of one session with the relay
+OUTGOING_KEPT_S = DUPLICATES_KEPT_S  # after it was sent: so long the same answer is known again
+OUTGOING_DISK_PAUSE_S = 10.0  # of a full disk: the answer stays with the service meanwhile
+OUTGOING_LOOK_S = 60.0  # at what waits, where nothing has woken the sender
+INVITE_NOTICE_EVERY_S = 86_400.0  # a member is told so often, in one thread, that nobody can be answered there
+RELAY_COMMAND_S = 60.0
+RELAY_DATA_S = 600.0  # RFC 5321 §4.5.3.2.6: who gives up sooner sends twice
+RELAY_WORDS_MAX_CHARACTERS = 300
+PASSWORD_MAX_BYTES = 4_096
+TELL_EVERY_S = 3_600.0  # administrators are told of one kind of trouble
+TELLINGS_MAX = 100  # waiting for the service; and kinds that are told apart
+TELL_AGAIN_S = 30.0
+
 # -- proof of a sender (DNS, SPF, DKIM, ARC, DMARC) --------------------------------------------------------------------
 DNS_LOOKUPS_MAX = 20  # of one message; RFC 7208 §4.6.4 alone allows SPF 10 terms
 DNS_WALL_S = 5.0  # all look-ups of one message together; then 451

@@ -38,7 +38,7 @@ from tmtp_core.wire.address import ServiceAddress
 
 if TYPE_CHECKING:  # each takes some megabytes: loaded where there is a bridge, a console, a provider
     from bridges.smtp.intake import SmtpIntake
-    from gateway.bridges import EitherDoor
+    from gateway.bridge_doors import EitherDoor
     from gateway.console import Console
     from gateway.console.provider import ByProvider
     from gateway.sign_in import Vouching
@@ -202,8 +202,8 @@ class Gateway:
         """How administrators reach a bridge. Raises `BridgeRefused`."""
         if name in self.bridges:
             return self.bridges[name].desk
+        from gateway.bridge_doors import EitherDoor, FolderDoor, process_door  # noqa: PLC0415 - see above
         from gateway.bridge_folder import BridgeFolder  # noqa: PLC0415 - see above
-        from gateway.bridges import EitherDoor, FolderDoor, process_door  # noqa: PLC0415 - see above
 
         bridge = next(one for one in self._settings.bridges.smtp if one.name == name)
         folder = BridgeFolder.of(self._settings.data_dir, name)
@@ -221,8 +221,8 @@ class Gateway:
         running = set(self.bridges)
         for bridge in self._settings.bridges.smtp:
             if bridge.process == "own":
+                from gateway.bridge_doors import process_door  # noqa: PLC0415 - see above
                 from gateway.bridge_folder import BridgeFolder  # noqa: PLC0415 - see above
-                from gateway.bridges import process_door  # noqa: PLC0415 - see above
 
                 folder = BridgeFolder.of(self._settings.data_dir, bridge.name)
                 if await process_door(self._settings.source, bridge.name, folder).answers():

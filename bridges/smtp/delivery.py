@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -122,17 +123,17 @@ class Delivery:
             path = folder / "mail"
             await asyncio.to_thread(path.write_bytes, mail.content)
             rules, at_ms = self._rooms.vetting.rules, self._clock.wall_ns() // 1_000_000
-            every = self._matters(mail, rules)
-            gathered = await self._rooms.gathering.gather(path, mail, rules, at_ms, every=every)
+            matters = partial(self._matters, mail, rules)
+            gathered = await self._rooms.gathering.gather(path, mail, rules, at_ms, matters)
             one = _Mail(mail, path, folder, at_ms, rules, gathered, self._known(gathered.evidence.author, rules, at_ms))
             await self._decided(one)
             return one.replies
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
-    def _matters(self, mail: Transaction, rules: Rules) -> bool:
+    def _matters(self, mail: Transaction, rules: Rules, author: str) -> bool:
         """Whether it matters whose mail it is even where no record asks: it may be held, or told where to join."""
-        if self._invitation_url:
+        if self._invitation_url or self._rooms.correspondents.state(author) is not None:
             return True
         routes = (rules.route(recipient) for recipient in mail.recipients)
         return any(route is not None and route.hold_unknown for route in routes)

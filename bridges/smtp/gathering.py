@@ -92,10 +92,13 @@ class Gathering:
         self._prover = prover
         self._named = named
 
-    async def gather(self, path: Path, mail: Transaction, rules: Rules, now_ms: int, *, every: bool) -> Gathered:
+    async def gather(
+        self, path: Path, mail: Transaction, rules: Rules, now_ms: int, matters: Callable[[str], bool]
+    ) -> Gathered:
         """The evidence of the mail at `path`.
 
-        `every`: whether it matters whose mail it is, also where no record asks. A record's proof that holds is enough.
+        `matters`: whether it matters whether a mail is its author's, also where no record asks. A record's proof that
+        holds is enough.
         """
         origin = mail.origin
         bare = Evidence(
@@ -123,6 +126,7 @@ class Gathering:
         )
         names = frozenset(name for name, _ in header.fields)
         try:
+            every = matters(author.address)
             return await self._proved(path, Gathered(evidence, None, names), header, origin, rules, now_ms, every)
         except WorkerFailed as failed:
             log.error("smtp_proof_failed", bridge=self._bridge, error=str(failed))

@@ -14,14 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+from sqlalchemy import Connection, func, select
 
 from bridges import limits
 from bridges.mime import ParserPool
 from bridges.smtp import replies
-from bridges.smtp.control import models as m
+from bridges.smtp.answering import Answering
+from bridges.smtp.control import models as c
 from bridges.smtp.control.desk import Desk
 from bridges.smtp.control.desk import Rooms as DeskRooms
 from bridges.smtp.control.door import BridgeRefused
+from bridges.smtp.conversations import Conversations
 from bridges.smtp.correspondents import Correspondents
 from bridges.smtp.delivery import Delivery, Rooms
 from bridges.smtp.evidence import Evidence
@@ -31,17 +34,21 @@ from bridges.smtp.kept import KeptPoster
 from bridges.smtp.posting import Accepted, Poster
 from bridges.smtp.proof.prover import Origin, Prover
 from bridges.smtp.proof.resolver import DnsResolver
+from bridges.smtp.report import report
 from bridges.smtp.rules import Door, IntakeSettings, Route
 from bridges.smtp.session import GuardedSession, Traffic
 from bridges.smtp.spool import Spool
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.decisions import Decisions
 from bridges.smtp.store.delivered import Delivered
+from bridges.smtp.store.tables import outgoing
+from bridges.smtp.telling import Telling
 from bridges.smtp.tls import server_context
 from bridges.smtp.vetting import Vetting
 from tmtp_client.connection import Disconnected, Endpoint, Payload, PersistentConnection
 from tmtp_core.clock import Clock
 from tmtp_core.ids import RandomBytes
+from tmtp_core.wire import messages as m
 from tmtp_core.wire.revision2 import ReturnEvent, StoredEvent
 
 log = structlog.get_logger()
@@ -59,6 +66,10 @@ class SmtpIntake:
         self._delivered = Delivered(self._database, clock, random_bytes)
         self.decisions = Decisions(self._database, clock, settings.decisions_kept_days)
         self.correspondents = Correspondents(self._database, self.decisions, clock, settings.life_cycle, self._vets)
+        uid, hostname = settings.login.uid, settings.hostname
+        self._telling = Telling(settings.name, uid, hostname, settings.tell, clock, random_bytes)
+        self._conversations = Conversations(clock)
+        self.answering = Answering(settings, self._database, self._delivered, self._conversations, clock, self._telling)
         self.vetting = Vetting(
             settings.name,
             self._database,
@@ -67,7 +78,7 @@ class SmtpIntake:
             settings.upstream,
             self.decisions.append,
             self.correspondents.cover,
-            self._tell,
+            self._telling.tell,
             self._senders_changed,
         )
         self.spool: Spool
@@ -110,6 +121,7 @@ class SmtpIntake:
             await self._delivered.open()
             await self.correspondents.open()
             await self.vetting.open(self._settings.senders)
+            await self.answering.open()
             await asyncio.to_thread(_empty_folder, self._settings.spool)
             await self._open_rooms()
             if listening:
@@ -125,7 +137,10 @@ class SmtpIntake:
         prover = Prover(DnsResolver(settings.nameservers), self._now_s, settings.trust)
         self._service = PersistentConnection(settings.endpoint, settings.login, self._heard)
         self._stops += [parser.stop, prover.stop, self._service.stop]
-        poster = Poster(settings.name, settings.login.uid, self._service, self._delivered)
+        self._telling.start(self._service)
+        self.answering.start(self._service)
+        self._stops.append(self._telling.stop)
+        poster = Poster(settings.name, settings.login.uid, self._service, self._delivered, self._conversations)
         kept = KeptPoster(settings.spool, parser, poster, self._route)
         folder, append = settings.database.parent, self.decisions.append
         self.spool = Spool(folder / "waiting", database, kept, self._held, append, clock, **asdict(settings.waiting))
@@ -147,7 +162,7 @@ class SmtpIntake:
         rooms = self.vetting, self.holding, self.correspondents, self.decisions
         return Desk(DeskRooms(*rooms, self._status, self._report, self._replay))
 
-    async def _status(self) -> m.Status:
+    async def _status(self) -> c.Status:
         """How it is now."""
         held, spooled = self.holding.figures, self.spool.figures
         now_ms = self._clock.wall_ns() // 1_000_000
@@ -155,7 +170,7 @@ class SmtpIntake:
         suspended = sum(bool(one.suspended) for one in counting)
         trouble = await self._trouble()
         away = [f"the service does not answer: {trouble}"] if trouble is not None else []
-        return m.Status(
+        return c.Status(
             name=self._settings.name,
             connected=trouble is None,
             sessions=len(self._traffic.sessions) if self._traffic is not None else 0,
@@ -165,7 +180,7 @@ class SmtpIntake:
             held_bytes=held.size_bytes,
             senders_active=len(counting) - suspended,
             senders_suspended=suspended,
-            outgoing=0,
+            outgoing=await self._database.read(_outgoing),
             attention=[*away, *spooled.attention, *held.attention, *self.vetting.attention],
         )
 
@@ -178,11 +193,10 @@ class SmtpIntake:
             return self._service.trouble or str(error) or "no answer yet"
         return None
 
-    async def _report(self) -> m.Report:
-        from bridges.smtp.report import report
+    async def _report(self) -> c.Report:
         return await report(self._database, self._clock.wall_ns() // 1_000_000)
 
-    async def _replay(self, asked: m.Replay) -> m.ReplayAnswer:
+    async def _replay(self, asked: c.Replay) -> c.ReplayAnswer:
         raise BridgeRefused("away", "there is no replay yet")
 
     @property
@@ -267,6 +281,7 @@ class SmtpIntake:
             if door.path is not None:
                 await asyncio.to_thread(door.path.unlink, missing_ok=True)
         self._servers = []
+        await self.answering.stop(grace_s)
         for stop in reversed(self._stops):
             await stop()
         self._stops = []
@@ -285,8 +300,10 @@ class SmtpIntake:
             self._service.endpoint = endpoint
 
     async def _heard(self, event: StoredEvent, payload: Payload) -> None:
-        """What the service tells a bridge: above all, what nobody took in time."""
-        if isinstance(event, ReturnEvent):
+        """What the service tells a bridge: what nobody took in time, and what members answer."""
+        if isinstance(event, m.Delivery):
+            await self.answering.take(event, payload)
+        elif isinstance(event, ReturnEvent):
             log.warning("smtp_mail_not_delivered", bridge=self._settings.name, message=event.msgid, reason=event.reason)
 
     # The rooms know of each other what they need, by these.
@@ -300,10 +317,6 @@ class SmtpIntake:
         self, mail: bytes, accepted: Accepted, evidence: Evidence, subject: str, recipients: list[str], why: str
     ) -> int | None:
         return await self.holding.keep(mail, accepted, evidence, subject, recipients, why)
-
-    def _tell(self, text: str) -> None:
-        """Say to the administrators what needs one of them."""
-        log.warning("smtp_for_administrators", bridge=self._settings.name, text=text)
 
     # -- decisions ---------------------------------------------------------------------------------------------------
     def sender_refusal(self, mail_from: str, peer: str, key: bytes) -> str | None:
@@ -338,6 +351,11 @@ class SmtpIntake:
             self._busy -= 1
             if not self._busy:
                 self._quiet.set()
+
+
+def _outgoing(connection: Connection) -> int:
+    """Members' answers that wait for the relay."""
+    return connection.scalar(select(func.count()).where(outgoing.c.state == "waiting")) or 0
 
 
 class _Handler:

@@ -140,6 +140,7 @@ class _Case:
     def _vetted(self, route: Route, record: SenderRule, trace: tuple[str, ...]) -> Ruling:
         """The mail is shown to be of whom the record vets."""
         author, number = self._evidence.author, record.number
+        self._proven = True  # be it by where it comes from
         if self._known.state == "refused":
             return self._joined(trace)
         if record.suspended:

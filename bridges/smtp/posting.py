@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from bridges import limits
 from bridges.mime import Letter
 from bridges.smtp import replies
+from bridges.smtp.conversations import Conversations
 from bridges.smtp.evidence import Outcome
 from bridges.smtp.mail import MailPost, post_id
 from bridges.smtp.rules import Route, folded
@@ -49,23 +50,33 @@ class MailFile(NamedTuple):
 class Posted(NamedTuple):
     """What became of a post. `away`: the service did not answer. `remember`: to be done in the change that ends it.
 
-    Until then the same post may be made again: the service knows its id, and stores it once.
+    Until then the same post may be made again: the service knows its id, and stores it once. `message`: the id that the
+    service gave it.
     """
 
     outcome: Outcome
     reply: str
     away: bool = False
+    message: str = ""
     remember: Callable[[Connection], None] | None = None
 
 
 class Poster:
     """Posts to one service. `bridge`: its name, `uid`: its account."""
 
-    def __init__(self, bridge: str, uid: str, service: PersistentConnection, delivered: Delivered) -> None:
+    def __init__(
+        self,
+        bridge: str,
+        uid: str,
+        service: PersistentConnection,
+        delivered: Delivered,
+        conversations: Conversations,
+    ) -> None:
         self._bridge = bridge
         self._uid = uid
         self._service = service
         self._delivered = delivered
+        self._conversations = conversations
 
     async def is_there(self, wait_s: float) -> bool:
         """Whether the service is there, or comes within this time."""
@@ -93,13 +104,18 @@ class Poster:
         if posted.outcome != "delivered":
             return posted
         thread = known.place.thread
-        return posted._replace(
-            remember=lambda connection: self._delivered.note(connection, post, which, letter, thread)
-        )
+
+        def remember(connection: Connection) -> None:
+            self._delivered.note(connection, post, which, letter, thread)
+            if route.reply == "smarthost":  # without a thread of ours, the service's id of the first message is it
+                self._conversations.note(connection, thread or posted.message, route.recipient, sender, letter)
+
+        return posted._replace(remember=remember)
 
     async def _post(self, post: str, recipient: str, made: MailPost, outsider: Outsider) -> Posted:
         try:
-            connection = await self._service.current(limits.SERVICE_WAIT_S)
+            # A service that was away a moment ago is not waited for: the mail is spooled, and tried soon.
+            connection = await self._service.at_once(limits.SERVICE_WAIT_S)
             acked = await connection.post(
                 post, [Recipient(recipient, TO_UID)], made.pieces(), made.size, len(made.head), as_=outsider
             )
@@ -108,14 +124,19 @@ class Poster:
             return AWAY
         except Refused as refused:
             log.warning("smtp_post_refused", bridge=self._bridge, error=str(refused))
-            if _FOR_NOW.search(str(refused)):
+            if refused_for_now(refused):
                 return Posted("deferred", replies.temporary("the recipient cannot be reached just now"))
             return Posted("refused", replies.NOT_TAKEN)
         log.info("smtp_mail_delivered", bridge=self._bridge, sender=outsider.address, message=acked.msgid)
-        return Posted("delivered", replies.DELIVERED)
+        return Posted("delivered", replies.DELIVERED, message=acked.msgid)
 
 
 AWAY: Final = Posted("deferred", replies.temporary("the service is away"), away=True)
+
+
+def refused_for_now(refused: Refused) -> bool:
+    """Whether the service refuses this only for now (docs/protocol.md, *Bridges*)."""
+    return _FOR_NOW.search(str(refused)) is not None
 
 
 def without(letter: Letter, unproved: frozenset[str]) -> Letter:

@@ -313,14 +313,25 @@ def _told(body: msgspec.Struct | None) -> str:
     parts = []
     for name, value in msgspec.structs.asdict(body).items():
         if isinstance(value, list):
-            shown = ", ".join(map(str, value))
+            shown = ", ".join(map(_text, value))
             if len(shown) > _LIST_TOLD_CHARACTERS:
                 shown = f"{len(value)} of them"
         else:
-            shown = str(value)
+            shown = _text(value)
         if value not in (None, "", []):
             parts.append(f"{name}: {shown}")
     return "; ".join(parts)
+
+
+def _text(value: object) -> str:
+    """A value in a body; of a struct what is said in it."""
+    if not isinstance(value, msgspec.Struct):
+        return str(value)
+    said = {name: one for name, one in msgspec.structs.asdict(value).items() if one not in (None, "", [])}
+    parts = (
+        f"{name} {', '.join(map(_text, one)) if isinstance(one, list) else _text(one)}" for name, one in said.items()
+    )
+    return " ".join(parts)
 
 
 def _outcome(refused: RequestRefused) -> Outcome:

@@ -66,7 +66,7 @@ class BridgeOperations:
         try:
             return await self._doors(bridge).perform(operation, given, body, by)
         except BridgeRefused as refused:
-            raise _error(refused) from None
+            raise error_of_bridge(refused) from None
 
     async def _decide(self, actor: Actor, asked: Any, body: s.DecideHeld) -> s.HeldDecided:
         if body.action in _VETS:
@@ -110,7 +110,7 @@ def _need(actor: Actor, scope: Any, what: str) -> None:
         raise Denied(f"{actor.name} may not {what}: it takes {scope}")
 
 
-def _error(refused: BridgeRefused) -> RequestRefused | ServiceUnavailable:
+def error_of_bridge(refused: BridgeRefused) -> RequestRefused | ServiceUnavailable:
     """What an intake raised, as everything else that administrators ask for."""
     text = str(refused)
     if refused.kind == "away":

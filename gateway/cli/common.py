@@ -28,7 +28,7 @@ from gateway.clock import SystemClock
 from gateway.control import SOCKET_NAME, control_client
 from gateway.instance import StartFailed
 from gateway.logs import configure_logs
-from gateway.settings import Settings, SettingsInvalid, load_settings
+from gateway.settings import Settings, SettingsInvalid, SmtpBridge, load_bridges, load_settings
 from tmtp_core.errors import RequestRefused, ServiceUnavailable
 from tmtp_core.limits import DATE_MAX_MS
 from tmtp_core.text import visible
@@ -103,8 +103,13 @@ def administer(config: Path, act: Callable[[Performs], Awaitable[T]]) -> T:
         async with _performing(settings) as performs:
             return await act(performs)
 
+    return performed(asked)
+
+
+def performed(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run it to its end; what is refused, or cannot be done now, is said plainly."""
     try:
-        return run(asked)
+        return run(work)
     except RequestRefused as refusal:
         fail(refusal.text, FAILED)
     except ServiceUnavailable as trouble:
@@ -147,13 +152,31 @@ def run(work: Callable[[], Coroutine[Any, Any, T]], *, uvloop: bool = False) -> 
 
 def settings_of(config: Path) -> Settings:
     """The settings in a file, or every mistake of it on the screen."""
+    return loaded(config, load_settings)
+
+
+def loaded(config: Path, load: Callable[[Path], T]) -> T:
+    """What a file says, or every mistake of it on the screen."""
     try:
-        return load_settings(config)
+        return load(config)
     except OSError as error:
         fail(f"{config} cannot be read: {error.strerror}; make one with: tmtp-gateway sample-config > {config}", USAGE)
     except SettingsInvalid as invalid:
         print_problems(err, config, invalid.problems)
         raise typer.Exit(USAGE) from None
+
+
+def bridges_of(config: Path, name: str | None) -> tuple[Settings, SmtpBridge, bool]:
+    """The settings, the one bridge of them that is meant, and whether they have instances, too."""
+    settings, whole = loaded(config, load_bridges)
+    known = {one.name: one for one in settings.bridges.smtp}
+    if not known:
+        fail(f"{config} has no bridge: see `bridges:` in tmtp-gateway sample-config", USAGE)
+    if name is None and len(known) > 1:
+        fail(f"{config} has several bridges: say which with --name: {', '.join(known)}", USAGE)
+    if name is not None and name not in known:
+        fail(f"there is no bridge {name}; the file has: {', '.join(known)}", USAGE)
+    return settings, known[name] if name is not None else next(iter(known.values())), whole
 
 
 def expiry_ms(expires: str | None) -> int | None:

@@ -15,6 +15,7 @@ import typer
 from gateway.cli.accounts import account, device
 from gateway.cli.administration import audit, console_link, console_people, console_remove, overview, queue, token
 from gateway.cli.backup import backup, backup_key, restore
+from gateway.cli.bridge import bridge
 from gateway.cli.common import (
     EVICTED,
     INTERRUPTED,
@@ -33,6 +34,7 @@ from gateway.cli.groups import group
 from gateway.cli.invitations import invitation, invite
 from gateway.cli.invite_many import invite_many
 from gateway.cli.problems import print_problems
+from gateway.cli.smtp import smtp
 from gateway.settings import Address, SettingsInvalid, load_settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
@@ -51,6 +53,8 @@ app.add_typer(invitation, name="invitation")
 app.add_typer(queue, name="queue")
 app.add_typer(audit, name="audit")
 app.add_typer(token, name="token")
+app.add_typer(bridge, name="bridge")
+app.add_typer(smtp, name="smtp")
 app.command("console-link")(console_link)
 app.command("console-people")(console_people)
 app.command("console-remove")(console_remove)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The YAML file, typed and checked (C4). `config/gateway.yaml` is its manual."""
 
-from gateway.settings.loading import SettingsInvalid, load_settings
+from gateway.settings.loading import SettingsInvalid, load_bridges, load_rules, load_settings
 from gateway.settings.models import (
     Address,
     AdministrationSettings,
@@ -26,6 +26,8 @@ __all__ = [
     "SettingsInvalid",
     "Skin",
     "SmtpBridge",
+    "load_bridges",
+    "load_rules",
     "load_settings",
     "settings_yaml",
 ]

@@ -319,7 +319,17 @@ def _bridge_checks(path: Path, bridge: SmtpBridge, settings: Settings) -> Iterat
         yield (*path, "instance"), f"{bridge.instance} has no tls: address that a bridge could use", "add one to it"
     yield from smtp_checks(path, bridge)
     yield from _tls_checks((*path, "tls"), Tls(certificate=bridge.tls.certificate, key=bridge.tls.key))
+    yield from _recipient_checks(path, bridge)
+
+
+def _recipient_checks(path: Path, bridge: SmtpBridge) -> Iterator[Found]:
     recipients = [
         ((*path, "routes", index, "recipient"), route.recipient.lower()) for index, route in enumerate(bridge.routes)
     ]
     yield from _twice(recipients, "recipient")
+
+
+def rules_checks(bridge: SmtpBridge) -> Iterator[Found]:
+    """The mistakes of a block's senders and routes; paths begin at the block."""
+    yield from (found for found in smtp_checks((), bridge) if found[0][0] in {"senders", "routes"})
+    yield from _recipient_checks((), bridge)

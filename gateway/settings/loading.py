@@ -2,11 +2,12 @@
 """From a file to settings, or to every mistake in it, found in one pass and named with its line (C4)."""
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
-from gateway.settings.checks import cross_checks, picture_checks
-from gateway.settings.models import Instance, Settings, SmtpBridge
+from gateway.settings.checks import cross_checks, picture_checks, rules_checks
+from gateway.settings.models import Instance, Settings, SmtpBridge, SmtpRules
 from gateway.settings.stand_ins import made_whole
 from gateway.settings.words import explained
 from gateway.settings.yaml_source import Problem, YamlSource
@@ -26,9 +27,62 @@ def load_settings(path: Path, *, open_pictures: bool = False) -> Settings:
     `open_pictures`: decode those of skins too, which takes a moment. Raises `SettingsInvalid` with every mistake, or
     OSError when the file cannot be read.
     """
+    return _checked(path, _read(path), open_pictures=open_pictures)
+
+
+def load_bridges(path: Path) -> tuple[Settings, bool]:
+    """The same of a file that a bridge's own process reads, and whether it has instances.
+
+    On a machine of its own a file with `bridges:` is enough: no instance is there, and none is looked at.
+    """
+    source = _read(path)
+    whole = not isinstance(source.data, dict) or "instances" in source.data or "bridges" not in source.data
+    if not whole:
+        source.data["instances"] = [
+            {"name": name, "policy": "public", "listen": [{"tls": "127.0.0.1:0"}]} for name in _named(source.data)
+        ]
+    return _checked(path, source), whole
+
+
+def load_rules(path: Path, bridge: SmtpBridge) -> SmtpBridge:
+    """A bridge with other senders and routes, to try them: those of a whole settings file, or of a file that has
+    nothing but `senders:` and `routes:`, of which each that is not there stays. Raises as `load_settings` does.
+    """
+    source = _read(path)
+    if isinstance(source.data, dict) and "bridges" in source.data:
+        settings, _ = load_bridges(path)
+        for one in settings.bridges.smtp:
+            if one.name == bridge.name:
+                return bridge.model_copy(update={"senders": one.senders, "routes": one.routes})
+        right = f"a bridge with this name, or a file that has only senders: and routes: of {bridge.name}"
+        raise SettingsInvalid([source.problem(("bridges", "smtp"), f"no bridge here is {bridge.name}", right)])
+    try:
+        rules = SmtpRules.model_validate(source.data if source.data is not None else {})
+    except ValidationError as error:
+        raise SettingsInvalid([explained(source, detail, SmtpRules) for detail in error.errors()]) from None
+    named = {name: value for name in ("senders", "routes") if (value := getattr(rules, name)) is not None}
+    tried = bridge.model_copy(update=named)
+    found = [source.problem(*one) for one in rules_checks(tried)]
+    if found:
+        raise SettingsInvalid(found)
+    return tried
+
+
+def _named(data: dict[str, Any]) -> list[str]:
+    """The instances that bridges name, each once; what is no bridge is found when all of it is checked."""
+    bridges = data["bridges"].get("smtp") if isinstance(data["bridges"], dict) else None
+    named = [one.get("instance") for one in bridges or [] if isinstance(one, dict)]
+    return list(dict.fromkeys(name for name in named if isinstance(name, str))) or ["none"]
+
+
+def _read(path: Path) -> YamlSource:
     source = YamlSource(path.read_bytes().decode("utf-8", errors="replace"))
     if source.problems:
         raise SettingsInvalid(source.problems)
+    return source
+
+
+def _checked(path: Path, source: YamlSource, *, open_pictures: bool = False) -> Settings:
     try:
         settings = Settings.model_validate(source.data if source.data is not None else {})
     except ValidationError as error:

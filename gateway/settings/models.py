@@ -455,6 +455,13 @@ class SmtpBridge(_Model):
         return [value] if isinstance(value, dict) else value
 
 
+class SmtpRules(_Model):
+    """Who may write to whom: the part of an intake's block that can be tried by itself. None: as it stands."""
+
+    senders: list[Sender] | None = Field(default=None, max_length=10_000)
+    routes: list[Route] | None = Field(default=None, max_length=10_000)
+
+
 class Bridges(_Model):
     """The controlled ways in."""
 

@@ -11,15 +11,15 @@ from gateway.settings.models import Settings
 from gateway.settings.yaml_source import Path, Problem, YamlSource
 
 
-def explained(source: YamlSource, detail: ErrorDetails) -> Problem:
-    """One finding, at its place in the file."""
+def explained(source: YamlSource, detail: ErrorDetails, whole: type[BaseModel] = Settings) -> Problem:
+    """One finding, at its place in the file; `whole`: what the file is."""
     path: Path = tuple(detail["loc"])
     key = path[-1] if path else "the file"
     context = detail.get("ctx", {})
     shown = _shown(detail["input"])
     manual = "see config/gateway.yaml"
     words: dict[str, tuple[str, str]] = {
-        "extra_forbidden": (f"there is no setting {key}", _nearest(path)),
+        "extra_forbidden": (f"there is no setting {key}", _nearest(path, whole)),
         "missing": (f"{key} is missing", f"add {key}:; {manual}"),
         "literal_error": (f"{shown} is not allowed here", f"one of {context.get('expected')}"),
         "string_pattern_mismatch": (
@@ -40,11 +40,11 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _nearest(path: Path) -> str:
+def _nearest(path: Path, whole: type[BaseModel]) -> str:
     """The known settings beside an unknown one, the likeliest first."""
     if not path:
         return "settings with their names, as in config/gateway.yaml"
-    model: Any = Settings
+    model: Any = whole
     for part in path[:-1]:
         if isinstance(part, int):
             continue

@@ -111,6 +111,51 @@ async def test_an_answer_goes_to_the_bridge_that_takes_answers(instance: TestIns
     assert "cannot be answered" in await refusal(desk.post(question.from_))
 
 
+async def test_it_reaches_who_wrote_to_a_ghost_as_that_ghost_and_nobody_else(instance: TestInstance) -> None:
+    """Whoever answers one correspondent has agreed to hear of that one, and of no other (A3, D1, D3)."""
+    desk, seller, ada = await scene(instance)
+    async with bridge(instance, ROUTES, replies=True) as thief:
+        await thief.post("support@example.org", "a@partner.example", b"a question")
+        await thief.post("support@example.org", "b@partner.example", b"another")
+        await thief.post("sales@example.org", "a@partner.example", b"to the team")
+        ghost, other = [(await desk.next(m.Delivery))[0].from_ for _ in range(2)]
+        await thief.post("support@example.org", "c@partner.example", b"a third")
+        assert await refusal(thief.post(desk.uid, "a@partner.example")) == f"route {desk.uid} not known"
+        await desk.post(ghost, data=b"an answer")
+        assert (await thief.next(m.Delivery))[0].from_ == desk.uid
+
+        acked = await thief.post(desk.uid, "A@Partner.example", b"[gateway] not sent")
+        event, _ = await desk.next(m.Delivery, lambda event: event.id == acked.msgid)
+        assert (event.from_, event.alias) == (ghost, "a@partner.example")
+        assert event.via == m.Via("intake", "a@partner.example", "network")
+        before = {one.uid: len(await one.all_of(m.Delivery)) for one in (desk, seller, ada)}
+        accounts = len(await instance.service.list_accounts())
+
+        unknown = f"route {desk.uid} not known"
+        assert await refusal(thief.post(desk.uid, "b@partner.example")) == unknown  # a ghost that he did not write to
+        assert await refusal(thief.post(desk.uid, "new@partner.example")) == unknown
+        assert await refusal(thief.post(desk.uid)) == "a bridge names in `as` for whom it speaks"
+        for uid in (seller.uid, ada.uid, ghost, other, thief.uid, "nobody"):
+            assert await refusal(thief.post(uid, "a@partner.example")) == f"route {uid} not known"
+        to_group = [m.Recipient(desk.uid, m.TO_GROUP)]
+        outsider = m.Outsider("a@partner.example", "network")
+        assert "not known" in await refusal(thief.connection.post(fresh_id(), to_group, b"x", as_=outsider))
+        both = [m.Recipient(desk.uid, m.TO_UID), m.Recipient(ada.uid, m.TO_UID)]
+        assert "not known" in await refusal(thief.connection.post(fresh_id(), both, b"x", as_=outsider))
+        assert {one.uid: len(await one.all_of(m.Delivery)) for one in (desk, seller, ada)} == before
+        assert len(await instance.service.list_accounts()) == accounts  # a refused post makes no ghost
+
+        await desk.block(ghost)
+        assert (await thief.post(desk.uid, "a@partner.example")).msgid  # it learns nothing of that (D3)
+        await instance.restart()
+        await desk.log_in()
+        assert len(await desk.all_of(m.Delivery)) == before[desk.uid]
+        await thief.log_in()
+        assert (await thief.post(desk.uid, "a@partner.example")).msgid
+        await instance.service.bar_account(ghost)
+        assert await refusal(thief.post(desk.uid, "a@partner.example")) == "a@partner.example is barred here"
+
+
 async def test_a_payload_for_a_member_and_a_ghost_outlives_either(instance: TestInstance) -> None:
     """One file, two messages: the first device to acknowledge does not take it from the other."""
     desk, seller, _ = await scene(instance)

@@ -43,7 +43,7 @@ class Administrator:
     async def new_bridge(self, name: str, routes: dict[str, str], entry: str, sigs: dict[str, str]) -> str:
         """An account with the role bridge."""
         genesis = Signed(entry, tuple(Signature(by, sig) for by, sig in sigs.items()))
-        uid: str = await self._instance.service.ensure_bridge(name, routes, genesis)
+        uid: str = await self._instance.service.ensure_bridge(name, routes, genesis, replies=True)
         return uid
 
 

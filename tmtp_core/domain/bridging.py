@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What a bridge reaches: its routes' recipients and nobody else; and for whom it speaks (C2, docs/protocol.md).
+"""What a bridge reaches: its routes' recipients, and who answers it; and for whom it speaks (C2, docs/protocol.md).
 
-The routes are the service's. A bridge names a route by its recipient address; it learns no uid, so one that
-is broken into has nobody else to write to. Whom it speaks for is a *ghost*: an account of its own that nobody logs in
-to, whose name is its address, and whose every message is marked with the bridge it came by (D1).
+The routes are the service's. A bridge names a route by its recipient address, and learns no uid but that of a member
+who writes to one of its ghosts; him it may write to, as that ghost. So one that is broken into has nobody else to write
+to. Whom it speaks for is a *ghost*: an account of its own that nobody logs in to, whose name is its address, and whose
+every message is marked with the bridge it came by (D1).
 """
 
 from collections.abc import Iterable
@@ -22,16 +23,23 @@ NO_KEY_YET: Final = "the recipient has no device with a key yet"
 """In refusals that pass by themselves, when the recipient joins or moves to keys: they end in `yet`."""
 
 
-def resolve_routes(ledger: Ledger, bridge: Account, entries: Iterable[Recipient]) -> list[int]:
-    """Account keys of everybody that these routes lead to. Raises `RequestRefused` for any other entry."""
+def resolve_routes(ledger: Ledger, bridge: Account, address: str, entries: Iterable[Recipient]) -> list[int]:
+    """Account keys of everybody that these routes lead to, and of members who have written to the ghost of `address`.
+
+    Raises `RequestRefused` for any other entry, whoever that may be.
+    """
+    ghost = ledger.ghost_at(bridge, address)
     reached: dict[int, None] = {}
     for entry in entries:
         target = ledger.route(bridge, entry.id) if entry.type == TO_UID else None
-        if target is None:
-            raise RequestRefused(f"route {entry.id} not known")
-        accounts = _accounts_named(ledger, target)
-        if not accounts:
-            raise RequestRefused(f"route {entry.id}: {NOBODY_YET} {target} yet")
+        if target is not None:
+            accounts = _accounts_named(ledger, target)
+            if not accounts:
+                raise RequestRefused(f"route {entry.id}: {NOBODY_YET} {target} yet")
+        else:
+            accounts = _who_wrote_to(ledger, ghost, entry)
+            if not accounts:
+                raise RequestRefused(f"route {entry.id} not known")
         reached.update(dict.fromkeys(accounts))
     if not reached:
         raise RequestRefused("a bridge must name a route")
@@ -76,6 +84,14 @@ def refuse_bridge(account: Account) -> None:
     """A bridge posts to its routes and does nothing else (protocol.md, *Bridges*)."""
     if account.role is Role.BRIDGE:
         raise RequestRefused("a bridge may only post to its routes")
+
+
+def _who_wrote_to(ledger: Ledger, ghost: Account | None, entry: Recipient) -> list[int]:
+    """The account of a member's uid, if he has written to this ghost of his own accord (A3)."""
+    account = ledger.account(entry.id) if ghost is not None and entry.type == TO_UID else None
+    if ghost is None or account is None or account.status is Status.REMOVED or account.role is not Role.MEMBER:
+        return []
+    return [account.key] if account.agreed_to(ghost.key) else []
 
 
 def _accounts_named(ledger: Ledger, target: str) -> list[int]:

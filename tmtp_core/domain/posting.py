@@ -155,11 +155,13 @@ class Posting:
     def _post_for_outsider(
         self, request: Post, body: Body, ledger: Ledger, asker: Asker, bridge: Account, moment: Moment
     ) -> Outcome:
-        """A bridge reaches its routes' recipients, in the name of a ghost and with its own mark (C2, D1)."""
+        """A bridge reaches its routes' recipients, and members who wrote to the ghost: as that ghost, and with its own
+        mark (C2, D1).
+        """
         if request.as_ is None:
             raise RequestRefused("a bridge names in `as` for whom it speaks")
         address = outside_address(request.as_, moment)
-        reached = [ledger.account_by_key(key) for key in resolve_routes(ledger, bridge, request.for_)]
+        reached = [ledger.account_by_key(key) for key in resolve_routes(ledger, bridge, address, request.for_)]
         check_shows_origin(reached)
         quotas.count_post(ledger, bridge, body.size * max(1, len(reached)), moment)
         ghost = ghost_for(ledger, bridge, address, self._random_bytes, moment)

@@ -80,13 +80,19 @@ class Delivered:
         ids = (*letter.references, bare_id(letter)) if thread else ()
         connection.execute(upsert(delivered).values(post=post, at_s=now_s).on_conflict_do_nothing())
         for one in filter(None, ids):
-            row = {"mail": self.hashed("mail", *which, one), "thread": thread, "at_s": now_s}
-            renewed = upsert(mails).values(row).on_conflict_do_update(index_elements=["mail"], set_={"at_s": now_s})
-            connection.execute(renewed)
+            self.place(connection, which, one, thread)
         if now_s - self._forgotten_s >= limits.FORGET_EVERY_S:
             self._forgotten_s = now_s
             connection.execute(delete(delivered).where(delivered.c.at_s < now_s - int(limits.DUPLICATES_KEPT_S)))
             connection.execute(delete(mails).where(mails.c.at_s < now_s - int(limits.THREADS_KEPT_S)))
+
+    def place(self, connection: Connection, which: Correspondence, mail: str, thread: str) -> None:
+        """What answers the mail with this id (without its brackets) belongs to this thread, unless it has one."""
+        now_s = self._now_s()
+        row = {"mail": self.hashed("mail", *which, mail), "thread": thread, "at_s": now_s}
+        connection.execute(
+            upsert(mails).values(row).on_conflict_do_update(index_elements=["mail"], set_={"at_s": now_s})
+        )
 
     def hashed(self, what: str, *parts: str) -> bytes:
         """A name for a mail that nobody without this bridge's secret can find, or foresee."""

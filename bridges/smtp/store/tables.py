@@ -32,6 +32,7 @@ conversation = Table(  # of threads that members may answer by mail: what an ans
     Column("recipient", String, nullable=False),  # the route
     Column("address", String, nullable=False),  # the correspondent
     Column("message_id", String, nullable=False),  # of the newest mail, with its brackets
+    Column("ancestors", String, nullable=False),  # of those before, the newest last, with a space between
     Column("subject", String, nullable=False),
     Column("at_s", Integer, nullable=False, index=True),
 )
@@ -141,7 +142,7 @@ held = Table(  # mail that waits for a person's decision; the mail itself is a f
     sqlite_autoincrement=True,
 )
 
-outgoing = Table(  # answers of members on their way to the organisation's relay; the mail itself is a file
+outgoing = Table(  # answers of members: on their way to the organisation's relay, the mail itself a file, or not sent
     "outgoing",
     metadata,
     Column("number", Integer, primary_key=True, autoincrement=True),
@@ -154,8 +155,12 @@ outgoing = Table(  # answers of members on their way to the organisation's relay
     Column("at_ms", Integer, nullable=False),
     Column("tries", Integer, nullable=False),
     Column("next_ms", Integer, nullable=False),
-    Column("state", String, nullable=False, index=True),  # waiting | sent | failed
+    Column("size", Integer, nullable=False),  # of the mail
+    Column(
+        "state", String, nullable=False, index=True
+    ),  # waiting | sent | failed | invite: its author is to be invited
     Column("trouble", String, nullable=False),
+    Column("owed", Boolean, nullable=False, index=True),  # the member has to be told yet that it was not sent
     sqlite_autoincrement=True,
 )
 

@@ -18,6 +18,7 @@ def upgrade() -> None:
         sa.Column("recipient", sa.String, nullable=False),
         sa.Column("address", sa.String, nullable=False),
         sa.Column("message_id", sa.String, nullable=False),
+        sa.Column("ancestors", sa.String, nullable=False),
         sa.Column("subject", sa.String, nullable=False),
         sa.Column("at_s", sa.Integer, nullable=False, index=True),
     )
@@ -117,8 +118,10 @@ def upgrade() -> None:
         sa.Column("at_ms", sa.Integer, nullable=False),
         sa.Column("tries", sa.Integer, nullable=False),
         sa.Column("next_ms", sa.Integer, nullable=False),
+        sa.Column("size", sa.Integer, nullable=False),
         sa.Column("state", sa.String, nullable=False, index=True),
         sa.Column("trouble", sa.String, nullable=False),
+        sa.Column("owed", sa.Boolean, nullable=False, index=True),
         sqlite_autoincrement=True,
     )
     op.create_table(
