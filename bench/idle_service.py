@@ -4,8 +4,10 @@
     python -m bench.idle_service                    # an hour
     python -m bench.idle_service --minutes 10 --json FILE
 
-Two instances and an SMTP intake, as the operator's guide sets them up; one device a person, connected to the members
-instance by the client's own connection, which pulses. Exit code 1 when a device lost its link; never for a figure.
+Two services, side by side for the same time: a members instance with the console listening, as the first hour of the
+operator's guide leaves it, to which the aims are; and the same with a public instance and an SMTP intake besides. One
+device a person, connected to the members instance by the client's own connection, which pulses. Exit code 1 when a
+device lost its link; never for a figure.
 """
 
 import argparse
@@ -24,12 +26,15 @@ from tmtp_core.wire.address import parse_address
 AIM_RSS_MIB: Final = 80
 AIM_CPU_PERCENT: Final = 0.5
 _SETTLED_S: Final = 5.0
-_SETTINGS: Final = """\
+_MEMBERS: Final = """\
 data_dir: ./data
 http: {{listen: "127.0.0.1:0"}}
+administration: {{listen: "127.0.0.1:0"}}
 log: {{level: warning}}
 instances:
   - {{name: bench, policy: members, listen: [{{tls: "127.0.0.1:{port}"}}, {{wss: "127.0.0.1:{websocket}"}}]}}
+"""
+_PUBLIC: Final = """\
   - {{name: public, policy: public, listen: [{{tls: "127.0.0.1:{public}"}}]}}
 bridges:
   smtp:
@@ -39,22 +44,28 @@ bridges:
       senders: [{{address: orders@partner.example, proof: [network: 127.0.0.0/8]}}]
       routes: [{{recipient: support@example.org, to: Support Desk}}]
 """
+SERVICES: Final = {"members": _MEMBERS, "members, public, intake": _MEMBERS + _PUBLIC}
 
 
 class SmallService(BenchServer):
     """A gateway as a small organisation has it."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: str) -> None:
         super().__init__()
         self._config.write_text(
-            _SETTINGS.format(port=self.port, websocket=self.websocket_port, public=free_port(), smtp=free_port()),
+            settings.format(port=self.port, websocket=self.websocket_port, public=free_port(), smtp=free_port()),
             "utf-8",
         )
 
 
 async def measure(people: int, minutes: float) -> dict[str, Any]:
-    """The figures of one run."""
-    server = await asyncio.to_thread(SmallService().__enter__)
+    """The figures of all services."""
+    figures = await asyncio.gather(*(_measured(settings, people, minutes) for settings in SERVICES.values()))
+    return {"people": people, "services": dict(zip(SERVICES, figures, strict=True))}
+
+
+async def _measured(settings: str, people: int, minutes: float) -> dict[str, Any]:
+    server = await asyncio.to_thread(SmallService(settings).__enter__)
     try:
         first_rss = usage(server.pid).rss
         await asyncio.to_thread(server.restart)  # the first start makes keys and tables, which no later one does
@@ -68,9 +79,7 @@ async def measure(people: int, minutes: float) -> dict[str, Any]:
         for link in links:
             await link.quit()
         await asyncio.gather(*lost)
-        return {"people": people, "first_start_rss_mib": _mib(first_rss), **_figures(before, after, seconds)} | {
-            "problems": problems
-        }
+        return {"first_start_rss_mib": _mib(first_rss), **_figures(before, after, seconds), "problems": problems}
     finally:
         await asyncio.to_thread(server.__exit__)
 
@@ -114,7 +123,7 @@ def main() -> int:
     if arguments.json is not None:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(told + "\n", "utf-8")
-    return 1 if figures["problems"] else 0
+    return 1 if any(one["problems"] for one in figures["services"].values()) else 0
 
 
 if __name__ == "__main__":

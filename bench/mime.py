@@ -64,7 +64,7 @@ async def through_the_pool(raw: bytes, seconds: float) -> tuple[float, int]:
         until = began + seconds
         await asyncio.gather(*senders)
         took = time.monotonic() - began
-        peak = max(_peak_bytes(worker.process.pid) for worker in pool._all)
+        peak = max(_peak_bytes(worker.process.pid) for worker in pool._workers._all)
         await pool.stop()
     return count / took, peak
 

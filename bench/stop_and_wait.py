@@ -6,9 +6,11 @@
 For `bench` only, as the other side of a ratio. The window of one delivery comes from its settings file.
 """
 
+from gateway.cli import process
 from gateway.cli.main import main
 from tmtp_core import limits
 
 if __name__ == "__main__":
     limits.BATCH_COMMANDS_MAX = 1
+    process.become = process.serve  # what was altered here would be as before in a process of its own
     main()

@@ -86,8 +86,16 @@ def steps() -> list[Step]:
             "examples a test",
             2_000,
             100_000,
-            30,
+            25,
             fuzz,
+        ),
+        Step(
+            "mail flood",
+            "TMTP_FLOOD_MAILS={count} pytest tests/integration/test_intake_load.py -k nothing",
+            "mails",
+            10_000,
+            10_000,
+            5,
         ),
         Step("power cuts", "python -m tests.faults.power_cut --cuts {count} --seed {seed}", "cuts", 50, 1_000, 20),
         Step(
@@ -107,10 +115,19 @@ def steps() -> list[Step]:
             100,
             10,
         ),
+        Step(
+            "kill -9 of an intake",
+            "python -m tests.faults.killed_intake --kills {count} --seed {seed}",
+            "kills",
+            25,
+            100,
+            10,
+        ),
     ]
 
 
 OPTIONAL: Final = {
+    "intake": Step("intake", "python -m bench.intake --rounds 3 --json var/nightly/intake.json", "runs", 1, 1, 10),
     "bench": Step("bench", "bash scripts/bench.sh --json var/nightly/bench.json", "runs", 1, 1, 10),
     "peers": Step("peers", "bash scripts/bench.sh peers --json var/nightly/peers.json", "runs", 1, 1, 20),
     "idle": Step("idle", "python -m bench.idle_service --json var/nightly/idle.json", "runs", 1, 1, 20),

@@ -18,7 +18,7 @@ from bench.peers.work import Client, Part
 from bench.server import free_port
 from bench.worker import Place
 
-_DOMAIN: Final = "bench.test"
+DOMAIN: Final = "bench.test"
 _RELOGINS_MAX: Final = 10
 _RELOGIN_S: Final = 0.1
 _LINE: Final = 72  # of a body
@@ -38,7 +38,7 @@ virtual_transport = lmtp:unix:{folder}/dovecot/lmtp
 smtpd_reject_unlisted_recipient = no
 smtpd_relay_restrictions = permit_mynetworks, reject
 smtpd_recipient_restrictions = permit_mynetworks, reject
-smtpd_tls_security_level = encrypt
+smtpd_tls_security_level = {level}
 smtpd_tls_cert_file = {certificate}
 smtpd_tls_key_file = {key}
 # What slows strangers down, or asks others, is not what is measured.
@@ -56,7 +56,7 @@ maillog_file_prefixes = {folder}
 maillog_file = {folder}/mail.log
 """
 _MASTER_CF: Final = """\
-127.0.0.1:{port} inet n - n - - smtpd -o smtpd_tls_wrappermode=yes
+127.0.0.1:{port} inet n - n - - smtpd -o smtpd_tls_wrappermode={wrapped}
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
 tlsmgr unix - - n 1000? 1 tlsmgr
@@ -118,17 +118,21 @@ service lmtp {{
 
 
 class Mail(PeerServer):
-    """Postfix before Dovecot. Root starts them; they serve as the users that Debian made for them."""
+    """Postfix before Dovecot. Root starts them; they serve as the users that Debian made for them.
+
+    `tls`: whether Postfix is spoken to by TLS from the first octet on, or without.
+    """
 
     name = "postfix-dovecot"
     promise = "on the disk (fsync) in Postfix's queue, not yet in a mailbox"
     packages = ("postfix", "dovecot-imapd", "dovecot-lmtpd")
-    programs = ("postfix", "dovecot")
+    programs: ClassVar[tuple[str, ...]] = ("postfix", "dovecot")
     clients_max: ClassVar[int] = 100
     need_root: ClassVar[bool] = True
 
-    def __init__(self) -> None:
+    def __init__(self, *, tls: bool = True) -> None:
         super().__init__()
+        self._tls = tls
         self.imap_place = Place("127.0.0.1", free_port())
 
     @property
@@ -143,11 +147,13 @@ class Mail(PeerServer):
             self.own(self.folder / name, owner)
         values = {
             "folder": self.folder,
-            "domain": _DOMAIN,
+            "domain": DOMAIN,
             "certificate": certificate,
             "key": key,
             "port": self.port,
             "imap_port": self.imap_place.port,
+            "level": "encrypt" if self._tls else "none",
+            "wrapped": "yes" if self._tls else "no",
         }
         (self.folder / "postfix" / "main.cf").write_text(_MAIN_CF.format(**values), "utf-8")
         (self.folder / "postfix" / "master.cf").write_text(_MASTER_CF.format(**values), "utf-8")
@@ -366,7 +372,7 @@ class _Mailbox:
 
 
 def _address(number: int) -> bytes:
-    return f"member{number:06d}@{_DOMAIN}".encode()
+    return f"member{number:06d}@{DOMAIN}".encode()
 
 
 def _lines(size: int) -> bytes:

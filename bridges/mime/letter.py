@@ -1,19 +1,13 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What is left of a mail once it was parsed, plain data; and how it passes between the pool and a worker.
 
-An order is an `Order` and then the mail's octets; an answer is an `Answer` and then the octets of the letter's
-attachments, in their order. Both structs are JSON after their length, eight octets, big-endian.
+An order is the mail's octets and nothing else; an answer is an `Answer` in JSON, and then the octets of the letter's
+attachments, in their order (`bridges/confined.py`).
 """
 
 from enum import StrEnum
-from typing import Final
 
 from msgspec import Struct
-
-READY: Final = b"ready\n"
-"""What a worker says before its first order."""
-
-LENGTH_BYTES: Final = 8
 
 
 class Reason(StrEnum):
@@ -74,9 +68,3 @@ class Answer(Struct, frozen=True):
     letter: Letter | None = None
     reason: Reason = Reason.MALFORMED
     wrong: str = ""
-
-
-class Order(Struct, frozen=True):
-    """What a worker is asked: parse a mail of `size` octets, which follow."""
-
-    size: int

@@ -7,24 +7,19 @@ for each mail; whoever started it kills it when it is late.
 """
 
 import contextlib
-import ctypes
 import encodings
 import importlib
 import pkgutil
-import resource
-import signal
-import sys
-from typing import BinaryIO, Final
+from typing import Final
 
 import msgspec
 
 from bridges import limits
+from bridges.confined import give_up_rights, leave_signals_to_parent, serve
 from bridges.mime.charsets import CODECS
-from bridges.mime.letter import LENGTH_BYTES, READY, Answer, Order, Reason, Unparsable
+from bridges.mime.letter import Answer, Reason, Unparsable
 from bridges.mime.parse import parse_mail
 
-_STANDARD_DESCRIPTORS: Final = 3
-_PR_SET_NO_NEW_PRIVS: Final = 38
 _REHEARSAL: Final = (
     b"From: =?utf-8?q?=C3=BC?= <a@b.example>\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
     b"--b\r\nContent-Type: text/html\r\n\r\n<style>p{}</style><p>x<table><tr><td>y</table><ul><li>z</ul>\r\n"
@@ -38,18 +33,10 @@ _REHEARSAL: Final = (
 
 def main() -> None:
     """Serve until the other end closes."""
-    for one in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C, and systemd's word to all of a unit, are for the parent
-        signal.signal(one, signal.SIG_IGN)
+    leave_signals_to_parent()
     _load_everything()
-    _give_up_rights()
-    orders, answers = sys.stdin.buffer, sys.stdout.buffer
-    answers.write(READY)
-    answers.flush()
-    while length := orders.read(LENGTH_BYTES):
-        order = msgspec.json.decode(orders.read(int.from_bytes(length)), type=Order)
-        mail = orders.read(order.size)
-        _allow_cpu()
-        _serve(mail, answers)
+    give_up_rights(limits.PARSE_MEMORY_BYTES)
+    serve(_serve, limits.PARSE_CPU_S)
 
 
 def _load_everything() -> None:
@@ -62,32 +49,9 @@ def _load_everything() -> None:
     parse_mail(_REHEARSAL)
 
 
-def _give_up_rights() -> None:
-    memory = limits.PARSE_MEMORY_BYTES
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_STANDARD_DESCRIPTORS, _STANDARD_DESCRIPTORS))
-
-
-def _allow_cpu() -> None:
-    """Another mail's worth of CPU time; beyond it the kernel ends this process."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    soft = int(used.ru_utime + used.ru_stime) + 1 + limits.PARSE_CPU_S
-    resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
-
-
-def _serve(mail: bytes, answers: BinaryIO) -> None:
+def _serve(order: bytes, mail: bytes) -> tuple[bytes, list[bytes]]:
     answer, contents = _answer(mail)
-    encoded = msgspec.json.encode(answer)
-    answers.write(len(encoded).to_bytes(LENGTH_BYTES))
-    answers.write(encoded)
-    for content in contents:
-        answers.write(content)
-    answers.flush()
+    return msgspec.json.encode(answer), contents
 
 
 def _answer(mail: bytes) -> tuple[Answer, list[bytes]]:

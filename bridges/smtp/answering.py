@@ -36,6 +36,7 @@ log = structlog.get_logger()
 _NEW_THREAD: Final = "it answers no mail that came here: answer in the thread of a mail"
 _MACHINE: Final = "a machine wrote this mail, and nobody reads what is sent back"
 _OWN: Final = "these are messages of the gateway itself: nobody reads what is written to it"
+_FORBIDDEN: Final = re.compile(r"\b5\.7\.\d")  # RFC 3463 §3.8: perhaps of the mail, perhaps of what we may there
 _PLAIN_ID: Final = re.compile(r"[^A-Za-z0-9.-]")
 
 
@@ -232,6 +233,8 @@ class Answering:
                 self._tell(f"Answers of members wait: {deferred}", f"relay {one.recipient}")
             await self._postpone([one], str(deferred))
         except MailRefused as refused:
+            if _FORBIDDEN.search(str(refused)):
+                self._tell(f"The relay refuses an answer from {one.recipient}. {refused}", f"relay {one.recipient}")
             await self._failed(one, f"the mail server did not take it: {refused}")
         else:
             # Killed before this is on the disk, it is sent once more: with the same Message-ID (docs/leaving-smtp.md).

@@ -18,7 +18,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 from msgspec.structs import replace
-from sqlalchemy import Connection, Row, delete, func, select, update
+from sqlalchemy import Connection, Row, delete, select, text, update
 
 from bridges import limits
 from bridges.mime import Unparsable
@@ -45,6 +45,7 @@ _LOSS: Final = "rule: its file is gone"
 _DAY_MS: Final = 86_400_000
 _MS: Final = 1_000_000
 _PAGE: Final = 100
+_NEWEST: Final = text("SELECT seq FROM sqlite_sequence WHERE name = 'held'")  # also of rows that are gone
 
 Got = TypeVar("Got")
 Names = list[str]
@@ -128,9 +129,7 @@ class Holding:
                 select(held.c.number, held.c.size).where(held.c.state.in_(_WAITING))
             ).all()
         )
-        newest = await self._database.read(
-            lambda connection: connection.execute(select(func.max(held.c.number))).scalar()
-        )
+        newest = await self._database.read(lambda connection: connection.execute(_NEWEST).scalar())
         there = await asyncio.to_thread(_numbers, self._folder)
         self._next = max(newest or 0, *there, 0) + 1
         lost = [row.number for row in rows if row.number not in there]

@@ -48,7 +48,7 @@ from bridges.smtp.vetting import Vetting
 from tmtp_client.connection import Disconnected, Endpoint, Payload, PersistentConnection
 from tmtp_core.clock import Clock
 from tmtp_core.ids import RandomBytes
-from tmtp_core.wire import messages as m
+from tmtp_core.wire.messages import Delivery as Arrived
 from tmtp_core.wire.revision2 import ReturnEvent, StoredEvent
 
 log = structlog.get_logger()
@@ -301,7 +301,7 @@ class SmtpIntake:
 
     async def _heard(self, event: StoredEvent, payload: Payload) -> None:
         """What the service tells a bridge: what nobody took in time, and what members answer."""
-        if isinstance(event, m.Delivery):
+        if isinstance(event, Arrived):
             await self.answering.take(event, payload)
         elif isinstance(event, ReturnEvent):
             log.warning("smtp_mail_not_delivered", bridge=self._settings.name, message=event.msgid, reason=event.reason)

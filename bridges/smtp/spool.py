@@ -257,12 +257,12 @@ class Spool:
 
     async def _try(self, kept: _Kept) -> float:
         """When it is due again, where a recipient is left. Raises `OSError`, `ParserFailed`."""
-        recipients = self._free(kept)
+        about, recipients = kept.about, self._free(kept)
         subject, unreadable = "", ""
         try:
             async with self._poster.read(kept.path) as mail:
                 subject = mail.letter.subject
-                posted = await self._poster.post(mail, kept.about.accepted, recipients)
+                posted = await self._poster.post(mail, about.accepted, recipients)
         except Unparsable as unparsable:
             unreadable = f"it cannot be read: {unparsable}"
             posted = {recipient: Posted("refused", unreadable) for recipient in recipients}
@@ -273,9 +273,8 @@ class Spool:
         }
         decided |= await self._given_up(kept, subject, posted)
         await self._end(kept, decided, posted)
-        if any(one.away for one in posted.values()):
-            return 0.0
-        return self._clock.monotonic_s() + self._pause_s(kept)
+        put_off = kept.about.tries > about.tries
+        return self._clock.monotonic_s() + self._pause_s(kept) if put_off else 0.0
 
     async def _given_up(self, kept: _Kept, subject: str, posted: dict[str, Posted]) -> dict[str, Decided]:
         """Those for whom it will not be delivered: it is held for a person to decide. Where the hold has no room, it
@@ -350,6 +349,7 @@ class Spool:
             except OSError as error:
                 log.warning("smtp_spool_not_removed", mail=kept.number, error=str(error))
                 self._done.append(kept)
+                self._changed.set()
             else:
                 self._reserve(-1, -kept.size)
 

@@ -84,7 +84,10 @@ class Done(Struct, frozen=True):
 
 
 class InstanceFigures(Struct, frozen=True):
-    """One instance now. `oldest_queued_ms`: when the message was posted that waits longest, if one waits."""
+    """One instance now. `oldest_queued_ms`: when the message was posted that waits longest, if one waits.
+
+    `archive`: what is kept of the traffic once it is delivered: "none", since this release has no archive.
+    """
 
     instance: str
     title: str
@@ -104,6 +107,7 @@ class InstanceFigures(Struct, frozen=True):
     commit_failures_total: int
     ack_ms_p50: float | None
     ack_ms_p99: float | None
+    archive: Literal["none"]
     link: str
 
 
@@ -139,8 +143,18 @@ class History(Struct, frozen=True):
     day: list[Sample]
 
 
+class Identity(Struct, frozen=True):
+    """A person as a provider of sign-in names them: `subject` is the provider's own, often a number."""
+
+    issuer: str
+    subject: str
+
+
 class Account(Struct, frozen=True):
-    """What an administrator sees of an account; `queued` deliveries wait, `connected` of its devices have links."""
+    """What an administrator sees of an account; `queued` deliveries wait, `connected` of its devices have links.
+
+    `identity`: whose it is, where it came to be by sign-in with a provider.
+    """
 
     uid: str
     aliases: list[str]
@@ -150,6 +164,7 @@ class Account(Struct, frozen=True):
     queued: int
     created_ms: int
     connected: int
+    identity: Identity | None
 
 
 class AccountPage(Struct, frozen=True):
@@ -180,10 +195,11 @@ class AccountDetail(Struct, frozen=True):
 
 
 class Group(Struct, frozen=True):
-    """A group; `owner` is a uid, members are counted by standing."""
+    """A group; `owner` is a uid, `owner_alias` their first one: empty for nobody. Members are counted by standing."""
 
     gid: str
     owner: str
+    owner_alias: str
     joined: int
     invited: int
     barred: int

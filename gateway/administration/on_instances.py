@@ -168,7 +168,10 @@ def _vouches(actor: Actor) -> bool:
 
 
 def _account(one: AccountSummary) -> m.Account:
-    return m.Account(**{**asdict(one), "aliases": list(one.aliases)})
+    identity = (
+        m.Identity(issuer=one.identity.issuer, subject=one.identity.subject) if one.identity is not None else None
+    )
+    return m.Account(**{**asdict(one), "aliases": list(one.aliases), "identity": identity})
 
 
 def _group(one: GroupSummary) -> m.Group:

@@ -121,6 +121,7 @@ class ServiceOperations:
             commit_failures_total=int(figures["commit_failures_total"]),
             ack_ms_p50=quantile_ms(acks, 0.5),
             ack_ms_p99=quantile_ms(acks, 0.99),
+            archive="none",
             link=instance.address().link(),
         )
 

@@ -21,11 +21,12 @@ _ACCOUNT: Final = m.Account(
     queued=3,
     created_ms=_AT_MS,
     connected=1,
+    identity=m.Identity(issuer="https://id.example.org/realms/example", subject="f2b8a1c4"),
 )
 _DEVICE: Final = m.Device(
     device=17, label="laptop", standing="active", key="…", created_ms=_AT_MS, queued=3, connected=False
 )
-_GROUP: Final = m.Group(gid="Sales Team", owner=_UID, joined=4, invited=1, barred=0)
+_GROUP: Final = m.Group(gid="Sales Team", owner=_UID, owner_alias="Ada Lovelace", joined=4, invited=1, barred=0)
 _FIGURES: Final = m.InstanceFigures(
     instance="members",
     title="Members of Example",
@@ -45,6 +46,7 @@ _FIGURES: Final = m.InstanceFigures(
     commit_failures_total=0,
     ack_ms_p50=31.25,
     ack_ms_p99=250.0,
+    archive="none",
     link="tmtp://chat.example.org:4433/",
 )
 _SAMPLE: Final = m.Sample(

@@ -70,13 +70,24 @@ def list_accounts(
     if not accounts:
         say(f"No accounts on {instance} yet. Invite somebody: tmtp-gateway invite --instance {instance}")
         return
+    by_sign_in = any(one.identity for one in accounts)  # most instances have no provider
     show_table(
         f"Accounts on {instance}",
-        ("aliases", "uid", "devices", "connected", "waiting", "role", "status"),
+        (
+            "aliases",
+            "uid",
+            *(("signs in as",) if by_sign_in else ()),
+            "devices",
+            "connected",
+            "waiting",
+            "role",
+            "status",
+        ),
         (
             (
                 "\n".join(one.aliases) or "(none)",
                 one.uid,
+                *((one.identity.subject if one.identity else "-",) if by_sign_in else ()),
                 str(one.devices),
                 str(one.connected),
                 str(one.queued),
@@ -104,6 +115,8 @@ def show_account(
     say(f"{named(one)}: {one.role}, {one.status}, since {posted_text(one.created_ms)}")
     say(f"aliases: {', '.join(one.aliases) or 'none'}")
     say(f"groups: {', '.join(found.groups) or 'none'}")
+    if one.identity is not None:
+        say(f"signs in as: {one.identity.subject} at {one.identity.issuer}")
     say(f"waiting: {one.queued} deliveries; connected: {one.connected} of {one.devices} devices")
     _show_devices(who, instance, found.devices)
 

@@ -31,6 +31,7 @@ token = typer.Typer(no_args_is_help=True, help="Make, list and revoke tokens for
 
 LimitOption = Annotated[int, typer.Option(min=1, max=m.PAGE_MAX, help="How many at most.")]
 _MIB = 1 << 20
+_ARCHIVES = {"none": "no archive: what is delivered is kept by the members' devices alone"}
 
 
 def overview(config: ConfigOption = Path("gateway.yaml"), as_json: JsonOption = False) -> None:
@@ -61,6 +62,8 @@ def overview(config: ConfigOption = Path("gateway.yaml"), as_json: JsonOption = 
             for one in seen.instances
         ),
     )
+    for one in seen.instances:
+        say(f"{one.instance}: {_ARCHIVES[one.archive]}")
 
 
 @queue.command("list")

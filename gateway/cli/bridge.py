@@ -32,9 +32,10 @@ def smtp(config: ConfigOption = Path("gateway.yaml"), name: NameOption = None, f
     """
     from gateway.bridge_folder import BridgeFolder  # noqa: PLC0415 - see below
     from gateway.cli.bridge_serving import serve_bridge_until_told  # noqa: PLC0415 - only this command needs it
+    from gateway.cli.serving import new_event_loop  # noqa: PLC0415
 
     settings, chosen, _ = bridges_of(config, name)
     if chosen.process != "own":
         fail(f"{chosen.name} is a part of the gateway's process: say `process: own` there, and start that again", USAGE)
     where = BridgeFolder(folder) if folder is not None else BridgeFolder.of(settings.data_dir, chosen.name)
-    run(lambda: serve_bridge_until_told(settings, chosen, where), uvloop=True)
+    run(lambda: serve_bridge_until_told(settings, chosen, where), new_event_loop)

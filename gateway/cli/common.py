@@ -37,7 +37,6 @@ T = TypeVar("T")
 
 FAILED: Final = 1
 USAGE: Final = 2
-EVICTED: Final = 75  # EX_TEMPFAIL
 INTERRUPTED: Final = 130
 _FILE_COLUMNS: Final = 1_000  # a line in a file or a pipe is as long as it is
 _DURATION: Final = re.compile(r"([1-9]\d{0,5})([smhdw])")
@@ -135,15 +134,13 @@ async def _performing(settings: Settings) -> AsyncIterator[Performs]:
         await gateway.stop()
 
 
-def run(work: Callable[[], Coroutine[Any, Any, T]], *, uvloop: bool = False) -> T:
-    """Run it to its end; what a person can mend is said plainly."""
+def run(
+    work: Callable[[], Coroutine[Any, Any, T]], loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+) -> T:
+    """Run it to its end; what a person can mend is said plainly. `loop_factory` None: the loop of Python's own."""
     try:
-        if uvloop:
-            from gateway.cli.serving import new_event_loop  # noqa: PLC0415 - only `serve` needs it
-
-            with asyncio.Runner(loop_factory=new_event_loop) as runner:
-                return runner.run(work())
-        return asyncio.run(work())
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            return runner.run(work())
     except DataFolderInUse as error:
         fail(str(error), FAILED)
     except StartFailed as error:
@@ -218,7 +215,12 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(json.loads(msgspec.json.encode(value)), indent=2, ensure_ascii=False) + "\n")
 
 
+def complain(text: str) -> None:
+    """Say it in red."""
+    err.print(visible(text), style="red", highlight=False, markup=False, soft_wrap=True)
+
+
 def fail(text: str, code: int) -> NoReturn:
     """Say it in red and end."""
-    err.print(visible(text), style="red", highlight=False, markup=False, soft_wrap=True)
+    complain(text)
     raise typer.Exit(code)

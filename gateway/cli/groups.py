@@ -52,7 +52,7 @@ def list_groups(
     show_table(
         f"Groups on {instance}",
         ("group", "owner", "joined", "invited", "barred"),
-        ((one.gid, one.owner or "(nobody)", str(one.joined), str(one.invited), str(one.barred)) for one in groups),
+        ((one.gid, _owner(one), str(one.joined), str(one.invited), str(one.barred)) for one in groups),
     )
 
 
@@ -96,5 +96,9 @@ def create_group(
     if as_json:
         print_json(made)
     else:
-        owner = next((one.alias for one in made.members if one.uid == made.group.owner), who)
-        say(f"The group {name} is there; {owner} ({made.group.owner}) owns it and may invite others.")
+        say(f"The group {name} is there; {_owner(made.group)} owns it and may invite others.")
+
+
+def _owner(one: m.Group) -> str:
+    """How its owner is called."""
+    return f"{one.owner_alias} ({one.owner})" if one.owner_alias else one.owner or "(nobody)"

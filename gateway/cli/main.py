@@ -12,12 +12,12 @@ from typing import Annotated
 
 import typer
 
+from gateway.cli import process as serving
 from gateway.cli.accounts import account, device
 from gateway.cli.administration import audit, console_link, console_people, console_remove, overview, queue, token
 from gateway.cli.backup import backup, backup_key, restore
 from gateway.cli.bridge import bridge
 from gateway.cli.common import (
-    EVICTED,
     INTERRUPTED,
     USAGE,
     ConfigOption,
@@ -25,7 +25,6 @@ from gateway.cli.common import (
     err,
     fail,
     print_json,
-    run,
     say,
     settings_of,
 )
@@ -87,8 +86,6 @@ def serve(
 
     Example: tmtp-gateway serve -c gateway.yaml --process 2 --http 127.0.0.1:8082
     """
-    from gateway.cli.serving import serve_until_told  # noqa: PLC0415 - only this command needs it
-
     settings = settings_of(config)
     try:
         address = Address.model_validate(http) if http is not None else None
@@ -101,8 +98,7 @@ def serve(
         fail(f"instance {embedded[0]} keeps its data in SQLite, which one process has for itself: no --process", USAGE)
     if process > 1 and address is None:
         fail("--process needs --http: two processes cannot show their health at the same address", USAGE)
-    if not run(lambda: serve_until_told(settings, process=process, http=address), uvloop=True):
-        raise typer.Exit(EVICTED)
+    serving.become(config, process, http)
 
 
 @app.command("check-config")

@@ -8,6 +8,7 @@ answer, also a refusal, has the same headers.
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -96,7 +97,7 @@ class Console:
     ) -> None:
         self._site = site
         self._assets = assets()
-        self._templates = templates(self._assets)
+        self._templates = cache(partial(templates, self._assets))
         self.people = People(administration.database, clock, random_bytes)
         passkeys = Passkeys(administration.database, clock, random_bytes)
         self._rooms = Rooms(

@@ -3,12 +3,13 @@
 
 from collections.abc import Iterable
 
-import segno
 from markupsafe import Markup
 
 
 def qr(text: str, says: str) -> Markup:
     """`text` as a QR code with medium error correction, in black on white; `says` is what a screen reader says."""
+    import segno  # noqa: PLC0415 - it takes 2 MB, and few pages have codes
+
     made = segno.make_qr(text, error="m")
     width, height = made.symbol_size(border=4)
     rows = made.matrix_iter(border=4)

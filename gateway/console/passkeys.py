@@ -8,19 +8,9 @@ ceremony needs is sealed in its name, which is good for some minutes and for one
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from fido2.server import Fido2Server
-from fido2.webauthn import (
-    AttestationConveyancePreference,
-    AttestedCredentialData,
-    AuthenticationResponse,
-    PublicKeyCredentialRpEntity,
-    PublicKeyCredentialUserEntity,
-    ResidentKeyRequirement,
-    UserVerificationRequirement,
-)
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from gateway.administration.tables import console_passkey as passkeys
@@ -32,9 +22,12 @@ from tmtp_core.clock import Clock
 from tmtp_core.errors import RequestRefused
 from tmtp_core.ids import RandomBytes
 
+if TYPE_CHECKING:  # with cryptography, which it needs, it takes 9 MB: loaded when somebody uses a passkey
+    from fido2.server import Fido2Server
+    from fido2.webauthn import AttestedCredentialData, AuthenticationResponse
+
 _TO_REGISTER = "to register a passkey"
 _TO_SIGN_IN = "to sign in with a passkey"
-_REQUIRED = UserVerificationRequirement.REQUIRED
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +59,21 @@ class Passkeys:
 
     async def begin_registering(self, person: str, origin: str) -> dict[str, Any]:
         """What the browser's `create` wants, with the name of this ceremony."""
+        from fido2 import webauthn as w  # noqa: PLC0415 - see above
 
-        def work(connection: Connection) -> tuple[bytes, list[AttestedCredentialData]]:
+        def work(connection: Connection) -> tuple[bytes, list[w.AttestedCredentialData]]:
             handle = connection.execute(select(people.c.handle).where(people.c.person == person)).scalar_one()
             mine = select(passkeys.c.credential).where(passkeys.c.person == person)
-            return handle, [AttestedCredentialData(one) for one in connection.execute(mine).scalars()]
+            return handle, [w.AttestedCredentialData(one) for one in connection.execute(mine).scalars()]
 
         handle, known = await self._database.run(work)
         if len(known) >= limits.CONSOLE_PASSKEYS_PER_PERSON_MAX:
             raise RequestRefused("you have as many passkeys as one can have; remove one first")
         options, state = _server(origin).register_begin(
-            PublicKeyCredentialUserEntity(name=person, id=handle, display_name=person),
+            w.PublicKeyCredentialUserEntity(name=person, id=handle, display_name=person),
             known,
-            resident_key_requirement=ResidentKeyRequirement.REQUIRED,
-            user_verification=_REQUIRED,
+            resident_key_requirement=w.ResidentKeyRequirement.REQUIRED,
+            user_verification=w.UserVerificationRequirement.REQUIRED,
             challenge=self._random_bytes(limits.CONSOLE_SECRET_BYTES),
         )
         ceremony = self._sealing.seal(_TO_REGISTER, {"state": state, "person": person, "origin": origin})
@@ -117,14 +111,19 @@ class Passkeys:
 
     def begin_signing_in(self, origin: str) -> dict[str, Any]:
         """What the browser's `get` wants, with the name of this ceremony. Nothing is kept here for whoever asks."""
+        from fido2.webauthn import UserVerificationRequirement  # noqa: PLC0415 - see above
+
         options, state = _server(origin).authenticate_begin(
-            user_verification=_REQUIRED, challenge=self._random_bytes(limits.CONSOLE_SECRET_BYTES)
+            user_verification=UserVerificationRequirement.REQUIRED,
+            challenge=self._random_bytes(limits.CONSOLE_SECRET_BYTES),
         )
         ceremony = self._sealing.seal(_TO_SIGN_IN, {"state": state, "origin": origin})
         return {"ceremony": ceremony, "publicKey": dict(options.public_key)}
 
     async def sign_in(self, ceremony: str, response: Mapping[str, Any]) -> str:
         """Whose passkey answered. `RequestRefused`: none that is known, or not well."""
+        from fido2.webauthn import AuthenticationResponse  # noqa: PLC0415 - see above
+
         begun = self._sealing.opened(_TO_SIGN_IN, ceremony)
         origin = begun["origin"]
         try:
@@ -139,9 +138,11 @@ class Passkeys:
         return person
 
     def _known(
-        self, connection: Connection, answer: AuthenticationResponse, origin: str
-    ) -> tuple[str, AttestedCredentialData]:
+        self, connection: Connection, answer: "AuthenticationResponse", origin: str
+    ) -> tuple[str, "AttestedCredentialData"]:
         """The passkey that answers, and its person, who is also the one whom the authenticator names."""
+        from fido2.webauthn import AttestedCredentialData  # noqa: PLC0415 - see above
+
         wanted = (
             select(passkeys.c.person, passkeys.c.credential, people.c.handle)
             .join(people, people.c.person == passkeys.c.person)
@@ -152,7 +153,7 @@ class Passkeys:
             raise ValueError
         return row.person, AttestedCredentialData(row.credential)
 
-    def _used(self, connection: Connection, person: str, known: AttestedCredentialData, counter: int) -> None:
+    def _used(self, connection: Connection, person: str, known: "AttestedCredentialData", counter: int) -> None:
         """Note the use. A counter that does not rise is that of a copy (WebAuthn §6.1.1)."""
         mine = passkeys.c.credential_id == known.credential_id
         before = connection.execute(select(passkeys.c.uses).where(mine)).scalar_one()
@@ -198,10 +199,13 @@ def _site(origin: str) -> str:
     return urlsplit(origin).hostname or ""
 
 
-def _server(origin: str) -> Fido2Server:
+def _server(origin: str) -> "Fido2Server":
+    from fido2 import webauthn as w  # noqa: PLC0415 - see above
+    from fido2.server import Fido2Server  # noqa: PLC0415
+
     site = _site(origin)
     return Fido2Server(
-        PublicKeyCredentialRpEntity(name="TMTP Gateway", id=site),
-        AttestationConveyancePreference.NONE,
+        w.PublicKeyCredentialRpEntity(name="TMTP Gateway", id=site),
+        w.AttestationConveyancePreference.NONE,
         verify_origin=lambda claimed: claimed == origin,
     )

@@ -8,13 +8,15 @@ control and format characters spelled out: a name that turns the direction of wh
 import hashlib
 from datetime import UTC, datetime
 from importlib import resources
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from tmtp_core.text import visible
+
+if TYPE_CHECKING:  # jinja2 takes 3 MB: loaded when the first page is shown
+    from jinja2 import Environment
 
 _MINUTE_S: Final = 60
 _HOUR_S: Final = 3_600
@@ -44,8 +46,10 @@ def assets() -> dict[str, Asset]:
     return found
 
 
-def templates(files: dict[str, Asset]) -> Environment:
+def templates(files: dict[str, Asset]) -> "Environment":
     """The environment of all templates. `asset` gives the address of a file, `icon` one of the design system's."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - see above
+
     environment = Environment(
         loader=PackageLoader("gateway.console"),
         autoescape=True,

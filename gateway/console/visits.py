@@ -4,10 +4,9 @@
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from aiohttp import web
-from jinja2 import Environment
 
 from gateway.administration import ROLES, Actor, Administration, Scope
 from gateway.administration.audit import Act
@@ -19,7 +18,12 @@ from gateway.console.shown import Notice, Notices, ShownOnce
 from tmtp_core import limits
 from tmtp_core.crypto.encoding import to_text
 
+if TYPE_CHECKING:  # see gateway.console.rendering
+    from jinja2 import Environment
+
 T = TypeVar("T")
+Templates = Callable[[], "Environment"]
+"""Loads them when they are first wanted."""
 
 _DIGITS_MAX: Final = 15  # exact in every number that is on its way
 
@@ -41,7 +45,7 @@ class Rooms:
     people: People
     passkeys: Passkeys
     places: tuple[Place, ...]
-    templates: Environment
+    templates: Templates
     shown: ShownOnce
     notices: Notices
 
@@ -228,6 +232,7 @@ def csrf_of(secret: str) -> str:
     return to_text(hmac.digest(secret.encode(), b"tmtp console form", "sha256"))
 
 
-def html(templates: Environment, template: str, status: int, context: Mapping[str, Any]) -> web.Response:
+def html(templates: Templates, template: str, status: int, context: Mapping[str, Any]) -> web.Response:
     """A page as an answer."""
-    return web.Response(text=templates.get_template(template).render(context), status=status, content_type="text/html")
+    text = templates().get_template(template).render(context)
+    return web.Response(text=text, status=status, content_type="text/html")

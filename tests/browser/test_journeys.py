@@ -105,6 +105,23 @@ def test_an_account_is_barred_and_let_in_again(world: World, enter: Enter) -> No
     expect(page.get_by_text("The log is whole.")).to_be_visible()
 
 
+def test_people_are_shown_by_the_names_that_are_known_of_them(world: World, enter: Enter) -> None:
+    """C1: whom the provider knows as whom, and who owns a group."""
+    page = enter()
+    page.goto(f"{world.url}/i/members/members?search=Hopper")
+    expect(page.get_by_role("row", name="Grace Hopper")).to_contain_text("signs in as grace.hopper")
+    page.get_by_role("link", name="Grace Hopper").click()
+    expect(page.get_by_role("main")).to_contain_text("grace.hopper at https://id.example.org/realms/example")
+    page.goto(f"{world.url}/i/members/groups")
+    page.get_by_role("row", name="Sales Team").get_by_role("link", name="Ada Lovelace").click()
+    expect(page.get_by_role("heading", name="Ada Lovelace")).to_be_visible()
+    expect(page.get_by_role("main")).not_to_contain_text("Signs in as")
+
+
+def test_the_overview_says_that_nothing_is_archived(world: World, enter: Enter) -> None:
+    expect(enter().get_by_role("region", name="This service")).to_contain_text("none: what is delivered is kept by the")
+
+
 def test_a_password_device_is_barred(world: World, enter: Enter) -> None:
     async def register() -> str:
         peer = await Connection.open(endpoint(world.gateway, "public"))

@@ -11,6 +11,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from gateway.cli import process
 from gateway.program import main
 from tmtp_core import limits
 from tmtp_core.store import database, payloads
@@ -62,4 +63,5 @@ def program(what: str) -> tuple[str, ...]:
 
 if __name__ == "__main__":
     ALTERED[sys.argv.pop(1)]()
+    process.become = process.serve  # what was altered here would be as before in a process of its own
     main()

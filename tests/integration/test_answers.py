@@ -59,9 +59,7 @@ async def answer(
     given = {"threadid": thread, "alias": "Support Desk", "subject": "An answer", "attach": attached, **head}
     encoded = encode_post_head(PostHead(**given))
     data = encoded + text.encode() + b"".join(data for _, data in files)
-    return await desk.connection.post(
-        fresh_id(), [m.Recipient(event.from_, m.TO_UID)], data, datahead=len(encoded), from_="Support Desk"
-    )
+    return await desk.connection.post(fresh_id(), [m.Recipient(event.from_, m.TO_UID)], data, datahead=len(encoded))
 
 
 def told(desk: Desk, number: int) -> str:

@@ -17,13 +17,15 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from gateway.administration import models
 from gateway.app import Gateway
 from gateway.clock import SystemClock
 from gateway.sign_in import CodeFlow, GroupRule, Provider, ProviderSettings, TokenRefused
 from gateway.sign_in.fetching import ProviderUnavailable
 from tests.integration.test_client_commands import Terminal
 from tests.support.canaille import Canaille, code_in, running_canaille
-from tests.support.gateway import accounts_of, endpoint, running_gateway
+from tests.support.commands import Commands
+from tests.support.gateway import accounts_of, administer, endpoint, running_gateway
 from tests.support.sign_in import is_uid, new_keys
 from tmtp_client.connection import AccountKeys, Connection, Disconnected
 from tmtp_core import limits
@@ -130,6 +132,29 @@ async def test_an_existing_client_signs_in_and_joins(tmp_path: Path, canaille: C
         assert await join(gateway, again) == "you have an account here already"
         other = await token_for(canaille, (await greeted(gateway)).authby[0], "bob")
         assert is_uid(await join(gateway, other))
+
+
+async def test_administrators_see_whose_an_account_is(tmp_path: Path, canaille: Canaille) -> None:
+    """C1: as the provider names them, in the API and in the commands; nothing of it where nobody signed in."""
+    async with gateway_with(tmp_path, canaille, "open", "false") as gateway:
+        answer = await token_for(canaille, (await greeted(gateway)).authby[0], "ada")
+        by_sign_in, without = await join(gateway, answer), await join(gateway, None)
+        ada = models.Identity(issuer=canaille.issuer, subject="ada")
+        seen = {one.uid: one.identity for one in await accounts_of(gateway, "club")}
+        assert seen == {by_sign_in: ada, without: None}
+        shown = [await administer(gateway, "accounts.show", instance="club", who=who) for who in seen]
+        assert [one.account.identity for one in shown] == [ada, None]
+        commands, config = Commands(), ("-c", str(tmp_path / "gateway.yaml"), "-i", "club")
+        try:
+            listed = await asyncio.to_thread(commands.run, "account", "list", *config)
+            one, other = [
+                (await asyncio.to_thread(commands.run, "account", "show", who, *config)).stdout for who in seen
+            ]
+        finally:
+            commands.close()
+        assert re.search(rf"{re.escape(by_sign_in)} *│ ada ", listed.stdout), listed
+        assert f"signs in as: ada at {canaille.issuer}" in one
+        assert "signs in as" not in other
 
 
 @pytest.mark.parametrize("required", ["true", "false"])

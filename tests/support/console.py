@@ -22,6 +22,8 @@ from gateway.console import Console
 from gateway.settings import load_settings
 from tests.support.gateway import SETTINGS, Desk, member
 from tmtp_core import limits
+from tmtp_core.domain.administration import Register
+from tmtp_core.domain.port import Identity
 from tmtp_core.wire import messages as m1
 
 T = TypeVar("T")
@@ -154,6 +156,17 @@ class World:
             self._loop.close()
 
 
+async def sign_in_as(world: World, uid: str, identity: Identity) -> None:
+    """What a sign-in with a provider leaves, without a provider."""
+
+    def bind(ledger: Register) -> None:
+        account = ledger.account(uid)
+        assert account is not None
+        ledger.bind(account, identity, 1)
+
+    await world.gateway.instances["members"].service.decide(bind)
+
+
 def populate(world: World) -> None:
     """People, devices, groups, invitations, queues, an hour of history, and an audit log that tells of it."""
     for alias in (
@@ -177,6 +190,7 @@ def populate(world: World) -> None:
             to = katherine if number == 0 else grace
             world.do(ada.connection.post(request, [m1.Recipient(to.uid, m1.TO_UID)], b"hello", from_="Ada Lovelace"))
         world.do(history.take())
+    world.do(sign_in_as(world, grace.uid, Identity("https://id.example.org/realms/example", "grace.hopper")))
     world.ask("accounts.bar", instance="members", who="Edsger Dijkstra")
     world.ask("accounts.alias", m.GiveAlias(alias="Compiler Desk"), instance="members", who="Grace Hopper")
     for note in ("Margaret Hamilton, Engineering", "Open day", *HOSTILE_NOTES):

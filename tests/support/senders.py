@@ -149,7 +149,7 @@ async def postfix(folder: Path, transport: str, *lines: str) -> AsyncIterator[tu
         pass
     queue, log = folder / "queue", folder / "postfix.log"
     for name in ("queue", "data", "etc"):
-        (folder / name).mkdir()
+        (folder / name).mkdir(exist_ok=True)
     shutil.chown(folder / "data", _USER)
     main = f"""\
 compatibility_level = 3.6
@@ -230,3 +230,30 @@ async def _listens(port: int) -> bool:
     writer.close()
     await writer.wait_closed()
     return True
+
+
+async def sasl(folder: Path, user: str, password: str) -> tuple[str, ...]:
+    """Lines of a Postfix's main.cf by which it lets in who knows this password, and nobody else.
+
+    Its environment must hold `SASL_PATH`, of `sasl_modules`.
+    """
+    (folder / "etc" / "sasl").mkdir(parents=True)
+    tools = await asyncio.to_thread(debian, "sasl2-bin")
+    database = folder / "etc" / "sasl" / "sasldb"
+    command = (tools / "usr/sbin/saslpasswd2", "-p", "-c", "-f", database, "-u", "mail.example.org", user)
+    code, said = await run(*command, mail=password.encode(), environment=libraries(tools))
+    assert code == 0, said
+    shutil.chown(database, _USER)
+    words = f"pwcheck_method: auxprop\nauxprop_plugin: sasldb\nsasldb_path: {database}\nmech_list: PLAIN LOGIN\n"
+    (folder / "etc" / "sasl" / "smtpd.conf").write_text(words)
+    return (
+        "import_environment = MAIL_CONFIG LD_LIBRARY_PATH SASL_PATH",
+        "smtpd_sasl_auth_enable = yes",
+        "smtpd_relay_restrictions = permit_sasl_authenticated, reject",
+    )
+
+
+async def sasl_modules() -> str:
+    """The value of `SASL_PATH`."""
+    roots = [await asyncio.to_thread(debian, name) for name in ("libsasl2-modules", "libsasl2-modules-db")]
+    return ":".join(str(root / f"usr/lib/{os.uname().machine}-linux-gnu/sasl2") for root in roots)

@@ -3,14 +3,14 @@
 
 import asyncio
 import os
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from bridges import limits
+from bridges import limits, workers
 from bridges.mime import Letter, ParserFailed, ParserPool, Reason, Unparsable
-from bridges.mime import pool as pools
 
 FROM = b"From: Orders <orders@partner.example>\r\n"
 NEST = b"".join(b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (i, i) for i in range(1_000))
@@ -36,7 +36,7 @@ async def parse(pool: ParserPool, raw: bytes, folder: Path) -> Letter:
 
 
 def processes(pool: ParserPool) -> set[int]:
-    return {worker.process.pid for worker in pool._all}
+    return {worker.process.pid for worker in pool._workers._all}
 
 
 async def test_attachments_are_where_the_pool_puts_them(pool: ParserPool, tmp_path: Path) -> None:
@@ -46,6 +46,43 @@ async def test_attachments_are_where_the_pool_puts_them(pool: ParserPool, tmp_pa
     one = letter.attachments[0]
     assert (one.name, one.size, Path(one.path).parent) == ("passwd", len(body), tmp_path)
     assert await asyncio.to_thread(Path(one.path).read_bytes) == body
+
+
+async def test_a_mail_without_attachments_makes_no_folder(pool: ParserPool, tmp_path: Path) -> None:
+    assert (await pool.parse(FROM + b"\r\nx", tmp_path / "folder")).text == "x"
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_client_that_hangs_up_costs_no_worker_and_leaves_nothing(pool: ParserPool, tmp_path: Path) -> None:
+    """Whoever removes the folder of its mail is not written to afterwards; the next mail gets its own answer."""
+    attached = FROM + b"Content-Type: image/png\r\n\r\n" + bytes(4 << 20)
+    assert (await pool.parse(FROM + b"\r\nx", tmp_path / "first")).text == "x"
+    (before,) = processes(pool)
+    for number in range(6):
+        folder = tmp_path / str(number)
+        asked = asyncio.create_task(pool.parse(attached, folder))
+        for _ in range(40 * number):
+            await asyncio.sleep(0)
+        if number == 5:
+            while not folder.exists():
+                await asyncio.sleep(0)
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        shutil.rmtree(folder, ignore_errors=True)
+        assert (await pool.parse(FROM + b"\r\n%d" % number, tmp_path / "next")).text == str(number)
+        assert not folder.exists()
+    assert before in processes(pool)
+
+
+async def test_a_disk_that_takes_nothing_costs_no_worker(pool: ParserPool, tmp_path: Path) -> None:
+    attached = FROM + b"Content-Type: image/png\r\n\r\n" + bytes(1 << 20)
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OSError, match="file"):
+        await pool.parse(attached, tmp_path / "file")
+    (before,) = processes(pool)
+    assert (await pool.parse(FROM + b"\r\nx", tmp_path / "next")).text == "x"
+    assert before in processes(pool)
 
 
 async def test_the_three_killers_cost_only_themselves(pool: ParserPool, tmp_path: Path) -> None:
@@ -153,7 +190,7 @@ def intruder(mail):
         tried("socket", lambda: socket.socket()),
         tried("process", lambda: subprocess.Popen(["/bin/true"])),
         tried("library", lambda: __import__("wave")),
-        f"environment: {sorted(os.environ)}",
+        f"environment: {sorted(os.environ.keys() - {'PYTHONPATH', 'LC_CTYPE'})}",
         f"folder: {os.getcwd()}",
         f"descriptors: {[fd for fd in range(3, 64) if tried('', lambda: os.fstat(fd)).endswith('DONE')]}",
     ]
@@ -175,10 +212,10 @@ async def test_who_breaks_into_a_worker_has_nothing(
     real = asyncio.create_subprocess_exec
 
     async def with_intruder(program: str, *arguments: str, **options: object) -> asyncio.subprocess.Process:
-        assert arguments == ("-I", "-m", "bridges.mime.worker")
-        return await real(program, "-I", "-c", _INTRUDER, **options)  # type: ignore[arg-type]
+        assert arguments == ("-P", "-s", "-m", "bridges.mime.worker")
+        return await real(program, "-P", "-s", "-c", _INTRUDER, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(pools.asyncio, "create_subprocess_exec", with_intruder)
+    monkeypatch.setattr(workers.asyncio, "create_subprocess_exec", with_intruder)
     try:
         found = (await parse(pool, FROM + b"\r\nx", tmp_path)).text.split("\n")
     finally:
@@ -190,17 +227,15 @@ async def test_who_breaks_into_a_worker_has_nothing(
         "process: OSError",
         "library: OSError",
     ]
-    assert "TMTP_SECRET" not in found[5]
-    assert found[6:] == ["folder: /", "descriptors: []"]
+    assert found[5:] == ["environment: []", "folder: /", "descriptors: []"]
 
 
 _LIAR = """
 import sys
-from bridges.mime import worker
-from bridges.mime.letter import READY
+from bridges.confined import READY
 sys.stdout.buffer.write(READY)
 sys.stdout.buffer.flush()
-sys.stdin.buffer.read(8)
+sys.stdin.buffer.read(16)
 sys.stdout.buffer.write({answer!r})
 sys.stdout.buffer.flush()
 sys.stdin.buffer.read()
@@ -214,14 +249,14 @@ async def test_what_a_worker_says_has_bounds(
     real = asyncio.create_subprocess_exec
 
     async def with_liar(program: str, *arguments: str, **options: object) -> asyncio.subprocess.Process:
-        return await real(program, "-I", "-c", _LIAR.format(answer=answer), **options)  # type: ignore[arg-type]
+        return await real(program, "-P", "-s", "-c", _LIAR.format(answer=answer), **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(pools.asyncio, "create_subprocess_exec", with_liar)
+    monkeypatch.setattr(workers.asyncio, "create_subprocess_exec", with_liar)
     with pytest.raises((Unparsable, ParserFailed)):
         await parse(pool, FROM + b"\r\nx", tmp_path)
 
 
 async def test_no_worker_no_answer(pool: ParserPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pools.sys, "executable", "/nonexistent")
+    monkeypatch.setattr(workers.sys, "executable", "/nonexistent")
     with pytest.raises(ParserFailed, match="could be started"):
         await parse(pool, FROM + b"\r\nx", tmp_path)

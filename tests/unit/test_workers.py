@@ -19,17 +19,22 @@ ORDER = msgspec.json.encode(SpfOrder("192.0.2.1", "a@partner.example", "mx.partn
 
 @pytest.fixture
 async def workers() -> AsyncIterator[Workers]:
-    made = Workers("bridges.smtp.proof.worker", 1, limits.PROOF_WALL_S)
+    made = Workers("bridges.smtp.proof.worker", 1)
     yield made
     await made.stop()
 
 
+async def ask(workers: Workers) -> bytes:
+    """Any order, and its answer."""
+    return await workers.ask(ORDER, b"", limits.PROOF_WALL_S, limits.WORKER_ANSWER_MAX_BYTES)
+
+
 async def held(workers: Workers) -> tuple[int, asyncio.Task[bytes]]:
     """The one process, which has an order and does not go on, and who waits for the answer."""
-    await workers.ask(ORDER)
-    (process,) = workers._all
+    await ask(workers)
+    (process,) = (one.process for one in workers._all)
     os.kill(process.pid, signal.SIGSTOP)
-    task = asyncio.create_task(workers.ask(ORDER))
+    task = asyncio.create_task(ask(workers))
     while not workers._turns:
         await asyncio.sleep(0)
     return process.pid, task
@@ -42,7 +47,7 @@ async def test_a_worker_that_somebody_ends_is_not_the_mails_fault(workers: Worke
     os.kill(pid, signal.SIGCONT)
     with pytest.raises(WorkerFailed):
         await task
-    assert await workers.ask(ORDER)
+    assert await ask(workers)
 
 
 async def test_a_worker_that_used_up_its_cpu_is(workers: Workers) -> None:
@@ -66,15 +71,15 @@ async def test_a_client_that_hangs_up_does_not_end_a_worker(workers: Workers) ->
     pid, task = await held(workers)
     task.cancel()
     os.kill(pid, signal.SIGCONT)
-    assert await workers.ask(ORDER)
-    assert [process.pid for process in workers._all] == [pid]
+    assert await ask(workers)
+    assert [one.process.pid for one in workers._all] == [pid]
 
 
 async def test_a_worker_has_nothing_of_ours(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither secrets of the environment, nor a folder to write in, nor room for a file or a process."""
     monkeypatch.setenv("TMTP_SECRET", "x")
-    await workers.ask(ORDER)
-    (process,) = workers._all
+    await ask(workers)
+    (process,) = (one.process for one in workers._all)
     proc = Path(f"/proc/{process.pid}")
     assert b"TMTP_SECRET" not in (proc / "environ").read_bytes()
     assert (proc / "cwd").readlink() == Path("/")

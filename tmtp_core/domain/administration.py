@@ -13,7 +13,7 @@ from tmtp_core.domain.device_log import Signed
 from tmtp_core.domain.devices import Devices
 from tmtp_core.domain.naming import check_free_for_group, take_alias
 from tmtp_core.domain.outcome import NO_DEVICE, Asker, Copy, Moment, Outcome
-from tmtp_core.domain.port import Account, Device, Invitation, Ledger, Role, Status
+from tmtp_core.domain.port import Account, Device, Identity, Invitation, Ledger, Role, Status
 from tmtp_core.domain.posting import account_of_alias
 from tmtp_core.errors import NotFound, RequestRefused
 from tmtp_core.ids import RandomBytes
@@ -59,7 +59,7 @@ class Register(Ledger, Protocol):
 class AccountSummary:
     """What an administrator sees of an account. `queued` counts deliveries that wait; content is never shown.
 
-    `connected`: how many of its devices have links.
+    `connected`: how many of its devices have links. `identity`: whose it is, where a provider of sign-in has said so.
     """
 
     uid: str
@@ -70,6 +70,7 @@ class AccountSummary:
     queued: int
     created_ms: int
     connected: int = 0
+    identity: Identity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,5 +275,6 @@ def _administered(
         role=Role(account.role).name.lower(),
         queued=ledger.queued_for(account),
         created_ms=ledger.created_ms(account),
+        identity=ledger.identity_of(account),
     )
     return Administered(summary, cuts, copies, _devices(account), ledger.linked_elsewhere_of(account))

@@ -473,6 +473,10 @@ class Ledger(Protocol):
         """Whose account this is, by a sign-in of then (seconds since 1970, the provider's clock)."""
         ...
 
+    def identity_of(self, account: Account) -> Identity | None:
+        """Whose an account is, where a provider has said so."""
+        ...
+
     def signed_in_s(self, account: Account) -> int:
         """When the person of an account last signed in."""
         ...

@@ -5,7 +5,7 @@ Each function is one look inside a transaction of its own (`Store.read`), on any
 accounts are, or a million deliveries wait, it costs the writer nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +16,7 @@ from tmtp_core.domain.administration import AccountSummary, InvitationSummary, J
 from tmtp_core.domain.port import MemberStatus, Role, Status
 from tmtp_core.names import skeletons
 from tmtp_core.store import tables as t
+from tmtp_core.store.persons import identities
 
 _NS_PER_MS: Final = 1_000_000
 _LINKED_ASKED_MAX: Final = 10_000  # devices in one question; PostgreSQL takes 32,767 parameters
@@ -36,10 +37,11 @@ class AccountsWanted:
 
 @dataclass(frozen=True, slots=True)
 class GroupSummary:
-    """A group; `owner` is a uid, empty for nobody; members are counted by standing."""
+    """A group; `owner` is a uid, `owner_alias` their first one: empty for nobody. Members are counted by standing."""
 
     gid: str
     owner: str
+    owner_alias: str
     joined: int
     invited: int
     barred: int
@@ -106,6 +108,7 @@ def accounts(connection: Connection, wanted: AccountsWanted, linked: Linked) -> 
     for key, device in connection.execute(select(d.account, d.key).where(d.account.in_(keys))):
         devices[key].append(device)
     waiting = _waiting(connection, keys)
+    persons = identities(connection, keys)
     linked |= linked_elsewhere(connection, [device for some in devices.values() for device in some])
     return [
         AccountSummary(
@@ -117,6 +120,7 @@ def accounts(connection: Connection, wanted: AccountsWanted, linked: Linked) -> 
             queued=waiting.get(row.key, 0),
             created_ms=row.created_ms,
             connected=len(linked.intersection(devices[row.key])),
+            identity=persons.get(row.key),
         )
         for row in rows
     ]
@@ -139,21 +143,25 @@ def groups(connection: Connection, after: str, limit: int) -> list[GroupSummary]
     """Groups in the order of their names, those behind `after`."""
     g = t.group.c
     rows = connection.execute(
-        select(g.key, g.gid, t.account.c.uid)
+        select(g.key, g.gid, g.owner, t.account.c.uid)
         .outerjoin(t.account, t.account.c.key == g.owner)
         .where(g.gid > after)
         .order_by(g.gid)
         .limit(limit)
     ).all()
     counted = _standings(connection, [row.key for row in rows])
-    return [GroupSummary(row.gid, row.uid or "", *counted.get(row.key, (0, 0, 0))) for row in rows]
+    aliases = _first_aliases(connection, {row.owner for row in rows if row.owner is not None})
+    return [
+        GroupSummary(row.gid, row.uid or "", aliases.get(row.owner, ""), *counted.get(row.key, (0, 0, 0)))
+        for row in rows
+    ]
 
 
 def group(connection: Connection, gid: str) -> tuple[GroupSummary, list[MemberSummary]] | None:
     """One group with everybody whom it knows (`limits.GROUP_MEMBERS_MAX` at most), or None."""
     g, m = t.group.c, t.membership.c
     found = connection.execute(
-        select(g.key, t.account.c.uid).outerjoin(t.account, t.account.c.key == g.owner).where(g.gid == gid)
+        select(g.key, g.owner, t.account.c.uid).outerjoin(t.account, t.account.c.key == g.owner).where(g.gid == gid)
     ).one_or_none()
     if found is None:
         return None
@@ -165,7 +173,8 @@ def group(connection: Connection, gid: str) -> tuple[GroupSummary, list[MemberSu
     )
     members = [MemberSummary(row.uid, row.alias, MemberStatus(row.status).name.lower()) for row in rows]
     counted = _standings(connection, [found.key]).get(found.key, (0, 0, 0))
-    return GroupSummary(gid, found.uid or "", *counted), members
+    alias = _first_aliases(connection, {found.owner} - {None}).get(found.owner, "")
+    return GroupSummary(gid, found.uid or "", alias, *counted), members
 
 
 def invitations(connection: Connection, now_ms: int, after: int, limit: int) -> list[InvitationSummary]:
@@ -222,11 +231,11 @@ def queues(connection: Connection, limit: int) -> list[QueueSummary]:
     keys = [row.account for row in rows]
     a = t.account.c
     uids = {row.key: row.uid for row in connection.execute(select(a.key, a.uid).where(a.key.in_(keys)))}
-    aliases = _aliases(connection, keys)
+    aliases = _first_aliases(connection, keys)
     return [
         QueueSummary(
             uids[row.account],
-            next(iter(aliases.get(row.account, ())), ""),
+            aliases.get(row.account, ""),
             int(row.deliveries),
             _octets(connection, row.account, int(row.deliveries)),
             row.oldest // _NS_PER_MS,
@@ -300,7 +309,11 @@ def _sought(text: str) -> ColumnElement[bool]:
     return or_(by_uid, t.account.c.key.in_(by_alias))
 
 
-def _aliases(connection: Connection, keys: Sequence[int]) -> dict[int, list[str]]:
+def _first_aliases(connection: Connection, keys: Collection[int]) -> dict[int, str]:
+    return {key: names[0] for key, names in _aliases(connection, keys).items()}
+
+
+def _aliases(connection: Connection, keys: Collection[int]) -> dict[int, list[str]]:
     n = t.name.c
     found: dict[int, list[str]] = {}
     for key, name in connection.execute(select(n.account, n.name).where(n.account.in_(keys)).order_by(n.place)):

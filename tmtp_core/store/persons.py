@@ -1,10 +1,19 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The part of the port that is about sign-in with a provider: whose an account is, and what was used already (A1)."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import Connection, delete, insert, select, update
 
 from tmtp_core.domain.port import Account, Identity
 from tmtp_core.store import tables as t
+
+
+def identities(connection: Connection, accounts: Sequence[int]) -> dict[int, Identity]:
+    """Whose these accounts are, by their keys, where a provider has said so."""
+    i = t.identity.c
+    rows = connection.execute(select(i.account, i.issuer, i.subject, i.session).where(i.account.in_(accounts)))
+    return {row.account: Identity(row.issuer, row.subject, row.session) for row in rows}
 
 
 class PersonRows:
@@ -32,6 +41,10 @@ class PersonRows:
     def forget_identity(self, account: Account) -> None:
         """The account is nobody's any more."""
         self._connection.execute(delete(t.identity).where(t.identity.c.account == account.key))
+
+    def identity_of(self, account: Account) -> Identity | None:
+        """See the port."""
+        return identities(self._connection, [account.key]).get(account.key)
 
     def signed_in_s(self, account: Account) -> int:
         """See the port."""

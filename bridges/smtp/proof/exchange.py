@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What is said between a bridge and the processes that look at a mail for it: plain data, one JSON line each way.
+"""What is said between a bridge and the processes that look at a mail for it: plain data, in JSON.
 
 A process there has no network. It either answers or says which DNS records it needs, and is asked again with them: the
 same order with the same records has the same answer.

@@ -55,7 +55,7 @@ class Prover:
         self._now_s = now_s
         self._trust = trust
         self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()  # of peers with some under way
-        self._workers = Workers("bridges.smtp.proof.worker", limits.PROOF_WORKERS, limits.PROOF_WALL_S)
+        self._workers = Workers("bridges.smtp.proof.worker", limits.PROOF_WORKERS)
 
     async def stop(self) -> None:
         """End the processes."""
@@ -83,13 +83,13 @@ class Prover:
     async def _ask(self, order: SpfOrder | SignaturesOrder, lookups: Lookups, origin: Origin) -> Answer:
         """Ask until it needs no more records."""
         for _ in range(limits.PROOF_ROUNDS_MAX):
-            asked = msgspec.structs.replace(order, known=lookups.known)
+            asked = msgspec.json.encode(msgspec.structs.replace(order, known=lookups.known))
             try:
                 async with self._turn(origin):
-                    line = await self._workers.ask(msgspec.json.encode(asked))
+                    said = await self._workers.ask(asked, b"", limits.PROOF_WALL_S, limits.WORKER_ANSWER_MAX_BYTES)
             except WorkerOvertaxed as overtaxed:
                 return Overtaxed(str(overtaxed))
-            answer: Answer = msgspec.json.decode(line, type=Answer)
+            answer: Answer = msgspec.json.decode(said, type=Answer)
             if not isinstance(answer, Needs):
                 return answer
             await lookups.ask_all(answer.questions)

@@ -1,35 +1,31 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The process that looks: `python -m bridges.smtp.proof.worker`. One order a line in, one answer a line out.
+"""The process that looks: `python -m bridges.smtp.proof.worker`. Orders in, answers out.
 
 It asks nobody anything: DNS records come with the order. Memory and CPU for each order are bounded by the kernel.
 """
 
-import resource
-import sys
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from bridges import limits
+from bridges.confined import give_up_rights, leave_signals_to_parent, serve
 from bridges.smtp.proof import arc, dkim, spf
 from bridges.smtp.proof.exchange import Answer, Needs, Order, Overtaxed, SignaturesAnswer, SignaturesOrder, SpfOrder
-from bridges.workers import READY, allow_cpu, leave_signals_to_parent
+
+_DECODER: Final[msgspec.json.Decoder[Order]] = msgspec.json.Decoder(Order)
 
 
 def main() -> None:
     """Serve until the other end closes."""
     leave_signals_to_parent()
-    resource.setrlimit(resource.RLIMIT_AS, (limits.PROOF_MEMORY_BYTES, limits.PROOF_MEMORY_BYTES))
-    for closed in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NPROC):
-        resource.setrlimit(closed, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (limits.PROOF_DESCRIPTORS_MAX, limits.PROOF_DESCRIPTORS_MAX))
-    decoder: msgspec.json.Decoder[Order] = msgspec.json.Decoder(Order)
-    sys.stdout.buffer.write(READY)
-    sys.stdout.buffer.flush()
-    for line in sys.stdin.buffer:
-        allow_cpu(limits.PROOF_CPU_S)
-        sys.stdout.buffer.write(msgspec.json.encode(answer(decoder.decode(line))) + b"\n")
-        sys.stdout.buffer.flush()
+    give_up_rights(limits.PROOF_MEMORY_BYTES, limits.PROOF_DESCRIPTORS_MAX)
+    serve(_serve, limits.PROOF_CPU_S)
+
+
+def _serve(order: bytes, octets: bytes) -> tuple[bytes, list[bytes]]:
+    return msgspec.json.encode(answer(_DECODER.decode(order))), []
 
 
 def answer(order: Order) -> Answer:

@@ -147,6 +147,20 @@ async def test_every_command_answers_people_and_programs(typed: Typed) -> None:
     assert {one["outcome"] for one in audited} == {"done"}
 
 
+async def test_an_overview_says_that_nothing_is_archived_and_a_list_who_owns_a_group(typed: Typed) -> None:
+    seen = await typed.printed("overview")
+    assert {one["instance"]: one["archive"] for one in seen["instances"]} == {"members": "none", "public": "none"}
+    said = (await typed.ran("overview")).stdout
+    assert "members: no archive" in said
+    assert "public: no archive" in said
+    made = await typed.printed("group", "create", "-i", "members", "Sales Team", "Ada Lovelace")
+    uid = made["group"]["owner"]
+    assert made["group"]["owner_alias"] == "Ada Lovelace"
+    assert f"Ada Lovelace ({uid})" in (await typed.ran("group", "list", "-i", "members")).stdout
+    (listed,) = await typed.printed("group", "list", "-i", "members")
+    assert (listed["owner"], listed["owner_alias"]) == (uid, "Ada Lovelace")
+
+
 async def test_what_is_refused_exits_with_1_and_says_why(typed: Typed) -> None:
     for command, words in (
         (["account", "show", "-i", "members", "Nobody Here"], "no account has the uid or alias"),

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The process that serves: what `tmtp-gateway serve` becomes once its arguments and settings are found good (A7).
+
+The command line takes seven megabytes (typer, rich, all other commands), and serving needs none of it. The process is
+replaced rather than another one started: it keeps its number, which the supervisor knows, its sockets and its signals.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Final, NoReturn
+
+_NOBODY: Final = ""
+
+
+def become(config: Path, process: int, http: str | None) -> NoReturn:
+    """Replace the command line by a process that serves. `http`: as on the command line."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    program = [sys.executable, "-P", "-m", __name__]  # -P: no code from here
+    os.execv(sys.executable, [*program, str(config), str(process), http or _NOBODY])  # noqa: S606 - this program
+
+
+def load() -> None:
+    """Load what serving takes, and no more."""
+    from tmtp_core.names import skeletons  # noqa: PLC0415 - Ctrl-C is heard by `main` while it is loaded
+
+    skeletons("")  # what is left of reading its table is filled by what is loaded after it: 3 MB less than at first use
+    _load_logs_without_rich()
+    import gateway.cli.serving  # noqa: F401, PLC0415 - after that
+
+
+def serve(config: Path, process: int, http: str | None) -> NoReturn:
+    """Serve in this process, and end it: with an exit code of `gateway.cli.main`."""
+    load()
+    import asyncio  # noqa: PLC0415 - see there
+
+    from gateway.cli.serving import new_event_loop, serve_until_told  # noqa: PLC0415
+    from gateway.instance import StartFailed  # noqa: PLC0415
+    from gateway.settings import Address, SettingsInvalid, load_settings  # noqa: PLC0415
+
+    try:
+        settings = load_settings(config)
+    except (OSError, SettingsInvalid):
+        _fail(f"{config} was changed while the gateway started: start it again")
+    address = Address.model_validate(http) if http else None
+    try:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            told = runner.run(serve_until_told(settings, process=process, http=address))
+    except StartFailed as failed:
+        _fail(str(failed))
+    sys.exit(0 if told else os.EX_TEMPFAIL)
+
+
+def _load_logs_without_rich() -> None:
+    """structlog loads rich where there is one, for traces in colours (3 MB); ours are not shown in its way."""
+    if "rich" in sys.modules:
+        return
+    sys.modules["rich"] = None  # type: ignore[assignment]  # which says that it cannot be imported
+    import structlog  # noqa: F401, PLC0415
+
+    del sys.modules["rich"]
+
+
+def _fail(text: str) -> NoReturn:
+    from gateway.cli.common import FAILED, complain  # noqa: PLC0415 - only where there is something to say
+
+    complain(text)
+    sys.exit(FAILED)
+
+
+def main() -> None:
+    """What `become` starts."""
+    try:
+        file, number, http = sys.argv[1:]
+        serve(Path(file), int(number), http or None)
+    except KeyboardInterrupt:
+        sys.exit(128 + 2)
+
+
+if __name__ == "__main__":
+    main()
