@@ -78,5 +78,5 @@ def test_addresses_that_are_hard_to_write_lead_to_their_pages(mail_world: MailWo
     assert mail_world.send(author, to="sales@example.org").startswith("5")  # no record: refused, and seen
     page.goto(f"{mail_world.url}/smtp/intake/correspondents?search=o%27brien")
     page.get_by_role("link", name="o'brien").click()
-    assert page.url.endswith(part(author.replace("?", "?")))
+    assert page.url.lower().endswith(part(author).lower())
     assert author in page.get_by_role("heading", level=1).inner_text()
