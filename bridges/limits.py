@@ -89,14 +89,6 @@ BUFFERED_SHARE_MAX_BYTES = BUFFERED_BYTES_MAX // 4  # of one address, or one /64
 SERVICE_WAIT_S = 15.0  # for the service to be there, and to acknowledge; then 451
 STREAM_CHUNK_BYTES = 256 << 10
 
-# -- control: administrators' operations over the bridge's own socket -------------------------------------------------
-CONTROL_REQUEST_MAX_BYTES = 4 << 20  # rules that are tried: 10,000 senders and 10,000 routes
-CONTROL_ANSWER_MAX_BYTES = 64 << 20
-CONTROL_CONNECTIONS_MAX = 16
-CONTROL_READ_S = 10.0  # for a request to be there whole, and for an answer to be taken
-CONTROL_ANSWER_S = 50.0  # until an answer begins; the gateway's API waits a little longer
-CONTROL_STOP_S = 1.0  # for answers to be taken, when it stops
-
 # -- answers of members ------------------------------------------------------------------------------------------------
 ANCESTORS_MAX = 20  # mails that an answer refers to; programs need the newest
 OUTGOING_MAX = 10_000  # answers that wait for the relay, and this much of them:
@@ -116,6 +108,14 @@ PASSWORD_MAX_BYTES = 4_096
 TELL_EVERY_S = 3_600.0  # administrators are told of one kind of trouble
 TELLINGS_MAX = 100  # waiting for the service; and kinds that are told apart
 TELL_AGAIN_S = 30.0
+
+# -- control: administrators' operations over the bridge's own socket -------------------------------------------------
+CONTROL_REQUEST_MAX_BYTES = 4 << 20  # rules that are tried: 10,000 senders and 10,000 routes
+CONTROL_ANSWER_MAX_BYTES = 64 << 20
+CONTROL_CONNECTIONS_MAX = 16
+CONTROL_READ_S = 10.0  # for a request to be there whole, and for an answer to be taken
+CONTROL_ANSWER_S = 50.0  # until an answer begins; the gateway's API waits a little longer
+CONTROL_STOP_S = 1.0  # for answers to be taken, when it stops
 
 # -- proof of a sender (DNS, SPF, DKIM, ARC, DMARC) --------------------------------------------------------------------
 DNS_LOOKUPS_MAX = 20  # of one message; RFC 7208 §4.6.4 alone allows SPF 10 terms

@@ -20,7 +20,7 @@ from bridges import limits
 from bridges.mime import ParserPool
 from bridges.smtp import replies
 from bridges.smtp.answering import Answering
-from bridges.smtp.control import models as c
+from bridges.smtp.control import models as m
 from bridges.smtp.control.desk import Desk
 from bridges.smtp.control.desk import Rooms as DeskRooms
 from bridges.smtp.control.door import BridgeRefused
@@ -162,7 +162,7 @@ class SmtpIntake:
         rooms = self.vetting, self.holding, self.correspondents, self.decisions
         return Desk(DeskRooms(*rooms, self._status, self._report, self._replay))
 
-    async def _status(self) -> c.Status:
+    async def _status(self) -> m.Status:
         """How it is now."""
         held, spooled = self.holding.figures, self.spool.figures
         now_ms = self._clock.wall_ns() // 1_000_000
@@ -170,7 +170,7 @@ class SmtpIntake:
         suspended = sum(bool(one.suspended) for one in counting)
         trouble = await self._trouble()
         away = [f"the service does not answer: {trouble}"] if trouble is not None else []
-        return c.Status(
+        return m.Status(
             name=self._settings.name,
             connected=trouble is None,
             sessions=len(self._traffic.sessions) if self._traffic is not None else 0,
@@ -193,10 +193,10 @@ class SmtpIntake:
             return self._service.trouble or str(error) or "no answer yet"
         return None
 
-    async def _report(self) -> c.Report:
+    async def _report(self) -> m.Report:
         return await report(self._database, self._clock.wall_ns() // 1_000_000)
 
-    async def _replay(self, asked: c.Replay) -> c.ReplayAnswer:
+    async def _replay(self, asked: m.Replay) -> m.ReplayAnswer:
         raise BridgeRefused("away", "there is no replay yet")
 
     @property
