@@ -48,7 +48,7 @@ def weekly_plot(weekly: Sequence[int], today: date, zero_date: str | None) -> Pl
     points = [picture.at(day, senders) for day, senders in zip(middles, weekly, strict=True)][::-1]
     lines = [_line("Senders", points)]
     goes = "the line does not fall to none"
-    if zero is not None:
+    if zero is not None and zero >= today:
         goes = f"the line falls to none on {zero_date}"
         lines.append(_fall(picture, middles, weekly, zero, end))
     return Plot(
@@ -76,13 +76,13 @@ class _Picture:
     def __init__(self, first: date, last: date, highest: float) -> None:
         self.first = first
         self._days = max((last - first).days, 1)
-        self._top = nice_top(highest)
-        self.scale = (number(self._top), number(self._top / 2), "0")
+        self.top = nice_top(highest)
+        self.scale = (number(self.top), number(self.top / 2), "0")
 
     def at(self, day: date, value: float) -> tuple[float, float]:
         """A point; also one that lies outside."""
         x = (day - self.first).days / self._days * WIDTH
-        return round(x, 1), round(HEIGHT - value / self._top * HEIGHT, 1)
+        return round(x, 1), round(HEIGHT - value / self.top * HEIGHT, 1)
 
     def moment(self, x: float, days: int, text: str) -> Moment:
         """A strip around a point."""
@@ -98,11 +98,12 @@ def _line(name: str, points: Sequence[tuple[float, float]]) -> Line:
 
 def _fall(picture: _Picture, middles: Sequence[date], weekly: Sequence[int], zero: date, end: date) -> Line:
     """The straight line: it goes through the middle of all points, and to none on its day."""
-    middle_ordinal = sum(day.toordinal() for day in middles) / len(middles)
-    mean = sum(weekly) / len(weekly)
-    slope = -mean / (zero.toordinal() - middle_ordinal)
-    ends = [(day, max(0.0, slope * (day.toordinal() - zero.toordinal()))) for day in (middles[-1], min(zero, end))]
-    points = [picture.at(day, value) for day, value in ends]
+    middle = sum(day.toordinal() for day in middles) / len(middles)
+    a_day = sum(weekly) / len(weekly) / (zero.toordinal() - middle)  # by so much it falls
+    first = middles[-1]
+    if a_day:  # not above the picture
+        first = max(first, zero - timedelta(int(picture.top / a_day)))
+    points = [picture.at(day, a_day * (zero - day).days) for day in (first, min(zero, end))]
     return Line("Where the line goes", "M" + "L".join(f"{x} {y}" for x, y in points), "")
 
 

@@ -5,6 +5,8 @@ import csv
 import io
 import json
 import re
+import sqlite3
+from contextlib import closing
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
@@ -419,3 +421,60 @@ def test_an_auditor_looks_and_a_helper_does_not(world: MailWorld, enter_mail: En
     page.goto(f"{world.url}/smtp/intake/correspondents/teller3%40bank.example")
     assert link.link
     assert link.link not in page.content()
+
+
+# -- when something is wrong ------------------------------------------------------------------------------------------
+def test_an_intake_that_does_not_run_says_so_and_what_becomes_of_mail(world: MailWorld, enter_mail: Enter) -> None:
+    page = enter_mail()
+    page.goto(f"{world.url}/smtp")
+    page.get_by_role("link", name="quiet").click()
+    page.wait_for_url("**/smtp/quiet")
+    taken_out = world.call(lambda: world.gateway.bridges.pop("quiet"))
+    try:
+        answer = page.goto(f"{world.url}/smtp/quiet/senders")
+        assert answer is not None
+        assert answer.status == 503
+        expect(page.get_by_role("heading", name="The intake does not answer")).to_be_visible()
+        expect(page.get_by_text("does not run")).to_be_visible()
+        expect(page.get_by_text("No mail is lost")).to_be_visible()
+    finally:
+        world.call(lambda: world.gateway.bridges.update(quiet=taken_out))
+    page.get_by_role("link", name="Try again").click()
+    expect(page.get_by_text("Nobody may write yet")).to_be_visible()
+
+
+def test_a_log_that_somebody_has_changed_is_said_to_be(world: MailWorld, enter_mail: Enter) -> None:
+    file = world.folder / "data" / "bridges" / "intake" / "bridge.sqlite3"
+
+    def write(body: bytes) -> bytes:
+        with closing(sqlite3.connect(file, timeout=10)) as database, database:
+            before: bytes = database.execute("SELECT body FROM decision WHERE number = 5").fetchone()[0]
+            database.execute("UPDATE decision SET body = ? WHERE number = 5", (body,))
+            return before
+
+    before = write(b'{"kind":"act","by":"nobody","act":"senders.vet","target":"forged@x.example"}')
+    try:
+        page = enter_mail("An Auditor", "auditor")
+        page.goto(f"{world.url}/smtp/intake/decisions?check=1")
+        expect(page.get_by_role("alert")).to_contain_text("Entry 5 is the first that is not as it was written")
+    finally:
+        write(before)
+    page.reload()
+    expect(page.get_by_text("The log is whole.")).to_be_visible()
+
+
+def test_an_entry_that_cannot_be_read_does_not_hide_the_others(world: MailWorld, enter_mail: Enter) -> None:
+    """Whoever has changed the log may have put anything there."""
+    file = world.folder / "data" / "bridges" / "intake" / "bridge.sqlite3"
+    with closing(sqlite3.connect(file, timeout=10)) as database, database:
+        number, before = database.execute("SELECT number, body FROM decision ORDER BY number DESC LIMIT 1").fetchone()
+        database.execute("UPDATE decision SET body = ? WHERE number = ?", (b'{"kind":"nothing"}', number))
+    try:
+        page = enter_mail()
+        answer = page.goto(f"{world.url}/smtp/intake/decisions")
+        assert answer is not None
+        assert answer.status == 200
+        expect(page.get_by_role("listitem").filter(has_text="Not as it was written").first).to_be_visible()
+    finally:
+        with closing(sqlite3.connect(file, timeout=10)) as database, database:
+            database.execute("UPDATE decision SET body = ? WHERE number = ?", (before, number))

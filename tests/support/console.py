@@ -60,7 +60,7 @@ class World:
     def __init__(
         self, folder: Path, administration: str = '{listen: "127.0.0.1:0"}', settings: str = _SETTINGS
     ) -> None:
-        self._folder = folder
+        self.folder = folder
         self._administration = administration
         self._settings = settings
         self._loop = asyncio.new_event_loop()
@@ -135,7 +135,7 @@ class World:
         return desk
 
     async def _begin(self) -> None:
-        file = self._folder / "gateway.yaml"
+        file = self.folder / "gateway.yaml"
         await asyncio.to_thread(file.write_text, f"administration: {self._administration}\n{self._settings}", "utf-8")
         self.gateway = Gateway(load_settings(file), self.clock, os.urandom)
         await self.gateway.start()

@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from aiohttp import web
 
 from bridges.smtp.control import models as s
@@ -80,7 +81,10 @@ async def entries_about(visit: Visit, whom: str) -> list[Shown]:
 
 
 def _shown(one: s.DecisionEntry) -> Shown:
-    entry = decoded(one)
+    try:
+        entry = decoded(one)
+    except msgspec.MsgspecError:
+        return Shown(one.number, one.at_ms, "Not as it was written", "", "", "", (), (), one.hash)
     if isinstance(entry, ActDone):
         title = _ACTS.get(entry.act, entry.act)
         return Shown(one.number, one.at_ms, title, entry.target, entry.by, entry.detail, (), entry.decided, one.hash)
