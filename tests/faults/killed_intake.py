@@ -224,7 +224,7 @@ async def run(kills: int, seed: int, folder: Path, report: bool = False) -> dict
     intake = Intake(place, folder)
     await service.start()
     links = [PersistentConnection(service.endpoint(), desk.login, desk.record) for desk in desks]
-    senders = [Sender(number, place.port, mails, chance) for number in range(SENDERS)]
+    senders = [Sender(number, place.port, mails, random.Random(f"{seed}/{number}")) for number in range(SENDERS)]
     await intake.start()
     tasks = [asyncio.create_task(sender.run()) for sender in senders]
     changes = 0
