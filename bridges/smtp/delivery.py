@@ -7,8 +7,9 @@ person. Temporary trouble is always 4xx; the same mail sent again is posted unde
 
 import asyncio
 import errno
+import itertools
+import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,14 +21,13 @@ from msgspec.structs import replace
 from sqlalchemy import Connection
 
 from bridges.mime import Letter, ParserPool, Unparsable
-from bridges.mime.pool import ParserFailed
 from bridges.smtp import policy, replies
 from bridges.smtp.correspondents import Correspondents
 from bridges.smtp.evidence import ActDone, Decided, Evidence, MailDecided, Outcome
 from bridges.smtp.gathering import Gathered, Gathering, Transaction
 from bridges.smtp.holding import Holding
 from bridges.smtp.policy import Known, Ruling
-from bridges.smtp.posting import AWAY, Accepted, MailFile, Posted, Poster
+from bridges.smtp.posting import AWAY, Accepted, Posted, Poster
 from bridges.smtp.proof.author import canonical_address
 from bridges.smtp.proof.verdict import Standing
 from bridges.smtp.refusals import Refusals
@@ -36,6 +36,7 @@ from bridges.smtp.spool import Spool
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.decisions import Decisions
 from bridges.smtp.vetting import Vetting, network_of
+from bridges.workers import WorkerFailed
 from tmtp_core.clock import Clock
 
 log = structlog.get_logger()
@@ -69,7 +70,6 @@ class _Mail:
     """
 
     mail: Transaction
-    path: Path
     folder: Path
     at_ms: int
     rules: Rules
@@ -116,6 +116,7 @@ class Delivery:
         self._clock = clock
         self._rooms = rooms
         self._invitation_url = invitation_url
+        self._numbers = itertools.count(1)
 
     async def take(self, mail: Transaction) -> dict[str, str]:
         """The reply for each recipient."""
@@ -129,22 +130,21 @@ class Delivery:
         return {recipient: replies.plain(reply) for recipient, reply in got.items()}
 
     async def _take(self, mail: Transaction) -> dict[str, str]:
-        folder = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=self._workplace))
+        folder = self._workplace / f"mail-{next(self._numbers)}"
         try:
-            path = folder / "mail"
-            await asyncio.to_thread(path.write_bytes, mail.content)
             then = self._rooms.vetting.rules
             matters = partial(self._matters, mail, then)
-            gathered = await self._rooms.gathering.gather(path, mail, then, self._now_ms(), matters)
+            gathered = await self._rooms.gathering.gather(mail, then, self._now_ms(), matters)
             author, rules = gathered.evidence.author, self._rooms.vetting.rules
             if rules.sender(author) != then.sender(author):  # it was looked at by what no longer counts
                 gathered = gathered.in_trouble(replies.temporary("the vetting of its sender has just been changed"))
             at_ms = self._now_ms()
-            one = _Mail(mail, path, folder, at_ms, rules, gathered, self._known(author, rules, at_ms))
+            one = _Mail(mail, folder, at_ms, rules, gathered, self._known(author, rules, at_ms))
             await self._decided(one)
             return one.replies
         finally:
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            if _is_there(folder):  # only attachments need one
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     def _matters(self, mail: Transaction, rules: Rules, author: str) -> bool:
         """Whether it matters whose mail it is even where no record asks: it may be held, or told where to join."""
@@ -194,11 +194,11 @@ class Delivery:
         """Parse it: what cannot be read is decided on once more, by that."""
         evidence = one.evidence
         try:
-            one.letter = await self._rooms.parser.parse(one.path, one.folder)
+            one.letter = await self._rooms.parser.parse(one.mail.content, one.folder)
         except Unparsable as unparsable:
             log.info("smtp_mail_unparsable", bridge=self._bridge, sender=evidence.author, reason=unparsable.reason)
             one.gathered = one.gathered.but(replace(evidence, unreadable=str(unparsable)))
-        except ParserFailed as failed:
+        except WorkerFailed as failed:
             log.error("smtp_parser_failed", bridge=self._bridge, error=str(failed))
             later = Ruling(
                 "defer", ("it cannot be read just now",), None, replies.temporary("the parser is not available")
@@ -251,8 +251,7 @@ class Delivery:
             if away or self._rooms.spool.is_behind(accepted.author, name):  # no mail overtakes one before it
                 by_route[name] = AWAY
             else:
-                file = MailFile(one.path, one.mail.content)
-                by_route[name] = await self._rooms.poster.post(file, one.letter, accepted, route)
+                by_route[name] = await self._rooms.poster.post(one.mail.content, one.letter, accepted, route)
         one.remember += [posted.remember for posted in by_route.values() if posted.remember is not None]
         late = [name for name, posted in by_route.items() if posted.away]
         kept = bool(late) and await self._rooms.spool.keep(one.mail.content, accepted, one.evidence, late)
@@ -309,3 +308,7 @@ class Delivery:
             rooms.vetting.passed(connection, record, evidence, at_ms, taken=counted)
         elif stands.session and stands.standing is Standing.FAILS:
             rooms.vetting.failed(connection, record, evidence, at_ms)
+
+
+def _is_there(folder: Path) -> bool:
+    return os.path.lexists(folder)

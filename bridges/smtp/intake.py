@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+from sqlalchemy import Connection, func, select
 
 from bridges import limits
 from bridges.mime import ParserPool
@@ -41,6 +42,7 @@ from bridges.smtp.spool import Spool
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.decisions import Decisions
 from bridges.smtp.store.delivered import Delivered
+from bridges.smtp.store.tables import outgoing
 from bridges.smtp.telling import Telling
 from bridges.smtp.tls import server_context
 from bridges.smtp.vetting import Vetting
@@ -188,7 +190,7 @@ class SmtpIntake:
             held_bytes=held.size_bytes,
             senders_active=len(counting) - suspended,
             senders_suspended=suspended,
-            outgoing=0,
+            outgoing=await self._database.read(_outgoing),
             attention=[*away, *spooled.attention, *held.attention, *self.vetting.attention],
         )
 
@@ -359,6 +361,11 @@ class SmtpIntake:
             self._busy -= 1
             if not self._busy:
                 self._quiet.set()
+
+
+def _outgoing(connection: Connection) -> int:
+    """Members' answers that wait for the relay."""
+    return connection.scalar(select(func.count()).where(outgoing.c.state == "waiting")) or 0
 
 
 class _Handler:

@@ -72,6 +72,10 @@ def test_defaults_follow_the_policy(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "line", "path", "wrong", "right"),
     [
+        ("data_dir: ./data", "host: https://chat.example.org", 1, "host", "neither a host's name nor an address", "chat.example.org"),
+        ("data_dir: ./data", 'host: "chat.example.org:4433"', 1, "host", "neither", "without port"),
+        ("registration: open", "sign_in: {provider: {issuer: https://id.example, client_id: x, ca: none.pem}}", 8, "instances[1].sign_in.provider.ca", "none.pem cannot be used: No such file", "in PEM"),
+        ("registration: open", "sign_in: {provider: {issuer: https://id.example, client_id: x, ca: gateway.yaml}}", 8, "instances[1].sign_in.provider.ca", "cannot be used", "in PEM"),
         ("data_dir: ./data", "datadir: x", 1, "datadir", "there is no setting", "did you mean data_dir?"),
         ("policy: members", "policy: membres", 4, "instances[0].policy", "'membres' is not allowed", "'members' or"),
         ("policy: members", "policy: public\n    registration: maybe", 5, "instances[0].registration", "maybe", "one of"),
