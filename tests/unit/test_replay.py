@@ -144,6 +144,7 @@ async def test_tries_of_one_mail_are_one_message(log: Log) -> None:
     await log.mail("ann@x.example", "1", 3, found=(), unsure=("dkim",))  # put off
     await log.mail("ann@x.example", "1", 2.9)
     await log.mail("ann@x.example", "1", 2.8, outcome="duplicate")
+    await log.mail("ann@x.example", "1", 2.7, found=())  # somebody has it, and sends it without its signature
     await log.mail("ann@x.example", "2", 2, outcome="duplicate")  # the first copy is not in these days
     answer = await log.replay()
     assert shown(answer.changes) == [("ann@x.example", DESK, "delivered", "refused", 2)]
