@@ -259,7 +259,8 @@ class Delivery:
         rooms, evidence, at_ms, record = self._rooms, one.evidence, one.at_ms, one.record
         for remember in one.remember:
             remember(connection)
-        rooms.decisions.append(connection, MailDecided(evidence, tuple(one.decided)), at_ms)
+        decided = sorted(one.decided, key=lambda each: one.mail.recipients.index(each.recipient))
+        rooms.decisions.append(connection, MailDecided(evidence, tuple(decided)), at_ms)
         stands = None if record is None or one.gathered.trouble else policy.claimed(record, evidence)
         holds = stands is not None and stands.standing is Standing.HOLDS
         rooms.correspondents.note(connection, evidence, policy.strength(evidence, by_record=holds), at_ms)
