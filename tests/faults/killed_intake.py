@@ -34,12 +34,12 @@ from tmtp_core.wire import revision2 as m2
 from tmtp_core.wire.payload import decode_post_head
 
 SENDERS = 6
-LIFE_S = (0.2, 1.5)  # how long an intake lives before it is killed
+LIFE_S = (0.2, 3.0)  # how long an intake lives before it is killed
 WAIT_S = 0.2  # how long it waits for its service before it accepts for it
 RECONNECT_S = 0.5  # how long it leaves its service alone when that is away
 DOMAIN = "partner.example"
 ROUTES = {"support@example.org": "Support Desk", "sales@example.org": "Sales Desk"}
-SERVICE_CHANGES = 0.4  # in how many of the rounds the service goes, or comes back
+SERVICE_CHANGES = 0.3  # in how many of the rounds the service goes, or comes back
 RETRY_S = 0.1
 PAUSES_S = (
     0.0,
@@ -249,7 +249,7 @@ async def run(kills: int, seed: int, folder: Path, report: bool = False) -> dict
             if chance.random() < SERVICE_CHANGES:
                 changes += 1
                 await changed(service, chance)
-                await asyncio.sleep(chance.uniform(0.0, LIFE_S[1]))
+                await asyncio.sleep(chance.uniform(*LIFE_S))
             await intake.end(signal.SIGKILL)
             await intake.start()
             if report and (kill + 1) % 10 == 0:
