@@ -190,7 +190,7 @@ class Deciding:
         later = [recipient for recipient, one in posted.items() if one.outcome == "deferred"]
         if later:
             evidence = msgspec.json.decode(row.evidence, type=Evidence)
-            if not await self._spool.keep(mail.file.content, accepted, evidence, later):
+            if not await self._spool.keep(mail.content, accepted, evidence, later):
                 raise BridgeRefused("away", "The service is away, and no more mail can wait for it: try again later")
             outcomes |= dict.fromkeys(later, "spooled")
         if all(outcome == "refused" for outcome in outcomes.values()):

@@ -8,7 +8,6 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
-from pathlib import Path
 from typing import Final
 
 import structlog
@@ -92,10 +91,8 @@ class Gathering:
         self._prover = prover
         self._named = named
 
-    async def gather(
-        self, path: Path, mail: Transaction, rules: Rules, now_ms: int, matters: Callable[[str], bool]
-    ) -> Gathered:
-        """The evidence of the mail at `path`.
+    async def gather(self, mail: Transaction, rules: Rules, now_ms: int, matters: Callable[[str], bool]) -> Gathered:
+        """The evidence of a mail.
 
         `matters`: whether it matters whether a mail is its author's, also where no record asks. A record's proof that
         holds is enough.
@@ -127,29 +124,27 @@ class Gathering:
         names = frozenset(name for name, _ in header.fields)
         try:
             every = matters(author.address)
-            return await self._proved(path, Gathered(evidence, None, names), header, origin, rules, now_ms, every)
+            return await self._proved(mail, Gathered(evidence, None, names), header, rules, now_ms, every)
         except WorkerFailed as failed:
             log.error("smtp_proof_failed", bridge=self._bridge, error=str(failed))
             return Gathered(evidence, None, names, replies.temporary("the proof cannot be looked at"))
 
     async def _proved(
-        self, path: Path, bare: Gathered, header: Header, origin: Origin, rules: Rules, now_ms: int, every: bool
+        self, mail: Transaction, bare: Gathered, header: Header, rules: Rules, now_ms: int, every: bool
     ) -> Gathered:
         record = rules.sender(bare.evidence.author)
         claims: tuple[Claim, ...] = ()
         if record is not None and not record.expired(now_ms) and policy.claimed(record, bare.evidence).session:
             claims = record.claims
-            got = await self._looked(path, bare, header, origin, claims)
+            got = await self._looked(mail, bare, header, claims)
             if not every or policy.claimed(record, got.evidence).standing is not Standing.FAILS or got.evidence.looked:
                 return got
-        return await self._looked(path, bare, header, origin, _EVERYTHING) if every else bare
+        return await self._looked(mail, bare, header, _EVERYTHING) if every else bare
 
-    async def _looked(
-        self, path: Path, bare: Gathered, header: Header, origin: Origin, claims: tuple[Claim, ...]
-    ) -> Gathered:
+    async def _looked(self, mail: Transaction, bare: Gathered, header: Header, claims: tuple[Claim, ...]) -> Gathered:
         if not claims:
             return bare
-        verdict = await self._prover.prove(path, header, origin, claims)
+        verdict = await self._prover.prove(mail.content, header, mail.origin, claims)
         # What passes is kept before what does not: a server in front may have much to say.
         findings = sorted(verdict.findings, key=lambda one: one.state != "pass")[: limits.EVIDENCE_FINDINGS_MAX]
         evidence = replace(

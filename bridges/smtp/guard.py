@@ -11,7 +11,7 @@ from typing import Final
 
 from bridges import limits
 
-_CR, _LF, _NUL = 0x0D, 0x0A, 0x00
+_NUL: Final = 0
 
 
 class LineViolation(Exception):
@@ -39,24 +39,26 @@ class LineGuard:
         """Pass the next bytes, or raise."""
         if _NUL in data:
             raise LineViolation(_NUL_SEEN)
-        if self._after_cr and data[:1] != b"\n":
+        ends_with_cr = data.endswith(b"\r")
+        begins_with_its_lf = self._after_cr and data.startswith(b"\n")
+        if self._after_cr and data and not begins_with_its_lf:
             raise LineViolation(_BARE_CR)
-        lines = data.split(b"\n")
-        for place, line in enumerate(lines[:-1]):
-            begun_with_cr = place == 0 and not line and self._after_cr
-            if not begun_with_cr and not line.endswith(b"\r"):
-                raise LineViolation(_BARE_LF)
-            if b"\r" in line[:-1]:
-                raise LineViolation(_BARE_CR)
-            self._count(len(line))
-            self._line_bytes = 0
-        rest = lines[-1]
-        if b"\r" in rest[:-1]:
+        # Each LF and each CR is one half of a pair here, or of the one that was cut at either end.
+        pairs = data.count(b"\r\n")
+        if data.count(b"\n") != pairs + begins_with_its_lf:
+            raise LineViolation(_BARE_LF)
+        if data.count(b"\r") != pairs + ends_with_cr:
             raise LineViolation(_BARE_CR)
-        self._count(len(rest))
-        self._after_cr = rest.endswith(b"\r")
+        self._count(data)
+        self._after_cr = ends_with_cr if data else self._after_cr
 
-    def _count(self, size: int) -> None:
-        self._line_bytes += size
-        if self._line_bytes > limits.DATA_LINE_MAX_BYTES:
-            raise LineViolation(_TOO_LONG)
+    def _count(self, data: bytes) -> None:
+        """Bound the length of every line, its CR counted."""
+        if self._line_bytes + len(data) <= limits.DATA_LINE_MAX_BYTES:
+            end = data.rfind(b"\n")
+            self._line_bytes = self._line_bytes + len(data) if end < 0 else len(data) - end - 1
+            return
+        for place, line in enumerate(data.split(b"\n")):
+            self._line_bytes = len(line) + (self._line_bytes if place == 0 else 0)
+            if self._line_bytes > limits.DATA_LINE_MAX_BYTES:
+                raise LineViolation(_TOO_LONG)

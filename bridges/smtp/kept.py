@@ -12,16 +12,16 @@ from typing import NamedTuple
 from bridges.mime import Letter, ParserPool, Unparsable
 from bridges.mime.letter import Reason
 from bridges.smtp import replies
-from bridges.smtp.posting import AWAY, Accepted, MailFile, Posted, Poster
+from bridges.smtp.posting import AWAY, Accepted, Posted, Poster
 from bridges.smtp.proof.author import canonical_address
 from bridges.smtp.rules import Route
 
 
 class ReadMail(NamedTuple):
-    """A mail as it was parsed, its attachments on the disk, and the mail as it came."""
+    """A mail as it was parsed, its attachments on the disk; and as it came."""
 
     letter: Letter
-    file: MailFile
+    content: bytes
 
 
 class KeptPoster:
@@ -42,11 +42,11 @@ class KeptPoster:
 
     @asynccontextmanager
     async def read(self, path: Path) -> AsyncIterator[ReadMail]:
-        """Parse the mail at `path`, for the length of the block. Raises `Unparsable`, `ParserFailed`, `OSError`."""
+        """Parse the mail at `path`, for the length of the block. Raises `Unparsable`, `WorkerFailed`, `OSError`."""
         folder = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=self._scratch))
         try:
             content = await asyncio.to_thread(path.read_bytes)
-            yield ReadMail(await self._parser.parse(path, folder), MailFile(path, content))
+            yield ReadMail(await self._parser.parse(content, folder), content)
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
@@ -66,7 +66,7 @@ class KeptPoster:
             name = route.recipient
             if name not in by_route:
                 away = any(posted.away for posted in by_route.values())
-                by_route[name] = AWAY if away else await self._poster.post(mail.file, mail.letter, accepted, route)
+                by_route[name] = AWAY if away else await self._poster.post(mail.content, mail.letter, accepted, route)
             got[recipient] = by_route[name]
         return got
 

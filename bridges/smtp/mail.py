@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""A parsed mail as a TMTP post: marked as what it is, attachments kept, nothing whole in memory (D1, D2, C2)."""
+"""A parsed mail as a TMTP post: marked as what it is, attachments kept (D1, D2, C2)."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,23 +18,23 @@ from tmtp_core.wire.payload import Attached, PostHead, Subscriber, encode_post_h
 class MailPost:
     """The data of one post to one route: `head` (its length is `datahead`), text, attachments; `size` octets in all.
 
-    Attachments that could do something stay out unless the route allows them; a note names each, and why. `mail` is
-    the file with the mail as it came, and `mail_size` its octets: an attachment where the route wants it.
+    Attachments that could do something stay out unless the route allows them; a note names each, and why. `mail`:
+    as it came, an attachment where the route wants it.
     """
 
-    def __init__(
-        self, letter: Letter, sender: str, bridge_uid: str, route: Route, place: Place, mail: Path, mail_size: int
-    ) -> None:
+    def __init__(self, letter: Letter, sender: str, bridge_uid: str, route: Route, place: Place, mail: bytes) -> None:
         passed, withheld = _sorted_out(letter, route)
         names = UniqueNames()
-        files = [(names.take(one.name), Path(one.path), one.size) for one in passed]
+        files = [(names.take(one.name), one.size) for one in passed]
+        self._files = [Path(one.path) for one in passed]
+        self._original = b""
         if route.original:
-            files.append((names.take("original.eml"), mail, mail_size))
+            files.append((names.take("original.eml"), len(mail)))
+            self._original = mail
         notes = [*withheld, *letter.notes]
         self._text = "\n\n".join(
             filter(None, (letter.text, "\n".join(f"{NOTE_MARK} {note}" for note in notes)))
         ).encode()
-        self._files = [path for _, path, _ in files]
         subject = letter.subject or "(no subject)"
         alias = f"{sender} (by SMTP)"
         # A thread begins with its subscribers: existing clients count on at least its author.
@@ -45,10 +45,10 @@ class MailPost:
                 alias=alias,
                 subject=f"[SMTP: {sender}] {subject}",
                 cc=(author,) if place.new else (),
-                attach=tuple(Attached(f"u:{name}", size) for name, _, size in files),
+                attach=tuple(Attached(f"u:{name}", size) for name, size in files),
             )
         )
-        self.size = len(self.head) + len(self._text) + sum(size for _, _, size in files)
+        self.size = len(self.head) + len(self._text) + sum(size for _, size in files)
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """The octets, in order."""
@@ -57,6 +57,8 @@ class MailPost:
             with await asyncio.to_thread(path.open, "rb") as file:
                 while piece := await asyncio.to_thread(file.read, limits.STREAM_CHUNK_BYTES):
                     yield piece
+        for at in range(0, len(self._original), limits.STREAM_CHUNK_BYTES):
+            yield self._original[at : at + limits.STREAM_CHUNK_BYTES]
 
 
 def _sorted_out(letter: Letter, route: Route) -> tuple[list[Attachment], list[str]]:

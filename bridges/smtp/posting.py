@@ -3,7 +3,6 @@
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import structlog
@@ -38,13 +37,6 @@ class Accepted(Struct, frozen=True):
     words: str
     uncovered: tuple[str, ...] = ()
     signed_body: str = ""
-
-
-class MailFile(NamedTuple):
-    """The file with the mail as it came, CRLF line ends, and its octets."""
-
-    path: Path
-    content: bytes
 
 
 class Posted(NamedTuple):
@@ -86,20 +78,20 @@ class Poster:
             return False
         return True
 
-    async def post(self, mail: MailFile, letter: Letter, accepted: Accepted, route: Route) -> Posted:
+    async def post(self, mail: bytes, letter: Letter, accepted: Accepted, route: Route) -> Posted:
         """One mail to one route: what was delivered within a week is not delivered again. Raises `OSError`.
 
-        `letter` is the mail as it was parsed, its attachments still on the disk.
+        `mail`: its octets as they came. `letter`: the same as it was parsed, its attachments still on the disk.
         """
         letter = without(letter, frozenset(accepted.uncovered))
         sender = accepted.author
-        post = post_id(sender, route.recipient, letter, mail.content, accepted.signed_body)
+        post = post_id(sender, route.recipient, letter, mail, accepted.signed_body)
         which = Correspondence(folded(sender), folded(route.recipient))
         known = await self._delivered.known(post, which, letter)
         if known.delivered:
             log.info("smtp_mail_known", bridge=self._bridge, sender=sender)
             return Posted("duplicate", replies.DELIVERED)
-        made = MailPost(letter, sender, self._uid, route, known.place, mail.path, len(mail.content))
+        made = MailPost(letter, sender, self._uid, route, known.place, mail)
         posted = await self._post(post, route.recipient, made, Outsider(sender, accepted.words))
         if posted.outcome != "delivered":
             return posted

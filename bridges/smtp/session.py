@@ -13,6 +13,7 @@ from typing import Any, Final
 from aiosmtpd.smtp import SMTP
 
 from bridges import limits
+from bridges.smtp.data import MailData
 from bridges.smtp.guard import LineGuard, LineViolation
 from bridges.smtp.proxy import ProxyHeaderWrong, read_proxy_header
 from bridges.smtp.rules import Door, IntakeLimits, Networks
@@ -23,6 +24,8 @@ _TOO_BUSY: Final = "452 4.3.1 Too much mail at once, try again later"
 _TOO_LONG: Final = "421 4.4.2 This session has lasted too long"
 _TOO_MUCH: Final = "552 5.3.4 The mail is larger than the announced SIZE"
 _BARE_REPLY: Final = re.compile(r"([245]\d\d)([ -])(?!\d\.\d{1,3}\.\d{1,3} )")
+_ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_PLAIN_PATH: Final = re.compile(rf"<({_ATOM}(?:\.{_ATOM})*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*)> *([A-Za-z0-9 =.-]*)")
 _ENHANCED: Final = {  # of what aiosmtpd says without one; RFC 2034 wants it in every reply once it was announced
     "221": "2.0.0",
     "250": "2.0.0",
@@ -118,7 +121,8 @@ class GuardedSession(SMTP):
         self.door = door
         self._traffic = traffic
         self._guard = LineGuard()
-        self._receiving = False  # what comes now is a mail
+        self._mail: MailData | None = None  # what comes now is this mail's
+        self._mail_ended: asyncio.Future[bool] | None = None  # at its end, or too early
         self._received = 0  # of it
         self._buffered = 0  # of that, what is held
         self._counted = ""
@@ -166,6 +170,8 @@ class GuardedSession(SMTP):
             return False
         reader: Any = self._reader
         reader.feed_eof()
+        if self._mail_ended is not None and not self._mail_ended.done():
+            self._mail_ended.set_result(False)
         return True
 
     async def handle_exception(self, error: Exception) -> str:
@@ -258,8 +264,23 @@ class GuardedSession(SMTP):
         except LineViolation as violation:
             self._refuse(violation.reply)
             return
-        if not self._receiving or self._count(len(data)):
+        if self._mail is None:
             super().data_received(data)
+        elif self._count(len(data)):
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        """Octets of the mail; what follows its end is commands again."""
+        assert self._mail is not None
+        assert self._mail_ended is not None
+        following = self._mail.feed(data)
+        if following is None:
+            return
+        self._mail = None
+        if following:
+            super().data_received(following)
+        if not self._mail_ended.done():
+            self._mail_ended.set_result(True)
 
     def _count(self, size: int) -> bool:
         """Count octets of a mail; False where that was too much, and the session has ended."""
@@ -293,8 +314,6 @@ class GuardedSession(SMTP):
         text = status if isinstance(status, str) else status.decode()
         if not self._greeting:
             text = "\r\n".join(_enhanced(line) for line in text.split("\r\n"))
-        if text.startswith("354"):
-            self._receiving = True
         if text.startswith("354") and self.door.lmtp:
             assert self.envelope is not None
             self._replies_due = len(self.envelope.rcpt_tos)
@@ -355,24 +374,54 @@ class GuardedSession(SMTP):
 
     async def smtp_DATA(self, arg: str) -> None:
         """RFC 5321 §4.1.1.4. Only what is said here is buffered, and it is no longer when this ends."""
-        try:
-            await super().smtp_DATA(arg)
-        finally:
-            self._receiving = False
-            self.mail_is_over()
+        assert self.envelope is not None
+        if await self.check_helo_needed():
+            return
+        if not self.envelope.rcpt_tos:
+            await self.push("503 5.5.1 Say RCPT TO first")
+        elif arg:
+            await self.push("501 5.5.4 Syntax: DATA")
+        else:
+            try:
+                await self._take_mail()
+            finally:
+                self._mail = self._mail_ended = None
+                self.mail_is_over()
 
-    async def _call_handler_hook(self, command: str, *arguments: Any) -> Any:
+    async def _take_mail(self) -> None:
+        assert self.envelope is not None
+        mail = self._mail = MailData(self._traffic.bounds.message_max_bytes)
+        ended = self._mail_ended = asyncio.get_running_loop().create_future()
+        reader: Any = self._reader
+        if reader._buffer:  # said ahead of our 354; no wait, as there is something
+            self._take(await reader.read(len(reader._buffer)))
+        if reader.at_eof() and not ended.done():
+            ended.set_result(False)
+        await self.push("354 End data with <CR><LF>.<CR><LF>")
+        if not await ended:
+            raise asyncio.IncompleteReadError(b"", None)
+        if mail.content is None:
+            reply = _TOO_MUCH
+        else:
+            self.envelope.content = self.envelope.original_content = mail.content
+            reply = await self._decided()
+        self._set_post_data_state()  # type: ignore[no-untyped-call]
+        await self.push(reply)
+
+    async def _decided(self) -> str:
         """While a mail is worked on, the client has to wait, and is not idle; `SESSION_MAX_S` is the end of that."""
-        if command != "DATA":
-            return await super()._call_handler_hook(command, *arguments)
-        self._receiving = False
         assert self._timeout_handle is not None
         self._timeout_handle.cancel()
         try:
-            return await super()._call_handler_hook(command, *arguments)
+            return str(await self._call_handler_hook("DATA"))
         finally:
             if self.transport is not None:
                 self._reset_timeout()
+
+    def _getaddr(self, arg: str) -> tuple[str | None, str | None]:
+        """The address of MAIL or RCPT, and what follows it; plain ones without all that RFC 5322 allows for."""
+        plain = _PLAIN_PATH.fullmatch(arg)
+        return (plain[1], plain[2]) if plain is not None else super()._getaddr(arg)
 
     async def smtp_VRFY(self, arg: str) -> None:
         """RFC 5321 §7.3: who lives here is nobody's business."""

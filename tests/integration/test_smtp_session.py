@@ -187,16 +187,24 @@ async def test_addresses_outside_ascii(tmp_path: Path) -> None:
 
 
 async def test_a_full_disk_is_temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(self: Path, content: bytes) -> int:
-        raise OSError(errno.ENOSPC, "no space left on device")
+    """What has an attachment is written before it is posted; what has none needs no file."""
+    real = Path.open
 
+    def full(self: Path, mode: str = "r", *arguments: Any, **options: Any) -> Any:
+        if "w" in mode:
+            raise OSError(errno.ENOSPC, "no space left on device")
+        return real(self, mode, *arguments, **options)
+
+    fields = [b"from", b"to", b"subject", b"date", b"message-id", b"content-type"]
+    attached = signed(mail_of(**{"Content-Type": "image/png"}), include_headers=fields)
     async with proving_gateway(tmp_path) as gateway, member(gateway, "public", "Support Desk") as desk:
         async with talk(gateway.bridges["intake"].address) as one:
             with monkeypatch.context() as patch:
-                patch.setattr(Path, "write_bytes", full)
-                assert (await one.mail(signed(mail_of())))[0].startswith("452 4.3.1")
+                patch.setattr(Path, "open", full)
+                assert (await one.mail(attached))[0].startswith("452 4.3.1")
             assert not list((tmp_path / "data/bridges/intake/spool").iterdir())
-            assert (await one.mail(signed(mail_of())))[0].startswith("250")
+            assert (await one.mail(attached))[0].startswith("250")
+            assert not list((tmp_path / "data/bridges/intake/spool").iterdir())
         await desk.until(1)
 
 

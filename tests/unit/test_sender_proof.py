@@ -7,7 +7,6 @@ import ipaddress
 import re
 import time
 from email.utils import formatdate
-from pathlib import Path
 from typing import Any
 
 import dkim
@@ -60,14 +59,13 @@ class InThisProcess:
     """What the processes that look at mails do, without a second for the start of each."""
 
     async def ask(self, order: bytes, octets: bytes, wall_s: float, answer_max_bytes: int) -> bytes:
-        return msgspec.json.encode(worker.answer(msgspec.json.decode(order, type=Order)))
+        return msgspec.json.encode(worker.answer(msgspec.json.decode(order, type=Order), octets))
 
 
 class Bench:
     """Provers over tables of records."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self) -> None:
         self.records = Records({})
 
     async def verdict(
@@ -82,14 +80,12 @@ class Bench:
         self.records = Records(table)
         prover = Prover(self.records, lambda: int(time.time()) + ahead_s, trust)
         prover._workers = InThisProcess()  # type: ignore[assignment]
-        path = self._folder / "mail"
-        path.write_bytes(mail)
-        return await prover.prove(path, read_header(mail), origin, claims)
+        return await prover.prove(mail, read_header(mail), origin, claims)
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
+def bench() -> Bench:
+    return Bench()
 
 
 # -- DKIM --------------------------------------------------------------------------------------------------------------
@@ -263,15 +259,13 @@ async def test_the_messages_of_dkimpy(bench: Bench) -> None:
         assert (await bench.verdict(changed, table, (claim,), ahead_s=ahead_s)).standing(claim) is Standing.FAILS
 
 
-async def test_the_processes_that_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_processes_that_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a bridge: a good mail, hostile ones, one that takes too long, and the good one again."""
-    path = tmp_path / "mail"
     header = read_header(mail_of())
     prover = Prover(Records(keys()), lambda: int(time.time()), Trust(arc_sealers=frozenset({"lists.example"})))
 
     async def standing(mail: bytes) -> Standing:
-        path.write_bytes(mail)
-        return (await prover.prove(path, header, ORIGIN, (DKIM,))).standing(DKIM)
+        return (await prover.prove(mail, header, ORIGIN, (DKIM,))).standing(DKIM)
 
     try:
         assert await standing(signed(mail_of())) is Standing.HOLDS
@@ -292,12 +286,10 @@ async def test_the_processes_that_look(tmp_path: Path, monkeypatch: pytest.Monke
         await prover.stop()
 
 
-def test_a_mail_that_makes_a_library_fall_is_no_proof(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "mail"
-    path.write_bytes(signed(mail_of()))
+def test_a_mail_that_makes_a_library_fall_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
     for error in (MemoryError(), RecursionError(), ValueError("x")):
         monkeypatch.setattr(worker.dkim, "Signatures", lambda *_, error=error: (_ for _ in ()).throw(error))
-        assert isinstance(worker.answer(SignaturesOrder(str(path), 0, False)), Overtaxed)
+        assert isinstance(worker.answer(SignaturesOrder(0, False), signed(mail_of())), Overtaxed)
 
 
 @given(st.text(alphabet="b=; \t\r\nA/z", max_size=40))
@@ -310,7 +302,7 @@ def test_the_pattern_for_b_finds_what_that_of_dkimpy_finds(text: str) -> None:
     assert "*+" in dkim.RE_BTAG.pattern.decode()
 
 
-async def test_one_peers_mails_leave_a_turn_to_others(tmp_path: Path) -> None:
+async def test_one_peers_mails_leave_a_turn_to_others() -> None:
     class Counting(InThisProcess):
         now = most = 0
 
@@ -321,15 +313,14 @@ async def test_one_peers_mails_leave_a_turn_to_others(tmp_path: Path) -> None:
             self.now -= 1
             return await super().ask(order, octets, wall_s, answer_max_bytes)
 
-    path, mail = tmp_path / "mail", signed(mail_of())
-    path.write_bytes(mail)
+    mail = signed(mail_of())
     header = read_header(mail)
     prover = Prover(Records(keys()), lambda: int(time.time()), Trust())
 
     async def most(*origins: Origin) -> int:
         counting = Counting()
         prover._workers = counting  # type: ignore[assignment]
-        await asyncio.gather(*(prover.prove(path, header, origin, (DKIM,)) for origin in origins))
+        await asyncio.gather(*(prover.prove(mail, header, origin, (DKIM,)) for origin in origins))
         return counting.most
 
     other = dataclasses.replace(ORIGIN, peer="192.0.2.2")

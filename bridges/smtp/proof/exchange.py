@@ -20,9 +20,10 @@ class SpfOrder(Struct, frozen=True, tag="spf"):
 
 
 class SignaturesOrder(Struct, frozen=True, tag="signatures"):
-    """Look at all DKIM signatures of the mail at `path`, and, with `arc`, at its ARC chain. `now_s`: Unix time."""
+    """Look at all DKIM signatures of the mail that comes with this, and, with `arc`, at its ARC chain. `now_s`: Unix
+    time.
+    """
 
-    path: str
     now_s: int
     arc: bool
     known: tuple[Answered, ...] = ()

@@ -4,7 +4,6 @@
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 from weakref import WeakValueDictionary
 
@@ -61,7 +60,7 @@ class Prover:
         """End the processes."""
         await self._workers.stop()
 
-    async def prove(self, mail: Path, header: Header, origin: Origin, claims: Iterable[Claim]) -> Verdict:
+    async def prove(self, mail: bytes, header: Header, origin: Origin, claims: Iterable[Claim]) -> Verdict:
         """The verdict about a mail, as far as `claims` need it.
 
         Raises `HeaderRefused` for a header that names no single author, `WorkerFailed` when nothing can be looked at.
@@ -72,21 +71,21 @@ class Prover:
             return Verdict(author)
         case = _Case(author, header, origin, self._trust, Lookups(self._resolver))
         if "dkim" in methods:
-            order = SignaturesOrder(str(mail), self._now_s(), arc=bool(self._trust.arc_sealers))
-            await case.signatures(await self._ask(order, case.lookups, origin))
+            order = SignaturesOrder(self._now_s(), arc=bool(self._trust.arc_sealers))
+            await case.signatures(await self._ask(order, mail, case.lookups, origin))
         if "spf" in methods and origin.peer and not origin.upstream:
             spf = SpfOrder(origin.peer, origin.mail_from, origin.helo)
-            await case.spf(await self._ask(spf, case.lookups, origin))
+            await case.spf(await self._ask(spf, b"", case.lookups, origin))
         await case.results()
         return await case.verdict()
 
-    async def _ask(self, order: SpfOrder | SignaturesOrder, lookups: Lookups, origin: Origin) -> Answer:
+    async def _ask(self, order: SpfOrder | SignaturesOrder, mail: bytes, lookups: Lookups, origin: Origin) -> Answer:
         """Ask until it needs no more records."""
         for _ in range(limits.PROOF_ROUNDS_MAX):
             asked = msgspec.json.encode(msgspec.structs.replace(order, known=lookups.known))
             try:
                 async with self._turn(origin):
-                    said = await self._workers.ask(asked, b"", limits.PROOF_WALL_S, limits.WORKER_ANSWER_MAX_BYTES)
+                    said = await self._workers.ask(asked, mail, limits.PROOF_WALL_S, limits.WORKER_ANSWER_MAX_BYTES)
             except WorkerOvertaxed as overtaxed:
                 return Overtaxed(str(overtaxed))
             answer: Answer = msgspec.json.decode(said, type=Answer)

@@ -4,7 +4,6 @@
 It asks nobody anything: DNS records come with the order. Memory and CPU for each order are bounded by the kernel.
 """
 
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -25,25 +24,22 @@ def main() -> None:
 
 
 def _serve(order: bytes, octets: bytes) -> tuple[bytes, list[bytes]]:
-    return msgspec.json.encode(answer(_DECODER.decode(order))), []
+    return msgspec.json.encode(answer(_DECODER.decode(order), octets)), []
 
 
-def answer(order: Order) -> Answer:
+def answer(order: Order, mail: bytes) -> Answer:
     """What an order comes to."""
     try:
-        return spf.evaluate(order) if isinstance(order, SpfOrder) else _signatures(order)
+        return spf.evaluate(order) if isinstance(order, SpfOrder) else _signatures(order, mail)
     except MemoryError:
         return Overtaxed("it needs more memory than a mail may")
-    except FileNotFoundError:  # its client did not wait for the answer, so nobody does
-        return Overtaxed("it is gone")
     except OSError:
-        raise  # ours: the spool; the parent says "try again"
+        raise  # ours: something was not loaded; the parent says "try again"
     except Exception as error:  # whatever hostile octets make of the libraries, it is no proof
         return Overtaxed(f"it is malformed ({type(error).__name__})")
 
 
-def _signatures(order: SignaturesOrder) -> Needs | SignaturesAnswer:
-    mail = Path(order.path).read_bytes()
+def _signatures(order: SignaturesOrder, mail: bytes) -> Needs | SignaturesAnswer:
     signatures = dkim.Signatures(mail, order.now_s)
     chain = arc.Chain(mail) if order.arc else None
     known = {one.question: one for one in order.known}
