@@ -94,7 +94,7 @@ class BridgeOperations:
         """The intake knows what came by it, the instance what each member received."""
         report: s.Report = await self._ask(actor, "report", asked, body)
         shares = await self._instances[self._bridges[asked.bridge]].service.shares(_MEMBERS_DAYS)
-        members = [s.ReportMember(alias=one.alias or one.uid, smtp=one.smtp, tmtp=one.tmtp) for one in shares]
+        members = [s.ReportMember(alias=one.alias, smtp=one.smtp, tmtp=one.tmtp) for one in shares]
         return msgspec.structs.replace(report, members=members)
 
     async def _list_correspondents(self, actor: Actor, asked: Any, body: None) -> s.CorrespondentPage:
