@@ -124,7 +124,8 @@ async def test_it_reads_nothing_of_any_instance(tmp_path: Path) -> None:
         data = str(tmp_path / "data")
         touched = set(re.findall(rf'"({re.escape(data)}[^"]*)"', trace.read_text("utf-8", "replace")))
         assert f"{data}/bridges/intake/bridge.sqlite3" in touched
-        assert not [path for path in touched if not path.startswith(f"{data}/bridges/intake")]
+        above = {data, f"{data}/bridges"}
+        assert not [path for path in touched - above if not path.startswith(f"{data}/bridges/intake")]
 
 
 async def test_mail_waits_while_the_service_is_away(tmp_path: Path) -> None:
