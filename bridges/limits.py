@@ -84,6 +84,7 @@ SESSION_IDLE_S = 120.0
 SESSION_MAX_S = 3_600.0
 SESSION_COMMANDS_MAX = 2_000
 SESSION_ERRORS_MAX = 20
+ADDRESSES_REMEMBERED_MAX = 1_024  # of peers, and of senders, in the form in which they are looked up
 BUFFERED_BYTES_MAX = 256 << 20  # of mail being received, all sessions together; beyond it 452
 BUFFERED_SHARE_MAX_BYTES = BUFFERED_BYTES_MAX // 4  # of one address, or one /64 of IPv6; one mail fits always
 SERVICE_WAIT_S = 15.0  # for the service to be there, and to acknowledge; then 451
