@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import smtplib
+import socket
 import ssl
 import stat
 from collections.abc import Iterator
@@ -16,8 +17,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway.app import Gateway
 from gateway.certificates import make_self_signed, spki_hash, spki_pin
 from gateway.clock import SystemClock
+from gateway.instance import StartFailed
+from gateway.settings import load_settings
 from tests.integration.test_cli import free_port
 from tests.support.bridge_process import begun_bridge, running_bridge
 from tests.support.commands import Commands
@@ -159,6 +163,28 @@ async def test_it_ends_when_it_is_told_to(tmp_path: Path, number: int) -> None:
         assert not [line for line in process.said if "Traceback" in line]
 
 
+async def test_systemd_hears_that_it_is_ready_lives_and_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "200000")
+        loop = asyncio.get_running_loop()
+
+        async def heard(text: str) -> None:
+            async with asyncio.timeout(60):
+                while text not in (await loop.sock_recv(systemd, 4096)).decode():
+                    pass
+
+        async with running_gateway(tmp_path, own(free_port())), running_bridge(tmp_path / "gateway.yaml") as process:
+            await heard("READY=1\nSTATUS=bridge intake")
+            await heard("WATCHDOG=1")
+            await heard("WATCHDOG=1")
+            process.process.send_signal(signal.SIGTERM)
+            await heard("STOPPING=1")
+            assert await process.ended() == 0
+
+
 async def test_a_new_certificate_is_shown_when_it_is_told(tmp_path: Path) -> None:
     smtp = free_port()
     crt, key = tmp_path / "data/bridges/intake/tls.crt", tmp_path / "data/bridges/intake/tls.key"
@@ -227,10 +253,6 @@ async def test_the_gateway_does_not_open_it_too(tmp_path: Path) -> None:
     async with running_bridge(config):
         other = tmp_path / "other.yaml"
         other.write_text(own(free_port()).replace("      process: own\n", ""), "utf-8")
-        from gateway.app import Gateway  # noqa: PLC0415
-        from gateway.instance import StartFailed  # noqa: PLC0415
-        from gateway.settings import load_settings  # noqa: PLC0415
-
         with pytest.raises(StartFailed, match="another process runs this bridge"):
             await Gateway(load_settings(other), SystemClock(), os.urandom).start()
 
