@@ -21,7 +21,7 @@ from gateway.app import Gateway
 from gateway.certificates import make_self_signed, spki_hash, spki_pin
 from gateway.clock import SystemClock
 from gateway.instance import StartFailed
-from gateway.settings import load_settings
+from gateway.settings import SettingsInvalid, load_bridges, load_settings
 from tests.integration.test_cli import free_port
 from tests.support.bridge_process import begun_bridge, running_bridge
 from tests.support.commands import Commands
@@ -304,6 +304,20 @@ async def typed(commands: Commands, *arguments: str) -> str:
     done = await asyncio.to_thread(commands.run, *arguments)
     assert done.exit_code == 0, done
     return done.stdout
+
+
+def test_of_the_file_it_reads_what_is_about_bridges(tmp_path: Path) -> None:
+    """An instance's key is not for it to read: under its unit it could not."""
+    file = tmp_path / "gateway.yaml"
+    tls = "policy: public, tls: {certificate: ./nowhere.crt, key: ./nowhere.key}"
+    file.write_text(own(2525).replace("policy: public", tls), "utf-8")
+    with pytest.raises(SettingsInvalid):
+        load_settings(file)
+    settings, whole = load_bridges(file)
+    assert whole
+    assert [(one.name, one.tls.key) for one in settings.instances] == [("public", None)]
+    assert settings.data_dir == tmp_path / "data"
+    assert settings.bridges.smtp[0].process == "own"
 
 
 async def test_mistakes_in_its_block_are_named_with_their_lines(tmp_path: Path, commands: Commands) -> None:
