@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
+from bridges import limits
 from bridges.smtp.control import models as m
 from bridges.smtp.evidence import MailDecided
 from gateway.app import Gateway
@@ -318,3 +320,48 @@ async def test_who_is_known_by_his_certificate_is_asked_for_it_as_soon_as_he_is_
         await intake.vetting.withdraw(1, "ada", "")
         await asyncio.sleep(0)
         assert not intake._asked
+
+
+async def test_administrators_hear_of_what_waits_for_them_once_an_hour(tmp_path: Path) -> None:
+    async with (
+        serving(tmp_path, "tell: sales@example.org\nhold: {mails_max: 2}", unknown="hold") as (gateway, intake, _desk),
+        member(gateway, "public", "Sales Desk") as sales,
+    ):
+        for number in (1, 2, 3):
+            await said(intake, a_mail(number))
+        first, second = (data for _, data in await sales.until(2))
+        assert b"Mail waits for a decision. The newest is number 1: orders@partner.example has no vetting" in first
+        assert b"No more mail can be held" in second
+        await asyncio.sleep(0.2)
+        assert len(sales.got) == 2
+
+
+async def test_what_was_changed_while_a_mail_was_looked_at_decides(tmp_path: Path) -> None:
+    """Who suspends a sender is not answered before his last mail is through: it is put off, and comes again."""
+    senders = "[{address: orders@partner.example, proof: [dkim: partner.example]}]"
+    async with serving(tmp_path, senders=senders) as (_, intake, desk):
+        gathering = intake._delivery._rooms.gathering
+        gather = gathering.gather
+
+        async def gather_slowly(*given: Any) -> Any:
+            got = await gather(*given)
+            await intake.vetting.suspend(1, "ada", "")
+            return got
+
+        gathering.gather = gather_slowly
+        assert (await said(intake, a_mail())).startswith(
+            "451 4.3.0 Cannot be delivered just now, try again later: the vetting"
+        )
+        assert desk.got == []
+
+
+async def test_a_flood_of_refusals_is_counted_and_not_written_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "REFUSALS_WRITTEN_OF_NETWORK", 3)
+    senders = "[{address: orders@partner.example, proof: [dkim: partner.example]}]"
+    async with serving(tmp_path, senders=senders) as (_, intake, _desk):
+        for number in range(6):
+            assert (await said(intake, mail_of(**{"Message-ID": f"<{number}@x>"}))).startswith("550")
+        assert (await said(intake, a_mail())).startswith("250")  # what is taken is written always
+        assert [one.decided[0].outcome for one in await decided(intake)] == ["refused"] * 3 + ["delivered"]
