@@ -180,12 +180,13 @@ async def test_held_mail_is_looked_into_released_and_rejected(world: World) -> N
     assert "is gone" in await world.said("held", "reject", one, "--reason", "an advertisement", given="y\n")
     await world.refused("held", "release", one, code=1, words="local user")
     assert (await world.printed("held", "release", two))["outcomes"] == {"support@example.org": "delivered"}
-    await administer(world.gateway, "smtp.correspondents.invite", bridge="intake", address="somebody@else.example")
-    done = await world.ran("held", "release", three, "--vet", "--invite")
-    if done.exit_code == 0:  # a network proves it, where the mail's own address does
-        assert f"{JO} is invited: tmtp://" in " ".join(done.stdout.split())
+    done = await world.said("held", "release", three, "--vet", "--invite", "--owner", "Sales")
+    assert f"{JO} is vetted: record" in done
+    assert f"{JO} is invited: tmtp://" in done
+    (record,) = await world.printed("senders", "list", "--search", JO)
+    assert (record["owner"], record["proof"][0]["network"]) == ("Sales", "127.0.0.1/32")
     states = {one["number"]: one["state"] for one in await world.printed("held", "list", "--state", "all")}
-    assert (states[int(one)], states[int(two)]) == ("rejected", "released")
+    assert (states[int(one)], states[int(two)], states[int(three)]) == ("rejected", "released", "released")
 
 
 @pytest.mark.asyncio(loop_scope="module")
@@ -220,6 +221,24 @@ async def test_figures_in_words_json_and_csv(world: World, tmp_path: Path) -> No
     assert "mail from orders@partner.example" in await world.said("audit", "list")
     assert "as they were written" in await world.said("audit", "verify")
     assert (await world.printed("audit", "verify"))["intact"]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_rules_are_tried_on_what_came(world: World, tmp_path: Path) -> None:
+    await world.mailed("orders@partner.example", "Tried")
+    rules = tmp_path / "new.yaml"
+    rules.write_text("senders: []\n", "utf-8")
+    found = await world.printed("replay", "--rules", str(rules), "--days", "1")
+    (change,) = [one for one in found["changes"] if one["author"] == "orders@partner.example"]
+    assert (change["recipient"], change["before"], change["after"]) == ("support@example.org", "delivered", "held")
+    assert change["messages"] >= 1
+    said = await world.said("replay", "--rules", str(rules), "--days", "1")
+    assert "orders@partner.example to support@example.org" in said
+    rules.write_text(HELD, "utf-8")
+    same = await world.printed("replay", "--rules", str(rules), "--days", "1")
+    assert [one for one in same["changes"] if one["author"] == "orders@partner.example"] == []
+    still = await world.printed("senders", "list", "--search", "orders@")
+    assert [one["state"] for one in still] == ["active"]
 
 
 @pytest.mark.asyncio(loop_scope="module")
