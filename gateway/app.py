@@ -14,9 +14,11 @@ from aiohttp import web
 from aiohttp.web import RouteDef
 
 from bridges.smtp.control.door import BridgeDoor, BridgeRefused
+from bridges.smtp.control.socket import SocketDoor
 from gateway.administration import DATABASE_FILE, Administration, AdministrationDatabase
 from gateway.api import AdministrationListener, Api, BearerTokens
 from gateway.backup.taking import tidy_up
+from gateway.bridge_process import process_door
 from gateway.certificates import pin_hash, server_context
 from gateway.control import SOCKET_NAME, ControlServer
 from gateway.core_settings import bucket_of, journal_of, listen_on, policy_of, registrations_of
@@ -208,32 +210,27 @@ class Gateway:
         """How administrators reach a bridge. Raises `BridgeRefused`."""
         if name in self.bridges:
             return self.bridges[name].desk
-        from gateway.bridge_doors import EitherDoor, FolderDoor, process_door  # noqa: PLC0415 - see above
-        from gateway.bridge_folder import BridgeFolder  # noqa: PLC0415 - see above
-
         bridge = next(one for one in self._settings.bridges.smtp if one.name == name)
-        folder = BridgeFolder.of(self._settings.data_dir, name)
-        process = process_door(self._settings.source, name, folder)
         if self._listening:
             if bridge.process == "own":
-                return process
+                return self._process_of(name)
             raise BridgeRefused("away", f"the bridge {name} does not run; the gateway's log says why")
         if name not in self._folder_doors:
-            self._folder_doors[name] = EitherDoor(process, FolderDoor(bridge, folder, self._clock, self._random_bytes))
+            from gateway.bridge_doors import EitherDoor, FolderDoor  # noqa: PLC0415 - see above
+            from gateway.bridge_folder import BridgeFolder  # noqa: PLC0415 - see above
+
+            folder = BridgeFolder.of(self._settings.data_dir, name)
+            there = FolderDoor(bridge, folder, self._clock, self._random_bytes)
+            self._folder_doors[name] = EitherDoor(self._process_of(name), there)
         return self._folder_doors[name]
+
+    def _process_of(self, bridge: str) -> SocketDoor:
+        return process_door(self._settings.source, bridge, self._settings.data_dir / "bridges" / bridge)
 
     async def _running_bridges(self) -> frozenset[str]:
         """The names of those that run, here or in processes of their own."""
-        running = set(self.bridges)
-        for bridge in self._settings.bridges.smtp:
-            if bridge.process == "own":
-                from gateway.bridge_doors import process_door  # noqa: PLC0415 - see above
-                from gateway.bridge_folder import BridgeFolder  # noqa: PLC0415 - see above
-
-                folder = BridgeFolder.of(self._settings.data_dir, bridge.name)
-                if await process_door(self._settings.source, bridge.name, folder).answers():
-                    running.add(bridge.name)
-        return frozenset(running)
+        own = [one.name for one in self._settings.bridges.smtp if one.process == "own"]
+        return frozenset({*self.bridges, *[name for name in own if await self._process_of(name).answers()]})
 
     # -- pieces ------------------------------------------------------------------------------------------------------
     def _own_data_folder(self) -> None:

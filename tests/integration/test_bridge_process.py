@@ -163,6 +163,19 @@ async def test_it_ends_when_it_is_told_to(tmp_path: Path, number: int) -> None:
         assert not [line for line in process.said if "Traceback" in line]
 
 
+async def test_one_that_was_killed_starts_again(tmp_path: Path) -> None:
+    smtp = free_port()
+    async with running_gateway(tmp_path, own(smtp)) as gateway:
+        async with running_bridge(tmp_path / "gateway.yaml") as process:
+            await process.ended(signal.SIGKILL)
+        assert (tmp_path / "data/bridges/intake/control.sock").exists()
+        with pytest.raises(ServiceUnavailable, match="does not answer"):
+            await administer(gateway, "smtp.correspondents.invite", bridge="intake", address="jo@partner.example")
+        assert await administer(gateway, "invitations.list", instance="public") == []
+        async with running_bridge(tmp_path / "gateway.yaml"):
+            assert (await administer(gateway, "smtp.decisions.verify", bridge="intake")).intact
+
+
 async def test_systemd_hears_that_it_is_ready_lives_and_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
