@@ -26,7 +26,7 @@ from gateway.instance import RunningInstance, StartFailed
 from gateway.listeners.http import HttpListener
 from gateway.pictures import PictureRefused
 from gateway.renewing import Renewing
-from gateway.settings import Address, AdministrationSettings, Instance, Settings
+from gateway.settings import Address, AdministrationSettings, Instance, Settings, SmtpBridge
 from gateway.skin import encoded
 from tmtp_core import limits
 from tmtp_core.clock import Clock
@@ -341,24 +341,25 @@ class Gateway:
         )
 
     async def _start_bridges(self) -> None:
-        if not self._settings.bridges.smtp:
-            return
-        from gateway.bridge_folder import BridgeFolder  # noqa: PLC0415 - see above
-        from gateway.bridges import opened_intake, provided_folder  # noqa: PLC0415 - see above
-
         for bridge in self._settings.bridges.smtp:
-            instance = self.instances[bridge.instance]
-            folder = BridgeFolder.of(self._settings.data_dir, bridge.name)
             try:
-                if bridge.process == "own":
-                    await provided_folder(bridge, instance, folder, self._random_bytes)
-                    continue
-                opened = await opened_intake(bridge, instance, folder, self._clock, self._random_bytes)
+                await self._start_bridge(bridge)
             except RequestRefused as refusal:  # the instances are not to stay away for that
                 log.error("bridge_not_started", bridge=bridge.name, reason=refusal.text)
-            else:
-                self.bridges[bridge.name] = opened
-                self._renewing.add(f"bridge {bridge.name}", *opened.certificate, opened.reload_certificate)
+
+    async def _start_bridge(self, bridge: SmtpBridge) -> None:
+        from gateway.bridge_account import provided_folder  # noqa: PLC0415 - see above
+        from gateway.bridge_folder import BridgeFolder  # noqa: PLC0415 - see above
+
+        instance, folder = self.instances[bridge.instance], BridgeFolder.of(self._settings.data_dir, bridge.name)
+        if bridge.process == "own":
+            await provided_folder(bridge, instance, folder, self._random_bytes)
+            return
+        from gateway.bridges import opened_intake  # noqa: PLC0415 - see above
+
+        opened = await opened_intake(bridge, instance, folder, self._clock, self._random_bytes)
+        self.bridges[bridge.name] = opened
+        self._renewing.add(f"bridge {bridge.name}", *opened.certificate, opened.reload_certificate)
 
     async def _start_control(self) -> None:
         self._control = ControlServer(self.administration, self._settings.data_dir / SOCKET_NAME)

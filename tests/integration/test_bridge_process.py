@@ -11,6 +11,8 @@ import smtplib
 import socket
 import ssl
 import stat
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -271,6 +273,31 @@ async def test_the_gateway_does_not_open_it_too(tmp_path: Path) -> None:
         other.write_text(own(free_port()).replace("      process: own\n", ""), "utf-8")
         with pytest.raises(StartFailed, match="another process runs this bridge"):
             await Gateway(load_settings(other), SystemClock(), os.urandom).start()
+
+
+async def test_the_gateway_does_not_even_load_it(tmp_path: Path) -> None:
+    """What reads strangers' mail is not in the process that has the services' data."""
+    config = tmp_path / "gateway.yaml"
+    config.write_text(own(free_port()), "utf-8")
+    program = f"""
+import asyncio, os, sys
+from pathlib import Path
+from gateway.app import Gateway
+from gateway.clock import SystemClock
+from gateway.settings import load_settings
+
+async def main():
+    gateway = Gateway(load_settings(Path({str(config)!r})), SystemClock(), os.urandom)
+    await gateway.start()
+    await gateway.stop(grace_s=1.0)
+    print(sorted(name for name in sys.modules if name.split(".")[0] in ("aiosmtpd", "dkim", "dns", "spf")))
+    print("bridges.smtp.intake" in sys.modules)
+
+asyncio.run(main())
+"""
+    ran = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=PIPE)
+    said, _ = await ran.communicate()
+    assert said.decode().splitlines()[-2:] == ["[]", "False"]
 
 
 async def test_a_key_of_before_is_moved_and_the_account_stays(tmp_path: Path) -> None:
