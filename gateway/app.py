@@ -38,7 +38,7 @@ from tmtp_core.wire.address import ServiceAddress
 
 if TYPE_CHECKING:  # each takes some megabytes: loaded where there is a bridge, a console, a provider
     from bridges.smtp.intake import SmtpIntake
-    from gateway.bridges import EitherDoor
+    from gateway.bridge_doors import EitherDoor
     from gateway.console import Console
     from gateway.console.provider import ByProvider
     from gateway.sign_in import Vouching
@@ -92,7 +92,9 @@ class Gateway:
         """Start everything, or nothing: whatever was started is stopped again before `StartFailed` leaves."""
         self._listening = listening
         try:
-            self._own_name = await asyncio.to_thread(socket.getfqdn)  # it may ask the network, and take seconds
+            self._own_name = self._settings.host or ""
+            if not self._own_name:
+                self._own_name = await asyncio.to_thread(socket.getfqdn)  # it may ask the network, and take seconds
             self._own_data_folder()
             if self.first:
                 tidy_up(self._settings.data_dir)
@@ -195,15 +197,19 @@ class Gateway:
         return ServiceAddress(self._reachable(host), port, pin)
 
     def _reachable(self, host: str) -> str:
-        """A listening address as others would dial it: this machine's name where it listens everywhere."""
-        return self._own_name if host in {"0.0.0.0", "::"} else host  # noqa: S104 - compared, not listened on
+        """A listening address as others would dial it: by the name in the settings, where others can dial it at all;
+        without one, by this machine's where it listens everywhere.
+        """
+        if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not listened on
+            return self._own_name
+        return host if Address(host=host, port=0).loopback else self._settings.host or host
 
     def _bridge_door(self, name: str) -> BridgeDoor:
         """How administrators reach a bridge. Raises `BridgeRefused`."""
         if name in self.bridges:
             return self.bridges[name].desk
+        from gateway.bridge_doors import EitherDoor, FolderDoor, process_door  # noqa: PLC0415 - see above
         from gateway.bridge_folder import BridgeFolder  # noqa: PLC0415 - see above
-        from gateway.bridges import EitherDoor, FolderDoor, process_door  # noqa: PLC0415 - see above
 
         bridge = next(one for one in self._settings.bridges.smtp if one.name == name)
         folder = BridgeFolder.of(self._settings.data_dir, name)
@@ -221,8 +227,8 @@ class Gateway:
         running = set(self.bridges)
         for bridge in self._settings.bridges.smtp:
             if bridge.process == "own":
+                from gateway.bridge_doors import process_door  # noqa: PLC0415 - see above
                 from gateway.bridge_folder import BridgeFolder  # noqa: PLC0415 - see above
-                from gateway.bridges import process_door  # noqa: PLC0415 - see above
 
                 folder = BridgeFolder.of(self._settings.data_dir, bridge.name)
                 if await process_door(self._settings.source, bridge.name, folder).answers():
@@ -401,7 +407,7 @@ class Gateway:
         self.console = Console(
             self.administration,
             {one.name: one.announced_title for one in self._settings.instances},
-            site_of(settings.listen.host, settings.url, self._own_name),
+            site_of(settings.listen.host, settings.url, self._reachable(settings.listen.host)),
             self._console_url,
             self._clock,
             self._random_bytes,
@@ -417,7 +423,7 @@ class Gateway:
             return settings.url
         host = "localhost" if settings.listen.loopback else self._reachable(str(settings.listen).rpartition(":")[0])
         scheme = "http" if settings.tls.certificate is None else "https"
-        return f"{scheme}://{host}:{self.administration_address[1]}"
+        return f"{scheme}://{Address(host=host, port=self.administration_address[1])}"
 
 
 def descriptors_needed(settings: Settings) -> int:

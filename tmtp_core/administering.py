@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from sqlalchemy import Connection
 
@@ -23,6 +23,8 @@ from tmtp_core.store import inventory
 from tmtp_core.store.ledger import SqlLedger
 
 T = TypeVar("T")
+
+_MS_PER_DAY: Final = 86_400_000
 
 PAGE = 500
 """Rows that are shown where nobody says how many."""
@@ -120,6 +122,13 @@ class Administering(ABC):
         """How many accounts and open invitations there are, and since when the eldest message waits."""
         now_ms = self.moment().ms
         return await self.look(lambda connection: inventory.census(connection, now_ms))
+
+    async def shares(self, days: int) -> list[inventory.Share]:
+        """What members received in the last days (UTC, with today), where there is a bridge (C5); all but the last
+        minute of it.
+        """
+        since_day = self.moment().ms // _MS_PER_DAY - days + 1
+        return await self.look(lambda connection: inventory.shares(connection, since_day))
 
     async def oldest_queued_ms(self) -> int | None:
         """When the message was posted that waits longest."""

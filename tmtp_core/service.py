@@ -153,6 +153,7 @@ class Service(Administering, BesideOthers):
         self._next_checkpoint_s = clock.monotonic_s() + limits.CHECKPOINT_INTERVAL_S
         self._next_forgetting_s = clock.monotonic_s()
         self._next_return_s = clock.monotonic_s()
+        self._next_received_s = clock.monotonic_s() + limits.RECEIVED_WRITE_INTERVAL_S
         self._stopping = False
         self._deliveries = 0
         self.ack_latencies = Latencies()  # from the last sending of a delivery to its device's ack
@@ -178,6 +179,7 @@ class Service(Administering, BesideOthers):
             session.end(None)
         await asyncio.to_thread(self.payloads.end_uploads)
         await asyncio.sleep(0)  # the posts whose payloads the threads have just finished are submitted now
+        self._writer.submit(Job(lambda ledger: ledger.write_received(), lambda result: None))
         self._writer.stop()
         await asyncio.to_thread(self._shut_down)
 
@@ -200,12 +202,16 @@ class Service(Administering, BesideOthers):
         if now_s >= self._next_return_s:
             self._next_return_s = now_s + limits.RETURN_INTERVAL_S
             self._give_back()
+        if now_s >= self._next_received_s and self._writer.ledger.received.waits:
+            self._next_received_s = now_s + limits.RECEIVED_WRITE_INTERVAL_S
+            self._writer.submit(Job(lambda ledger: ledger.write_received(), lambda result: None))
         if now_s >= self._next_forgetting_s and self.siblings.is_first:
             self._next_forgetting_s = now_s + limits.REPOST_FORGET_INTERVAL_S
             now_ms = self.moment().ms
             before_ms = now_ms - limits.REPOST_MEMORY_S * 1000
             self._writer.submit(Job(lambda ledger: ledger.forget_old_posts(before_ms), lambda result: None))
             self._writer.submit(Job(lambda ledger: ledger.forget_used(now_ms), lambda result: None))
+            self._writer.submit(Job(lambda ledger: ledger.forget_received(now_ms), lambda result: None))
 
     def connect(self, outlet: Outlet, spki_hashes: tuple[bytes, ...] = (NO_TLS,)) -> Session | None:
         """A new link, or None when there are as many as the instance allows.

@@ -7,77 +7,43 @@ is carried out, and carried on after a crash: the post has one id, so it arrives
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import Coroutine, Iterator, Sequence
-from contextlib import contextmanager
-from hashlib import blake2b
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 import structlog
-from msgspec import Struct
-from msgspec.structs import replace
-from sqlalchemy import Connection, Row, delete, select, text, update
+from sqlalchemy import Connection, Row, delete, select, update
 
 from bridges import limits
 from bridges.mime import Unparsable
 from bridges.mime.pool import ParserFailed
 from bridges.smtp.control import models as m
 from bridges.smtp.control.door import BridgeRefused
-from bridges.smtp.evidence import ActDone, Decided, Evidence, Outcome
-from bridges.smtp.held_mail import detail, of_row, refused_because, suggested_record
-from bridges.smtp.kept import KeptPoster, ReadMail, must_be_of
-from bridges.smtp.posting import Accepted, Posted
-from bridges.smtp.proof.author import canonical_address
-from bridges.smtp.rules import folded
+from bridges.smtp.deciding import Deciding, SpoolsMail, VetsSenders
+from bridges.smtp.evidence import Evidence
+from bridges.smtp.held_mail import detail, of_row
+from bridges.smtp.kept import KeptPoster
+from bridges.smtp.posting import Accepted
 from bridges.smtp.spool import Append
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.files import make_folder, remove_file, sync_folder, write_new
-from bridges.smtp.store.tables import held, sender
+from bridges.smtp.store.held import NEWEST, WAITING, act_on, row_of, same_mail, waiting
+from bridges.smtp.store.tables import held
 from tmtp_core.clock import Clock
 
 log = structlog.get_logger()
 
-_WAITING: Final = ("held", "deciding")
 _EXPIRY: Final = "rule: hold.expires_days"
 _LOSS: Final = "rule: its file is gone"
 _DAY_MS: Final = 86_400_000
 _MS: Final = 1_000_000
 _PAGE: Final = 100
-_NEWEST: Final = text("SELECT seq FROM sqlite_sequence WHERE name = 'held'")  # also of rows that are gone
 
 Got = TypeVar("Got")
 Names = list[str]
 Mails = list[m.HeldMail]
 Numbers = list[int]
-
-
-class SpoolsMail(Protocol):
-    """Takes a mail over while the service is away."""
-
-    async def keep(self, mail: bytes, accepted: Accepted, evidence: Evidence, recipients: list[str]) -> bool:
-        """As `Spool.keep`."""
-        ...
-
-
-class VetsSenders(Protocol):
-    """Makes vetting records."""
-
-    async def vet(self, body: m.VetSender, by: str) -> m.Sender:
-        """A new record, on the disk when this returns. Raises `BridgeRefused`."""
-        ...
-
-
-class Decision(Struct, frozen=True):
-    """What is done with a mail; kept with it while that is carried out, and after. `record`: once there is one."""
-
-    action: m.HeldAction
-    by: str
-    reason: str = ""
-    vet: m.VetSender | None = None
-    record: int | None = None
-    outcomes: dict[str, Outcome] = {}
 
 
 class Figures(NamedTuple):
@@ -108,8 +74,6 @@ class Holding:
         self._folder = folder
         self._database = database
         self._poster = poster
-        self._spool = spool
-        self._vetting = vetting
         self._append = append
         self._clock = clock
         self._expires_days = expires_days
@@ -118,7 +82,7 @@ class Holding:
         self._next = 1
         self._room: tuple[int, int] = (0, 0)  # mails and octets, of those on their way into it, too
         self._lost = 0
-        self._deciding: Counter[int] = Counter()  # here, now
+        self._deciding = Deciding(database, poster, spool, vetting, append, clock, self._path, self._gone)
         self._under_way: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
@@ -126,10 +90,10 @@ class Holding:
         await asyncio.to_thread(make_folder, self._folder)
         rows = await self._database.read(
             lambda connection: connection.execute(
-                select(held.c.number, held.c.size).where(held.c.state.in_(_WAITING))
+                select(held.c.number, held.c.size).where(held.c.state.in_(WAITING))
             ).all()
         )
-        newest = await self._database.read(lambda connection: connection.execute(_NEWEST).scalar())
+        newest = await self._database.read(lambda connection: connection.execute(NEWEST).scalar())
         there = await asyncio.to_thread(_numbers, self._folder)
         self._next = max(newest or 0, *there, 0) + 1
         lost = [row.number for row in rows if row.number not in there]
@@ -178,8 +142,8 @@ class Holding:
     async def _keep(
         self, mail: bytes, accepted: Accepted, evidence: Evidence, subject: str, recipients: Names, why: str
     ) -> int | None:
-        same = _hash(evidence.mail, recipients)
-        there = await self._database.read(lambda connection: _waiting(connection, same))
+        same = same_mail(evidence.mail, recipients)
+        there = await self._database.read(lambda connection: waiting(connection, same))
         if there is not None:
             return there
         mails, octets = self._room
@@ -205,7 +169,7 @@ class Holding:
         }
 
         def insert(connection: Connection) -> int:
-            there = _waiting(connection, same)
+            there = waiting(connection, same)
             if there is None:
                 connection.execute(held.insert().values(row))
             return there or number
@@ -235,7 +199,7 @@ class Holding:
     async def show(self, number: int) -> m.HeldDetail:
         """One, with its safe text while it is there. Raises `BridgeRefused`."""
         row = await self._row(number)
-        if row.state not in _WAITING:
+        if row.state not in WAITING:
             return detail(row, None, "it is not kept any more")
         try:
             async with self._poster.read(self._path(number)) as mail:
@@ -253,174 +217,11 @@ class Holding:
 
         Then it waits as before; or, where the disk failed halfway, it is carried on within `limits.HOLD_LOOK_S`.
         """
-        return await self._finished(self._decide(number, body, by))
+        return await self._finished(self._deciding.decide(number, body, by))
 
     async def carry_on(self) -> None:
         """Finish the decisions that a crash, or a disk that failed, has cut off. Raises `OSError`, `ParserFailed`."""
-        query = select(held).where(held.c.state == "deciding")
-        for row in await self._database.read(lambda connection: connection.execute(query).all()):
-            if not self._deciding[row.number]:
-                log.info("smtp_held_decision_carried_on", mail=row.number)
-                try:
-                    await self._finished(self._carry_on(row))
-                except BridgeRefused as refused:
-                    log.warning("smtp_held_decision_undone", mail=row.number, why=str(refused))
-
-    async def _decide(self, number: int, body: m.DecideHeld, by: str) -> m.HeldDecided:
-        row = await self._row(number)
-        if row.state != "held":
-            raise refused_because(row)
-        vet = self._to_vet(row, body)
-        if body.action == "reject":
-            return await self._reject(row, Decision("reject", by, body.reason))
-        decision = Decision(body.action, by, body.reason, vet)
-        try:
-            async with self._poster.read(self._path(number)) as mail:
-                must_be_of(mail.letter, row.author)
-                with self._at_work_on(number):
-                    await self._claim(row, decision)
-                    return await self._carried_out(row, decision, mail)
-        except Unparsable as unparsable:
-            raise BridgeRefused("refused", f"This mail cannot be read, only rejected: {unparsable}") from None
-        except FileNotFoundError:
-            raise refused_because(await self._row(number)) from None
-        except ParserFailed as failed:
-            raise BridgeRefused("away", f"It cannot be read just now, try again: {failed}") from None
-
-    async def _carry_on(self, row: Row[Any]) -> m.HeldDecided:
-        decision = msgspec.json.decode(row.decision, type=Decision)
-        try:
-            with self._at_work_on(row.number):
-                async with self._poster.read(self._path(row.number)) as mail:
-                    return await self._carried_out(row, decision, mail)
-        except Unparsable as unparsable:
-            await self._put_back(row, [])
-            raise BridgeRefused("refused", f"This mail cannot be read, only rejected: {unparsable}") from None
-
-    async def _claim(self, row: Row[Any], decision: Decision) -> None:
-        """Write down that this is done, unless something else is. Raises `BridgeRefused`."""
-        values = _decided(decision, "deciding", self._now_ms())
-
-        def claim(connection: Connection) -> None:
-            _compare_and_set(connection, row.number, "held", values)
-
-        await self._database.write(claim)
-
-    async def _carried_out(self, row: Row[Any], decision: Decision, mail: ReadMail) -> m.HeldDecided:
-        """What was written down, done. Raises `BridgeRefused`, `Unparsable`."""
-        posted: dict[str, Posted] = {}
-        try:
-            if decision.vet is not None and decision.record is None:
-                decision = replace(decision, record=await self._record(decision.vet, decision.by))
-                values = {"decision": msgspec.json.encode(decision).decode()}
-                await self._database.write(
-                    lambda connection: _compare_and_set(connection, row.number, "deciding", values)
-                )
-            recipients = msgspec.json.decode(row.recipients, type=list[str])
-            accepted = msgspec.json.decode(row.accepted, type=Accepted)
-            accepted = replace(
-                accepted, words=", ".join(filter(None, (accepted.words, "released by an administrator")))
-            )
-            posted = await self._poster.post(mail, accepted, recipients)
-            outcomes = await self._outcomes(row, mail, accepted, posted)
-            decision = replace(decision, outcomes=outcomes)
-            return await self._end(row, decision, "deciding", "released", list(posted.values()))
-        except BridgeRefused:
-            await self._put_back(row, list(posted.values()))
-            raise
-        except OSError as error:
-            log.error("smtp_held_decision_cut_off", mail=row.number, error=str(error))
-            raise BridgeRefused(
-                "away", "It is written down, but the disk failed: it is carried out as soon as that is mended"
-            ) from None
-
-    @contextmanager
-    def _at_work_on(self, number: int) -> Iterator[None]:
-        self._deciding[number] += 1
-        try:
-            yield
-        finally:
-            self._deciding[number] -= 1
-
-    async def _outcomes(
-        self, row: Row[Any], mail: ReadMail, accepted: Accepted, posted: dict[str, Posted]
-    ) -> dict[str, Outcome]:
-        """What became of it for each recipient; what cannot be delivered just now is the spool's.
-
-        Raises `BridgeRefused` where it reaches nobody.
-        """
-        outcomes: dict[str, Outcome] = {recipient: one.outcome for recipient, one in posted.items()}
-        later = [recipient for recipient, one in posted.items() if one.outcome == "deferred"]
-        if later:
-            evidence = msgspec.json.decode(row.evidence, type=Evidence)
-            if not await self._spool.keep(mail.content, accepted, evidence, later):
-                raise BridgeRefused("away", "The service is away, and no more mail can wait for it: try again later")
-            outcomes |= dict.fromkeys(later, "spooled")
-        if all(outcome == "refused" for outcome in outcomes.values()):
-            raise BridgeRefused("refused", f"It was not taken: {next(iter(posted.values())).reply}. It is still held")
-        return outcomes
-
-    async def _reject(self, row: Row[Any], decision: Decision) -> m.HeldDecided:
-        """Nobody hears of it: who is not proved to have written is told nothing."""
-        recipients = msgspec.json.decode(row.recipients, type=list[str])
-        rejected = replace(decision, outcomes=dict.fromkeys(recipients, "refused"))
-        return await self._end(row, rejected, "held", "rejected", [])
-
-    async def _end(
-        self, row: Row[Any], decision: Decision, before: m.HeldState, state: m.HeldState, posted: Sequence[Posted]
-    ) -> m.HeldDecided:
-        now_ms = self._now_ms()
-        values = _decided(decision, state, now_ms)
-        detail = ": ".join(filter(None, (decision.action, decision.reason)))
-        done = _act(row, decision.by, "held.decide", detail, decision)
-
-        def end(connection: Connection) -> Row[Any]:
-            _compare_and_set(connection, row.number, before, values)
-            _remember(connection, posted)
-            self._append(connection, done, now_ms)
-            return connection.execute(select(held).where(held.c.number == row.number)).one()
-
-        ended = await self._database.write(end)
-        self._reserve(-1, -row.size)
-        await asyncio.to_thread(_remove_quietly, self._path(row.number))
-        log.info("smtp_held_mail_decided", mail=row.number, action=decision.action)
-        invite = row.author if decision.action == "vet_release_and_invite" else ""
-        return m.HeldDecided(mail=of_row(ended), outcomes=decision.outcomes, record=decision.record, invite=invite)
-
-    async def _put_back(self, row: Row[Any], posted: Sequence[Posted]) -> None:
-        """It waits again; whom it has reached is remembered."""
-        values = {"state": "held", "decision": "", "decided_by": "", "decided_ms": None}
-
-        def put_back(connection: Connection) -> None:
-            _compare_and_set(connection, row.number, "deciding", values)
-            _remember(connection, posted)
-
-        await self._database.write(put_back)
-
-    def _to_vet(self, row: Row[Any], body: m.DecideHeld) -> m.VetSender | None:
-        """The record to make. Raises `BridgeRefused` where there is none, or for somebody else."""
-        if body.action not in ("vet_and_release", "vet_release_and_invite"):
-            return None
-        evidence = msgspec.json.decode(row.evidence, type=Evidence)
-        vet = body.vet or suggested_record(evidence, body.reason)
-        if vet is None:
-            raise BridgeRefused(
-                "invalid", "Nothing shows whose mail this is: give the record to make, or only release it"
-            )
-        if canonical_address(vet.address or "") != evidence.author and (vet.domain or "").lower() != evidence.domain:
-            raise BridgeRefused("invalid", f"The record must be one for {evidence.author}, or for {evidence.domain}")
-        return vet
-
-    async def _record(self, vet: m.VetSender, by: str) -> int:
-        """The record's number: of one that is there, as after a crash, or of a new one. Raises `BridgeRefused`."""
-        address = canonical_address(vet.address or "")
-        query = select(sender.c.number, sender.c.expires_ms).where(
-            sender.c.address == address, sender.c.domain == (vet.domain or "").lower(), sender.c.state == "active"
-        )
-        there = await self._database.read(lambda connection: connection.execute(query).first())
-        if there is not None and (there.expires_ms is None or there.expires_ms > self._now_ms()):
-            return int(there.number)
-        return (await self._vetting.vet(vet, by)).number
+        await self._finished(self._deciding.carry_on())
 
     # -- expired -----------------------------------------------------------------------------------------------------
     async def expire(self) -> None:
@@ -433,7 +234,7 @@ class Holding:
         def end(connection: Connection) -> Numbers:
             connection.execute(
                 delete(held).where(
-                    held.c.state.not_in(_WAITING), held.c.decided_ms < now_ms - int(limits.HOLD_ROWS_KEPT_S * 1_000)
+                    held.c.state.not_in(WAITING), held.c.decided_ms < now_ms - int(limits.HOLD_ROWS_KEPT_S * 1_000)
                 )
             )
             return self._end_without(connection, [row.number for row in rows], _EXPIRY, detail)
@@ -441,15 +242,14 @@ class Holding:
         ended = set(await self._database.write(end))
         for row in rows:
             if row.number in ended:
-                self._reserve(-1, -row.size)
-                await asyncio.to_thread(_remove_quietly, self._path(row.number))
+                await self._gone(row.number, row.size)
         if ended:
             log.info("smtp_held_mail_expired", mails=sorted(ended))
 
     def _end_without(self, connection: Connection, numbers: Sequence[int], by: str, detail: str) -> Numbers:
         """Within a change: nobody decides on these any more. Those of them that still waited."""
         now_ms, ended = self._now_ms(), []
-        states = ("held",) if by == _EXPIRY else _WAITING
+        states = ("held",) if by == _EXPIRY else WAITING
         for number in numbers:
             row = connection.execute(select(held).where(held.c.number == number, held.c.state.in_(states))).first()
             if row is None:
@@ -457,7 +257,7 @@ class Holding:
             connection.execute(
                 update(held).where(held.c.number == number).values(state="expired", decided_by=by, decided_ms=now_ms)
             )
-            self._append(connection, _act(row, by, "held.expire", detail), now_ms)
+            self._append(connection, act_on(row, by, "held.expire", detail), now_ms)
             ended.append(number)
         return ended
 
@@ -475,12 +275,12 @@ class Holding:
             task.exception()  # whoever still waits has it
 
     async def _row(self, number: int) -> Row[Any]:
-        row = await self._database.read(
-            lambda connection: connection.execute(select(held).where(held.c.number == number)).first()
-        )
-        if row is None:
-            raise BridgeRefused("not found", f"There is no held mail with the number {number}")
-        return row
+        return await self._database.read(lambda connection: row_of(connection, number))
+
+    async def _gone(self, number: int, size: int) -> None:
+        """A mail is done with: its file goes, and makes room."""
+        self._reserve(-1, -size)
+        await asyncio.to_thread(_remove_quietly, self._path(number))
 
     def _reserve(self, mails: int, octets: int) -> None:
         self._room = (self._room[0] + mails, self._room[1] + octets)
@@ -490,51 +290,6 @@ class Holding:
 
     def _now_ms(self) -> int:
         return self._clock.wall_ns() // _MS
-
-
-def _hash(mail: str, recipients: Sequence[str]) -> bytes:
-    """The same for the same mail to the same recipients; b"" where it is not known whether it is the same."""
-    if not mail:
-        return b""
-    return blake2b("\0".join([mail, *sorted({folded(one) for one in recipients})]).encode(), digest_size=16).digest()
-
-
-def _waiting(connection: Connection, same: bytes) -> int | None:
-    """The number of the same mail that waits already."""
-    query = select(held.c.number).where(held.c.mail == same, held.c.state.in_(_WAITING))
-    return connection.execute(query).scalar() if same else None
-
-
-def _compare_and_set(connection: Connection, number: int, before: m.HeldState, values: dict[str, Any]) -> None:
-    """Change a mail's row if it still is in this state. Raises `BridgeRefused`."""
-    changed = connection.execute(update(held).where(held.c.number == number, held.c.state == before).values(values))
-    if changed.rowcount != 1:
-        raise refused_because(connection.execute(select(held).where(held.c.number == number)).one())
-
-
-def _decided(decision: Decision, state: m.HeldState, now_ms: int) -> dict[str, Any]:
-    """What a row says of a decision."""
-    encoded = msgspec.json.encode(decision).decode()
-    return {"state": state, "decision": encoded, "decided_by": decision.by, "decided_ms": now_ms}
-
-
-def _remember(connection: Connection, posted: Sequence[Posted]) -> None:
-    """Whom it has reached."""
-    for one in posted:
-        if one.remember is not None:
-            one.remember(connection)
-
-
-def _act(row: Row[Any], by: str, act: str, detail: str, decision: Decision | None = None) -> ActDone:
-    """The entry of the log."""
-    evidence = msgspec.json.decode(row.evidence, type=Evidence)
-    decided: tuple[Decided, ...] = ()
-    if decision is not None:
-        steps = (f"held: {row.why}", f"{decision.action} by {by}")
-        decided = tuple(
-            Decided(recipient, outcome, steps, decision.record) for recipient, outcome in decision.outcomes.items()
-        )
-    return ActDone(by, act, str(row.number), detail, decided, evidence.mail)
 
 
 def _write(path: Path, mail: bytes) -> None:

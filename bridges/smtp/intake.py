@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+from sqlalchemy import Connection, func, select
 
 from bridges import limits
 from bridges.mime import ParserPool
@@ -33,12 +34,15 @@ from bridges.smtp.kept import KeptPoster
 from bridges.smtp.posting import Accepted, Poster
 from bridges.smtp.proof.prover import Origin, Prover
 from bridges.smtp.proof.resolver import DnsResolver
+from bridges.smtp.refusals import Refusals
+from bridges.smtp.report import report
 from bridges.smtp.rules import Door, IntakeSettings, Route
 from bridges.smtp.session import GuardedSession, Traffic
 from bridges.smtp.spool import Spool
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.decisions import Decisions
 from bridges.smtp.store.delivered import Delivered
+from bridges.smtp.store.tables import outgoing
 from bridges.smtp.telling import Telling
 from bridges.smtp.tls import server_context
 from bridges.smtp.vetting import Vetting
@@ -149,7 +153,16 @@ class SmtpIntake:
         await self.spool.open()
         gathering = Gathering(settings.name, prover, self._delivered.hashed)
         rooms = Rooms(
-            gathering, parser, poster, self.vetting, self.correspondents, self.holding, self.spool, self.decisions
+            gathering,
+            parser,
+            poster,
+            self.vetting,
+            self.correspondents,
+            self.holding,
+            self.spool,
+            self.decisions,
+            Refusals(),
+            self._telling.tell,
         )
         self._delivery = Delivery(settings.name, settings.spool, database, clock, rooms, settings.invitation_url or "")
 
@@ -177,7 +190,7 @@ class SmtpIntake:
             held_bytes=held.size_bytes,
             senders_active=len(counting) - suspended,
             senders_suspended=suspended,
-            outgoing=0,
+            outgoing=await self._database.read(_outgoing),
             attention=[*away, *spooled.attention, *held.attention, *self.vetting.attention],
         )
 
@@ -191,7 +204,7 @@ class SmtpIntake:
         return None
 
     async def _report(self) -> m.Report:
-        raise BridgeRefused("away", "there is no report yet")
+        return await report(self._database, self._clock.wall_ns() // 1_000_000)
 
     async def _replay(self, asked: m.Replay) -> m.ReplayAnswer:
         raise BridgeRefused("away", "there is no replay yet")
@@ -348,6 +361,11 @@ class SmtpIntake:
             self._busy -= 1
             if not self._busy:
                 self._quiet.set()
+
+
+def _outgoing(connection: Connection) -> int:
+    """Members' answers that wait for the relay."""
+    return connection.scalar(select(func.count()).where(outgoing.c.state == "waiting")) or 0
 
 
 class _Handler:

@@ -66,6 +66,7 @@ async def report(database: BridgeDatabase, now_ms: int) -> m.Report:
         median_days=statistics.median(life.took_days) if life.took_days else None,
         residue=await _residue(database, counted.authors),
         zero_date=zero_date(counted.weekly[:weeks], now_ms),
+        weekly=list(counted.weekly[:weeks]),
     )
 
 

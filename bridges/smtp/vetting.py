@@ -86,7 +86,7 @@ class Vetting:
 
     def today(self, number: int, now_ms: int) -> int:
         """Messages that a record has taken this day (UTC), with those under way."""
-        if now_ms // senders.DAY_MS != self._day:
+        if now_ms // senders.DAY_MS > self._day:  # a mail that began yesterday opens no day anew
             self._day, self._today = now_ms // senders.DAY_MS, {}
         return self._today.get(number, 0)
 
@@ -115,10 +115,9 @@ class Vetting:
         it. Where that was once too often, the record is suspended.
         """
         network = "" if evidence.upstream else network_of(evidence.peer)
-        senders.note_failure(connection, record.number, network, evidence.mail, at_ms)
-        row = senders.of_number(connection, record.number)
-        why = _enough(senders.tally(connection, record.number))
-        if row is None or row.state != "active" or not why:
+        why = _enough(senders.note_failure(connection, record.number, network, evidence.mail, at_ms))
+        row = senders.of_number(connection, record.number) if why else None
+        if row is None or row.state != "active":
             return
         senders.set_state(connection, record.number, "suspended", why, at_ms)
         self._append(connection, ActDone(_RULE, "senders.suspend", record.whom, why), at_ms)
@@ -230,12 +229,14 @@ class Vetting:
         """What stands there is made so; what no longer does is withdrawn. A suspension stays, unless the entry says now
         that something else is to be decided by.
         """
-        rows = {(row.address, row.domain): row for row in senders.seeded(connection)}
+        rows = senders.by_whom(connection)
         for said in told:
-            whom = (said.address or "", said.domain or "")
-            row = rows.pop(whom, None)
+            row = rows.pop((said.address or "", said.domain or ""), None)
+            if row is not None and row.source != "settings":
+                self._set(connection, row, "withdrawn", "the settings file has it now", _SETTINGS, at_ms)
+                row = None
             if row is None:
-                self._add_seed(connection, said, at_ms)
+                self._add(connection, said, "settings", _SETTINGS, at_ms)
             elif (before := senders.vetted(row)) != said:
                 senders.rewrite(connection, row.number, said)
                 if before.proof != said.proof:
@@ -243,14 +244,8 @@ class Vetting:
                 if _decides(before) != _decides(said):
                     senders.set_state(connection, row.number, "active", "", at_ms)
                 self._append(connection, ActDone(_SETTINGS, "senders.vet", _whom(said), said.reason), at_ms)
-        for row in rows.values():
+        for row in (row for row in rows.values() if row.source == "settings"):
             self._set(connection, row, "withdrawn", "it is gone from the settings file", _SETTINGS, at_ms)
-
-    def _add_seed(self, connection: Connection, said: m.VetSender, at_ms: int) -> None:
-        there = senders.of_whom(connection, said.address or "", said.domain or "")
-        if there is not None:
-            self._set(connection, there, "withdrawn", "the settings file has it now", _SETTINGS, at_ms)
-        self._add(connection, said, "settings", _SETTINGS, at_ms)
 
     def _add(self, connection: Connection, said: m.VetSender, source: str, by: str, at_ms: int) -> int:
         number = senders.add(connection, said, source, by, at_ms)

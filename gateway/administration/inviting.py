@@ -15,8 +15,9 @@ import msgspec
 import structlog
 
 from bridges.smtp.control import models as s
+from bridges.smtp.control.checks import one_form
 from gateway.administration.audit import Act
-from gateway.administration.errors import NotFound
+from gateway.administration.errors import Invalid, NotFound
 from gateway.administration.on_instances import Administered
 from tmtp_core import limits
 from tmtp_core.errors import RequestRefused, ServiceUnavailable
@@ -52,16 +53,17 @@ class Inviting:
 
     async def _invite(self, bridge: str, address: str, by: str) -> s.Correspondent:
         instance = self._instances[self._bridges[bridge]]
-        here = {"address": address}
+        here = {"address": one_form(address)}
+        if not here["address"]:
+            raise Invalid(f"address: {address} is no mail address: name@domain, without <>")
+        address = here["address"]
         known: s.Correspondent | None = None
         with contextlib.suppress(NotFound):  # of whom no mail was proved: he may be invited all the same
             known = await self._ask(bridge, "correspondents.show", here, None, by)
-        if known is not None:
-            address = here["address"] = known.address
-            if known.invitation is not None and known.joined_ms is None:
-                known = await self._tell_joined(bridge, known) or known
-            if known.joined_ms is not None:
-                raise RequestRefused(f"{address} has joined already, as {known.joined_as}: nobody is left to invite")
+        if known is not None and known.invitation is not None and known.joined_ms is None:
+            known = await self._tell_joined(bridge, known) or known
+        if known is not None and known.joined_ms is not None:
+            raise RequestRefused(f"{address} has joined already, as {known.joined_as}: nobody is left to invite")
         note = f"{address} (invited by the intake {bridge})"
         for number in await instance.service.invitations_noted(note):
             if known is not None and known.state == "invited" and known.invitation == number:

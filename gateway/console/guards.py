@@ -87,13 +87,12 @@ class Site:
         return request.headers.get("Origin") == self.origin(request)
 
 
-def site_of(listen_host: str, url: str | None, own_name: str) -> Site:
-    """The names of a console that listens on a host; `own_name`: this machine's, where it listens on every address."""
-    hosts = {listen_host}
+def site_of(listen_host: str, url: str | None, reachable: str) -> Site:
+    """The names of a console that listens on a host, which others dial as `reachable`."""
+    hosts = {listen_host, reachable.lower()}
     if listen_host in _LOOPBACK | _EVERYWHERE:
         hosts |= _LOOPBACK
-    if listen_host in _EVERYWHERE:
-        hosts = (hosts | {own_name.lower()}) - _EVERYWHERE
+    hosts -= _EVERYWHERE
     name = _name(url) if url is not None else None
     return Site(frozenset(hosts if name is None else hosts | {name}), url)
 

@@ -77,7 +77,7 @@ def plot(
     start_ms = now_ms - span_s * 1000
     seen = [one for one in samples if start_ms <= one.at_ms <= now_ms]
     points = _folded(series, seen, _POINTS_MAX)
-    top = _nice_top(max((value for _, values in points for value in values if value is not None), default=0.0))
+    top = nice_top(max((value for _, values in points for value in values if value is not None), default=0.0))
 
     def x(at_ms: int) -> float:
         return round((at_ms - start_ms) / (span_s * 1000) * WIDTH, 1)
@@ -98,12 +98,12 @@ def plot(
         unit=unit,
         now=_figures(series, last, unit),
         summary=_summary(series, points, unit),
-        scale=(_number(top), _number(top / 2), "0"),
+        scale=(number(top), number(top / 2), "0"),
         span=span,
         lines=lines,
         moments=moments,
         rows=tuple(
-            (_before(at_ms, now_ms), *("–" if value is None else _number(value) for value in values))
+            (_before(at_ms, now_ms), *("–" if value is None else number(value) for value in values))
             for at_ms, values in reversed(_folded(series, seen, _ROWS_MAX))
         ),
     )
@@ -144,7 +144,7 @@ def _line(
     return Line(name, line, area)
 
 
-def _nice_top(highest: float) -> float:
+def nice_top(highest: float) -> float:
     """The smallest end of a scale that is not below `highest`: 1, 2, 4 or 10 times a power of ten."""
     if highest <= 0:
         return 2.0
@@ -152,7 +152,7 @@ def _nice_top(highest: float) -> float:
     return next(step * power for step in _STEPS if step * power >= highest * 0.999)
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     if value >= 1_000_000:
         return f"{value / 1_000_000:.3g} M"
     if value >= 10_000:
@@ -162,9 +162,9 @@ def _number(value: float) -> str:
 
 def _figures(series: Sequence[Series], values: Sequence[float | None], unit: str) -> str:
     if len(series) == 1:
-        return "no figure" if values[0] is None else f"{_number(values[0])} {unit}"
+        return "no figure" if values[0] is None else f"{number(values[0])} {unit}"
     return ", ".join(
-        f"{one.name} {'–' if value is None else _number(value)}" for one, value in zip(series, values, strict=True)
+        f"{one.name} {'–' if value is None else number(value)}" for one, value in zip(series, values, strict=True)
     )
 
 
@@ -174,7 +174,7 @@ def _summary(series: Sequence[Series], points: Sequence[_Point], unit: str) -> s
     for index, one in enumerate(series):
         values = [value for _, all_values in points if (value := all_values[index]) is not None]
         if values:
-            said.append(f"{one.name}: now {_number(values[-1])}, highest {_number(max(values))} {unit}")
+            said.append(f"{one.name}: now {number(values[-1])}, highest {number(max(values))} {unit}")
     return "; ".join(said) or "no figures yet"
 
 

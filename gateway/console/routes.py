@@ -8,6 +8,7 @@ from aiohttp import web
 
 from gateway.administration.operations import Scope
 from gateway.console.pages import groups, invitations, members, overview, own, people, service
+from gateway.console.pages.smtp import correspondents, decisions, held, intake, report, senders
 from gateway.console.visits import Visit
 
 
@@ -27,6 +28,10 @@ _INVITATIONS: Final = _I + "/invitations"
 _INVITATION: Final = _INVITATIONS + r"/{invitation:\d{1,15}}/revoke"
 _TOKEN: Final = r"/tokens/{number:\d{1,15}}/revoke"  # noqa: S105 - an address
 _PASSKEY: Final = r"/me/passkeys/{number:\d{1,15}}"
+_INTAKE: Final = "/smtp/{bridge}"
+_HELD: Final = _INTAKE + r"/held/{number:\d{1,15}}"
+_SENDER: Final = _INTAKE + r"/senders/{number:\d{1,15}}"
+_CORRESPONDENT: Final = _INTAKE + "/correspondents/{address}"
 
 ROUTES: Final[tuple[Route, ...]] = (
     Route("GET", _I, "overview:read", overview.overview),
@@ -56,7 +61,30 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("POST", _I + "/found", "groups:write", groups.found),
     Route("GET", _I + "/groups/{gid}", "groups:read", groups.group),
     Route("GET", _I + "/queues", "queues:read", groups.queues),
-    Route("GET", "/bridges", "bridges:read", service.bridges),
+    Route("GET", "/smtp", "bridges:read", intake.intakes),
+    Route("GET", _INTAKE, "smtp:read", intake.overview),
+    Route("GET", _INTAKE + "/held", "smtp:hold", held.held),
+    Route("GET", _HELD, "smtp:hold", held.mail),
+    Route("POST", _HELD, "smtp:hold", held.decide),
+    Route("GET", _HELD + "/reject", "smtp:hold", held.ask_reject),
+    Route("GET", _INTAKE + "/senders", "smtp:read", senders.senders),
+    Route("GET", _INTAKE + "/senders/new", "smtp:write", senders.new),
+    Route("POST", _INTAKE + "/senders/new", "smtp:write", senders.vet),
+    Route("GET", _SENDER, "smtp:read", senders.sender),
+    Route("GET", _SENDER + "/suspend", "smtp:write", senders.ask_suspend),
+    Route("POST", _SENDER + "/suspend", "smtp:write", senders.suspend),
+    Route("GET", _SENDER + "/resume", "smtp:write", senders.ask_resume),
+    Route("POST", _SENDER + "/resume", "smtp:write", senders.resume),
+    Route("GET", _SENDER + "/withdraw", "smtp:write", senders.ask_withdraw),
+    Route("POST", _SENDER + "/withdraw", "smtp:write", senders.withdraw),
+    Route("GET", _INTAKE + "/correspondents", "smtp:read", correspondents.correspondents),
+    Route("GET", _CORRESPONDENT, "smtp:read", correspondents.correspondent),
+    Route("POST", _CORRESPONDENT + "/move", "smtp:write", correspondents.move),
+    Route("POST", _CORRESPONDENT + "/invite", "smtp:write", correspondents.invite),
+    Route("GET", _INTAKE + "/report", "smtp:read", report.report),
+    Route("GET", _INTAKE + "/report.json", "smtp:read", report.file_of_all),
+    Route("GET", _INTAKE + "/report/{table}.csv", "smtp:read", report.file_of_table),
+    Route("GET", _INTAKE + "/decisions", "smtp:read", decisions.decisions),
     Route("GET", "/audit", "audit:read", service.audit),
     Route("GET", "/settings", "settings:read", service.settings),
     Route("GET", "/tokens", "tokens:write", service.tokens),

@@ -184,7 +184,7 @@ _OF_INSTANCE: Final[tuple[_Entry, ...]] = (
     ("queues", "Queues", "queue", "/queues", "queues:read"),
 )
 _OF_SERVICE: Final[tuple[_Entry, ...]] = (
-    ("bridges", "Bridges", "bridge", "/bridges", "bridges:read"),
+    ("smtp", "SMTP", "bridge", "/smtp", "bridges:read"),
     ("audit", "Audit log", "audit", "/audit", "audit:read"),
     ("settings", "Settings", "settings", "/settings", "settings:read"),
     ("tokens", "Tokens", "token", "/tokens", "tokens:write"),

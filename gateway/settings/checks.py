@@ -5,6 +5,7 @@ import importlib.util
 import ipaddress
 import os
 import re
+import ssl
 from collections.abc import Iterator
 from pathlib import Path as FilePath
 from urllib.parse import urlsplit
@@ -38,11 +39,15 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _REGION = re.compile(r"[A-Za-z0-9-]{1,64}")
 _PREFIX = re.compile(r"[A-Za-z0-9_-]{0,64}(/[A-Za-z0-9_-]{1,64}){0,3}/?")
 _REDIRECT = re.compile(r"(https://|http://(127\.0\.0\.1|localhost|\[::1\])[:/]|[a-z][a-z0-9+-]*(\.[a-z0-9+-]+)+:)")
+_HOST = re.compile(
+    r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
+)
 _CONSOLE_URL = re.compile(r"https://[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[1-9][0-9]{0,4})?")
 
 
 def cross_checks(settings: Settings) -> Iterator[Found]:
     """Every mistake of that kind; paths are absolute already."""
+    yield from _host_checks(settings.host)
     yield from _http_checks(settings)
     yield from _administration_checks(settings.administration)
     yield from _twice([(("instances", i, "name"), one.name) for i, one in enumerate(settings.instances)], "name")
@@ -55,6 +60,16 @@ def cross_checks(settings: Settings) -> Iterator[Found]:
     yield from _backup_checks(settings)
     for index, bridge in enumerate(settings.bridges.smtp):
         yield from _bridge_checks(("bridges", "smtp", index), bridge, settings)
+
+
+def _host_checks(host: str | None) -> Iterator[Found]:
+    if host is None or _HOST.fullmatch(host):
+        return
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        right = "a name or an address alone, without port and https://: chat.example.org; xn--… where it is not ASCII"
+        yield ("host",), f"{host} is neither a host's name nor an address", right
 
 
 def _http_checks(settings: Settings) -> Iterator[Found]:
@@ -200,6 +215,12 @@ def _provider_checks(path: Path, provider: ProviderSettings) -> Iterator[Found]:
         )
     if "openid" not in provider.scopes:
         yield (*path, "scopes"), "openid is missing", "scopes: [openid], and what groups take"
+    if provider.ca is not None:
+        try:
+            ssl.create_default_context(cafile=provider.ca)
+        except OSError as error:
+            wrong = f"{provider.ca} cannot be used: {error.strerror or error}"
+            yield (*path, "ca"), wrong, "the certificates of your authority, in PEM"
 
 
 def _bucket_checks(path: Path, bucket: S3, instance: Instance) -> Iterator[Found]:

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from gateway.settings.checks import cross_checks, picture_checks, rules_checks
-from gateway.settings.models import Instance, Settings, SmtpBridge, SmtpRules
+from gateway.settings.models import Instance, ProviderSettings, Settings, SmtpBridge, SmtpRules
 from gateway.settings.stand_ins import made_whole
 from gateway.settings.words import explained
 from gateway.settings.yaml_source import Problem, YamlSource
@@ -119,7 +119,8 @@ def _with_base(settings: Settings, base: Path) -> Settings:
     tls = tls.model_copy(update={name: _below(base, getattr(tls, name)) for name in ("certificate", "key")})
     sign_in = settings.administration.sign_in
     if sign_in is not None:
-        sign_in = sign_in.model_copy(update={"secret": _below(base, sign_in.secret)})
+        changed = {"secret": _below(base, sign_in.secret), "provider": _provider_with_base(sign_in.provider, base)}
+        sign_in = sign_in.model_copy(update=changed)
     administration = settings.administration.model_copy(update={"tls": tls, "sign_in": sign_in})
     places = {name: _below(base, getattr(settings.backup, name)) for name in ("to", "journal")}
     backup = settings.backup.model_copy(update=places)
@@ -157,7 +158,14 @@ def _instance_with_base(instance: Instance, base: Path) -> Instance:
     if skin is not None:
         pictures = {name: _below(base, getattr(skin, name)) for name in ("logo", "backdrop")}
         changed["skin"] = skin.model_copy(update=pictures)
+    if instance.sign_in is not None:
+        provider = _provider_with_base(instance.sign_in.provider, base)
+        changed["sign_in"] = instance.sign_in.model_copy(update={"provider": provider})
     return instance.model_copy(update=changed)
+
+
+def _provider_with_base(provider: ProviderSettings, base: Path) -> ProviderSettings:
+    return provider.model_copy(update={"ca": _below(base, provider.ca)})
 
 
 def _below(base: Path, path: Path | None) -> Path | None:

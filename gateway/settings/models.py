@@ -221,6 +221,7 @@ class ProviderSettings(_Model):
     token_url: str | None = None
     login_parameters: dict[str, str] = {}
     redirect_uri: str | None = None
+    ca: Path | None = Field(default=None, strict=False)
 
 
 class GroupSettings(_Model):
@@ -528,6 +529,7 @@ class Settings(_Model):
 
     _source: Path | None = PrivateAttr(default=None)
     data_dir: Path = Field(default=Path("data"), strict=False)
+    host: str | None = None
     http: Http = Http()
     administration: AdministrationSettings = AdministrationSettings()
     log: Log = Log()

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Asking a provider: over TLS, within bounds, and nobody to whom it would send us on (RFC 9700 §4.11)."""
 
+import ssl
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -18,17 +20,23 @@ class ProviderUnavailable(ServiceUnavailable):
         self.why = why
 
 
-async def fetch(url: str, form: dict[str, str] | None = None, auth: aiohttp.BasicAuth | None = None) -> Any:
-    """The JSON at an address, or the answer to a form that is sent there. Raises `ProviderUnavailable`."""
+async def fetch(
+    url: str, form: dict[str, str] | None = None, auth: aiohttp.BasicAuth | None = None, ca: Path | None = None
+) -> Any:
+    """The JSON at an address, or the answer to a form that is sent there. Raises `ProviderUnavailable`.
+
+    `ca`: a file with the authorities that may vouch for the server, read anew each time; None: the system's.
+    """
     headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
     timeout = aiohttp.ClientTimeout(total=bounds.FETCH_TIMEOUT_S)
     try:
+        trusted = ssl.create_default_context(cafile=ca) if ca is not None else True
         async with (
             aiohttp.ClientSession(
                 timeout=timeout, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar(), headers=headers
             ) as session,
             session.request(
-                "GET" if form is None else "POST", url, data=form, auth=auth, allow_redirects=False
+                "GET" if form is None else "POST", url, data=form, auth=auth, allow_redirects=False, ssl=trusted
             ) as answer,
         ):
             if answer.status != 200:

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 import aiohttp
 
 from gateway.sign_in import bounds
-from gateway.sign_in.fetching import ProviderUnavailable, fetch
+from gateway.sign_in.fetching import ProviderUnavailable
 from gateway.sign_in.provider import Provider
 from gateway.sign_in.tokens import Claims, GroupRule, TokenRefused
 from tmtp_core.crypto.encoding import to_text
@@ -99,7 +99,7 @@ class CodeFlow:
             form["client_id"] = settings.client_id
         else:
             auth = aiohttp.BasicAuth(settings.client_id, self._secret)
-        answer = await fetch(await self._provider.token_endpoint(), form, auth)
+        answer = await self._provider.fetch(await self._provider.token_endpoint(), form, auth)
         if not isinstance(answer, dict):
             raise ProviderUnavailable("its token endpoint answers with no token")
         return answer.get("id_token")

@@ -22,6 +22,7 @@ def provider_for(named: models.ProviderSettings, clock: Clock) -> Provider:
         token_url=named.token_url,
         login_parameters=named.login_parameters,
         redirect_uri=named.redirect_uri,
+        ca=named.ca,
     )
     return Provider(settings, clock)
 

@@ -9,8 +9,10 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import aiohttp
 import structlog
 from joserfc.jwk import Key
 
@@ -42,7 +44,7 @@ class ProviderSettings:
     """What an administrator knows of a provider. `login_url`, `token_url`: in place of those that it names itself.
 
     `login_parameters`: besides those of the protocol. `redirect_uri`: where it sends people back, where all clients of
-    this service have one and the same.
+    this service have one and the same. `ca`: the authorities that may vouch for it, in place of the system's.
     """
 
     issuer: str
@@ -54,6 +56,7 @@ class ProviderSettings:
     token_url: str | None = None
     login_parameters: dict[str, str] = field(default_factory=dict)
     redirect_uri: str | None = None
+    ca: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,12 @@ class Provider:
             raise ProviderUnavailable(self._failed)
         return self.endpoints.token
 
+    async def fetch(
+        self, url: str, form: dict[str, str] | None = None, auth: aiohttp.BasicAuth | None = None
+    ) -> object:
+        """See `gateway.sign_in.fetching`: of this provider, for whom its own authorities vouch."""
+        return await fetch(url, form, auth, self.settings.ca)
+
     def _fresh_keys(self) -> KeySet | None:
         fresh = self._clock.monotonic_s() - self._answered_s < bounds.KEYS_KEPT_S
         return self._keys if fresh else None
@@ -155,8 +164,8 @@ class Provider:
     async def _ask(self) -> None:
         self._asked_s = self._clock.monotonic_s()
         try:
-            endpoints = self._endpoints_in(await fetch(self.settings.issuer.rstrip("/") + _DISCOVERY))
-            keys = KeySet(await fetch(endpoints.keys))
+            endpoints = self._endpoints_in(await self.fetch(self.settings.issuer.rstrip("/") + _DISCOVERY))
+            keys = KeySet(await self.fetch(endpoints.keys))
         except ProviderUnavailable as error:
             self._tell(error.why)
         except ValueError as error:

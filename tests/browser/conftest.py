@@ -3,6 +3,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.support.axe import axe_source
 from tests.support.console import World, populate
+from tests.support.mail_world import MailWorld, populate_with_mail
 
 CHROMIUM = shutil.which("chromium")
 Enter = Callable[..., Page]
@@ -19,6 +21,13 @@ Enter = Callable[..., Page]
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with World(tmp_path_factory.mktemp("gateway")) as made:
         populate(made)
+        yield made
+
+
+@pytest.fixture(scope="package")
+def mail_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MailWorld]:
+    with MailWorld(tmp_path_factory.mktemp("mail-gateway")) as made:
+        populate_with_mail(made)
         yield made
 
 
@@ -47,7 +56,21 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def enter(world: World, context: BrowserContext) -> Iterator[Enter]:
-    """Signs somebody in, in a page that is looked at until the test ends: no script fails, nothing is refused."""
+    """Signs somebody in."""
+    with entering(world, context) as sign_in:
+        yield sign_in
+
+
+@pytest.fixture
+def enter_mail(mail_world: MailWorld, context: BrowserContext) -> Iterator[Enter]:
+    """The same, where there is an intake with mail."""
+    with entering(mail_world, context) as sign_in:
+        yield sign_in
+
+
+@contextmanager
+def entering(world: World, context: BrowserContext) -> Iterator[Enter]:
+    """What signs somebody in, in a page that is looked at until the end: no script fails, nothing is refused."""
     troubles: list[str] = []
     world.call(world.console.reports.clear)
 
@@ -56,7 +79,7 @@ def enter(world: World, context: BrowserContext) -> Iterator[Enter]:
         page.on("pageerror", lambda error: troubles.append(str(error)))
         page.goto(world.link(person, role))
         page.get_by_role("button", name="Sign in").click()
-        page.wait_for_url("**/i/members")
+        page.wait_for_url(f"**/i/{world.first}")
         return page
 
     yield sign_in

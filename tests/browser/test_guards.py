@@ -101,7 +101,13 @@ def test_every_change_needs_the_forms_own_token(client: Client) -> None:
     before = client.world.ask("audit.verify").entries
     other = Client(client.world).sign_in("Somebody Else", "owner").csrf()
     given = {"instance": "members", "uid": part(client.world.people["Alan Turing"].uid), "device": "1", "number": "1"}
-    given |= {"invitation": "1", "person": "Ada%20Lovelace", "name": "x"}
+    given |= {
+        "invitation": "1",
+        "person": "Ada%20Lovelace",
+        "name": "x",
+        "bridge": "intake",
+        "address": "a%40b.example",
+    }
     links = client.world.ask("audit.verify").entries
     for route in ROUTES:
         if route.method != "POST":

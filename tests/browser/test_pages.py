@@ -35,7 +35,7 @@ PAGES: Final = {
     "group": "/i/members/groups/Sales%20Team",
     "queues": "/i/members/queues",
     "queues-empty": "/i/branch/queues",
-    "bridges": "/bridges",
+    "smtp-the-only-one": "/smtp",
     "audit": "/audit",
     "settings": "/settings",
     "tokens": "/tokens",

@@ -7,6 +7,7 @@ import ssl
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import structlog
@@ -16,10 +17,11 @@ from gateway.certificates import make_self_signed, spki_pin
 from gateway.cli import serving
 from gateway.clock import SystemClock
 from gateway.instance import StartFailed
-from gateway.settings import SettingsInvalid, load_settings
-from tests.support.gateway import running_gateway
+from gateway.settings import Address, SettingsInvalid, load_settings
+from tests.support.gateway import invited, running_gateway
 from tmtp_client.connection import Connection, Endpoint, WrongService
 from tmtp_core import limits
+from tmtp_core.wire.address import parse_address
 
 SETTINGS = """\
 http: {listen: "127.0.0.1:0"}
@@ -53,6 +55,38 @@ async def test_this_machines_name_is_asked_for_once_and_keeps_nobody_waiting(
         ]
     assert len(asked) == 1
     assert asked[0] is not threading.main_thread()
+
+
+@pytest.mark.parametrize("host", ["chat.example.org", "2001:db8::7"])
+async def test_links_name_the_host_that_the_settings_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    """C1: those of invitations and of the console; what only this machine reaches keeps its address."""
+    monkeypatch.setattr("socket.getfqdn", lambda: pytest.fail("nobody else needs to be asked"))
+    settings = f"""\
+data_dir: ./data
+host: "{host}"
+http: {{listen: "127.0.0.1:0"}}
+administration: {{listen: "127.0.0.1:0"}}
+log: {{level: error}}
+instances:
+  - {{name: members, policy: members, listen: [{{tls: "0.0.0.0:0"}}]}}
+  - {{name: here, policy: members, listen: [{{tls: "127.0.0.1:0"}}]}}
+"""
+    async with running_gateway(tmp_path, settings) as gateway:
+        made, own = [parse_address((await invited(gateway, name)).link) for name in ("members", "here")]
+        assert (made.host, made.port) == (host, gateway.instances["members"].address[1])
+        assert own.host == "127.0.0.1"
+        assert [gateway._reachable(one) for one in ("::", "192.0.2.7", "::1", "localhost")] == [
+            host,
+            host,
+            "::1",
+            "localhost",
+        ]
+        assert gateway._console_url().startswith("http://localhost:")
+        everywhere = gateway._settings.administration.model_copy(update={"listen": Address(host="0.0.0.0", port=0)})
+        monkeypatch.setattr(gateway, "_settings", gateway._settings.model_copy(update={"administration": everywhere}))
+        assert urlsplit(gateway._console_url()).hostname == host
 
 
 async def test_plain_tcp_and_an_own_certificate(tmp_path: Path) -> None:

@@ -21,8 +21,9 @@ from gateway.administration import models
 from gateway.app import Gateway
 from gateway.clock import SystemClock
 from gateway.sign_in import CodeFlow, GroupRule, Provider, ProviderSettings, TokenRefused
-from gateway.sign_in.fetching import ProviderUnavailable
+from gateway.sign_in.fetching import ProviderUnavailable, fetch
 from tests.integration.test_client_commands import Terminal
+from tests.support.authority import Authority
 from tests.support.canaille import Canaille, code_in, running_canaille
 from tests.support.commands import Commands
 from tests.support.gateway import accounts_of, administer, endpoint, running_gateway
@@ -46,7 +47,12 @@ async def canaille() -> AsyncIterator[Canaille]:
 
 @asynccontextmanager
 async def gateway_with(
-    folder: Path, canaille: Canaille, registration: str = "oidc", required: str = "true", more: str = ""
+    folder: Path,
+    canaille: Canaille,
+    registration: str = "oidc",
+    required: str = "true",
+    more: str = "",
+    ca: str = "null",
 ) -> AsyncIterator[Gateway]:
     """A whole gateway, as its file describes it."""
     folder.mkdir(exist_ok=True)
@@ -68,6 +74,7 @@ instances:
         algorithms: [RS256, PS256, RS512, PS512]
         scopes: [openid, groups]
         redirect_uri: {canaille.redirect_uri}
+        ca: {ca}
 {more}
 """
     async with running_gateway(folder, settings) as gateway:
@@ -95,7 +102,7 @@ async def token_for(canaille: Canaille, provider: m.SignIn, who: str, nonce: str
     form = f"{provider.token[1]}&{urlencode({'code': code, 'code_verifier': verifier})}"
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     async with (
-        aiohttp.ClientSession() as session,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=canaille.trust)) as session,
         session.post(provider.token[0], data=form, headers=headers) as answer,
     ):
         answered: dict[str, Any] = await answer.json()
@@ -132,6 +139,23 @@ async def test_an_existing_client_signs_in_and_joins(tmp_path: Path, canaille: C
         assert await join(gateway, again) == "you have an account here already"
         other = await token_for(canaille, (await greeted(gateway)).authby[0], "bob")
         assert is_uid(await join(gateway, other))
+
+
+async def test_a_private_authority_vouches_for_the_provider_where_the_settings_name_it(tmp_path: Path) -> None:
+    """A1: over TLS, and by this authority alone."""
+    authority = Authority.in_folder(tmp_path)
+    async with running_canaille(authority=authority) as canaille:
+        assert canaille.issuer.startswith("https://")
+        async with gateway_with(tmp_path / "gateway", canaille, ca=str(authority.own)) as gateway:
+            answer = await token_for(canaille, (await greeted(gateway)).authby[0], "ada")
+            assert is_uid(await join(gateway, answer))
+        with pytest.raises(ProviderUnavailable) as stranger:
+            await fetch(canaille.issuer + "/.well-known/openid-configuration")
+        assert "ClientConnectorCertificateError" in stranger.value.why
+        with pytest.raises(ProviderUnavailable) as gone:
+            await fetch(canaille.issuer + "/.well-known/openid-configuration", ca=tmp_path / "gone.pem")
+        assert "FileNotFoundError" in gone.value.why
+        await asyncio.sleep(0.1)  # TLS says good-bye
 
 
 async def test_administrators_see_whose_an_account_is(tmp_path: Path, canaille: Canaille) -> None:
@@ -218,6 +242,8 @@ async def test_tmtp_sign_in_brings_back_who_was_signed_out(tmp_path: Path, canai
         assert await gateway.instances["club"].service.sign_out(notice)
         refused = await terminal.run("alias", "Ada, plans")
         assert (refused.code, "authentication required" in refused.err) == (1, True)
+        watched = await terminal.run("watch")
+        assert (watched.code, "sign in again: tmtp sign-in" in watched.err) == (1, True), watched.err
         await asyncio.sleep(1.1)  # providers count in seconds, and the same one is not later
         process = await terminal.start("sign-in", "--no-browser")
         await came_back(await canaille.sign_in(await address_in(process), "ada"))

@@ -6,6 +6,7 @@ import contextlib
 import random
 import re
 import socket
+import ssl
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 
 import aiohttp
 
+from tests.support.authority import Authority
 from tests.support.canaille_server import PASSWORD
 
 _PATIENCE_S = 60.0
@@ -28,12 +30,15 @@ class Canaille:
 
     issuer: str
     redirect_uri: str
+    trust: ssl.SSLContext | bool = True
 
     async def sign_in(self, url: str, who: str, password: str = PASSWORD) -> str:
         """What a person does in a browser: the address that the provider sends it back to in the end."""
         async with (
             asyncio.timeout(_PATIENCE_S),
-            aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as browser,
+            aiohttp.ClientSession(
+                cookie_jar=aiohttp.CookieJar(unsafe=True), connector=aiohttp.TCPConnector(ssl=self.trust)
+            ) as browser,
         ):
             page, at = await self._followed(browser, url)
             for name, value in (("login", who), ("password", password)):
@@ -49,8 +54,10 @@ class Canaille:
     ) -> tuple[str, str]:
         """A page and where it was found in the end; not beyond the provider."""
         while True:
-            method = "GET" if form is None else "POST"
-            async with browser.request(method, url, data=form, allow_redirects=False) as answer:
+            method, headers = (
+                ("GET", {}) if form is None else ("POST", {"Referer": url})
+            )  # of its own page, as browsers do
+            async with browser.request(method, url, data=form, headers=headers, allow_redirects=False) as answer:
                 if answer.status not in {301, 302, 303, 307}:
                     return await answer.text(), url
                 url, form = urljoin(url, answer.headers["Location"]), None
@@ -65,8 +72,10 @@ def code_in(url: str) -> tuple[str, str]:
 
 
 @asynccontextmanager
-async def running_canaille(redirect_uri: str | None = None) -> AsyncIterator[Canaille]:
-    """A process of its own, on ports that were free a moment ago."""
+async def running_canaille(
+    redirect_uri: str | None = None, authority: Authority | None = None
+) -> AsyncIterator[Canaille]:
+    """A process of its own, on ports that were free a moment ago; over TLS where an authority vouches for it."""
     port = free_port()
     redirect_uri = redirect_uri or f"http://127.0.0.1:{free_port()}/"
     process = await asyncio.create_subprocess_exec(
@@ -77,6 +86,7 @@ async def running_canaille(redirect_uri: str | None = None) -> AsyncIterator[Can
         "tests.support.canaille_server",
         str(port),
         redirect_uri,
+        *((str(authority.certificate), str(authority.key)) if authority is not None else ()),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )
@@ -84,7 +94,10 @@ async def running_canaille(redirect_uri: str | None = None) -> AsyncIterator[Can
         assert process.stdout is not None
         async with asyncio.timeout(_PATIENCE_S):
             assert await process.stdout.readline() == b"listening\n"
-        yield Canaille(f"http://127.0.0.1:{port}", redirect_uri)
+        if authority is None:
+            yield Canaille(f"http://127.0.0.1:{port}", redirect_uri)
+        else:
+            yield Canaille(f"https://127.0.0.1:{port}", redirect_uri, ssl.create_default_context(cafile=authority.own))
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()

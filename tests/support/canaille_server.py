@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Canaille, a real identity provider, in a process of its own: `python -m tests.support.canaille_server PORT REDIRECT`.
+"""Canaille, a real identity provider, in a process of its own: `python -m tests.support.canaille_server PORT REDIRECT [CERTIFICATE KEY]`.
 
 Two people, one of them in the group `tmtp`; one public client. It prints a line when it listens.
 """
 
+import ssl
 import sys
 from typing import Any
 
@@ -16,15 +17,16 @@ from werkzeug.serving import make_server
 PASSWORD = "correct horse battery staple"
 
 
-def main(port: int, redirect_uri: str) -> None:
-    """Serve until killed."""
+def main(port: int, redirect_uri: str, *certificate_and_key: str) -> None:
+    """Serve until killed; over TLS where there is a certificate."""
     where = f"127.0.0.1:{port}"
+    secure = len(certificate_and_key) == 2
     app = create_app(
         {
             "SECRET_KEY": "of this test",
             "SERVER_NAME": where,
-            "PREFERRED_URL_SCHEME": "http",
-            "SESSION_COOKIE_SECURE": False,
+            "PREFERRED_URL_SCHEME": "https" if secure else "http",
+            "SESSION_COOKIE_SECURE": secure,
             "CANAILLE": {
                 "DATABASE": "memory",
                 "LOGGING": {"version": 1, "root": {"level": "ERROR"}},
@@ -35,7 +37,11 @@ def main(port: int, redirect_uri: str) -> None:
     )
     with app.app_context():
         _populate(redirect_uri)
-    server = make_server("127.0.0.1", port, app, threaded=True)
+    context = None
+    if secure:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*certificate_and_key)
+    server = make_server("127.0.0.1", port, app, threaded=True, ssl_context=context)
     sys.stdout.write("listening\n")
     sys.stdout.flush()
     server.serve_forever()
@@ -70,4 +76,4 @@ def _populate(redirect_uri: str) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    main(int(sys.argv[1]), *sys.argv[2:])

@@ -41,13 +41,14 @@ _FAREWELL_S = limits.HTTP_STOP_GRACE_S + 0.5  # TLS says good-bye to browsers, w
 
 
 class TurnedClock(SystemClock):
-    """The machine's clock, some seconds ahead."""
+    """The machine's clock, some seconds ahead; `behind_s`: by how much the time of day was turned back before."""
 
-    def __init__(self) -> None:
+    def __init__(self, behind_s: float = 0.0) -> None:
         self.ahead_s = 0.0
+        self._behind_s = behind_s
 
     def wall_ns(self) -> int:
-        return super().wall_ns() + int(self.ahead_s * 1e9)
+        return super().wall_ns() + int((self.ahead_s - self._behind_s) * 1e9)
 
     def monotonic_s(self) -> float:
         return super().monotonic_s() + self.ahead_s
@@ -56,12 +57,15 @@ class TurnedClock(SystemClock):
 class World:
     """The gateway and its people."""
 
-    def __init__(self, folder: Path, administration: str = '{listen: "127.0.0.1:0"}') -> None:
-        self._folder = folder
+    def __init__(
+        self, folder: Path, administration: str = '{listen: "127.0.0.1:0"}', settings: str = _SETTINGS
+    ) -> None:
+        self.folder = folder
         self._administration = administration
+        self._settings = settings
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
-        self._stack = AsyncExitStack()
+        self._stack = AsyncExitStack()  # of what is there until the end
         self.clock = TurnedClock()
         self.gateway: Gateway
         self.people: dict[str, Desk] = {}
@@ -104,6 +108,11 @@ class World:
         return f"{scheme}://localhost:{self.gateway.administration_address[1]}"
 
     @property
+    def first(self) -> str:
+        """The instance whose overview one comes to."""
+        return next(iter(self.gateway.instances))
+
+    @property
     def console(self) -> Console:
         """The console of the gateway."""
         assert self.gateway.console is not None
@@ -126,8 +135,8 @@ class World:
         return desk
 
     async def _begin(self) -> None:
-        file = self._folder / "gateway.yaml"
-        await asyncio.to_thread(file.write_text, f"administration: {self._administration}\n{_SETTINGS}", "utf-8")
+        file = self.folder / "gateway.yaml"
+        await asyncio.to_thread(file.write_text, f"administration: {self._administration}\n{self._settings}", "utf-8")
         self.gateway = Gateway(load_settings(file), self.clock, os.urandom)
         await self.gateway.start()
 

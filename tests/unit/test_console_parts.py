@@ -187,7 +187,7 @@ def asked(scheme: str = "http", **headers: str) -> web.Request:
 
 
 def test_a_console_behind_a_proxy_knows_its_own_name_and_scheme() -> None:
-    site = site_of("127.0.0.1", "https://console.example.org", "machine.example.org")
+    site = site_of("127.0.0.1", "https://console.example.org", "127.0.0.1")
     behind = asked(Host="console.example.org")
     assert site.allows(behind)
     assert site.origin(behind) == "https://console.example.org"  # the proxy speaks plain HTTP with us
@@ -204,6 +204,14 @@ def test_a_console_on_every_address_has_the_machines_name() -> None:
     for host in ("machine.example.org:8443", "MACHINE.example.org", "127.0.0.1:8443", "localhost", "[::1]:1"):
         assert site.allows(asked("https", Host=host)), host
     assert not site.allows(asked("https", Host="0.0.0.0"))
+
+
+def test_a_console_on_one_address_has_the_name_that_links_have() -> None:
+    site = site_of("192.0.2.7", None, "chat.example.org")
+    for host in ("chat.example.org:8443", "192.0.2.7:8443"):
+        assert site.allows(asked("https", Host=host)), host
+    for stranger in ("localhost:8443", "evil.example"):
+        assert not site.allows(asked("https", Host=stranger)), stranger
 
 
 def test_passkeys_need_a_site_with_a_name() -> None:

@@ -407,7 +407,7 @@ async def test_a_kill_while_it_is_decided_is_carried_on(
 
         monkeypatch.setattr(first.database, "write", write)
         with pytest.raises(Killed):
-            await first.holding._decide(number, INVITE, "ann")
+            await first.holding._deciding.decide(number, INVITE, "ann")
         posted = list(first.service.got)
         row = await first.database.read(lambda connection: connection.execute(held.select()).one())
         assert row.state == ("held" if writes == 0 else "deciding")

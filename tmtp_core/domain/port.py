@@ -277,8 +277,23 @@ class Orphaned:
     reason: str
 
 
+class Receipts(Protocol):
+    """Counts what members receive, where the instance has a bridge: `counting` (C5)."""
+
+    counting: bool
+
+    def count(self, accounts: Sequence[int], now_ms: int, *, outside: bool) -> None:
+        """Each of these accounts received a message, from somebody `outside` or from a member."""
+        ...
+
+
 class Ledger(Protocol):
     """One transaction over the durable state of one instance."""
+
+    @property
+    def received(self) -> Receipts:
+        """Counts what members receive."""
+        ...
 
     def account(self, uid: str) -> Account | None:
         """The account of this uid, whatever its status."""

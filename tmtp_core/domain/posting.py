@@ -26,6 +26,7 @@ from tmtp_core.domain.fanout import Stamp, own_devices, send
 from tmtp_core.domain.outcome import Asker, Moment, Outcome
 from tmtp_core.domain.port import Account, Body, Device, Group, Ledger, MemberStatus, Posted, Role, Status
 from tmtp_core.domain.returns import give_back_at_once
+from tmtp_core.domain.shares import note_received
 from tmtp_core.errors import RequestRefused
 from tmtp_core.ids import RandomBytes, message_id_text, posted_text
 from tmtp_core.wire.messages import (
@@ -150,6 +151,8 @@ class Posting:
         for ghost in audience.ghosts():
             _deliver_outside(ledger, outcome, stamp, request, body, voice, ghost, sender, number)
         _note_contact(ledger, sender, audience, moment)
+        if ledger.received.counting:
+            note_received(ledger, sender, audience.direct, moment, audience.joined)
         return answered(ledger, outcome, asker, request, number, stamp)
 
     def _post_for_outsider(
@@ -189,6 +192,8 @@ class Posting:
         )
         give_back_at_once(ledger, outcome, stamp, bridge, number, reached, named=False)
         reached_out(ledger, ghost, reached)
+        if ledger.received.counting:
+            note_received(ledger, ghost, reached, moment)
         return answered(ledger, outcome, asker, request, number, stamp)
 
 
@@ -246,6 +251,8 @@ def post_notify(request: PostNotify, note: Body, body: Body, ledger: Ledger, ask
     )
     give_back_at_once(ledger, outcome, stamp, sender, number, told.others)
     _note_contact(ledger, sender, told, moment)
+    if ledger.received.counting:
+        note_received(ledger, sender, told.direct, moment, told.joined)
     return answered(ledger, outcome, asker, request, number, stamp)
 
 
@@ -281,6 +288,8 @@ def ping(request: Ping, text: bytes, ledger: Ledger, asker: Asker, moment: Momen
     send(ledger, outcome, number, event, to.shown, Body(len(text), text), hidden=to.hidden, sender=sender.key)
     give_back_at_once(ledger, outcome, stamp, sender, number, audience.direct, named=False)
     reached_out(ledger, sender, audience.direct)
+    if ledger.received.counting:
+        note_received(ledger, sender, audience.direct, moment, first_contact=True)
     return answered(ledger, outcome, asker, request, number, stamp)
 
 

@@ -10,6 +10,7 @@ from tmtp_core.domain.port import Account, Ghost, Invitation, Role
 from tmtp_core.errors import StoreCorrupt
 from tmtp_core.names import skeletons
 from tmtp_core.store import tables as t
+from tmtp_core.store.received import Received
 from tmtp_core.store.sharing import Changed
 
 OWN_DOING = 0
@@ -33,6 +34,7 @@ class ConsentRows:
     _connection: Connection
     _admitted: list[tuple[int, int, int]]
     _routed: frozenset[str] | None
+    received: Received
 
     def account_by_key(self, key: int) -> Account:
         """See the port."""
@@ -207,6 +209,7 @@ class ConsentRows:
         if routes:
             rows = [{"account": account.key, "recipient": r, "target": to} for r, to in routes.items()]
             self._connection.execute(insert(t.route), rows)
+        self.received.load(self._connection)
 
     def route(self, account: Account, recipient: str) -> str | None:
         """See the port."""

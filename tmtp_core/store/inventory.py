@@ -7,7 +7,7 @@ accounts are, or a million deliveries wait, it costs the writer nothing.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, case, func, or_, select
 
@@ -78,6 +78,14 @@ class Census:
     barred: int
     invitations: int
     oldest_ms: int | None
+
+
+class Share(NamedTuple):
+    """What a member received, by SMTP from outside and from members; whom he is known as, or his uid."""
+
+    alias: str
+    smtp: int
+    tmtp: int
 
 
 Linked = frozenset[int]
@@ -278,6 +286,22 @@ def census(connection: Connection, now_ms: int) -> Census:
     invited = connection.scalar(select(func.count()).select_from(t.invitation).where(_open(now_ms))) or 0
     active, barred = counted.get(Status.ACTIVE, 0), counted.get(Status.BARRED, 0)
     return Census(active + barred, barred, invited, oldest_ms(connection))
+
+
+def shares(connection: Connection, since_day: int) -> list[Share]:
+    """What members received from that day on (since 1970, UTC), those first who received most by SMTP."""
+    r, a = t.received.c, t.account.c
+    smtp, tmtp = func.sum(r.smtp).label("smtp"), func.sum(r.tmtp).label("tmtp")
+    rows = connection.execute(
+        select(a.key, a.uid, smtp, tmtp)
+        .join(t.received, r.account == a.key)
+        .where(r.day >= since_day)
+        .group_by(a.key, a.uid)
+        .order_by(smtp.desc(), tmtp.desc(), a.key)
+        .limit(limits.RECEIVED_SHOWN_MAX)
+    ).all()
+    aliases = _aliases(connection, [row.key for row in rows])
+    return [Share(next(iter(aliases.get(row.key, ())), row.uid), int(row.smtp), int(row.tmtp)) for row in rows]
 
 
 def oldest_ms(connection: Connection) -> int | None:

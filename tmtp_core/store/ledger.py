@@ -10,9 +10,8 @@ giving up what others have changed (`tmtp_core.store.sharing`).
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
-from typing import Any, cast
 
-from sqlalchemy import Connection, Executable, Table, delete, func, insert, select, update
+from sqlalchemy import Connection, Table, delete, func, insert, select, update
 
 from tmtp_core import limits
 from tmtp_core.crypto.credentials import request_hash
@@ -37,6 +36,8 @@ from tmtp_core.store.given_back import GivenBackRows
 from tmtp_core.store.inventory import linked_elsewhere
 from tmtp_core.store.named import NamedRows
 from tmtp_core.store.persons import PersonRows
+from tmtp_core.store.reading import reading
+from tmtp_core.store.received import Received
 from tmtp_core.store.sharing import SLOTS_MAX, Changed, NotAlone, Sharing
 from tmtp_core.store.statements import Entry, Written
 
@@ -68,6 +69,7 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows, PersonRows):
         self._admitted: list[tuple[int, int, int]] = []
         self._posted: dict[tuple[int, int], Posted | None] = {}
         self._hashes: dict[str, int] = {}
+        self.received = Received()
         self._forget_caches()
 
     # -- the transaction ---------------------------------------------------------------------------------------------
@@ -78,6 +80,7 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows, PersonRows):
         self._number = self._number_stored = max(self._highest(connection), newest)
         self.has_logs = connection.scalar(select(t.log_record.c.account).limit(1)) is not None
         self._any_taken = connection.scalar(select(t.taken.c.message).limit(1)) is not None
+        self.received.load(connection)
         if self._sharing is not None:
             self._sharing.load(connection)
 
@@ -86,7 +89,7 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows, PersonRows):
 
         Not `alone`, a decision that changes accounts, names or groups raises `NotAlone`.
         """
-        self._connection = connection if alone else _reading(connection)
+        self._connection = connection if alone else reading(connection)
         self._writing = connection
         self._spent_before.clear()
         self.references.begin()
@@ -143,6 +146,7 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows, PersonRows):
         self._new_posts = 0
         self._posted.clear()
         self._hashes.clear()
+        self.received.committed()
         if self._sharing is not None:
             self._sharing.committed()
         return self.references.committed()
@@ -159,9 +163,9 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows, PersonRows):
         self.references.rolled_back()
         if self._sharing is not None:
             self._sharing.rolled_back()
-        self._written, self._acked = Written(), []
+        self.received.void()
+        self._written, self._acked, self._admitted = Written(), [], []
         self._new_posts = 0
-        self._admitted = []
         self._posted.clear()
         self._hashes.clear()
 
@@ -276,6 +280,7 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows, PersonRows):
             self.drop_log(account)
             self.forget_identity(account)
             self.forget_consent(account)
+            self._connection.execute(delete(t.received).where(t.received.c.account == account.key))
             self._forget_caches()
 
     def add_device(
@@ -439,6 +444,14 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows, PersonRows):
         self._flush_queue()
         return self._connection.scalar(select(func.count()).where(t.queue.c.device == device.key)) or 0
 
+    def write_received(self) -> None:
+        """Store what members have received since this was done last (C5)."""
+        self.received.write(self._connection)
+
+    def forget_received(self, now_ms: int) -> None:
+        """Forget what members received too long ago."""
+        self.received.forget(self._connection, now_ms)
+
     def counter(self, name: str) -> int | None:
         """A named number of the instance."""
         return self._connection.scalar(select(t.counter.c.value).where(t.counter.c.name == name))
@@ -484,6 +497,7 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows, PersonRows):
         if news.everything:
             self._forget_caches()
             self._any_taken = True
+            self.received.load(connection)
             return
         for key, words in news.admitted:
             account = self._accounts.get(key)
@@ -558,31 +572,6 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows, PersonRows):
         self._names: dict[str, NameOwner] = {}
         self._groups: dict[str, Group] = {}
         self._routed: frozenset[str] | None = None
-
-
-class _Reading:
-    """A connection for decisions beside which other processes commit: it reads, and changes nothing."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def execute(self, statement: Executable, *parameters: Any) -> Any:
-        return self._checked(statement).execute(statement, *parameters)
-
-    def scalar(self, statement: Executable, *parameters: Any) -> Any:
-        return self._checked(statement).scalar(statement, *parameters)
-
-    def scalars(self, statement: Executable, *parameters: Any) -> Any:
-        return self._checked(statement).scalars(statement, *parameters)
-
-    def _checked(self, statement: Executable) -> Connection:
-        if not statement.is_select:
-            raise NotAlone
-        return self._connection
-
-
-def _reading(connection: Connection) -> Connection:
-    return cast(Connection, _Reading(connection))
 
 
 def _page(messages: Iterator[Message], count: int) -> tuple[list[Message], bool]:

@@ -266,6 +266,18 @@ route = Table(
     sqlite_with_rowid=False,
 )
 
+# What each member received on a day (since 1970, UTC) from outside and from members, where there is a bridge (C5).
+received = Table(
+    "received",
+    metadata,
+    Column("account", KEY, ForeignKey("account.key"), nullable=False),
+    Column("day", Integer, nullable=False, index=True),
+    Column("smtp", KEY, nullable=False),
+    Column("tmtp", KEY, nullable=False),
+    PrimaryKeyConstraint("account", "day"),
+    sqlite_with_rowid=False,
+)
+
 # The processes that serve the instance together, on PostgreSQL (docs/scaling.md): each has a slot by a lease.
 process = Table(
     "process",

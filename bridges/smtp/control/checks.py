@@ -83,6 +83,11 @@ def sender_checks(sender: SenderSaid, upstream: Iterable[str], recipients: Colle
             )
 
 
+def one_form(address: str) -> str:
+    """An address as an intake has it, however it is written; "" for what is none."""
+    return canonical_address(address) if ADDRESS.fullmatch(address) else ""
+
+
 def invitation_wrong(url: str) -> str | None:
     """Why an address cannot be told to senders; None for one that can."""
     try:

@@ -332,8 +332,9 @@ class Report(Struct, frozen=True):
     """The way out of SMTP, as far as it has come.
 
     `invited`, `joined`: of all correspondents ever. `joined_rate`: of those invited, None where nobody was.
-    `median_days`: from invitation to joining. `zero_date`: when a straight line through the weekly numbers of distinct
-    senders reaches none; None: it does not fall, or there is too little to say. `members` is added by the gateway.
+    `median_days`: from invitation to joining. `weekly`: distinct senders of each of the last weeks, the newest first.
+    `zero_date`: when a straight line through them reaches none; None: it does not fall, or there is too little to say.
+    `members` is added by the gateway.
     """
 
     at_ms: int
@@ -346,4 +347,5 @@ class Report(Struct, frozen=True):
     median_days: float | None
     residue: list[Residue]
     zero_date: str | None
+    weekly: list[int] = []
     members: list[ReportMember] = []

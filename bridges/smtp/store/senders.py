@@ -17,17 +17,26 @@ from bridges.smtp.store.tables import sender, sender_day, sender_failure, sender
 DAY_MS: Final = 86_400_000
 _DAY_S: Final = 86_400
 
-# What every mail does, made once: to build a statement costs more than to execute it.
-_COUNTED: Final = upsert(sender_day).on_conflict_do_update(
-    index_elements=["sender", "day"], set_={"messages": sender_day.c.messages + 1}
-)
-_PASSED: Final = update(sender).where(sender.c.number == bindparam("which")).values(passed_ms=bindparam("at_ms"))
-_FORGET_FAILURES: Final = delete(sender_failure).where(sender_failure.c.sender == bindparam("which"))
+
+# Built once: to build one costs more than to carry it out.
+_ADD: Final = sender.insert()
+_PASSED: Final = update(sender).where(sender.c.number == bindparam("record")).values(passed_ms=bindparam("at_ms"))
+_FORGET: Final = delete(sender_failure).where(sender_failure.c.sender == bindparam("record"))
 _NEW_NETWORK: Final = upsert(sender_network)
-_KNOWN_NETWORK: Final = _NEW_NETWORK.on_conflict_do_update(
+_NETWORK: Final = _NEW_NETWORK.on_conflict_do_update(
     index_elements=["sender", "network"],
     set_={"at_s": _NEW_NETWORK.excluded.at_s},
     where=sender_network.c.at_s < _NEW_NETWORK.excluded.at_s - _DAY_S,  # once a day is often enough
+)
+_COUNT: Final = upsert(sender_day).on_conflict_do_update(
+    index_elements=["sender", "day"], set_={"messages": sender_day.c.messages + 1}
+)
+
+_FAILED: Final = update(sender).where(sender.c.number == bindparam("record")).values(failed_ms=bindparam("at_ms"))
+_FAILURES: Final = select(sender_failure).where(sender_failure.c.sender == bindparam("record"))
+_FAIL: Final = sender_failure.insert()
+_SINCE: Final = select(sender_network.c.at_s).where(
+    sender_network.c.sender == bindparam("record"), sender_network.c.network == bindparam("network")
 )
 
 
@@ -50,10 +59,10 @@ def current(connection: Connection) -> list[SenderRule]:
     ]
 
 
-def seeded(connection: Connection) -> list[Row[Any]]:
-    """Those of the settings file."""
-    query = select(sender).where(sender.c.state != "withdrawn", sender.c.source == "settings")
-    return list(connection.execute(query))
+def by_whom(connection: Connection) -> dict[tuple[str, str], Row[Any]]:
+    """Those that are not withdrawn, by address and domain."""
+    rows = connection.execute(select(sender).where(sender.c.state != "withdrawn"))
+    return {(row.address, row.domain): row for row in rows}
 
 
 def of_number(connection: Connection, number: int) -> Row[Any] | None:
@@ -84,16 +93,9 @@ def vetted(row: Row[Any]) -> m.VetSender:
 
 def add(connection: Connection, said: m.VetSender, source: str, by: str, at_ms: int) -> int:
     """A new record; its number."""
-    made = sender.insert().values(
-        **_columns(said),
-        source=source,
-        created_ms=at_ms,
-        created_by=by,
-        state="active",
-        why="",
-        changed_ms=at_ms,
-    )
-    key = connection.execute(made).inserted_primary_key
+    state = {"state": "active", "why": "", "changed_ms": at_ms}
+    made = {**_columns(said), **state, "source": source, "created_ms": at_ms, "created_by": by}
+    key = connection.execute(_ADD, made).inserted_primary_key
     assert key is not None
     return int(key[0])
 
@@ -195,52 +197,45 @@ def messages_of(connection: Connection, day: int) -> dict[int, int]:
 
 def count_message(connection: Connection, number: int, at_ms: int) -> None:
     """One more message that a record took."""
-    connection.execute(_COUNTED, {"sender": number, "day": at_ms // DAY_MS, "messages": 1})
+    connection.execute(_COUNT, {"sender": number, "day": at_ms // DAY_MS, "messages": 1})
 
 
 def note_pass(connection: Connection, number: int, network: str, at_ms: int) -> None:
     """A record's proof passed. `network`: from where, "" where that says nothing."""
-    connection.execute(_PASSED, {"which": number, "at_ms": at_ms})
+    connection.execute(_PASSED, {"record": number, "at_ms": at_ms})
     forget_failures(connection, number)
     if not network:
         return
     at_s = at_ms // 1000
-    if connection.execute(_KNOWN_NETWORK, {"sender": number, "network": network, "at_s": at_s}).rowcount:
+    if connection.execute(_NETWORK, {"sender": number, "network": network, "at_s": at_s}).rowcount:
         old = sender_network.c.at_s < at_s - limits.NETWORK_KNOWN_S
         connection.execute(delete(sender_network).where(sender_network.c.sender == number, old))
 
 
-def note_failure(connection: Connection, number: int, network: str, mail: str, at_ms: int) -> None:
+def note_failure(connection: Connection, number: int, network: str, mail: str, at_ms: int) -> Tally:
     """A record's proof failed for a mail that claims it. `network` "": a server in front handed it on.
 
     A mail counts once, and of one kind some a day: what anybody can send must not fill the disk.
     """
     at_s = at_ms // 1000
-    connection.execute(update(sender).where(sender.c.number == number).values(failed_ms=at_ms))
-    mine = sender_failure.c.sender == number
-    connection.execute(delete(sender_failure).where(mine, sender_failure.c.at_s < at_s - limits.NETWORK_KNOWN_S))
-    if connection.execute(select(sender_failure.c.key).where(mine, sender_failure.c.mail == mail)).first() is not None:
-        return
+    connection.execute(_FAILED, {"record": number, "at_ms": at_ms})
+    rows = [(row.at_s, row.known_network, row.mail) for row in connection.execute(_FAILURES, {"record": number})]
+    if any(row[0] < at_s - limits.NETWORK_KNOWN_S for row in rows):
+        old = sender_failure.c.at_s < at_s - limits.NETWORK_KNOWN_S
+        connection.execute(delete(sender_failure).where(sender_failure.c.sender == number, old))
+        rows = [row for row in rows if row[0] >= at_s - limits.NETWORK_KNOWN_S]
     known = _is_known(connection, number, network, at_s) if network else None
-    today = sender_failure.c.at_s >= at_s // _DAY_S * _DAY_S
-    kind = sender_failure.c.known_network.is_(known)
-    counted = connection.execute(select(func.count()).select_from(sender_failure).where(mine, today, kind)).scalar()
-    if (counted or 0) < limits.FAILURES_PER_DAY_MAX:
-        connection.execute(sender_failure.insert().values(sender=number, at_s=at_s, known_network=known, mail=mail))
-
-
-def tally(connection: Connection, number: int) -> Tally:
-    """What has failed since the last pass."""
-    rows = connection.execute(
-        select(sender_failure.c.known_network, sender_failure.c.at_s).where(sender_failure.c.sender == number)
-    ).all()
-    front = [row.at_s // _DAY_S for row in rows if row.known_network is None]
-    return Tally(sum(row.known_network is True for row in rows), len(front), len(set(front)))
+    today = sum(row[0] // _DAY_S == at_s // _DAY_S and row[1] is known for row in rows)
+    if today < limits.FAILURES_PER_DAY_MAX and all(row[2] != mail for row in rows):
+        connection.execute(_FAIL, {"sender": number, "at_s": at_s, "known_network": known, "mail": mail})
+        rows.append((at_s, known, mail))
+    front = [row[0] // _DAY_S for row in rows if row[1] is None]
+    return Tally(sum(row[1] is True for row in rows), len(front), len(set(front)))
 
 
 def forget_failures(connection: Connection, number: int) -> None:
     """Nothing has failed."""
-    connection.execute(_FORGET_FAILURES, {"which": number})
+    connection.execute(_FORGET, {"record": number})
 
 
 def forget_networks(connection: Connection, number: int) -> None:
@@ -249,12 +244,8 @@ def forget_networks(connection: Connection, number: int) -> None:
 
 
 def _is_known(connection: Connection, number: int, network: str, at_s: int) -> bool:
-    query = select(sender_network.c.at_s).where(
-        sender_network.c.sender == number,
-        sender_network.c.network == network,
-        sender_network.c.at_s >= at_s - limits.NETWORK_KNOWN_S,
-    )
-    return connection.execute(query).first() is not None
+    last_s = connection.execute(_SINCE, {"record": number, "network": network}).scalar()
+    return last_s is not None and last_s >= at_s - limits.NETWORK_KNOWN_S
 
 
 def _counts(connection: Connection, query: Select[Any]) -> dict[int, int]:

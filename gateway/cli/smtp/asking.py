@@ -90,8 +90,8 @@ async def _on_a_machine_of_its_own(
     settings: Settings, bridge: SmtpBridge, config: Path, act: Callable[[Performs, str], Awaitable[T]]
 ) -> T:
     """Where the file has the bridge alone there is no gateway to ask."""
+    from gateway.bridge_doors import EitherDoor, FolderDoor, process_door  # noqa: PLC0415 - the same
     from gateway.bridge_folder import BridgeFolder  # noqa: PLC0415 - it takes some megabytes
-    from gateway.bridges import EitherDoor, FolderDoor, process_door  # noqa: PLC0415 - the same
 
     configure_logs("error", "console")
     folder = BridgeFolder.of(settings.data_dir, bridge.name)

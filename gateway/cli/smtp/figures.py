@@ -8,6 +8,7 @@ import msgspec
 import typer
 
 from bridges.smtp.control import models as s
+from bridges.smtp.control.export import TABLES, as_csv
 from gateway.cli.common import (
     FAILED,
     USAGE,
@@ -183,7 +184,14 @@ def _entry_text(entry: s.DecisionEntry) -> str:
 
 
 def _write_tables(found: s.Report, folder: Path) -> None:
-    raise NotImplementedError
+    """A file for each table. What is there under these names is replaced."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for table in TABLES:
+            (folder / f"{table}.csv").write_text(as_csv(found, table), "utf-8", newline="")
+    except OSError as error:
+        fail(f"{folder} cannot be written: {error.strerror or error}", FAILED)
+    say(f"Written: {', '.join(f'{folder / table}.csv' for table in TABLES)}")
 
 
 def _show_report(found: s.Report) -> None:

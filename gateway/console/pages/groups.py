@@ -6,6 +6,7 @@ from typing import Final
 from aiohttp import web
 
 from gateway.administration import models as m
+from gateway.console.paging import rows_of
 from gateway.console.rendering import part
 from gateway.console.visits import Visit
 from tmtp_core.errors import RequestRefused
@@ -18,15 +19,14 @@ async def groups(visit: Visit) -> web.Response:
     """All groups."""
     after = visit.asked("after")
     found: list[m.Group] = await visit.ask_here("groups.list", after=after, limit=_ROWS + 1)
-    shown = found[:_ROWS]
+    rows = rows_of(found, _ROWS, _href(visit), lambda one: one.gid)
     return visit.page(
         "groups.html",
         title="Groups",
         here="groups",
         base=_href(visit),
-        groups=shown,
+        rows=rows,
         after=after,
-        next_href=f"{_href(visit)}?after={part(shown[-1].gid)}" if found[_ROWS:] else "",
         may_write=visit.may("groups:write"),
     )
 

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from gateway.administration import models as m
 from gateway.console.codes import qr
+from gateway.console.paging import rows_of
 from gateway.console.visits import Form, Visit
 from tmtp_core import limits
 from tmtp_core.errors import RequestRefused
@@ -21,15 +22,14 @@ async def invitations(visit: Visit) -> web.Response:
     """Those that can still be used."""
     after = visit.asked_number("after")
     found: list[m.Invitation] = await visit.ask_here("invitations.list", after=after, limit=_ROWS + 1)
-    shown = found[:_ROWS]
+    rows = rows_of(found, _ROWS, _href(visit), lambda one: one.invitation)
     return visit.page(
         "invitations.html",
         title="Invitations",
         here="invitations",
         base=_href(visit),
-        invitations=shown,
+        rows=rows,
         after=after,
-        next_href=f"{_href(visit)}?after={shown[-1].invitation}" if found[_ROWS:] else "",
         may_write=visit.may("invitations:write"),
     )
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What is about the service as a whole: bridges, audit log, settings, tokens for programs (C1)."""
+"""What is about the service as a whole: audit log, settings, tokens for programs (C1)."""
 
 from typing import Any, Final, get_args
 
@@ -13,12 +13,6 @@ from tmtp_core import limits
 from tmtp_core.errors import RequestRefused
 
 _ROWS: Final = 50
-
-
-async def bridges(visit: Visit) -> web.Response:
-    """The ways in from SMTP."""
-    found: list[m.Bridge] = await visit.ask("bridges.list")
-    return visit.page("bridges.html", title="Bridges", here="bridges", bridges=found)
 
 
 async def audit(visit: Visit) -> web.Response:
