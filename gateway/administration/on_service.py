@@ -135,7 +135,7 @@ class ServiceOperations:
                 name=one.name,
                 instance=one.instance,
                 kind="smtp",
-                listen=str(one.listen),
+                listen=", ".join(f"{kind} {where}" for door in one.listen for kind, where in door.named()),
                 running=one.name in running,
                 senders=len(one.senders),
                 routes=len(one.routes),
