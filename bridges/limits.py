@@ -63,6 +63,10 @@ HOLD_ROWS_KEPT_S = 90 * 86_400.0  # who decided what of a mail that is gone; the
 
 TIDY_EVERY_S = 3_600.0  # how often steps are taken that are due by rule, and old decisions are cut off
 LOOP_AGAIN_S = 10.0  # after a fault in what goes on beside the sessions
+REFUSALS_WRITTEN_OF_NETWORK = 500  # decisions within an hour on mail that was refused or put off, one by one,
+REFUSALS_WRITTEN = 10_000  # and of all networks; further ones are counted
+REFUSALS_NETWORKS_MAX = 10_000  # told apart
+REFUSALS_TOLD_MAX = 20  # entries about an hour: those networks with most
 
 # -- vetting records (docs/decisions/0021) -----------------------------------------------------------------------------
 NETWORK_KNOWN_S = 30 * 86_400  # since a record's proof has passed from it; then failures from there are anybody's
@@ -84,6 +88,7 @@ SESSION_IDLE_S = 120.0
 SESSION_MAX_S = 3_600.0
 SESSION_COMMANDS_MAX = 2_000
 SESSION_ERRORS_MAX = 20
+ADDRESSES_REMEMBERED_MAX = 1_024  # of peers, and of senders, in the form in which they are looked up
 BUFFERED_BYTES_MAX = 256 << 20  # of mail being received, all sessions together; beyond it 452
 BUFFERED_SHARE_MAX_BYTES = BUFFERED_BYTES_MAX // 4  # of one address, or one /64 of IPv6; one mail fits always
 SERVICE_WAIT_S = 15.0  # for the service to be there, and to acknowledge; then 451

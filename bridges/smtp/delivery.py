@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import structlog
 from msgspec.structs import replace
@@ -22,29 +23,33 @@ from sqlalchemy import Connection
 from bridges.mime import Letter, ParserPool, Unparsable
 from bridges.smtp import policy, replies
 from bridges.smtp.correspondents import Correspondents
-from bridges.smtp.evidence import Decided, Evidence, MailDecided, Outcome
+from bridges.smtp.evidence import ActDone, Decided, Evidence, MailDecided, Outcome
 from bridges.smtp.gathering import Gathered, Gathering, Transaction
 from bridges.smtp.holding import Holding
 from bridges.smtp.policy import Known, Ruling
 from bridges.smtp.posting import AWAY, Accepted, Posted, Poster
 from bridges.smtp.proof.author import canonical_address
 from bridges.smtp.proof.verdict import Standing
+from bridges.smtp.refusals import Refusals
 from bridges.smtp.rules import Rules, SenderRule
 from bridges.smtp.spool import Spool
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.decisions import Decisions
-from bridges.smtp.vetting import Vetting
+from bridges.smtp.vetting import Vetting, network_of
 from bridges.workers import WorkerFailed
 from tmtp_core.clock import Clock
 
 log = structlog.get_logger()
 
-_UNFINISHED: dict[str, Outcome] = {"refuse": "refused", "defer": "deferred"}
+_TAKEN: Final = ("delivered", "spooled", "held")
+_UNFINISHED: Final[dict[str, Outcome]] = {"refuse": "refused", "defer": "deferred"}
 
 
 @dataclass(frozen=True, slots=True)
 class Rooms:
-    """What a mail passes through, and where what becomes of it is written down."""
+    """What a mail passes through, and where what becomes of it is written down. `tell`: the administrators, of one kind
+    of thing once an hour.
+    """
 
     gathering: Gathering
     parser: ParserPool
@@ -54,11 +59,15 @@ class Rooms:
     holding: Holding
     spool: Spool
     decisions: Decisions
+    refusals: Refusals
+    tell: Callable[[str, str], None]
 
 
 @dataclass
 class _Mail:
-    """One mail under way. `decided` and `replies`: for the recipients that are done with."""
+    """One mail under way. `decided` and `replies`: for the recipients that are done with. `in_log`: whether it is worth
+    an entry; `acts`: others to be written with it.
+    """
 
     mail: Transaction
     folder: Path
@@ -70,6 +79,8 @@ class _Mail:
     decided: list[Decided] = field(default_factory=list)
     replies: dict[str, str] = field(default_factory=dict)
     remember: list[Callable[[Connection], None]] = field(default_factory=list)
+    in_log: bool = True
+    acts: list[ActDone] = field(default_factory=list)
 
     @property
     def evidence(self) -> Evidence:
@@ -121,10 +132,14 @@ class Delivery:
     async def _take(self, mail: Transaction) -> dict[str, str]:
         folder = self._workplace / f"mail-{next(self._numbers)}"
         try:
-            rules, at_ms = self._rooms.vetting.rules, self._clock.wall_ns() // 1_000_000
-            matters = partial(self._matters, mail, rules)
-            gathered = await self._rooms.gathering.gather(mail, rules, at_ms, matters)
-            one = _Mail(mail, folder, at_ms, rules, gathered, self._known(gathered.evidence.author, rules, at_ms))
+            then = self._rooms.vetting.rules
+            matters = partial(self._matters, mail, then)
+            gathered = await self._rooms.gathering.gather(mail, then, self._now_ms(), matters)
+            author, rules = gathered.evidence.author, self._rooms.vetting.rules
+            if rules.sender(author) != then.sender(author):  # it was looked at by what no longer counts
+                gathered = gathered.in_trouble(replies.temporary("the vetting of its sender has just been changed"))
+            at_ms = self._now_ms()
+            one = _Mail(mail, folder, at_ms, rules, gathered, self._known(author, rules, at_ms))
             await self._decided(one)
             return one.replies
         finally:
@@ -144,6 +159,9 @@ class Delivery:
         invitation = self._rooms.correspondents.link(author) or self._invitation_url
         return Known(today, self._rooms.correspondents.state(author), invitation)
 
+    def _now_ms(self) -> int:
+        return self._clock.wall_ns() // 1_000_000
+
     # -- deciding ------------------------------------------------------------------------------------------------------
     async def _decided(self, one: _Mail) -> None:
         """Decide, do it, write it down."""
@@ -156,9 +174,9 @@ class Delivery:
             if any(ruling.do in ("take", "hold") for ruling in rulings.values()):
                 rulings = await self._read(one, rulings)
             await self._carry_out(one, rulings)
-            counted = bool(taken) and any(each.outcome in ("delivered", "spooled", "held") for each in one.decided)
-            await self._database.write(lambda connection: self._write(connection, one, counted))
-        except BaseException:
+            counted = bool(taken) and any(each.outcome in _TAKEN for each in one.decided)
+            await self._written(one, counted)
+        except OSError:
             counted = False
             raise
         finally:
@@ -168,7 +186,7 @@ class Delivery:
     def _rulings(self, one: _Mail) -> dict[str, Ruling]:
         gathered, recipients = one.gathered, one.mail.recipients
         if gathered.trouble:
-            put_off = Ruling("defer", ("its proof cannot be looked at just now",), None, gathered.trouble)
+            put_off = Ruling("defer", (f"put off: {gathered.trouble[10:]}",), None, gathered.trouble)
             return dict.fromkeys(recipients, put_off)
         return policy.rule(gathered.evidence, recipients, one.rules, one.known, one.at_ms, gathered.seen)
 
@@ -182,7 +200,10 @@ class Delivery:
             one.gathered = one.gathered.but(replace(evidence, unreadable=str(unparsable)))
         except WorkerFailed as failed:
             log.error("smtp_parser_failed", bridge=self._bridge, error=str(failed))
-            one.gathered = one.gathered.in_trouble(replies.temporary("the parser is not available"))
+            later = Ruling(
+                "defer", ("it cannot be read just now",), None, replies.temporary("the parser is not available")
+            )
+            return {to: later if ruling.do in ("take", "hold") else ruling for to, ruling in rulings.items()}
         else:
             if canonical_address(one.letter.sender) == evidence.author:
                 return rulings
@@ -206,6 +227,10 @@ class Delivery:
     async def _hold(self, one: _Mail, accepted: Accepted, why: str, which: dict[str, Ruling]) -> None:
         subject = one.letter.subject if one.letter is not None else ""
         number = await self._rooms.holding.keep(one.mail.content, accepted, one.evidence, subject, list(which), why)
+        if number is None:
+            self._rooms.tell("No more mail can be held: decide on what waits, or let more of it wait (hold).", "hold")
+        else:
+            self._rooms.tell(f"Mail waits for a decision. The newest is number {number}: {why}", "held")
         for recipient, ruling in which.items():
             if number is None:
                 one.done(recipient, "deferred", replies.NO_ROOM_TO_HOLD, ruling)
@@ -230,6 +255,8 @@ class Delivery:
         one.remember += [posted.remember for posted in by_route.values() if posted.remember is not None]
         late = [name for name, posted in by_route.items() if posted.away]
         kept = bool(late) and await self._rooms.spool.keep(one.mail.content, accepted, one.evidence, late)
+        if late and not kept:
+            log.warning("smtp_spool_full", bridge=self._bridge)
         for recipient, ruling in which.items():
             route = one.rules.route(recipient)
             assert route is not None
@@ -254,12 +281,24 @@ class Delivery:
         )
 
     # -- writing down --------------------------------------------------------------------------------------------------
+    async def _written(self, one: _Mail, counted: bool) -> None:
+        """All that is known now, in one change. What is refused may be too much of it to be worth one each."""
+        evidence, refusals = one.evidence, self._rooms.refusals
+        one.acts = refusals.to_tell(one.at_ms)
+        one.in_log = any(each.outcome not in ("refused", "deferred") for each in one.decided) or refusals.is_written(
+            network_of(evidence.peer), len(one.decided), one.at_ms
+        )
+        await self._database.write(lambda connection: self._write(connection, one, counted))
+
     def _write(self, connection: Connection, one: _Mail, counted: bool) -> None:
-        """All that is known now; it is made so whether the client still waits or not."""
         rooms, evidence, at_ms, record = self._rooms, one.evidence, one.at_ms, one.record
         for remember in one.remember:
             remember(connection)
-        rooms.decisions.append(connection, MailDecided(evidence, tuple(one.decided)), at_ms)
+        for act in one.acts:
+            rooms.decisions.append(connection, act, at_ms)
+        if one.in_log:
+            decided = sorted(one.decided, key=lambda each: one.mail.recipients.index(each.recipient))
+            rooms.decisions.append(connection, MailDecided(evidence, tuple(decided)), at_ms)
         stands = None if record is None or one.gathered.trouble else policy.claimed(record, evidence)
         holds = stands is not None and stands.standing is Standing.HOLDS
         rooms.correspondents.note(connection, evidence, policy.strength(evidence, by_record=holds), at_ms)

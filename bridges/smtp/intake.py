@@ -34,6 +34,7 @@ from bridges.smtp.kept import KeptPoster
 from bridges.smtp.posting import Accepted, Poster
 from bridges.smtp.proof.prover import Origin, Prover
 from bridges.smtp.proof.resolver import DnsResolver
+from bridges.smtp.refusals import Refusals
 from bridges.smtp.report import report
 from bridges.smtp.rules import Door, IntakeSettings, Route
 from bridges.smtp.session import GuardedSession, Traffic
@@ -152,7 +153,16 @@ class SmtpIntake:
         await self.spool.open()
         gathering = Gathering(settings.name, prover, self._delivered.hashed)
         rooms = Rooms(
-            gathering, parser, poster, self.vetting, self.correspondents, self.holding, self.spool, self.decisions
+            gathering,
+            parser,
+            poster,
+            self.vetting,
+            self.correspondents,
+            self.holding,
+            self.spool,
+            self.decisions,
+            Refusals(),
+            self._telling.tell,
         )
         self._delivery = Delivery(settings.name, settings.spool, database, clock, rooms, settings.invitation_url or "")
 

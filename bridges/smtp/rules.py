@@ -8,9 +8,11 @@ import base64
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
+from bridges import limits
 from bridges.smtp.control.models import VetSender
 from bridges.smtp.proof.author import canonical_address, domain_of
 from bridges.smtp.proof.prover import Trust
@@ -30,12 +32,18 @@ class Networks:
     def __contains__(self, peer: str) -> bool:
         if not peer:
             return self.unix
-        try:
-            ip = ipaddress.ip_address(peer)
-        except ValueError:
-            return False
-        ip = getattr(ip, "ipv4_mapped", None) or ip
-        return any(ip in network for network in self.networks)
+        ip = _ip_of(peer)
+        return ip is not None and any(ip in network for network in self.networks)
+
+
+@lru_cache(limits.ADDRESSES_REMEMBERED_MAX)
+def _ip_of(peer: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """A peer's address, asked for several times a mail; None where it has none that can be read."""
+    try:
+        ip = ipaddress.ip_address(peer)
+    except ValueError:
+        return None
+    return getattr(ip, "ipv4_mapped", None) or ip
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ class Vetting:
 
     def today(self, number: int, now_ms: int) -> int:
         """Messages that a record has taken this day (UTC), with those under way."""
-        if now_ms // senders.DAY_MS != self._day:
+        if now_ms // senders.DAY_MS > self._day:  # a mail that began yesterday opens no day anew
             self._day, self._today = now_ms // senders.DAY_MS, {}
         return self._today.get(number, 0)
 

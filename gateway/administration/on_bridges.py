@@ -18,6 +18,7 @@ Doors = Callable[[str], BridgeDoor]
 """The way to a bridge, by its name. Raises `BridgeRefused` where there is none just now."""
 
 _PREFIX: Final = "smtp."
+_MEMBERS_DAYS: Final = 30  # as `ReportMember` says
 _VETS: Final = {"vet_and_release", "vet_release_and_invite"}
 _INVITES: Final = {"vet_release_and_invite"}
 
@@ -27,6 +28,8 @@ class BridgeOperations:
 
     def __init__(self, bridges: Mapping[str, str], instances: Mapping[str, Administered], doors: Doors) -> None:
         """`bridges`: the instance of each."""
+        self._bridges = bridges
+        self._instances = instances
         self._doors = doors
         self.inviting = Inviting(bridges, instances, self.perform)
 
@@ -39,6 +42,7 @@ class BridgeOperations:
             "smtp.correspondents.invite": self._invite,
             "smtp.correspondents.list": self._list_correspondents,
             "smtp.correspondents.show": self._show_correspondent,
+            "smtp.report": self._report,
         }
 
     def _passing(self, operation: str) -> Handler:
@@ -85,6 +89,13 @@ class BridgeOperations:
     async def _invite(self, actor: Actor, asked: Any, body: None) -> s.Correspondent:
         _need(actor, "invitations:write", "invite")
         return await self.inviting.invite(asked.bridge, asked.address, actor.name)
+
+    async def _report(self, actor: Actor, asked: Any, body: None) -> s.Report:
+        """The intake knows what came by it, the instance what each member received."""
+        report: s.Report = await self._ask(actor, "report", asked, body)
+        shares = await self._instances[self._bridges[asked.bridge]].service.shares(_MEMBERS_DAYS)
+        members = [s.ReportMember(alias=one.alias, smtp=one.smtp, tmtp=one.tmtp) for one in shares]
+        return msgspec.structs.replace(report, members=members)
 
     async def _list_correspondents(self, actor: Actor, asked: Any, body: None) -> s.CorrespondentPage:
         page: s.CorrespondentPage = await self._ask(actor, "correspondents.list", asked, body)

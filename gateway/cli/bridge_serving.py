@@ -5,6 +5,7 @@ It has its folder, and nothing else of the gateway's: no instance's data, no adm
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 
@@ -38,6 +39,7 @@ async def serve_bridge_until_told(settings: Settings, bridge: SmtpBridge, folder
     keys, place = await asyncio.to_thread(lambda: (folder.keys(), folder.service()))
     intake = await started_intake(bridge, folder, place, keys, SystemClock(), os.urandom)
     renewing, control = Renewing(), ControlSocket(intake.desk, folder.path / SOCKET_NAME)
+    look = asyncio.Event()
     background: list[asyncio.Task[None]] = []
     try:
         try:
@@ -45,12 +47,17 @@ async def serve_bridge_until_told(settings: Settings, bridge: SmtpBridge, folder
         except OSError as error:
             raise StartFailed(f"bridge {bridge.name} cannot be administered: {error.strerror or error}") from None
         renewing.add(f"bridge {bridge.name}", *intake.certificate, intake.reload_certificate)
-        loop.add_signal_handler(signal.SIGHUP, renewing.reload)
+
+        def look_again() -> None:
+            renewing.reload()
+            look.set()
+
+        loop.add_signal_handler(signal.SIGHUP, look_again)
         log.info("ready", bridge=bridge.name, control=str(folder.path / SOCKET_NAME))
         supervisor.ready(f"bridge {bridge.name}")
         background = [
             loop.create_task(tell_alive(supervisor)),
-            loop.create_task(_follow(bridge.name, intake, folder, place)),
+            loop.create_task(_follow(bridge.name, intake, folder, place, look)),
         ]
         await told.wait()
     finally:
@@ -64,10 +71,18 @@ async def serve_bridge_until_told(settings: Settings, bridge: SmtpBridge, folder
     log.info("stopped")
 
 
-async def _follow(name: str, intake: SmtpIntake, folder: BridgeFolder, place: ServicePlace) -> None:
-    """Find the service where the gateway says that it is, for ever: its certificate may get another key."""
+async def _follow(
+    name: str, intake: SmtpIntake, folder: BridgeFolder, place: ServicePlace, look: asyncio.Event
+) -> None:
+    """Find the service where the gateway says that it is, for ever: its certificate may get another key.
+
+    `look`: at once.
+    """
     while True:
-        await asyncio.sleep(limits.CERTIFICATE_LOOK_INTERVAL_S)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limits.CERTIFICATE_LOOK_INTERVAL_S):
+                await look.wait()
+        look.clear()
         try:
             now = await asyncio.to_thread(folder.service)
         except StartFailed as failed:

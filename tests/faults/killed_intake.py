@@ -23,16 +23,12 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
-
 from bench.server import free_port
 from bridges.smtp.replies import SPOOLED
 from gateway.logs import configure_logs
-from tests.faults.intake_process import DOMAIN, ROUTES, Place
 from tests.faults.load import READY_S, Process, PromiseBroken
 from tests.support.gateway import endpoint, invited, running_gateway
 from tmtp_client.connection import AccountKeys, Connection, KeyLogin, Payload, PersistentConnection
-from tmtp_core.crypto.signing import SEED_BYTES
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
 from tmtp_core.wire.payload import decode_post_head
@@ -40,19 +36,38 @@ from tmtp_core.wire.payload import decode_post_head
 SENDERS = 6
 LIFE_S = (0.2, 1.5)  # how long an intake lives before it is killed
 WAIT_S = 0.2  # how long it waits for its service before it accepts for it
+RECONNECT_S = 0.5  # how long it leaves its service alone when that is away
+DOMAIN = "partner.example"
+ROUTES = {"support@example.org": "Support Desk", "sales@example.org": "Sales Desk"}
 SERVICE_CHANGES = 0.4  # in how many of the rounds the service goes, or comes back
-PAUSE_S = 0.02
+RETRY_S = 0.1
+PAUSES_S = (
+    0.0,
+    0.02,
+    0.1,
+    1.0,
+)  # between two mails; in the long ones the spool is emptied, and mail goes past it again
 REPLY_S = 30.0
 SETTLE_S = 180.0
 SIZES = (100, 100, 2_000, 60_000)
 _NAME = re.compile(r"mail (\S+)$")
+_PROGRAM = f"""
+from bridges import limits
+limits.SERVICE_WAIT_S = limits.SPOOL_LOOK_S = {WAIT_S}
+limits.PARSE_WALL_S = 60.0  # a machine that has much else to do is no reason to hold a mail
+from tmtp_client import limits
+limits.RECONNECT_LONGEST_S = {RECONNECT_S}
+from gateway.program import main
+main()
+"""
 _BRIDGES = """\
 bridges:
   smtp:
     - name: intake
       instance: load
       hostname: mx.example.org
-      listen: 127.0.0.1:0
+      process: own
+      listen: 127.0.0.1:{port}
       senders: [{{domain: {domain}, proof: [network: 127.0.0.0/8]}}]
       routes: [{routes}]
 """
@@ -89,27 +104,25 @@ class Mails:
 
 
 class Intake:
-    """The process that is killed."""
+    """The process that is killed: `tmtp-gateway bridge smtp`, with less patience."""
 
-    def __init__(self, place: Place, folder: Path) -> None:
-        self.port = place.port
-        self._file = folder / "place.json"
-        self._log = folder / "intake.log"
-        self._file.write_bytes(msgspec.json.encode(place))
+    def __init__(self, settings: Path, port: int, log: Path) -> None:
+        self._settings = settings
+        self._port = port
+        self._log = log
         self._running: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
         """Start it, and wait until it listens."""
+        command = ("-c", _PROGRAM, "bridge", "smtp", "-c", self._settings, "--name", "intake")
         with self._log.open("ab") as log:
-            self._running = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "tests.faults.intake_process", self._file, stdout=log, stderr=log
-            )
+            self._running = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=log, stderr=log)
         async with asyncio.timeout(READY_S):
             while True:
                 if self._running.returncode is not None:
                     raise PromiseBroken(f"the intake did not start again: {self._log.read_text('utf-8')[-4_000:]}")
                 with contextlib.suppress(OSError):
-                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                    _, writer = await asyncio.open_connection("127.0.0.1", self._port)
                     writer.close()
                     return
                 await asyncio.sleep(0.02)
@@ -141,9 +154,9 @@ class Sender:
             recipients = tuple(self._chance.sample(list(ROUTES), self._chance.choice((1, 1, 2))))
             mail = self._mail(name, self._chance.choice(SIZES))
             while not await self._taken(mail, recipients):
-                await asyncio.sleep(PAUSE_S)
+                await asyncio.sleep(RETRY_S)
             self._mails.accepted[name] = recipients
-            await asyncio.sleep(self._chance.random() * PAUSE_S)
+            await asyncio.sleep(self._chance.random() * self._chance.choice(PAUSES_S))
 
     def _mail(self, name: str, size: int) -> bytes:
         author = f"{self._name}@{DOMAIN}"
@@ -218,13 +231,15 @@ class Desk:
 async def run(kills: int, seed: int, folder: Path, report: bool = False) -> dict[str, int]:
     """Kill the intake `kills` times; figures of the run. Raises `PromiseBroken`."""
     chance = random.Random(seed)
-    mails = Mails()
-    service = Process(folder, log=folder / "gateway.log")
-    place, desks = await prepared(service, folder, mails)
-    intake = Intake(place, folder)
+    mails, port = Mails(), free_port()
+    routes = ", ".join(f"{{recipient: {recipient}, to: {alias}}}" for recipient, alias in ROUTES.items())
+    bridges = _BRIDGES.format(domain=DOMAIN, port=port, routes=routes)
+    service = Process(folder, log=folder / "gateway.log", more=bridges)
+    intake = Intake(service.settings, port, folder / "intake.log")
+    desks = await seated(service, folder, mails)
     await service.start()
     links = [PersistentConnection(service.endpoint(), desk.login, desk.record) for desk in desks]
-    senders = [Sender(number, place.port, mails, random.Random(f"{seed}/{number}")) for number in range(SENDERS)]
+    senders = [Sender(number, port, mails, random.Random(f"{seed}/{number}")) for number in range(SENDERS)]
     await intake.start()
     tasks = [asyncio.create_task(sender.run()) for sender in senders]
     changes = 0
@@ -248,7 +263,7 @@ async def run(kills: int, seed: int, folder: Path, report: bool = False) -> dict
             sender.sending = False
         await asyncio.wait_for(asyncio.gather(*tasks), SETTLE_S)
         await settled(mails)
-        waiting = sorted(path.name for path in (folder / "intake/waiting").iterdir())
+        waiting = sorted(path.name for path in (service.data / "bridges/intake/waiting").iterdir())
     finally:
         for task in tasks:
             task.cancel()
@@ -291,17 +306,13 @@ async def settled(mails: Mails) -> None:
     await asyncio.sleep(2.0)  # for what should not come, to come
 
 
-async def prepared(service: Process, folder: Path, mails: Mails) -> tuple[Place, list[Desk]]:
-    """The bridge's account and routes on the service, and a member at the end of each; all by the gateway itself."""
-    routes = ", ".join(f"{{recipient: {recipient}, to: {alias}}}" for recipient, alias in ROUTES.items())
-    alone = service.settings.read_text("utf-8")
-    setting_up = folder / "setting up"
-    setting_up.mkdir()
+async def seated(service: Process, folder: Path, mails: Mails) -> list[Desk]:
+    """A member at the end of each route, of the service before it is a process of its own."""
+    beginning = folder / "beginning"
+    beginning.mkdir()
     desks: list[Desk] = []
-    async with running_gateway(setting_up, alone + _BRIDGES.format(domain=DOMAIN, routes=routes)) as gateway:
-        instance = gateway.instances["load"]
-        key = instance.service.identity.public
-        login = gateway.bridges["intake"]._settings.login
+    async with running_gateway(beginning, service.settings.read_text("utf-8")) as gateway:
+        key = gateway.instances["load"].service.identity.public
         for recipient, alias in ROUTES.items():
             keys = AccountKeys.new(os.urandom)
             token = (await invited(gateway, "load", alias)).token
@@ -309,18 +320,7 @@ async def prepared(service: Process, folder: Path, mails: Mails) -> tuple[Place,
             registered = await connection.register_keys(alias, keys, alias, token)
             await connection.quit()
             desks.append(Desk(recipient, KeyLogin(registered.uid, keys.device.signer, key), mails))
-        seed = await asyncio.to_thread((service.data / "bridges/intake.key").read_bytes)
-        place = Place(
-            port=free_port(),
-            folder=str(folder / "intake"),
-            service_port=service.port,
-            pin=instance.spki_pin,
-            uid=login.uid,
-            service_key=key,
-            seed=seed[:SEED_BYTES].hex(),
-            wait_s=WAIT_S,
-        )
-    return place, desks
+    return desks
 
 
 def main() -> int:

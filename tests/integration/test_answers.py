@@ -2,6 +2,7 @@
 """What becomes of members' answers to people who write by SMTP (C5): told whom to invite, or sent as mail."""
 
 import asyncio
+import errno
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 
 from bridges import limits
+from bridges.smtp import answering as answering_room
+from bridges.smtp import outgoing as outgoing_room
 from gateway.administration import models
 from gateway.app import Gateway
 from tests.integration.test_bridges_smtp import a_mail, content, smtp
@@ -457,3 +460,85 @@ async def test_a_mail_without_an_id_is_answered_in_its_thread(tmp_path: Path) ->
         await smtp(gateway, lambda client: client.send_message(back))
         got = await desk.until(2)
         assert content(got[1])[0].threadid == got[0][0].id
+
+
+async def test_a_full_disk_leaves_the_answer_with_the_service_until_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "OUTGOING_DISK_PAUSE_S", 0.1)
+    full, tries = True, 0
+    write = outgoing_room._write
+
+    def sometimes(path: Path, mail: bytes) -> None:
+        nonlocal tries
+        tries += 1
+        if full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, mail)
+
+    monkeypatch.setattr(outgoing_room, "_write", sometimes)
+    async with relay(tmp_path / "relay") as ours:
+        async with answering(tmp_path, settings(ours)) as (gateway, desk):
+            await answer(desk, "It waits.")
+            async with asyncio.timeout(20):
+                while tries < 3:
+                    await asyncio.sleep(0.05)
+            await smtp(gateway, lambda client: client.send_message(a_mail(**{"Message-ID": "<2@p>"})))
+            await desk.until(2)  # mail comes in meanwhile
+        assert ours.mails == []
+        async with running_gateway(tmp_path, settings(ours)):  # the service has it still
+            await asyncio.sleep(0.3)
+            full = False
+            assert (await ours.until(1))[0].text == "It waits.\r\n"
+            await settled(tmp_path)
+            assert len(ours.mails) == 1
+
+
+async def test_what_cannot_be_composed_is_told_and_stops_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compose = answering_room.mail_of
+
+    def broken(given: Any, *rest: Any) -> bytes:
+        if "poison" in given.text:
+            raise RuntimeError("a fault of the library")
+        return compose(given, *rest)
+
+    monkeypatch.setattr(answering_room, "mail_of", broken)
+    async with relay(tmp_path / "relay") as ours, answering(tmp_path, settings(ours)) as (_, desk):
+        await answer(desk, "poison")
+        await desk.until(2)
+        assert "it cannot be written as a mail" in told(desk, 1)
+        await answer(desk, "Fine.")
+        assert (await ours.until(1))[0].text == "Fine.\r\n"
+
+
+async def test_the_gateway_itself_reads_no_answers(tmp_path: Path) -> None:
+    """Nobody is told to invite the postmaster, and no mail goes to him."""
+    async with relay(tmp_path / "relay") as ours:
+        given = settings(ours, "tell: support@example.org", ca="null")
+        async with answering(tmp_path, given) as (_, desk):
+            await answer(desk)
+            got = await desk.until(2)
+            event = got[1][0]
+            assert isinstance(event, m.Delivery)
+            assert event.alias == "postmaster@mx.example.org"
+            await answer(desk, to=1)
+            text = content((await desk.until(3))[2])[1]
+            assert "nobody reads what is written to it" in text
+            assert ours.mails == []
+
+
+async def test_too_many_answers_that_wait_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "OUTGOING_MAX", 2)
+    async with relay(tmp_path / "relay") as ours, answering(tmp_path, settings(ours)) as (_, desk):
+        ours.says = lambda verb, address: "451 4.7.1 later" if verb == "RCPT" else None
+        for number in range(3):
+            await answer(desk, f"answer {number}")
+        await desk.until(2)
+        assert "too many answers wait to be sent" in told(desk, 1)
+        ours.says = lambda verb, address: None
+        await ours.until(2)
+        await settled(tmp_path)
+        await answer(desk, "room again")
+        assert (await ours.until(3))[2].text == "room again\r\n"

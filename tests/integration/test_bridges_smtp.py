@@ -286,7 +286,7 @@ async def test_a_recipient_that_has_not_joined_is_temporary(tmp_path: Path) -> N
 
 def stolen_login(gateway: Gateway, folder: Path) -> KeyLogin:
     """What lies on the bridge's disk, in an attacker's hand."""
-    seed = (folder / "data/bridges/intake.key").read_bytes()[:SEED_BYTES]
+    seed = (folder / "data/bridges/intake/device.key").read_bytes()[:SEED_BYTES]
     uid = gateway.bridges["intake"]._settings.login.uid
     return KeyLogin(uid, Signer(seed), gateway.instances["public"].service.identity.public)
 

@@ -43,7 +43,7 @@ async def test_nothing_of_a_message_and_no_secret_is_logged(tmp_path: Path) -> N
                 raw = f"From: {SENDER}, x@y.example\r\nSubject: {CANARY}\r\n\r\n{CANARY}".encode()
                 await smtp(gateway, lambda client: client.sendmail(SENDER, [RECIPIENT], raw))
             await desk.until(1)
-            bridge_seed = (tmp_path / "data/bridges/intake.key").read_bytes()
+            bridge_seed = (tmp_path / "data/bridges/intake/device.key").read_bytes()
     text = repr(logged)
     assert "listening" in text
     for secret in (CANARY, token, password):

@@ -242,6 +242,8 @@ async def test_tmtp_sign_in_brings_back_who_was_signed_out(tmp_path: Path, canai
         assert await gateway.instances["club"].service.sign_out(notice)
         refused = await terminal.run("alias", "Ada, plans")
         assert (refused.code, "authentication required" in refused.err) == (1, True)
+        watched = await terminal.run("watch")
+        assert (watched.code, "sign in again: tmtp sign-in" in watched.err) == (1, True), watched.err
         await asyncio.sleep(1.1)  # providers count in seconds, and the same one is not later
         process = await terminal.start("sign-in", "--no-browser")
         await came_back(await canaille.sign_in(await address_in(process), "ada"))

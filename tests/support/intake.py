@@ -27,7 +27,7 @@ bridges:
       listen: {listen}
       senders: {senders}
       routes:
-        - {{recipient: support@example.org, to: Support Desk}}
+        - {{recipient: support@example.org, to: Support Desk, unknown: {unknown}}}
         - {{recipient: sales@example.org, to: Sales Desk}}
         - {{recipient: nobody@example.org, to: Nobody Yet}}
       nameservers: ["127.0.0.1:{port}"]
@@ -52,11 +52,17 @@ def records() -> Zone:
 
 @asynccontextmanager
 async def proving_gateway(
-    folder: Path, zone: Zone | None = None, listen: str = SMTP, senders: str = SENDERS, more: str = ""
+    folder: Path,
+    zone: Zone | None = None,
+    listen: str = SMTP,
+    senders: str = SENDERS,
+    more: str = "",
+    unknown: str = "refuse",
 ) -> AsyncIterator[Gateway]:
-    """Run it, with its DNS, for the length of the block; `more`: further lines of the bridge's block."""
+    """Run it, with its DNS, for the length of the block; `more`: further lines of the bridge's block; `unknown`: of its
+    first route."""
     async with dns_server(zone or records()) as served:
-        settings = SETTINGS.format(listen=listen, senders=senders, port=served.port)
+        settings = SETTINGS.format(listen=listen, senders=senders, port=served.port, unknown=unknown)
         settings += "".join(f"      {line}\n" for line in more.splitlines())
         async with running_gateway(folder, settings) as gateway:
             yield gateway

@@ -20,7 +20,7 @@ from bridges.smtp.evidence import ActDone, Entry, Evidence, Found, MailDecided
 from bridges.smtp.holding import Holding
 from bridges.smtp.kept import KeptPoster
 from bridges.smtp.mail import post_id
-from bridges.smtp.posting import AWAY, Accepted, MailFile, Posted
+from bridges.smtp.posting import AWAY, Accepted, Posted
 from bridges.smtp.rules import Route, Rules
 from bridges.smtp.spool import Spool
 from bridges.smtp.store.database import BridgeDatabase
@@ -75,8 +75,8 @@ class Service:
             return False
         return True
 
-    async def post(self, mail: MailFile, letter: Letter, accepted: Accepted, route: Route) -> Posted:
-        post = post_id(accepted.author, route.recipient, letter, mail.content, accepted.signed_body)
+    async def post(self, mail: bytes, letter: Letter, accepted: Accepted, route: Route) -> Posted:
+        post = post_id(accepted.author, route.recipient, letter, mail, accepted.signed_body)
         which = Correspondence(accepted.author, route.recipient)
         if (await self._delivered.known(post, which, letter)).delivered:
             return Posted("duplicate", replies.DELIVERED)

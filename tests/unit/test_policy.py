@@ -16,6 +16,7 @@ from bridges.smtp.machines import machine_of
 from bridges.smtp.policy import Known, Ruling
 from bridges.smtp.proof.author import Header
 from bridges.smtp.proof.verdict import Claim, Standing
+from bridges.smtp.refusals import Refusals
 from bridges.smtp.rules import Route, Rules, SenderRule
 
 NOW_MS = 1_800_000_000_000
@@ -303,3 +304,24 @@ def test_one_reply_is_true_for_all() -> None:
 def test_the_signs_of_a_machine(fields: Any, author: str, mail_from: str, machine: str) -> None:
     """RFC 3834, RFC 2919."""
     assert machine_of(Header(tuple(fields)), author, mail_from) == machine
+
+
+# -- what is written of refusals -----------------------------------------------------------------------------------------
+def test_refusals_beyond_a_bound_are_counted_and_told_when_the_hour_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, bound in (("_OF_NETWORK", 3), ("", 5)):
+        monkeypatch.setattr(limits, f"REFUSALS_WRITTEN{name}", bound)
+    monkeypatch.setattr(limits, "REFUSALS_NETWORKS_MAX", 2)
+    refusals = Refusals()
+    assert [refusals.is_written("one", 1, NOW_MS) for _ in range(5)] == [True] * 3 + [False] * 2
+    assert not refusals.is_written("two", 3, NOW_MS)  # one mail, three decisions
+    assert [refusals.is_written("two", 1, NOW_MS) for _ in range(3)] == [True] * 2 + [False]
+    assert not refusals.is_written("three", 1, NOW_MS)
+    assert refusals.to_tell(NOW_MS) == []
+    told = refusals.to_tell(NOW_MS + 3_600_000)
+    assert [(act.target, act.detail) for act in told] == [
+        ("one", "2 more mails within an hour"),
+        ("two", "2 more mails within an hour"),
+        ("elsewhere", "1 more mails within an hour"),
+    ]
+    assert refusals.to_tell(NOW_MS + 3_600_000) == []
+    assert refusals.is_written("one", 1, NOW_MS + 3_600_000)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The settings file (C4): every mistake with its line, what is wrong and what would be right."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from importlib import resources
 from pathlib import Path
 
@@ -159,6 +159,25 @@ def test_defaults_follow_the_policy(tmp_path: Path) -> None:
         ("to: Support Desk", "to: Support Desk, active_attachments: yes", 16, "bridges.smtp[0].routes[0].active_attachments", "True", "'withhold' or 'allow'"),
         ("network: 127.0.0.0/8", "dkimm: x", 15, "bridges.smtp[0].senders[0].proof[0].dkimm", "there is no setting", "dkim"),
         ("recipient: c@d.example", "recipient: all", 16, "bridges.smtp[0].routes[0].recipient", "no mail address", "name@"),
+        ("to: Support Desk", "to: Support Desk, unknown: maybe", 16, "bridges.smtp[0].routes[0].unknown", "maybe", "'refuse' or 'hold'"),
+        ("to: Support Desk", "to: Support Desk, reply: smarthost", 16, "bridges.smtp[0].routes[0].reply", "no relay", "smarthost: {host:"),
+        ("address: a@b.example", "address: a(b)@b.example", 15, "bridges.smtp[0].senders[0].address", "no address that mail could come from", "plain characters"),
+        ("127.0.0.0/8]", "127.0.0.0/8], routes: [C@d.example, x@d.example]", 15, "bridges.smtp[0].senders[0].routes[1]", "no route for x@d.example", "one of c@d.example"),
+        ("127.0.0.0/8]", "127.0.0.0/8], routes: []", 15, "bridges.smtp[0].senders[0].routes", "does not fit", "at least 1 item"),
+        ("127.0.0.0/8]", "127.0.0.0/8], quota_per_day: 0", 15, "bridges.smtp[0].senders[0].quota_per_day", "0 does not fit", "greater than or equal to 1"),
+        ("127.0.0.0/8]", "127.0.0.0/8], expires: soon", 15, "bridges.smtp[0].senders[0].expires", "'soon' does not fit", "date"),
+        ("listen: 127.0.0.1:2525", "listen: 127.0.0.1:2525\n      invitation_url: example.org/join", 15, "bridges.smtp[0].invitation_url", "no address of a web page", "https://"),
+        ("listen: 127.0.0.1:2525", "listen: 127.0.0.1:2525\n      invitation_url: 'ftp://example.org/join'", 15, "bridges.smtp[0].invitation_url", "no address of a web page", "https://"),
+        ("listen: 127.0.0.1:2525", "listen: 127.0.0.1:2525\n      invitation_url: 'https://example.org/a b'", 15, "bridges.smtp[0].invitation_url", "no address of a web page", "https://"),
+        ("listen: 127.0.0.1:2525", "listen: 127.0.0.1:2525\n      invitation_url: 'https://ä.example'", 15, "bridges.smtp[0].invitation_url", "no address of a web page", "https://"),
+        ("listen: 127.0.0.1:2525", f"listen: 127.0.0.1:2525\n      invitation_url: 'https://x.example/{'y' * 200}'", 15, "bridges.smtp[0].invitation_url", "longer than 200", "at most 200"),
+        ("listen: 127.0.0.1:2525", "listen: 127.0.0.1:2525\n      tell: desk@d.example", 15, "bridges.smtp[0].tell", "no route for desk@d.example", "or null"),
+        ("listen: 127.0.0.1:2525", "listen: 127.0.0.1:2525\n      smarthost: {host: mx.example, user: tmtp}", 15, "bridges.smtp[0].smarthost", "come together", "both, or none"),
+        ("listen: 127.0.0.1:2525", "listen: 127.0.0.1:2525\n      smarthost: {host: mx.example, user: tmtp, password: ./none}", 15, "bridges.smtp[0].smarthost.password", "not a file that can be read", "the password alone"),
+        ("listen: 127.0.0.1:2525", "listen: 127.0.0.1:2525\n      smarthost: {host: mx.example, ca: ./none.pem}", 15, "bridges.smtp[0].smarthost.ca", "not a file that can be read", "PEM"),
+        ("listen: 127.0.0.1:2525", "listen: 127.0.0.1:2525\n      hold: {mails_max: 0}", 15, "bridges.smtp[0].hold.mails_max", "0 does not fit", "1"),
+        ("listen: 127.0.0.1:2525", "listen: 127.0.0.1:2525\n      life_cycle: {invite: never}", 15, "bridges.smtp[0].life_cycle.invite", "never", "'by_hand' or 'when_vetted'"),
+        ("listen: 127.0.0.1:2525", "listen: 127.0.0.1:2525\n      decisions_kept_days: 30", 15, "bridges.smtp[0].decisions_kept_days", "30 does not fit", "90"),
         ("data_dir: ./data", 'http: {listen: "0.0.0.0:8080"}', 1, "http.listen", "from outside", "loopback"),
         ("data_dir: ./data", "data_dir: a\ndata_dir: b", 2, "data_dir", "twice", "line 1"),
         ("data_dir: ./data", "data_dir:\n\tx", 2, "", "not YAML", "never with tabs"),
@@ -176,6 +195,31 @@ def test_each_mistake_is_named(
     assert len(there) == 1, found
     assert wrong in there[0].wrong
     assert right in there[0].right
+
+
+def test_all_that_vetting_needs_can_be_said(tmp_path: Path) -> None:
+    """Each of the settings, at its place in what an intake is told (C2, C5). What is over already is no mistake."""
+    (tmp_path / "relay.password").write_text("secret", "utf-8")
+    text = GOOD.replace(
+        "proof: [network: 127.0.0.0/8]",
+        "proof: [network: 127.0.0.0/8], owner: Purchasing, reason: orders, expires: 2020-02-29, "
+        "routes: [C@d.example], quota_per_day: 5",
+    ).replace(
+        "to: Support Desk}]",
+        "to: Support Desk, unknown: hold, reply: smarthost}]\n"
+        "      invitation_url: https://example.org/join\n      tell: C@d.example\n"
+        "      hold: {expires_days: 3, mails_max: 5, bytes_max: 2000000}\n"
+        "      spool: {mails_max: 0, bytes_max: 3000000}\n"
+        "      life_cycle: {invite: when_vetted, refuse_after_joined_days: 30}\n"
+        "      smarthost: {host: mx.example, tls: implicit, user: tmtp, password: ./relay.password}\n"
+        "      decisions_kept_days: 100",
+    )
+    bridge = load(tmp_path, text).bridges.smtp[0]
+    assert bridge.senders[0].expires == date(2020, 2, 29)
+    assert bridge.routes[0].unknown == "hold"
+    assert bridge.smarthost is not None
+    assert bridge.smarthost.password == tmp_path / "relay.password"
+    assert (bridge.tell, bridge.life_cycle.refuse_after_joined_days) == ("C@d.example", 30)
 
 
 def test_all_mistakes_at_once(tmp_path: Path) -> None:

@@ -296,6 +296,8 @@ async def test_a_quota_is_a_days_and_outlives_a_restart(tmp_path: Path) -> None:
         one.vetting.reserve(1, clock.now_ms)
         late()  # yesterday's is nothing to this day
         assert one.vetting.today(1, clock.now_ms) == 1
+        assert one.vetting.today(1, clock.now_ms - 1) == 1  # nor does a mail that began yesterday begin it anew
+        assert one.vetting.today(1, clock.now_ms) == 1
 
 
 # -- it suspends itself --------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 from sqlalchemy.exc import SQLAlchemyError
 
-from tmtp_client.connection import Disconnected, Refused, WrongService
+from tmtp_client.connection import Disconnected, LogInRefused, Refused, WrongService
 from tmtp_client.engine.history import History, Identity
 from tmtp_client.engine.profile import Profile, default_home
 from tmtp_core.names import NameRefused, check_name
@@ -25,6 +25,7 @@ FAILED: Final = 1
 USAGE: Final = 2
 NOT_NOW: Final = 3
 INTERRUPTED: Final = 130
+_MENDS: Final = {"authentication required": ". Your sign-in has ended; sign in again: tmtp sign-in"}
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -78,6 +79,8 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
         fail(str(error), FAILED)
     except Refused as refused:
         fail(f"The service refused it: {refused}", FAILED)
+    except LogInRefused as refused:
+        fail(f"The service says: {refused}{_MENDS.get(str(refused), '')}", FAILED)
     except Disconnected as error:
         fail(f"The service says: {error}", FAILED)
     except ssl.SSLCertVerificationError as error:

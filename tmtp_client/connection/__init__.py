@@ -8,7 +8,7 @@ per post: whoever tries a post again passes the same `request_id`, and the servi
 from tmtp_client.connection.endpoint import Endpoint, WrongService, certificate_pin
 from tmtp_client.connection.link import Connection, OnEvent, OnPresence
 from tmtp_client.connection.login import AccountKeys, DeviceKeys, KeyLogin, Login, PasswordLogin
-from tmtp_client.connection.payload import Disconnected, Payload
+from tmtp_client.connection.payload import Disconnected, LogInRefused, Payload
 from tmtp_client.connection.persistent import PersistentConnection
 from tmtp_client.connection.refused import Refused
 from tmtp_client.connection.work import OnWork
@@ -20,6 +20,7 @@ __all__ = [
     "Disconnected",
     "Endpoint",
     "KeyLogin",
+    "LogInRefused",
     "Login",
     "OnEvent",
     "OnPresence",

@@ -11,6 +11,10 @@ class Disconnected(Exception):
     """The connection is over; the text says why, in the service's words when it gave any."""
 
 
+class LogInRefused(Disconnected):
+    """The service lets this device in no more, for good or until its owner does something about it."""
+
+
 class Payload:
     """The data of one incoming message, as it comes. Whatever the handler leaves unread is thrown away."""
 

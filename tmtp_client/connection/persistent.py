@@ -11,7 +11,7 @@ from tmtp_client import limits
 from tmtp_client.connection.endpoint import Endpoint, WrongService
 from tmtp_client.connection.link import Connection, OnEvent, OnPresence, ignore
 from tmtp_client.connection.login import Login
-from tmtp_client.connection.payload import Disconnected
+from tmtp_client.connection.payload import Disconnected, LogInRefused
 
 _REFUSALS: Final = frozenset(  # of a device, for good, or until its owner does something about it
     {
@@ -51,11 +51,10 @@ class PersistentConnection:
         self._task = asyncio.get_running_loop().create_task(self._keep())
 
     async def current(self, timeout_s: float | None = None) -> Connection:
-        """A connection that is logged in. Raises `Disconnected` when log-in is refused, TimeoutError otherwise."""
+        """A connection that is logged in. Raises `LogInRefused`, TimeoutError, or `Disconnected` once stopped."""
         async with asyncio.timeout(timeout_s), self._changed:
             while True:
-                if self.failed is not None:
-                    raise Disconnected(self.failed)
+                self._raise_failed()
                 if self._connection is not None and self._connection.is_open:
                     return self._connection
                 await self._changed.wait()
@@ -64,11 +63,15 @@ class PersistentConnection:
         """A connection that is logged in. Raises `Disconnected` when one try has failed, and says why."""
         async with asyncio.timeout(timeout_s), self._changed:
             while self._connection is None or not self._connection.is_open:
-                reason = self.failed or self.trouble
-                if reason is not None:
-                    raise Disconnected(reason)
+                self._raise_failed()
+                if self.trouble is not None:
+                    raise Disconnected(self.trouble)
                 await self._changed.wait()
             return self._connection
+
+    def _raise_failed(self) -> None:
+        if self.failed is not None:
+            raise LogInRefused(self.failed) if self.failed in _REFUSALS else Disconnected(self.failed)
 
     async def stop(self) -> None:
         """Log out and stay away; whoever waits for a connection hears it. Idempotent."""

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The part of the port that is about consent: acquaintance, blocks, meters, invitations, bridges (A3, C2)."""
 
-from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, update
+from typing import Final
+
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, or_, select, update
 
 from tmtp_core.domain.administration import BRIDGE, REPLIES
 from tmtp_core.domain.port import Account, Ghost, Invitation, Role
@@ -13,6 +15,17 @@ from tmtp_core.store.sharing import Changed
 
 OWN_DOING = 0
 """Instead of an introducer's key."""
+
+# What every post of a bridge asks, made once: to build a statement costs more than to execute it.
+_ROUTE: Final = select(t.route.c.target).where(
+    t.route.c.account == bindparam("account"), t.route.c.recipient == bindparam("recipient")
+)
+_BRIDGE_NAME: Final = select(t.counter.c.name).where(
+    t.counter.c.value == bindparam("account"), t.counter.c.name.startswith(BRIDGE)
+)
+_GHOST_AT: Final = select(t.ghost.c.account).where(
+    t.ghost.c.bridge == bindparam("bridge"), t.ghost.c.address == bindparam("address")
+)
 
 
 class ConsentRows:
@@ -200,8 +213,7 @@ class ConsentRows:
 
     def route(self, account: Account, recipient: str) -> str | None:
         """See the port."""
-        where = (t.route.c.account == account.key) & (t.route.c.recipient == recipient)
-        return self._connection.scalar(select(t.route.c.target).where(where))
+        return self._connection.scalar(_ROUTE, {"account": account.key, "recipient": recipient})
 
     def routed_names(self) -> frozenset[str]:
         """See the port."""
@@ -212,8 +224,7 @@ class ConsentRows:
 
     def bridge_name(self, bridge: Account) -> str:
         """See the port."""
-        where = (t.counter.c.value == bridge.key) & t.counter.c.name.startswith(BRIDGE)
-        name = self._connection.scalar(select(t.counter.c.name).where(where))
+        name = self._connection.scalar(_BRIDGE_NAME, {"account": bridge.key})
         return "" if name is None else str(name).removeprefix(BRIDGE)
 
     def takes_replies(self, bridge: Account) -> bool:
@@ -223,8 +234,7 @@ class ConsentRows:
 
     def ghost_at(self, bridge: Account, address: str) -> Account | None:
         """See the port."""
-        where = (t.ghost.c.bridge == bridge.key) & (t.ghost.c.address == address)
-        key = self._connection.scalar(select(t.ghost.c.account).where(where))
+        key = self._connection.scalar(_GHOST_AT, {"bridge": bridge.key, "address": address})
         return None if key is None else self.account_by_key(key)
 
     def create_ghost(self, bridge: Account, uid: str, address: str, now_ms: int) -> Account:

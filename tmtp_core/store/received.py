@@ -6,7 +6,6 @@ process takes the last minute's counts with it; where nobody knows whether a com
 twice. Several processes add to the same rows.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -30,6 +29,9 @@ _ADD: Final = text(
 _Place = tuple[int, int]
 """A day, and from where."""
 
+_Counts = dict[_Place, dict[int, int]]
+"""How many messages each account received."""
+
 
 class Received:
     """The counts of one instance, used on the writer's thread.
@@ -42,9 +44,9 @@ class Received:
 
     def __init__(self) -> None:
         self.counting = False
-        self._counts: dict[_Place, Counter[int]] = {}  # by account, committed and not written
+        self._counts: _Counts = {}  # committed, and not written
         self._now: list[tuple[_Place, Sequence[int]]] = []  # in this transaction
-        self._before: dict[_Place, Counter[int]] | None = None  # what this transaction writes
+        self._before: _Counts | None = None  # what this transaction writes
 
     @property
     def waits(self) -> bool:
@@ -64,8 +66,8 @@ class Received:
         self._before, self._counts = self._counts, {}
         rows: dict[tuple[int, int], list[int]] = {}
         for counts in (self._before, _added({}, self._now)):
-            for (day, where), counter in counts.items():
-                for account, count in counter.items():
+            for (day, where), known in counts.items():
+                for account, count in known.items():
                     rows.setdefault((account, day), [0, 0])[where] += count
         self._now = []
         if rows:
@@ -94,9 +96,11 @@ class Received:
         self._now = []
 
 
-def _added(
-    counts: dict[_Place, Counter[int]], received: Sequence[tuple[_Place, Sequence[int]]]
-) -> dict[_Place, Counter[int]]:
+def _added(counts: _Counts, received: Sequence[tuple[_Place, Sequence[int]]]) -> _Counts:
     for place, accounts in received:
-        counts.setdefault(place, Counter()).update(accounts)
+        known = counts.get(place)
+        if known is None:
+            known = counts[place] = {}
+        for account in accounts:
+            known[account] = known.get(account, 0) + 1
     return counts

@@ -8,6 +8,7 @@ The work is linear, and at most `limits.MIME_HEADER_MAX_BYTES` long, so it needs
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from bridges import limits
@@ -129,8 +130,12 @@ def dns_name(domain: str) -> str:
     return name
 
 
+@lru_cache(limits.ADDRESSES_REMEMBERED_MAX)
 def canonical_address(address: str) -> str:
-    """The same of an envelope's address; "" where that has none (the null sender, or nonsense)."""
+    """The same of an envelope's address; "" where that has none (the null sender, or nonsense).
+
+    Rules ask for it several times a mail.
+    """
     local, _, domain = address.strip().rpartition("@")
     try:
         return canonical(local, domain)

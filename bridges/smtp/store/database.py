@@ -117,17 +117,16 @@ class BridgeDatabase:
         with engine.begin() as connection:
             for change in group:
                 before = len(self._afterwards)
-                savepoint = connection.begin_nested()
+                connection.exec_driver_sql("SAVEPOINT one")
                 try:
                     change.got = change.work(connection)
                 except (OSError, DBAPIError):
                     raise
                 except Exception as error:
-                    savepoint.rollback()
+                    connection.exec_driver_sql("ROLLBACK TO one")
                     del self._afterwards[before:]
                     change.failed = error
-                else:
-                    savepoint.commit()
+                connection.exec_driver_sql("RELEASE one")
         for call in self._afterwards:
             call()
 

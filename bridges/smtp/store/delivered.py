@@ -8,7 +8,7 @@ then arrive twice, and conversations begin anew.
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, bindparam, delete, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from bridges import limits
@@ -21,6 +21,16 @@ from tmtp_core.ids import RandomBytes
 _SECRET_BYTES: Final = 32
 _DIGEST_BYTES: Final = 16
 _NS: Final = 1_000_000_000
+
+# Made once: to build a statement costs more than to execute it.
+_KNOWN: Final = select(delivered.c.post).where(
+    delivered.c.post == bindparam("post"), delivered.c.at_s >= bindparam("since_s")
+)
+_REMEMBER: Final = upsert(delivered).on_conflict_do_nothing()
+_NEW: Final = upsert(mails)
+_PLACE: Final = _NEW.on_conflict_do_update(index_elements=["mail"], set_={"at_s": _NEW.excluded.at_s})
+_THREAD_OF: Final = select(mails.c.thread).where(mails.c.mail == bindparam("mail"))
+_BEGUN: Final = select(mails.c.mail).where(mails.c.thread == bindparam("thread")).limit(1)
 
 
 class Place(NamedTuple):
@@ -62,11 +72,11 @@ class Delivered:
         """Whether this post was delivered within `limits.DUPLICATES_KEPT_S`, and the thread of the mail: that of the
         nearest known mail before it, else one of the oldest that it names.
         """
-        since = self._now_s() - int(limits.DUPLICATES_KEPT_S)
-        query = select(delivered.c.post).where(delivered.c.post == post, delivered.c.at_s >= since)
+        asked = {"post": post, "since_s": self._now_s() - int(limits.DUPLICATES_KEPT_S)}
 
         def look(connection: Connection) -> Known:
-            return Known(connection.execute(query).first() is not None, self._place(connection, which, letter))
+            found = connection.execute(_KNOWN, asked).first() is not None
+            return Known(found, self._place(connection, which, letter))
 
         return await self._database.read(look)
 
@@ -78,7 +88,7 @@ class Delivered:
         """The same, within a change that does more."""
         now_s = self._now_s()
         ids = (*letter.references, bare_id(letter)) if thread else ()
-        connection.execute(upsert(delivered).values(post=post, at_s=now_s).on_conflict_do_nothing())
+        connection.execute(_REMEMBER, {"post": post, "at_s": now_s})
         for one in filter(None, ids):
             self.place(connection, which, one, thread)
         if now_s - self._forgotten_s >= limits.FORGET_EVERY_S:
@@ -90,9 +100,7 @@ class Delivered:
         """What answers the mail with this id (without its brackets) belongs to this thread, unless it has one."""
         now_s = self._now_s()
         row = {"mail": self.hashed("mail", *which, mail), "thread": thread, "at_s": now_s}
-        connection.execute(
-            upsert(mails).values(row).on_conflict_do_update(index_elements=["mail"], set_={"at_s": now_s})
-        )
+        connection.execute(_PLACE, row)
 
     def hashed(self, what: str, *parts: str) -> bytes:
         """A name for a mail that nobody without this bridge's secret can find, or foresee."""
@@ -107,14 +115,14 @@ class Delivered:
         own = bare_id(letter)
         for one in (own, *reversed(letter.references)):
             mail = self.hashed("mail", *which, one) if one else b""
-            known = connection.execute(select(mails.c.thread).where(mails.c.mail == mail)).scalar()
+            known = connection.execute(_THREAD_OF, {"mail": mail}).scalar()
             if known is not None:
                 return Place(str(known), new=False)
         oldest = next(iter(letter.references), own)
         if not oldest:
             return Place("", new=True)
         thread = f"smtp-{self.hashed('thread', *which, oldest).hex()}"
-        begun = connection.execute(select(mails.c.mail).where(mails.c.thread == thread).limit(1)).first() is not None
+        begun = connection.execute(_BEGUN, {"thread": thread}).first() is not None
         return Place(thread, new=not begun)
 
     def _secret(self, connection: Connection) -> bytes:
