@@ -17,7 +17,7 @@ from gateway.administration import models as m
 from tests.browser.conftest import Enter
 from tests.browser.test_journeys import press, tab_to
 from tests.support.gateway import member
-from tests.support.mail_world import MailWorld
+from tests.support.mail_world import HOSTILE_TEXT, MailWorld
 from tmtp_core.wire.address import parse_address
 
 
@@ -212,12 +212,15 @@ def test_what_strangers_write_is_text_and_nothing_else(world: MailWorld, enter_m
         mail_page(world, page, mail.number)
         assert page.locator("main script, main img, main iframe, .mail-text a").count() == 0
         assert "\u202e" not in page.content()
+        if mail.subject != "The papers":
+            expect(page.locator(".mail-text")).to_contain_text(HOSTILE_TEXT)
     page.goto(f"{world.url}/smtp/intake/held")
     expect(page.get_by_role("rowheader").filter(has_text="<script>alert(1)</script>").first).to_be_visible()
     papers = next(one for one in world.smtp("held.list", state="held", limit=100) if one.subject == "The papers")
     mail_page(world, page, papers.number)
     row = page.get_by_role("row").filter(has_text="annual report")
     expect(row).to_contain_text("Dangerous")
+    expect(page.get_by_role("row").filter(has_text="onerror=alert(1)")).to_be_visible()
     expect(page.get_by_role("row").filter(has_text="offer.pdf")).to_contain_text("none known")
     assert said == []
 

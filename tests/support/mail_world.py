@@ -49,6 +49,9 @@ RECIPIENT: Final = "support@example.org"
 FRIENDS: Final = ("partner.example", "bank.example", "newcustomer.example", "supplier.example", "list.example")
 """Domains that sign, and name this machine as one of theirs."""
 
+HOSTILE_TEXT: Final = "<script>alert(1)</script><img src=x onerror=alert(1)> {{ 7 * 7 }}"
+"""In every plain mail."""
+
 LONG: Final = f"{'a' * 60}@{'.'.join(['sub' * 18] * 3)}.example"
 _DAY_S: Final = 86_400
 _WEEKS: Final = 6
@@ -91,7 +94,9 @@ class MailWorld(World):
         """
         self._count += 1
         marks = {"To": to, "Subject": subject, "Message-ID": f"<{self._count}@{author.rpartition('@')[2]}>"}
-        body = f"Good morning.\r\n\r\nThis is about {self._count}: https://newcustomer.example/offer\r\n"
+        body = (
+            f"Good morning.\r\n\r\nThis is about {self._count}: https://newcustomer.example/offer\r\n{HOSTILE_TEXT}\r\n"
+        )
         mail = mail_of(author, body, **marks, **headers)
         return self.send_raw(self.signed(mail, author) if sign else mail, envelope or author, to)
 
@@ -171,5 +176,6 @@ def with_attachments(world: MailWorld) -> None:
     mail.add_attachment(b"%PDF-1.7\n", maintype="application", subtype="pdf", filename="offer.pdf")
     program = {"maintype": "application", "subtype": "octet-stream", "filename": "annual report \u202efdp.exe"}
     mail.add_attachment(b"MZ\x90\x00 a program", **program)
+    mail.add_attachment(b"a text", maintype="application", subtype="pdf", filename="<img src=x onerror=alert(1)>.pdf")
     raw = mail.as_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
     world.accepted(world.send_raw(world.signed(raw, "ada@newcustomer.example"), "ada@newcustomer.example"))

@@ -7,7 +7,7 @@ import pytest
 
 from bridges.smtp.control import models as s
 from gateway.console.pages.smtp import records
-from gateway.console.pages.smtp.words import attention, in_words, short
+from gateway.console.pages.smtp.words import SERVICE, attention, in_words, short
 from gateway.console.paging import rows_of
 from gateway.console.plots import HEIGHT, WIDTH
 from gateway.console.trends import daily_plot, weekly_plot
@@ -109,7 +109,7 @@ def test_what_needs_looking_at_leads_to_where_it_is_mended() -> None:
         attention=["the service does not answer: refused", "record 12, a@b.example, is suspended: it failed"],
     )
     assert attention(now) == [
-        ("The service does not answer: refused.", "decisions", "See the decisions"),
+        ("The service does not answer: refused.", SERVICE, "See the service"),
         ("Record 12, a@b.example, is suspended: it failed.", "senders/12", "Look at it"),
         ("1 mail waits for your decision.", "held", "Decide"),
     ]

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from bridges.smtp.control import models as s
 from gateway.administration import models as m
-from gateway.console.pages.smtp.words import STEPS, attention
+from gateway.console.pages.smtp.words import SERVICE, STEPS, attention
 from gateway.console.rendering import part
 from gateway.console.visits import Visit
 from tmtp_core.errors import NotFound, ServiceUnavailable
@@ -79,15 +79,18 @@ async def overview(visit: Visit) -> web.Response:
     """How the intake does, and what an administrator should look at."""
     now: s.Status = await ask(visit, "status")
     report: s.Report = await ask(visit, "report")
-    here = href(visit)
+    here, bridge = href(visit), await _bridge(visit)
     return visit.page(
         "smtp_overview.html",
         title=now.name,
         here="smtp",
         **_frame(visit, "overview", await _bridges(visit), now),
-        bridge=await _bridge(visit),
+        bridge=bridge,
         figures=now,
-        attention=[(text, f"{here}/{path}", says) for text, path, says in attention(now)],
+        attention=[
+            (text, f"/i/{part(bridge.instance)}" if path == SERVICE else f"{here}/{path}", says)
+            for text, path, says in attention(now)
+        ],
         report=report,
         month=next((one for one in report.windows if one.days == 30), None),
         steps=[(name, title, report.states.get(name, 0)) for name, title, _ in STEPS],

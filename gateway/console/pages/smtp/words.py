@@ -55,7 +55,11 @@ STRENGTHS: Final[dict[str, tuple[str, str]]] = {
 }
 
 _RECORD: Final = re.compile(r"record (\d+)\b")
+SERVICE: Final = "service"
+"""In the place of a page of the intake: the instance that it brings mail to."""
+
 _MENDED_AT: Final = (
+    ("the service does not answer", SERVICE, "See the service"),
     ("record", "senders?state=suspended", "Look at them"),
     ("held", "held", "Look at it"),
     ("correspondent", "correspondents", "Look at them"),
