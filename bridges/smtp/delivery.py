@@ -156,8 +156,8 @@ class Delivery:
     def _known(self, author: str, rules: Rules, at_ms: int) -> Known:
         record = rules.sender(author)
         today = 0 if record is None else self._rooms.vetting.today(record.number, at_ms)
-        invitation = self._rooms.correspondents.link(author) or self._invitation_url
-        return Known(today, self._rooms.correspondents.state(author), invitation)
+        correspondents = self._rooms.correspondents
+        return Known(today, correspondents.state(author), self._invitation_url, correspondents.link(author))
 
     def _now_ms(self) -> int:
         return self._clock.wall_ns() // 1_000_000
