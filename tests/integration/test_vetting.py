@@ -247,6 +247,19 @@ async def test_a_key_that_is_changed_in_dns_suspends_the_record_and_nobody_else_
         assert (await said(intake, a_mail(5))).startswith("250")
 
 
+async def test_whoever_hands_in_a_signed_mail_again_does_not_suspend_its_sender(tmp_path: Path) -> None:
+    """C2: a network is the partner's by mail that was taken from there, which a repeat is not."""
+    senders = "[{address: orders@partner.example, proof: [dkim: partner.example]}]"
+    async with serving(tmp_path, senders=senders) as (_, intake, _desk):
+        assert (await said(intake, a_mail())).startswith("250")
+        forged = (mail_of(**{"Message-ID": f"<f{number}@x>"}) for number in range(3))
+        for number, mail in enumerate((a_mail(), *forged)):
+            async with talk(intake.address, local=("127.0.9.1", 0)) as forger:
+                assert (await forger.mail(mail))[-1].startswith("550 5.7.22" if number else "250")
+        assert (await intake.vetting.show(1)).state == "active"
+        assert (await said(intake, a_mail(2))).startswith("250")
+
+
 async def test_dns_that_is_down_suspends_nobody(tmp_path: Path) -> None:
     zone = records()
     async with serving(
