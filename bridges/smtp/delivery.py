@@ -282,10 +282,12 @@ class Delivery:
 
     # -- writing down --------------------------------------------------------------------------------------------------
     async def _written(self, one: _Mail, counted: bool) -> None:
-        """All that is known now, in one change. What is refused may be too much of it to be worth one each."""
+        """All that is known now, in one change. What anybody can send, to be refused or as a copy of what was here, may
+        be too much of it to be worth an entry each.
+        """
         evidence, refusals = one.evidence, self._rooms.refusals
         one.acts = refusals.to_tell(one.at_ms)
-        one.in_log = any(each.outcome not in ("refused", "deferred") for each in one.decided) or refusals.is_written(
+        one.in_log = any(each.outcome in _TAKEN for each in one.decided) or refusals.is_written(
             network_of(evidence.peer), len(one.decided), one.at_ms
         )
         await self._database.write(lambda connection: self._write(connection, one, counted))
