@@ -303,7 +303,8 @@ class Delivery:
             rooms.decisions.append(connection, MailDecided(evidence, tuple(decided)), at_ms)
         stands = None if record is None or one.gathered.trouble else policy.claimed(record, evidence)
         holds = stands is not None and stands.standing is Standing.HOLDS
-        rooms.correspondents.note(connection, evidence, policy.strength(evidence, by_record=holds), at_ms)
+        taken = any(each.outcome in _TAKEN for each in one.decided)
+        rooms.correspondents.note(connection, evidence, policy.strength(evidence, by_record=holds), at_ms, taken=taken)
         if record is None or stands is None:
             return
         if holds:
