@@ -254,6 +254,7 @@ class Delivery:
                 by_route[name] = await self._rooms.poster.post(one.mail.content, one.letter, accepted, route)
         one.remember += [posted.remember for posted in by_route.values() if posted.remember is not None]
         late = [name for name, posted in by_route.items() if posted.away]
+        again = bool(late) and self._rooms.spool.has(one.evidence, late)
         kept = bool(late) and await self._rooms.spool.keep(one.mail.content, accepted, one.evidence, late)
         if late and not kept:
             log.warning("smtp_spool_full", bridge=self._bridge)
@@ -262,7 +263,7 @@ class Delivery:
             assert route is not None
             posted = by_route[route.recipient]
             if posted.away and kept:
-                one.done(recipient, "spooled", replies.SPOOLED, ruling)
+                one.done(recipient, "duplicate" if again else "spooled", replies.SPOOLED, ruling)
             else:
                 one.done(recipient, posted.outcome, posted.reply, ruling)
 

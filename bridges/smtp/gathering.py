@@ -78,9 +78,9 @@ class Gathered:
             session = any(one.covered is None for one in shown)
             covered = frozenset[str]().union(*(one.covered or () for one in shown))
         if session or covered is None:
-            return Accepted(author, words)
+            return Accepted(author, words, mail=self.evidence.mail)
         body = verdict.body if verdict is not None and covered else ""
-        return Accepted(author, words, tuple(sorted(self.names - covered)), body)
+        return Accepted(author, words, tuple(sorted(self.names - covered)), body, self.evidence.mail)
 
 
 class Gathering:

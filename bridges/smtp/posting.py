@@ -30,13 +30,15 @@ class Accepted(Struct, frozen=True):
     """What is known of an accepted mail beside its octets; kept with it where it waits.
 
     `words`: how it is proved, in short, for whoever reads it. Where signatures alone prove it: the header fields that
-    they leave out, and a hash of the body that they cover.
+    they leave out, and a hash of the body that they cover. `mail`: as in `Evidence`, whatever it is proved by; "" where
+    that is not known.
     """
 
     author: str
     words: str
     uncovered: tuple[str, ...] = ()
     signed_body: str = ""
+    mail: str = ""
 
 
 class Posted(NamedTuple):
@@ -87,7 +89,9 @@ class Poster:
         sender = accepted.author
         post = post_id(sender, route.recipient, letter, mail, accepted.signed_body)
         which = Correspondence(folded(sender), folded(route.recipient))
-        known = await self._delivered.known(post, which, letter)
+        # The id depends on what the mail is proved by, which may change before it comes again: so it has another name.
+        names = (post, self._delivered.hashed("delivered", *which, accepted.mail).hex() if accepted.mail else post)
+        known = await self._delivered.known(names, which, letter)
         if known.delivered:
             log.info("smtp_mail_known", bridge=self._bridge, sender=sender)
             return Posted("duplicate", replies.DELIVERED)
@@ -98,7 +102,7 @@ class Poster:
         thread = known.place.thread
 
         def remember(connection: Connection) -> None:
-            self._delivered.note(connection, post, which, letter, thread)
+            self._delivered.note(connection, names, which, letter, thread)
             if route.reply == "smarthost":  # without a thread of ours, the service's id of the first message is it
                 self._conversations.note(connection, thread or posted.message, route.recipient, sender, letter)
 

@@ -141,7 +141,7 @@ class Spool:
         The same mail again, for the same recipients, while it waits, is kept once. Raises `OSError`; then nothing of it
         is left. Who gives up waiting may find it kept all the same, which is what a sender that gets no answer expects.
         """
-        if self._has(accepted, evidence, recipients):
+        if self.has(evidence, recipients):
             return True
         mails, octets = self._room
         if mails >= self._mails_max or octets + len(mail) > self._bytes_max:
@@ -185,11 +185,12 @@ class Spool:
         self._add(_Kept(number, folder, len(mail), about))
         self._changed.set()
 
-    def _has(self, accepted: Accepted, evidence: Evidence, recipients: list[str]) -> bool:
+    def has(self, evidence: Evidence, recipients: list[str]) -> bool:
+        """Whether this mail waits for these recipients already, whatever it was proved by then."""
         if not evidence.mail:
             return False
         same = [self._mails[number].about for number in self._same.get(evidence.mail, ())]
-        return any(one.accepted == accepted and set(recipients) <= set(one.recipients) for one in same)
+        return any(set(recipients) <= set(one.recipients) for one in same)
 
     def _add(self, kept: _Kept) -> None:
         self._mails[kept.number] = kept

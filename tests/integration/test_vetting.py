@@ -178,6 +178,32 @@ async def test_each_recipient_has_his_own_decision(tmp_path: Path) -> None:
         assert len(await desk.until(2)) == 2
 
 
+async def test_a_held_mail_that_is_released_and_sent_again_arrives_once(tmp_path: Path) -> None:
+    """C2: who got no answer sends his mail again; by then his record proves it otherwise than it was held by."""
+    zone = records()
+    zone.texts["partner.example"] = b"v=spf1 ip4:127.0.0.1 -all"
+    async with serving(tmp_path, zone=zone, unknown="hold") as (_, intake, desk):
+        assert (await said(intake, a_mail(), sender=AUTHOR)).startswith("250 2.0.0 Accepted, and shown")
+        held = (await intake.holding.list())[0]
+        body = m.DecideHeld(action="vet_and_release", reason="known to Ada")
+        assert (await intake.holding.decide(held.number, body, "ada")).outcomes == {RECIPIENT: "delivered"}
+        for number in (1, 2):
+            assert (await said(intake, a_mail(number), sender=AUTHOR)).startswith("250")
+        assert (await said(intake, a_mail(3), sender=AUTHOR)).startswith("250")
+        assert len(await desk.until(3)) == 3
+
+
+async def test_a_mail_that_was_held_and_came_again_meanwhile_arrives_once(tmp_path: Path) -> None:
+    async with serving(tmp_path, unknown="hold") as (_, intake, desk):
+        assert (await said(intake, mail_of("eve@x.example"), sender="eve@x.example")).startswith("250")
+        await intake.vetting.vet(m.VetSender(proof=[m.Proof(network="127.0.0.0/8")], address="eve@x.example"), "ada")
+        assert (await said(intake, mail_of("eve@x.example"), sender="eve@x.example")).startswith("250 2.0.0 Deliv")
+        held = (await intake.holding.list())[0]
+        done = await intake.holding.decide(held.number, m.DecideHeld(action="release"), "ada")
+        assert done.outcomes == {RECIPIENT: "duplicate"}
+        assert len(await desk.until(1)) == 1
+
+
 async def test_what_is_held_for_all_costs_a_stranger_no_bounce_and_is_held_once(tmp_path: Path) -> None:
     """An unproved stranger's, too: nothing is said to anybody, a person decides (no bounce, RFC 3834)."""
     async with serving(tmp_path, unknown="hold") as (_, intake, desk):
@@ -289,6 +315,21 @@ async def test_what_waits_for_the_service_is_counted_written_down_and_delivered(
         assert (await said(intake, a_mail(3, Subject="Too much"))).startswith("452 4.7.1")
         assert intake.spool.figures.mails == 1
         assert [one.decided[0].outcome for one in await decided(intake)] == ["delivered", "spooled", "deferred"]
+
+
+async def test_a_signed_mail_handed_in_again_and_again_while_the_service_is_away_is_one(tmp_path: Path) -> None:
+    """C2: it fills no spool and uses no quota, whatever its signature leaves out is made into."""
+    senders = "[{address: orders@partner.example, proof: [dkim: partner.example], quota_per_day: 4}]"
+    async with serving(tmp_path, senders=senders) as (gateway, intake, _desk):
+        assert (await said(intake, a_mail())).startswith("250")
+        await gateway.instances["public"].stop(0.1)
+        for number in range(5):
+            again = b"X-%d: %d\r\n" % (number, number) + a_mail(2, Subject="Later")
+            assert (await said(intake, again)) == "250 2.0.0 Accepted, and delivered when the service is back"
+        assert intake.spool.figures.mails == 1
+        assert (await intake.vetting.show(1)).today == 2
+        outcomes = [one.decided[0].outcome for one in await decided(intake)]
+        assert outcomes == ["delivered", "spooled", *["duplicate"] * 4]
 
 
 async def test_a_suspension_and_a_quota_outlive_a_restart(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ class Service:
     async def post(self, mail: bytes, letter: Letter, accepted: Accepted, route: Route) -> Posted:
         post = post_id(accepted.author, route.recipient, letter, mail, accepted.signed_body)
         which = Correspondence(accepted.author, route.recipient)
-        if (await self._delivered.known(post, which, letter)).delivered:
+        if (await self._delivered.known((post, post), which, letter)).delivered:
             return Posted("duplicate", replies.DELIVERED)
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
@@ -96,7 +96,9 @@ class Service:
             self.got.append((letter.subject, route.recipient))
             self.words.append(accepted.words)
         return Posted(
-            "delivered", replies.DELIVERED, remember=lambda one: self._delivered.note(one, post, which, letter, "")
+            "delivered",
+            replies.DELIVERED,
+            remember=lambda one: self._delivered.note(one, (post, post), which, letter, ""),
         )
 
 

@@ -24,9 +24,10 @@ _NS: Final = 1_000_000_000
 
 # Made once: to build a statement costs more than to execute it.
 _KNOWN: Final = select(delivered.c.post).where(
-    delivered.c.post == bindparam("post"), delivered.c.at_s >= bindparam("since_s")
+    delivered.c.post.in_([bindparam("one"), bindparam("other")]), delivered.c.at_s >= bindparam("since_s")
 )
-_REMEMBER: Final = upsert(delivered).on_conflict_do_nothing()
+_DELIVERED: Final = upsert(delivered)
+_REMEMBER: Final = _DELIVERED.on_conflict_do_update(index_elements=["post"], set_={"at_s": _DELIVERED.excluded.at_s})
 _NEW: Final = upsert(mails)
 _PLACE: Final = _NEW.on_conflict_do_update(index_elements=["mail"], set_={"at_s": _NEW.excluded.at_s})
 _THREAD_OF: Final = select(mails.c.thread).where(mails.c.mail == bindparam("mail"))
@@ -45,6 +46,10 @@ class Correspondence(NamedTuple):
 
     sender: str
     recipient: str
+
+
+Names = tuple[str, str]
+"""Of a post: each of them alone says that it is the same. They may be one."""
 
 
 class Known(NamedTuple):
@@ -68,11 +73,11 @@ class Delivered:
         """Read the secret of this intake, made at its first start."""
         self._key = await self._database.write(self._secret)
 
-    async def known(self, post: str, which: Correspondence, letter: Letter) -> Known:
+    async def known(self, post: Names, which: Correspondence, letter: Letter) -> Known:
         """Whether this post was delivered within `limits.DUPLICATES_KEPT_S`, and the thread of the mail: that of the
         nearest known mail before it, else one of the oldest that it names.
         """
-        asked = {"post": post, "since_s": self._now_s() - int(limits.DUPLICATES_KEPT_S)}
+        asked = {"one": post[0], "other": post[1], "since_s": self._now_s() - int(limits.DUPLICATES_KEPT_S)}
 
         def look(connection: Connection) -> Known:
             found = connection.execute(_KNOWN, asked).first() is not None
@@ -80,15 +85,11 @@ class Delivered:
 
         return await self._database.read(look)
 
-    async def record(self, post: str, which: Correspondence, letter: Letter, thread: str) -> None:
-        """Remember a post that the service has acknowledged. It is on the disk when this returns."""
-        await self._database.write(lambda connection: self.note(connection, post, which, letter, thread))
-
-    def note(self, connection: Connection, post: str, which: Correspondence, letter: Letter, thread: str) -> None:
-        """The same, within a change that does more."""
+    def note(self, connection: Connection, post: Names, which: Correspondence, letter: Letter, thread: str) -> None:
+        """Remember a post that the service has acknowledged, within a change that does more."""
         now_s = self._now_s()
         ids = (*letter.references, bare_id(letter)) if thread else ()
-        connection.execute(_REMEMBER, {"post": post, "at_s": now_s})
+        connection.execute(_REMEMBER, [{"post": name, "at_s": now_s} for name in dict.fromkeys(post)])
         for one in filter(None, ids):
             self.place(connection, which, one, thread)
         if now_s - self._forgotten_s >= limits.FORGET_EVERY_S:
