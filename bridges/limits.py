@@ -50,6 +50,7 @@ RULED_AT_ONCE = 200  # correspondents that a rule moves in one change
 INVITED_AT_ONCE = 50  # correspondents whom the gateway is asked to invite
 DECISIONS_AT_ONCE = 500  # entries that are looked at, or cut off, before others have their turn: some milliseconds
 RESIDUE_MAX = 1_000  # senders that a report names, those with most messages
+REPLAY_CHANGES_MAX = 1_000  # kinds of changes that a replay names, those with most messages
 DECISIONS_SEARCHED_MAX = 100_000  # for one page of a search; the next page goes on from there
 
 # -- mail that waits on the disk ---------------------------------------------------------------------------------------

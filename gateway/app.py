@@ -14,9 +14,11 @@ from aiohttp import web
 from aiohttp.web import RouteDef
 
 from bridges.smtp.control.door import BridgeDoor, BridgeRefused
+from bridges.smtp.control.socket import SocketDoor
 from gateway.administration import DATABASE_FILE, Administration, AdministrationDatabase
 from gateway.api import AdministrationListener, Api, BearerTokens
 from gateway.backup.taking import tidy_up
+from gateway.bridge_process import process_door
 from gateway.certificates import pin_hash, server_context
 from gateway.control import SOCKET_NAME, ControlServer
 from gateway.core_settings import bucket_of, journal_of, listen_on, policy_of, registrations_of
@@ -24,7 +26,7 @@ from gateway.instance import RunningInstance, StartFailed
 from gateway.listeners.http import HttpListener
 from gateway.pictures import PictureRefused
 from gateway.renewing import Renewing
-from gateway.settings import Address, AdministrationSettings, Instance, Settings
+from gateway.settings import Address, AdministrationSettings, Instance, Settings, SmtpBridge
 from gateway.skin import encoded
 from tmtp_core import limits
 from tmtp_core.clock import Clock
@@ -208,32 +210,27 @@ class Gateway:
         """How administrators reach a bridge. Raises `BridgeRefused`."""
         if name in self.bridges:
             return self.bridges[name].desk
-        from gateway.bridge_doors import EitherDoor, FolderDoor, process_door  # noqa: PLC0415 - see above
-        from gateway.bridge_folder import BridgeFolder  # noqa: PLC0415 - see above
-
         bridge = next(one for one in self._settings.bridges.smtp if one.name == name)
-        folder = BridgeFolder.of(self._settings.data_dir, name)
-        process = process_door(self._settings.source, name, folder)
         if self._listening:
             if bridge.process == "own":
-                return process
+                return self._process_of(name)
             raise BridgeRefused("away", f"the bridge {name} does not run; the gateway's log says why")
         if name not in self._folder_doors:
-            self._folder_doors[name] = EitherDoor(process, FolderDoor(bridge, folder, self._clock, self._random_bytes))
+            from gateway.bridge_doors import EitherDoor, FolderDoor  # noqa: PLC0415 - see above
+            from gateway.bridge_folder import BridgeFolder  # noqa: PLC0415 - see above
+
+            folder = BridgeFolder.of(self._settings.data_dir, name)
+            there = FolderDoor(bridge, folder, self._clock, self._random_bytes)
+            self._folder_doors[name] = EitherDoor(self._process_of(name), there)
         return self._folder_doors[name]
+
+    def _process_of(self, bridge: str) -> SocketDoor:
+        return process_door(self._settings.source, bridge, self._settings.data_dir / "bridges" / bridge)
 
     async def _running_bridges(self) -> frozenset[str]:
         """The names of those that run, here or in processes of their own."""
-        running = set(self.bridges)
-        for bridge in self._settings.bridges.smtp:
-            if bridge.process == "own":
-                from gateway.bridge_doors import process_door  # noqa: PLC0415 - see above
-                from gateway.bridge_folder import BridgeFolder  # noqa: PLC0415 - see above
-
-                folder = BridgeFolder.of(self._settings.data_dir, bridge.name)
-                if await process_door(self._settings.source, bridge.name, folder).answers():
-                    running.add(bridge.name)
-        return frozenset(running)
+        own = [one.name for one in self._settings.bridges.smtp if one.process == "own"]
+        return frozenset({*self.bridges, *[name for name in own if await self._process_of(name).answers()]})
 
     # -- pieces ------------------------------------------------------------------------------------------------------
     def _own_data_folder(self) -> None:
@@ -344,24 +341,25 @@ class Gateway:
         )
 
     async def _start_bridges(self) -> None:
-        if not self._settings.bridges.smtp:
-            return
-        from gateway.bridge_folder import BridgeFolder  # noqa: PLC0415 - see above
-        from gateway.bridges import opened_intake, provided_folder  # noqa: PLC0415 - see above
-
         for bridge in self._settings.bridges.smtp:
-            instance = self.instances[bridge.instance]
-            folder = BridgeFolder.of(self._settings.data_dir, bridge.name)
             try:
-                if bridge.process == "own":
-                    await provided_folder(bridge, instance, folder, self._random_bytes)
-                    continue
-                opened = await opened_intake(bridge, instance, folder, self._clock, self._random_bytes)
+                await self._start_bridge(bridge)
             except RequestRefused as refusal:  # the instances are not to stay away for that
                 log.error("bridge_not_started", bridge=bridge.name, reason=refusal.text)
-            else:
-                self.bridges[bridge.name] = opened
-                self._renewing.add(f"bridge {bridge.name}", *opened.certificate, opened.reload_certificate)
+
+    async def _start_bridge(self, bridge: SmtpBridge) -> None:
+        from gateway.bridge_account import provided_folder  # noqa: PLC0415 - see above
+        from gateway.bridge_folder import BridgeFolder  # noqa: PLC0415 - see above
+
+        instance, folder = self.instances[bridge.instance], BridgeFolder.of(self._settings.data_dir, bridge.name)
+        if bridge.process == "own":
+            await provided_folder(bridge, instance, folder, self._random_bytes)
+            return
+        from gateway.bridges import opened_intake  # noqa: PLC0415 - see above
+
+        opened = await opened_intake(bridge, instance, folder, self._clock, self._random_bytes)
+        self.bridges[bridge.name] = opened
+        self._renewing.add(f"bridge {bridge.name}", *opened.certificate, opened.reload_certificate)
 
     async def _start_control(self) -> None:
         self._control = ControlServer(self.administration, self._settings.data_dir / SOCKET_NAME)

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The ways to an intake that is no part of this process: its own process's socket, or its folder (C2)."""
+"""The ways to an intake that nobody may run just now: its process, if there is one, or its folder (C2)."""
 
 import asyncio
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from bridges.smtp.control.door import BridgeDoor, BridgeRefused
-from bridges.smtp.control.socket import SOCKET_NAME, SocketDoor
+from bridges.smtp.control.socket import SocketDoor
 from bridges.smtp.intake import SmtpIntake
 from gateway.bridge_folder import BridgeFolder
 from gateway.bridges import started_intake
@@ -72,9 +71,3 @@ class EitherDoor:
     async def close(self) -> None:
         """Let go of the folder. Idempotent."""
         await self._folder.close()
-
-
-def process_door(file: Path | None, bridge: str, folder: BridgeFolder) -> SocketDoor:
-    """The way to a bridge that is a process of its own on this machine."""
-    start = f"tmtp-gateway bridge smtp -c {file or 'FILE'} --name {bridge}; where it runs on another machine, ask there"
-    return SocketDoor(folder.path / SOCKET_NAME, start)

@@ -21,6 +21,7 @@ from tmtp_core.store.folders import make_folder, sync_folder
 DATABASE: Final = "bridge.sqlite3"
 _KEY: Final = "device.key"
 _KEY_BYTES: Final = 2 * SEED_BYTES
+_OTHERS: Final = 0o077
 _SERVICE: Final = "service.json"
 _SERVICE_MAX_BYTES: Final = 64 << 10
 
@@ -65,9 +66,11 @@ class BridgeFolder:
         """The device's keys."""
         key = self.path / _KEY
         try:
-            kept = key.read_bytes()
+            kept, mode = key.read_bytes(), key.stat().st_mode
         except OSError as error:
             raise StartFailed(f"{key} cannot be read: {error.strerror}; {self._where_from()}") from None
+        if mode & _OTHERS:  # it was copied here by hand
+            raise StartFailed(f"others on this machine may read {key}, which is the bridge: chmod 600 {key}")
         if len(kept) != _KEY_BYTES:
             raise StartFailed(f"{key} must hold {_KEY_BYTES} bytes, not {len(kept)}: remove it, or restore it")
         return DeviceKeys(kept[:SEED_BYTES], kept[SEED_BYTES:])

@@ -29,17 +29,15 @@ from bridges.smtp.rules import (
     Route,
     SpoolBounds,
 )
+from gateway.bridge_account import provided_folder
 from gateway.bridge_folder import BridgeFolder, ServicePlace
 from gateway.certificates import ensure_self_signed
 from gateway.instance import RunningInstance, StartFailed
-from gateway.listeners.tcp import TcpListener
 from gateway.settings import SmtpBridge
 from gateway.settings.models import Route as RouteSettings
 from gateway.settings.models import Sender, Smarthost, SmtpListen
-from tmtp_client.connection import AccountKeys, DeviceKeys, Endpoint, KeyLogin
+from tmtp_client.connection import DeviceKeys, Endpoint, KeyLogin
 from tmtp_core.clock import Clock
-from tmtp_core.crypto.signing import SEED_BYTES
-from tmtp_core.domain.device_log import Signed
 from tmtp_core.ids import RandomBytes
 from tmtp_core.store.folders import make_folder
 
@@ -59,30 +57,6 @@ async def opened_intake(
     intake = await started_intake(bridge, folder, place, keys, clock, random_bytes)
     instance.pin_changed.append(lambda pin: intake.follow(endpoint_of(replace(place, pin=pin))))
     return intake
-
-
-async def provided_folder(
-    bridge: SmtpBridge, instance: RunningInstance, folder: BridgeFolder, random_bytes: RandomBytes
-) -> tuple[ServicePlace, DeviceKeys]:
-    """The bridge's account on its instance, with the role and the routes that the file gives it (C2), and its folder,
-    which says where its service is, also when that gets another certificate.
-
-    The bridge holds the key of its only device. The recovery key is forgotten at once: who runs the service
-    can let a bridge begin anew, which happens here when its key file is gone. Raises `RequestRefused` where the
-    service does not let it in: it was barred.
-    """
-    keys = await asyncio.to_thread(folder.made_keys, random_bytes)
-    account = AccountKeys(keys, random_bytes(SEED_BYTES))
-    entry, sigs = account.genesis(instance.service.identity.public_key)
-    routes = {route.recipient: route.to for route in bridge.routes}
-    uid = await instance.service.ensure_bridge(bridge.name, routes, Signed(entry, sigs), replies=True)
-    host, port = next(
-        listener.address for listener in instance.listeners if isinstance(listener, TcpListener) and listener.tls
-    )
-    place = ServicePlace(_dialable(host), port, instance.spki_pin, uid, instance.service.identity.public)
-    await asyncio.to_thread(folder.tell_service, place)
-    instance.pin_changed.append(lambda pin: folder.tell_service(replace(place, pin=pin)))
-    return place, keys
 
 
 async def started_intake(
@@ -212,8 +186,3 @@ def _certificate(bridge: SmtpBridge, folder: Path) -> tuple[Path, Path]:
         return ensure_self_signed(folder, bridge.hostname or bridge.name)
     except ValueError:
         raise StartFailed(f"{folder / 'tls.key'} is no key, and tls.crt is missing: remove the key") from None
-
-
-def _dialable(host: str) -> str:
-    """Where a listener on this machine answers."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not listened on

@@ -32,12 +32,14 @@ data_dir: ./data
 http: {{listen: "127.0.0.1:{http}"}}
 log: {{level: warning}}
 instances:
-  - {{name: members, title: Demo members, policy: members, listen: [{{tls: "127.0.0.1:{members}"}}]}}
+  - {{name: members, title: Demo members, policy: members, listen: [{{tls: "127.0.0.1:{members}"}}],
+     limits: {{connections_max: 1000}}}}
   - name: public
     title: Demo public desk
     policy: public
     acquaintance: everyone
     listen: [{{tls: "127.0.0.1:{public}"}}]
+    limits: {{connections_max: 1000}}
 bridges:
   smtp:
     - name: intake

@@ -86,8 +86,16 @@ def steps() -> list[Step]:
             "examples a test",
             2_000,
             100_000,
-            25,
+            20,
             fuzz,
+        ),
+        Step(
+            "ends of data",
+            "TMTP_SESSION_WORDS=8 pytest tests/unit/test_end_of_data.py",
+            "runs",
+            1,
+            1,
+            5,
         ),
         Step(
             "mail flood",

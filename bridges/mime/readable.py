@@ -41,10 +41,14 @@ _HEADER_LINES_MIN: Final = 3
 
 def readable(text: str) -> str:
     """Text as it may be shown anywhere: LF line ends, what nobody sees left out, what steers spelled out."""
-    text = _LINE_END.sub("\n", text)
-    text = _UNSEEN.sub("", text)
+    plain = text.isascii()  # then there is nothing else to look for than what is in ASCII
+    if not plain or "\r" in text or "\f" in text:
+        text = _LINE_END.sub("\n", text)
+    if not plain:
+        text = _UNSEEN.sub("", text)
     text = _STEERING.sub(lambda match: "\ufffd" if "\ud800" <= match[0] <= "\udfff" else visible(match[0]), text)
-    text = _PILED_MARKS.sub(r"\1", text)
+    if not plain:
+        text = _PILED_MARKS.sub(r"\1", text)
     return text.expandtabs(8) if "\t" in text else text
 
 

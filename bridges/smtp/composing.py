@@ -7,7 +7,6 @@ Plain text and attachments, in seven bits, with CR LF line ends. The relay signs
 import mimetypes
 import re
 from datetime import UTC, datetime
-from email.errors import HeaderParseError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP, SMTPUTF8
@@ -19,6 +18,7 @@ from bridges import limits
 from bridges.mime.names import UniqueNames, safe_name
 from bridges.mime.readable import one_line
 from bridges.smtp.conversations import Conversation
+from bridges.smtp.proof.author import canonical_address
 from tmtp_core.wire.payload import PostHead, decode_post_head, text_size
 
 _PLAIN: Final = SMTP.clone(cte_type="7bit")  # RFC 2045: no relay needs 8BITMIME for it
@@ -73,18 +73,15 @@ def mail_of(answer: Answer, conversation: Conversation, alias: str, message_id: 
     """
     known = answer.thread == conversation.thread
     mail = EmailMessage(_PLAIN if (conversation.recipient + conversation.address).isascii() else _INTERNATIONAL)
-    try:
-        mail["From"] = Address(display_name=_shown(alias), addr_spec=conversation.recipient)
-        mail["To"] = Address(addr_spec=conversation.address)
-    except HeaderParseError as error:
-        raise ValueError(f"an address that no mail can have: {error}") from None
+    mail["From"] = _address(conversation.recipient, _shown(alias))
+    mail["To"] = _address(conversation.address)
     mail["Subject"] = _subject(conversation.subject) if known else _shown(answer.subject) or "(no subject)"
     mail["Date"] = datetime.fromtimestamp(at_ms / 1000, UTC)
-    mail.set_content(_CONTROLS.sub("", answer.text.replace("\r\n", "\n").replace("\r", "\n")), charset="utf-8")
+    mail.set_content(_CONTROLS.sub("", re.sub("\r\n?", "\n", _encodable(answer.text))), charset="utf-8")
     names = UniqueNames()
     for file in answer.files:
         kind = _kind(file.name)
-        name = names.take(safe_name(file.name, kind))
+        name = names.take(safe_name(_encodable(file.name), kind))
         maintype, _, subtype = kind.partition("/")
         mail.add_attachment(file.content, maintype, subtype, filename=name)
     return _ids(message_id, conversation if known else None) + mail.as_bytes()
@@ -102,7 +99,20 @@ def _ids(message_id: str, conversation: Conversation | None) -> bytes:
 
 def _shown(words: str) -> str:
     """One line of what somebody wrote, for a header; the library encodes it."""
-    return one_line(words)[: limits.SUBJECT_MAX_CHARACTERS].encode(errors="replace").decode()
+    return _encodable(one_line(words)[: limits.SUBJECT_MAX_CHARACTERS])
+
+
+def _encodable(words: str) -> str:
+    """The same without halves of characters, which JSON may hold and UTF-8 may not."""
+    return words.encode(errors="replace").decode()
+
+
+def _address(address: str, name: str = "") -> Address:
+    """An address and who is shown as its owner. Raises ValueError for what is none."""
+    if not canonical_address(address):
+        raise ValueError(f"{address!r} is no address that a mail can have")
+    local, _, domain = address.rpartition("@")
+    return Address(name, local, domain)
 
 
 def _subject(subject: str) -> str:

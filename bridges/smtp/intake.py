@@ -23,7 +23,6 @@ from bridges.smtp.answering import Answering
 from bridges.smtp.control import models as m
 from bridges.smtp.control.desk import Desk
 from bridges.smtp.control.desk import Rooms as DeskRooms
-from bridges.smtp.control.door import BridgeRefused
 from bridges.smtp.conversations import Conversations
 from bridges.smtp.correspondents import Correspondents
 from bridges.smtp.delivery import Delivery, Rooms
@@ -35,6 +34,7 @@ from bridges.smtp.posting import Accepted, Poster
 from bridges.smtp.proof.prover import Origin, Prover
 from bridges.smtp.proof.resolver import DnsResolver
 from bridges.smtp.refusals import Refusals
+from bridges.smtp.replay import replay
 from bridges.smtp.report import report
 from bridges.smtp.rules import Door, IntakeSettings, Route
 from bridges.smtp.session import GuardedSession, Traffic
@@ -207,7 +207,8 @@ class SmtpIntake:
         return await report(self._database, self._clock.wall_ns() // 1_000_000)
 
     async def _replay(self, asked: m.Replay) -> m.ReplayAnswer:
-        raise BridgeRefused("away", "there is no replay yet")
+        upstream = [str(network) for network in self._settings.upstream.networks]
+        return await replay(self._database, asked, upstream, self._clock.wall_ns() // 1_000_000)
 
     @property
     def certificate(self) -> tuple[Path, Path]:

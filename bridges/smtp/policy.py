@@ -5,13 +5,20 @@ Pure: it decides on a mail at hand, and on one that was decided on long ago, who
 """
 
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from bridges.smtp import replies
 from bridges.smtp.control.models import LifeState
 from bridges.smtp.evidence import Evidence, Found, Strength
 from bridges.smtp.proof.verdict import Claim, Standing, standing
 from bridges.smtp.rules import Route, Rules, SenderRule, folded
+
+SMTP_IS_REFUSED: Final = "his SMTP is refused"
+SUSPENDED: Final = "the record is suspended"
+"""Steps of a trace, by which it is seen what was decided by (`smtp replay`)."""
+
+_ROUTE: Final = "route "
+_HOLDS: Final = ": unknown: hold"
 
 
 class Ruling(NamedTuple):
@@ -99,6 +106,16 @@ def knowable(record: SenderRule | None, evidence: Evidence, now_ms: int) -> bool
     return not stands.session or stands.standing is not Standing.FAILS
 
 
+def took(trace: tuple[str, ...]) -> bool:
+    """Whether this is the trace of a ruling "take", whatever the service made of it."""
+    return bool(trace) and trace[-1].startswith(_ROUTE) and not held(trace)
+
+
+def held(trace: tuple[str, ...]) -> bool:
+    """Whether this is the trace of a ruling "hold" for a sender who is not vetted, whether there was room or not."""
+    return bool(trace) and trace[-1].startswith(_ROUTE) and trace[-1].endswith(_HOLDS)
+
+
 class _Case:
     """One mail, and what is the same for all its recipients."""
 
@@ -144,7 +161,7 @@ class _Case:
         if self._known.state == "refused":
             return self._joined(trace)
         if record.suspended:
-            trace = (*trace, f"the record is suspended: {record.suspended}")
+            trace = (*trace, f"{SUSPENDED}: {record.suspended}")
             return Ruling("defer", trace, number, replies.suspended(author))
         if record.routes is not None and folded(route.recipient) not in record.routes:
             trace = (*trace, f"not for {route.recipient}")
@@ -156,7 +173,7 @@ class _Case:
         if self._evidence.unreadable:
             trace = (*trace, f"it cannot be read: {self._evidence.unreadable}")
             return Ruling("hold", trace, number, why=f"it cannot be read: {self._evidence.unreadable}")
-        return Ruling("take", (*trace, f"route {route.recipient}"), number)
+        return Ruling("take", (*trace, f"{_ROUTE}{route.recipient}"), number)
 
     def _unvetted(self, route: Route, trace: tuple[str, ...], reply: str) -> Ruling:
         """Nobody has vetted this sender, or not for this."""
@@ -166,11 +183,11 @@ class _Case:
             return self._refuse(trace, reply, invite=True)
         unreadable = f"; it cannot be read: {self._evidence.unreadable}" if self._evidence.unreadable else ""
         why = f"{trace[-1]}{unreadable}"
-        return Ruling("hold", (*trace, f"route {route.recipient}: unknown: hold"), self._number, why=why)
+        return Ruling("hold", (*trace, f"{_ROUTE}{route.recipient}{_HOLDS}"), self._number, why=why)
 
     def _joined(self, trace: tuple[str, ...]) -> Ruling:
         """He writes by TMTP now, and no more by SMTP (C5)."""
-        return self._refuse((*trace, "his SMTP is refused"), replies.joined(self._evidence.author), invite=True)
+        return self._refuse((*trace, SMTP_IS_REFUSED), replies.joined(self._evidence.author), invite=True)
 
     def _refuse(self, trace: tuple[str, ...], reply: str, *, invite: bool = False) -> Ruling:
         """`invite`: to proven senders only, for whoever forges them must not be told where they are invited."""

@@ -20,20 +20,13 @@ from bridges import limits
 from bridges.smtp.control import models as m
 from bridges.smtp.control.models import LifeState
 from bridges.smtp.store.database import BridgeDatabase
-from bridges.smtp.store.tables import correspondent, decision
+from bridges.smtp.store.decisions import read_some, span
+from bridges.smtp.store.tables import correspondent
 from bridges.smtp.tally import DAY_MS, Author, Tally
 
 _WEEK_MS: Final = 7 * DAY_MS
 _WEEKS_MIN: Final = 4  # of less, nobody can say how it goes on
 _AHEAD_MAX_DAYS: Final = 36_525  # nor beyond a century
-
-
-class _Span(NamedTuple):
-    """The entries of the time that is counted: after this number, up to that one; when the log's first one was made."""
-
-    after: int
-    head: int
-    first_ms: int
 
 
 class _Life(NamedTuple):
@@ -48,13 +41,13 @@ class _Life(NamedTuple):
 async def report(database: BridgeDatabase, now_ms: int) -> m.Report:
     """The report as of now; whoever knows the service adds `members`. Raises `OSError`."""
     tally = Tally(now_ms)
-    span = await database.read(partial(_span, since_ms=tally.since_ms))
-    after = span.after
-    while after < span.head:
-        after = await database.read(partial(_fold, tally=tally, after=after, head=span.head))
+    whole = await database.read(partial(span, since_ms=tally.since_ms))
+    after = whole.after
+    while after < whole.head:
+        after = await database.read(partial(_fold, tally=tally, after=after, head=whole.head))
     counted = await asyncio.to_thread(tally.counted)
     life = await database.read(_life)
-    weeks = min(len(counted.weekly), (now_ms - span.first_ms) // _WEEK_MS)
+    weeks = min(len(counted.weekly), (now_ms - whole.first_ms) // _WEEK_MS)
     return m.Report(
         at_ms=now_ms,
         windows=counted.windows,
@@ -101,26 +94,9 @@ def zero_date(weekly: Sequence[int], now_ms: int) -> str | None:
     return datetime.fromtimestamp((now_ms + ahead_ms) / 1000, UTC).strftime("%Y-%m-%d")
 
 
-def _span(connection: Connection, since_ms: int) -> _Span:
-    d = decision.c
-    head = connection.scalar(select(func.max(d.number))) or 0
-    first_ms = connection.scalar(select(func.min(d.at_ms)))
-    begin = connection.scalar(select(func.min(d.number)).where(d.at_ms >= since_ms))
-    if first_ms is None or begin is None:
-        return _Span(head, head, since_ms)
-    return _Span(begin - 1, head, first_ms)
-
-
 def _fold(connection: Connection, tally: Tally, after: int, head: int) -> int:
     """Count some entries; the number of the last."""
-    d = decision.c
-    wanted = (
-        select(d.number, d.at_ms, d.kind, d.body)
-        .where(d.number > after, d.number <= head)
-        .order_by(d.number)
-        .limit(limits.DECISIONS_AT_ONCE)
-    )
-    rows = connection.execute(wanted).all()
+    rows = read_some(connection, after, head)
     for number, at_ms, kind, body in rows:
         with contextlib.suppress(msgspec.MsgspecError):  # somebody has changed it, which `verify` says
             if kind == "mail":

@@ -108,6 +108,7 @@ class Administration:
         self._recording: asyncio.Task[None] | None = None
         self._settling: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._away: set[str] = set()  # bridges that could not be told who has joined
 
     async def start(self, *, recording: bool = True) -> None:
         """Say what became of acts that the last process left; and begin to keep a history."""
@@ -153,9 +154,13 @@ class Administration:
             async with asyncio.timeout(limits.INVITED_LOOK_MAX_S):
                 await self._on_bridges.inviting.look(bridge, self.recorded)
         except (RequestRefused, ServiceUnavailable, TimeoutError) as error:
-            log.info("bridge_not_looked_at", bridge=bridge, error=str(error) or "it took too long")
+            if bridge not in self._away:  # said once: it may be on another machine for good
+                log.warning("bridge_not_looked_at", bridge=bridge, error=str(error) or "it took too long")
+            self._away.add(bridge)
         except Exception:
             log.exception("bridge_not_looked_at", bridge=bridge)
+        else:
+            self._away.discard(bridge)
 
     def let_in_by(self, console: ConsoleAccess) -> None:
         """From now on the operations on the console's people are done by this."""

@@ -28,6 +28,10 @@ _NOT_KEPT: Final = re.compile(
     r"|.+\.tmtpbackup(\.unfinished)?|.+\.journal"
 )
 """Names of files. A folder is never left out for its name: instances and bridges may have any."""
+_NAMED_BY_ROWS: Final = ("held", "outgoing")
+"""Folders of a bridge. What is in its spool, `waiting`, is in no database: nothing of it comes twice, since posts have
+ids that the bridge's database and the service's know.
+"""
 _DEPTH_MAX: Final = 16  # of folders in folders
 
 
@@ -56,6 +60,17 @@ def contents(settings: Settings, file: Path) -> Contents:
     taken = {path.resolve() for _, path in files}
     files += [(f"{KEPT}/{name}", path) for name, path in _elsewhere(settings, file, taken)]
     return Contents(tuple(files), tuple(databases))
+
+
+def bridges_mail(settings: Settings) -> list[tuple[str, Path]]:
+    """The mail of bridges that their databases name: held for a decision, or a member's answer on its way.
+
+    Each is a file before it is a row, and goes after it. Looked for before the databases are copied and once more
+    afterwards, there is a file for each row that the copies have.
+    """
+    data = settings.data_dir
+    folders = [folder for name in _NAMED_BY_ROWS for folder in sorted(data.glob(f"bridges/*/{name}"))]
+    return [(path.relative_to(data).as_posix(), path) for folder in folders for path in _walk(folder, set(), 0)]
 
 
 def database_of(instance: str) -> str:

@@ -23,7 +23,7 @@ from nacl.public import PublicKey
 
 from gateway.backup import journal, snapshots
 from gateway.backup.archive import ArchiveHeader, ArchiveWriter, FileEnd, FileStart, records
-from gateway.backup.contents import LOCK, STAGING, Contents, contents, database_of
+from gateway.backup.contents import LOCK, STAGING, Contents, bridges_mail, contents, database_of
 from gateway.backup.stream import BackupDamaged, StreamWriter, opener_of_own
 from gateway.settings import Settings
 from tmtp_core.clock import Clock
@@ -200,6 +200,10 @@ class _Writing:
                 if payloads is not None and payloads.is_dir():
                     stack.enter_context(held(payloads, fcntl.LOCK_EX))
             self._add_databases(found)
+        for name, path in bridges_mail(taking.settings):
+            if name not in self.written:
+                with suppress(FileNotFoundError):
+                    self._add(name, path)
         self._archive.finish()
 
     def _add_databases(self, found: Contents) -> None:

@@ -36,12 +36,12 @@ def examine_databases(settings: Settings, clock: Clock) -> Iterator[Finding]:
             continue
         yield from _examined(about, folder, clock)
     for path in sorted(settings.data_dir.glob("*.sqlite3")):
-        yield from _integrity(path.name, path)
+        yield from integrity(path.name, path)
 
 
 def _examined(about: str, folder: Path, clock: Clock) -> Iterator[Finding]:
     path = folder / DATABASE
-    found = list(_integrity(about, path))
+    found = list(integrity(about, path))
     yield from found
     if any(one.level == "fail" for one in found):
         return  # what it says of itself is worth nothing
@@ -54,7 +54,7 @@ def _examined(about: str, folder: Path, clock: Clock) -> Iterator[Finding]:
         yield fail(about, f"its database cannot be read: {error}", "see whether its disk is well, or restore a backup")
 
 
-def _integrity(about: str, path: Path) -> Iterator[Finding]:
+def integrity(about: str, path: Path) -> Iterator[Finding]:
     """`integrity_check`, and the references from table to table."""
     try:
         with closing(_read_only(path)) as connection:

@@ -4,6 +4,7 @@
 from collections.abc import Iterator
 
 from gateway.doctor.backups import examine_backups
+from gateway.doctor.bridges import examine_bridges
 from gateway.doctor.databases import examine_databases
 from gateway.doctor.doors import examine_doors
 from gateway.doctor.findings import Finding, fail, warn
@@ -27,6 +28,7 @@ def examine(settings: Settings, clock: Clock, descriptors_needed: int) -> Iterat
         ("machine", examine_machine(settings, clock, descriptors_needed)),
         ("databases", examine_databases(settings, clock)),
         ("doors", examine_doors(settings, clock, running=is_running(data))),
+        ("bridges", examine_bridges(settings, running=is_running(data))),
         ("backups", examine_backups(settings, clock)),
     ):
         try:

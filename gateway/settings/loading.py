@@ -31,13 +31,16 @@ def load_settings(path: Path, *, open_pictures: bool = False) -> Settings:
 
 
 def load_bridges(path: Path) -> tuple[Settings, bool]:
-    """The same of a file that a bridge's own process reads, and whether it has instances.
+    """The bridges of a file, with `data_dir` and `log`, and whether it has instances, too. Raises as `load_settings`.
 
-    On a machine of its own a file with `bridges:` is enough: no instance is there, and none is looked at.
+    What else is in it is neither kept nor looked at: a bridge's own process may not read an instance's key, and on a
+    machine of its own there is none. Each bridge has a stand-in for its instance.
     """
     source = _read(path)
     whole = not isinstance(source.data, dict) or "instances" in source.data or "bridges" not in source.data
-    if not whole:
+    if isinstance(source.data, dict) and "bridges" in source.data:
+        left_out = Settings.model_fields.keys() - {"data_dir", "log", "bridges"}
+        source.data = {key: value for key, value in source.data.items() if key not in left_out}
         source.data["instances"] = [
             {"name": name, "policy": "public", "listen": [{"tls": "127.0.0.1:0"}]} for name in _named(source.data)
         ]

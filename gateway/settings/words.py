@@ -28,6 +28,7 @@ def explained(source: YamlSource, detail: ErrorDetails, whole: type[BaseModel] =
             if "#" in context.get("pattern", "")
             else "lower-case letters, digits and -, a letter first, 32 at most",
         ),
+        "too_short": (f"{shown} is not enough", f"at least {context.get('min_length')}; {manual}"),
         "value_error": (f"{shown} does not fit", str(context.get("error"))),
         "model_type": ("this must be a block of settings", manual),
     }

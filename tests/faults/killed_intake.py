@@ -34,12 +34,14 @@ from tmtp_core.wire import revision2 as m2
 from tmtp_core.wire.payload import decode_post_head
 
 SENDERS = 6
-LIFE_S = (0.2, 1.5)  # how long an intake lives before it is killed
+LIFE_S = (0.2, 3.0)  # how long an intake lives before it is killed
 WAIT_S = 0.2  # how long it waits for its service before it accepts for it
 RECONNECT_S = 0.5  # how long it leaves its service alone when that is away
 DOMAIN = "partner.example"
 ROUTES = {"support@example.org": "Support Desk", "sales@example.org": "Sales Desk"}
-SERVICE_CHANGES = 0.4  # in how many of the rounds the service goes, or comes back
+CALM = 0.5  # in how many of those with a service the spool is empty at first, so that mail goes past it
+CALM_S = 20.0
+SERVICE_CHANGES = 0.3  # in how many of the rounds the service goes, or comes back
 RETRY_S = 0.1
 PAUSES_S = (
     0.0,
@@ -140,6 +142,8 @@ class Sender:
 
     def __init__(self, number: int, port: int, mails: Mails, chance: random.Random) -> None:
         self.sending = True
+        self.may = asyncio.Event()  # begin another mail
+        self.may.set()
         self._name = f"s{number}"
         self._port = port
         self._mails = mails
@@ -149,6 +153,7 @@ class Sender:
     async def run(self) -> None:
         """Until told to stop; the last mail is taken then."""
         while self.sending:
+            await self.may.wait()
             self._count += 1
             name = f"{self._name}/{self._count}"
             recipients = tuple(self._chance.sample(list(ROUTES), self._chance.choice((1, 1, 2))))
@@ -245,11 +250,13 @@ async def run(kills: int, seed: int, folder: Path, report: bool = False) -> dict
     changes = 0
     try:
         for kill in range(kills):
+            if chance.random() < CALM and service.is_running:
+                await calm(senders, service)
             await asyncio.sleep(chance.uniform(*LIFE_S))
             if chance.random() < SERVICE_CHANGES:
                 changes += 1
                 await changed(service, chance)
-                await asyncio.sleep(chance.uniform(0.0, LIFE_S[1]))
+                await asyncio.sleep(chance.uniform(*LIFE_S))
             await intake.end(signal.SIGKILL)
             await intake.start()
             if report and (kill + 1) % 10 == 0:
@@ -263,7 +270,7 @@ async def run(kills: int, seed: int, folder: Path, report: bool = False) -> dict
             sender.sending = False
         await asyncio.wait_for(asyncio.gather(*tasks), SETTLE_S)
         await settled(mails)
-        waiting = sorted(path.name for path in (service.data / "bridges/intake/waiting").iterdir())
+        waiting = spooled(service)
     finally:
         for task in tasks:
             task.cancel()
@@ -295,6 +302,23 @@ async def changed(service: Process, chance: random.Random) -> None:
         await service.end(chance.choice((signal.SIGTERM, signal.SIGKILL)))
     else:
         await service.start()
+
+
+def spooled(service: Process) -> list[str]:
+    """What is in the intake's spool."""
+    return sorted(path.name for path in (service.data / "bridges/intake/waiting").iterdir())
+
+
+async def calm(senders: list[Sender], service: Process) -> None:
+    """No new mail until the spool is empty, or for a while."""
+    for sender in senders:
+        sender.may.clear()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(CALM_S):
+            while spooled(service):
+                await asyncio.sleep(0.05)
+    for sender in senders:
+        sender.may.set()
 
 
 async def settled(mails: Mails) -> None:

@@ -8,11 +8,11 @@ import pytest
 
 from tests.faults import killed_intake
 
-KILLS = 100 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 8
+KILLS = 100 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 6
 
 
 @pytest.mark.slow
 async def test_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
-    figures = await killed_intake.run(KILLS, seed=20268, folder=tmp_path)
+    figures = await killed_intake.run(KILLS, seed=20281, folder=tmp_path)
     assert figures["kills"] == KILLS
     assert figures["mails accepted"] > figures["of them while the service was away"] > 0

@@ -6,6 +6,7 @@ import errno
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from email.message import EmailMessage
 from email.policy import SMTP
 from pathlib import Path
@@ -542,3 +543,29 @@ async def test_too_many_answers_that_wait_are_told(tmp_path: Path, monkeypatch: 
         await settled(tmp_path)
         await answer(desk, "room again")
         assert (await ours.until(3))[2].text == "room again\r\n"
+
+
+async def test_a_route_that_no_longer_answers_by_mail_invites(tmp_path: Path) -> None:
+    """What was noted of its conversations opens no way out, though the relay is there for other routes."""
+    async with relay(tmp_path / "relay") as ours, answering(tmp_path, settings(ours)) as (gateway, desk):
+        intake: Any = gateway.bridges["intake"]
+        routes = intake.answering._routes
+        routes["support@example.org"] = replace(routes["support@example.org"], reply="invite")
+        await answer(desk)
+        await desk.until(2)
+        assert "still writes by SMTP" in told(desk, 1)
+        assert outgoing(tmp_path) == ours.mails == []
+
+
+async def test_what_waits_for_a_relay_that_is_no_longer_named_is_told(tmp_path: Path) -> None:
+    async with relay(tmp_path / "relay") as ours, answering(tmp_path, settings(ours)) as (gateway, desk):
+        ours.says = lambda verb, address: "451 4.7.1 later" if verb == "RCPT" else None
+        await answer(desk)
+        async with asyncio.timeout(20):
+            while not outgoing(tmp_path):
+                await asyncio.sleep(0.05)
+        intake: Any = gateway.bridges["intake"]
+        intake.answering._relay = None
+        await desk.until(2)
+        assert "answers are not sent as mail any more" in told(desk, 1)
+        await settled(tmp_path)

@@ -169,7 +169,8 @@ async def test_everything_that_is_needed_is_in_it_and_nothing_else(tmp_path: Pat
         for name in ("members", "public")
         for file in ("service.sqlite3", "service.sqlite3.lock", "service.key", "credential.key", "tls.key", "tls.crt")
     }
-    bridge = {f"bridges/intake{file}" for file in (".key", "/bridge.sqlite3", "/tls.key", "/tls.crt")}
+    parts = ("device.key", "service.json", "bridge.sqlite3", "tls.key", "tls.crt")
+    bridge = {f"bridges/intake/{file}" for file in parts}
     expected = {*instances, *bridge, "administration.sqlite3", "settings-of-backup/gateway.yaml"}
     assert there - {"lock"} == expected
     assert rows(tmp_path / "new/administration.sqlite3", "SELECT * FROM operator") == [("root",)]

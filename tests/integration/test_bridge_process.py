@@ -8,16 +8,22 @@ import re
 import shutil
 import signal
 import smtplib
+import socket
 import ssl
 import stat
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from gateway.app import Gateway
 from gateway.certificates import make_self_signed, spki_hash, spki_pin
 from gateway.clock import SystemClock
+from gateway.instance import StartFailed
+from gateway.settings import SettingsInvalid, load_bridges, load_settings
 from tests.integration.test_cli import free_port
 from tests.support.bridge_process import begun_bridge, running_bridge
 from tests.support.commands import Commands
@@ -124,7 +130,8 @@ async def test_it_reads_nothing_of_any_instance(tmp_path: Path) -> None:
         data = str(tmp_path / "data")
         touched = set(re.findall(rf'"({re.escape(data)}[^"]*)"', trace.read_text("utf-8", "replace")))
         assert f"{data}/bridges/intake/bridge.sqlite3" in touched
-        assert not [path for path in touched if not path.startswith(f"{data}/bridges/intake")]
+        above = {data, f"{data}/bridges"}
+        assert not [path for path in touched - above if not path.startswith(f"{data}/bridges/intake")]
 
 
 async def test_mail_waits_while_the_service_is_away(tmp_path: Path) -> None:
@@ -156,6 +163,41 @@ async def test_it_ends_when_it_is_told_to(tmp_path: Path, number: int) -> None:
         assert await process.ended(number) == 0
         assert "stopped" in process.said[-1]
         assert not [line for line in process.said if "Traceback" in line]
+
+
+async def test_one_that_was_killed_starts_again(tmp_path: Path) -> None:
+    smtp = free_port()
+    async with running_gateway(tmp_path, own(smtp)) as gateway:
+        async with running_bridge(tmp_path / "gateway.yaml") as process:
+            await process.ended(signal.SIGKILL)
+        assert (tmp_path / "data/bridges/intake/control.sock").exists()
+        with pytest.raises(ServiceUnavailable, match="does not answer"):
+            await administer(gateway, "smtp.correspondents.invite", bridge="intake", address="jo@partner.example")
+        assert await administer(gateway, "invitations.list", instance="public") == []
+        async with running_bridge(tmp_path / "gateway.yaml"):
+            assert (await administer(gateway, "smtp.decisions.verify", bridge="intake")).intact
+
+
+async def test_systemd_hears_that_it_is_ready_lives_and_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "200000")
+        loop = asyncio.get_running_loop()
+
+        async def heard(text: str) -> None:
+            async with asyncio.timeout(60):
+                while text not in (await loop.sock_recv(systemd, 4096)).decode():
+                    pass
+
+        async with running_gateway(tmp_path, own(free_port())), running_bridge(tmp_path / "gateway.yaml") as process:
+            await heard("READY=1\nSTATUS=bridge intake")
+            await heard("WATCHDOG=1")
+            await heard("WATCHDOG=1")
+            process.process.send_signal(signal.SIGTERM)
+            await heard("STOPPING=1")
+            assert await process.ended() == 0
 
 
 async def test_a_new_certificate_is_shown_when_it_is_told(tmp_path: Path) -> None:
@@ -212,6 +254,9 @@ async def test_what_it_lacks_is_said_with_what_to_do(tmp_path: Path) -> None:
         await refused("service.json is not as the gateway writes it")
         (folder / "service.json").unlink()
         await refused("service.json cannot be read", "copy device.key and service.json")
+        (folder / "device.key").chmod(0o640)
+        await refused("others on this machine may read", f"chmod 600 {folder}/device.key")
+        (folder / "device.key").chmod(0o600)
         (folder / "device.key").write_bytes(b"short")
         await refused("device.key must hold 64 bytes, not 5")
     config.write_text(SETTINGS, "utf-8")
@@ -226,12 +271,33 @@ async def test_the_gateway_does_not_open_it_too(tmp_path: Path) -> None:
     async with running_bridge(config):
         other = tmp_path / "other.yaml"
         other.write_text(own(free_port()).replace("      process: own\n", ""), "utf-8")
-        from gateway.app import Gateway  # noqa: PLC0415
-        from gateway.instance import StartFailed  # noqa: PLC0415
-        from gateway.settings import load_settings  # noqa: PLC0415
-
         with pytest.raises(StartFailed, match="another process runs this bridge"):
             await Gateway(load_settings(other), SystemClock(), os.urandom).start()
+
+
+async def test_the_gateway_does_not_even_load_it(tmp_path: Path) -> None:
+    """What reads strangers' mail is not in the process that has the services' data."""
+    config = tmp_path / "gateway.yaml"
+    config.write_text(own(free_port()), "utf-8")
+    program = f"""
+import asyncio, os, sys
+from pathlib import Path
+from gateway.app import Gateway
+from gateway.clock import SystemClock
+from gateway.settings import load_settings
+
+async def main():
+    gateway = Gateway(load_settings(Path({str(config)!r})), SystemClock(), os.urandom)
+    await gateway.start()
+    await gateway.stop(grace_s=1.0)
+    print(sorted(name for name in sys.modules if name.split(".")[0] in ("aiosmtpd", "dkim", "dns", "spf")))
+    print("bridges.smtp.intake" in sys.modules)
+
+asyncio.run(main())
+"""
+    ran = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=PIPE)
+    said, _ = await ran.communicate()
+    assert said.decode().splitlines()[-2:] == ["[]", "False"]
 
 
 async def test_a_key_of_before_is_moved_and_the_account_stays(tmp_path: Path) -> None:
@@ -281,6 +347,20 @@ async def typed(commands: Commands, *arguments: str) -> str:
     done = await asyncio.to_thread(commands.run, *arguments)
     assert done.exit_code == 0, done
     return done.stdout
+
+
+def test_of_the_file_it_reads_what_is_about_bridges(tmp_path: Path) -> None:
+    """An instance's key is not for it to read: under its unit it could not."""
+    file = tmp_path / "gateway.yaml"
+    tls = "policy: public, tls: {certificate: ./nowhere.crt, key: ./nowhere.key}"
+    file.write_text(own(2525).replace("policy: public", tls), "utf-8")
+    with pytest.raises(SettingsInvalid):
+        load_settings(file)
+    settings, whole = load_bridges(file)
+    assert whole
+    assert [(one.name, one.tls.key) for one in settings.instances] == [("public", None)]
+    assert settings.data_dir == tmp_path / "data"
+    assert settings.bridges.smtp[0].process == "own"
 
 
 async def test_mistakes_in_its_block_are_named_with_their_lines(tmp_path: Path, commands: Commands) -> None:

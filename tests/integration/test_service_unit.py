@@ -27,6 +27,7 @@ from tests.integration.test_cli import BRIDGED, PROGRAM, free_port
 
 UNITS = Path(__file__).parents[2] / "packaging" / "systemd"
 UNIT = UNITS / "tmtp-gateway.service"
+OF_A_BRIDGE = UNITS / "tmtp-gateway-bridge@.service"
 EXPOSURE_MAX = 2.0
 PATIENCE_S = 60.0
 PR_SET_MDWE, PR_GET_MDWE, REFUSE_EXEC_GAIN = 65, 66, 1  # prctl(2), Linux 6.3
@@ -40,20 +41,22 @@ def settings_of_unit(name: str) -> list[str]:
 
 # -- the unit, as systemd reads it -------------------------------------------------------------------------------------
 @needs_systemd
-def test_what_a_gateway_broken_into_could_reach_is_little() -> None:
-    command = ["systemd-analyze", "security", "--offline=true", f"--threshold={round(EXPOSURE_MAX * 10)}", UNIT]
+@pytest.mark.parametrize("unit", [UNIT, OF_A_BRIDGE], ids=lambda unit: unit.name)
+def test_what_a_gateway_broken_into_could_reach_is_little(unit: Path) -> None:
+    command = ["systemd-analyze", "security", "--offline=true", f"--threshold={round(EXPOSURE_MAX * 10)}", unit]
     judged = subprocess.run(command, capture_output=True, text=True, check=False)
     assert judged.returncode == 0, judged.stdout + judged.stderr
 
 
 @needs_systemd
-def test_systemd_understands_every_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unit", [UNIT, OF_A_BRIDGE], ids=lambda unit: unit.name)
+def test_systemd_understands_every_line(tmp_path: Path, unit: Path) -> None:
     program = re.escape(settings_of_unit("ExecStart")[0].split()[0])
-    here = re.sub(program, shutil.which("true") or "/bin/true", UNIT.read_text("utf-8"))
-    copy = tmp_path / UNIT.name
+    here = re.sub(program, shutil.which("true") or "/bin/true", unit.read_text("utf-8"))
+    copy = tmp_path / unit.name.replace("@", "@intake")
     copy.write_text(here, "utf-8")
-    (tmp_path / f"{UNIT.name}.d").mkdir()
-    shutil.copy(UNITS / "credentials.conf", tmp_path / f"{UNIT.name}.d")
+    (tmp_path / f"{copy.name}.d").mkdir()
+    shutil.copy(UNITS / "credentials.conf", tmp_path / f"{copy.name}.d")
     checked = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", copy],
         capture_output=True,
@@ -61,6 +64,18 @@ def test_systemd_understands_every_line(tmp_path: Path) -> None:
         check=False,
     )
     assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_a_bridge_may_do_nothing_that_the_gateway_may_not() -> None:
+    """And of the data folder it sees its own part."""
+
+    def rules(unit: Path) -> set[str]:
+        told = unit.read_text("utf-8").partition("# -- what it may not do")[2]
+        return {line for line in told.partition("[Install]")[0].splitlines()[1:] if line and line[0] != "#"}
+
+    assert rules(OF_A_BRIDGE) == rules(UNIT)
+    seen = re.findall(r"^(?:TemporaryFileSystem|BindPaths)=(.*)$", OF_A_BRIDGE.read_text("utf-8"), re.MULTILINE)
+    assert seen == ["/var/lib/tmtp-gateway:ro", "/var/lib/tmtp-gateway/bridges/%i"]
 
 
 @pytest.mark.skipif(shutil.which("systemd-sysusers") is None, reason="systemd is not installed")

@@ -34,7 +34,12 @@ RELEASES = {
 }
 """The last published commit of each form of the data."""
 CLIENT_BEFORE_ITS_TIME = "0002"
-"""Of this one the client kept its own data in a form that no later client reads: its service's is looked at alone."""
+"""Of this one nobody's devices are let in again, and that is meant so (docs/decisions/0010): the heads of its account logs
+were bound to no service and no account, and did not cover who had signed. Revision 2 had not been published, so nothing
+reads such heads any more: to today's service their stamps do not hold. It shuts these accounts out, each by itself, and
+says so (`account_log_damaged`); their clients are told "service temporarily unavailable" and get nothing of what waits.
+An administrator's reset is the way back.
+"""
 PATIENCE_S = 60.0
 LARGE = b"".join(b"%d\n" % number for number in range(40_000))  # beyond what is kept in rows
 SETTINGS = """\
@@ -176,6 +181,11 @@ def test_data_of_an_earlier_release_is_used_by_this_one(form: str, tmp_path: Pat
         assert new.accounts() == {"Ada Lovelace": "active", "Bob Builder": "active", "Mallory Mean": "barred"}
         if form == CLIENT_BEFORE_ITS_TIME:
             assert new.waiting("Bob Builder") == 2
+            made = json.loads(new.gateway("account", "reset", "--instance", "public", "Bob Builder", "--yes", "--json"))
+            new.client("Bob anew", "join", made["link"], "--alias", "Bob Builder")
+            assert "account_log_damaged" in (folder / "gateway.log").read_text("utf-8")
+            assert new.accounts()["Bob Builder"] == "active"
+            new.client("Bob anew", "whoami")
         else:
             converse(new, folder, form)
         new.client("Carol Danvers", "join", kept, "--alias", "Carol Danvers")

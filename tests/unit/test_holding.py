@@ -192,6 +192,7 @@ async def test_a_mail_of_two_authors_reaches_nobody(kept: Waiting) -> None:
     assert number is not None
     with pytest.raises(BridgeRefused, match="two ways"):
         await kept.holding.decide(number, RELEASE, "ann")
+    assert (await kept.holding.show(number)).mail.state == "held"
     assert (await kept.holding.show(number)).text.strip() == "This is one."
 
 

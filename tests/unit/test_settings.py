@@ -73,6 +73,7 @@ def test_defaults_follow_the_policy(tmp_path: Path) -> None:
     ("old", "new", "line", "path", "wrong", "right"),
     [
         ("data_dir: ./data", "host: https://chat.example.org", 1, "host", "neither a host's name nor an address", "chat.example.org"),
+        ("    listen: [{tls: \"127.0.0.1:4433\"}]", "    listen: []", 5, "instances[0].listen", "[] is not enough", "at least 1"),
         ("data_dir: ./data", 'host: "chat.example.org:4433"', 1, "host", "neither", "without port"),
         ("registration: open", "sign_in: {provider: {issuer: https://id.example, client_id: x, ca: none.pem}}", 8, "instances[1].sign_in.provider.ca", "none.pem cannot be used: No such file", "in PEM"),
         ("registration: open", "sign_in: {provider: {issuer: https://id.example, client_id: x, ca: gateway.yaml}}", 8, "instances[1].sign_in.provider.ca", "cannot be used", "in PEM"),

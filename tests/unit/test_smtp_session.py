@@ -3,158 +3,15 @@
 
 import asyncio
 import ipaddress
-import itertools
-import re
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from bridges import limits
 from bridges.smtp.proxy import Announced, ProxyHeaderWrong, read_proxy_header
 from bridges.smtp.rules import Door, IntakeLimits, Networks
 from bridges.smtp.session import GuardedSession, Traffic
-
-BEGIN = b"EHLO x.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n"
-SMUGGLED = b"MAIL FROM:<evil@x.example>\r\nRCPT TO:<victim@d.example>\r\nDATA\r\nFrom: evil\r\n\r\n.\r\n"
-WELL_FORMED = re.compile(rb"(?:[^\r\n\x00]|\r\n)*")
-END = re.compile(rb"(?:\A|(?<=\r\n))\.\r\n")
-
-
-class Wire(asyncio.Transport):
-    """A transport that keeps what is written."""
-
-    def __init__(self, peer: str = "192.0.2.1") -> None:
-        super().__init__()
-        self.said = bytearray()
-        self.session: GuardedSession | None = None
-        self._peer = peer
-        self._closing = False
-
-    def write(self, data: Any) -> None:
-        self.said += data
-
-    def is_closing(self) -> bool:
-        return self._closing
-
-    def close(self) -> None:
-        if not self._closing:
-            self._closing = True
-            assert self.session is not None
-            asyncio.get_running_loop().call_soon(self.session.connection_lost, None)
-
-    abort = close
-
-    def pause_reading(self) -> None: ...
-
-    def resume_reading(self) -> None: ...
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return (self._peer, 1) if name == "peername" else default
-
-
-class Taker:
-    """Hooks that take everything, and keep it."""
-
-    def __init__(self) -> None:
-        self.taken: list[tuple[str, tuple[str, ...], bytes]] = []
-
-    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
-        self.taken.append((envelope.mail_from, tuple(envelope.rcpt_tos), envelope.original_content))
-        server.mail_is_over()
-        return "\r\n".join("250 2.0.0 taken" for _ in (envelope.rcpt_tos if server.door.lmtp else [0]))
-
-
-async def turns(count: int = 12) -> None:
-    """Let the session read what it was given."""
-    for _ in range(count):
-        await asyncio.sleep(0)
-
-
-async def spoken(chunks: list[bytes], **options: Any) -> tuple[list[tuple[str, tuple[str, ...], bytes]], bytes]:
-    """What a session takes of these chunks, and what it says after the greeting and what begins a mail.
-
-    An empty chunk: the client says no more.
-    """
-    taker, wire = Taker(), Wire(options.pop("peer", "192.0.2.1"))
-    traffic = Traffic(options.pop("bounds", IntakeLimits()), options.pop("proxies", Networks()), None)
-    session = wire.session = GuardedSession(taker, traffic, "mx.example", Door(lmtp=options.pop("lmtp", False)))
-    session.connection_made(wire)
-    begin = options.pop("begin", BEGIN)
-    if begin:
-        session.data_received(begin)
-    await turns(30)
-    heard = len(wire.said)
-    for chunk, following in itertools.zip_longest(chunks, chunks[1:]):
-        if not wire.is_closing():
-            session.data_received(chunk) if chunk else session.eof_received()
-        if following != b"":  # the end comes with what was said last
-            await turns()
-    wire.close()
-    await turns()
-    assert traffic.buffered_bytes == 0
-    assert not traffic.sessions
-    return taker.taken, bytes(wire.said[heard:])
-
-
-def right(data: bytes) -> bytes | None:
-    """The one mail that these octets are, or None: RFC 5321 §4.1.1.4, §4.5.2, and nothing else."""
-    end = END.search(data)
-    if end is None or not WELL_FORMED.fullmatch(data[: end.end()]):
-        return None
-    return re.sub(rb"(\A|(?<=\r\n))\.", b"", data[: end.start()])
-
-
-def check(data: bytes, taken: list[Any], said: bytes) -> None:
-    """One mail, and the right one; or none, and a refusal."""
-    wanted = right(data)
-    if WELL_FORMED.fullmatch(data):
-        assert [one[2] for one in taken[:1]] == [wanted], data
-    for sender, recipients, content in taken[:1]:
-        assert (sender, recipients, content) == ("a@b.example", ("c@d.example",), wanted), data
-    if wanted is None:
-        assert taken == [], data
-        assert re.search(rb"(?m)^5\d\d ", said), (data, said)
-    assert len(taken) <= len(END.findall(data)), data  # what comes after the end of a mail is commands, and only then
-
-
-async def all_short_ones() -> None:
-    for length in range(6):
-        for letters in itertools.product(b"\r\n.a", repeat=length):
-            data = b"x\r\n" + bytes(letters) + SMUGGLED
-            for chunks in ([data], [data[at : at + 1] for at in range(3 + length)] + [data[3 + length :]]):
-                taken, said = await spoken(chunks)
-                check(data, taken, said)
-
-
-@pytest.mark.slow
-async def test_every_short_end_of_data_in_one_piece_and_octet_by_octet() -> None:
-    await all_short_ones()
-
-
-@given(
-    st.lists(st.sampled_from([b"\r", b"\n", b".", b"a", b"\r\n", b"\x00"]), max_size=8),
-    st.sets(st.integers(1, 12), max_size=6),
-)
-def test_whatever_stands_for_the_end_of_data(parts: list[bytes], cuts: set[int]) -> None:
-    """SMTP smuggling: LF . LF, CR . CR, CR LF . LF and all others, however they are cut."""
-    data = b"x\r\n" + b"".join(parts)[:8] + SMUGGLED
-    edges = [0, *(cut for cut in sorted(cuts) if cut < len(data)), len(data)]
-    chunks = [data[a:b] for a, b in itertools.pairwise(edges)]
-
-    async def run() -> None:
-        taken, said = await spoken(chunks)
-        check(data, taken, said)
-
-    asyncio.run(run())
-
-
-@pytest.mark.parametrize("end", [b"\n.\n", b"\r.\r", b"\n.\r\n", b"\r\n.\n", b"\r.\r\n", b"\r\n.\r", b"\r\n\x00.\r\n"])
-async def test_the_known_ways_to_smuggle(end: bytes) -> None:
-    taken, said = await spoken([b"Subject: x\r\n\r\ntext" + end + SMUGGLED])
-    assert taken == []
-    assert said.startswith(b"554 5.6.0")
+from tests.support.smtp_session import BEGIN, Taker, Wire, spoken, turns
 
 
 async def test_dots_are_taken_away_and_no_more() -> None:

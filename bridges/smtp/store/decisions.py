@@ -50,6 +50,14 @@ class _Place(NamedTuple):
 _BEFORE_THE_FIRST: Final = _Place(0, bytes(_HASH_BYTES))
 
 
+class Span(NamedTuple):
+    """The entries of the time that is counted: after this number, up to that one; when the log's first one was made."""
+
+    after: int
+    head: int
+    first_ms: int
+
+
 class Decisions:
     """In the intake's file. All coroutines raise `OSError`."""
 
@@ -147,6 +155,29 @@ class Decisions:
 
     def _now_ms(self) -> int:
         return self._clock.wall_ns() // 1_000_000
+
+
+def span(connection: Connection, since_ms: int) -> Span:
+    """Which entries were made since then."""
+    d = decision.c
+    head = connection.scalar(select(func.max(d.number))) or 0
+    first_ms = connection.scalar(select(func.min(d.at_ms)))
+    begin = connection.scalar(select(func.min(d.number)).where(d.at_ms >= since_ms))
+    if first_ms is None or begin is None:
+        return Span(head, head, since_ms)
+    return Span(begin - 1, head, first_ms)
+
+
+def read_some(connection: Connection, after: int, head: int) -> Sequence[Row[Any, Any, Any, Any]]:
+    """The next entries up to `head`: number, at_ms, kind, body. Where there are none, these were all."""
+    d = decision.c
+    wanted = (
+        select(d.number, d.at_ms, d.kind, d.body)
+        .where(d.number > after, d.number <= head)
+        .order_by(d.number)
+        .limit(limits.DECISIONS_AT_ONCE)
+    )
+    return connection.execute(wanted).all()
 
 
 class _Some(NamedTuple):

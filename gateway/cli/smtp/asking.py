@@ -16,6 +16,7 @@ from bridges.smtp.control import models as s
 from bridges.smtp.control.door import BridgeDoor, BridgeRefused
 from gateway.administration import Answer, Performs, local_user
 from gateway.administration.on_bridges import error_of_bridge
+from gateway.bridge_process import process_door
 from gateway.cli.common import administer, bridges_of, performed
 from gateway.clock import SystemClock
 from gateway.logs import configure_logs
@@ -90,12 +91,12 @@ async def _on_a_machine_of_its_own(
     settings: Settings, bridge: SmtpBridge, config: Path, act: Callable[[Performs, str], Awaitable[T]]
 ) -> T:
     """Where the file has the bridge alone there is no gateway to ask."""
-    from gateway.bridge_doors import EitherDoor, FolderDoor, process_door  # noqa: PLC0415 - the same
+    from gateway.bridge_doors import EitherDoor, FolderDoor  # noqa: PLC0415 - the same
     from gateway.bridge_folder import BridgeFolder  # noqa: PLC0415 - it takes some megabytes
 
     configure_logs("error", "console")
     folder = BridgeFolder.of(settings.data_dir, bridge.name)
-    process = process_door(config, bridge.name, folder)
+    process = process_door(config, bridge.name, folder.path)
     door = EitherDoor(process, FolderDoor(bridge, folder, SystemClock(), os.urandom))
     try:
         return await act(_ByDoor(door), bridge.name)

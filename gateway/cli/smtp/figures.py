@@ -88,7 +88,8 @@ def replay(
 ) -> None:
     """Try other rules on the mail of the last days: what would have become of it. Nothing is changed.
 
-    What is tried are the senders and routes of the file; records that administrators have made are left out.
+    What is tried are the senders and routes of the file; records that administrators have made stay as they are, but
+    where the file vets the same.
 
     Example: tmtp-gateway smtp replay -c gateway.yaml --rules new.yaml --days 30
     """

@@ -84,6 +84,7 @@ async def ask_bar(visit: Visit) -> web.Response:
     name = await _name(visit)
     return _ask(
         visit,
+        name,
         "bar",
         f"Bar {name}?",
         "Bar",
@@ -104,6 +105,7 @@ async def ask_remove(visit: Visit) -> web.Response:
     name = await _name(visit)
     return _ask(
         visit,
+        name,
         "remove",
         f"Remove {name} for good?",
         "Remove for good",
@@ -124,6 +126,7 @@ async def ask_reset(visit: Visit) -> web.Response:
     name = await _name(visit)
     return _ask(
         visit,
+        name,
         "reset",
         f"Let {name} begin anew?",
         "Make the invitation",
@@ -145,6 +148,7 @@ async def ask_bar_device(visit: Visit) -> web.Response:
     number = visit.named("device")
     return _ask(
         visit,
+        name,
         f"devices/{number}/bar",
         f"Bar device {number} of {name}?",
         "Bar this device",
@@ -160,12 +164,12 @@ async def bar_device(visit: Visit) -> web.Response:
     return visit.go(_href(visit), f"Device {number} is barred.")
 
 
-def _ask(visit: Visit, path: str, question: str, act: str, *consequences: str) -> web.Response:
+def _ask(visit: Visit, name: str, path: str, question: str, act: str, *consequences: str) -> web.Response:
     return visit.page(
         "confirm.html",
         title="Are you sure?",
         here="members",
-        crumbs=(("Members", f"{visit.base}/members"), (visit.named("uid"), _href(visit))),
+        crumbs=(("Members", f"{visit.base}/members"), (name, _href(visit))),
         question=question,
         consequences=consequences,
         act=act,

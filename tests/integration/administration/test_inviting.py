@@ -14,6 +14,7 @@ from gateway.administration import ROLES, Actor, Denied, Invalid, NotFound, mode
 from gateway.administration.inviting import RULE
 from gateway.app import Gateway
 from tests.support.gateway import SETTINGS, administer, member, running_gateway
+from tmtp_core import limits
 from tmtp_core.errors import RequestRefused, ServiceUnavailable
 from tmtp_core.wire.address import parse_address
 
@@ -141,6 +142,15 @@ async def test_who_joins_is_told_to_the_intake_and_is_not_invited_again(tmp_path
             with pytest.raises(RequestRefused, match="has joined already, as Jo Partner"):
                 await invite(gateway)
         assert await open_ones(gateway) == []
+
+
+async def test_the_gateway_looks_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "INVITED_LOOK_INTERVAL_S", 0.1)
+    async with running_gateway(tmp_path) as gateway:
+        invited = await invite(gateway)
+        async with member(gateway, "public", "Jo Partner", token_of(invited.link)), asyncio.timeout(60):
+            while (await show(gateway)).state != "joined":
+                await asyncio.sleep(0.05)
 
 
 async def test_who_has_just_joined_is_not_invited_a_second_time_either(tmp_path: Path) -> None:
