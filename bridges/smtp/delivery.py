@@ -156,8 +156,8 @@ class Delivery:
     def _known(self, author: str, rules: Rules, at_ms: int) -> Known:
         record = rules.sender(author)
         today = 0 if record is None else self._rooms.vetting.today(record.number, at_ms)
-        invitation = self._rooms.correspondents.link(author) or self._invitation_url
-        return Known(today, self._rooms.correspondents.state(author), invitation)
+        correspondents = self._rooms.correspondents
+        return Known(today, correspondents.state(author), self._invitation_url, correspondents.link(author))
 
     def _now_ms(self) -> int:
         return self._clock.wall_ns() // 1_000_000
@@ -282,10 +282,12 @@ class Delivery:
 
     # -- writing down --------------------------------------------------------------------------------------------------
     async def _written(self, one: _Mail, counted: bool) -> None:
-        """All that is known now, in one change. What is refused may be too much of it to be worth one each."""
+        """All that is known now, in one change. What anybody can send, to be refused or as a copy of what was here, may
+        be too much of it to be worth an entry each.
+        """
         evidence, refusals = one.evidence, self._rooms.refusals
         one.acts = refusals.to_tell(one.at_ms)
-        one.in_log = any(each.outcome not in ("refused", "deferred") for each in one.decided) or refusals.is_written(
+        one.in_log = any(each.outcome in _TAKEN for each in one.decided) or refusals.is_written(
             network_of(evidence.peer), len(one.decided), one.at_ms
         )
         await self._database.write(lambda connection: self._write(connection, one, counted))
@@ -301,7 +303,8 @@ class Delivery:
             rooms.decisions.append(connection, MailDecided(evidence, tuple(decided)), at_ms)
         stands = None if record is None or one.gathered.trouble else policy.claimed(record, evidence)
         holds = stands is not None and stands.standing is Standing.HOLDS
-        rooms.correspondents.note(connection, evidence, policy.strength(evidence, by_record=holds), at_ms)
+        taken = any(each.outcome in _TAKEN for each in one.decided)
+        rooms.correspondents.note(connection, evidence, policy.strength(evidence, by_record=holds), at_ms, taken=taken)
         if record is None or stands is None:
             return
         if holds:
