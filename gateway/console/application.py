@@ -22,7 +22,7 @@ from gateway.console.passkeys import Passkeys
 from gateway.console.people import People
 from gateway.console.rendering import assets, templates
 from gateway.console.routes import ROUTES, Route
-from gateway.console.shown import Notices, ShownOnce
+from gateway.console.shown import KeptReports, Notices, ShownOnce
 from gateway.console.signing_in import SigningIn
 from gateway.console.visits import FormRefused, Place, Rooms, Visit, html
 from tmtp_core import limits
@@ -109,6 +109,7 @@ class Console:
             templates=self._templates,
             shown=ShownOnce(random_bytes),
             notices=Notices(),
+            reports=KeptReports(),
         )
         self._signing_in = SigningIn(self._rooms, by_provider, Attempts(clock))
         self._reported = 0

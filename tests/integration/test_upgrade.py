@@ -31,10 +31,10 @@ RELEASES = {
     "0004": "53450991",
     "0005": "c0307f3c",
     "0006": "d266ee4a",
-    "0007": "ae6b3dea",
-    "0008": "6c9396d5",
+    "0007": "ed3f97ce",
+    "0008": "ba6851b0",
 }
-"""The last published commit of each form of the data; of 0008, which was never published alone, the last one."""
+"""The last published commit of each form of the data."""
 CLIENT_BEFORE_ITS_TIME = "0002"
 """Of this one nobody's devices are let in again, and that is meant so (docs/decisions/0010): the heads of its account logs
 were bound to no service and no account, and did not cover who had signed. Revision 2 had not been published, so nothing

@@ -26,7 +26,6 @@ async def correspondents(visit: Visit) -> web.Response:
     found: s.CorrespondentPage = await ask(
         visit, "correspondents.list", search=search, state=state, after=after, limit=_ROWS
     )
-    report: s.Report = await ask(visit, "report")
     filters = {"search": search, "state": state}
     here = href(visit, "correspondents")
     return await page(
@@ -35,7 +34,7 @@ async def correspondents(visit: Visit) -> web.Response:
         tab="correspondents",
         title="Correspondents",
         found=found.correspondents,
-        steps=[(name, title, says, report.states.get(name, 0)) for name, title, says in STEPS],
+        steps=STEPS,
         names=STEP_NAMES,
         machines=MACHINES,
         strengths=STRENGTHS,
