@@ -198,13 +198,24 @@ def _write_tables(found: s.Report, folder: Path) -> None:
 def _show_report(found: s.Report) -> None:
     show_table(
         "What came by SMTP",
-        ("days", "senders", "messages", "delivered", "held", "refused", "by persons", "by machines", "weakly proved"),
+        (
+            "days",
+            "senders",
+            "messages",
+            "delivered",
+            "held",
+            "refused",
+            "by persons",
+            "by machines",
+            "weakly proved",
+            "not proved",
+        ),
         (
             tuple(
                 str(value)
                 for value in (
                     *(one.days, one.senders, one.messages, one.delivered, one.held, one.refused),
-                    *(one.human, one.machine, one.weak),
+                    *(one.human, one.machine, one.weak, one.unproved),
                 )
             )
             for one in found.windows
