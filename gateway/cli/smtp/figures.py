@@ -89,7 +89,7 @@ def replay(
     """Try other rules on the mail of the last days: what would have become of it. Nothing is changed.
 
     What is tried are the senders and routes of the file; records that administrators have made stay as they are, but
-    where the file vets the same.
+    where the file vets the same. Of a file that has no senders:, or no routes:, those of now count.
 
     Example: tmtp-gateway smtp replay -c gateway.yaml --rules new.yaml --days 30
     """
