@@ -29,11 +29,13 @@ _DAY_MS: Final = 86_400_000
 _C: Final = correspondent.c
 _MAIL: Final = correspondent_mail.c
 _BY_VETTING: Final = "rule: vetted"
+_NEVER_MS: Final = 0  # seen: of somebody who was invited, and of whom no mail was proved
 
 _NEW: Final = upsert(correspondent)
 _NOTE: Final = _NEW.on_conflict_do_update(
     index_elements=["address"],
     set_={
+        "first_seen_ms": func.coalesce(func.nullif(_C.first_seen_ms, _NEVER_MS), _NEW.excluded.first_seen_ms),
         "last_seen_ms": func.max(_C.last_seen_ms, _NEW.excluded.last_seen_ms),
         "machine": _NEW.excluded.machine,
         "proof": _NEW.excluded.proof,
@@ -170,7 +172,7 @@ class Correspondents:
             last = some[-1] if len(rows) > limit else None
             return m.CorrespondentPage(
                 correspondents=_shown(connection, some, since_s),
-                next=f"{last.last_seen_ms}.{last.address}" if last is not None else None,
+                next=f"{last.last_seen_ms or _NEVER_MS}.{last.address}" if last is not None else None,
             )
 
         return await self._database.read(look)
@@ -208,7 +210,9 @@ class Correspondents:
             if known in {"joined", "refused"}:
                 raise BridgeRefused("refused", f"{address} needs no invitation: its state is {known!r}")
             if known is None:
-                connection.execute(_NEW, _unknown(address, "seen", by, now_ms))
+                row = _unknown(address, "seen", by, now_ms)
+                unseen = {"first_seen_ms": _NEVER_MS, "last_seen_ms": _NEVER_MS, "proof": "none"}
+                connection.execute(_NEW, {**row, **unseen})
             act = ActDone(by, "correspondents.invited", address, f"invitation {invited.invitation}")  # never its link
             one = {"invitation": invited.invitation, "link": invited.link, "invited_ms": now_ms}
             self._put(connection, address, "invited", now_ms, act, **one)
@@ -374,6 +378,9 @@ def _shown(connection: Connection, rows: Iterable[Row[Any]], since_s: int) -> li
         .group_by(_MAIL.address)
     )
     mails = {row[0]: row[1] for row in connection.execute(counted)}
+    for row in values:
+        for name in ("first_seen_ms", "last_seen_ms"):
+            row[name] = row[name] if row[name] != _NEVER_MS else None
     return [m.Correspondent(**row, mails=mails.get(row["address"], 0)) for row in values]
 
 
