@@ -20,7 +20,8 @@ import structlog
 from msgspec.structs import replace
 from sqlalchemy import Connection
 
-from bridges.mime import Letter, ParserPool, Unparsable
+from bridges.mime import Letter, Unparsable
+from bridges.mime.pool import ParserPool
 from bridges.smtp import policy, replies
 from bridges.smtp.correspondents import Correspondents
 from bridges.smtp.evidence import ActDone, Decided, Evidence, MailDecided, Outcome

@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from bridges.mime import Letter, ParserPool, Unparsable
+from bridges.mime import Letter, Unparsable
 from bridges.mime.letter import Reason
+from bridges.mime.pool import ParserPool
 from bridges.smtp import replies
 from bridges.smtp.posting import AWAY, Accepted, Posted, Poster
 from bridges.smtp.proof.author import canonical_address
