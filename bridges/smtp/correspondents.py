@@ -20,6 +20,7 @@ from bridges.smtp.evidence import ActDone, Evidence, Strength
 from bridges.smtp.proof.author import canonical_address
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.decisions import Decisions
+from bridges.smtp.store.prepared import Prepared
 from bridges.smtp.store.tables import correspondent, correspondent_mail
 from tmtp_core.clock import Clock
 
@@ -32,16 +33,23 @@ _BY_VETTING: Final = "rule: vetted"
 _NEVER_MS: Final = 0  # seen: of somebody who was invited, and of whom no mail was proved
 
 _NEW: Final = upsert(correspondent)
-_NOTE: Final = _NEW.on_conflict_do_update(
-    index_elements=["address"],
-    set_={
-        "first_seen_ms": func.coalesce(func.nullif(_C.first_seen_ms, _NEVER_MS), _NEW.excluded.first_seen_ms),
-        "last_seen_ms": func.max(_C.last_seen_ms, _NEW.excluded.last_seen_ms),
-        "machine": _NEW.excluded.machine,
-        "proof": _NEW.excluded.proof,
-    },
-).returning(_C.state)
-_NOTE_MAIL: Final = upsert(correspondent_mail).on_conflict_do_nothing()
+_GIVEN: Final = (  # of who was not known
+    *("address", "state", "first_seen_ms", "last_seen_ms", "machine", "proof", "changed_ms", "changed_by"),
+    *("link", "joined_as"),
+)
+_NOTE: Final = Prepared(
+    _NEW.on_conflict_do_update(
+        index_elements=["address"],
+        set_={
+            "first_seen_ms": func.coalesce(func.nullif(_C.first_seen_ms, _NEVER_MS), _NEW.excluded.first_seen_ms),
+            "last_seen_ms": func.max(_C.last_seen_ms, _NEW.excluded.last_seen_ms),
+            "machine": _NEW.excluded.machine,
+            "proof": _NEW.excluded.proof,
+        },
+    ).returning(_C.state),
+    *_GIVEN,
+)
+_NOTE_MAIL: Final = Prepared(upsert(correspondent_mail).on_conflict_do_nothing(), "address", "mail", "at_s")
 _ENOUGH_MAILS: Final = (
     select(_MAIL.mail).where(_MAIL.address == bindparam("of")).offset(limits.CORRESPONDENT_MAILS_REFUSED - 1).limit(1)
 )
@@ -121,9 +129,9 @@ class Correspondents:
         self._make_room(connection, address)
         vetted = self._vetted(address)
         row = _unknown(address, "vetted" if vetted else "seen", _BY_VETTING if vetted else "rule: seen", at_ms)
-        state = connection.execute(_NOTE, {**row, "machine": evidence.machine, "proof": strength}).scalar_one()
+        (state,) = _NOTE(connection, {**row, "machine": evidence.machine, "proof": strength}).fetchone()
         if evidence.mail and (taken or connection.execute(_ENOUGH_MAILS, {"of": address}).first() is None):
-            connection.execute(_NOTE_MAIL, {"address": address, "mail": evidence.mail, "at_s": at_ms // 1000})
+            _NOTE_MAIL(connection, {"address": address, "mail": evidence.mail, "at_s": at_ms // 1000})
         self._forget_mails(connection, at_ms // 1000)
         if state == "seen" and vetted:
             self._put(connection, address, "vetted", at_ms, ActDone(_BY_VETTING, "correspondents.move", address))

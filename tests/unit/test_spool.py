@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bridges import limits
-from bridges.mime import ParserPool
+from bridges.mime.pool import ParserPool
 from bridges.smtp.evidence import ActDone
 from bridges.smtp.store import files
 from tests.support.instance import ManualClock
