@@ -218,6 +218,7 @@ CONSOLE_ATTEMPT_INTERVAL_S = 6.0
 CONSOLE_ATTEMPTERS_MAX = 10_000  # addresses known at once
 CONSOLE_SHOWN_MS = 10 * 60 * 1000  # how long what is shown once can be shown again to the session that made it
 CONSOLE_SHOWN_MAX = 100
+CONSOLE_REPORT_KEPT_MS = 5 * 60 * 1000  # for an intake's overview: a new one reads the whole log
 CONSOLE_INVITATIONS_MAX = 250  # made from one form: each has a code to be drawn
 CONSOLE_FORM_MAX_BYTES = 1 << 20
 CONSOLE_AUDIT_CHECKED_MAX = 20_000  # entries, each time that one looks at the log; of more when one asks for it

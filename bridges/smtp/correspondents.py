@@ -20,6 +20,7 @@ from bridges.smtp.evidence import ActDone, Evidence, Strength
 from bridges.smtp.proof.author import canonical_address
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.decisions import Decisions
+from bridges.smtp.store.prepared import Prepared
 from bridges.smtp.store.tables import correspondent, correspondent_mail
 from tmtp_core.clock import Clock
 
@@ -29,18 +30,27 @@ _DAY_MS: Final = 86_400_000
 _C: Final = correspondent.c
 _MAIL: Final = correspondent_mail.c
 _BY_VETTING: Final = "rule: vetted"
+_NEVER_MS: Final = 0  # seen: of somebody who was invited, and of whom no mail was proved
 
 _NEW: Final = upsert(correspondent)
-_NOTE: Final = _NEW.on_conflict_do_update(
-    index_elements=["address"],
-    set_={
-        "last_seen_ms": func.max(_C.last_seen_ms, _NEW.excluded.last_seen_ms),
-        "machine": _NEW.excluded.machine,
-        "proof": _NEW.excluded.proof,
-    },
-).returning(_C.state)
-_NOTE_MAIL: Final = upsert(correspondent_mail).on_conflict_do_nothing()
-_ENOUGH_MAILS: Final = (
+_GIVEN: Final = (  # of who was not known
+    *("address", "state", "first_seen_ms", "last_seen_ms", "machine", "proof", "changed_ms", "changed_by"),
+    *("link", "joined_as"),
+)
+_NOTE: Final = Prepared(
+    _NEW.on_conflict_do_update(
+        index_elements=["address"],
+        set_={
+            "first_seen_ms": func.coalesce(func.nullif(_C.first_seen_ms, _NEVER_MS), _NEW.excluded.first_seen_ms),
+            "last_seen_ms": func.max(_C.last_seen_ms, _NEW.excluded.last_seen_ms),
+            "machine": _NEW.excluded.machine,
+            "proof": _NEW.excluded.proof,
+        },
+    ).returning(_C.state),
+    *_GIVEN,
+)
+_NOTE_MAIL: Final = Prepared(upsert(correspondent_mail).on_conflict_do_nothing(), "address", "mail", "at_s")
+_ENOUGH_MAILS: Final = Prepared(
     select(_MAIL.mail).where(_MAIL.address == bindparam("of")).offset(limits.CORRESPONDENT_MAILS_REFUSED - 1).limit(1)
 )
 
@@ -119,9 +129,9 @@ class Correspondents:
         self._make_room(connection, address)
         vetted = self._vetted(address)
         row = _unknown(address, "vetted" if vetted else "seen", _BY_VETTING if vetted else "rule: seen", at_ms)
-        state = connection.execute(_NOTE, {**row, "machine": evidence.machine, "proof": strength}).scalar_one()
-        if evidence.mail and (taken or connection.execute(_ENOUGH_MAILS, {"of": address}).first() is None):
-            connection.execute(_NOTE_MAIL, {"address": address, "mail": evidence.mail, "at_s": at_ms // 1000})
+        (state,) = _NOTE(connection, {**row, "machine": evidence.machine, "proof": strength}).fetchone()
+        if evidence.mail and (taken or _ENOUGH_MAILS(connection, {"of": address}).fetchone() is None):
+            _NOTE_MAIL(connection, {"address": address, "mail": evidence.mail, "at_s": at_ms // 1000})
         self._forget_mails(connection, at_ms // 1000)
         if state == "seen" and vetted:
             self._put(connection, address, "vetted", at_ms, ActDone(_BY_VETTING, "correspondents.move", address))
@@ -170,7 +180,7 @@ class Correspondents:
             last = some[-1] if len(rows) > limit else None
             return m.CorrespondentPage(
                 correspondents=_shown(connection, some, since_s),
-                next=f"{last.last_seen_ms}.{last.address}" if last is not None else None,
+                next=f"{last.last_seen_ms or _NEVER_MS}.{last.address}" if last is not None else None,
             )
 
         return await self._database.read(look)
@@ -208,7 +218,9 @@ class Correspondents:
             if known in {"joined", "refused"}:
                 raise BridgeRefused("refused", f"{address} needs no invitation: its state is {known!r}")
             if known is None:
-                connection.execute(_NEW, _unknown(address, "seen", by, now_ms))
+                row = _unknown(address, "seen", by, now_ms)
+                unseen = {"first_seen_ms": _NEVER_MS, "last_seen_ms": _NEVER_MS, "proof": "none"}
+                connection.execute(_NEW, {**row, **unseen})
             act = ActDone(by, "correspondents.invited", address, f"invitation {invited.invitation}")  # never its link
             one = {"invitation": invited.invitation, "link": invited.link, "invited_ms": now_ms}
             self._put(connection, address, "invited", now_ms, act, **one)
@@ -374,6 +386,9 @@ def _shown(connection: Connection, rows: Iterable[Row[Any]], since_s: int) -> li
         .group_by(_MAIL.address)
     )
     mails = {row[0]: row[1] for row in connection.execute(counted)}
+    for row in values:
+        for name in ("first_seen_ms", "last_seen_ms"):
+            row[name] = row[name] if row[name] != _NEVER_MS else None
     return [m.Correspondent(**row, mails=mails.get(row["address"], 0)) for row in values]
 
 

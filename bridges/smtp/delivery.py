@@ -20,7 +20,8 @@ import structlog
 from msgspec.structs import replace
 from sqlalchemy import Connection
 
-from bridges.mime import Letter, ParserPool, Unparsable
+from bridges.mime import Letter, Unparsable
+from bridges.mime.pool import ParserPool
 from bridges.smtp import policy, replies
 from bridges.smtp.correspondents import Correspondents
 from bridges.smtp.evidence import ActDone, Decided, Evidence, MailDecided, Outcome
@@ -65,8 +66,8 @@ class Rooms:
 
 @dataclass
 class _Mail:
-    """One mail under way. `decided` and `replies`: for the recipients that are done with. `in_log`: whether it is worth
-    an entry; `acts`: others to be written with it.
+    """One mail under way. `decided` and `replies`: for the recipients that are done with. `messages`: ids of what was
+    posted of it. `in_log`: whether it is worth an entry; `acts`: others to be written with it.
     """
 
     mail: Transaction
@@ -79,6 +80,7 @@ class _Mail:
     decided: list[Decided] = field(default_factory=list)
     replies: dict[str, str] = field(default_factory=dict)
     remember: list[Callable[[Connection], None]] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
     in_log: bool = True
     acts: list[ActDone] = field(default_factory=list)
 
@@ -253,6 +255,7 @@ class Delivery:
             else:
                 by_route[name] = await self._rooms.poster.post(one.mail.content, one.letter, accepted, route)
         one.remember += [posted.remember for posted in by_route.values() if posted.remember is not None]
+        one.messages += [posted.message for posted in by_route.values() if posted.message]
         late = [name for name, posted in by_route.items() if posted.away]
         again = bool(late) and self._rooms.spool.has(one.evidence, late)
         kept = bool(late) and await self._rooms.spool.keep(one.mail.content, accepted, one.evidence, late)
@@ -277,6 +280,7 @@ class Delivery:
             sender=evidence.author,
             peer=peer,
             outcomes=outcomes,
+            messages=one.messages,
             why=[each.trace[-1] for each in one.decided[:1]],
             trace=one.gathered.seen,
         )

@@ -236,6 +236,7 @@ class _Window:
             human=self._human,
             machine=self._machine,
             weak=self._weak,
+            unproved=self._messages - self._human - self._machine,
         )
 
 

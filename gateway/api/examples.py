@@ -201,7 +201,16 @@ ANSWERS: Final[dict[type[msgspec.Struct], msgspec.Struct]] = {
         at_ms=_AT_MS,
         windows=[
             smtp.ReportWindow(
-                days=7, senders=40, messages=210, delivered=190, held=5, refused=15, human=150, machine=60, weak=9
+                days=7,
+                senders=40,
+                messages=210,
+                delivered=190,
+                held=5,
+                refused=15,
+                human=145,
+                machine=60,
+                weak=9,
+                unproved=5,
             )
         ],
         days=[smtp.ReportDay(day="2026-11-26", messages=30, senders=12)],

@@ -176,13 +176,13 @@ def bridges_of(config: Path, name: str | None) -> tuple[Settings, SmtpBridge, bo
     return settings, known[name] if name is not None else next(iter(known.values())), whole
 
 
-def expiry_ms(expires: str | None) -> int | None:
-    """`7d` and the like as milliseconds since 1970."""
+def expiry_ms(expires: str | None, examples: str = "12h, 7d or 4w") -> int | None:
+    """`7d` and the like as milliseconds since 1970. `examples`: what the command takes."""
     if expires is None:
         return None
     match = _DURATION.fullmatch(expires)
     if match is None:
-        fail(f"--expires {expires} is no time; for example 12h, 7d or 4w", USAGE)
+        fail(f"--expires {expires} is no time; for example {examples}", USAGE)
     until_ms = int((time.time() + int(match[1]) * _SECONDS[match[2]]) * 1000)
     if until_ms > DATE_MAX_MS:
         fail(f"--expires {expires} is beyond the year 9999; leave it out for an invitation that never ends", USAGE)

@@ -20,9 +20,9 @@ from gateway.console.access import Access
 from gateway.console.guards import COOKIE, HEADERS, REPORTS, STRICT_TRANSPORT, Attempts, Site
 from gateway.console.passkeys import Passkeys
 from gateway.console.people import People
-from gateway.console.rendering import assets, templates
+from gateway.console.rendering import assets, sentence, templates
 from gateway.console.routes import ROUTES, Route
-from gateway.console.shown import Notices, ShownOnce
+from gateway.console.shown import KeptReports, Notices, ShownOnce
 from gateway.console.signing_in import SigningIn
 from gateway.console.visits import FormRefused, Place, Rooms, Visit, html
 from tmtp_core import limits
@@ -109,6 +109,7 @@ class Console:
             templates=self._templates,
             shown=ShownOnce(random_bytes),
             notices=Notices(),
+            reports=KeptReports(),
         )
         self._signing_in = SigningIn(self._rooms, by_provider, Attempts(clock))
         self._reported = 0
@@ -161,7 +162,7 @@ class Console:
         except (FormRefused, RequestRefused, ServiceUnavailable) as error:
             return self._failed(request, error)
         except BodyRefused as refused:
-            return self._trouble(replace(_NOT_READ, status=refused.status, text=_sentence(str(refused))))
+            return self._trouble(replace(_NOT_READ, status=refused.status, text=sentence(str(refused))))
 
     def _failed(self, request: web.Request, error: Exception) -> web.StreamResponse:
         if isinstance(error, Denied):
@@ -169,9 +170,9 @@ class Console:
         if isinstance(error, RequestRefused) and request.content_type == "application/json":
             return web.json_response({"error": error.text}, status=409)
         if isinstance(error, NotFound):
-            return self._trouble(replace(_MISSING, text=_sentence(error.text)))
+            return self._trouble(replace(_MISSING, text=sentence(error.text)))
         if isinstance(error, RequestRefused):
-            return self._trouble(replace(_REFUSED, text=_sentence(error.text)))
+            return self._trouble(replace(_REFUSED, text=sentence(error.text)))
         return self._trouble(_FORM if isinstance(error, FormRefused) else _AWAY)
 
     def _for_sessions(self, route: Route) -> Handler:
@@ -227,8 +228,3 @@ class Console:
     def _trouble(self, trouble: _Trouble) -> web.Response:
         context = {"title": trouble.title, "text": trouble.text, "mend": trouble.mend}
         return html(self._templates, "error.html", trouble.status, context)
-
-
-def _sentence(text: str) -> str:
-    """What a refusal says, as a sentence."""
-    return f"{text[:1].upper()}{text[1:]}."

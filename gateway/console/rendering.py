@@ -118,13 +118,22 @@ def stamp(at_ms: int) -> str:
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
+def sentence(text: str) -> str:
+    """What a refusal says, as a sentence; an address, a name or a number in front stays as it is written."""
+    first = text.partition(" ")[0].rstrip(":,")
+    begun = text if any(mark in first for mark in "@.:/") else f"{text[:1].upper()}{text[1:]}"
+    return f"{begun.rstrip('.')}."
+
+
 def moment(at_ms: int) -> Markup:
     """A moment, in full."""
     return _time(at_ms, stamp(at_ms))
 
 
-def ago(at_ms: int, now_ms: int) -> Markup:
+def ago(at_ms: int | None, now_ms: int) -> Markup | str:
     """How long ago a moment is; in full where one points at it."""
+    if at_ms is None:
+        return "never"
     seconds = max(0, now_ms - at_ms) / 1000
     return _time(at_ms, f"{duration(seconds)} ago" if seconds >= _MINUTE_S else "just now")
 

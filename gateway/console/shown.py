@@ -40,6 +40,22 @@ class Notices:
         return [notice] if notice is not None else []
 
 
+class KeptReports:
+    """The last report of each intake, for pages that show a few of its figures."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[int, Any]] = {}
+
+    def keep(self, bridge: str, report: Any, now_ms: int) -> None:
+        """A new one."""
+        self._kept[bridge] = (now_ms, report)
+
+    def look(self, bridge: str, now_ms: int) -> Any | None:
+        """The last one, or None where it is older than `limits.CONSOLE_REPORT_KEPT_MS`."""
+        at_ms, report = self._kept.get(bridge, (0, None))
+        return report if 0 <= now_ms - at_ms < limits.CONSOLE_REPORT_KEPT_MS else None
+
+
 @dataclass(frozen=True, slots=True)
 class _Kept:
     session: int

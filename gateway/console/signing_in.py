@@ -17,6 +17,7 @@ from gateway.console.guards import COOKIE, Attempts
 from gateway.console.pages.own import browser
 from gateway.console.passkeys import PasskeyCopied, passkeys_possible
 from gateway.console.people import Method
+from gateway.console.rendering import sentence
 from gateway.console.shown import Notice
 from gateway.console.visits import Rooms, form_of, html
 from tmtp_core import limits
@@ -110,7 +111,7 @@ class SigningIn:
         try:
             person, role = await self._by_provider.finish(request.cookies.get(_WAY, ""), request.query)
         except RequestRefused as refusal:
-            answer = self._page(request, f"{refusal.text[:1].upper()}{refusal.text[1:]}.", 403)
+            answer = self._page(request, sentence(refusal.text), 403)
         except ServiceUnavailable:
             answer = self._page(request, f"{self._by_provider.label} does not answer at present. Try again.", 503)
         else:

@@ -14,7 +14,7 @@ from gateway.bodies import BodyRefused, fields_of
 from gateway.console.guards import Site
 from gateway.console.passkeys import Passkeys
 from gateway.console.people import People, Session
-from gateway.console.shown import Notice, Notices, ShownOnce
+from gateway.console.shown import KeptReports, Notice, Notices, ShownOnce
 from tmtp_core import limits
 from tmtp_core.crypto.encoding import to_text
 
@@ -48,6 +48,7 @@ class Rooms:
     templates: Templates
     shown: ShownOnce
     notices: Notices
+    reports: KeptReports
 
 
 class FormRefused(Exception):

@@ -4,6 +4,7 @@
 import asyncio
 import csv
 import json
+import re
 import smtplib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -141,7 +142,11 @@ async def test_senders_are_vetted_suspended_resumed_and_withdrawn(world: World) 
     [
         (["senders", "vet", "x.example"], 2, "--dkim DOMAIN, --spf, --network NETWORK or --certificate PIN"),
         (["senders", "vet", "x.example", "--spf", "--expires", "2027-02-31"], 2, "is no day"),
-        (["senders", "vet", "x.example", "--spf", "--expires", "soon"], 2, "is no time"),
+        (
+            ["senders", "vet", "x.example", "--spf", "--expires", "soon"],
+            2,
+            "is no time; for example 12h, 90d or 2027-03-31",
+        ),
         (["senders", "vet", "x.example", "--network", "0.0.0.0/0"], 1, "everybody, which proves nobody"),
         (["senders", "vet", "no domain", "--spf"], 1, "is no domain"),
         (["senders", "vet", "x.example", "--spf", "--route", "nobody@nowhere.example"], 1, "there is no route for"),
@@ -181,7 +186,7 @@ async def test_held_mail_is_looked_into_released_and_rejected(world: World) -> N
     await world.refused("held", "release", one, code=1, words="local user")
     assert (await world.printed("held", "release", two))["outcomes"] == {"support@example.org": "delivered"}
     done = await world.said("held", "release", three, "--vet", "--invite", "--owner", "Sales")
-    assert f"{JO} is vetted: record" in done
+    assert re.search(rf"{JO} is vetted: record \d+, by network: 127\.0\.0\.1/32\.", done)
     assert f"{JO} is invited: tmtp://" in done
     (record,) = await world.printed("senders", "list", "--search", JO)
     assert (record["owner"], record["proof"][0]["network"]) == ("Sales", "127.0.0.1/32")

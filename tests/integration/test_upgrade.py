@@ -31,6 +31,8 @@ RELEASES = {
     "0004": "53450991",
     "0005": "c0307f3c",
     "0006": "d266ee4a",
+    "0007": "ed3f97ce",
+    "0008": "ba6851b0",
 }
 """The last published commit of each form of the data."""
 CLIENT_BEFORE_ITS_TIME = "0002"

@@ -13,7 +13,7 @@ from gateway.console.codes import qr
 from gateway.console.guards import HEADERS, Attempts, site_of
 from gateway.console.passkeys import passkeys_possible
 from gateway.console.plots import HEIGHT, WIDTH, Plot, Series, plot
-from gateway.console.rendering import ago, assets, count, duration, size, templates, until
+from gateway.console.rendering import ago, assets, count, duration, sentence, size, templates, until
 from gateway.console.sealing import Sealing
 from gateway.console.shown import ShownOnce
 from tmtp_core import limits
@@ -219,3 +219,21 @@ def test_passkeys_need_a_site_with_a_name() -> None:
     assert passkeys_possible("https://console.example.org")
     assert not passkeys_possible("https://192.0.2.1:8443")
     assert not passkeys_possible("https://[2001:db8::1]")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("there is no record 7", "There is no record 7."),
+        ("orders@partner.example stands in the settings file", "orders@partner.example stands in the settings file."),
+        ("sha256:zz is no pin", "sha256:zz is no pin."),
+        ("record 3, orders@partner.example, is suspended.", "Record 3, orders@partner.example, is suspended."),
+        ("address: it is too short", "Address: it is too short."),
+    ],
+)
+def test_a_sentence_leaves_an_address_as_it_is_written(text: str, said: str) -> None:
+    assert sentence(text) == said
+
+
+def test_what_never_was_is_never_ago() -> None:
+    assert ago(None, NOW_MS) == "never"

@@ -270,7 +270,13 @@ async def test_states_outlive_the_process(people: People) -> None:
 
 async def test_also_who_was_never_proved_can_be_invited_but_not_who_has_joined(people: People) -> None:
     """A held mail that somebody released and whose author he invites."""
-    assert (await people.them.invited("Ann@x.example", INVITED, "admin")).address == "ann@x.example"
+    invited = await people.them.invited("Ann@x.example", INVITED, "admin")
+    assert (invited.address, invited.first_seen_ms, invited.last_seen_ms, invited.proof) == (
+        "ann@x.example",
+        None,
+        None,
+        "none",
+    )
     second = m.Invited(invitation=8, link="tmtp-invite:other")
     assert (await people.them.invited("ann@x.example", second, "admin")).invitation == 8
     await people.them.move("ann@x.example", "joined", "admin", "")
@@ -279,6 +285,18 @@ async def test_also_who_was_never_proved_can_be_invited_but_not_who_has_joined(p
     with pytest.raises(BridgeRefused, match="no mail"):
         await people.them.move("eve@x.example", "joined", "admin", "")
     assert people.them.state("eve@x.example") is None
+
+
+async def test_who_was_invited_first_is_seen_from_the_first_mail_on(people: People) -> None:
+    await people.them.invited("ann@x.example", INVITED, "admin")
+    await people.them.invited("bob@x.example", INVITED, "admin")
+    first = await people.them.list(limit=1)
+    assert [one.address for one in first.correspondents] == ["ann@x.example"]
+    second = await people.them.list(limit=1, after=first.next or "")
+    assert [one.address for one in second.correspondents] == ["bob@x.example"]
+    await people.mail("ann@x.example")
+    ann = await people.them.show("ann@x.example")
+    assert (ann.state, ann.first_seen_ms, ann.last_seen_ms) == ("invited", people.now_ms, people.now_ms)
 
 
 async def test_pages_and_search(people: People) -> None:

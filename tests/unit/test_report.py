@@ -94,7 +94,9 @@ async def log(tmp_path: Path) -> AsyncIterator[Log]:
 
 
 def window(days: int, **numbers: int) -> m.ReportWindow:
-    none = dict.fromkeys(("senders", "messages", "delivered", "held", "refused", "human", "machine", "weak"), 0)
+    none = dict.fromkeys(
+        ("senders", "messages", "delivered", "held", "refused", "human", "machine", "weak", "unproved"), 0
+    )
     return m.ReportWindow(days=days, **{**none, **numbers})
 
 
@@ -128,7 +130,7 @@ async def test_without_a_name_each_transaction_is_a_message(log: Log) -> None:
     """A mail whose header cannot be read has none."""
     for _ in range(3):
         await log.mail("", "", 1, "refused", found=(), record=None)
-    assert await log.window() == window(90, messages=3, refused=3)
+    assert await log.window() == window(90, messages=3, refused=3, unproved=3)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +178,7 @@ async def test_senders_are_those_who_are_proved(log: Log) -> None:
     await log.mail("network@x.example", "4", 1, found=())  # a record's own proof, by which it was delivered
     await log.mail("forged@x.example", "5", 1, "refused", found=FORGED)
     await log.mail("put-off@x.example", "6", 1, "deferred", found=())
-    expected = {"messages": 6, "delivered": 4, "refused": 1, "senders": 4, "human": 4, "weak": 3}
+    expected = {"messages": 6, "delivered": 4, "refused": 1, "senders": 4, "human": 4, "weak": 3, "unproved": 2}
     assert await log.window() == window(90, **expected)
     found = {one.address: one.proof for one in (await log.report()).residue}
     assert found == {

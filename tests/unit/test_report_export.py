@@ -12,7 +12,11 @@ from bridges.smtp.control.export import TABLES, as_csv, as_json
 
 REPORT = m.Report(
     at_ms=1_790_000_000_000,
-    windows=[m.ReportWindow(days=7, senders=1, messages=2, delivered=3, held=4, refused=5, human=6, machine=7, weak=8)],
+    windows=[
+        m.ReportWindow(
+            days=7, senders=1, messages=2, delivered=3, held=4, refused=5, human=6, machine=7, weak=8, unproved=9
+        )
+    ],
     days=[m.ReportDay(day="2026-09-21", messages=3, senders=2)],
     states={"seen": 1, "vetted": 0, "invited": 2, "joined": 1, "refused": 0},
     invited=4,
@@ -45,8 +49,8 @@ def test_json_is_the_report() -> None:
 
 def test_each_table_is_a_file() -> None:
     assert rows("windows") == [
-        ["days", "senders", "messages", "delivered", "held", "refused", "human", "machine", "weak"],
-        ["7", "1", "2", "3", "4", "5", "6", "7", "8"],
+        ["days", "senders", "messages", "delivered", "held", "refused", "human", "machine", "weak", "unproved"],
+        ["7", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
     ]
     assert rows("days") == [["day", "messages", "senders"], ["2026-09-21", "3", "2"]]
     assert rows("members") == [["alias", "smtp", "tmtp"], ['Ann, "the" one', "3", "9"]]

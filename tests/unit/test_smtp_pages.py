@@ -10,7 +10,9 @@ from gateway.console.pages.smtp import records
 from gateway.console.pages.smtp.words import SERVICE, attention, in_words, short
 from gateway.console.paging import rows_of
 from gateway.console.plots import HEIGHT, WIDTH
+from gateway.console.shown import KeptReports
 from gateway.console.trends import daily_plot, weekly_plot
+from tmtp_core import limits
 
 TODAY = date(2026, 11, 26)
 
@@ -121,3 +123,13 @@ def test_what_the_intake_says_against_a_record_stands_at_its_field() -> None:
     }
     assert records.refused("expires_ms: that day is over: a later one, or none").keys() == {"expires"}
     assert records.refused("a@b.example has record 3 already: withdraw that first").keys() == {"form"}
+
+
+def test_a_report_is_kept_for_some_minutes() -> None:
+    reports = KeptReports()
+    assert reports.look("intake", 1_000) is None
+    reports.keep("intake", "made", 1_000)
+    assert reports.look("intake", 1_000 + limits.CONSOLE_REPORT_KEPT_MS - 1) == "made"
+    assert reports.look("intake", 1_000 + limits.CONSOLE_REPORT_KEPT_MS) is None
+    assert reports.look("intake", 999) is None  # the clock was turned back
+    assert reports.look("quiet", 1_000) is None

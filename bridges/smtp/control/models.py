@@ -207,15 +207,18 @@ class HeldDecided(Struct, frozen=True):
 
 
 class Correspondent(Struct, frozen=True):
-    """A proven sender. `proof`: of its newest mail. `mails`: messages of the last 30 days."""
+    """A proven sender, or somebody who was invited. `proof`: of its newest mail. `mails`: messages of the last 30 days.
+
+    `first_seen_ms`, `last_seen_ms`: None where no mail of it was proved.
+    """
 
     address: str
     state: LifeState
     machine: Machine
     proof: Strength
     mails: int
-    first_seen_ms: int
-    last_seen_ms: int
+    first_seen_ms: int | None
+    last_seen_ms: int | None
     changed_ms: int
     changed_by: str
     invitation: int | None
@@ -287,7 +290,8 @@ class ReplayAnswer(Struct, frozen=True):
 class ReportWindow(Struct, frozen=True):
     """What came in the last `days` days. All counts are of messages; `senders` of distinct proven authors.
 
-    `human`, `machine`, `weak`: messages of persons, of machines, of those whose proof was weak.
+    `human`, `machine`, `weak`: messages of persons, of machines, of those whose proof was weak. `unproved`: those
+    of which nobody knows whose they are; with `human` and `machine` they are all.
     """
 
     days: int
@@ -299,6 +303,7 @@ class ReportWindow(Struct, frozen=True):
     human: int
     machine: int
     weak: int
+    unproved: int
 
 
 class ReportDay(Struct, frozen=True):

@@ -108,7 +108,7 @@ def _tell(one: s.Correspondent, as_json: bool) -> None:
         ("is", _kind(one)),
         ("proof", one.proof),
         ("mails in 30 days", str(one.mails)),
-        ("heard of", f"first {moment(one.first_seen_ms)}, last {moment(one.last_seen_ms)}"),
+        ("heard of", _heard(one)),
         ("invited", moment(one.invited_ms, "")),
         ("invitation", one.link),
         ("joined", f"{moment(one.joined_ms)} as {one.joined_as}" if one.joined_ms is not None else ""),
@@ -117,5 +117,13 @@ def _tell(one: s.Correspondent, as_json: bool) -> None:
     show_table(one.address, ("what", "value"), [row for row in rows if row[1]])
 
 
+def _heard(one: s.Correspondent) -> str:
+    if one.last_seen_ms is None:
+        return "never: no mail of this address was proved"
+    return f"first {moment(one.first_seen_ms)}, last {moment(one.last_seen_ms)}"
+
+
 def _kind(one: s.Correspondent) -> str:
+    if one.last_seen_ms is None:
+        return "not known"
     return f"a machine ({one.machine})" if one.machine else "a person"

@@ -89,7 +89,7 @@ def replay(
     """Try other rules on the mail of the last days: what would have become of it. Nothing is changed.
 
     What is tried are the senders and routes of the file; records that administrators have made stay as they are, but
-    where the file vets the same.
+    where the file vets the same. Of a file that has no senders:, or no routes:, those of now count.
 
     Example: tmtp-gateway smtp replay -c gateway.yaml --rules new.yaml --days 30
     """
@@ -198,13 +198,24 @@ def _write_tables(found: s.Report, folder: Path) -> None:
 def _show_report(found: s.Report) -> None:
     show_table(
         "What came by SMTP",
-        ("days", "senders", "messages", "delivered", "held", "refused", "by persons", "by machines", "weakly proved"),
+        (
+            "days",
+            "senders",
+            "messages",
+            "delivered",
+            "held",
+            "refused",
+            "by persons",
+            "by machines",
+            "weakly proved",
+            "not proved",
+        ),
         (
             tuple(
                 str(value)
                 for value in (
                     *(one.days, one.senders, one.messages, one.delivered, one.held, one.refused),
-                    *(one.human, one.machine, one.weak),
+                    *(one.human, one.machine, one.weak, one.unproved),
                 )
             )
             for one in found.windows

@@ -126,7 +126,9 @@ def release(
     for recipient, outcome in decided.outcomes.items():
         say(f"{recipient}: {outcome}")
     if decided.record is not None:
-        say(f"{decided.mail.author} is vetted: record {decided.record}.")
+        made = ask(config, name, s.Sender, "senders.show", number=decided.record)
+        proofs = ", ".join(proofs_text(made.proof).splitlines())
+        say(f"{decided.mail.author} is vetted: record {decided.record}, by {proofs}.")
     if decided.invite:
         found = ask(config, name, s.Correspondent, "correspondents.show", address=decided.invite)
         say(f"{decided.invite} is invited: {found.link}")

@@ -195,7 +195,8 @@ def _tell(one: s.Sender, as_json: bool) -> None:
         ("routes", "\n".join(one.routes) if one.routes is not None else "all"),
         ("today", _today(one)),
         ("last passed", moment(one.passed_ms)),
-        ("last failed", f"{moment(one.failed_ms)}, {one.failures} since it passed"),
+        ("last failed", moment(one.failed_ms)),
+        ("failures that count", str(one.failures)),
     )
     show_table(f"Record {one.number}", ("what", "value"), rows)
 
@@ -211,7 +212,7 @@ def _today(one: s.Sender) -> str:
 def _until_ms(expires: str | None) -> int | None:
     """`90d` and the like, or a day, which begins at midnight UTC."""
     if expires is None or not _DAY.fullmatch(expires):
-        return expiry_ms(expires)
+        return expiry_ms(expires, "12h, 90d or 2027-03-31")
     try:
         return int(datetime.strptime(expires, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()) * 1_000
     except ValueError:

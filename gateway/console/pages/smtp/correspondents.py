@@ -11,6 +11,7 @@ from gateway.console.pages.smtp.decisions import entries_about
 from gateway.console.pages.smtp.intake import ask, href, of_intake, page
 from gateway.console.pages.smtp.words import MACHINES, OUTCOMES, STEP_NAMES, STEPS, STRENGTHS
 from gateway.console.paging import address
+from gateway.console.rendering import sentence
 from gateway.console.visits import Visit
 from tmtp_core.errors import RequestRefused
 
@@ -26,7 +27,6 @@ async def correspondents(visit: Visit) -> web.Response:
     found: s.CorrespondentPage = await ask(
         visit, "correspondents.list", search=search, state=state, after=after, limit=_ROWS
     )
-    report: s.Report = await ask(visit, "report")
     filters = {"search": search, "state": state}
     here = href(visit, "correspondents")
     return await page(
@@ -35,7 +35,7 @@ async def correspondents(visit: Visit) -> web.Response:
         tab="correspondents",
         title="Correspondents",
         found=found.correspondents,
-        steps=[(name, title, says, report.states.get(name, 0)) for name, title, says in STEPS],
+        steps=STEPS,
         names=STEP_NAMES,
         machines=MACHINES,
         strengths=STRENGTHS,
@@ -68,7 +68,14 @@ async def correspondent(visit: Visit) -> web.Response:
         crumbs=(("Correspondents", href(visit, "correspondents")),),
         one=one,
         steps=[
-            (name, title, says, place < at, name == one.state, moments.get(name))
+            (
+                name,
+                title,
+                says,
+                place < at and not (name == "seen" and one.first_seen_ms is None),
+                name == one.state,
+                moments.get(name),
+            )
             for place, (name, title, says) in enumerate(STEPS)
         ],
         machines=MACHINES,
@@ -93,7 +100,7 @@ async def move(visit: Visit) -> web.Response:
     try:
         one: s.Correspondent = await ask(visit, "correspondents.move", body, address=visit.named("address"))
     except RequestRefused as refusal:
-        return visit.go(_href(visit), f"{refusal.text[:1].upper()}{refusal.text[1:]}.", "bad")
+        return visit.go(_href(visit), sentence(refusal.text), "bad")
     return visit.go(_href(visit), f"{one.address} is at the step “{STEP_NAMES[one.state]}” now.")
 
 
@@ -104,7 +111,7 @@ async def invite(visit: Visit) -> web.Response:
     try:
         one: s.Correspondent = await ask(visit, "correspondents.invite", address=visit.named("address"))
     except RequestRefused as refusal:
-        return visit.go(_href(visit), f"{refusal.text[:1].upper()}{refusal.text[1:]}.", "bad")
+        return visit.go(_href(visit), sentence(refusal.text), "bad")
     return visit.go(_href(visit), f"There is an invitation for {one.address}. Give it by a way you trust.")
 
 

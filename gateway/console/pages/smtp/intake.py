@@ -37,6 +37,13 @@ async def ask(visit: Visit, operation: str, body: Any = None, **arguments: Any) 
     return await visit.ask(f"smtp.{operation}", body, bridge=visit.named("bridge"), **arguments)
 
 
+async def new_report(visit: Visit) -> s.Report:
+    """The report of now, for which the intake reads its log."""
+    made: s.Report = await ask(visit, "report")
+    visit.rooms.reports.keep(visit.named("bridge"), made, visit.now_ms)
+    return made
+
+
 def of_intake(page: Page) -> Page:
     """A page that says so where the intake does not answer: it may be a process of its own."""
 
@@ -78,7 +85,7 @@ async def intakes(visit: Visit) -> web.Response:
 async def overview(visit: Visit) -> web.Response:
     """How the intake does, and what an administrator should look at."""
     now: s.Status = await ask(visit, "status")
-    report: s.Report = await ask(visit, "report")
+    report: s.Report = visit.rooms.reports.look(now.name, visit.now_ms) or await new_report(visit)
     here, bridge = href(visit), await _bridge(visit)
     return visit.page(
         "smtp_overview.html",

@@ -9,6 +9,7 @@ import msgspec
 from bridges.smtp.control import models as s
 from bridges.smtp.control.checks import sender_checks
 from gateway.console.pages.invitations import expiry_ms
+from gateway.console.rendering import sentence
 from gateway.console.visits import Form, Visit
 from tmtp_core.errors import RequestRefused
 
@@ -64,7 +65,7 @@ def read(visit: Visit, form: Form, whom: tuple[str, str]) -> tuple[s.VetSender |
     try:
         expires_ms = expiry_ms(visit, form)
     except RequestRefused as refusal:
-        wrong["expires"] = _sentence(refusal.text)
+        wrong["expires"] = sentence(refusal.text)
     quota = form.number("quota")
     if form.text("quota") and not 0 < quota <= _QUOTA_MAX:
         wrong["quota"] = f"A whole number from 1 to {_QUOTA_MAX}, or nothing for no bound."
@@ -84,13 +85,13 @@ def read(visit: Visit, form: Form, whom: tuple[str, str]) -> tuple[s.VetSender |
     if not wrong:
         # Of routes and of servers in front the intake knows more.
         for path, what, right in sender_checks(record, (), record.routes or ()):
-            wrong.setdefault(_field(path), f"{_sentence(what)} Right would be: {right}.")
+            wrong.setdefault(_field(path), f"{sentence(what)} Right would be: {right}.")
     if wrong:
         return None, wrong
     try:
         return msgspec.convert(msgspec.to_builtins(record), s.VetSender), {}
     except msgspec.ValidationError as error:
-        return None, {"form": _sentence(str(error))}
+        return None, {"form": sentence(str(error))}
 
 
 def refused(text: str) -> dict[str, str]:
@@ -99,7 +100,7 @@ def refused(text: str) -> dict[str, str]:
     field = {"routes": "routes", "expires_ms": "expires", "proof": "proof", "address": "whom", "domain": "whom"}.get(
         re.split(r"[.\[]", place)[0], ""
     )
-    return {field: _sentence(rest)} if colon and field else {"form": _sentence(text)}
+    return {field: sentence(rest)} if colon and field else {"form": sentence(text)}
 
 
 def _field(path: tuple[str | int, ...]) -> str:
@@ -122,7 +123,3 @@ def _proofs(form: Form, wrong: dict[str, str]) -> list[s.Proof]:
         except msgspec.ValidationError:
             wrong[kind if kind in s.Proof.__struct_fields__ else "proof"] = "That is no proof that can be asked for."
     return proofs
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:].rstrip('.')}."

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from bridges.smtp.control import models as s
 from bridges.smtp.control.export import TABLES, ReportTable, as_csv, as_json
-from gateway.console.pages.smtp.intake import ask, href, of_intake, page
+from gateway.console.pages.smtp.intake import href, new_report, of_intake, page
 from gateway.console.pages.smtp.words import MACHINES, STEP_NAMES, STEPS, STRENGTHS
 from gateway.console.plots import Plot
 from gateway.console.trends import daily_plot, weekly_plot
@@ -31,7 +31,7 @@ _FILES: Final = (
 @of_intake
 async def report(visit: Visit) -> web.Response:
     """All of it, to be read."""
-    made: s.Report = await ask(visit, "report")
+    made = await new_report(visit)
     month = next((one for one in made.windows if one.days == 30), None)
     return await page(
         visit,
@@ -68,7 +68,7 @@ def _plots(made: s.Report) -> list[Plot]:
 @of_intake
 async def file_of_all(visit: Visit) -> web.Response:
     """All of it, for programs."""
-    made: s.Report = await ask(visit, "report")
+    made = await new_report(visit)
     return _file(visit, as_json(made), "application/json", "report.json")
 
 
@@ -78,7 +78,7 @@ async def file_of_table(visit: Visit) -> web.Response:
     table = _TABLES.get(visit.named("table"))
     if table is None:
         raise NotFound(f"the report has no such table; there are: {', '.join(TABLES)}")
-    made: s.Report = await ask(visit, "report")
+    made = await new_report(visit)
     return _file(visit, as_csv(made, table).encode(), "text/csv", f"{table}.csv")
 
 

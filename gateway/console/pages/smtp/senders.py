@@ -11,6 +11,7 @@ from gateway.console.pages.smtp.decisions import entries_about
 from gateway.console.pages.smtp.intake import ask, href, of_intake, page
 from gateway.console.pages.smtp.words import OUTCOMES, SENDER_STATES, in_words, short, whom
 from gateway.console.paging import rows_of
+from gateway.console.rendering import sentence
 from gateway.console.visits import Visit
 from tmtp_core.errors import RequestRefused
 
@@ -163,7 +164,7 @@ async def _do(visit: Visit, act: str, became: str) -> web.Response:
     try:
         one: s.Sender = await ask(visit, f"senders.{act}", s.Because(reason=form.text("reason")), number=number)
     except RequestRefused as refusal:
-        return visit.go(_href(visit), f"{refusal.text[:1].upper()}{refusal.text[1:]}.", "bad")
+        return visit.go(_href(visit), sentence(refusal.text), "bad")
     return visit.go(_href(visit), f"{whom(one)} {became}.")
 
 

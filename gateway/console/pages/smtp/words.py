@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bridges.smtp.control import models as s
+from gateway.console.rendering import sentence
 
 STEPS: Final[tuple[tuple[s.LifeState, str, str], ...]] = (
     ("seen", "Seen", "Has written, and a proof passed."),
@@ -123,7 +124,7 @@ def whom(sender: s.Sender) -> str:
 
 def attention(now: s.Status) -> list[tuple[str, str, str]]:
     """What one should look at, the worst first: the text, the page that mends it, and what one does there."""
-    lines = [(_sentence(text), *_mended_at(text)) for text in now.attention]
+    lines = [(sentence(text), *_mended_at(text)) for text in now.attention]
     if now.held:
         waits = "1 mail waits" if now.held == 1 else f"{now.held} mails wait"
         lines.append((f"{waits} for your decision.", "held", "Decide"))
@@ -136,7 +137,3 @@ def _mended_at(text: str) -> tuple[str, str]:
     if record is not None:
         return f"senders/{record[1]}", "Look at it"
     return next(((page, does) for word, page, does in _MENDED_AT if word in text), ("decisions", "See the decisions"))
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
