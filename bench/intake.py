@@ -3,6 +3,7 @@
 
     python -m bench.intake                                  # 10,000 mails of 10 KB over 50 sessions to each: minutes
     python -m bench.intake --mails 2000 --rounds 3 --json var/bench/intake.json
+    python -m bench.intake --process both                   # the intake in its own process, and in the gateway's
     python -m bench.intake --ours                           # without Postfix, which only root can start
 
 Postfix's own smtp-source sends, without TLS, to one recipient. It gives every mail a Message-ID of its own, by which
@@ -25,9 +26,10 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Literal
 
 import uvloop
 from rich.console import Console
@@ -45,6 +47,7 @@ from tmtp_core.wire import revision2 as m2
 from tmtp_core.wire.address import parse_address
 from tmtp_core.wire.payload import decode_post_head
 
+_INTAKE: Final = "intake"
 _SENDER: Final = "orders@partner.example"
 _RECIPIENT: Final = "support@example.org"
 _MAILBOX: Final = f"support@{DOMAIN}"
@@ -52,6 +55,10 @@ _MEMBER: Final = "Support Desk"
 _ROOM: Final = 20  # connections beyond the load's own
 _QUIET_S: Final = 20.0  # nothing came for so long: the rest is lost
 _POLL_S: Final = 0.1
+
+Process = Literal["own", "gateway"]
+_PROCESSES: Final[tuple[Process, ...]] = ("own", "gateway")
+
 _SETTINGS: Final = """\
 data_dir: ./data
 http: {{listen: "127.0.0.1:0"}}
@@ -65,9 +72,10 @@ instances:
     listen: [{{tls: "127.0.0.1:{tls}"}}]
 bridges:
   smtp:
-    - name: intake
+    - name: {name}
       instance: public
       hostname: mx.example.org
+      process: {process}
       listen: "127.0.0.1:{smtp}"
       senders: [{{address: {sender}, proof: [network: 127.0.0.0/8]}}]
       routes: [{{recipient: {recipient}, to: {member}}}]
@@ -130,16 +138,20 @@ class Receiver(abc.ABC):
 
 
 class Intake(PeerServer):
-    """A gateway with one open instance and an intake, and a member with one device."""
+    """A gateway with one open instance and an intake, and a member with one device.
+
+    `process`: the intake is a part of the gateway's process, or its own, as the setting of that name says.
+    """
 
     name = "tmtp"
     promise = "on the disk (fsync) of the service, for every device of its recipient"
     programs = ("smtp-source",)
     recipient = _RECIPIENT
 
-    def __init__(self, sessions: int) -> None:
+    def __init__(self, sessions: int, process: Process) -> None:
         super().__init__()
         self._sessions = sessions
+        self._process = process
         self._tls_port = free_port()
 
     @property
@@ -151,12 +163,14 @@ class Intake(PeerServer):
         """Write its settings."""
         room = self._sessions + _ROOM
         text = _SETTINGS.format(
+            name=_INTAKE,
             tls=self._tls_port,
             smtp=self.port,
             sender=_SENDER,
             recipient=_RECIPIENT,
             member=_MEMBER,
             connections=room,
+            process=self._process,
         )
         (self.folder / "gateway.yaml").write_text(text, "utf-8")
 
@@ -171,8 +185,16 @@ class Intake(PeerServer):
         ]
 
     def commands(self) -> list[list[str]]:
-        """One process, which starts its workers."""
+        """The gateway, which makes an intake's folder before that can be started by itself."""
         return [self._gateway("serve")]
+
+    def start(self) -> None:
+        """Start it over its data, and wait until it answers. Raises TimeoutError."""
+        if self._process == "gateway":
+            super().start()
+        else:
+            self._begin(self.commands(), (self._tls_port,))
+            self._begin([self._gateway("bridge", "smtp", "--name", _INTAKE)], (self.port,))
 
     @property
     def environment(self) -> dict[str, str]:
@@ -237,7 +259,7 @@ class Postfix(Mail):
     programs: ClassVar[tuple[str, ...]] = (*Mail.programs, "smtp-source", "doveadm")
     recipient = _MAILBOX
 
-    def __init__(self, sessions: int) -> None:
+    def __init__(self) -> None:
         super().__init__(tls=False)
 
     @contextlib.asynccontextmanager
@@ -332,29 +354,33 @@ async def _all(receiver: Receiver, count: int) -> list[str]:
 
 
 def compare(
-    flood: Flood, rounds: int, kinds: Sequence["type[Intake | Postfix]"], say: Console
+    flood: Flood, rounds: int, kinds: "dict[str, Callable[[], Intake | Postfix]]", say: Console
 ) -> dict[str, list[Outcome]]:
     """All of them in turns, each turn with a server of its own. Who cannot be measured is left out, and said."""
     outcomes: dict[str, list[Outcome]] = {}
     for number in range(rounds):
-        for kind in kinds:
+        for kind, made in kinds.items():
             try:
-                with kind(flood.sessions) as server:
+                with made() as server:
                     outcome = uvloop.run(measure(server, flood))
             except (NotHere, BenchFailed, OSError, TimeoutError) as failed:
-                say.print(f"round {number + 1}, {kind.name}: not measured: {failed}", markup=False)
+                say.print(f"round {number + 1}, {kind}: not measured: {failed}", markup=False)
                 continue
-            outcomes.setdefault(kind.name, []).append(outcome)
+            outcomes.setdefault(kind, []).append(outcome)
             rate = f"{outcome.delivered_per_s:,.0f} mails/s, {outcome.lost} lost, {outcome.doubled} doubled"
-            say.print(f"round {number + 1}, {kind.name}: {rate}", markup=False)
+            say.print(f"round {number + 1}, {kind}: {rate}", markup=False)
             for problem in outcome.problems:
-                say.print(f"round {number + 1}, {kind.name}: {problem}", markup=False)
+                say.print(f"round {number + 1}, {kind}: {problem}", markup=False)
     return outcomes
 
 
-def ratios(outcomes: dict[str, list[Outcome]]) -> list[float]:
-    """Delivered mails a second, ours to theirs, of each round."""
-    ours, theirs = outcomes.get(Intake.name, []), outcomes.get(Postfix.name, [])
+def ratios(outcomes: dict[str, list[Outcome]]) -> dict[str, list[float]]:
+    """Delivered mails a second, each of ours to theirs, of each round."""
+    theirs = outcomes.get(Postfix.name, [])
+    return {name: _ratios(ours, theirs) for name, ours in outcomes.items() if theirs and name != Postfix.name}
+
+
+def _ratios(ours: list[Outcome], theirs: list[Outcome]) -> list[float]:
     return [one.delivered_per_s / other.delivered_per_s for one, other in zip(ours, theirs, strict=False)]
 
 
@@ -388,19 +414,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=10_240, help="octets of a body (default: 10240)")
     parser.add_argument("--sessions", type=int, default=50, help="at once, which stay open (default: 50)")
     parser.add_argument("--rounds", type=int, default=1, help="turns of each (default: 1)")
+    how = "where the intake runs: a process of its own (default), the gateway's, or both in turns"
+    parser.add_argument("--process", choices=(*_PROCESSES, "both"), default="own", help=how)
     parser.add_argument("--ours", action="store_true", help="only ours")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there, too")
     given = parser.parse_args(arguments)
     flood = Flood(given.mails, given.size, given.sessions)
-    kinds: list[type[Intake | Postfix]] = [Intake] if given.ours else [Intake, Postfix]
+    ours: dict[str, Callable[[], Intake | Postfix]] = {
+        f"intake, process: {process}": partial(Intake, flood.sessions, process)
+        for process in (_PROCESSES if given.process == "both" else (given.process,))
+    }
+    kinds = ours if given.ours else {**ours, Postfix.name: Postfix}
     outcomes = compare(flood, given.rounds, kinds, Console(stderr=True))
-    if Intake.name not in outcomes:
+    if not ours.keys() <= outcomes.keys():
         return 2
     Console().print(_table(outcomes))
     found = ratios(outcomes)
-    if found:
-        told = f"{statistics.median(found):.2f} × ({min(found):.2f}–{max(found):.2f})"
-        Console().print(f"delivered mails/s against Postfix and Dovecot: {told}; aim: ≥ 1", markup=False)
+    for name, values in found.items():
+        told = f"{statistics.median(values):.2f} × ({min(values):.2f}–{max(values):.2f})"
+        Console().print(f"{name}: delivered mails/s against Postfix and Dovecot: {told}; aim: ≥ 1", markup=False)
     if given.json is not None:
         report: dict[str, Any] = {
             "machine": platform.platform(),
@@ -411,7 +443,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
         given.json.parent.mkdir(parents=True, exist_ok=True)
         given.json.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
-    return 1 if any(one.broken for one in outcomes[Intake.name]) else 0
+    return 1 if any(one.broken for name in ours for one in outcomes[name]) else 0
 
 
 if __name__ == "__main__":

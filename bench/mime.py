@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bridges import limits
-from bridges.mime import ParserPool
 from bridges.mime.parse import parse_mail
+from bridges.mime.pool import ParserPool
 
 _HEAD = (
     b"From: Ann <ann@partner.example>\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nMessage-ID: <1@partner.example>\r\n"

@@ -46,6 +46,7 @@ GROUP_MAX = 500  # changes in one transaction
 EVIDENCE_FINDINGS_MAX = 50  # kept of one mail, those that pass first
 CORRESPONDENTS_SEEN_MAX = 100_000  # whom nobody has vetted; of more those are forgotten who were not heard of longest
 CORRESPONDENT_MAILS_KEPT_S = 30 * 86_400.0  # how many each has sent
+CORRESPONDENT_MAILS_REFUSED = 20  # of each: further ones that are not taken are not counted
 RULED_AT_ONCE = 200  # correspondents that a rule moves in one change
 INVITED_AT_ONCE = 50  # correspondents whom the gateway is asked to invite
 DECISIONS_AT_ONCE = 500  # entries that are looked at, or cut off, before others have their turn: some milliseconds

@@ -3,6 +3,7 @@
 
 import asyncio
 
+import structlog
 from msgspec.structs import replace
 
 from gateway.bridge_folder import BridgeFolder, ServicePlace
@@ -13,6 +14,8 @@ from tmtp_client.connection import AccountKeys, DeviceKeys
 from tmtp_core.crypto.signing import SEED_BYTES
 from tmtp_core.domain.device_log import Signed
 from tmtp_core.ids import RandomBytes
+
+log = structlog.get_logger()
 
 
 async def provided_folder(
@@ -35,8 +38,23 @@ async def provided_folder(
     )
     place = ServicePlace(_dialable(host), port, instance.spki_pin, uid, instance.service.identity.public)
     await asyncio.to_thread(folder.tell_service, place)
-    instance.pin_changed.append(lambda pin: folder.tell_service(replace(place, pin=pin)))
+    instance.pin_changed.append(lambda pin: _tell(bridge.name, folder, replace(place, pin=pin)))
     return place, keys
+
+
+def _tell(bridge: str, folder: BridgeFolder, place: ServicePlace) -> None:
+    """Say where the service is; where the disk fails, nobody else may suffer for that: the instance's deadlines are
+    looked at by who calls this.
+    """
+    try:
+        folder.tell_service(place)
+    except OSError as error:
+        log.error(
+            "bridge_not_told",
+            bridge=bridge,
+            error=str(error),
+            mend="it cannot find the service by its new key: mend the disk, and start the gateway again",
+        )
 
 
 def _dialable(host: str) -> str:

@@ -29,6 +29,12 @@ class FolderDoor:
         self._opening = asyncio.Lock()
         self._intake: SmtpIntake | None = None
 
+    def is_of_another(self) -> bool:
+        """Whether a bridge with a process of its own has kept nothing here (disk): then it runs on another machine,
+        and what was written here nobody would read.
+        """
+        return self._bridge.process == "own" and not self._folder.database.exists()
+
     async def perform(
         self, operation: str, arguments: Mapping[str, object], body: msgspec.Struct | None, by: str
     ) -> Any:
@@ -65,7 +71,9 @@ class EitherDoor:
         self, operation: str, arguments: Mapping[str, object], body: msgspec.Struct | None, by: str
     ) -> Any:
         """See `BridgeDoor`."""
-        door: BridgeDoor = self._process if await self._process.answers() else self._folder
+        door: BridgeDoor = self._folder
+        if await self._process.answers() or await asyncio.to_thread(self._folder.is_of_another):
+            door = self._process
         return await door.perform(operation, arguments, body, by)
 
     async def close(self) -> None:

@@ -99,9 +99,13 @@ class PeerServer(abc.ABC):
     # -- life --------------------------------------------------------------------------------------------------------
     def start(self) -> None:
         """Start it over its data, and wait until it answers. Raises TimeoutError."""
+        self._begin(self.commands(), self.ports)
+
+    def _begin(self, commands: list[list[str]], ports: tuple[int, ...]) -> None:
+        """Start these programs, and wait until these ports answer. Raises TimeoutError."""
         account = self.account if os.geteuid() == 0 else ""
         with (self.folder / "output.txt").open("ab") as output:
-            for command in self.commands():
+            for command in commands:
                 self._processes.append(
                     subprocess.Popen(  # noqa: S603 - programs of Debian, found by name
                         command,
@@ -117,7 +121,7 @@ class PeerServer(abc.ABC):
                     )
                 )
         deadline = time.monotonic() + _START_PATIENCE_S
-        for port in self.ports:
+        for port in ports:
             while not _answers(port):
                 if time.monotonic() > deadline or any(process.poll() is not None for process in self._processes):
                     raise TimeoutError(f"{self.name} does not answer: {self._last_words()}")

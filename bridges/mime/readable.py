@@ -21,6 +21,7 @@ _UNSEEN: Final = re.compile(
 _STEERING: Final = re.compile(
     "[\x00-\x08\x0b\x0e-\x1f\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ue000-\uf8ff]"
 )
+_STEERING_ASCII: Final = bytes(one for one in range(128) if _STEERING.match(chr(one)))
 _LINE_END: Final = re.compile("\r\n|[\r\x0c\x85\u2028\u2029]")
 _MARKS: Final = "[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]"
 _PILED_MARKS: Final = re.compile(f"({_MARKS}{{{limits.COMBINING_MARKS_MAX}}}){_MARKS}+")
@@ -42,11 +43,13 @@ _HEADER_LINES_MIN: Final = 3
 def readable(text: str) -> str:
     """Text as it may be shown anywhere: LF line ends, what nobody sees left out, what steers spelled out."""
     plain = text.isascii()  # then there is nothing else to look for than what is in ASCII
+    text = text.replace("\r\n", "\n")
     if not plain or "\r" in text or "\f" in text:
         text = _LINE_END.sub("\n", text)
     if not plain:
         text = _UNSEEN.sub("", text)
-    text = _STEERING.sub(lambda match: "\ufffd" if "\ud800" <= match[0] <= "\udfff" else visible(match[0]), text)
+    if not plain or text.encode().translate(None, _STEERING_ASCII) != text.encode():  # quicker than to search
+        text = _STEERING.sub(lambda match: "\ufffd" if "\ud800" <= match[0] <= "\udfff" else visible(match[0]), text)
     if not plain:
         text = _PILED_MARKS.sub(r"\1", text)
     return text.expandtabs(8) if "\t" in text else text
@@ -54,6 +57,8 @@ def readable(text: str) -> str:
 
 def one_line(text: str) -> str:
     """The same for what stands in one line: a subject, a name. What would have to be spelled out is left out."""
+    if text.isascii() and text.isprintable():
+        return " ".join(text.split())
     text = _STEERING.sub("", _UNSEEN.sub("", _LINE_END.sub(" ", text)))
     return re.sub(r"\s+", " ", _PILED_MARKS.sub(r"\1", text)).strip()
 
@@ -63,6 +68,9 @@ def unforged(text: str) -> str:
 
     To be done last: what a text format or a quote does to a text may join what stood apart.
     """
+
+    if text.isascii() and "[" not in text:
+        return text
 
     def told(match: re.Match[str]) -> str:
         seen = "".join(one for one in match[1] if unicodedata.category(one) not in _NOT_SEEN and not one.isspace())
@@ -76,6 +84,9 @@ def true_hosts(text: str) -> str:
 
     Browsers read `\\` as `/`, so what stands behind it is no host: `https://other.example\\@bank.example`.
     """
+
+    if ":/" not in text and ":\\" not in text:
+        return text
 
     def told(match: re.Match[str]) -> str:
         authority = match[1]
@@ -138,8 +149,8 @@ def quotes_marked(text: str) -> str:
     quote because it stands below a line.
     """
     lines = text.split("\n")
-    for index in range(len(lines)):
-        start = _header_at(lines, index)
+    for index, line in enumerate(lines):
+        start = _header_at(lines, index) if ":" in line else None
         if start is not None:
             return "\n".join([*lines[:start], quoted("\n".join(lines[start:]))])
     return text

@@ -199,6 +199,7 @@ class Answering:
 
     async def _hand_over(self) -> float:
         """Hand over what is due; how long to wait then. Raises `OSError`."""
+        await self.outbox.settle()
         due = await self.outbox.due()
         if due and self._relay is None:
             for one in due:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final, Literal, Protocol
 
-from sqlalchemy import Connection, Row, delete, func, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from bridges import limits
@@ -20,6 +20,7 @@ from bridges.smtp.evidence import ActDone, Evidence, Strength
 from bridges.smtp.proof.author import canonical_address
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.decisions import Decisions
+from bridges.smtp.store.prepared import Prepared
 from bridges.smtp.store.tables import correspondent, correspondent_mail
 from tmtp_core.clock import Clock
 
@@ -32,16 +33,26 @@ _BY_VETTING: Final = "rule: vetted"
 _NEVER_MS: Final = 0  # seen: of somebody who was invited, and of whom no mail was proved
 
 _NEW: Final = upsert(correspondent)
-_NOTE: Final = _NEW.on_conflict_do_update(
-    index_elements=["address"],
-    set_={
-        "first_seen_ms": func.coalesce(func.nullif(_C.first_seen_ms, _NEVER_MS), _NEW.excluded.first_seen_ms),
-        "last_seen_ms": func.max(_C.last_seen_ms, _NEW.excluded.last_seen_ms),
-        "machine": _NEW.excluded.machine,
-        "proof": _NEW.excluded.proof,
-    },
-).returning(_C.state)
-_NOTE_MAIL: Final = upsert(correspondent_mail).on_conflict_do_nothing()
+_GIVEN: Final = (  # of who was not known
+    *("address", "state", "first_seen_ms", "last_seen_ms", "machine", "proof", "changed_ms", "changed_by"),
+    *("link", "joined_as"),
+)
+_NOTE: Final = Prepared(
+    _NEW.on_conflict_do_update(
+        index_elements=["address"],
+        set_={
+            "first_seen_ms": func.coalesce(func.nullif(_C.first_seen_ms, _NEVER_MS), _NEW.excluded.first_seen_ms),
+            "last_seen_ms": func.max(_C.last_seen_ms, _NEW.excluded.last_seen_ms),
+            "machine": _NEW.excluded.machine,
+            "proof": _NEW.excluded.proof,
+        },
+    ).returning(_C.state),
+    *_GIVEN,
+)
+_NOTE_MAIL: Final = Prepared(upsert(correspondent_mail).on_conflict_do_nothing(), "address", "mail", "at_s")
+_ENOUGH_MAILS: Final = (
+    select(_MAIL.mail).where(_MAIL.address == bindparam("of")).offset(limits.CORRESPONDENT_MAILS_REFUSED - 1).limit(1)
+)
 
 
 class LifeCycle(Protocol):
@@ -80,6 +91,7 @@ class Correspondents:
         self._states: dict[str, LifeState] = {}
         self._links: dict[str, str] = {}  # of those who have one
         self._forgotten_s = 0
+        self._new = 0  # since it was looked whether there are too many
 
     async def open(self) -> None:
         """Read how far each of them is."""
@@ -104,16 +116,22 @@ class Correspondents:
         return bool(self._links)
 
     # -- within changes of others ------------------------------------------------------------------------------------
-    def note(self, connection: Connection, evidence: Evidence, strength: Strength, at_ms: int) -> None:
-        """A mail came; where it is proved, its author is known from now on. The same mail again is one mail."""
+    def note(
+        self, connection: Connection, evidence: Evidence, strength: Strength, at_ms: int, *, taken: bool = True
+    ) -> None:
+        """A mail came; where it is proved, its author is known from now on. The same mail again is one mail.
+
+        Whoever has a domain can prove mail of as many authors as he likes, which is not taken: of that little is kept.
+        """
         address = evidence.author
         if strength == "none" or not address:
             return
+        self._make_room(connection, address)
         vetted = self._vetted(address)
         row = _unknown(address, "vetted" if vetted else "seen", _BY_VETTING if vetted else "rule: seen", at_ms)
-        state = connection.execute(_NOTE, {**row, "machine": evidence.machine, "proof": strength}).scalar_one()
-        if evidence.mail:
-            connection.execute(_NOTE_MAIL, {"address": address, "mail": evidence.mail, "at_s": at_ms // 1000})
+        (state,) = _NOTE(connection, {**row, "machine": evidence.machine, "proof": strength}).fetchone()
+        if evidence.mail and (taken or connection.execute(_ENOUGH_MAILS, {"of": address}).first() is None):
+            _NOTE_MAIL(connection, {"address": address, "mail": evidence.mail, "at_s": at_ms // 1000})
         self._forget_mails(connection, at_ms // 1000)
         if state == "seen" and vetted:
             self._put(connection, address, "vetted", at_ms, ActDone(_BY_VETTING, "correspondents.move", address))
@@ -261,6 +279,15 @@ class Correspondents:
             self._put(connection, address, "refused", now_ms, act, refused_ms=now_ms)
         return len(addresses)
 
+    def _make_room(self, connection: Connection, address: str) -> None:
+        """Within a change that may make one more known: they are never many more than may be."""
+        if address in self._states:
+            return
+        self._new += 1
+        if self._new >= limits.RULED_AT_ONCE:
+            self._new = 0
+            self._forget_some(connection)
+
     def _forget_some(self, connection: Connection) -> int:
         count = connection.scalar(select(func.count()).select_from(correspondent).where(_C.state == "seen")) or 0
         surplus = min(count - limits.CORRESPONDENTS_SEEN_MAX, limits.RULED_AT_ONCE)
@@ -269,10 +296,11 @@ class Correspondents:
         oldest = select(_C.address).where(_C.state == "seen").order_by(_C.last_seen_ms).limit(surplus)
         addresses = list(connection.scalars(oldest))
         connection.execute(delete(correspondent).where(_C.address.in_(addresses)))
+        connection.execute(delete(correspondent_mail).where(_MAIL.address.in_(addresses)))
 
         def forget() -> None:
             for address in addresses:
-                del self._states[address]
+                self._states.pop(address, None)
 
         self._database.afterwards(forget)
         return len(addresses)

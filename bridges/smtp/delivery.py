@@ -20,7 +20,8 @@ import structlog
 from msgspec.structs import replace
 from sqlalchemy import Connection
 
-from bridges.mime import Letter, ParserPool, Unparsable
+from bridges.mime import Letter, Unparsable
+from bridges.mime.pool import ParserPool
 from bridges.smtp import policy, replies
 from bridges.smtp.correspondents import Correspondents
 from bridges.smtp.evidence import ActDone, Decided, Evidence, MailDecided, Outcome
@@ -65,8 +66,8 @@ class Rooms:
 
 @dataclass
 class _Mail:
-    """One mail under way. `decided` and `replies`: for the recipients that are done with. `in_log`: whether it is worth
-    an entry; `acts`: others to be written with it.
+    """One mail under way. `decided` and `replies`: for the recipients that are done with. `messages`: ids of what was
+    posted of it. `in_log`: whether it is worth an entry; `acts`: others to be written with it.
     """
 
     mail: Transaction
@@ -79,6 +80,7 @@ class _Mail:
     decided: list[Decided] = field(default_factory=list)
     replies: dict[str, str] = field(default_factory=dict)
     remember: list[Callable[[Connection], None]] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
     in_log: bool = True
     acts: list[ActDone] = field(default_factory=list)
 
@@ -156,8 +158,8 @@ class Delivery:
     def _known(self, author: str, rules: Rules, at_ms: int) -> Known:
         record = rules.sender(author)
         today = 0 if record is None else self._rooms.vetting.today(record.number, at_ms)
-        invitation = self._rooms.correspondents.link(author) or self._invitation_url
-        return Known(today, self._rooms.correspondents.state(author), invitation)
+        correspondents = self._rooms.correspondents
+        return Known(today, correspondents.state(author), self._invitation_url, correspondents.link(author))
 
     def _now_ms(self) -> int:
         return self._clock.wall_ns() // 1_000_000
@@ -253,6 +255,7 @@ class Delivery:
             else:
                 by_route[name] = await self._rooms.poster.post(one.mail.content, one.letter, accepted, route)
         one.remember += [posted.remember for posted in by_route.values() if posted.remember is not None]
+        one.messages += [posted.message for posted in by_route.values() if posted.message]
         late = [name for name, posted in by_route.items() if posted.away]
         kept = bool(late) and await self._rooms.spool.keep(one.mail.content, accepted, one.evidence, late)
         if late and not kept:
@@ -276,16 +279,19 @@ class Delivery:
             sender=evidence.author,
             peer=peer,
             outcomes=outcomes,
+            messages=one.messages,
             why=[each.trace[-1] for each in one.decided[:1]],
             trace=one.gathered.seen,
         )
 
     # -- writing down --------------------------------------------------------------------------------------------------
     async def _written(self, one: _Mail, counted: bool) -> None:
-        """All that is known now, in one change. What is refused may be too much of it to be worth one each."""
+        """All that is known now, in one change. What anybody can send, to be refused or as a copy of what was here, may
+        be too much of it to be worth an entry each.
+        """
         evidence, refusals = one.evidence, self._rooms.refusals
         one.acts = refusals.to_tell(one.at_ms)
-        one.in_log = any(each.outcome not in ("refused", "deferred") for each in one.decided) or refusals.is_written(
+        one.in_log = any(each.outcome in _TAKEN for each in one.decided) or refusals.is_written(
             network_of(evidence.peer), len(one.decided), one.at_ms
         )
         await self._database.write(lambda connection: self._write(connection, one, counted))
@@ -301,7 +307,8 @@ class Delivery:
             rooms.decisions.append(connection, MailDecided(evidence, tuple(decided)), at_ms)
         stands = None if record is None or one.gathered.trouble else policy.claimed(record, evidence)
         holds = stands is not None and stands.standing is Standing.HOLDS
-        rooms.correspondents.note(connection, evidence, policy.strength(evidence, by_record=holds), at_ms)
+        taken = any(each.outcome in _TAKEN for each in one.decided)
+        rooms.correspondents.note(connection, evidence, policy.strength(evidence, by_record=holds), at_ms, taken=taken)
         if record is None or stands is None:
             return
         if holds:

@@ -17,7 +17,7 @@ import structlog
 from sqlalchemy import Connection, func, select
 
 from bridges import limits
-from bridges.mime import ParserPool
+from bridges.mime.pool import ParserPool
 from bridges.smtp import replies
 from bridges.smtp.answering import Answering
 from bridges.smtp.control import models as m

@@ -9,12 +9,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from bridges.mime import Letter, ParserPool, Unparsable
+import structlog
+
+from bridges.mime import Letter, Unparsable
 from bridges.mime.letter import Reason
+from bridges.mime.pool import ParserPool
 from bridges.smtp import replies
 from bridges.smtp.posting import AWAY, Accepted, Posted, Poster
 from bridges.smtp.proof.author import canonical_address
 from bridges.smtp.rules import Route
+
+log = structlog.get_logger()
 
 
 class ReadMail(NamedTuple):
@@ -67,6 +72,8 @@ class KeptPoster:
             if name not in by_route:
                 away = any(posted.away for posted in by_route.values())
                 by_route[name] = AWAY if away else await self._poster.post(mail.content, mail.letter, accepted, route)
+                if by_route[name].message:
+                    log.info("smtp_mail_delivered", sender=accepted.author, message=by_route[name].message)
             got[recipient] = by_route[name]
         return got
 

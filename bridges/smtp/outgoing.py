@@ -60,6 +60,7 @@ class Outbox:
         self._conversations = conversations
         self._clock = clock
         self._forgotten_ms = 0
+        self._taken: dict[str, tuple[Outgoing, str]] = {}  # by the relay, and not written down yet
         self.waiting = 0
         self.waiting_bytes = 0
 
@@ -125,13 +126,22 @@ class Outbox:
         return None if found is None else int(found)
 
     async def sent(self, one: Outgoing, message_id: str) -> None:
-        """The relay has it."""
+        """The relay has it. Where the disk does not take that, `settle` has to be called before it is sent again."""
+        self._taken[one.message] = one, message_id
+        await self._note_sent(one, message_id)
 
+    async def settle(self) -> None:
+        """Write down what the relay has. Nothing is handed over before: it would be sent again and again."""
+        for one, message_id in list(self._taken.values()):
+            await self._note_sent(one, message_id)
+
+    async def _note_sent(self, one: Outgoing, message_id: str) -> None:
         def change(connection: Connection) -> None:
             self._set(connection, one.message, state=SENT, trouble="")
             self._conversations.answered(connection, one.thread, message_id)
 
         await self._database.write(change)
+        del self._taken[one.message]
         await self._over(one)
 
     async def failed(self, one: Outgoing, why: str) -> None:

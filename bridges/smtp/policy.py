@@ -10,7 +10,8 @@ from typing import Final, Literal, NamedTuple
 from bridges.smtp import replies
 from bridges.smtp.control.models import LifeState
 from bridges.smtp.evidence import Evidence, Found, Strength
-from bridges.smtp.proof.verdict import Claim, Standing, standing
+from bridges.smtp.proof.author import canonical_address
+from bridges.smtp.proof.verdict import SEALER, Claim, Standing, standing
 from bridges.smtp.rules import Route, Rules, SenderRule, folded
 
 SMTP_IS_REFUSED: Final = "his SMTP is refused"
@@ -38,12 +39,13 @@ class Known(NamedTuple):
     """What is known of an author beside his record.
 
     `today`: messages that his record took this day. `state`: how far he is on the way out of SMTP; None: never seen.
-    `invitation`: the address at which he can join, his own or everybody's; "" for none.
+    `invitation`: the address at which everybody can join, `link`: the one at which he can; "" for none.
     """
 
     today: int = 0
     state: LifeState | None = None
     invitation: str = ""
+    link: str = ""
 
 
 class Claimed(NamedTuple):
@@ -91,6 +93,17 @@ def proven(evidence: Evidence) -> bool:
     return any(one.state == "pass" and one.aligned for one in evidence.found)
 
 
+def reaches_author(evidence: Evidence) -> bool:
+    """Whether who hears the reply, or is sent it as a notice, is the author.
+
+    A signature says nothing of that: whoever has got a signed mail can send it once more, and so can a sealed chain.
+    """
+    return canonical_address(evidence.mail_from) == evidence.author and any(
+        one.method == "spf" and one.state == "pass" and one.aligned and not one.by.startswith(SEALER)
+        for one in evidence.found
+    )
+
+
 def strength(evidence: Evidence, *, by_record: bool) -> Strength:
     """How well it is shown whose mail it is. `by_record`: whether a record's proof holds, its session's included."""
     if any(one.method == "dkim" and one.state == "pass" and one.aligned and not one.by for one in evidence.found):
@@ -127,6 +140,7 @@ class _Case:
         self._seen = seen or (*(_words(one) for one in evidence.found), *evidence.notes)
         self._record = rules.sender(evidence.author)
         self._proven = proven(evidence)
+        self._reaches_author = reaches_author(evidence)
 
     def ruling(self, recipient: str) -> Ruling:
         route = self._rules.route(recipient)
@@ -158,6 +172,8 @@ class _Case:
         """The mail is shown to be of whom the record vets."""
         author, number = self._evidence.author, record.number
         self._proven = True  # be it by where it comes from
+        if record.networks or record.keys:
+            self._reaches_author = canonical_address(self._evidence.mail_from) == author
         if self._known.state == "refused":
             return self._joined(trace)
         if record.suspended:
@@ -190,9 +206,12 @@ class _Case:
         return self._refuse((*trace, SMTP_IS_REFUSED), replies.joined(self._evidence.author), invite=True)
 
     def _refuse(self, trace: tuple[str, ...], reply: str, *, invite: bool = False) -> Ruling:
-        """`invite`: to proven senders only, for whoever forges them must not be told where they are invited."""
-        if invite and self._proven and self._known.invitation:
-            reply = replies.inviting(reply, self._known.invitation)
+        """`invite`: to proven senders only, for whoever forges them must not be told where they are invited. His own
+        link is an account: it is told where nobody but him hears it.
+        """
+        where = (self._reaches_author and self._known.link) or self._known.invitation
+        if invite and self._proven and where:
+            reply = replies.inviting(reply, where)
             trace = (*trace, "told where to join")
         return Ruling("refuse", trace, self._number, reply)
 

@@ -119,7 +119,6 @@ class Poster:
             if refused_for_now(refused):
                 return Posted("deferred", replies.temporary("the recipient cannot be reached just now"))
             return Posted("refused", replies.NOT_TAKEN)
-        log.info("smtp_mail_delivered", bridge=self._bridge, sender=outsider.address, message=acked.msgid)
         return Posted("delivered", replies.DELIVERED, message=acked.msgid)
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Which refusals are written down one by one: anybody can be refused, as often as he likes, and the log only grows.
+A repeat of what was delivered is one of them: whoever has got a signed mail can hand it in as often as he likes.
 
 So many of a network are written, and so many in all; what is beyond that in an hour is counted, and an entry says how
 many those were.

@@ -104,8 +104,10 @@ class Vetting:
     def passed(
         self, connection: Connection, record: SenderRule, evidence: Evidence, at_ms: int, *, taken: bool
     ) -> None:
-        """Within the change that ends a mail: the record's proof holds. `taken`: whether it counts for the quota."""
-        network = network_of(evidence.peer) if record.claims and not evidence.upstream else ""
+        """Within the change that ends a mail: the record's proof holds. `taken`: whether it counts for the quota, and
+        where it came from: a signed mail that was here before can be handed in from anywhere, by anybody who has it.
+        """
+        network = network_of(evidence.peer) if taken and record.claims and not evidence.upstream else ""
         senders.note_pass(connection, record.number, network, at_ms)
         if taken:
             senders.count_message(connection, record.number, at_ms)

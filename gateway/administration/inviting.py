@@ -64,7 +64,7 @@ class Inviting:
             known = await self._tell_joined(bridge, known) or known
         if known is not None and known.joined_ms is not None:
             raise RequestRefused(f"{address} has joined already, as {known.joined_as}: nobody is left to invite")
-        note = f"{address} (invited by the intake {bridge})"
+        note = _note(bridge, address)
         for number in await instance.service.invitations_noted(note):
             if known is not None and known.state == "invited" and known.invitation == number:
                 return known
@@ -104,12 +104,17 @@ class Inviting:
         log.warning("invited_not_all_looked_at", bridge=bridge, looked_at=limits.INVITED_PAGES_MAX * s.PAGE_MAX)
 
     async def _tell_some_joined(self, bridge: str, some: Sequence[s.Correspondent]) -> list[s.Correspondent]:
-        by_number = {one.invitation: one.address for one in some if one.invitation is not None}
-        joiners = await self._instances[self._bridges[bridge]].service.joiners(list(by_number))
+        numbered = [(one.invitation, one.address) for one in some if one.invitation is not None]
+        # By its note as well: an instance that was restored gives numbers again that the intake has for others.
+        invited = {(number, _note(bridge, address)): address for number, address in numbered}
+        joiners = await self._instances[self._bridges[bridge]].service.joiners([number for number, _ in numbered])
         told = []
         for one in joiners:
+            address = invited.get((one.invitation, one.note))
+            if address is None:
+                continue
             joined = s.Joined(invitation=one.invitation, joined_as=one.alias or one.uid, joined_ms=one.joined_ms)
-            here = {"address": by_number[one.invitation]}
+            here = {"address": address}
             told.append(await self._ask(bridge, "correspondents.joined", here, joined, _GATEWAY))
             log.info("correspondent_joined", bridge=bridge, invitation=one.invitation)
         return told
@@ -117,3 +122,8 @@ class Inviting:
     async def _tell_joined(self, bridge: str, known: s.Correspondent) -> s.Correspondent | None:
         """The correspondent as he is now, if he has joined by his invitation."""
         return next(iter(await self._tell_some_joined(bridge, [known])), None)
+
+
+def _note(bridge: str, address: str) -> str:
+    """By which an invitation, and who has joined by it, is known to be for this correspondent."""
+    return f"{address} (invited by the intake {bridge})"

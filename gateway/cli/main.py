@@ -98,6 +98,8 @@ def serve(
         fail(f"instance {embedded[0]} keeps its data in SQLite, which one process has for itself: no --process", USAGE)
     if process > 1 and address is None:
         fail("--process needs --http: two processes cannot show their health at the same address", USAGE)
+    if not config.is_file():  # a pipe, which cannot be read again: what has been read is served here
+        serving.serve(settings, process, address)
     serving.become(config, process, http)
 
 

@@ -8,13 +8,16 @@ replaced rather than another one started: it keeps its number, which the supervi
 import os
 import sys
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
+
+if TYPE_CHECKING:  # loaded by `load`, in its order
+    from gateway.settings import Address, Settings
 
 _NOBODY: Final = ""
 
 
 def become(config: Path, process: int, http: str | None) -> NoReturn:
-    """Replace the command line by a process that serves. `http`: as on the command line."""
+    """Replace the command line by a process that serves, and reads the file once more. `http`: as it was given."""
     sys.stdout.flush()
     sys.stderr.flush()
     program = [sys.executable, "-P", "-m", __name__]  # -P: no code from here
@@ -30,26 +33,29 @@ def load() -> None:
     import gateway.cli.serving  # noqa: F401, PLC0415 - after that
 
 
-def serve(config: Path, process: int, http: str | None) -> NoReturn:
+def serve(settings: "Settings", process: int, http: "Address | None") -> NoReturn:
     """Serve in this process, and end it: with an exit code of `gateway.cli.main`."""
-    load()
-    import asyncio  # noqa: PLC0415 - see there
+    import asyncio  # noqa: PLC0415 - see `load`
 
     from gateway.cli.serving import new_event_loop, serve_until_told  # noqa: PLC0415
     from gateway.instance import StartFailed  # noqa: PLC0415
-    from gateway.settings import Address, SettingsInvalid, load_settings  # noqa: PLC0415
 
     try:
-        settings = load_settings(config)
-    except (OSError, SettingsInvalid):
-        _fail(f"{config} was changed while the gateway started: start it again")
-    address = Address.model_validate(http) if http else None
-    try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            told = runner.run(serve_until_told(settings, process=process, http=address))
+            told = runner.run(serve_until_told(settings, process=process, http=http))
     except StartFailed as failed:
         _fail(str(failed))
     sys.exit(0 if told else os.EX_TEMPFAIL)
+
+
+def _settings_again(config: Path) -> "Settings":
+    """As the command line has read them."""
+    from gateway.settings import SettingsInvalid, load_settings  # noqa: PLC0415 - see `load`
+
+    try:
+        return load_settings(config)
+    except (OSError, SettingsInvalid):
+        _fail(f"{config} was changed while the gateway started: start it again")
 
 
 def _load_logs_without_rich() -> None:
@@ -72,8 +78,11 @@ def _fail(text: str) -> NoReturn:
 def main() -> None:
     """What `become` starts."""
     try:
+        load()
+        from gateway.settings import Address  # noqa: PLC0415 - see `load`
+
         file, number, http = sys.argv[1:]
-        serve(Path(file), int(number), http or None)
+        serve(_settings_again(Path(file)), int(number), Address.model_validate(http) if http else None)
     except KeyboardInterrupt:
         sys.exit(128 + 2)
 

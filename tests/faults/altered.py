@@ -8,11 +8,13 @@ A harness that misses what these must lose proves nothing.
 
 import os
 import sys
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 from gateway.cli import process
 from gateway.program import main
+from gateway.settings import Address, load_settings
 from tmtp_core import limits
 from tmtp_core.store import database, payloads
 
@@ -61,7 +63,12 @@ def program(what: str) -> tuple[str, ...]:
     return ("-m", "tests.faults.altered", what)
 
 
+def here(config: Path, number: int, http: str | None) -> NoReturn:
+    """Serve in this process: what was altered here would be as before in a process of its own."""
+    process.serve(load_settings(config), number, Address.model_validate(http) if http else None)
+
+
 if __name__ == "__main__":
     ALTERED[sys.argv.pop(1)]()
-    process.become = process.serve  # what was altered here would be as before in a process of its own
+    process.become = here
     main()

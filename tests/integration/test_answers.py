@@ -495,6 +495,33 @@ async def test_a_full_disk_leaves_the_answer_with_the_service_until_there_is_roo
             assert len(ours.mails) == 1
 
 
+async def test_a_full_disk_sends_no_answer_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C5: the relay has it, and the disk does not take that: it has it once, however long that lasts."""
+    monkeypatch.setattr(limits, "OUTGOING_DISK_PAUSE_S", 0.05)
+    full, tries = True, 0
+    note = outgoing_room.Outbox._set
+
+    def sometimes(box: Any, connection: Any, message: str, **fields: object) -> None:
+        nonlocal tries
+        tries += 1
+        if full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        note(box, connection, message, **fields)
+
+    monkeypatch.setattr(outgoing_room.Outbox, "_set", sometimes)
+    async with relay(tmp_path / "relay") as ours, answering(tmp_path, settings(ours)) as (_, desk):
+        await answer(desk)
+        async with asyncio.timeout(20):
+            while tries < 4:
+                await asyncio.sleep(0.05)
+        assert len(ours.mails) == 1
+        full = False
+        await settled(tmp_path)
+        await answer(desk, "Another.")
+        assert [one.text for one in await ours.until(2)] == ["Thank you.\r\n", "Another.\r\n"]
+        assert len(ours.mails) == 2
+
+
 async def test_what_cannot_be_composed_is_told_and_stops_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -321,6 +321,7 @@ STATE = {
     "look-alikes": "SELECT skeleton, name FROM look_alike ORDER BY 1, 2",
     "groups": 'SELECT g.gid, a.uid FROM "group" g LEFT JOIN account a ON a.key = g.owner ORDER BY 1',
     "members": 'SELECT g.gid, a.uid, m.alias, m.status, m.since_ms FROM membership m JOIN "group" g ON g.key = m."group" JOIN account a ON a.key = m.account ORDER BY 1, 2',
+    "joined": "SELECT hex(i.token_hash), a.uid FROM joined j JOIN invitation i ON i.key = j.invitation JOIN account a ON a.key = j.account WHERE i.account IS NULL ORDER BY 1, 2",
     "ghosts": "SELECT a.uid, b.uid, g.address FROM ghost g JOIN account a ON a.key = g.account JOIN account b ON b.key = g.bridge ORDER BY 1",
 }
 

@@ -349,6 +349,18 @@ async def typed(commands: Commands, *arguments: str) -> str:
     return done.stdout
 
 
+async def test_what_another_machine_has_is_not_made_up_here_while_the_gateway_is_down(
+    tmp_path: Path, commands: Commands
+) -> None:
+    """A record that is vetted into an empty database beside the gateway would never count: nobody reads that."""
+    async with running_gateway(tmp_path, own(free_port())):
+        pass  # the folder is made, and its two files are copied to where the bridge runs
+    words = ("vet", "jo@partner.example", "--spf", "-c", str(tmp_path / "gateway.yaml"))
+    done = await asyncio.to_thread(commands.run, "smtp", "senders", *words)
+    assert (done.exit_code, "where it runs on another machine, ask there" in done.stderr) == (1, True), done
+    assert not (tmp_path / "data/bridges/intake/bridge.sqlite3").exists()
+
+
 def test_of_the_file_it_reads_what_is_about_bridges(tmp_path: Path) -> None:
     """An instance's key is not for it to read: under its unit it could not."""
     file = tmp_path / "gateway.yaml"

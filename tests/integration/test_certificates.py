@@ -151,6 +151,23 @@ async def test_a_bridge_follows_a_new_key(tmp_path: Path) -> None:
         assert again is not connection
 
 
+async def test_a_bridge_follows_a_new_key_and_the_instance_lives_on_where_the_disk_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What says where the service is cannot be written: that is said, and no deadline stands still for it (C2)."""
+    other = certificate(tmp_path / "other")
+    async with running_gateway(tmp_path, SETTINGS) as gateway:
+        await asyncio.to_thread((tmp_path / "data/bridges/intake/service.json.new").mkdir)  # in the way, as a full disk
+        for source, name in zip(other, ("tls.crt", "tls.key"), strict=True):
+            await asyncio.to_thread(shutil.copyfile, source, tmp_path / "data/instances/public" / name)
+        gateway.reload_certificates()
+        service = gateway.bridges["intake"]._service
+        assert service is not None
+        assert service.endpoint.pin == spki_pin(other[0])
+    said = capsys.readouterr()
+    assert "bridge_not_told" in said.out + said.err
+
+
 async def test_when_it_ends_is_on_metrics(tmp_path: Path) -> None:
     async with running_instance(tmp_path / "instance") as instance:
         http = HttpListener({"test": instance.running}, "127.0.0.1", 0)

@@ -116,6 +116,24 @@ def test_ctrl_c_ends_it_cleanly(serving: "subprocess.Popen[str]") -> None:
     assert "Traceback" not in serving.stderr.read()
 
 
+def test_settings_may_come_through_a_pipe(config: Path) -> None:
+    """`serve -c <(…)`, `-c /dev/stdin`: what can be read once only, secrets filled in on the way, for one (C4)."""
+    program = [*PROGRAM, "serve", "-c", "/dev/stdin"]
+    process = subprocess.Popen(program, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=config.parent)
+    assert process.stdin is not None
+    assert process.stderr is not None
+    with process.stdin, process.stderr:
+        process.stdin.write(config.read_text("utf-8").replace("./data", str(config.parent / "data")))
+        process.stdin.close()
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if "ready" in line:
+                break
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0, said
+
+
 def test_without_a_running_gateway_the_data_is_used_directly(config: Path) -> None:
     assert run("account", "list", "-c", config, "-i", "members").stdout.startswith("No accounts on members yet")
     made = run("invite", "-c", config, "-i", "members")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from bench.intake import Flood, Intake, Outcome, Postfix, Receiver, main, measure
+from bench.intake import Flood, Intake, Outcome, Postfix, Process, Receiver, main, measure
 from bench.peers.process import NotHere
 from tests.support.downloads import debian
 from tests.support.senders import libraries
@@ -34,8 +34,9 @@ def flooded(server: Intake | Postfix) -> Outcome:
         return uvloop.run(measure(server, FLOOD))
 
 
-def test_nothing_is_lost_and_nothing_doubled() -> None:
-    outcome = flooded(Intake(FLOOD.sessions))
+@pytest.mark.parametrize("process", ["own", "gateway"])
+def test_nothing_is_lost_and_nothing_doubled(process: Process) -> None:
+    outcome = flooded(Intake(FLOOD.sessions, process))
     assert outcome.problems == ()
     assert (outcome.delivered, outcome.lost, outcome.doubled) == (FLOOD.mails, 0, 0)
     assert outcome.cpu_ms > 0
@@ -43,7 +44,7 @@ def test_nothing_is_lost_and_nothing_doubled() -> None:
 
 def test_postfix_and_dovecot_are_measured_in_the_same_way() -> None:
     try:
-        server = Postfix(FLOOD.sessions)
+        server = Postfix()
     except NotHere as missing:
         pytest.skip(f"Postfix and Dovecot: {missing}")  # installed by scripts/bench.sh peers, not for the tests
     outcome = flooded(server)
@@ -77,7 +78,7 @@ class _Watched(Intake):
 
 
 def test_what_is_lost_or_doubled_is_found_out() -> None:
-    outcome = flooded(_Watched(FLOOD.sessions))
+    outcome = flooded(_Watched(FLOOD.sessions, "gateway"))
     assert (outcome.lost, outcome.doubled, outcome.broken) == (1, 1, True)
 
 

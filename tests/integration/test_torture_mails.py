@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from bridges import limits
-from bridges.mime import ParserPool, Unparsable
+from bridges.mime import Unparsable
+from bridges.mime.pool import ParserPool
 from bridges.mime.readable import readable
 from tests.support import torture
 

@@ -120,21 +120,36 @@ async def test_who_fails_his_records_proof_and_shows_another_is_told_where_to_jo
         assert URL not in await said(intake, mail, sender="ann@elsewhere.example")
 
 
-async def test_a_correspondent_who_has_joined_is_refused_with_his_own_link(tmp_path: Path) -> None:
+async def test_a_correspondent_who_was_invited_is_refused_with_his_own_link(tmp_path: Path) -> None:
     async with serving(tmp_path) as (_, intake, _desk):
-        await intake.vetting.vet(BY_DKIM, "ada")
-        assert (await said(intake, a_mail())).startswith("250")
+        ann = "ann@spf.example"
+
+        def her(number: int) -> bytes:
+            return mail_of(ann, **{"Message-ID": f"<{number}@spf.example>"})
+
+        made = await intake.vetting.vet(m.VetSender(proof=[m.Proof(spf="aligned")], address=ann), "ada")
+        assert (await said(intake, her(1), sender=ann)).startswith("250")
         link = "https://example.org/join#secret"
-        await intake.correspondents.invited(AUTHOR, m.Invited(invitation=1, link=link), "ada")
-        assert (await said(intake, a_mail(2))).startswith("250")  # invited, and not refused yet
-        made = (await intake.vetting.list())[0]
+        await intake.correspondents.invited(ann, m.Invited(invitation=1, link=link), "ada")
+        assert (await said(intake, her(2), sender=ann)).startswith("250")  # invited, and not refused yet
         await intake.vetting.withdraw(made.number, "ada", "")
         # at MAIL everybody is let in now, who could be told his link
-        assert link in await said(intake, a_mail(3))
-        assert link not in await said(intake, mail_of())
-        await intake.vetting.vet(BY_DKIM, "ada")
-        await intake.correspondents.move(AUTHOR, "refused", "ada", "")
-        assert (await said(intake, a_mail(4))).startswith("550 5.7.1 Mail from orders@partner.example is no longer")
+        assert link in await said(intake, her(3), sender=ann)
+        assert link not in await said(intake, her(3), sender="bounces@spf.example")  # who would get a notice
+        assert link not in await said(intake, mail_of(), sender=ann)
+        await intake.vetting.vet(m.VetSender(proof=[m.Proof(spf="aligned")], address=ann), "ada")
+        await intake.correspondents.move(ann, "refused", "ada", "")
+        assert (await said(intake, her(4), sender=ann)).startswith("550 5.7.1 Mail from ann@spf.example is no longer")
+
+
+async def test_whoever_has_a_signed_mail_of_his_is_not_told_his_link(tmp_path: Path) -> None:
+    """C5: a link is an account. A signature shows whose mail it is, and not who hands it in."""
+    async with serving(tmp_path, f"invitation_url: {URL}") as (_, intake, _desk):
+        link = "https://example.org/join#secret"
+        await intake.correspondents.invited(AUTHOR, m.Invited(invitation=1, link=link), "ada")
+        for envelope in ("mallory@evil.example", AUTHOR, ""):
+            reply = await said(intake, a_mail(), sender=envelope)
+            assert (link in reply, URL in reply) == (False, True), envelope
 
 
 async def test_each_recipient_has_his_own_decision(tmp_path: Path) -> None:
@@ -230,6 +245,19 @@ async def test_a_key_that_is_changed_in_dns_suspends_the_record_and_nobody_else_
         assert (await said(intake, a_mail(5))).startswith("451 4.7.1")  # whoever looks at it resumes it
         await intake.vetting.resume(1, "ada", "their key is back")
         assert (await said(intake, a_mail(5))).startswith("250")
+
+
+async def test_whoever_hands_in_a_signed_mail_again_does_not_suspend_its_sender(tmp_path: Path) -> None:
+    """C2: a network is the partner's by mail that was taken from there, which a repeat is not."""
+    senders = "[{address: orders@partner.example, proof: [dkim: partner.example]}]"
+    async with serving(tmp_path, senders=senders) as (_, intake, _desk):
+        assert (await said(intake, a_mail())).startswith("250")
+        forged = (mail_of(**{"Message-ID": f"<f{number}@x>"}) for number in range(3))
+        for number, mail in enumerate((a_mail(), *forged)):
+            async with talk(intake.address, local=("127.0.9.1", 0)) as forger:
+                assert (await forger.mail(mail))[-1].startswith("550 5.7.22" if number else "250")
+        assert (await intake.vetting.show(1)).state == "active"
+        assert (await said(intake, a_mail(2))).startswith("250")
 
 
 async def test_dns_that_is_down_suspends_nobody(tmp_path: Path) -> None:
@@ -365,3 +393,6 @@ async def test_a_flood_of_refusals_is_counted_and_not_written_one_by_one(
             assert (await said(intake, mail_of(**{"Message-ID": f"<{number}@x>"}))).startswith("550")
         assert (await said(intake, a_mail())).startswith("250")  # what is taken is written always
         assert [one.decided[0].outcome for one in await decided(intake)] == ["refused"] * 3 + ["delivered"]
+        for _ in range(5):  # whoever has a signed mail has it as often as he likes
+            assert (await said(intake, a_mail())).startswith("250")
+        assert len(await decided(intake)) == 4

@@ -108,12 +108,14 @@ class Talk:
 
 
 @asynccontextmanager
-async def talk(address: tuple[str, int] | Path, greet: str = "EHLO client.example") -> AsyncIterator[Talk]:
-    """Connect and greet for the length of the block; `greet` "": only connect."""
+async def talk(
+    address: tuple[str, int] | Path, greet: str = "EHLO client.example", local: tuple[str, int] | None = None
+) -> AsyncIterator[Talk]:
+    """Connect and greet for the length of the block; `greet` "": only connect. `local`: from this address."""
     if isinstance(address, Path):
         reader, writer = await asyncio.open_unix_connection(address)
     else:
-        reader, writer = await asyncio.open_connection(*address)
+        reader, writer = await asyncio.open_connection(*address, local_addr=local)
     one = Talk(reader, writer)
     try:
         if greet:

@@ -12,7 +12,8 @@ import msgspec
 import pytest
 
 from bridges import limits
-from bridges.mime import Letter, ParserPool
+from bridges.mime import Letter
+from bridges.mime.pool import ParserPool
 from bridges.smtp import replies
 from bridges.smtp.control import models as m
 from bridges.smtp.control.door import BridgeRefused

@@ -249,6 +249,27 @@ async def test_a_stop_waits_for_what_is_being_done_and_not_for_who_says_nothing(
     await writer.wait_closed()
 
 
+async def test_what_comes_while_it_stops_is_not_begun_and_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connection was there before the stop, its request was not: the desk is gone when `stop` returns."""
+    monkeypatch.setattr(limits, "CONTROL_STOP_S", 1.0)
+    desk = Counter()
+    desk.gate.clear()
+    server = ControlSocket(desk, tmp_path / "control.sock")
+    await server.start()
+    reader, writer = await asyncio.open_unix_connection(tmp_path / "control.sock")
+    await asyncio.sleep(0.05)  # it is accepted
+    stopping = asyncio.create_task(server.stop())
+    await asyncio.sleep(0.05)
+    raw = msgspec.json.encode({"operation": "status", "arguments": {}, "by": "Ada", "body": None})
+    writer.write(struct.pack("!I", len(raw)) + raw)
+    with contextlib.suppress(asyncio.IncompleteReadError, OSError):
+        (length,) = struct.unpack("!I", await reader.readexactly(4))
+        assert b"stops" in await reader.readexactly(length)
+    await stopping
+    assert len(desk.asked) == desk.done
+    writer.close()
+
+
 async def test_a_path_that_is_no_socket_is_said(tmp_path: Path) -> None:
     folder = tmp_path / ("x" * 100)
     folder.mkdir()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, select
 
 from bridges import limits
 from bridges.smtp.control import models as m
@@ -18,6 +18,7 @@ from bridges.smtp.correspondents import STEPS, Correspondents
 from bridges.smtp.evidence import Evidence, Machine, Strength
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.decisions import Decisions
+from bridges.smtp.store.tables import correspondent, correspondent_mail
 from tests.support.instance import ManualClock
 
 DAY_S = 86_400
@@ -64,11 +65,12 @@ class People:
         strength: Strength = "strong",
         machine: Machine = "",
         undone: bool = False,
+        taken: bool = True,
     ) -> None:
         evidence = Evidence("192.0.2.1", author, author, author.rpartition("@")[2], mail, 100, machine=machine)
 
         def note(connection: Connection) -> None:
-            self.them.note(connection, evidence, strength, self.now_ms)
+            self.them.note(connection, evidence, strength, self.now_ms, taken=taken)
             if undone:
                 raise LookupError(author)
 
@@ -327,7 +329,33 @@ async def test_of_too_many_whom_nobody_knows_the_oldest_are_forgotten(
     for number in range(10):
         await people.mail(f"p{number}@x.example")
         people.clock.advance(1)
-    await people.them.move("p0@x.example", "vetted", "admin", "")
+        if not number:
+            await people.them.move("p0@x.example", "vetted", "admin", "")
     await people.them.apply_rules(people.now_ms)
     assert await people.addresses() == ["p9@x.example", "p8@x.example", "p7@x.example", "p0@x.example"]
     assert [people.them.state(f"p{number}@x.example") for number in (0, 1, 9)] == ["vetted", None, "seen"]
+
+
+async def test_of_whoever_proves_mail_of_ever_more_authors_little_is_kept(
+    people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody can sign for a domain of his own; between two looks for what is due he must not fill disk and memory."""
+    monkeypatch.setattr(limits, "CORRESPONDENTS_SEEN_MAX", 3)
+    monkeypatch.setattr(limits, "RULED_AT_ONCE", 4)
+
+    def rows(connection: Connection) -> list[int]:
+        return [
+            connection.scalar(select(func.count()).select_from(one)) or 0 for one in (correspondent, correspondent_mail)
+        ]
+
+    for number in range(40):
+        await people.mail(f"p{number}@x.example", "aa", taken=False)
+        people.clock.advance(1)
+    known, mails = await people.database.read(rows)
+    assert mails == known == sum(people.them.state(f"p{number}@x.example") is not None for number in range(40)) <= 7
+    for number in range(200):
+        await people.mail("p39@x.example", f"{number:04x}", taken=False)
+    assert (await people.them.show("p39@x.example")).mails == limits.CORRESPONDENT_MAILS_REFUSED
+    for number in range(200, 240):
+        await people.mail("p39@x.example", f"{number:04x}", taken=True)
+    assert (await people.them.show("p39@x.example")).mails == limits.CORRESPONDENT_MAILS_REFUSED + 40

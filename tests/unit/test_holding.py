@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from bridges import limits
-from bridges.mime import ParserPool
+from bridges.mime.pool import ParserPool
 from bridges.smtp.control import models as m
 from bridges.smtp.control.door import BridgeRefused
 from bridges.smtp.evidence import ActDone, Evidence, Found

@@ -10,7 +10,7 @@ UNUSED = {
     "the command line": ("typer", "click", "rich", "pygments"),
     "pages before the console is opened": ("jinja2", "segno"),
     "passkeys before somebody uses one": ("fido2", "cryptography"),
-    "SMTP without a bridge": ("aiosmtpd", "OpenSSL", "dkim", "lxml", "bridges"),
+    "SMTP without a bridge": ("aiosmtpd", "OpenSSL", "dkim", "lxml", "bridges.mime", "bridges.smtp.intake"),
     "sign-in without a provider": ("joserfc",),
     "PostgreSQL without one": ("asyncpg",),
     "migrations of a database that is as it should be": ("alembic",),

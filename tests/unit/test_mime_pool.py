@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from bridges import limits, workers
-from bridges.mime import Letter, ParserFailed, ParserPool, Reason, Unparsable
+from bridges.mime import Letter, Reason, Unparsable
+from bridges.mime.pool import ParserFailed, ParserPool
 
 FROM = b"From: Orders <orders@partner.example>\r\n"
 NEST = b"".join(b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (i, i) for i in range(1_000))

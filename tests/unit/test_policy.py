@@ -50,7 +50,9 @@ def ruled(
 
 
 TOLD = Known(invitation=URL)
-REFUSED = Known(state="refused", invitation=LINK)
+REFUSED = Known(state="refused", invitation=URL)
+HIS = Known(state="invited", link=LINK)
+HIS_ENVELOPE = {"mail_from": "Orders@Partner.example"}
 
 
 @pytest.mark.parametrize(
@@ -67,8 +69,17 @@ REFUSED = Known(state="refused", invitation=LINK)
         (ruled(hold=True), "hold", "", "route support@example.org: unknown: hold"),
         (ruled(hold=True, found=(SIGNED,)), "hold", "", "route support@example.org: unknown: hold"),
         (ruled(hold=True, known=REFUSED), "refuse", f"550 5.7.1 Mail from {AUTHOR} is no longer taken by SMTP", "SMTP is refused"),
-        (ruled(known=REFUSED, found=(SIGNED,)), "refuse", f"550 5.7.1 You can write without SMTP, by {LINK} . Mail from", "told where"),
+        (ruled(known=REFUSED, found=(SIGNED,)), "refuse", f"550 5.7.1 You can write without SMTP, by {URL} . Mail from", "told where"),
         (ruled(known=REFUSED), "refuse", f"550 5.7.1 Mail from {AUTHOR} is no longer taken by SMTP", "SMTP is refused"),
+        # his own link: a signed mail can be sent once more by whoever has it
+        (ruled(known=HIS, found=(SPF_PASS,), **HIS_ENVELOPE), "refuse", f"550 5.7.1 You can write without SMTP, by {LINK} .", "told where"),
+        (ruled(known=HIS, found=(replace(SPF_PASS, by="mx.example.org"),), **HIS_ENVELOPE), "refuse", f"550 5.7.1 You can write without SMTP, by {LINK} .", "told where"),
+        (ruled(known=HIS, found=(SIGNED,), **HIS_ENVELOPE), "refuse", "550 5.7.1 This service", "no vetting record"),
+        (ruled(known=HIS, found=(SIGNED, SPF_PASS)), "refuse", "550 5.7.1 This service", "no vetting record"),
+        (ruled(known=HIS, found=(replace(SPF_PASS, by="the sealer lists.example"),), **HIS_ENVELOPE), "refuse", "550 5.7.1 This service", "no vetting record"),
+        (ruled(known=HIS._replace(invitation=URL), found=(SIGNED,)), "refuse", f"550 5.7.1 You can write without SMTP, by {URL} .", "told where"),
+        (ruled(SenderRule(domain="partner.example", networks=(HERE,), routes=frozenset({SALES})), known=HIS, **HIS_ENVELOPE), "refuse", f"550 5.7.1 You can write without SMTP, by {LINK} .", "told where"),
+        (ruled(SenderRule(domain="partner.example", networks=(HERE,), routes=frozenset({SALES})), known=HIS), "refuse", "550 5.7.1 Mail from", "not for"),
         # his record's proof
         (ruled(BY_DKIM, found=(SIGNED,)), "take", "", "route support@example.org"),
         (ruled(BY_DKIM, found=(replace(SIGNED, by="mx.example.org"),)), "take", "", "route support@example.org"),
@@ -105,9 +116,9 @@ REFUSED = Known(state="refused", invitation=LINK)
         (ruled(SenderRule(address=AUTHOR, claims=(DKIM,), routes=frozenset({DESK})), found=(SIGNED,)), "take", "", "route"),
         (ruled(SenderRule(address=AUTHOR, claims=(DKIM,), quota_per_day=3), found=(SIGNED,), known=Known(2)), "take", "", "route"),
         (ruled(SenderRule(address=AUTHOR, claims=(DKIM,), quota_per_day=3), found=(SIGNED,), known=Known(3)), "defer", "452 4.7.1", "3 of 3 messages today"),
-        (ruled(BY_DKIM, known=REFUSED, found=(SIGNED,)), "refuse", f"550 5.7.1 You can write without SMTP, by {LINK}", "told where"),
+        (ruled(BY_DKIM, known=REFUSED, found=(SIGNED,)), "refuse", f"550 5.7.1 You can write without SMTP, by {URL}", "told where"),
         (ruled(BY_DKIM, known=REFUSED), "refuse", "550 5.7.22 Not proved", "fails"),
-        (ruled(BY_NETWORK, known=REFUSED), "refuse", f"550 5.7.1 You can write without SMTP, by {LINK}", "told where"),
+        (ruled(BY_NETWORK, known=REFUSED), "refuse", f"550 5.7.1 You can write without SMTP, by {URL}", "told where"),
         # what cannot be read
         (ruled(BY_DKIM, found=(SIGNED,), unreadable="it has more than 1000 parts"), "hold", "", "it cannot be read: it has more than 1000 parts"),
         (ruled(BY_DKIM, unreadable="it has more than 1000 parts"), "refuse", "550 5.7.22", "fails"),

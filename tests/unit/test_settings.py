@@ -164,7 +164,7 @@ def test_defaults_follow_the_policy(tmp_path: Path) -> None:
         ("to: Support Desk", "to: Support Desk, reply: smarthost", 16, "bridges.smtp[0].routes[0].reply", "no relay", "smarthost: {host:"),
         ("address: a@b.example", "address: a(b)@b.example", 15, "bridges.smtp[0].senders[0].address", "no address that mail could come from", "plain characters"),
         ("127.0.0.0/8]", "127.0.0.0/8], routes: [C@d.example, x@d.example]", 15, "bridges.smtp[0].senders[0].routes[1]", "no route for x@d.example", "one of c@d.example"),
-        ("127.0.0.0/8]", "127.0.0.0/8], routes: []", 15, "bridges.smtp[0].senders[0].routes", "does not fit", "at least 1 item"),
+        ("127.0.0.0/8]", "127.0.0.0/8], routes: []", 15, "bridges.smtp[0].senders[0].routes", "is not enough", "at least 1"),
         ("127.0.0.0/8]", "127.0.0.0/8], quota_per_day: 0", 15, "bridges.smtp[0].senders[0].quota_per_day", "0 does not fit", "greater than or equal to 1"),
         ("127.0.0.0/8]", "127.0.0.0/8], expires: soon", 15, "bridges.smtp[0].senders[0].expires", "'soon' does not fit", "date"),
         ("listen: 127.0.0.1:2525", "listen: 127.0.0.1:2525\n      invitation_url: example.org/join", 15, "bridges.smtp[0].invitation_url", "no address of a web page", "https://"),

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bridges import limits
-from bridges.mime import ParserPool
+from bridges.mime.pool import ParserPool
 from bridges.smtp.evidence import ActDone
 from bridges.smtp.store import files
 from tests.support.instance import ManualClock
@@ -371,6 +371,7 @@ async def test_where_the_hold_is_full_too_it_stays_and_is_said(tmp_path: Path, p
                     await asyncio.sleep(0.01)
             assert "550 5.7.1" in kept.spool.figures.attention[0]
             assert await kept.entries() == []
+            await kept.idle()  # so that it is known when it is due again
             kept.service.says[SUPPORT] = "delivered"
             kept.clock.advance(limits.SPOOL_PAUSE_FIRST_S)
             await kept.emptied()

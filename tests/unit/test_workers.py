@@ -32,12 +32,12 @@ async def ask(workers: Workers) -> bytes:
 async def held(workers: Workers) -> tuple[int, asyncio.Task[bytes]]:
     """The one process, which has an order and does not go on, and who waits for the answer."""
     await ask(workers)
-    (process,) = (one.process for one in workers._all)
-    os.kill(process.pid, signal.SIGSTOP)
-    task = asyncio.create_task(ask(workers))
-    while not workers._turns:
+    (worker,) = workers._all
+    os.kill(worker.process.pid, signal.SIGSTOP)
+    before, task = worker.orders, asyncio.create_task(ask(workers))
+    while worker.orders == before:
         await asyncio.sleep(0)
-    return process.pid, task
+    return worker.process.pid, task
 
 
 @pytest.mark.parametrize("fatal", [signal.SIGKILL, signal.SIGSEGV, signal.SIGHUP])

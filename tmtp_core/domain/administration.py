@@ -99,9 +99,10 @@ class InvitationSummary:
 
 @dataclass(frozen=True, slots=True)
 class Joiner:
-    """Who has joined by an administrators' invitation, under which name ("" for none yet), and when."""
+    """Who has joined by an administrators' invitation with this note, under which name ("" for none yet), and when."""
 
     invitation: int
+    note: str
     uid: str
     alias: str
     joined_ms: int

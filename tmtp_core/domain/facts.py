@@ -55,10 +55,14 @@ class IntroductionsSet(Struct, frozen=True, tag="introductions", tag_field="fact
 
 
 class InvitationLeft(Struct, frozen=True, tag="invitation", tag_field="fact"):
-    """So many uses are left of an invitation, known by the keyed hash of its token; 0: it is used up or revoked."""
+    """So many uses are left of an invitation, known by the keyed hash of its token; 0: it is used up or revoked.
+
+    `by`: the uid of who used it just now, where that is known.
+    """
 
     token_hash: bytes
     uses_left: int
+    by: str = ""
 
 
 class RecordAppended(Struct, frozen=True, tag="log", tag_field="fact"):

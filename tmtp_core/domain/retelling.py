@@ -88,11 +88,13 @@ class Retelling:
         invitation = self._ledger.invitation(fact.token_hash)
         if invitation is None or invitation.uses_left <= fact.uses_left:
             return False
-        if fact.uses_left == 0:
+        by = self._ledger.account(fact.by) if fact.by else None
+        if fact.uses_left == 0 and by is None:
             self._ledger.revoke_invitation(invitation)
-        else:
-            for _ in range(invitation.uses_left - fact.uses_left):
-                self._ledger.use_invitation(invitation)
+            return True
+        for _ in range(invitation.uses_left - fact.uses_left - 1):
+            self._ledger.use_invitation(invitation)
+        self._ledger.use_invitation(invitation, by)
         return True
 
     @_tell.register

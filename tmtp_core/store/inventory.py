@@ -207,16 +207,18 @@ def invitations_noted(connection: Connection, now_ms: int, note: str) -> list[in
 
 def joiners(connection: Connection, invitations: Sequence[int]) -> list[Joiner]:
     """Who has joined by these of the administrators' invitations."""
-    j, a = t.joined.c, t.account.c
+    j, a, i = t.joined.c, t.account.c, t.invitation.c
     rows = connection.execute(
-        select(j.invitation, j.account, a.uid, a.created_ms)
+        select(j.invitation, i.note, j.account, a.uid, a.created_ms)
         .join(t.account, a.key == j.account)
+        .join(t.invitation, i.key == j.invitation)
         .where(j.invitation.in_(invitations))
         .order_by(j.invitation, j.account)
     ).all()
     aliases = _aliases(connection, [row.account for row in rows])
     return [
-        Joiner(row.invitation, row.uid, next(iter(aliases.get(row.account, ())), ""), row.created_ms) for row in rows
+        Joiner(row.invitation, row.note, row.uid, next(iter(aliases.get(row.account, ())), ""), row.created_ms)
+        for row in rows
     ]
 
 

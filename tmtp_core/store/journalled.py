@@ -97,7 +97,7 @@ class JournalledLedger(SqlLedger):
         i = t.invitation.c
         where = i.key == invitation.key
         for row in self._connection.execute(select(i.token_hash, i.uses_left).where(where)):
-            self._facts.append(f.InvitationLeft(*row))
+            self._facts.append(f.InvitationLeft(*row, by.uid if by is not None else ""))
 
     def revoke_invitation(self, invitation: Invitation) -> None:
         """See the port."""

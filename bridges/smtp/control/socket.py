@@ -117,6 +117,8 @@ class ControlSocket:
             return _Refused("invalid", str(error))
         except KeyError:
             return _Refused("away", _OTHER_RELEASE)
+        if self._server is None:  # it was there before the stop, and the desk goes now
+            return _Refused("away", "the bridge's process stops just now: try again")
         # What is begun is done, also where whoever asked does not wait for it.
         doing = asyncio.ensure_future(self._perform(request, body))
         self._under_way.add(doing)

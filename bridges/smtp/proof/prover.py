@@ -24,7 +24,7 @@ from bridges.smtp.proof.exchange import (
 )
 from bridges.smtp.proof.resolver import Lookups, Resolver
 from bridges.smtp.proof.results import Result, parse_results, trusted_results
-from bridges.smtp.proof.verdict import Claim, Finding, Verdict
+from bridges.smtp.proof.verdict import SEALER, Claim, Finding, Verdict
 from bridges.workers import WorkerOvertaxed, Workers
 
 
@@ -153,7 +153,7 @@ class _Case:
         _, _, said = one.results.partition(";")  # i=1; authserv-id; …
         results = parse_results(said)
         for result in results.results if results is not None else ():
-            await self._said(result, f"the sealer {one.sealer}")
+            await self._said(result, f"{SEALER}{one.sealer}")
         return results is not None
 
     async def spf(self, answer: Answer) -> None:

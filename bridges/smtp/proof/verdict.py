@@ -4,9 +4,12 @@
 import enum
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar
+from typing import Final, Literal, Protocol, TypeVar
 
 from bridges.smtp.proof.author import Author
+
+SEALER: Final = "the sealer "
+"""`Finding.by` of what an ARC chain says begins with it: seen when the mail came there, not when it came here."""
 
 
 class Standing(enum.Enum):

@@ -12,6 +12,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
@@ -19,10 +20,15 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from bridges import limits
+from bridges.smtp.store.prepared import Prepared
 from tmtp_core.errors import TmtpError
 from tmtp_core.schema import Steps
 
-_PRAGMAS: Final = ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "busy_timeout=10000", "foreign_keys=ON")
+_PRAGMAS: Final = (
+    *("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "busy_timeout=10000", "foreign_keys=ON"),
+    "wal_autocheckpoint=4000",  # 16 MB: keyed hashes lie anywhere, so a page is written again and again until then
+)
+_SAVE, _UNDO, _KEEP = (Prepared(text(words)) for words in ("SAVEPOINT one", "ROLLBACK TO one", "RELEASE one"))
 _FIRST_STEP: Final = "0001"  # what files of before the steps have
 
 Got = TypeVar("Got")
@@ -40,7 +46,8 @@ class BridgeDatabase:
         self._lock = -1
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="smtp-writer")
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="smtp-reader")
-        self._waiting: list[_Change[Any]] = []
+        self._waiting: list[_Work[Any]] = []
+        self._looking: list[_Work[Any]] = []
         self._afterwards: list[Callable[[], None]] = []
         self._guard = threading.Lock()
 
@@ -63,19 +70,9 @@ class BridgeDatabase:
 
     async def write(self, work: Callable[[Connection], Got]) -> Got:
         """Make a change, in one transaction with others that wait; it is on the disk when this returns."""
-        loop = asyncio.get_running_loop()
-        change = _Change(work, loop.create_future())
-        with self._guard:
-            self._waiting.append(change)
-            first = len(self._waiting) == 1
-        if first:
-            try:
-                self._writer.submit(self._write_all)
-            except RuntimeError:
-                self._waiting.clear()
-                raise self._closed() from None
+        future = self._submit(work, self._waiting, self._writer, self._write_all)
         # A caller that gives up does not take back what may be on the disk already.
-        return await asyncio.shield(change.future)
+        return await asyncio.shield(future)
 
     def afterwards(self, call: Callable[[], None]) -> None:
         """From within a change: `call` this on the writer's thread once the change is on the disk, before `write`
@@ -84,21 +81,33 @@ class BridgeDatabase:
         self._afterwards.append(call)
 
     async def read(self, work: Callable[[Connection], Got]) -> Got:
-        """Look, beside whatever is being written: what is on the disk as of now."""
-        engine = self._engine
-        if engine is None:
-            raise self._closed()
+        """Look, beside whatever is being written: what is on the disk as of now, the same for all that `work` asks."""
+        return await self._submit(work, self._looking, self._reader, self._read_all)
 
-        def look() -> Got:
-            with engine.connect() as connection:
-                return work(connection)
-
-        return await asyncio.get_running_loop().run_in_executor(self._reader, self._told, look)
+    def _submit(
+        self,
+        work: Callable[[Connection], Got],
+        queue: "list[_Work[Any]]",
+        thread: ThreadPoolExecutor,
+        do_all: Callable[[], None],
+    ) -> asyncio.Future[Got]:
+        """Let it wait for its turn with others; the first wakes the thread."""
+        one = _Work(work, asyncio.get_running_loop().create_future())
+        with self._guard:
+            queue.append(one)
+            first = len(queue) == 1
+        if first:
+            try:
+                thread.submit(do_all)
+            except RuntimeError:
+                queue.clear()
+                raise self._closed() from None
+        return one.future
 
     def _write_all(self) -> None:
         """On the writer's thread: everything that waits by now."""
         with self._guard:
-            group, self._waiting = self._waiting[: limits.GROUP_MAX], self._waiting[limits.GROUP_MAX :]
+            group, self._waiting[:] = self._waiting[: limits.GROUP_MAX], self._waiting[limits.GROUP_MAX :]
             if self._waiting:
                 self._writer.submit(self._write_all)
         try:
@@ -109,7 +118,32 @@ class BridgeDatabase:
         for change in group:
             change.tell()
 
-    def _commit(self, group: "list[_Change[Any]]") -> None:
+    def _read_all(self) -> None:
+        """On the reader's thread: everything that waits by now, in one transaction, each told as soon as it is done."""
+        with self._guard:
+            group, self._looking[:] = self._looking[:], []
+        try:
+            self._told(lambda: self._look(group))
+        except OSError as error:
+            for one in group:
+                one.failed = error
+                one.tell()
+
+    def _look(self, group: "list[_Work[Any]]") -> None:
+        engine = self._engine
+        if engine is None:
+            raise self._closed()
+        with engine.begin() as connection:
+            while group:
+                one = group[0]
+                try:
+                    one.got = self._told(partial(one.work, connection))
+                except Exception as error:  # its own; others look all the same
+                    one.failed = error
+                one.tell()
+                del group[0]
+
+    def _commit(self, group: "list[_Work[Any]]") -> None:
         engine = self._engine
         if engine is None:
             raise self._closed()
@@ -117,16 +151,16 @@ class BridgeDatabase:
         with engine.begin() as connection:
             for change in group:
                 before = len(self._afterwards)
-                connection.exec_driver_sql("SAVEPOINT one")
+                _SAVE(connection, {})
                 try:
                     change.got = change.work(connection)
-                except (OSError, DBAPIError):
+                except (OSError, DBAPIError, sqlite3.Error):
                     raise
                 except Exception as error:
-                    connection.exec_driver_sql("ROLLBACK TO one")
+                    _UNDO(connection, {})
                     del self._afterwards[before:]
                     change.failed = error
-                connection.exec_driver_sql("RELEASE one")
+                _KEEP(connection, {})
         for call in self._afterwards:
             call()
 
@@ -160,9 +194,9 @@ class BridgeDatabase:
         """What the database says, as the `OSError` that it is."""
         try:
             return work()
-        except DBAPIError as error:
-            full = "full" in str(error.orig)
-            raise OSError(errno.ENOSPC if full else errno.EIO, f"{self.path}: {error.orig}") from None
+        except (DBAPIError, sqlite3.Error) as error:
+            said = str(error.orig if isinstance(error, DBAPIError) else error)
+            raise OSError(errno.ENOSPC if "full" in said else errno.EIO, f"{self.path}: {said}") from None
         except TmtpError as error:
             raise OSError(errno.EINVAL, str(error)) from None
 
@@ -170,8 +204,8 @@ class BridgeDatabase:
         return OSError(errno.EBADF, f"{self.path} is closed")
 
 
-class _Change(Generic[Got]):
-    """A change that waits, and who waits for it."""
+class _Work(Generic[Got]):
+    """What waits for its turn, and who waits for that."""
 
     def __init__(self, work: Callable[[Connection], Got], future: asyncio.Future[Got]) -> None:
         self.work = work
@@ -180,7 +214,7 @@ class _Change(Generic[Got]):
         self.failed: BaseException | None = None
 
     def tell(self) -> None:
-        """From the writer's thread."""
+        """From the thread that did it."""
         self.future.get_loop().call_soon_threadsafe(self._tell)
 
     def _tell(self) -> None:

@@ -21,6 +21,7 @@ from bridges import limits
 from bridges.smtp.control import models as m
 from bridges.smtp.evidence import ActDone, Entry
 from bridges.smtp.store.database import BridgeDatabase
+from bridges.smtp.store.prepared import Prepared
 from bridges.smtp.store.tables import decision, decision_begin
 from tmtp_core.clock import Clock
 
@@ -31,8 +32,8 @@ _DAY_MS: Final = 86_400_000
 _CUT: Final = "decisions.cut"
 
 _encoded: Final = msgspec.json.Encoder().encode
-_LAST: Final = select(decision.c.number, decision.c.hash).order_by(decision.c.number.desc()).limit(1)
-_ADD: Final = insert(decision)
+_LAST: Final = Prepared(select(decision.c.number, decision.c.hash).order_by(decision.c.number.desc()).limit(1))
+_ADD: Final = Prepared(insert(decision), "number", "at_ms", "kind", "body", "hash")
 # As it is stored: whoever has changed it may have put something else than octets there.
 _STORED: Final = text(
     "SELECT number, at_ms, kind, body, hash FROM decision WHERE number > :after ORDER BY number LIMIT :count"
@@ -76,7 +77,7 @@ class Decisions:
         before = _last(connection)
         number = before.number + 1
         digest = _hash(before.hash, number, at_ms, kind, body)
-        connection.execute(_ADD, {"number": number, "at_ms": at_ms, "kind": kind, "body": body, "hash": digest})
+        _ADD(connection, {"number": number, "at_ms": at_ms, "kind": kind, "body": body, "hash": digest})
         self._database.afterwards(partial(log.info, "decided", number=number, kind=kind, hash=digest.hex()))
         return number
 
@@ -195,8 +196,8 @@ class _Part(NamedTuple):
 
 
 def _last(connection: Connection) -> _Place:
-    row = connection.execute(_LAST).first()
-    return _Place(row.number, row.hash) if row is not None else _begin(connection)
+    row = _LAST(connection, {}).fetchone()
+    return _Place(*row) if row is not None else _begin(connection)
 
 
 def _begin(connection: Connection) -> _Place:

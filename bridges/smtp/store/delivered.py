@@ -14,6 +14,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from bridges import limits
 from bridges.mime import Letter
 from bridges.smtp.store.database import BridgeDatabase
+from bridges.smtp.store.prepared import Prepared
 from bridges.smtp.store.tables import delivered, mails, secret
 from tmtp_core.clock import Clock
 from tmtp_core.ids import RandomBytes
@@ -22,15 +23,16 @@ _SECRET_BYTES: Final = 32
 _DIGEST_BYTES: Final = 16
 _NS: Final = 1_000_000_000
 
-# Made once: to build a statement costs more than to execute it.
-_KNOWN: Final = select(delivered.c.post).where(
-    delivered.c.post == bindparam("post"), delivered.c.at_s >= bindparam("since_s")
+_KNOWN: Final = Prepared(
+    select(delivered.c.post).where(delivered.c.post == bindparam("post"), delivered.c.at_s >= bindparam("since_s"))
 )
-_REMEMBER: Final = upsert(delivered).on_conflict_do_nothing()
+_REMEMBER: Final = Prepared(upsert(delivered).on_conflict_do_nothing(), "post", "at_s")
 _NEW: Final = upsert(mails)
-_PLACE: Final = _NEW.on_conflict_do_update(index_elements=["mail"], set_={"at_s": _NEW.excluded.at_s})
-_THREAD_OF: Final = select(mails.c.thread).where(mails.c.mail == bindparam("mail"))
-_BEGUN: Final = select(mails.c.mail).where(mails.c.thread == bindparam("thread")).limit(1)
+_PLACE: Final = Prepared(
+    _NEW.on_conflict_do_update(index_elements=["mail"], set_={"at_s": _NEW.excluded.at_s}), "mail", "thread", "at_s"
+)
+_THREAD_OF: Final = Prepared(select(mails.c.thread).where(mails.c.mail == bindparam("mail")))
+_BEGUN: Final = Prepared(select(mails.c.mail).where(mails.c.thread == bindparam("thread")).limit(1))
 
 
 class Place(NamedTuple):
@@ -75,7 +77,7 @@ class Delivered:
         asked = {"post": post, "since_s": self._now_s() - int(limits.DUPLICATES_KEPT_S)}
 
         def look(connection: Connection) -> Known:
-            found = connection.execute(_KNOWN, asked).first() is not None
+            found = _KNOWN(connection, asked).fetchone() is not None
             return Known(found, self._place(connection, which, letter))
 
         return await self._database.read(look)
@@ -88,7 +90,7 @@ class Delivered:
         """The same, within a change that does more."""
         now_s = self._now_s()
         ids = (*letter.references, bare_id(letter)) if thread else ()
-        connection.execute(_REMEMBER, {"post": post, "at_s": now_s})
+        _REMEMBER(connection, {"post": post, "at_s": now_s})
         for one in filter(None, ids):
             self.place(connection, which, one, thread)
         if now_s - self._forgotten_s >= limits.FORGET_EVERY_S:
@@ -100,7 +102,7 @@ class Delivered:
         """What answers the mail with this id (without its brackets) belongs to this thread, unless it has one."""
         now_s = self._now_s()
         row = {"mail": self.hashed("mail", *which, mail), "thread": thread, "at_s": now_s}
-        connection.execute(_PLACE, row)
+        _PLACE(connection, row)
 
     def hashed(self, what: str, *parts: str) -> bytes:
         """A name for a mail that nobody without this bridge's secret can find, or foresee."""
@@ -115,14 +117,14 @@ class Delivered:
         own = bare_id(letter)
         for one in (own, *reversed(letter.references)):
             mail = self.hashed("mail", *which, one) if one else b""
-            known = connection.execute(_THREAD_OF, {"mail": mail}).scalar()
+            known = _THREAD_OF(connection, {"mail": mail}).fetchone()
             if known is not None:
-                return Place(str(known), new=False)
+                return Place(str(known[0]), new=False)
         oldest = next(iter(letter.references), own)
         if not oldest:
             return Place("", new=True)
         thread = f"smtp-{self.hashed('thread', *which, oldest).hex()}"
-        begun = connection.execute(_BEGUN, {"thread": thread}).first() is not None
+        begun = _BEGUN(connection, {"thread": thread}).fetchone() is not None
         return Place(thread, new=not begun)
 
     def _secret(self, connection: Connection) -> bytes:

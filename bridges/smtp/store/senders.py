@@ -12,24 +12,32 @@ from sqlalchemy.sql import ColumnElement
 from bridges import limits
 from bridges.smtp.control import models as m
 from bridges.smtp.rules import SenderRule, sender_rule
+from bridges.smtp.store.prepared import Prepared
 from bridges.smtp.store.tables import sender, sender_day, sender_failure, sender_network
 
 DAY_MS: Final = 86_400_000
 _DAY_S: Final = 86_400
 
 
-# Built once: to build one costs more than to carry it out.
 _ADD: Final = sender.insert()
-_PASSED: Final = update(sender).where(sender.c.number == bindparam("record")).values(passed_ms=bindparam("at_ms"))
-_FORGET: Final = delete(sender_failure).where(sender_failure.c.sender == bindparam("record"))
-_NEW_NETWORK: Final = upsert(sender_network)
-_NETWORK: Final = _NEW_NETWORK.on_conflict_do_update(
-    index_elements=["sender", "network"],
-    set_={"at_s": _NEW_NETWORK.excluded.at_s},
-    where=sender_network.c.at_s < _NEW_NETWORK.excluded.at_s - _DAY_S,  # once a day is often enough
+_PASSED: Final = Prepared(
+    update(sender).where(sender.c.number == bindparam("record")).values(passed_ms=bindparam("at_ms"))
 )
-_COUNT: Final = upsert(sender_day).on_conflict_do_update(
-    index_elements=["sender", "day"], set_={"messages": sender_day.c.messages + 1}
+_FORGET: Final = Prepared(delete(sender_failure).where(sender_failure.c.sender == bindparam("record")))
+_NEW_NETWORK: Final = upsert(sender_network)
+_NETWORK: Final = Prepared(
+    _NEW_NETWORK.on_conflict_do_update(
+        index_elements=["sender", "network"],
+        set_={"at_s": _NEW_NETWORK.excluded.at_s},
+        where=sender_network.c.at_s < _NEW_NETWORK.excluded.at_s - _DAY_S,  # once a day is often enough
+    ),
+    *("sender", "network", "at_s"),
+)
+_COUNT: Final = Prepared(
+    upsert(sender_day).on_conflict_do_update(
+        index_elements=["sender", "day"], set_={"messages": sender_day.c.messages + 1}
+    ),
+    *("sender", "day", "messages"),
 )
 
 _FAILED: Final = update(sender).where(sender.c.number == bindparam("record")).values(failed_ms=bindparam("at_ms"))
@@ -197,17 +205,17 @@ def messages_of(connection: Connection, day: int) -> dict[int, int]:
 
 def count_message(connection: Connection, number: int, at_ms: int) -> None:
     """One more message that a record took."""
-    connection.execute(_COUNT, {"sender": number, "day": at_ms // DAY_MS, "messages": 1})
+    _COUNT(connection, {"sender": number, "day": at_ms // DAY_MS, "messages": 1})
 
 
 def note_pass(connection: Connection, number: int, network: str, at_ms: int) -> None:
     """A record's proof passed. `network`: from where, "" where that says nothing."""
-    connection.execute(_PASSED, {"record": number, "at_ms": at_ms})
+    _PASSED(connection, {"record": number, "at_ms": at_ms})
     forget_failures(connection, number)
     if not network:
         return
     at_s = at_ms // 1000
-    if connection.execute(_NETWORK, {"sender": number, "network": network, "at_s": at_s}).rowcount:
+    if _NETWORK(connection, {"sender": number, "network": network, "at_s": at_s}).rowcount:
         old = sender_network.c.at_s < at_s - limits.NETWORK_KNOWN_S
         connection.execute(delete(sender_network).where(sender_network.c.sender == number, old))
 
@@ -235,7 +243,7 @@ def note_failure(connection: Connection, number: int, network: str, mail: str, a
 
 def forget_failures(connection: Connection, number: int) -> None:
     """Nothing has failed."""
-    connection.execute(_FORGET, {"record": number})
+    _FORGET(connection, {"record": number})
 
 
 def forget_networks(connection: Connection, number: int) -> None:

@@ -2,6 +2,7 @@
 """Whom an intake's correspondents are invited by: once each, whatever goes wrong in between; and who has joined (C5)."""
 
 import asyncio
+import shutil
 import smtplib
 from pathlib import Path
 
@@ -161,6 +162,25 @@ async def test_who_has_just_joined_is_not_invited_a_second_time_either(tmp_path:
             with pytest.raises(RequestRefused, match="has joined already, as Jo Partner"):
                 await invite(gateway)
         assert (await show(gateway)).state == "joined"
+
+
+async def test_after_an_older_database_came_back_nobody_is_taken_for_who_was_invited(tmp_path: Path) -> None:
+    """The intake, on another machine, has lost nothing; the instance gives the same numbers once more (C5)."""
+    database, older = tmp_path / "data/instances/public/service.sqlite3", tmp_path / "older.sqlite3"
+    async with running_gateway(tmp_path):
+        pass
+    await asyncio.to_thread(shutil.copyfile, database, older)
+    async with running_gateway(tmp_path) as gateway:
+        jo = await invite(gateway)
+    await asyncio.to_thread(shutil.copyfile, older, database)
+    async with running_gateway(tmp_path) as gateway:
+        anne = await invite(gateway, "anne@partner.example")
+        assert anne.invitation == jo.invitation
+        async with member(gateway, "public", "Anne Partner", token_of(anne.link)):
+            await gateway.administration.look_at_invited("intake")
+            assert (await show(gateway)).state == "invited"
+            assert (await show(gateway, "anne@partner.example")).joined_as == "Anne Partner"
+            assert (await invite(gateway)).link != jo.link  # which is good for nothing now
 
 
 async def test_an_invitation_for_an_outsider_vouches_for_no_name_that_mail_is_routed_to(tmp_path: Path) -> None:
