@@ -14,6 +14,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from bridges.smtp.control import models as s
 from gateway.administration import models as m
+from gateway.console.rendering import part
 from tests.browser.conftest import Enter
 from tests.browser.test_journeys import press, tab_to
 from tests.support.gateway import member
@@ -97,7 +98,7 @@ def test_a_sender_is_vetted_from_a_held_mail_by_keyboard_and_writes_from_then_on
     assert (record.address, record.owner, record.state) == ("weekly@supplier.example", "Grace Hopper", "active")
     assert record.expires_ms is not None
     assert world.send("weekly@supplier.example", "The list of next week").startswith("250")
-    assert world.send("weekly@supplier.example", "Forged", sign=False).startswith(("550", "451", "250"))
+    assert world.send("weekly@supplier.example", "Forged", sign=False).startswith("550")
 
 
 def test_the_suggested_proof_is_changed_before_a_whole_domain_is_vetted(world: MailWorld, enter_mail: Enter) -> None:
@@ -488,3 +489,16 @@ def test_an_entry_that_cannot_be_read_does_not_hide_the_others(world: MailWorld,
         entries = page.get_by_role("region", name="Entries").locator("summary")
         expect(entries.first).to_contain_text("Not as it was written")
         assert entries.count() > 20
+
+
+def test_who_was_invited_unvetted_and_unheard_is_not_said_to_be_either(
+    mail_world: MailWorld, enter_mail: Enter
+) -> None:
+    mail_world.smtp("correspondents.invite", address="fresh@elsewhere.example")
+    page = enter_mail()
+    for address, some in (
+        ("fresh@elsewhere.example", ["Invited"]),
+        ("teller3@bank.example", ["Seen", "Vetted", "Invited"]),
+    ):
+        page.goto(f"{mail_world.url}/smtp/intake/correspondents/{part(address)}")
+        assert page.locator(".steps .some strong").all_inner_texts() == some

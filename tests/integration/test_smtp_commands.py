@@ -127,7 +127,7 @@ async def test_senders_are_vetted_suspended_resumed_and_withdrawn(world: World) 
     )
     assert made["created_by"].startswith("local user")
     suspended = await world.said("senders", "suspend", number, "--reason", "forged")
-    assert "suspended: forged" in suspended or "suspended" in suspended
+    assert "suspended: forged" in suspended
     assert [one["number"] for one in await world.printed("senders", "list", "--state", "suspended")] == [int(number)]
     assert (await world.printed("senders", "resume", number))["state"] == "active"
     await world.refused("senders", "withdraw", number, given="n\n", code=1, words="Nothing was withdrawn")
@@ -213,7 +213,7 @@ async def test_figures_in_words_json_and_csv(world: World, tmp_path: Path) -> No
     report = await world.printed("report")
     assert [window["days"] for window in report["windows"]] == [7, 30, 90]
     assert report["windows"][0]["delivered"] >= 1
-    assert "Support Desk" in {one["alias"] for one in report["members"]} or report["members"] == []
+    assert {one["alias"] for one in report["members"]} <= {"Support Desk"}  # written within a minute
     assert "The way out" in await world.said("report")
     await world.said("report", "--csv", str(tmp_path / "tables"))
     with (tmp_path / "tables/windows.csv").open(encoding="utf-8", newline="") as file:

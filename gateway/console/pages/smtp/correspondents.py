@@ -60,6 +60,9 @@ async def correspondent(visit: Visit) -> web.Response:
         "joined": one.joined_ms,
         "refused": one.refused_ms,
     }
+    done = {name for name, at_ms in moments.items() if at_ms is not None} | (
+        {"vetted"} if await _vetted(visit, one) else set()
+    )
     return await page(
         visit,
         "smtp_correspondent.html",
@@ -68,14 +71,7 @@ async def correspondent(visit: Visit) -> web.Response:
         crumbs=(("Correspondents", href(visit, "correspondents")),),
         one=one,
         steps=[
-            (
-                name,
-                title,
-                says,
-                place < at and not (name == "seen" and one.first_seen_ms is None),
-                name == one.state,
-                moments.get(name),
-            )
+            (name, title, says, place < at and name in done, name == one.state, moments.get(name))
             for place, (name, title, says) in enumerate(STEPS)
         ],
         machines=MACHINES,
@@ -117,3 +113,10 @@ async def invite(visit: Visit) -> web.Response:
 
 def _href(visit: Visit) -> str:
     return href(visit, "correspondents", visit.named("address"))
+
+
+async def _vetted(visit: Visit, one: s.Correspondent) -> bool:
+    """Whether a record covers them now: who was invited need not have been vetted."""
+    domain = one.address.rpartition("@")[2]
+    records: list[s.Sender] = await ask(visit, "senders.list", state="active", search=domain)
+    return any(one.address == record.address or domain == record.domain for record in records)
