@@ -139,7 +139,7 @@ CLOCK_SKEW_S = 300  # of signers: how far in the future t= may be, and how long 
 PROOF_WALL_S = 20.0  # one look of a worker at one mail: a mail at fault meets the CPU limit first, so this is our load
 PROOF_CPU_S = 4  # 25 MiB with two signatures take 1.1 s
 PROOF_MEMORY_BYTES = 1 << 30  # address space of a worker; dkimpy needs about six times the mail
-PROOF_DESCRIPTORS_MAX = 16  # of a worker: its pipes, the mail, and modules that are loaded when they are needed
+PROOF_DESCRIPTORS_MAX = 4  # of a worker: its pipes, and one module at a time that is loaded when it is needed
 PROOF_WORKERS = 2
 PROOF_WORKERS_PER_PEER = 1  # at once, so that one peer's mails leave a turn to others'
 PROOF_ROUNDS_MAX = DNS_LOOKUPS_MAX + 2  # a worker asks for records, is asked again with them, …

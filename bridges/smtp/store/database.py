@@ -26,6 +26,7 @@ from tmtp_core.schema import Steps
 
 _PRAGMAS: Final = (
     *("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "busy_timeout=10000", "foreign_keys=ON"),
+    "temp_store=MEMORY",  # what a savepoint would restore is else written to a file, for each mail
     "wal_autocheckpoint=4000",  # 16 MB: keyed hashes lie anywhere, so a page is written again and again until then
 )
 _SAVE, _UNDO, _KEEP = (Prepared(text(words)) for words in ("SAVEPOINT one", "ROLLBACK TO one", "RELEASE one"))
