@@ -61,12 +61,13 @@ SPOOL_PAUSE_LONGEST_S = 4 * 3_600.0
 SPOOL_KEPT_S = 5 * 86_400.0  # RFC 5321 §4.5.4.1; and less than `DUPLICATES_KEPT_S`, or a repeat could come twice
 SPOOL_LOOK_S = 5.0  # how often it is looked at while nothing happens
 HOLD_LOOK_S = 60.0  # how often it is looked for what has waited long enough, and for decisions that were cut off
+HOLD_NETWORKS = 4  # one network's mail that nothing proves has at most this part of the room
 HOLD_ROWS_KEPT_S = 90 * 86_400.0  # who decided what of a mail that is gone; the log of decisions has it longer
 
 TIDY_EVERY_S = 3_600.0  # how often steps are taken that are due by rule, and old decisions are cut off
 LOOP_AGAIN_S = 10.0  # after a fault in what goes on beside the sessions
 REFUSALS_WRITTEN_OF_NETWORK = 500  # decisions within an hour on mail that was refused or put off, one by one,
-REFUSALS_WRITTEN = 10_000  # and of all networks; further ones are counted
+REFUSALS_WRITTEN = 2_000  # and of all networks; further ones are counted
 REFUSALS_NETWORKS_MAX = 10_000  # told apart
 REFUSALS_TOLD_MAX = 20  # entries about an hour: those networks with most
 

@@ -24,12 +24,14 @@ from bridges.smtp.deciding import Deciding, SpoolsMail, VetsSenders
 from bridges.smtp.evidence import Evidence
 from bridges.smtp.held_mail import detail, of_row
 from bridges.smtp.kept import KeptPoster
+from bridges.smtp.policy import proven
 from bridges.smtp.posting import Accepted
 from bridges.smtp.spool import Append
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.files import make_folder, remove_file, sync_folder, write_new
 from bridges.smtp.store.held import NEWEST, WAITING, act_on, row_of, same_mail, waiting
 from bridges.smtp.store.tables import held
+from bridges.smtp.vetting import network_of
 from tmtp_core.clock import Clock
 
 log = structlog.get_logger()
@@ -149,6 +151,8 @@ class Holding:
         mails, octets = self._room
         if mails >= self._mails_max or octets + len(mail) > self._bytes_max:
             return None
+        if evidence.peer and not evidence.upstream and not proven(evidence) and await self._share_taken(evidence.peer):
+            return None
         number, self._next = self._next, self._next + 1
         now_ms = self._now_ms()
         row = {
@@ -184,6 +188,17 @@ class Holding:
                 self._reserve(-1, -len(mail))
                 await asyncio.to_thread(_remove_quietly, self._path(number))
         return kept
+
+    async def _share_taken(self, peer: str) -> bool:
+        """Whether a stranger's network has its share of the room: others' mail is to be held beside it."""
+        network = network_of(peer)
+        query = select(held.c.evidence).where(held.c.state.in_(WAITING))
+
+        def taken(connection: Connection) -> int:
+            waits = (msgspec.json.decode(one, type=Evidence) for one in connection.scalars(query))
+            return sum(network_of(one.peer) == network and not proven(one) for one in waits)
+
+        return await self._database.read(taken) >= max(1, self._mails_max // limits.HOLD_NETWORKS)
 
     # -- shown -------------------------------------------------------------------------------------------------------
     async def list(self, state: m.HeldState | None = None, before: int | None = None, limit: int = _PAGE) -> Mails:

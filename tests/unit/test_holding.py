@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from bridges import limits
 from bridges.mime.pool import ParserPool
@@ -520,3 +521,18 @@ async def test_expiry_and_a_decision_at_once(kept: Waiting) -> None:
     assert kept.holding.figures == (0, 0, [])
     assert len(await acts(kept)) == 20
     assert on_disk(kept) == set()
+
+
+async def test_one_network_of_strangers_does_not_fill_the_hold(tmp_path: Path, parser: ParserPool) -> None:
+    """What nothing proves may come as often as somebody likes; what is proved still has room."""
+    unproved = (Found("dkim", "partner.example", "fail", True),)
+    async with waiting(tmp_path, parser, mails_max=8) as kept:
+
+        async def hold(name: str, found: tuple[Found, ...], peer: str) -> int | None:
+            known = replace(evidence(name, found=found), peer=peer)
+            return await kept.holding.keep(a_mail(name), ACCEPTED, known, name, [SUPPORT], "unknown")
+
+        flood = [await hold(f"flood {n}", unproved, f"192.0.2.{n}") for n in range(4)]
+        assert [number is not None for number in flood] == [True, True, False, False]
+        assert await hold("another stranger", unproved, "198.51.100.7") is not None
+        assert await hold("proved", (), "192.0.2.9") is not None
