@@ -210,6 +210,25 @@ async def test_what_fails_in_a_group_takes_nothing_else_with_it(intake: Intake) 
     assert not await intake.is_delivered("no")
 
 
+async def test_who_looks_at_once_sees_one_state_and_fails_alone(intake: Intake) -> None:
+    def fails(connection: Connection) -> int:
+        raise ValueError("mine")
+
+    def wrong(connection: Connection) -> int:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        return int(driver.execute("SELECT nothing").fetchone()[0])
+
+    def count(connection: Connection) -> int:
+        return connection.scalar(select(func.count()).select_from(delivered)) or 0
+
+    await intake.deliver(ANN_TO_DESK, letter("<1@x>"))
+    read = intake.database.read
+    got = await asyncio.gather(*map(read, (count, fails, wrong, count)), return_exceptions=True)
+    assert [type(one) for one in got] == [int, ValueError, OSError, int]
+    assert (got[0], got[3]) == (1, 1)
+
+
 async def test_a_disk_that_fails_is_an_os_error(intake: Intake, tmp_path: Path) -> None:
     raw = sqlite3.connect(tmp_path / "intake" / "bridge.sqlite3")
     raw.execute("DROP TABLE delivered")
