@@ -118,12 +118,6 @@ def test_people_are_shown_by_the_names_that_are_known_of_them(world: World, ente
     expect(page.get_by_role("main")).not_to_contain_text("Signs in as")
 
 
-def test_a_bridge_is_shown_with_the_addresses_where_it_listens(world: World, enter: Enter) -> None:
-    page = enter()
-    page.goto(f"{world.url}/bridges")
-    expect(page.get_by_role("row", name="intake").get_by_role("code")).to_have_text("smtp 127.0.0.1:0")
-
-
 def test_the_overview_says_that_nothing_is_archived(world: World, enter: Enter) -> None:
     expect(enter().get_by_role("region", name="This service")).to_contain_text("none: what is delivered is kept by the")
 

@@ -315,9 +315,11 @@ async def test_a_key_of_before_is_moved_and_the_account_stays(tmp_path: Path) ->
 
 
 # -- on a machine of its own -------------------------------------------------------------------------------------------
-async def test_on_another_machine_it_needs_two_files_and_its_block(tmp_path: Path, commands: Commands) -> None:
+async def test_on_another_machine_it_needs_two_files_and_its_block(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, commands: Commands
+) -> None:
     smtp = free_port()
-    home, away = tmp_path / "home", tmp_path / "away"
+    home, away = tmp_path / "home", tmp_path_factory.mktemp("away")  # a short path, as sockets want it
     home.mkdir()
     config = away / "bridge.yaml"
     async with running_gateway(home, own(smtp)) as gateway, member(gateway, "public", "Support Desk") as desk:

@@ -59,15 +59,17 @@ class Intake:
         await self.database.close()
 
     async def is_delivered(self, post: str) -> bool:
-        return (await self.deliveries.known(post, ANN_TO_DESK, letter(""))).delivered
+        return (await self.deliveries.known((post, post), ANN_TO_DESK, letter(""))).delivered
 
     async def place(self, which: Correspondence, one: Letter) -> Place:
-        return (await self.deliveries.known("no post", which, one)).place
+        return (await self.deliveries.known(("no post", "none"), which, one)).place
 
     async def deliver(self, which: Correspondence, one: Letter, post: str = "p") -> Place:
         """Deliver a mail: where it belongs."""
         place = await self.place(which, one)
-        await self.deliveries.record(post, which, one, place.thread)
+        await self.database.write(
+            lambda connection: self.deliveries.note(connection, (post, post), which, one, place.thread)
+        )
         return place
 
 

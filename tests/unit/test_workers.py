@@ -40,7 +40,7 @@ async def held(workers: Workers) -> tuple[int, asyncio.Task[bytes]]:
     return worker.process.pid, task
 
 
-@pytest.mark.parametrize("fatal", [signal.SIGKILL, signal.SIGSEGV, signal.SIGHUP])
+@pytest.mark.parametrize("fatal", [signal.SIGKILL, signal.SIGSEGV, signal.SIGUSR1])
 async def test_a_worker_that_somebody_ends_is_not_the_mails_fault(workers: Workers, fatal: int) -> None:
     pid, task = await held(workers)
     os.kill(pid, fatal)
