@@ -141,7 +141,9 @@ class SmtpIntake:
         self._telling.start(self._service)
         self.answering.start(self._service)
         self._stops.append(self._telling.stop)
-        poster = Poster(settings.name, settings.login.uid, self._service, self._delivered, self._conversations)
+        poster = Poster(
+            settings.name, settings.login.uid, self._service, self._database, self._delivered, self._conversations
+        )
         kept = KeptPoster(settings.spool, parser, poster, self._route)
         folder, append = settings.database.parent, self.decisions.append
         self.spool = Spool(folder / "waiting", database, kept, self._held, append, clock, **asdict(settings.waiting))

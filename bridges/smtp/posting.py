@@ -17,6 +17,7 @@ from bridges.smtp.conversations import Conversations
 from bridges.smtp.evidence import Outcome
 from bridges.smtp.mail import MailPost, post_id
 from bridges.smtp.rules import Route, folded
+from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.delivered import Correspondence, Delivered
 from tmtp_client.connection import Disconnected, PersistentConnection, Refused
 from tmtp_core.wire.messages import TO_UID, Outsider, Recipient
@@ -63,12 +64,14 @@ class Poster:
         bridge: str,
         uid: str,
         service: PersistentConnection,
+        database: BridgeDatabase,
         delivered: Delivered,
         conversations: Conversations,
     ) -> None:
         self._bridge = bridge
         self._uid = uid
         self._service = service
+        self._database = database
         self._delivered = delivered
         self._conversations = conversations
 
@@ -95,16 +98,22 @@ class Poster:
         if known.delivered:
             log.info("smtp_mail_known", bridge=self._bridge, sender=sender)
             return Posted("duplicate", replies.DELIVERED)
+        thread, may_be_answered = known.place.thread, route.reply == "smarthost"
+
+        def note_conversation(connection: Connection, thread: str) -> None:
+            self._conversations.note(connection, thread, route.recipient, sender, letter)
+
+        if may_be_answered and thread:  # first: whoever has the mail may answer at once
+            await self._database.write(lambda connection: note_conversation(connection, thread))
         made = MailPost(letter, sender, self._uid, route, known.place, mail)
         posted = await self._post(post, route.recipient, made, Outsider(sender, accepted.words))
         if posted.outcome != "delivered":
             return posted
-        thread = known.place.thread
 
         def remember(connection: Connection) -> None:
             self._delivered.note(connection, names, which, letter, thread)
-            if route.reply == "smarthost":  # without a thread of ours, the service's id of the first message is it
-                self._conversations.note(connection, thread or posted.message, route.recipient, sender, letter)
+            if may_be_answered and not thread:  # the service's id of the first message is its thread
+                note_conversation(connection, posted.message)
 
         return posted._replace(remember=remember)
 

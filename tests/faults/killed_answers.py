@@ -25,6 +25,7 @@ from typing import Final
 from bench.server import free_port
 from tests.faults.load import Process, PromiseBroken
 from tests.support.relay import Relay, prepare, relay
+from tmtp_client import limits
 from tmtp_client.connection import AccountKeys, Connection, Disconnected, KeyLogin, Payload, PersistentConnection
 from tmtp_core.crypto.encoding import to_text
 from tmtp_core.wire import messages as m
@@ -99,6 +100,14 @@ class Member:
 
 async def run(kills: int, seed: int, folder: Path) -> dict[str, int]:
     """Kill it `kills` times; figures of the run. Raises `PromiseBroken`."""
+    longest_s, limits.RECONNECT_LONGEST_S = limits.RECONNECT_LONGEST_S, limits.RECONNECT_FIRST_S
+    try:  # a member whose service is killed every second would soon wait a minute each time
+        return await _run(kills, seed, folder)
+    finally:
+        limits.RECONNECT_LONGEST_S = longest_s
+
+
+async def _run(kills: int, seed: int, folder: Path) -> dict[str, int]:
     chance = random.Random(seed)
     await asyncio.to_thread(prepare, folder / "relay")
     async with relay(folder / "relay") as ours:

@@ -17,6 +17,7 @@ import pytest
 from bridges import limits
 from bridges.smtp import answering as answering_room
 from bridges.smtp import outgoing as outgoing_room
+from bridges.smtp.store.database import BridgeDatabase
 from gateway.administration import models
 from gateway.app import Gateway
 from tests.integration.test_bridges_smtp import a_mail, content, smtp
@@ -145,6 +146,32 @@ async def test_each_member_of_a_group_is_told_and_nobody_else(tmp_path: Path) ->
 
 
 # -- smarthost -----------------------------------------------------------------------------------------------------
+async def test_who_answers_before_the_mail_is_written_down_here_is_understood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service hands a mail on as soon as it has it; a disk may take its time with what the intake notes of it."""
+    write = BridgeDatabase.write
+
+    async def slowly(self: BridgeDatabase, work: Callable[[Any], Any]) -> Any:
+        await asyncio.sleep(0.5)
+        return await write(self, work)
+
+    async with (
+        relay(tmp_path / "relay") as ours,
+        running_gateway(tmp_path, settings(ours)) as gateway,
+        member(gateway, "public", "Support Desk") as desk,
+    ):
+        monkeypatch.setattr(BridgeDatabase, "write", slowly)
+        sending = asyncio.create_task(smtp(gateway, lambda client: client.send_message(a_mail())))
+        await desk.until(1)
+        assert not sending.done()
+        await answer(desk)
+        await sending
+        (mail,) = await ours.until(1)
+        assert mail.text.strip() == "Thank you."
+        assert len(desk.got) == 1
+
+
 @pytest.mark.parametrize("tls", ["starttls", "implicit"])
 async def test_an_answer_goes_out_as_mail_and_the_conversation_goes_on(tmp_path: Path, tls: str) -> None:
     async with (
