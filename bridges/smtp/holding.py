@@ -7,6 +7,7 @@ is carried out, and carried on after a crash: the post has one id, so it arrives
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
@@ -83,6 +84,8 @@ class Holding:
         self._bytes_max = bytes_max
         self._next = 1
         self._room: tuple[int, int] = (0, 0)  # mails and octets, of those on their way into it, too
+        self._strangers: dict[int, str] = {}  # networks of mail that nothing proves, by its number, and
+        self._networks: Counter[str] = Counter()  # how many each has
         self._lost = 0
         self._deciding = Deciding(database, poster, spool, vetting, append, clock, self._path, self._gone)
         self._under_way: set[asyncio.Task[Any]] = set()
@@ -92,7 +95,7 @@ class Holding:
         await asyncio.to_thread(make_folder, self._folder)
         rows = await self._database.read(
             lambda connection: connection.execute(
-                select(held.c.number, held.c.size).where(held.c.state.in_(WAITING))
+                select(held.c.number, held.c.size, held.c.evidence).where(held.c.state.in_(WAITING))
             ).all()
         )
         newest = await self._database.read(lambda connection: connection.execute(NEWEST).scalar())
@@ -100,6 +103,11 @@ class Holding:
         self._next = max(newest or 0, *there, 0) + 1
         lost = [row.number for row in rows if row.number not in there]
         self._room = (len(rows) - len(lost), sum(row.size for row in rows if row.number not in lost))
+        self._strangers.clear()
+        self._networks.clear()
+        for row in rows:
+            if row.number in there:
+                self._count_stranger(row.number, msgspec.json.decode(row.evidence, type=Evidence))
         if lost:
             self._lost = len(lost)
             log.error("smtp_held_mail_lost", mails=lost)
@@ -151,7 +159,7 @@ class Holding:
         mails, octets = self._room
         if mails >= self._mails_max or octets + len(mail) > self._bytes_max:
             return None
-        if evidence.peer and not evidence.upstream and not proven(evidence) and await self._share_taken(evidence.peer):
+        if self._networks[_stranger(evidence)] >= max(1, self._mails_max // limits.HOLD_NETWORKS):
             return None
         number, self._next = self._next, self._next + 1
         now_ms = self._now_ms()
@@ -179,26 +187,22 @@ class Holding:
             return there or number
 
         self._reserve(1, len(mail))
+        self._count_stranger(number, evidence)
         kept = 0
         try:
             await asyncio.to_thread(_write, self._path(number), mail)
             kept = await self._database.write(insert)
         finally:
             if kept != number:  # another was faster with the same mail, or it could not be kept
-                self._reserve(-1, -len(mail))
-                await asyncio.to_thread(_remove_quietly, self._path(number))
+                await self._gone(number, len(mail))
         return kept
 
-    async def _share_taken(self, peer: str) -> bool:
-        """Whether a stranger's network has its share of the room: others' mail is to be held beside it."""
-        network = network_of(peer)
-        query = select(held.c.evidence).where(held.c.state.in_(WAITING))
-
-        def taken(connection: Connection) -> int:
-            waits = (msgspec.json.decode(one, type=Evidence) for one in connection.scalars(query))
-            return sum(network_of(one.peer) == network and not proven(one) for one in waits)
-
-        return await self._database.read(taken) >= max(1, self._mails_max // limits.HOLD_NETWORKS)
+    def _count_stranger(self, number: int, evidence: Evidence) -> None:
+        """One more of those of a network that have only a share of the room: others' mail is to be held beside them."""
+        network = _stranger(evidence)
+        if network:
+            self._strangers[number] = network
+            self._networks[network] += 1
 
     # -- shown -------------------------------------------------------------------------------------------------------
     async def list(self, state: m.HeldState | None = None, before: int | None = None, limit: int = _PAGE) -> Mails:
@@ -295,6 +299,11 @@ class Holding:
     async def _gone(self, number: int, size: int) -> None:
         """A mail is done with: its file goes, and makes room."""
         self._reserve(-1, -size)
+        if number in self._strangers:
+            network = self._strangers.pop(number)
+            self._networks[network] -= 1
+            if not self._networks[network]:
+                del self._networks[network]
         await asyncio.to_thread(_remove_quietly, self._path(number))
 
     def _reserve(self, mails: int, octets: int) -> None:
@@ -305,6 +314,12 @@ class Holding:
 
     def _now_ms(self) -> int:
         return self._clock.wall_ns() // _MS
+
+
+def _stranger(evidence: Evidence) -> str:
+    """The network of a mail that nothing shows to be of whom it names; "" for others', and behind a server in front."""
+    known = evidence.upstream or not evidence.peer or proven(evidence)
+    return "" if known else network_of(evidence.peer)
 
 
 def _write(path: Path, mail: bytes) -> None:

@@ -536,3 +536,9 @@ async def test_one_network_of_strangers_does_not_fill_the_hold(tmp_path: Path, p
         assert [number is not None for number in flood] == [True, True, False, False]
         assert await hold("another stranger", unproved, "198.51.100.7") is not None
         assert await hold("proved", (), "192.0.2.9") is not None
+        await kept.holding.open()  # as after a start
+        assert await hold("flood 4", unproved, "192.0.2.4") is None
+        assert flood[0] is not None
+        await kept.holding.decide(flood[0], m.DecideHeld(action="reject"), "ann")
+        assert await hold("flood 5", unproved, "192.0.2.5") is not None
+        assert await hold("flood 6", unproved, "192.0.2.6") is None
