@@ -126,7 +126,7 @@ async def _run(kills: int, seed: int, folder: Path) -> dict[str, int]:
             await _open(smtp_port)
             await asyncio.to_thread(_first_mail, smtp_port)
             for _ in range(kills):
-                await _killed(process, ours, chance)
+                await _killed(process, ours, chance, member, answering)
                 await process.start()
             await _settled(member, ours, process, answering)
         finally:
@@ -137,8 +137,13 @@ async def _run(kills: int, seed: int, folder: Path) -> dict[str, int]:
         return verify(member, ours, kills)
 
 
-async def _killed(process: Process, ours: Relay, chance: random.Random) -> None:
-    """By and by: at any moment, or as the relay gets a mail, or just after it has said that it has it."""
+async def _killed(
+    process: Process, ours: Relay, chance: random.Random, member: Member, answering: "asyncio.Task[None]"
+) -> None:
+    """By and by: at any moment, or as the relay gets a mail, or just after it has said that it has it.
+
+    Raises `PromiseBroken` when no mail comes: and says what stands still.
+    """
     await asyncio.sleep(chance.uniform(*_LIFE_S))
     kind = chance.choice(("any", "before", "after", "after"))
     if kind != "any":
@@ -159,6 +164,14 @@ async def _killed(process: Process, ours: Relay, chance: random.Random) -> None:
         try:
             async with asyncio.timeout(SETTLE_S):
                 await struck.wait()
+        except TimeoutError:
+            if answering.done():
+                answering.result()
+            raise PromiseBroken(
+                f"no mail came for {SETTLE_S} s: {len(member.answered)} answers, {len(ours.mails)} mails, "
+                f"{len(_waiting(process))} kept, running: {process.is_running}, the member's connection: "
+                f"{member.connection.failed or member.connection.trouble or 'there'}"
+            ) from None
         finally:
             ours.says = lambda verb, address: None
     await process.end(signal.SIGKILL)

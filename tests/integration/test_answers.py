@@ -208,6 +208,7 @@ async def test_an_answer_goes_out_as_mail_and_the_conversation_goes_on(tmp_path:
         assert second["Subject"] == "AW: Re: An order"
         assert second["In-Reply-To"] == "<2@p>"
         assert second["References"].split() == [mail["Message-ID"], "<2@p>"]
+        await settled(tmp_path)
         await answer(desk, "One thing more.", to=1)
         third = (await ours.until(3))[2].mail
         assert third["In-Reply-To"] == second["Message-ID"]

@@ -238,7 +238,7 @@ async def test_a_hangup_signal_reloads(tmp_path: Path) -> None:
                 try:
                     fresh = await Connection.open(after, revision="2")
                     break
-                except (WrongService, Disconnected):
+                except (WrongService, Disconnected, OSError):
                     await asyncio.sleep(0.02)
         await fresh.close()
         await connection.ask(m.UserEdit("alias", newalias="Ada of the Site"))
