@@ -30,3 +30,15 @@ STATE_BYTES = 32
 VERIFIER_BYTES = 48
 LOG_TRIES_MAX = 20  # to sign on top of a log that others add to meanwhile
 ANSWER_MAX_BYTES = 2 << 20  # the data of an answer: a page of a log, a group's members, a skin
+
+# -- this device's disk ----------------------------------------------------------------------------------------------
+HISTORY_READERS = 3  # at once: a search, a page and a file do not wait for one another
+HISTORY_GROUP_MAX = 500  # changes in one transaction
+PASSPHRASE_OPS = 4  # Argon2id: about half a second of one core for each guess, once a day for its owner
+PASSPHRASE_MEMORY_BYTES = 128 << 20  # and as much memory, which is what makes guessing by machines dear
+PASSPHRASE_OPS_MAX = 64  # that a vault's file may ask for: it is not trusted to name any number
+PASSPHRASE_MEMORY_MAX_BYTES = 1 << 30
+PASSPHRASE_MIN_CHARACTERS = 8
+PASSPHRASE_MAX_BYTES = 1_024
+VAULT_MAX_BYTES = 1 << 20  # of vault.json
+SLOTS_MAX = 256  # of them recovery sheets: one an account
