@@ -31,8 +31,46 @@ class Subscriber(Struct, frozen=True, omit_defaults=True):
     subscribe: bool = False
 
 
+class Wrapped(Struct, frozen=True, omit_defaults=True):
+    """A message's key, sealed to one device. `prekey`: the public prekey it was sealed to; "": the log's `box`."""
+
+    device: str
+    sealed: str
+    prekey: str = ""
+
+
+class E2e(Struct, frozen=True, omit_defaults=True):
+    """How a sealed post is opened (docs/protocol.md, *Sealed messages*). `tmtp_core.crypto.envelope` reads it strictly.
+
+    `commit` names the one key that opens it, `header` is secretstream's. Suite 1: `nonce`, and of a passphrase `salt`,
+    `ops` and `memory` (KiB). Suite 2: `keys`.
+    """
+
+    suite: int
+    epoch: int = 0
+    keys: tuple[Wrapped, ...] = ()
+    commit: str = ""
+    header: str = ""
+    nonce: str = ""
+    salt: str = ""
+    ops: int = 0
+    memory: int = 0
+
+
+class Part(Struct, frozen=True, omit_defaults=True):
+    """This post carries piece number `place` of a large file, as its only attachment; `size` is the whole file's."""
+
+    transfer: str
+    place: int = 0
+    size: Annotated[int, Meta(ge=0)] = 0
+
+
 class PostHead(Struct, frozen=True, omit_defaults=True):
-    """The head of a post. An empty `threadid` begins a thread, whose id becomes the post's `msgid`."""
+    """The head of a post. An empty `threadid` begins a thread, whose id becomes the post's `msgid`.
+
+    `e2e` of a sealed post stands alone: all else is inside. `control`: the text is not a person's but JSON for the
+    client, of this kind. `sync`: the text is JSON for one's other devices, in this version.
+    """
 
     threadid: str | None = None
     alias: str = ""
@@ -42,6 +80,10 @@ class PostHead(Struct, frozen=True, omit_defaults=True):
     confirmid: str = ""
     confirmposted: str = ""
     nodesync: bool = False
+    e2e: E2e | None = None
+    part: Part | None = None
+    control: str = ""
+    sync: int = 0
 
 
 def encode_post_head(head: PostHead) -> bytes:
