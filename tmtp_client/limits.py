@@ -30,3 +30,4 @@ STATE_BYTES = 32
 VERIFIER_BYTES = 48
 LOG_TRIES_MAX = 20  # to sign on top of a log that others add to meanwhile
 ANSWER_MAX_BYTES = 2 << 20  # the data of an answer: a page of a log, a group's members, a skin
+REQUEST_ID_BYTES = 16

@@ -176,10 +176,11 @@ outbox = Table(
     metadata,
     Column("number", Integer, primary_key=True),  # the order
     Column("request_id", String, nullable=False, unique=True),  # for all tries
-    Column("kind", String, nullable=False),  # message, ping, invitation, note, part, sync, control
+    Column("kind", String, nullable=False),  # see tmtp_client.store.outbox
     Column("state", String, nullable=False),  # see tmtp_client.store.outbox
     Column("due_ms", Integer, nullable=False),  # not before: undo, schedule
     Column("thread", String, nullable=False),
+    Column("lane", String, nullable=False),  # what of one lane is sent keeps its order, also while something waits
     Column("content", LargeBinary, nullable=False),  # msgspec JSON of tmtp_client.store.outbox.Content
     Column("prepared", LargeBinary, nullable=False),  # what all tries have in common under encryption; else b""
     Column("sent", Integer, nullable=False),  # octets of the present try
