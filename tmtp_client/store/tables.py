@@ -149,16 +149,24 @@ attachment = Table(
     Column("transfer", String, nullable=False),  # of one that comes in parts; else ""
     Index("attachment_by_transfer", "transfer"),
 )
-part = Table(  # of a large file that comes or goes in parts, each a post of its own
+transfer = Table(  # a large file that comes in parts, each a post of its own, until it is whole
+    "transfer",
+    metadata,
+    Column("transfer", String, primary_key=True),  # author's uid and what he calls it
+    Column("author", String, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("parts", Integer, nullable=False),
+    Column("hash", String, nullable=False),  # BLAKE2b-256 in base64url, of the message that names it; "" before
+    Column("at_ms", Integer, nullable=False),  # when something of it came last
+)
+part = Table(
     "part",
     metadata,
     Column("transfer", String, primary_key=True),
     Column("place", Integer, primary_key=True),
-    Column("author", String, nullable=False),
+    Column("author", String, nullable=False, index=True),
     Column("file", String, nullable=False),
     Column("size", Integer, nullable=False),
-    Column("done", Integer, nullable=False),  # outgoing: acknowledged
-    Column("at_ms", Integer, nullable=False),
 )
 answer = Table(  # what people filled into forms
     "answer",
