@@ -46,6 +46,7 @@ DRAFT_TO_MAX = 1_000
 DEVICE_LABEL_MAX_CHARACTERS = 64
 UNDO_MAX_S = 120
 IDLE_LOCK_MAX_S = 7 * 24 * 3600
+SKIN_REVISED_MAX_BYTES = 512 << 10  # with a logo of 256 KiB, base64url
 
 # -- forms -----------------------------------------------------------------------------------------------------------
 FORM_MAX_BYTES = 64 << 10  # of its JSON
