@@ -69,3 +69,4 @@ RENDER_DEADLINE_S = 2.0
 RENDER_MEMORY_MAX_BYTES = 512 << 20
 LINK_MAX_CHARACTERS = 4_096
 COMBINING_MARKS_MAX = 4  # on one letter: more of them cover the lines above
+LOG_PAGES_MAX = 200  # of one log, which holds 2,000 records since its last beginning, and 500 a page

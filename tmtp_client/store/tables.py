@@ -228,6 +228,9 @@ trust = Table(  # of one account's keys
     Column("seen_head", String, nullable=False),  # up to here the person has seen what changed; "" from the first
     Column("compared_head", String, nullable=False),  # with this one the person compared safety numbers
     Column("trouble", String, nullable=False),  # the service shows another log than before: why; else ""
+    Column("other_head", String, nullable=False),  # of that other log
+    Column("trouble_seen", Integer, nullable=False),  # the person knows, and goes on with what this device has checked
+    Column("behind", Integer, nullable=False),  # so many records the service knew less of, when it was last asked
     Column("asked_ms", Integer, nullable=False),  # when its log was last looked at
 )
 prekey = Table(  # this device's own
@@ -272,12 +275,33 @@ chain = Table(  # what each sending device said came before: nothing is left out
     Column("count", Integer, nullable=False),
     Column("last", LargeBinary, nullable=False),  # hash of the last manifest
 )
+link = Table(  # what this device sent to whom, in its order: what came back is left out of what it names as the last
+    "link",
+    metadata,
+    Column("uid", String, primary_key=True),  # the recipient
+    Column("count", Integer, primary_key=True),
+    Column("request_id", String, nullable=False, index=True),
+    Column("hash", LargeBinary, nullable=False),  # of the manifest
+    Column("gone", Integer, nullable=False),  # it did not reach the recipient: refused, given up, returned
+    Column("at_ms", Integer, nullable=False),
+)
 opened = Table(  # what was opened, by what its sender called it: it opens once
     "opened",
     metadata,
     Column("device", String, primary_key=True),
     Column("request_id", String, primary_key=True),
-    Column("message", String, nullable=False),
+    Column("message", String, nullable=False, index=True),
+    Column("author", String, nullable=False),
+    Column("count", Integer, nullable=False),  # in the chain of its device to this account; 0: it is in none
+    Column("hash", LargeBinary, nullable=False),  # of the manifest
+)
+missing = Table(  # what a chain says has come before, and has not
+    "missing",
+    metadata,
+    Column("device", String, primary_key=True),
+    Column("count", Integer, primary_key=True),
+    Column("author", String, nullable=False),
+    Column("message", String, nullable=False, index=True),  # which said so
 )
 
 # -- what listeners are told -----------------------------------------------------------------------------------------
