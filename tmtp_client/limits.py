@@ -69,3 +69,42 @@ PASSPHRASE_MIN_CHARACTERS = 8
 PASSPHRASE_MAX_BYTES = 1_024
 VAULT_MAX_BYTES = 1 << 20  # of vault.json
 SLOTS_MAX = 256  # of them recovery sheets: one an account
+# -- devices in step -------------------------------------------------------------------------------------------------
+STAMP_MAX_MS = 253_402_300_799_999  # the year 9999 ends; a later stamp is none
+BELIEVED_AHEAD_MS = 3_600_000  # how far another device's clock may be ahead and still move this one's
+SYNC_PAUSE_S = 2.0  # what a person does within it goes out as one post
+SYNC_POST_BYTES = 64 << 10  # of one post that tells registers, where no single one is larger
+SYNC_POST_MAX_BYTES = 2 << 20  # of one that is read
+SYNC_POSTS_AT_ONCE = 16  # of one look at what is untold; then others write
+REGISTER_VALUE_MAX_BYTES = 1 << 20  # JSON
+REGISTER_NAME_MAX_CHARACTERS = 256  # a kind, a key, a field
+TAG_MAX_CHARACTERS = 64
+TAGS_PER_THREAD_MAX = 100
+DRAFT_TO_MAX = 1_000
+DEVICE_LABEL_MAX_CHARACTERS = 64
+UNDO_MAX_S = 120
+IDLE_LOCK_MAX_S = 7 * 24 * 3600
+SKIN_REVISED_MAX_BYTES = 512 << 10  # with a logo of 256 KiB, base64url
+
+# -- forms -----------------------------------------------------------------------------------------------------------
+FORM_MAX_BYTES = 64 << 10  # of its JSON
+FORM_FIELDS_MAX = 200
+FORM_CHOICES_MAX = 200
+FORM_NAME_MAX_CHARACTERS = 64
+FORM_TITLE_MAX_CHARACTERS = 200
+FORM_HELP_MAX_CHARACTERS = 1_000
+FORM_TEXT_MAX_CHARACTERS = 20_000  # of one answer
+FORM_NUMBER_MAX = 2.0**53  # beyond, a float names no integer exactly
+ANSWER_MAX_BYTES_FILLED = 1 << 20  # of a filled form's JSON
+FORM_ROWS_MAX = 100_000  # of one table
+
+# -- rendering -------------------------------------------------------------------------------------------------------
+RENDER_MAX_CHARACTERS = 64 << 10  # of a text that is read as CommonMark; a longer one is shown as it stands
+RENDERED_MAX_BYTES = 2 << 20  # of its HTML
+RENDER_NESTING_MAX = 20  # quotes and lists in one another; browsers draw as many side by side on a telephone
+RENDER_TABLE_COLUMNS_MAX = 64
+RENDER_DEADLINE_S = 2.0
+RENDER_MEMORY_MAX_BYTES = 512 << 20
+LINK_MAX_CHARACTERS = 4_096
+COMBINING_MARKS_MAX = 4  # on one letter: more of them cover the lines above
+LOG_PAGES_MAX = 200  # of one log, which holds 2,000 records since its last beginning, and 500 a page
