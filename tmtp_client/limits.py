@@ -36,13 +36,11 @@ UNFINISHED_PARTS_MAX = 8_192  # the same, their number
 UNFINISHED_OF_ALL_MAX_BYTES = 16 << 30
 UNFINISHED_DAYS = 14  # after the last part, what is not whole is given up
 UNFINISHED_LOOK_S = 3600.0
-UNDO_S = 10  # to take a message back, unless a person has set something else
 SUBJECT_MAX_CHARACTERS = 300
 RECIPIENTS_MAX = 1_000  # of one message; a header has 64 KiB
 COPY_MAX_BYTES = 4 << 20  # of a thread, for who is asked in
 NOTE_MAX_BYTES = 1_024  # existing clients cut a longer one
 CONFIRM_WITHIN_S = 20.0  # own devices wait by chance up to that, so that mostly one confirms
-SYNC_VERSION = 1
 
 PATIENCE_S = 60.0  # of a command, with a service that says nothing
 QUIET_S = 0.7  # after which nothing more is expected to come

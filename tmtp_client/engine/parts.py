@@ -13,19 +13,18 @@ from typing import NoReturn
 
 import msgspec
 from sqlalchemy import Connection as Rows
-from sqlalchemy import select
 
 from tmtp_client import limits
 from tmtp_client.api import models
 from tmtp_client.engine import posting
 from tmtp_client.engine.arrival import Arrival
 from tmtp_client.engine.context import Context
-from tmtp_client.engine.recipients import uids_of
+from tmtp_client.engine.recipients import has_keys, uids_of
 from tmtp_client.store import outbox, transfers
 from tmtp_client.store.messages import NewAttachment
 from tmtp_client.store.outbox import Entry
-from tmtp_client.store.tables import log_record
-from tmtp_core.crypto.encoding import from_text, to_text
+from tmtp_core.crypto.encoding import to_text
+from tmtp_core.wire import messages as m
 from tmtp_core.wire.payload import Attached, Transfer
 
 Hashes = Mapping[str, bytes]
@@ -42,7 +41,7 @@ def are_due(c: Rows, context: Context, entry: Entry, message_max_bytes: int) -> 
     if all(one.size <= octets for one in content.files):
         return False
     uids = uids_of(c, content.to, context.uid)
-    if not uids or not all(_has_keys(c, uid) for uid in uids):
+    if not uids or not all(has_keys(c, uid) for uid in uids):
         return False
     files = [
         msgspec.structs.replace(
@@ -55,11 +54,6 @@ def are_due(c: Rows, context: Context, entry: Entry, message_max_bytes: int) -> 
     ]
     outbox.go_in_parts(c, entry, files, context.clock(), context.random_bytes)
     return True
-
-
-def _has_keys(c: Rows, uid: str) -> bool:
-    """Whether the account's log is here, verified: its clients speak revision 2."""
-    return c.execute(select(log_record.c.place).where(log_record.c.uid == uid).limit(1)).one_or_none() is not None
 
 
 async def slice_hashes(context: Context, entry: Entry) -> Hashes:
@@ -76,15 +70,21 @@ async def slice_hashes(context: Context, entry: Entry) -> Hashes:
 
 
 # -- coming ----------------------------------------------------------------------------------------------------------
-def arrived(c: Rows, context: Context, arrival: Arrival) -> tuple[str, ...]:
-    """A post that is a part. The files of it that are not kept, to be removed after the commit."""
+def arrived(c: Rows, context: Context, arrival: Arrival) -> tuple[tuple[str, ...], tuple[models.ProgressEvent, ...]]:
+    """A post that is a part. The files of it that are not kept, to be removed after the commit, and what to tell then.
+
+    Of whom a bridge speaks for, nothing goes in parts.
+    """
     event, of = arrival.event, arrival.head.part
-    if of is None or len(arrival.files) != 1:
-        return tuple(one.file for one in arrival.files)
+    gone = tuple(one.file for one in arrival.files)
+    if of is None or len(arrival.files) != 1 or (isinstance(event, m.Delivery) and event.via is not None):
+        return gone, ()
     file = arrival.files[0]
     own = event.from_ == context.uid
-    kept = transfers.arrived(c, event.from_, own, of, file.file, file.size, arrival.received_ms)
-    return () if kept else (file.file,)
+    if not transfers.arrived(c, event.from_, own, of, file.file, file.size, arrival.received_ms):
+        return gone, ()
+    waiting = transfers.progress(c, transfers.key(event.from_, of.transfer))
+    return (), tuple(models.ProgressEvent(f"{one.message}/{one.place}", one.have, one.size) for one in waiting)
 
 
 def attachment(c: Rows, author: str, attached: Attached, name: str, now_ms: int) -> NewAttachment:
@@ -127,18 +127,12 @@ class Assembling:
                 async with asyncio.timeout(limits.UNFINISHED_LOOK_S):
                     await self._looked.wait()
 
-    def told(self, name: str) -> None:
-        """Tell watchers how far a transfer is."""
-        del name
-
     async def _put_together(self, whole: transfers.Whole) -> None:
         context = self._context
         writer = await asyncio.to_thread(context.files.writer)
         try:
             for file in whole.files:
-                size = 0
-                async for piece in posting.all_pieces(file, context.files):
-                    size += len(piece)
+                async for piece in posting.file_pieces(file, context.files):
                     await asyncio.to_thread(writer.write, piece)
             stored = await asyncio.to_thread(writer.finish)
         except BaseException:

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from tmtp_client import limits
 from tmtp_client.store.outbox import Content, Entry, File
+from tmtp_client.sync import journal
 from tmtp_core.wire import messages as m
 from tmtp_core.wire.payload import Attached, Part, PostHead, Subscriber, encode_post_head
 
@@ -63,7 +64,7 @@ def body(entry: Entry, alias: str) -> Body:
     if entry.kind == "part":
         return _part(content)
     if entry.kind == "sync":
-        return Body(PostHead(nodesync=True, sync=limits.SYNC_VERSION), text)
+        return Body(PostHead(nodesync=True, sync=journal.VERSION), text)
     if entry.kind == "control":
         return Body(PostHead(threadid=content.thread or None, control=content.control), text)
     if entry.kind == "note":
@@ -136,6 +137,13 @@ async def slice_pieces(one: Slice, files: ReadsFiles) -> AsyncIterator[bytes]:
             raise ValueError(f"a file to be sent ends {left} octets too soon")
         piece = piece[:left]
         left -= len(piece)
+        yield piece
+
+
+async def file_pieces(file: str, files: ReadsFiles) -> AsyncIterator[bytes]:
+    """All octets of a file."""
+    source = files.read(file)
+    while piece := await asyncio.to_thread(_next, source):
         yield piece
 
 
