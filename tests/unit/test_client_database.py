@@ -265,7 +265,7 @@ async def test_what_is_sorted_or_would_be_restored_is_in_no_temporary_file(datab
         links = set()
         for descriptor in Path("/proc/self/fd").iterdir():
             with contextlib.suppress(OSError):
-                links.add(os.readlink(descriptor))
+                links.add(str(descriptor.readlink()))
         return {link for link in links if "etilqs" in link or "(deleted)" in link}
 
     before = open_files()

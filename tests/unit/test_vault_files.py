@@ -117,8 +117,8 @@ def test_names_tell_nothing(files: Files, tmp_path: Path) -> None:
     stored = store(files, b"the same")
     assert stored.file not in path_of(files).name
     assert path_of(files).name not in stored.file
-    other = Files(tmp_path / "other", bytes(31) + b"x", lambda size: bytes(size))
-    same = Files(tmp_path / "same", bytes(32), lambda size: bytes(size))
+    other = Files(tmp_path / "other", bytes(31) + b"x", bytes)
+    same = Files(tmp_path / "same", bytes(32), bytes)
     assert store(other, b"the same").file == store(same, b"the same").file
     assert path_of(other).name != path_of(same).name
     assert path_of(other).read_bytes()[:_HEADER] != path_of(same).read_bytes()[:_HEADER]
