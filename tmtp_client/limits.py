@@ -70,3 +70,14 @@ RENDER_MEMORY_MAX_BYTES = 512 << 20
 LINK_MAX_CHARACTERS = 4_096
 COMBINING_MARKS_MAX = 4  # on one letter: more of them cover the lines above
 LOG_PAGES_MAX = 200  # of one log, which holds 2,000 records since its last beginning, and 500 a page
+# -- this device's disk ----------------------------------------------------------------------------------------------
+HISTORY_READERS = 3  # at once: a search, a page and a file do not wait for one another
+HISTORY_GROUP_MAX = 500  # changes in one transaction
+PASSPHRASE_OPS = 4  # Argon2id: about half a second of one core for each guess, once a day for its owner
+PASSPHRASE_MEMORY_BYTES = 128 << 20  # and as much memory, which is what makes guessing by machines dear
+PASSPHRASE_OPS_MAX = 64  # that a vault's file may ask for: it is not trusted to name any number
+PASSPHRASE_MEMORY_MAX_BYTES = 1 << 30
+PASSPHRASE_MIN_CHARACTERS = 8
+PASSPHRASE_MAX_BYTES = 1_024
+VAULT_MAX_BYTES = 1 << 20  # of vault.json
+SLOTS_MAX = 256  # of them recovery sheets: one an account
