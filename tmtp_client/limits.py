@@ -73,17 +73,6 @@ API_SESSIONS_MAX = 32  # browsers that came in; the eldest is forgotten
 API_CLOSE_TIMEOUT_S = 2.0  # a person has asked to end: whoever has not finished by then is cut off
 API_CONNECT_TIMEOUT_S = 5.0  # to the engine of this device
 
-# -- this device's disk ----------------------------------------------------------------------------------------------
-HISTORY_READERS = 3  # at once: a search, a page and a file do not wait for one another
-HISTORY_GROUP_MAX = 500  # changes in one transaction
-PASSPHRASE_OPS = 4  # Argon2id: about half a second of one core for each guess, once a day for its owner
-PASSPHRASE_MEMORY_BYTES = 128 << 20  # and as much memory, which is what makes guessing by machines dear
-PASSPHRASE_OPS_MAX = 64  # that a vault's file may ask for: it is not trusted to name any number
-PASSPHRASE_MEMORY_MAX_BYTES = 1 << 30
-PASSPHRASE_MIN_CHARACTERS = 8
-PASSPHRASE_MAX_BYTES = 1_024
-VAULT_MAX_BYTES = 1 << 20  # of vault.json
-SLOTS_MAX = 256  # of them recovery sheets: one an account
 # -- devices in step -------------------------------------------------------------------------------------------------
 STAMP_MAX_MS = 253_402_300_799_999  # the year 9999 ends; a later stamp is none
 BELIEVED_AHEAD_MS = 3_600_000  # how far another device's clock may be ahead and still move this one's
@@ -131,3 +120,14 @@ CHANGES_MAX = 10_000  # events that are kept for listeners that were away
 CHANGES_SLACK = 256  # by so many they may be more, so that not each of them costs a removal
 PAGE_MAX = 200  # threads or messages in one answer
 MENTION_TEXT_MAX = 65_536  # characters of a message that are looked through for one's own alias
+# -- this device's disk ----------------------------------------------------------------------------------------------
+HISTORY_READERS = 3  # at once: a search, a page and a file do not wait for one another
+HISTORY_GROUP_MAX = 500  # changes in one transaction
+PASSPHRASE_OPS = 4  # Argon2id: about half a second of one core for each guess, once a day for its owner
+PASSPHRASE_MEMORY_BYTES = 128 << 20  # and as much memory, which is what makes guessing by machines dear
+PASSPHRASE_OPS_MAX = 64  # that a vault's file may ask for: it is not trusted to name any number
+PASSPHRASE_MEMORY_MAX_BYTES = 1 << 30
+PASSPHRASE_MIN_CHARACTERS = 8
+PASSPHRASE_MAX_BYTES = 1_024
+VAULT_MAX_BYTES = 1 << 20  # of vault.json
+SLOTS_MAX = 256  # of them recovery sheets: one an account
