@@ -62,7 +62,7 @@ FORM_ROWS_MAX = 100_000  # of one table
 
 # -- rendering -------------------------------------------------------------------------------------------------------
 RENDER_MAX_CHARACTERS = 64 << 10  # of a text that is read as CommonMark; a longer one is shown as it stands
-RENDERED_MAX_BYTES = 2 << 20  # of its HTML
+RENDERED_MAX_BYTES = 1 << 20  # of its HTML
 RENDER_NESTING_MAX = 20  # quotes and lists in one another; browsers draw as many side by side on a telephone
 RENDER_DEADLINE_S = 2.0
 RENDER_MEMORY_MAX_BYTES = 512 << 20
@@ -71,3 +71,11 @@ RENDER_HERE_MAX_CHARACTERS = 1_000  # at most that takes milliseconds, whatever 
 RENDER_START_S = 20.0  # for that process to be there
 LINK_MAX_CHARACTERS = 4_096
 COMBINING_MARKS_MAX = 4  # on one letter: more of them cover the lines above
+SEARCH_TEXT_MAX = 1 << 20  # characters of one text that the search index takes in
+SNIPPET_SCAN_MAX = 16_384  # characters of a text that are looked through for what to show of it
+SNIPPET_CHARS = 160
+THREAD_TEXT_CHARS = 200  # of the last message, in a list of threads
+CHANGES_MAX = 10_000  # events that are kept for listeners that were away
+CHANGES_SLACK = 256  # by so many they may be more, so that not each of them costs a removal
+PAGE_MAX = 200  # threads or messages in one answer
+MENTION_TEXT_MAX = 65_536  # characters of a message that are looked through for one's own alias

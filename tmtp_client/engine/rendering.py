@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What others wrote as HTML that is safe to show: nothing runs, nothing is loaded, and links say where they lead (B6, D2).
+"""What others wrote as HTML that is safe to show: nothing runs or is loaded, and links say where they lead (B6, D2).
 
 CommonMark with tables, strikethrough and task lists; HTML in it is text. A picture is a link to itself, never loaded. A
 link leads to http, https, mailto or tmtp, and its true host stands behind its words unless they are just that host, in
@@ -41,9 +41,8 @@ _REL: Final = "noopener noreferrer nofollow"
 
 _HOST: Final = r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?\.?|\[[0-9A-Fa-f:.]{2,45}\]"
 _WEB: Final = re.compile(rf"(?:https?|tmtp)://({_HOST})(?::[0-9]{{1,5}})?(?:[/?#][!-~]*)?", re.IGNORECASE)
-_MAIL: Final = re.compile(
-    rf"(mailto:)([!#$%&'*+/=?^_`{{|}}~.A-Za-z0-9-]{{1,64}}@(?:{_HOST}))(?:\?[!-~]*)?", re.IGNORECASE
-)
+_LOCAL: Final = r"[!#$%&'*+/=?^_`{|}~.A-Za-z0-9-]{1,64}"
+_MAIL: Final = re.compile(rf"(mailto:)({_LOCAL}@(?:{_HOST}))(?:\?[!-~]*)?", re.IGNORECASE)
 _SAYS_HOST: Final = re.compile(rf"(?:https?://|tmtp://)?({_HOST})(?::[0-9]{{1,5}})?(?:[/?#][!-~]*)?", re.IGNORECASE)
 _SEEMS_ADDRESS: Final = re.compile(r"\w[.\u3002\uff0e\uff61]\w{2}|://|@")
 _TASK: Final = re.compile(r"\[([ xX])\] ")
@@ -130,7 +129,7 @@ def _attribute(tag: str, name: str, value: str) -> str | None:
         target = target_of(value)
         return None if target is None else target.href
     if name == "start":
-        return value if value.isascii() and value.isdigit() and len(value) <= 9 else None  # noqa: PLR2004
+        return value if value.isascii() and value.isdigit() and len(value) <= 9 else None
     return value
 
 
