@@ -88,14 +88,27 @@ thread = Table(  # `id`: of its first message. Counts are kept with every messag
     Column("last_posted", String, nullable=False),
     Column("last_message", String, nullable=False),
     Column("last_text", String, nullable=False),  # its first 200 characters
+    Column("last_alias", String, nullable=False),
     Column("messages", Integer, nullable=False),
     Column("unseen", Integer, nullable=False),
+    Column("mentions", Integer, nullable=False),  # unseen ones that name one's alias
     Column("files", Integer, nullable=False),
-    Column("archived", Integer, nullable=False),  # these four follow from the registers; for lists
+    Column("archived", Integer, nullable=False),  # these five follow from the registers; for lists
     Column("muted", Integer, nullable=False),
     Column("snoozed_until_ms", Integer, nullable=False),  # 0: not
+    Column("encryption", String, nullable=False),  # off, on, shared
+    Column("draft", Integer, nullable=False),
     Column("waiting", Integer, nullable=False),  # entries of the outbox
-    Index("thread_by_time", "archived", "last_posted"),
+    Index("thread_by_state", "archived", "last_posted", "id"),
+    Index("thread_by_time", "last_posted", "id"),
+    Index("thread_unseen", "last_posted", "id", sqlite_where=text("unseen > 0")),
+    Index("thread_snoozed", "snoozed_until_ms", sqlite_where=text("snoozed_until_ms > 0")),
+)
+tag = Table(  # of threads; follows from the registers, for lists and search
+    "tag",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("thread", String, primary_key=True, index=True),
 )
 reader = Table(  # who reads a thread: `cc` of its first message, and who was added (wire.md §11)
     "reader",
@@ -132,7 +145,7 @@ message = Table(
     Column("confirms", String, nullable=False),  # the id of the forwarded message that it confirms; else ""
     Column("of", String, nullable=False),  # a note's or return's message; else ""
     Index("message_by_thread", "thread", "posted", "id"),
-    Index("message_by_time", "posted"),
+    Index("message_by_time", "posted", "id"),
     Index("message_unseen", "seen", "thread", sqlite_where=text("seen = 0")),
 )
 attachment = Table(
@@ -149,16 +162,24 @@ attachment = Table(
     Column("transfer", String, nullable=False),  # of one that comes in parts; else ""
     Index("attachment_by_transfer", "transfer"),
 )
-part = Table(  # of a large file that comes or goes in parts, each a post of its own
+transfer = Table(  # a large file that comes in parts, each a post of its own, until it is whole
+    "transfer",
+    metadata,
+    Column("transfer", String, primary_key=True),  # author's uid and what he calls it
+    Column("author", String, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("parts", Integer, nullable=False),
+    Column("hash", String, nullable=False),  # BLAKE2b-256 in base64url, of the message that names it; "" before
+    Column("at_ms", Integer, nullable=False),  # when something of it came last
+)
+part = Table(
     "part",
     metadata,
     Column("transfer", String, primary_key=True),
     Column("place", Integer, primary_key=True),
-    Column("author", String, nullable=False),
+    Column("author", String, nullable=False, index=True),
     Column("file", String, nullable=False),
     Column("size", Integer, nullable=False),
-    Column("done", Integer, nullable=False),  # outgoing: acknowledged
-    Column("at_ms", Integer, nullable=False),
 )
 answer = Table(  # what people filled into forms
     "answer",
@@ -176,10 +197,11 @@ outbox = Table(
     metadata,
     Column("number", Integer, primary_key=True),  # the order
     Column("request_id", String, nullable=False, unique=True),  # for all tries
-    Column("kind", String, nullable=False),  # message, ping, invitation, note, part, sync, control
+    Column("kind", String, nullable=False),  # see tmtp_client.store.outbox
     Column("state", String, nullable=False),  # see tmtp_client.store.outbox
     Column("due_ms", Integer, nullable=False),  # not before: undo, schedule
     Column("thread", String, nullable=False),
+    Column("lane", String, nullable=False),  # what of one lane is sent keeps its order, also while something waits
     Column("content", LargeBinary, nullable=False),  # msgspec JSON of tmtp_client.store.outbox.Content
     Column("prepared", LargeBinary, nullable=False),  # what all tries have in common under encryption; else b""
     Column("sent", Integer, nullable=False),  # octets of the present try
@@ -228,6 +250,9 @@ trust = Table(  # of one account's keys
     Column("seen_head", String, nullable=False),  # up to here the person has seen what changed; "" from the first
     Column("compared_head", String, nullable=False),  # with this one the person compared safety numbers
     Column("trouble", String, nullable=False),  # the service shows another log than before: why; else ""
+    Column("other_head", String, nullable=False),  # of that other log
+    Column("trouble_seen", Integer, nullable=False),  # the person knows, and goes on with what this device has checked
+    Column("behind", Integer, nullable=False),  # so many records the service knew less of, when it was last asked
     Column("asked_ms", Integer, nullable=False),  # when its log was last looked at
 )
 prekey = Table(  # this device's own
@@ -255,6 +280,20 @@ content_key = Table(  # of messages that this device sent: to wrap again for who
     Column("heads", String, nullable=False),  # JSON: uid -> head of its log when it was sealed
     Column("at_ms", Integer, nullable=False),
 )
+regained_key = Table(  # of messages whose sender wrapped the key again for this device
+    "regained_key",
+    metadata,
+    Column("message", String, primary_key=True),
+    Column("key", LargeBinary, nullable=False),
+)
+wish = Table(  # who asks for the key of a message, and may have it only when the person agrees
+    "wish",
+    metadata,
+    Column("message", String, primary_key=True),
+    Column("uid", String, primary_key=True),
+    Column("device", String, primary_key=True),
+    Column("at_ms", Integer, nullable=False),
+)
 shared_key = Table(  # suite 1
     "shared_key",
     metadata,
@@ -262,22 +301,56 @@ shared_key = Table(  # suite 1
     Column("epoch", Integer, primary_key=True),
     Column("key", LargeBinary, nullable=False),
     Column("salt", LargeBinary, nullable=False),  # of a passphrase; b"": random
+    Column("ops", Integer, nullable=False),  # what the passphrase cost; 0: random
+    Column("memory_kib", Integer, nullable=False),
+    Column("author", String, nullable=False),  # who passed it on
 )
-chain = Table(  # what each sending device said came before: nothing is left out, turned round or told twice
+chain = Table(  # what a sending device said came before: nothing is left out, turned round or told twice
     "chain",
     metadata,
-    Column("direction", String, primary_key=True),  # in, out
-    Column("uid", String, primary_key=True),  # in: the author; out: the recipient
-    Column("device", String, primary_key=True),  # in: the author's; out: ""
-    Column("count", Integer, nullable=False),
-    Column("last", LargeBinary, nullable=False),  # hash of the last manifest
+    Column("device", String, primary_key=True),  # the author's
+    Column("author", String, nullable=False, index=True),
+    Column("count", Integer, nullable=False),  # the next one's; -1: whatever comes next begins it anew
+    Column("last", String, nullable=False),  # hash of the last manifest; "": there was none
+)
+link = Table(  # what this device sent to whom, in its order: what came back is left out of what it names as the last
+    "link",
+    metadata,
+    Column("uid", String, primary_key=True),  # the recipient
+    Column("count", Integer, primary_key=True),
+    Column("request_id", String, nullable=False, index=True),
+    Column("hash", String, nullable=False),  # of the manifest
+    Column("gone", Integer, nullable=False),  # it did not reach the recipient: refused, given up, returned
 )
 opened = Table(  # what was opened, by what its sender called it: it opens once
     "opened",
     metadata,
     Column("device", String, primary_key=True),
     Column("request_id", String, primary_key=True),
-    Column("message", String, nullable=False),
+    Column("message", String, nullable=False, index=True),
+    Column("author", String, nullable=False),
+    Column("count", Integer, nullable=False),  # its place in the chain of its device to this account
+    Column("hash", String, nullable=False),  # of the manifest
+    Index("opened_by_hash", "device", "hash"),
+)
+missing = Table(  # what a message says has come before it, and has not
+    "missing",
+    metadata,
+    Column("message", String, primary_key=True),
+    Column("device", String, nullable=False),
+    Column("since", Integer, nullable=False),  # the places between `since` and, without it, `until`
+    Column("until", Integer, nullable=False),
+    Column("hash", String, nullable=False),  # of the manifest that came right before
+    Column("told", Integer, nullable=False),  # it is a doubt; 0: there may be a reason for it
+    Index("missing_by_hash", "device", "hash"),
+)
+unsettled = Table(  # messages that name a state of a log which this device does not know yet
+    "unsettled",
+    metadata,
+    Column("message", String, primary_key=True),
+    Column("author", String, nullable=False),
+    Column("posted_ms", Integer, nullable=False),
+    Column("manifest", LargeBinary, nullable=False),
 )
 
 # -- what listeners are told -----------------------------------------------------------------------------------------
@@ -285,12 +358,16 @@ change = Table(  # the events of the local API, so that a listener that was away
     "change",
     metadata,
     Column("number", Integer, primary_key=True),
-    Column("event", LargeBinary, nullable=False),  # msgspec JSON of tmtp_client.api.models.Event
+    Column("type", String, nullable=False),  # of tmtp_client.api.models.EVENTS
+    Column("key", String, nullable=False),  # what it is about, to be looked up when it is told; "": `data` says it
+    Column("new", Integer, nullable=False),  # of a message: it was not here before
+    Column("data", LargeBinary, nullable=False),  # msgspec JSON of the struct that EVENTS names, where `key` is ""
     sqlite_autoincrement=True,
 )
 
 SEARCH: Final = (  # rowid: message.number
-    "CREATE VIRTUAL TABLE IF NOT EXISTS search USING fts5("
-    "subject, text, names, files, content='', contentless_delete=1, tokenize=\"unicode61 remove_diacritics 2\", "
-    "prefix='2 3')"
+    # Words are made by tmtp_client.store.words; `ascii` parts them at the spaces between, and asks nothing of Unicode.
+    # `topic`: the thread's subject, where the message has none of its own. `keys`: what operators look for.
+    "CREATE VIRTUAL TABLE IF NOT EXISTS search USING fts5(subject, text, names, files, topic, keys, "
+    "content='', contentless_delete=1, tokenize='ascii', prefix='2 3')"
 )
