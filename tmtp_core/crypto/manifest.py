@@ -8,10 +8,10 @@ thread, behind no other head, and with no other words.
 """
 
 from hashlib import blake2b
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 from nacl import bindings
 from nacl.exceptions import CryptoError
 
@@ -21,6 +21,7 @@ from tmtp_core.crypto.encoding import from_text, to_text
 from tmtp_core.crypto.signing import HASH_BYTES, SIGNATURE_BYTES, Signer, check_public_key, signed_by
 from tmtp_core.crypto.stream import KEY_BYTES, EnvelopeRefused
 from tmtp_core.wire.messages import WIRE_NAMES, Recipient
+from tmtp_core.wire.payload import Number
 
 E2E: Final = b"tmtp-e2e"
 VERSION: Final = 1
@@ -28,7 +29,6 @@ _COUNT_BYTES: Final = 8
 SEALED_LINK_BYTES: Final = _COUNT_BYTES + HASH_BYTES + bindings.crypto_aead_xchacha20poly1305_ietf_ABYTES
 _ONCE: Final = bytes(bindings.crypto_aead_xchacha20poly1305_ietf_NPUBBYTES)
 """The nonce of a key that is used once."""
-Number = Annotated[int, Meta(ge=0, le=limits.SEALED_NUMBER_MAX)]
 
 
 class Piece(Struct, frozen=True):
@@ -39,8 +39,8 @@ class Piece(Struct, frozen=True):
 
 
 class Link(Struct, frozen=True, omit_defaults=True):
-    """A place in the chain of a device's sealed messages to one account: so many came before, and the hash of the last
-    manifest. It is also the state that either end keeps: so many there were, and the last.
+    """A place in the chain of a device's sealed messages to one account: so many were sealed to it before, and the hash
+    of the manifest of the last that the service has not given back; "": there was none.
     """
 
     count: Number = 0
@@ -171,7 +171,8 @@ def check(device: str, signature: bytes, service_key: bytes, raw: bytes) -> None
 # -- the chain -------------------------------------------------------------------------------------------------------
 def seal_link(key: bytes, uid: str, link: Link) -> str:
     """With the sender's content key, for one account: other recipients do not learn how much it is written to."""
-    octets = link.count.to_bytes(_COUNT_BYTES) + (from_text(link.last, HASH_BYTES) if link.count else bytes(HASH_BYTES))
+    last = from_text(link.last, HASH_BYTES) if link.last else bytes(HASH_BYTES)
+    octets = link.count.to_bytes(_COUNT_BYTES) + last
     account_key = for_account(key, uid)[KEY_BYTES:]
     return to_text(bindings.crypto_aead_xchacha20poly1305_ietf_encrypt(octets, None, _ONCE, account_key))
 
@@ -186,26 +187,4 @@ def open_link(key: bytes, sealed: str) -> Link:
     count, last = int.from_bytes(octets[:_COUNT_BYTES]), octets[_COUNT_BYTES:]
     if count > limits.SEALED_NUMBER_MAX or (not count and any(last)):
         raise EnvelopeRefused("its place among the sender's messages makes no sense")
-    return Link(count, to_text(last) if count else "")
-
-
-NEXT, MISSING, EARLIER, FORKED = "next", "missing", "earlier", "forked"
-"""What a place in a chain tells: the one that was due; some before it have not come; it was due before; another message
-stands at this place, or before it, than the sender's device says."""
-
-
-def after(link: Link, manifest_hash: str) -> Link:
-    """Where the chain stands when a message at this place has been sealed, or has come."""
-    return Link(link.count + 1, manifest_hash)
-
-
-def judge(stands: Link, said: Link) -> str:
-    """What a message whose manifest says `said` tells to an account whose chain of this device `stands` here.
-
-    Nothing left out is noticed before the next one comes: the last messages of a chain can be held back unseen.
-    """
-    if said.count > stands.count:
-        return MISSING
-    if said.count < stands.count:
-        return EARLIER
-    return NEXT if said.last == stands.last else FORKED
+    return Link(count, to_text(last) if any(last) else "")

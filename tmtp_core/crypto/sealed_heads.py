@@ -57,8 +57,6 @@ def _check_e2e(e2e: E2e) -> None:
         return
     if e2e.keys:
         raise ValueError("suite 1 has no keys")
-    if not 0 <= e2e.epoch <= limits.SEALED_NUMBER_MAX:
-        raise ValueError("an epoch out of range")
     from_text(e2e.nonce, SHARED_NONCE_BYTES)
     if e2e.salt:
         from_text(e2e.salt, SALT_BYTES)

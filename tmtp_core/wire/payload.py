@@ -10,6 +10,10 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
+from tmtp_core import limits
+
+Number = Annotated[int, Meta(ge=0, le=limits.SEALED_NUMBER_MAX)]
+
 
 class Attached(Struct, frozen=True, omit_defaults=True):
     """One attachment: `name` is unique in its post and begins with `u:` (a file), `f:` or `r:` (forms)."""
@@ -46,23 +50,23 @@ class E2e(Struct, frozen=True, omit_defaults=True):
     `ops` and `memory` (KiB). Suite 2: `keys`.
     """
 
-    suite: int
-    epoch: int = 0
+    suite: Number
+    epoch: Number = 0
     keys: tuple[Wrapped, ...] = ()
     commit: str = ""
     header: str = ""
     nonce: str = ""
     salt: str = ""
-    ops: int = 0
-    memory: int = 0
+    ops: Number = 0
+    memory: Number = 0
 
 
 class Part(Struct, frozen=True, omit_defaults=True):
     """This post carries piece number `place` of a large file, as its only attachment; `size` is the whole file's."""
 
     transfer: str
-    place: int = 0
-    size: Annotated[int, Meta(ge=0)] = 0
+    place: Number = 0
+    size: Number = 0
 
 
 class PostHead(Struct, frozen=True, omit_defaults=True):
@@ -83,7 +87,7 @@ class PostHead(Struct, frozen=True, omit_defaults=True):
     e2e: E2e | None = None
     part: Part | None = None
     control: str = ""
-    sync: int = 0
+    sync: Number = 0
 
 
 def encode_post_head(head: PostHead) -> bytes:
