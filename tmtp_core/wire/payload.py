@@ -65,8 +65,8 @@ class Part(Struct, frozen=True, omit_defaults=True):
     """This post carries piece number `place` of a large file, as its only attachment; `size` is the whole file's."""
 
     transfer: str
-    place: Number = 0
-    size: Number = 0
+    place: int = 0
+    size: Annotated[int, Meta(ge=0)] = 0
 
 
 class PostHead(Struct, frozen=True, omit_defaults=True):
@@ -87,7 +87,7 @@ class PostHead(Struct, frozen=True, omit_defaults=True):
     e2e: E2e | None = None
     part: Part | None = None
     control: str = ""
-    sync: Number = 0
+    sync: int = 0
 
 
 def encode_post_head(head: PostHead) -> bytes:
