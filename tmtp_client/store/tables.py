@@ -88,14 +88,27 @@ thread = Table(  # `id`: of its first message. Counts are kept with every messag
     Column("last_posted", String, nullable=False),
     Column("last_message", String, nullable=False),
     Column("last_text", String, nullable=False),  # its first 200 characters
+    Column("last_alias", String, nullable=False),
     Column("messages", Integer, nullable=False),
     Column("unseen", Integer, nullable=False),
+    Column("mentions", Integer, nullable=False),  # unseen ones that name one's alias
     Column("files", Integer, nullable=False),
-    Column("archived", Integer, nullable=False),  # these four follow from the registers; for lists
+    Column("archived", Integer, nullable=False),  # these five follow from the registers; for lists
     Column("muted", Integer, nullable=False),
     Column("snoozed_until_ms", Integer, nullable=False),  # 0: not
+    Column("encryption", String, nullable=False),  # off, on, shared
+    Column("draft", Integer, nullable=False),
     Column("waiting", Integer, nullable=False),  # entries of the outbox
-    Index("thread_by_time", "archived", "last_posted"),
+    Index("thread_by_state", "archived", "last_posted", "id"),
+    Index("thread_by_time", "last_posted", "id"),
+    Index("thread_unseen", "last_posted", "id", sqlite_where=text("unseen > 0")),
+    Index("thread_snoozed", "snoozed_until_ms", sqlite_where=text("snoozed_until_ms > 0")),
+)
+tag = Table(  # of threads; follows from the registers, for lists and search
+    "tag",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("thread", String, primary_key=True, index=True),
 )
 reader = Table(  # who reads a thread: `cc` of its first message, and who was added (wire.md §11)
     "reader",
@@ -132,7 +145,7 @@ message = Table(
     Column("confirms", String, nullable=False),  # the id of the forwarded message that it confirms; else ""
     Column("of", String, nullable=False),  # a note's or return's message; else ""
     Index("message_by_thread", "thread", "posted", "id"),
-    Index("message_by_time", "posted"),
+    Index("message_by_time", "posted", "id"),
     Index("message_unseen", "seen", "thread", sqlite_where=text("seen = 0")),
 )
 attachment = Table(
@@ -344,12 +357,16 @@ change = Table(  # the events of the local API, so that a listener that was away
     "change",
     metadata,
     Column("number", Integer, primary_key=True),
-    Column("event", LargeBinary, nullable=False),  # msgspec JSON of tmtp_client.api.models.Event
+    Column("type", String, nullable=False),  # of tmtp_client.api.models.EVENTS
+    Column("key", String, nullable=False),  # what it is about, to be looked up when it is told; "": `data` says it
+    Column("new", Integer, nullable=False),  # of a message: it was not here before
+    Column("data", LargeBinary, nullable=False),  # msgspec JSON of the struct that EVENTS names, where `key` is ""
     sqlite_autoincrement=True,
 )
 
 SEARCH: Final = (  # rowid: message.number
-    "CREATE VIRTUAL TABLE IF NOT EXISTS search USING fts5("
-    "subject, text, names, files, content='', contentless_delete=1, tokenize=\"unicode61 remove_diacritics 2\", "
-    "prefix='2 3')"
+    # Words are made by tmtp_client.store.words; `ascii` parts them at the spaces between, and asks nothing of Unicode.
+    # `topic`: the thread's subject, where the message has none of its own. `keys`: what operators look for.
+    "CREATE VIRTUAL TABLE IF NOT EXISTS search USING fts5(subject, text, names, files, topic, keys, "
+    "content='', contentless_delete=1, tokenize='ascii', prefix='2 3')"
 )

@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Conversations: their counts, who reads them, and their lists (B1, B2).
+
+A thread's row follows from its messages, from the registers that devices agree about (archived, muted, snoozed, tags,
+draft, encryption) and from the outbox (waiting). Whoever changes those says so here, in the same transaction.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, literal, or_, select, tuple_, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from tmtp_client import limits
+from tmtp_client.api import models
+from tmtp_client.store import changes, views
+from tmtp_client.store.tables import attachment, message, outbox, reader, tag, thread
+
+Of = Literal["inbox", "archived", "snoozed", "unseen", "tag", "all"]
+
+_OF_REGISTERS: Final = {"archived": 0, "muted": 0, "snoozed_until_ms": 0, "encryption": "off", "draft": 0, "waiting": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What an account's badge shows: unseen messages, those of them that name one's alias, unanswered first contacts."""
+
+    unseen: int
+    mentions: int
+    pings: int
+
+
+# -- lists -----------------------------------------------------------------------------------------------------------
+def view(connection: Connection, id: str) -> models.Thread | None:
+    """One thread, with tags and readers."""
+    found = views.threads_by_id(connection, [id])
+    return found[0] if found else None
+
+
+def list_page(
+    connection: Connection, of: Of, *, now_ms: int, tag_name: str = "", after: str = "", limit: int = 50
+) -> models.Page:
+    """Threads, the latest first. `after`: what `Page.next` said; the same serves for all accounts of a home."""
+    limit = max(1, min(limit, limits.PAGE_MAX))
+    t = thread.c
+    asked = select(thread).where(*_which(of, now_ms, tag_name)).order_by(t.last_posted.desc(), t.id.desc())
+    if after:
+        posted, _, id = after.partition(" ")
+        asked = asked.where(tuple_(t.last_posted, t.id) < tuple_(literal(posted), literal(id)))
+    rows = connection.execute(asked.limit(limit + 1)).all()
+    shown = rows[:limit]
+    return models.Page(tuple(views.threads_of(connection, shown)), _cursor(shown[-1]) if len(rows) > limit else "")
+
+
+def _which(of: Of, now_ms: int, tag_name: str) -> list[ColumnElement[bool]]:
+    t = thread.c
+    match of:
+        case "inbox":
+            return [t.archived == 0, t.snoozed_until_ms <= now_ms]
+        case "archived":
+            return [t.archived == 1]
+        case "snoozed":
+            return [t.snoozed_until_ms > now_ms]
+        case "unseen":
+            return [t.unseen > 0]
+        case "tag":
+            return [t.id.in_(select(tag.c.thread).where(tag.c.name == tag_name))]
+        case "all":
+            return []
+
+
+def _cursor(one: Any) -> str:
+    return f"{one.last_posted} {one.id}"
+
+
+def merged(pages: Sequence[models.Page], limit: int) -> models.Page:
+    """One page of the pages that several accounts gave for the same `after` and `limit`."""
+    every = sorted((one for page in pages for one in page.threads), key=_order, reverse=True)
+    shown = tuple(every[:limit])
+    more = len(every) > limit or any(page.next for page in pages)
+    return models.Page(shown, _cursor(shown[-1]) if shown and more else "")
+
+
+def _order(one: models.Thread) -> tuple[str, str]:
+    return one.last_posted, one.id
+
+
+def totals(connection: Connection) -> Totals:
+    """Over all threads."""
+    t = thread.c
+    sums = select(func.coalesce(func.sum(t.unseen), 0), func.coalesce(func.sum(t.mentions), 0)).where(t.unseen > 0)
+    unseen, mentions = connection.execute(sums).one()
+    m = message.c
+    first = and_(m.seen == 0, m.kind.in_(("ping", "invitation")))
+    return Totals(unseen, mentions, connection.scalar(select(func.count()).select_from(message).where(first)) or 0)
+
+
+def tags(connection: Connection) -> list[models.Tag]:
+    """All tags in use, by name."""
+    asked = select(tag.c.name, func.count()).group_by(tag.c.name).order_by(tag.c.name)
+    return [models.Tag(name, threads) for name, threads in connection.execute(asked)]
+
+
+# -- what is known of a thread otherwise ----------------------------------------------------------------------------
+def set_flags(
+    connection: Connection,
+    id: str,
+    *,
+    archived: bool | None = None,
+    muted: bool | None = None,
+    snoozed_until_ms: int | None = None,
+    encryption: Literal["off", "on", "shared"] | None = None,
+    draft: bool | None = None,
+) -> bool:
+    """What is given is set. False where there is no such thread, or nothing changed."""
+    given = {
+        "archived": archived,
+        "muted": muted,
+        "snoozed_until_ms": snoozed_until_ms,
+        "encryption": encryption,
+        "draft": draft,
+    }
+    values = {name: int(value) if isinstance(value, bool) else value for name, value in given.items()}
+    return _set(connection, id, {name: value for name, value in values.items() if value is not None})
+
+
+def set_tag(connection: Connection, id: str, name: str, on: bool) -> bool:
+    """Tag it, or take the tag away. False where there is no such thread, or nothing changed."""
+    if connection.scalar(select(thread.c.id).where(thread.c.id == id)) is None:
+        return False
+    if on:
+        changed = connection.execute(upsert(tag).values(name=name, thread=id).on_conflict_do_nothing()).rowcount
+    else:
+        changed = connection.execute(delete(tag).where(tag.c.name == name, tag.c.thread == id)).rowcount
+    if changed:
+        changes.touch(connection, "thread", id)
+    return bool(changed)
+
+
+def recount_waiting(connection: Connection, id: str) -> bool:
+    """The outbox has changed: what waits in this thread. False where there is no such thread, or nothing changed."""
+    waiting = connection.scalar(select(func.count()).select_from(outbox).where(outbox.c.thread == id)) or 0
+    return _set(connection, id, {"waiting": waiting})
+
+
+def _set(connection: Connection, id: str, values: dict[str, Any]) -> bool:
+    if not values:
+        return False
+    differs = or_(*(thread.c[name] != value for name, value in values.items()))
+    changed = connection.execute(update(thread).where(thread.c.id == id, differs).values(values)).rowcount
+    if changed:
+        changes.touch(connection, "thread", id)
+    return bool(changed)
+
+
+# -- readers ---------------------------------------------------------------------------------------------------------
+def add_readers(connection: Connection, id: str, readers: Iterable[models.Reader], posted: str) -> list[str]:
+    """These read it from now on; the uids of those who did not before. Who asked somebody in first stays."""
+    added = []
+    for one in readers:
+        row = {"thread": id, "uid": one.uid, "alias": one.alias, "by": one.by, "note": one.note, "posted": posted}
+        put = upsert(reader).values(**row, subscribed=1)
+        again = put.on_conflict_do_update(index_elements=["thread", "uid"], set_={"subscribed": 1}, where=~_SUBSCRIBED)
+        if connection.execute(again).rowcount:
+            added.append(one.uid)
+    if added:
+        changes.touch(connection, "thread", id)
+    return added
+
+
+_SUBSCRIBED: Final = reader.c.subscribed == 1
+
+
+def drop_reader(connection: Connection, id: str, uid: str) -> bool:
+    """He reads it no more. False where he did not."""
+    r = reader.c
+    gone = update(reader).where(r.thread == id, r.uid == uid, _SUBSCRIBED).values(subscribed=0)
+    dropped = connection.execute(gone).rowcount
+    if dropped:
+        changes.touch(connection, "thread", id)
+    return bool(dropped)
+
+
+def readers(connection: Connection, id: str) -> list[models.Reader]:
+    """Who reads it, those of the first message first."""
+    r = reader.c
+    asked = select(reader).where(r.thread == id, _SUBSCRIBED).order_by(r.posted, r.uid)
+    return [models.Reader(row.uid, row.alias, row.by, row.note) for row in connection.execute(asked)]
+
+
+# -- counts, kept by tmtp_client.store.messages ----------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """What the search index keeps of a thread with each of its messages."""
+
+    subject: str
+    gid: str
+
+
+def topic(connection: Connection, id: str) -> Topic:
+    """Of a thread that is here."""
+    row = connection.execute(select(thread.c.subject, thread.c.gid).where(thread.c.id == id)).one()
+    return Topic(row.subject, row.gid)
+
+
+def begin(connection: Connection, id: str, like: str) -> None:
+    """A thread for messages that were in the thread `like` until now; to be recounted."""
+    gid = connection.scalar(select(thread.c.gid).where(thread.c.id == like)) or ""
+    names = ("subject", "last_posted", "last_message", "last_text", "last_alias")
+    counts = dict.fromkeys(("messages", "unseen", "mentions", "files"), 0)
+    row = {"id": id, "gid": gid, **dict.fromkeys(names, ""), **counts, **_OF_REGISTERS}
+    connection.execute(upsert(thread).values(row).on_conflict_do_nothing())
+
+
+def count_in(connection: Connection, row: dict[str, Any], *, files: int, gid: str) -> tuple[Topic, bool]:
+    """A message (its row) is new. Its thread's topic, and whether that changed for messages that were here before."""
+    before = connection.execute(select(thread).where(thread.c.id == row["thread"])).one_or_none()
+    unseen = 1 - row["seen"]
+    last = {
+        "last_posted": row["posted"],
+        "last_message": row["id"],
+        "last_text": row["text"][: limits.THREAD_TEXT_CHARS],
+        "last_alias": row["alias"],
+    }
+    mentions = unseen * row["mentions"]
+    if before is None:
+        values = {"id": row["thread"], "subject": row["subject"], "gid": gid, **last, **_OF_REGISTERS}
+        counts = {"messages": 1, "unseen": unseen, "mentions": mentions, "files": files}
+        connection.execute(insert(thread), {**values, **counts})
+        return Topic(row["subject"], gid), False
+    values = {
+        "messages": before.messages + 1,
+        "unseen": before.unseen + unseen,
+        "mentions": before.mentions + mentions,
+        "files": before.files + files,
+        "gid": before.gid or gid,
+        "subject": before.subject,
+    }
+    if row["subject"] and (not before.subject or row["id"] == row["thread"]):
+        values["subject"] = row["subject"]
+    if (row["posted"], row["id"]) > (before.last_posted, before.last_message):
+        values |= last
+    connection.execute(update(thread).where(thread.c.id == row["thread"]).values(values))
+    now = Topic(values["subject"], values["gid"])
+    return now, now != Topic(before.subject, before.gid)
+
+
+def count_seen(connection: Connection, id: str, unseen: int, mentions: int) -> None:
+    """So many more messages are unseen, and name one's alias; fewer where they are negative."""
+    t = thread.c
+    more = {"unseen": t.unseen + unseen, "mentions": t.mentions + mentions}
+    connection.execute(update(thread).where(t.id == id).values(more))
+
+
+def recount(connection: Connection, id: str) -> bool:
+    """All that follows from its messages, made again; the thread is gone with its last one. Whether its subject changed.
+
+    The subject is that of the first message, else the one that came first.
+    """
+    m = message.c
+    mine = m.thread == id
+    unseen = 1 - m.seen
+    counts = select(func.count(), func.sum(unseen), func.sum(unseen * m.mentions)).where(mine)
+    messages, unseen_now, mentions = connection.execute(counts).one()
+    if not messages:
+        for table, column in ((thread, thread.c.id), (reader, reader.c.thread), (tag, tag.c.thread)):
+            connection.execute(delete(table).where(column == id))
+        return False
+    last = connection.execute(select(message).where(mine).order_by(m.posted.desc(), m.id.desc()).limit(1)).one()
+    titled = select(m.subject).where(mine, m.subject != "").order_by(m.id != id, m.number).limit(1)
+    subject = connection.scalar(titled) or ""
+    files = select(func.count()).select_from(attachment).join(message, m.id == attachment.c.message).where(mine)
+    before = connection.scalar(select(thread.c.subject).where(thread.c.id == id))
+    values = {
+        "subject": subject,
+        "last_posted": last.posted,
+        "last_message": last.id,
+        "last_text": last.text[: limits.THREAD_TEXT_CHARS],
+        "last_alias": last.alias,
+        "messages": messages,
+        "unseen": unseen_now,
+        "mentions": mentions,
+        "files": connection.scalar(files) or 0,
+    }
+    connection.execute(update(thread).where(thread.c.id == id).values(values))
+    return bool(before != subject)
