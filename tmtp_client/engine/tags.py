@@ -4,7 +4,7 @@
 import unicodedata
 from typing import Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from tmtp_client import limits
 from tmtp_client.api.models import Tag
@@ -67,5 +67,5 @@ def threads_with(c: Connection, name: str) -> list[str]:
     return list(c.scalars(select(_r.key).where(_r.kind == "thread", _r.field == PREFIX + name, _r.value == "true")))
 
 
-def _is_tag() -> object:
+def _is_tag() -> ColumnElement[bool]:
     return _r.field.startswith(PREFIX, autoescape=True)

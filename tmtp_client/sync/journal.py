@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What devices tell one another: registers that are not told yet, gathered into posts to oneself (B3).
 
-A post with empty `for` goes to the account's other devices alone; its head says `nodesync` (wire.md §11) and `sync`, the
-version of this format, which other clients' posts of that kind do not have: those are left alone. Its text is JSON,
+A post with empty `for` goes to the account's other devices alone; its head says `nodesync` (wire.md §11) and `sync`,
+the version of this format, which other clients' posts of that kind do not have: those are left alone. Its text is JSON,
 
     {"edits": [[STAMP, {KIND: {KEY: {FIELD: VALUE, …}, …}, …}], …]}
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Settings of an account, the same on all its devices: their names, what they are when nobody set them, what they may be.
+"""Settings of an account, the same on all its devices: their names, their defaults, what they may be.
 
 A value that another device told and that is none here (of a newer release, say) is kept in its register, and taken for
 not set.
