@@ -43,6 +43,8 @@ UNFINISHED_LOOK_S = 3600.0
 SUBJECT_MAX_CHARACTERS = 300
 RECIPIENTS_MAX = 1_000  # of one message; a header has 64 KiB
 COPY_MAX_BYTES = 4 << 20  # of a thread, for who is asked in
+COPIED_MAX = 5_000  # messages in it
+COPIED_HEAD_MAX_BYTES = 0xFFFF  # of one message in it: four hex digits
 NOTE_MAX_BYTES = 1_024  # existing clients cut a longer one
 CONFIRM_WITHIN_S = 20.0  # own devices wait by chance up to that, so that mostly one confirms
 
