@@ -104,6 +104,7 @@ LOG_PAGES_MAX = 200  # of one log, which holds 2,000 records since its last begi
 STAMP_MAX_MS = 253_402_300_799_999  # the year 9999 ends; a later stamp is none
 BELIEVED_AHEAD_MS = 3_600_000  # how far another device's clock may be ahead and still move this one's
 SYNC_PAUSE_S = 2.0  # what a person does within it goes out as one post
+SYNC_BUSY_PAUSE_S = 5.0  # between looks whether an earlier post has left
 SYNC_POST_BYTES = 64 << 10  # of one post that tells registers, where no single one is larger
 SYNC_POST_MAX_BYTES = 2 << 20  # of one that is read
 SYNC_POSTS_AT_ONCE = 16  # of one look at what is untold; then others write
@@ -126,7 +127,7 @@ FORM_TITLE_MAX_CHARACTERS = 200
 FORM_HELP_MAX_CHARACTERS = 1_000
 FORM_TEXT_MAX_CHARACTERS = 20_000  # of one answer
 FORM_NUMBER_MAX = 2.0**53  # beyond, a float names no integer exactly
-ANSWER_MAX_BYTES_FILLED = 1 << 20  # of a filled form's JSON
+FILLED_MAX_BYTES = 1 << 20  # of a filled form's JSON
 FORM_ROWS_MAX = 100_000  # of one table
 
 # -- rendering -------------------------------------------------------------------------------------------------------
