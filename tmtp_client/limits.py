@@ -38,3 +38,7 @@ CHANGES_MAX = 10_000  # events that are kept for listeners that were away
 CHANGES_SLACK = 256  # by so many they may be more, so that not each of them costs a removal
 PAGE_MAX = 200  # threads or messages in one answer
 MENTION_TEXT_MAX = 65_536  # characters of a message that are looked through for one's own alias
+QUERY_CHARS_MAX = 1_000
+QUERY_ITEMS_MAX = 32  # words, phrases and operators of one search
+QUERY_NAMES_MAX = 100  # people or groups that one operator may mean
+SEARCH_RANKED_MAX = 2_000  # of what a search finds, the newest so many are ranked
