@@ -142,6 +142,7 @@ class Person(Struct, frozen=True, omit_defaults=True):
     proof: str = ""
     keys: KeysStand = "none"
     keys_changed: tuple[str, ...] = ()  # what changed and was not seen, in plain words
+    keys_head: str = ""  # of the log that this shows; `keys.seen` wants it back
 
 
 class Member(Struct, frozen=True, omit_defaults=True):
@@ -362,6 +363,8 @@ class Device(Struct, frozen=True, omit_defaults=True):
     added_ms: int = 0
     sponsor: str = ""
     acts: tuple[Literal["suspend", "revoke", "confirm", "resume", "contest"], ...] = ()
+    by_words: tuple[Literal["suspend", "revoke", "confirm", "resume", "contest"], ...] = ()  # with the recovery sheet
+    cannot: tuple[str, ...] = ()  # why not the others, in plain words
 
 
 class LogLine(Struct, frozen=True, omit_defaults=True):
@@ -381,6 +384,7 @@ class Devices(Struct, frozen=True, omit_defaults=True):
     uid: str
     devices: tuple[Device, ...]
     log: tuple[LogLine, ...]
+    head: str = ""  # of the log that this shows; `keys.seen` wants it back
     trouble: str = ""
     unseen: tuple[str, ...] = ()
 
@@ -392,6 +396,7 @@ class SafetyNumber(Struct, frozen=True):
     digits: str
     qr: str  # SVG
     compared: bool
+    head: str = ""  # of the log whose keys it stands for; `keys.seen` wants it back
 
 
 class Link(Struct, frozen=True):
@@ -464,6 +469,7 @@ class KeysEvent(Struct, frozen=True):
     alias: str
     changes: tuple[str, ...]
     trouble: str = ""
+    head: str = ""  # of the log that this shows; `keys.seen` wants it back
 
 
 class NotificationEvent(Struct, frozen=True, omit_defaults=True):

@@ -377,10 +377,14 @@ class NameDevice(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SeenKeys(Struct, frozen=True, forbid_unknown_fields=True):
-    """The person has seen what changed up to the head of the log that was shown; messages that were held go out."""
+    """The person has seen what changed up to the head of the log that was shown; messages that were held go out.
+
+    `head`: as it came with what was shown; a change that came since is not seen by this.
+    """
 
     account: str
     uid: str
+    head: str
     compared: bool = False
 
 
@@ -420,7 +424,18 @@ class AnswerLink(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FinishLink(Struct, frozen=True, forbid_unknown_fields=True):
-    """On a device of the account: takes the second text; the new device is added, provisional until confirmed."""
+    """On a device of the account: takes the second text; the new device is added, provisional until confirmed.
+
+    `fingerprint`: as the new device shows it, typed or confirmed by the person; nothing is signed where it is another.
+    """
+
+    account: str
+    answer: str
+    fingerprint: str
+
+
+class CheckLink(Struct, frozen=True, forbid_unknown_fields=True):
+    """On a device of the account: what the second text would add, before anything is signed."""
 
     account: str
     answer: str
@@ -501,6 +516,7 @@ OPERATIONS: Final = (
     Operation("devices.new_recovery", NewRecovery, RecoverySheet, "Make a new recovery key."),
     Operation("devices.start_link", StartLink, m.Link, "Add a device: the first text."),
     Operation("devices.answer_link", AnswerLink, m.Link, "Add a device: the second text, on the new one."),
+    Operation("devices.check_link", CheckLink, m.Link, "Add a device: the fingerprint of the one that answered."),
     Operation("devices.finish_link", FinishLink, m.Devices, "Add a device: sign."),
     Operation("keys.seen", SeenKeys, m.Person, "What changed was seen."),
     Operation("keys.safety", OfPerson, m.SafetyNumber, "The number to compare."),

@@ -247,6 +247,45 @@ class Connection:
         head = m.encode_head(m.Post(request_id, tuple(recipients), size, datahead, 0, from_, as_))
         return await self._request(request_id, head, data, size)
 
+    async def post_notify(
+        self,
+        request_id: str,
+        recipients: Sequence[m.Recipient],
+        notified: Sequence[m.Recipient],
+        note: tuple[bytes, int],
+        data: AsyncIterator[bytes],
+        datalen: int,
+        datahead: int,
+        *,
+        not_self: bool = False,
+        from_: str = "",
+    ) -> m.Acked:
+        """Post `data`, `datalen` octets of it, to `recipients`, and a note to them and to `notified` (wire.md §6, op 8).
+
+        `note`: its octets, of which so many are its head. `not_self`: own other devices get the note alone. Raises
+        `Refused` or `Disconnected`.
+        """
+        octets, notehead = note
+        size = len(octets) + datalen
+        head = m.PostNotify(
+            request_id,
+            tuple(recipients),
+            tuple(notified),
+            not_self,
+            datalen=size,
+            datahead=datahead,
+            notelen=len(octets),
+            notehead=notehead,
+            from_=from_,
+        )
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield octets
+            async for piece in data:
+                yield piece
+
+        return await self._request(request_id, m.encode_head(head), pieces(), size)
+
     async def ping(self, request_id: str, from_: str, to: str, text: str) -> m.Acked:
         """A first contact, at most 140 UTF-16 units (D2)."""
         data = text.encode()

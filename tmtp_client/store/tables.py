@@ -163,16 +163,24 @@ attachment = Table(
     Column("transfer", String, nullable=False),  # of one that comes in parts; else ""
     Index("attachment_by_transfer", "transfer"),
 )
-part = Table(  # of a large file that comes or goes in parts, each a post of its own
+transfer = Table(  # a large file that comes in parts, each a post of its own, until it is whole
+    "transfer",
+    metadata,
+    Column("transfer", String, primary_key=True),  # author's uid and what he calls it
+    Column("author", String, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("parts", Integer, nullable=False),
+    Column("hash", String, nullable=False),  # BLAKE2b-256 in base64url, of the message that names it; "" before
+    Column("at_ms", Integer, nullable=False),  # when something of it came last
+)
+part = Table(
     "part",
     metadata,
     Column("transfer", String, primary_key=True),
     Column("place", Integer, primary_key=True),
-    Column("author", String, nullable=False),
+    Column("author", String, nullable=False, index=True),
     Column("file", String, nullable=False),
     Column("size", Integer, nullable=False),
-    Column("done", Integer, nullable=False),  # outgoing: acknowledged
-    Column("at_ms", Integer, nullable=False),
 )
 answer = Table(  # what people filled into forms
     "answer",
@@ -190,10 +198,11 @@ outbox = Table(
     metadata,
     Column("number", Integer, primary_key=True),  # the order
     Column("request_id", String, nullable=False, unique=True),  # for all tries
-    Column("kind", String, nullable=False),  # message, ping, invitation, note, part, sync, control
+    Column("kind", String, nullable=False),  # see tmtp_client.store.outbox
     Column("state", String, nullable=False),  # see tmtp_client.store.outbox
     Column("due_ms", Integer, nullable=False),  # not before: undo, schedule
     Column("thread", String, nullable=False),
+    Column("lane", String, nullable=False),  # what of one lane is sent keeps its order, also while something waits
     Column("content", LargeBinary, nullable=False),  # msgspec JSON of tmtp_client.store.outbox.Content
     Column("prepared", LargeBinary, nullable=False),  # what all tries have in common under encryption; else b""
     Column("sent", Integer, nullable=False),  # octets of the present try
@@ -242,6 +251,9 @@ trust = Table(  # of one account's keys
     Column("seen_head", String, nullable=False),  # up to here the person has seen what changed; "" from the first
     Column("compared_head", String, nullable=False),  # with this one the person compared safety numbers
     Column("trouble", String, nullable=False),  # the service shows another log than before: why; else ""
+    Column("other_head", String, nullable=False),  # of that other log
+    Column("trouble_seen", Integer, nullable=False),  # the person knows, and goes on with what this device has checked
+    Column("behind", Integer, nullable=False),  # so many records the service knew less of, when it was last asked
     Column("asked_ms", Integer, nullable=False),  # when its log was last looked at
 )
 prekey = Table(  # this device's own
@@ -269,6 +281,20 @@ content_key = Table(  # of messages that this device sent: to wrap again for who
     Column("heads", String, nullable=False),  # JSON: uid -> head of its log when it was sealed
     Column("at_ms", Integer, nullable=False),
 )
+regained_key = Table(  # of messages whose sender wrapped the key again for this device
+    "regained_key",
+    metadata,
+    Column("message", String, primary_key=True),
+    Column("key", LargeBinary, nullable=False),
+)
+wish = Table(  # who asks for the key of a message, and may have it only when the person agrees
+    "wish",
+    metadata,
+    Column("message", String, primary_key=True),
+    Column("uid", String, primary_key=True),
+    Column("device", String, primary_key=True),
+    Column("at_ms", Integer, nullable=False),
+)
 shared_key = Table(  # suite 1
     "shared_key",
     metadata,
@@ -276,22 +302,56 @@ shared_key = Table(  # suite 1
     Column("epoch", Integer, primary_key=True),
     Column("key", LargeBinary, nullable=False),
     Column("salt", LargeBinary, nullable=False),  # of a passphrase; b"": random
+    Column("ops", Integer, nullable=False),  # what the passphrase cost; 0: random
+    Column("memory_kib", Integer, nullable=False),
+    Column("author", String, nullable=False),  # who passed it on
 )
-chain = Table(  # what each sending device said came before: nothing is left out, turned round or told twice
+chain = Table(  # what a sending device said came before: nothing is left out, turned round or told twice
     "chain",
     metadata,
-    Column("direction", String, primary_key=True),  # in, out
-    Column("uid", String, primary_key=True),  # in: the author; out: the recipient
-    Column("device", String, primary_key=True),  # in: the author's; out: ""
-    Column("count", Integer, nullable=False),
-    Column("last", LargeBinary, nullable=False),  # hash of the last manifest
+    Column("device", String, primary_key=True),  # the author's
+    Column("author", String, nullable=False, index=True),
+    Column("count", Integer, nullable=False),  # the next one's; -1: whatever comes next begins it anew
+    Column("last", String, nullable=False),  # hash of the last manifest; "": there was none
+)
+link = Table(  # what this device sent to whom, in its order: what came back is left out of what it names as the last
+    "link",
+    metadata,
+    Column("uid", String, primary_key=True),  # the recipient
+    Column("count", Integer, primary_key=True),
+    Column("request_id", String, nullable=False, index=True),
+    Column("hash", String, nullable=False),  # of the manifest
+    Column("gone", Integer, nullable=False),  # it did not reach the recipient: refused, given up, returned
 )
 opened = Table(  # what was opened, by what its sender called it: it opens once
     "opened",
     metadata,
     Column("device", String, primary_key=True),
     Column("request_id", String, primary_key=True),
-    Column("message", String, nullable=False),
+    Column("message", String, nullable=False, index=True),
+    Column("author", String, nullable=False),
+    Column("count", Integer, nullable=False),  # its place in the chain of its device to this account
+    Column("hash", String, nullable=False),  # of the manifest
+    Index("opened_by_hash", "device", "hash"),
+)
+missing = Table(  # what a message says has come before it, and has not
+    "missing",
+    metadata,
+    Column("message", String, primary_key=True),
+    Column("device", String, nullable=False),
+    Column("since", Integer, nullable=False),  # the places between `since` and, without it, `until`
+    Column("until", Integer, nullable=False),
+    Column("hash", String, nullable=False),  # of the manifest that came right before
+    Column("told", Integer, nullable=False),  # it is a doubt; 0: there may be a reason for it
+    Index("missing_by_hash", "device", "hash"),
+)
+unsettled = Table(  # messages that name a state of a log which this device does not know yet
+    "unsettled",
+    metadata,
+    Column("message", String, primary_key=True),
+    Column("author", String, nullable=False),
+    Column("posted_ms", Integer, nullable=False),
+    Column("manifest", LargeBinary, nullable=False),
 )
 
 # -- what listeners are told -----------------------------------------------------------------------------------------

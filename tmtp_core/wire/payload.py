@@ -11,12 +11,41 @@ import msgspec
 from msgspec import Meta, Struct
 
 
+class Transfer(Struct, frozen=True, omit_defaults=True):
+    """An attachment that does not stand in its post: it has gone ahead in `parts` posts of its own (`Part`)."""
+
+    id: str
+    size: Annotated[int, Meta(ge=0)]
+    hash: str  # BLAKE2b-256 of all of it, base64url
+    parts: Annotated[int, Meta(ge=1)]
+
+
 class Attached(Struct, frozen=True, omit_defaults=True):
-    """One attachment: `name` is unique in its post and begins with `u:` (a file), `f:` or `r:` (forms)."""
+    """One attachment: `name` is unique in its post and begins with `u:` (a file), `f:` or `r:` (forms).
+
+    `size` counts its octets in this post: 0 of one that has a `transfer`.
+    """
 
     name: str
     size: Annotated[int, Meta(ge=0)] = 0  # existing clients leave it out for an empty file
     ffn: str = ""
+    transfer: Transfer | None = None
+
+
+class Forwarded(Struct, frozen=True, omit_defaults=True):
+    """A message that a post hands on: as its forwarder has it, which nobody confirms.
+
+    `start` and `size` are octets of the post's text: where its words stand. `attach`: places of its attachments.
+    """
+
+    id: str
+    author: str  # uid
+    alias: str
+    posted: str
+    subject: str = ""
+    start: Annotated[int, Meta(ge=0)] = 0
+    size: Annotated[int, Meta(ge=0)] = 0
+    attach: tuple[int, ...] = ()
 
 
 class Subscriber(Struct, frozen=True, omit_defaults=True):
@@ -31,8 +60,52 @@ class Subscriber(Struct, frozen=True, omit_defaults=True):
     subscribe: bool = False
 
 
+class Wrapped(Struct, frozen=True, omit_defaults=True):
+    """A message's key, sealed to one device. `prekey`: the public prekey it was sealed to; "": the log's `box`."""
+
+    device: str
+    sealed: str
+    prekey: str = ""
+
+
+class E2e(Struct, frozen=True, omit_defaults=True):
+    """How a sealed post is opened (docs/protocol.md, *Sealed messages*). `tmtp_core.crypto.envelope` reads it strictly.
+
+    `commit` names the one key that opens it, `header` is secretstream's. Suite 1: `nonce`, and of a passphrase `salt`,
+    `ops` and `memory` (KiB). Suite 2: `keys`.
+    """
+
+    suite: int
+    epoch: int = 0
+    keys: tuple[Wrapped, ...] = ()
+    commit: str = ""
+    header: str = ""
+    nonce: str = ""
+    salt: str = ""
+    ops: int = 0
+    memory: int = 0
+
+
+class Part(Struct, frozen=True, omit_defaults=True):
+    """This post carries piece number `place`, from 0 on, of a large file, as its only attachment.
+
+    `parts` and `size` are the whole file's.
+    """
+
+    transfer: str
+    place: Annotated[int, Meta(ge=0)] = 0
+    size: Annotated[int, Meta(ge=0)] = 0
+    parts: Annotated[int, Meta(ge=1)] = 1
+
+
 class PostHead(Struct, frozen=True, omit_defaults=True):
-    """The head of a post. An empty `threadid` begins a thread, whose id becomes the post's `msgid`."""
+    """The head of a post. An empty `threadid` begins a thread, whose id becomes the post's `msgid`.
+
+    `e2e` of a sealed post stands alone: all else is inside. `control`: the text is not a person's but JSON for the
+    client, of this kind. `sync`: the text is JSON for one's other devices, in this version. `confirmfor`: the copy of
+    the thread for whose readers this confirms. `copies`, `adds`: of sealed threads, the copy for who is asked in, and the
+    note that names them (docs/protocol.md, *What clients say to each other*).
+    """
 
     threadid: str | None = None
     alias: str = ""
@@ -42,6 +115,14 @@ class PostHead(Struct, frozen=True, omit_defaults=True):
     confirmid: str = ""
     confirmposted: str = ""
     nodesync: bool = False
+    e2e: E2e | None = None
+    part: Part | None = None
+    control: str = ""
+    sync: int = 0
+    confirmfor: str = ""
+    copies: bool = False
+    adds: str = ""
+    forwarded: tuple[Forwarded, ...] = ()
 
 
 def encode_post_head(head: PostHead) -> bytes:

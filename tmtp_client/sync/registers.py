@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What a person's devices agree about, field by field: the last writer wins, whoever hears of it when (decision 26).
+
+A register is named by kind, key and field and has a JSON value; null is "taken away". Merging takes the greater of
+(stamp, value): in any order, any number of times, the same comes out. What a register means here and now (a message is
+seen, a thread archived) is `tmtp_client.sync.columns`' affair, and does not touch the register: so one about a message
+that is not here yet, or of a kind that only a newer release knows, is kept, told to a new device, and served later.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Connection, delete, insert, select, tuple_, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from tmtp_client import limits
+from tmtp_client.store import tables
+from tmtp_client.sync import clock
+from tmtp_client.sync.clock import Stamp
+
+HERE: Final = "here"
+"""The kind of what is this device's alone: never told, and not taken from others."""
+
+_r = tables.register.c
+_KEY: Final = (_r.kind, _r.key, _r.field)
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """Where and when something is done: `device` as `clock.device_name` has it."""
+
+    device: str
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A register as another device tells it: `value` is JSON, octet by octet as it was written."""
+
+    kind: str
+    key: str
+    field: str
+    value: str
+    stamp: str
+
+
+def set(c: Connection, at: At, kind: str, key: str, fields: Mapping[str, Any]) -> None:
+    """A person's edit of one thing: its `fields` from now on. All of an edit has one stamp where it can."""
+    set_many(c, at, [(kind, key, fields)])
+
+
+def set_many(c: Connection, at: At, edits: Iterable[tuple[str, str, Mapping[str, Any]]]) -> None:
+    """One act of a person on many things: (kind, key, fields).
+
+    It is later than everything that this device has done before, and than what each register has now, however far in
+    the future the clock was that wrote that: so what a person does holds. Raises ValueError for a name or a value that
+    is too long, and for a register that stands at the end of all times.
+    """
+    given = [(kind, key, field, value) for kind, key, fields in edits for field, value in fields.items()]
+    if not given:
+        return
+    stamp = clock.tick(_latest(c), at.now_ms, at.device)
+    _set_latest(c, stamp)
+    for kind, key, field, value in given:
+        text = _value(kind, key, field, value)
+        present = clock.read_stamp(c.scalar(select(_r.stamp).where(*_is(kind, key, field))) or "")
+        try:
+            own = stamp if present is None or stamp > present else present.next_on(at.device)
+        except OverflowError:
+            raise ValueError(f"{kind} {field} of {key} was written at the end of all times") from None
+        _put(c, Change(kind, key, field, text, own.text), told=kind == HERE)
+
+
+def get(c: Connection, kind: str, key: str, field: str) -> Any:
+    """A register's value; None where it has none, or what it had was taken away."""
+    value = c.scalar(select(_r.value).where(*_is(kind, key, field)))
+    return None if value is None else msgspec.json.decode(value)
+
+
+def fields(c: Connection, kind: str, key: str) -> dict[str, Any]:
+    """All that is known of one thing: field and value, without what was taken away."""
+    rows = c.execute(select(_r.field, _r.value).where(_r.kind == kind, _r.key == key, _r.value != "null"))
+    return {field: msgspec.json.decode(value) for field, value in rows}
+
+
+def merge(c: Connection, at: At, changes: Iterable[Change]) -> dict[tuple[str, str], frozenset[str]]:
+    """What another device tells; which fields of which (kind, key) are other ones now.
+
+    A change that is none (its stamp, its names, its value) is left out: each device judges it alike, whatever its
+    clock says. What is new here need not be told on: its post goes to all devices.
+    """
+    changed: dict[tuple[str, str], frozenset[str]] = {}
+    latest = before = _latest(c)
+    for change in changes:
+        stamp = _sound(change)
+        if stamp is None:
+            continue
+        latest = clock.heard(latest, stamp, at.now_ms)
+        if _put(c, change, told=True):
+            thing = (change.kind, change.key)
+            changed[thing] = changed.get(thing, frozenset()) | {change.field}
+    if latest is not None and latest != before:
+        _set_latest(c, latest)
+    return changed
+
+
+def untold(c: Connection, limit: int) -> list[Change]:
+    """What other devices are to be told, what was done first first."""
+    rows = c.execute(select(*_KEY, _r.value, _r.stamp).where(_r.told == 0).order_by(_r.stamp, *_KEY).limit(limit))
+    return [Change(*row) for row in rows]
+
+
+def is_untold(c: Connection) -> bool:
+    """Whether there is anything to tell."""
+    return c.scalar(select(1).where(_r.told == 0).limit(1)) is not None
+
+
+def told(c: Connection, changes: Iterable[Change]) -> None:
+    """These are on their way, under a promise: an entry of the outbox, in the same transaction."""
+    for change in changes:
+        where = _is(change.kind, change.key, change.field)
+        c.execute(update(tables.register).where(*where, _r.stamp == change.stamp).values(told=1))
+
+
+def tell_everything(c: Connection) -> None:
+    """A new device has been added, by this one: tell all registers once more, those too that mean nothing here."""
+    c.execute(update(tables.register).where(_r.kind != HERE).values(told=0))
+
+
+def forget(c: Connection, kind: str, key: str) -> None:
+    """Drop what is this device's alone. Only of kind `HERE`: what others know would come back."""
+    c.execute(delete(tables.register).where(_r.kind == HERE, _r.kind == kind, _r.key == key))
+
+
+def _put(c: Connection, change: Change, *, told: bool) -> bool:
+    """Keep the greater of this and what is there; whether this is it, and is another value than before."""
+    where = _is(change.kind, change.key, change.field)
+    before = c.scalar(select(_r.value).where(*where))
+    row = {"kind": change.kind, "key": change.key, "field": change.field, "value": change.value, "stamp": change.stamp}
+    statement = upsert(tables.register).values(**row, told=int(told))
+    new = statement.excluded
+    won = c.execute(
+        statement.on_conflict_do_update(
+            index_elements=[*_KEY],
+            set_={"value": new.value, "stamp": new.stamp, "told": new.told},
+            where=tuple_(new.stamp, new.value) > tuple_(_r.stamp, _r.value),
+        )
+    ).rowcount
+    return bool(won) and change.value != before
+
+
+def _sound(change: Change) -> Stamp | None:
+    """A change's stamp; None where the change is none."""
+    names = (change.kind, change.key, change.field)
+    if change.kind == HERE or any(len(name) > limits.REGISTER_NAME_MAX_CHARACTERS for name in names):
+        return None
+    try:
+        if len(change.value.encode()) > limits.REGISTER_VALUE_MAX_BYTES:
+            return None
+        msgspec.json.decode(change.value)
+        "".join(names).encode()
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return None
+    return clock.read_stamp(change.stamp)
+
+
+def _value(kind: str, key: str, field: str, value: Any) -> str:
+    """A value as JSON. Raises ValueError for what no register takes."""
+    if any(len(name) > limits.REGISTER_NAME_MAX_CHARACTERS for name in (kind, key, field)):
+        raise ValueError(f"a name of a register has {limits.REGISTER_NAME_MAX_CHARACTERS} characters at most")
+    text = msgspec.json.encode(value, order="deterministic")
+    if len(text) > limits.REGISTER_VALUE_MAX_BYTES:
+        raise ValueError(f"{field} is too long: {len(text)} octets of {limits.REGISTER_VALUE_MAX_BYTES}")
+    return text.decode()
+
+
+def _is(kind: str, key: str, field: str) -> tuple[Any, ...]:
+    return (_r.kind == kind, _r.key == key, _r.field == field)
+
+
+def _latest(c: Connection) -> Stamp | None:
+    return clock.read_stamp(c.scalar(select(tables.stamp.c.latest)) or "")
+
+
+def _set_latest(c: Connection, stamp: Stamp) -> None:
+    if c.execute(update(tables.stamp).values(latest=stamp.text)).rowcount == 0:
+        c.execute(insert(tables.stamp).values(latest=stamp.text))

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Account logs as this device has verified them: its own and those of its contacts (B4).
+
+A record is kept once its signatures, the chain, the rules and the service's stamp hold. What was kept is never given up
+for another log: whoever shows one is noticed. A service that shows an earlier state of a log has lost records, as one
+does that was restored from a backup, or holds them back: what is known here goes on to count.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from functools import lru_cache
+from typing import Final
+
+from sqlalchemy import Connection as Rows
+from sqlalchemy import delete, insert, select
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from tmtp_client.store import tables as t
+from tmtp_core.crypto.account_log import LogState
+from tmtp_core.crypto.encoding import from_text
+from tmtp_core.crypto.log_records import LogInvalid, Record, decode_record, encode_record, replay, verify
+
+_STATES_KEPT: Final = 256  # in memory: the logs of who is written to just now
+
+
+class Shown(Enum):
+    """What the service showed of a log, held against what is known of it."""
+
+    SAME = "the same"
+    GROWN = "grown"
+    LOST = "it knows less"
+    OTHER = "another log"
+
+
+@dataclass(frozen=True, slots=True)
+class KeptLog:
+    """A verified log: its state after the last record, and its head after each. `state` is not to be changed."""
+
+    uid: str
+    state: LogState
+    heads: tuple[str, ...]
+
+    @property
+    def head(self) -> str:
+        """After its last record."""
+        return self.heads[-1]
+
+    def place_of(self, head: str) -> int | None:
+        """The number of the record after which this was the head; None where it never was. -1: before the first."""
+        if not head:
+            return -1
+        try:
+            return self.heads.index(head)
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of what the service showed. `first`: the log was not known before."""
+
+    shown: Shown
+    log: KeptLog | None
+    added: int = 0
+    first: bool = False
+    why: str = ""  # of another log
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One row of `trust`: how an account's keys stand with the person."""
+
+    uid: str
+    seen_head: str = ""
+    compared_head: str = ""
+    trouble: str = ""
+    other_head: str = ""
+    trouble_seen: bool = False
+    behind: int = 0
+    asked_ms: int = 0
+
+
+class Logs:
+    """Of one account at one service. All methods work on a database connection; states are cached by their head."""
+
+    def __init__(self, service_key: str) -> None:
+        self._service_key = service_key
+        self._cached: dict[str, KeptLog] = {}
+        self._state_at = lru_cache(maxsize=_STATES_KEPT)(self._replayed)
+
+    def kept(self, c: Rows, uid: str) -> KeptLog | None:
+        """What is known of an account's log; None: nothing, or nothing that can be read any more."""
+        heads = tuple(c.scalars(select(t.log_record.c.head).where(t.log_record.c.uid == uid).order_by("place")))
+        if not heads:
+            return None
+        cached = self._cached.get(uid)
+        if cached is not None and cached.heads == heads:
+            return cached
+        try:
+            state = replay(self.records(c, uid), uid=uid, service_key=from_text(self._service_key))
+            if state.head_text != heads[-1]:
+                raise LogInvalid("the heads are not those of the records")
+        except (LogInvalid, ValueError):  # this device's disk
+            return None
+        return self._cache(KeptLog(uid, state, heads))
+
+    def records(self, c: Rows, uid: str, since: int = 0, until: int | None = None) -> list[Record]:
+        """Those from place `since` on, up to and without `until`. Raises `LogInvalid`."""
+        wanted = select(t.log_record.c.record).where(t.log_record.c.uid == uid, t.log_record.c.place >= since)
+        if until is not None:
+            wanted = wanted.where(t.log_record.c.place < until)
+        return [decode_record(raw) for raw in c.scalars(wanted.order_by(t.log_record.c.place))]
+
+    def at(self, c: Rows, uid: str, head: str) -> LogState | None:
+        """The state of a log when this was its head; None where it never was, as far as is known. Not to be changed."""
+        log = self.kept(c, uid)
+        place = log.place_of(head) if log is not None and head else None
+        if log is None or place is None:
+            return None
+        if place == len(log.heads) - 1:
+            return log.state
+        return self._state_at(uid, tuple(self.records(c, uid, 0, place + 1)))
+
+    def take(self, c: Rows, uid: str, since: int, shown: Sequence[Record], head: str | None = None) -> Taken:
+        """What the service shows from place `since` on, and as the present `head` (None: it did not say).
+
+        What continues the log is kept. Whatever is another log is not followed.
+        """
+        log = self.kept(c, uid)
+        if log is None:
+            self.forget(c, uid)  # what cannot be read: begin again; what the person has seen stays
+        count = len(log.heads) if log is not None else 0
+        if since > count:
+            raise ValueError("records are missing in between: fetch them")
+        known = self.records(c, uid, since, since + len(shown))
+        if any(one != other for one, other in zip(known, shown, strict=False)):
+            return Taken(Shown.OTHER, log, why="a record that this device has checked is another one now")
+        grown, new = log, shown[len(known) :]
+        if new:
+            try:
+                grown = self._extended(c, uid, log, new)
+            except LogInvalid as invalid:
+                return Taken(Shown.OTHER, log, why=str(invalid))
+        added = len(new)
+        if head is not None and (grown is None or head != grown.head):
+            earlier = grown is not None and head in grown.heads
+            return Taken(Shown.LOST if earlier else Shown.OTHER, grown, added, log is None, "" if earlier else _HEAD)
+        return Taken(Shown.GROWN if added else Shown.SAME, grown, added, log is None and grown is not None)
+
+    def forget(self, c: Rows, uid: str) -> None:
+        """Drop the records of a log."""
+        c.execute(delete(t.log_record).where(t.log_record.c.uid == uid))
+        self._cached.pop(uid, None)
+
+    def known(self, c: Rows) -> list[str]:
+        """Whose logs are kept."""
+        return list(c.scalars(select(t.log_record.c.uid).distinct().order_by(t.log_record.c.uid)))
+
+    def length(self, c: Rows, uid: str) -> int:
+        """How many records are known of a log."""
+        log = self.kept(c, uid)
+        return len(log.heads) if log is not None else 0
+
+    def _extended(self, c: Rows, uid: str, log: KeptLog | None, new: Sequence[Record]) -> KeptLog:
+        """With further records, each checked, and kept. Raises `LogInvalid`; then nothing was kept."""
+        state = log.state if log is not None else None
+        heads = list(log.heads) if log is not None else []
+        rows = []
+        for place, record in enumerate(new, len(heads)):
+            state = verify([record], uid=uid, service_key=self._service_key, known=state)
+            heads.append(state.head_text)
+            rows.append({"uid": uid, "place": place, "record": encode_record(record), "head": state.head_text})
+        assert state is not None
+        c.execute(insert(t.log_record), rows)
+        return self._cache(KeptLog(uid, state, tuple(heads)))
+
+    def _replayed(self, uid: str, records: tuple[Record, ...]) -> LogState:
+        return replay(records, uid=uid, service_key=from_text(self._service_key))
+
+    def _cache(self, log: KeptLog) -> KeptLog:
+        while len(self._cached) >= _STATES_KEPT:
+            self._cached.pop(next(iter(self._cached)), None)
+        self._cached[log.uid] = log
+        return log
+
+
+_HEAD: Final = "it ends with a head that none of its records has"
+
+
+# -- how keys stand with the person ----------------------------------------------------------------------------------
+def standing(c: Rows, uid: str) -> Standing:
+    """How an account's keys stand; as nobody has looked at them yet where there is nothing."""
+    row = c.execute(select(t.trust).where(t.trust.c.uid == uid)).one_or_none()
+    if row is None:
+        return Standing(uid)
+    return Standing(
+        row.uid,
+        row.seen_head,
+        row.compared_head,
+        row.trouble,
+        row.other_head,
+        bool(row.trouble_seen),
+        row.behind,
+        row.asked_ms,
+    )
+
+
+def keep(c: Rows, one: Standing, **changes: object) -> Standing:
+    """Write down how an account's keys stand, with these changes."""
+    changed = replace(one, **changes)  # type: ignore[arg-type]
+    values = {
+        "uid": changed.uid,
+        "seen_head": changed.seen_head,
+        "compared_head": changed.compared_head,
+        "trouble": changed.trouble,
+        "other_head": changed.other_head,
+        "trouble_seen": int(changed.trouble_seen),
+        "behind": changed.behind,
+        "asked_ms": changed.asked_ms,
+    }
+    c.execute(upsert(t.trust).values(values).on_conflict_do_update(index_elements=["uid"], set_=values))
+    return changed
