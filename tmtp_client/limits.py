@@ -150,3 +150,7 @@ CLOCK_SLACK_MS = 5 * 60 * 1000  # between what the service dates and what a log 
 AWAY_MS = 20 * 3600 * 1000  # the shortest absence after which a service may have given messages back
 LINK_TEXT_MAX_BYTES = 4_096
 MISSING_TOLD_MAX = 1_000_000  # more than so many messages cannot have been left out of a chain in earnest
+QUERY_CHARS_MAX = 1_000
+QUERY_ITEMS_MAX = 32  # words, phrases and operators of one search
+QUERY_NAMES_MAX = 100  # people or groups that one operator may mean
+SEARCH_RANKED_MAX = 2_000  # of what a search finds, the newest so many are ranked
