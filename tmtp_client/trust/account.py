@@ -18,8 +18,10 @@ from tmtp_client.api.models import SafetyNumber
 from tmtp_client.connection import DeviceKeys, Refused
 from tmtp_client.store import tables as t
 from tmtp_client.trust import chains, logs, prekeys, safety, shared_keys
+from tmtp_client.trust.devices import DeviceActs
 from tmtp_client.trust.following import Following
 from tmtp_client.trust.judging import Came, Judging, Sealed
+from tmtp_client.trust.linking import Linking
 from tmtp_client.trust.logs import Logs, Shown
 from tmtp_client.trust.planning import Held, Plan, Planning, Unsealable, Unseen
 from tmtp_client.trust.ports import Asker, Kept, NowMs, Own
@@ -43,6 +45,8 @@ class Trust:
         self._judging = Judging(self.own, self.logs, self.following)
         self._sealer = Sealer(self.own, self.logs, clock, random_bytes)
         self.wrapping = Wrapping(self.own, self.logs, clock, random_bytes)
+        self.devices = DeviceActs(self.own, self.logs, self.following, clock, random_bytes)
+        self.linking = Linking(self.own, self.logs, self.following, self.devices)
         self._clock = clock
         self._random_bytes = random_bytes
         self._numbers = count(1)
