@@ -39,6 +39,8 @@ UNFINISHED_LOOK_S = 3600.0
 SUBJECT_MAX_CHARACTERS = 300
 RECIPIENTS_MAX = 1_000  # of one message; a header has 64 KiB
 COPY_MAX_BYTES = 4 << 20  # of a thread, for who is asked in
+COPIED_MAX = 5_000  # messages in it
+COPIED_HEAD_MAX_BYTES = 0xFFFF  # of one message in it: four hex digits
 NOTE_MAX_BYTES = 1_024  # existing clients cut a longer one
 CONFIRM_WITHIN_S = 20.0  # own devices wait by chance up to that, so that mostly one confirms
 
@@ -55,6 +57,24 @@ STATE_BYTES = 32
 VERIFIER_BYTES = 48
 LOG_TRIES_MAX = 20  # to sign on top of a log that others add to meanwhile
 ANSWER_MAX_BYTES = 2 << 20  # the data of an answer: a page of a log, a group's members, a skin
+API_FRAME_MAX_BYTES = 2 << 20  # of a page's or a program's request; the longest is a message of that much text
+API_REQUESTS_MAX = 64  # of one socket, not answered yet: no more is read meanwhile
+API_SOCKETS_MAX = 32  # windows and programs of one person
+API_SLOW_READER_S = 20.0  # a socket that takes nothing for so long is cut off, not buffered for
+API_SEND_BUFFER_BYTES = 256 << 10  # handed to the system's socket and not taken yet, before a sender waits
+API_EVENTS_AT_ONCE = 100  # read from an account's database for one watcher
+API_PASSING_EVENTS_MAX = 256  # events that are not kept, for one watcher; the eldest is dropped for the newest
+API_UPLOADS_MAX = 4  # at once
+API_DOWNLOADS_MAX = 16  # at once
+API_UPLOAD_STALL_S = 60.0  # without an octet
+API_HEADERS_MAX_BYTES = 16 << 10  # of a request's line, and of each of its fields
+API_TOKEN_BYTES = 32
+API_TOKEN_LIFE_S = 120.0  # of a one-time token: from the command that asked for it to the browser that shows it
+API_TOKENS_MAX = 16  # one-time tokens that nobody has used yet; the eldest is forgotten
+API_SESSIONS_MAX = 32  # browsers that came in; the eldest is forgotten
+API_CLOSE_TIMEOUT_S = 2.0  # a person has asked to end: whoever has not finished by then is cut off
+API_CONNECT_TIMEOUT_S = 5.0  # to the engine of this device
+
 
 # -- this device's disk ----------------------------------------------------------------------------------------------
 HISTORY_READERS = 3  # at once: a search, a page and a file do not wait for one another
@@ -118,3 +138,23 @@ RENDER_HERE_MAX_CHARACTERS = 1_000  # at most that takes milliseconds, whatever 
 RENDER_START_S = 20.0  # for that process to be there
 LINK_MAX_CHARACTERS = 4_096
 COMBINING_MARKS_MAX = 4  # on one letter: more of them cover the lines above
+LOG_PAGES_MAX = 200  # of one log, which holds 2,000 records since its last beginning, and 500 a page
+SEARCH_TEXT_MAX = 1 << 20  # characters of one text that the search index takes in
+SNIPPET_SCAN_MAX = 16_384  # characters of a text that are looked through for what to show of it
+SNIPPET_CHARS = 160
+THREAD_TEXT_CHARS = 200  # of the last message, in a list of threads
+CHANGES_MAX = 10_000  # events that are kept for listeners that were away
+CHANGES_SLACK = 256  # by so many they may be more, so that not each of them costs a removal
+PAGE_MAX = 200  # threads or messages in one answer
+MENTION_TEXT_MAX = 65_536  # characters of a message that are looked through for one's own alias
+# -- this device's disk ----------------------------------------------------------------------------------------------
+HISTORY_READERS = 3  # at once: a search, a page and a file do not wait for one another
+HISTORY_GROUP_MAX = 500  # changes in one transaction
+PASSPHRASE_OPS = 4  # Argon2id: about half a second of one core for each guess, once a day for its owner
+PASSPHRASE_MEMORY_BYTES = 128 << 20  # and as much memory, which is what makes guessing by machines dear
+PASSPHRASE_OPS_MAX = 64  # that a vault's file may ask for: it is not trusted to name any number
+PASSPHRASE_MEMORY_MAX_BYTES = 1 << 30
+PASSPHRASE_MIN_CHARACTERS = 8
+PASSPHRASE_MAX_BYTES = 1_024
+VAULT_MAX_BYTES = 1 << 20  # of vault.json
+SLOTS_MAX = 256  # of them recovery sheets: one an account

@@ -462,7 +462,7 @@ OPERATIONS: Final = (
     Operation("home.keyring", Nothing, m.Home, "Let the system's keyring open it, too."),
     Operation("home.forget_keyring", Nothing, m.Home, "Let the system's keyring open it no more."),
     Operation("home.idle_lock", SetIdleLock, m.Home, "Lock by itself."),
-    Operation("home.watch", Watch, m.Watching, "Events from now on.", keeps_open=False),
+    Operation("home.watch", Watch, m.Watching, "Events from now on.", locked=True, keeps_open=False),
     Operation("accounts.list", Nothing, m.Account, "All accounts.", many=True, keeps_open=False),
     Operation("accounts.join", Join, (m.Joined, m.SignIn), "Open an account on a service."),
     Operation("accounts.recover", Recover, m.Joined, "Come back to an account by its recovery sheet."),
