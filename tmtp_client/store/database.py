@@ -38,6 +38,20 @@ class Database(Grouped):
         await super().close()
         self._key = b""
 
+    async def checkpoint(self) -> None:
+        """Bring the write-ahead log into the file and empty it: what was deleted is not in there, either.
+
+        Raises `OSError`.
+        """
+        await self._loop.run_in_executor(self._writer, self._told, self._checkpoint)
+
+    def _checkpoint(self) -> None:
+        if self._engine is None:
+            raise self._closed()
+        with self._engine.connect() as connection:
+            driver: Any = connection.connection.driver_connection  # outside of a transaction
+            driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def _open(self) -> Engine:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path.touch(mode=0o600)
