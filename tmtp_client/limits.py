@@ -155,3 +155,7 @@ PASSPHRASE_MIN_CHARACTERS = 8
 PASSPHRASE_MAX_BYTES = 1_024
 VAULT_MAX_BYTES = 1 << 20  # of vault.json
 SLOTS_MAX = 256  # of them recovery sheets: one an account
+QUERY_CHARS_MAX = 1_000
+QUERY_ITEMS_MAX = 32  # words, phrases and operators of one search
+QUERY_NAMES_MAX = 100  # people or groups that one operator may mean
+SEARCH_RANKED_MAX = 2_000  # of what a search finds, the newest so many are ranked

@@ -2,8 +2,8 @@
 """What listeners of the local API are told: kept in the transaction that does it, so that nothing is told that did not
 happen, and nothing that happened is not told.
 
-Of messages, threads, people and groups only the name is kept, and what it looks like is seen when it is told: a listener
-that was away hears of each thing once, as it is by then. Of all else the event itself is kept.
+Of messages, threads, people and groups only the name is kept, and what it looks like is seen when it is told: a
+listener that was away hears of each thing once, as it is by then. Of all else the event itself is kept.
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -133,17 +133,18 @@ message = Table(
     Column("verified", Integer, nullable=False),  # 0: the name is only the payload's claim (revision 1)
     Column("to", String, nullable=False),  # JSON: [[uid or gid, type], …] as far as this device knows; else []
     Column("thread", String, nullable=False),
-    Column("subject", String, nullable=False),
-    Column("text", String, nullable=False),  # CommonMark as it was written; of a ping plain text
     Column("posted", String, nullable=False),
     Column("received_ms", Integer, nullable=False),
     Column("state", String, nullable=False),  # see tmtp_client.store.messages
     Column("seen", Integer, nullable=False),
     Column("mentions", Integer, nullable=False),  # it names one's alias
     Column("suite", Integer, nullable=False),  # 0 none, else protocol.md's 1 or 2
-    Column("sealed", String, nullable=False),  # JSON of tmtp_client.trust.Sealed: who, what, which doubts; else ""
     Column("confirms", String, nullable=False),  # the id of the forwarded message that it confirms; else ""
     Column("of", String, nullable=False),  # a note's or return's message; else ""
+    Column("sealed", String, nullable=False),  # JSON of tmtp_client.trust.Sealed: who, what, which doubts; else ""
+    Column("subject", String, nullable=False),
+    # CommonMark as it was written; of a ping plain text. Last: what stands behind a long text is far away on the disk
+    Column("text", String, nullable=False),
     Index("message_by_thread", "thread", "posted", "id"),
     Index("message_by_time", "posted", "id"),
     Index("message_unseen", "seen", "thread", sqlite_where=text("seen = 0")),

@@ -24,7 +24,7 @@ _OF_REGISTERS: Final = {"archived": 0, "muted": 0, "snoozed_until_ms": 0, "encry
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What an account's badge shows: unseen messages, those of them that name one's alias, unanswered first contacts."""
+    """What an account's badge shows: unseen messages, those of them that name one's alias, unseen first contacts."""
 
     unseen: int
     mentions: int
@@ -254,9 +254,8 @@ def count_seen(connection: Connection, id: str, unseen: int, mentions: int) -> N
 
 
 def recount(connection: Connection, id: str) -> bool:
-    """All that follows from its messages, made again; the thread is gone with its last one. Whether its subject changed.
-
-    The subject is that of the first message, else the one that came first.
+    """All that follows from its messages, made again; the thread is gone with its last one. Whether its subject changed:
+    it is that of the first message, else the one that came first.
     """
     m = message.c
     mine = m.thread == id

@@ -78,7 +78,7 @@ def messages_of(connection: Connection, rows: Sequence[Row[Any]]) -> list[models
     return [_message(row, tuple(files[row.id]), ghosts.get(row.author)) for row in rows]
 
 
-def _message(row: Row[Any], files: tuple[models.Attachment, ...], ghost: Row[Any] | None) -> models.Message:
+def _message(row: Row[Any], files: tuple[models.Attachment, ...], ghost: Any) -> models.Message:
     to = json.loads(row.to) if row.kind == "invitation" else []
     return models.Message(
         id=row.id,

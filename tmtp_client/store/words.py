@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """How texts become the words of the search index, and how what was found is marked in them (B1).
 
-Everything is compared as its reader hears it: without case, accents, points and width, katakana as hiragana. Scripts that
-put no spaces between words (Chinese, Japanese, Korean, Thai …) are kept as pairs of neighbouring characters, so that any
-part of them is found, exactly and without a dictionary. The index gets words with spaces between; SQLite adds nothing.
+Everything is compared as its reader hears it: without case, accents, points and width, katakana as hiragana. Scripts
+that put no spaces between words (Chinese, Japanese, Korean, Thai …) are kept as pairs of neighbouring characters, so
+that any part of them is found, exactly and without a dictionary. The index gets words with spaces between; SQLite adds
+nothing.
 """
 
 import re
