@@ -9,6 +9,10 @@ PULSE_AFTER_S = 115.0  # of silence; the service closes after 120
 TCP_USER_TIMEOUT_MS = 30_000  # unacknowledged data for this long ends the connection
 READ_CHUNK_BYTES = 65_536
 EVENTS_WAITING_MAX = 1_024  # received and not yet handled; the service's window is far smaller
+EVENTS_WAITING_MAX_BYTES = 8 << 20  # of them, in memory
+BATCHED_EVENT_MAX_BYTES = 64 << 10  # what is larger is handled by itself, as it comes
+BATCH_MAX_BYTES = 1 << 20
+BATCH_EVENTS = 8  # at most, where the service does not say how many may await their acks
 PAYLOAD_BUFFER_BYTES = 1 << 20  # of one incoming payload, ahead of its handler
 RECONNECT_FIRST_S = 0.5
 RECONNECT_LONGEST_S = 60.0
@@ -39,6 +43,8 @@ UNFINISHED_LOOK_S = 3600.0
 SUBJECT_MAX_CHARACTERS = 300
 RECIPIENTS_MAX = 1_000  # of one message; a header has 64 KiB
 COPY_MAX_BYTES = 4 << 20  # of a thread, for who is asked in
+COPIED_MAX = 5_000  # messages in it
+COPIED_HEAD_MAX_BYTES = 0xFFFF  # of one message in it: four hex digits
 NOTE_MAX_BYTES = 1_024  # existing clients cut a longer one
 CONFIRM_WITHIN_S = 20.0  # own devices wait by chance up to that, so that mostly one confirms
 
@@ -73,7 +79,6 @@ API_SESSIONS_MAX = 32  # browsers that came in; the eldest is forgotten
 API_CLOSE_TIMEOUT_S = 2.0  # a person has asked to end: whoever has not finished by then is cut off
 API_CONNECT_TIMEOUT_S = 5.0  # to the engine of this device
 
-
 # -- this device's disk ----------------------------------------------------------------------------------------------
 HISTORY_READERS = 3  # at once: a search, a page and a file do not wait for one another
 HISTORY_GROUP_MAX = 500  # changes in one transaction
@@ -99,6 +104,7 @@ LOG_PAGES_MAX = 200  # of one log, which holds 2,000 records since its last begi
 STAMP_MAX_MS = 253_402_300_799_999  # the year 9999 ends; a later stamp is none
 BELIEVED_AHEAD_MS = 3_600_000  # how far another device's clock may be ahead and still move this one's
 SYNC_PAUSE_S = 2.0  # what a person does within it goes out as one post
+SYNC_BUSY_PAUSE_S = 5.0  # between looks whether an earlier post has left
 SYNC_POST_BYTES = 64 << 10  # of one post that tells registers, where no single one is larger
 SYNC_POST_MAX_BYTES = 2 << 20  # of one that is read
 SYNC_POSTS_AT_ONCE = 16  # of one look at what is untold; then others write
@@ -121,7 +127,7 @@ FORM_TITLE_MAX_CHARACTERS = 200
 FORM_HELP_MAX_CHARACTERS = 1_000
 FORM_TEXT_MAX_CHARACTERS = 20_000  # of one answer
 FORM_NUMBER_MAX = 2.0**53  # beyond, a float names no integer exactly
-ANSWER_MAX_BYTES_FILLED = 1 << 20  # of a filled form's JSON
+FILLED_MAX_BYTES = 1 << 20  # of a filled form's JSON
 FORM_ROWS_MAX = 100_000  # of one table
 
 # -- rendering -------------------------------------------------------------------------------------------------------
@@ -176,3 +182,7 @@ CHANGES_MAX = 10_000  # events that are kept for listeners that were away
 CHANGES_SLACK = 256  # by so many they may be more, so that not each of them costs a removal
 PAGE_MAX = 200  # threads or messages in one answer
 MENTION_TEXT_MAX = 65_536  # characters of a message that are looked through for one's own alias
+QUERY_CHARS_MAX = 1_000
+QUERY_ITEMS_MAX = 32  # words, phrases and operators of one search
+QUERY_NAMES_MAX = 100  # people or groups that one operator may mean
+SEARCH_RANKED_MAX = 2_000  # of what a search finds, the newest so many are ranked

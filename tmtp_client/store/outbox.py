@@ -20,8 +20,8 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from tmtp_client import limits
 from tmtp_client.api import models
-from tmtp_client.store import changes
-from tmtp_client.store.tables import outbox, thread
+from tmtp_client.store import changes, threads
+from tmtp_client.store.tables import outbox
 from tmtp_core.ids import RandomBytes
 from tmtp_core.wire.payload import Forwarded, Subscriber, Transfer
 
@@ -140,7 +140,7 @@ def enqueue(
             kind=kind,
             state=state,
             due_ms=max(due_ms, 0),
-            thread=content.thread,
+            thread=content.thread if kind in SHOWN else "",  # which counts what waits
             lane=_lane(kind, content),
             content=msgspec.json.encode(content),
             prepared=b"",
@@ -368,8 +368,7 @@ def _changed(c: Connection, request_id: str, kind: str, thread_id: str, message:
     if kind not in SHOWN:
         return
     if thread_id:
-        of_thread = select(func.count()).where(outbox.c.thread == thread_id, outbox.c.kind.in_(SHOWN)).scalar_subquery()
-        c.execute(update(thread).where(thread.c.id == thread_id).values(waiting=of_thread))
+        threads.recount_waiting(c, thread_id)
     changes.emit(c, "outbox", models.OutboxEvent(request_id, view(c, request_id), message))
 
 

@@ -5,6 +5,7 @@ from collections.abc import Set
 
 from sqlalchemy import Connection, delete
 
+from tmtp_client.api import models
 from tmtp_client.store import messages, outbox, threads
 from tmtp_client.store.messages import NewAttachment, NewMessage
 from tmtp_client.store.outbox import Content, Entry
@@ -44,7 +45,8 @@ def record(
     )
     is_new = messages.record(c, new, frozenset(own))
     if is_new and content.cc:
-        threads.add_readers(c, thread_id, content.cc, posted)
+        readers = [models.Reader(one.whouid, one.who, one.byuid, one.note) for one in content.cc]
+        threads.add_readers(c, thread_id, readers, posted)
     return is_new
 
 
