@@ -40,6 +40,7 @@ UNFINISHED_PARTS_MAX = 8_192  # the same, their number
 UNFINISHED_OF_ALL_MAX_BYTES = 16 << 30
 UNFINISHED_DAYS = 14  # after the last part, what is not whole is given up
 UNFINISHED_LOOK_S = 3600.0
+FILE_ENDING_MAX_CHARACTERS = 20  # behind the dot, which a shortened name keeps
 SUBJECT_MAX_CHARACTERS = 300
 RECIPIENTS_MAX = 1_000  # of one message; a header has 64 KiB
 COPY_MAX_BYTES = 4 << 20  # of a thread, for who is asked in

@@ -268,7 +268,7 @@ class Connection:
         not_self: bool = False,
         from_: str = "",
     ) -> m.Acked:
-        """Post `data`, `datalen` octets of it, to `recipients`, and a note to them and to `notified` (wire.md §6, op 8).
+        """Post `datalen` octets of `data` to `recipients`, and a note to them and to `notified` (op 8, wire.md §6).
 
         `note`: its octets, of which so many are its head. `not_self`: own other devices get the note alone. Raises
         `Refused` or `Disconnected`.

@@ -31,7 +31,9 @@ def copy_of(c: Rows, thread: str) -> str:
     """The thread as it is here, without attachments' octets. Raises ValueError where it is too long."""
     rows = c.execute(
         select(message)
-        .where(message.c.thread == thread, message.c.kind == "message", message.c.state.not_in(("sealed", "unreadable")))
+        .where(
+            message.c.thread == thread, message.c.kind == "message", message.c.state.not_in(("sealed", "unreadable"))
+        )
         .order_by(message.c.posted, message.c.id)
     ).all()
     copied = [
@@ -47,10 +49,7 @@ def copy_of(c: Rows, thread: str) -> str:
         for row in rows
     ]
     people = c.execute(select(reader).where(reader.c.thread == thread, reader.c.subscribed == 1)).all()
-    readers = [
-        Subscriber(one.alias, one.uid, "", one.by, one.posted, one.note, subscribe=True)
-        for one in people
-    ]
+    readers = [Subscriber(one.alias, one.uid, "", one.by, one.posted, one.note, subscribe=True) for one in people]
     return thread_copy.write(thread, copied, readers).decode()
 
 
@@ -61,13 +60,13 @@ def goes_on(c: Rows, context: Context, entry: Entry, msgid: str, *, sealed: bool
         return False
     outbox.ended(c, entry.request_id, "")
     now_ms = context.clock()
-    rest = msgspec.structs.replace(content, text="", adds=msgid)
+    rest = msgspec.structs.replace(content, text="", adds=msgid, to=content.to + content.known, known=())
     outbox.enqueue(c, "note", rest, now_ms, now_ms, context.random_bytes)
     return True
 
 
 def asked_in(c: Rows, context: Context, entry: Entry, msgid: str) -> None:
-    """The note is with the service: this device's account confirms what it wrote itself."""
+    """The note is with the service: this account confirms what it wrote itself."""
     if entry.kind == "note":
         newcomers = tuple(one for one in entry.content.cc if one.whouid != context.uid)
         _confirm_own(c, context, entry.content.thread, entry.content.adds or msgid, newcomers, delay_ms=0)

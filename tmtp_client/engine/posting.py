@@ -120,7 +120,7 @@ def readers(alias: str, uid: str, others: Sequence[tuple[str, str]]) -> tuple[Su
 
 
 async def pieces(body: Body, files: ReadsFiles) -> AsyncIterator[bytes]:
-    """All octets of a post, in constant memory. Raises OSError or ValueError for a file that cannot be read any more."""
+    """All octets of a post, in constant memory. Raises OSError, ValueError or what the vault has for a lost file."""
     yield body.head_octets + body.text
     for one in body.slices:
         async for piece in slice_pieces(one, files):

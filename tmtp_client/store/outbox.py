@@ -12,7 +12,7 @@ same recipients) that waits. What is scheduled, held or refused stops nobody.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, cast
+from typing import Any, Final, Literal, cast
 
 import msgspec
 from msgspec import Struct
@@ -174,7 +174,7 @@ def next_due(c: Connection, now_ms: int) -> Next:
     return Next(None, at_ms)
 
 
-def _due_ms(row: Row[tuple[int, str, int, int, str, str]], now_ms: int) -> int:
+def _due_ms(row: Any, now_ms: int) -> int:
     """When it is due. A clock that was set back keeps nobody's words for longer than was asked."""
     state, due_ms, at_ms = str(row.state), int(row.due_ms), int(row.at_ms)
     if state == "sending":
@@ -252,6 +252,14 @@ def act(c: Connection, request_id: str, act: Literal["undo", "now", "retry", "dr
             raise Conflict("it was not refused: it goes out by itself")
         _set(c, entry, state="waiting", due_ms=now_ms, error="", prepared=b"")
     return entry
+
+
+def drop_confirmation(c: Connection, message: str, copy: str) -> None:
+    """Another of one's devices has confirmed this message to who got this copy."""
+    for row in c.execute(select(outbox).where(outbox.c.kind == "confirmation", outbox.c.state != "sending")).all():
+        entry = _entry(row)
+        if entry.content.confirms is not None and entry.content.confirms[::2] == (message, copy):
+            _remove(c, entry)
 
 
 # -- large files -----------------------------------------------------------------------------------------------------
@@ -379,7 +387,7 @@ def _must_find(c: Connection, request_id: str) -> Entry:
     return entry
 
 
-def _entry(row: Row[tuple[object, ...]]) -> Entry:
+def _entry(row: Row[Any]) -> Entry:
     state = str(row.state)
     if state not in _STATES:
         raise ValueError(f"the outbox has an entry in the state {state!r}")
@@ -395,7 +403,7 @@ def _entry(row: Row[tuple[object, ...]]) -> Entry:
     )
 
 
-def _view(row: Row[tuple[object, ...]]) -> models.Waiting:
+def _view(row: Row[Any]) -> models.Waiting:
     entry = _entry(row)
     content = entry.content
     return models.Waiting(
