@@ -20,8 +20,8 @@ from tmtp_client.sync.registers import At, Change
 TAG: Final = "tag:"
 """Before a tag's name in the field of a thread's register: true, or taken away."""
 
-_STANDS: Final = frozenset({"contact", "ignored"})  # what a person decides; all else follows from messages
-_ENCRYPTION: Final = frozenset({"off", "on", "shared"})
+_STANDS: Final = ("contact", "ignored")  # what a person decides; all else follows from messages
+_ENCRYPTION: Final = ("off", "on", "shared")
 
 
 # -- edits and changes -----------------------------------------------------------------------------------------------
