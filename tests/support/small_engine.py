@@ -79,8 +79,8 @@ class SmallEngine:
     async def since(self, account: str, number: int, limit: int) -> Since:
         first = self.first.get(account, 1)
         events = self.kept[account]
-        if number + 1 < first:
-            return Since((), len(events), gap=True)
+        if number + 1 < first or number > len(events):
+            return Since([m.Event("gap", account, len(events), m.GapEvent(number))], len(events))
         page = events[number : number + limit]
         return Since(page, page[-1].number if page else number)
 

@@ -218,7 +218,7 @@ class Reader(Struct, frozen=True, omit_defaults=True):
 
 
 class Thread(Struct, frozen=True, omit_defaults=True):
-    """A conversation, as a list shows it."""
+    """A conversation, as a list shows it. `account`: in a list of all accounts, whose it is."""
 
     id: str
     subject: str
@@ -238,6 +238,7 @@ class Thread(Struct, frozen=True, omit_defaults=True):
     draft: bool = False
     encryption: Literal["off", "on", "shared"] = "off"
     readers: tuple[Reader, ...] = ()
+    account: str = ""
 
 
 class Page(Struct, frozen=True, omit_defaults=True):

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Find messages: words, "phrases", pref*, -without, and operators (B1). Any text is a query; none is an error.
 
-`from:` and `to:` (a name, a uid, `me`), `in:` (words of a thread's subject, a group, `inbox`, `archive`), `has:` (`file`,
-`form`, `link`, `image`), `before:` and `after:` (a year, month or day; the day itself is after it), `tag:`. A minus before
-any of them, or before a word or phrase, turns it round. All must hold.
+`from:` and `to:` (a name, a uid, `me`), `in:` (words of a thread's subject, a group, `inbox`, `archive`), `has:`
+(`file`, `form`, `link`, `image`), `before:` and `after:` (a year, month or day; the day itself is after it), `tag:`. A
+minus before any of them, or before a word or phrase, turns it round. All must hold.
 
-Best first, by BM25 with a word of the subject or a name worth more than one of the text; where that says about the same,
-the newer first. Of more than `limits.SEARCH_RANKED_MAX` the newest are ranked.
+Best first, by BM25 with a word of the subject or a name worth more than one of the text; where that says about the
+same, the newer first. Of more than `limits.SEARCH_RANKED_MAX` the newest are ranked.
 """
 
 import json
@@ -212,7 +212,7 @@ def find(connection: Connection, query: Query, *, account: str = "", limit: int 
     if plan.match or plan.no_match:
         values["match"] = plan.expression()
     rows = connection.execute(text(plan.statement()), values).all()
-    hits = _shown(connection, account, {number: score for number, score in rows[:limit]}, query.wanted)
+    hits = _shown(connection, account, dict(row.tuple() for row in rows[:limit]), query.wanted)
     return Hits(hits, len(rows) > limit, problem)
 
 
@@ -270,8 +270,8 @@ def _to(connection: Connection, plan: _Plan, filter: Filter) -> None:
 def _in(connection: Connection, plan: _Plan, filter: Filter) -> None:
     where = fold(filter.value)
     if where in {"inbox", "archive", "archived"}:
-        archived = int(where != "inbox")
-        plan.on_message("(SELECT archived FROM thread WHERE id = m.thread) = :?", archived, filter.negated)
+        archived = "m.thread IN (SELECT id FROM thread WHERE archived = :?)"
+        plan.on_message(archived, 1, filter.negated != (where == "inbox"))
         return
     one = phrase(filter.value)
     assert one is not None  # parse leaves such a filter out
