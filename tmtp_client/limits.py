@@ -23,6 +23,13 @@ ATTACHMENTS_MAX = 1_000
 FILE_NAME_MAX_BYTES = 200
 THREAD_ID_MAX_CHARACTERS = 256
 SUBJECT_KEPT_CHARACTERS = 1_000  # of what came
+PRESENCE_MAX = 10_000  # who came and went, and was not looked at yet
+PRESENCE_AT_ONCE = 500  # in one request: a header has 64 KiB
+TASK_AGAIN_S = 5.0  # a task of an account that ended begins anew
+SETTLE_PAUSE_S = 0.5  # logs that move at once are looked at together
+WAKE_LOOK_S = 60.0  # for snoozed threads, at the latest: clocks are turned
+WAKE_PAUSE_S = 0.5
+STATE_PAUSE_S = 0.25  # between two words on how an account stands
 UNOPENED_KEPT_BYTES = 1 << 20  # of a sealed message whose head cannot be opened, to keep it as it came
 HEARD_MAX = 5_000  # ids of events that left no message: a service repeats what was not acknowledged, and no more
 
