@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""All accounts of a person on this device, in one process (B1, B8): opened and locked together, each with its own key."""
+"""All accounts of a person on this device, in one process (B1, B8): opened and locked together, each with a key."""
 
 import asyncio
 import contextlib
@@ -216,7 +216,7 @@ class Home:
         await self._tell_home()
 
     async def _lock_when_idle(self) -> None:
-        """A vault that opens by itself would be open again at once: it is locked all the same, until its person asks."""
+        """Also a vault that opens by itself: it is locked until its person asks."""
         while True:
             self._stirred.clear()
             idle_s = self._settings.idle_lock_s
