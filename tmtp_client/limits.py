@@ -76,7 +76,6 @@ API_SESSIONS_MAX = 32  # browsers that came in; the eldest is forgotten
 API_CLOSE_TIMEOUT_S = 2.0  # a person has asked to end: whoever has not finished by then is cut off
 API_CONNECT_TIMEOUT_S = 5.0  # to the engine of this device
 
-
 # -- this device's disk ----------------------------------------------------------------------------------------------
 HISTORY_READERS = 3  # at once: a search, a page and a file do not wait for one another
 HISTORY_GROUP_MAX = 500  # changes in one transaction
@@ -138,23 +137,13 @@ RENDER_HERE_MAX_CHARACTERS = 1_000  # at most that takes milliseconds, whatever 
 RENDER_START_S = 20.0  # for that process to be there
 LINK_MAX_CHARACTERS = 4_096
 COMBINING_MARKS_MAX = 4  # on one letter: more of them cover the lines above
-LOG_PAGES_MAX = 200  # of one log, which holds 2,000 records since its last beginning, and 500 a page
-SEARCH_TEXT_MAX = 1 << 20  # characters of one text that the search index takes in
-SNIPPET_SCAN_MAX = 16_384  # characters of a text that are looked through for what to show of it
-SNIPPET_CHARS = 160
-THREAD_TEXT_CHARS = 200  # of the last message, in a list of threads
-CHANGES_MAX = 10_000  # events that are kept for listeners that were away
-CHANGES_SLACK = 256  # by so many they may be more, so that not each of them costs a removal
-PAGE_MAX = 200  # threads or messages in one answer
-MENTION_TEXT_MAX = 65_536  # characters of a message that are looked through for one's own alias
 # -- this device's disk ----------------------------------------------------------------------------------------------
-HISTORY_READERS = 3  # at once: a search, a page and a file do not wait for one another
-HISTORY_GROUP_MAX = 500  # changes in one transaction
-PASSPHRASE_OPS = 4  # Argon2id: about half a second of one core for each guess, once a day for its owner
-PASSPHRASE_MEMORY_BYTES = 128 << 20  # and as much memory, which is what makes guessing by machines dear
-PASSPHRASE_OPS_MAX = 64  # that a vault's file may ask for: it is not trusted to name any number
-PASSPHRASE_MEMORY_MAX_BYTES = 1 << 30
-PASSPHRASE_MIN_CHARACTERS = 8
-PASSPHRASE_MAX_BYTES = 1_024
-VAULT_MAX_BYTES = 1 << 20  # of vault.json
-SLOTS_MAX = 256  # of them recovery sheets: one an account
+PREKEY_EVERY_MS = 7 * 24 * 3600 * 1000
+PREKEY_USED_MS = 14 * 24 * 3600 * 1000  # of another's: what is sealed to it has as long again to arrive
+PREKEY_KEPT_MS = 30 * 24 * 3600 * 1000  # the secret; longer only until what waited has come
+LOOK_AGAIN_MS = 10 * 60 * 1000  # at a log, before something is sealed to its devices
+LATE_MS = 24 * 3600 * 1000  # a sender that has not heard of a revocation for longer is kept from it
+CLOCK_SLACK_MS = 5 * 60 * 1000  # between what the service dates and what a log does
+AWAY_MS = 20 * 3600 * 1000  # the shortest absence after which a service may have given messages back
+LINK_TEXT_MAX_BYTES = 4_096
+MISSING_TOLD_MAX = 1_000_000  # more than so many messages cannot have been left out of a chain in earnest

@@ -351,6 +351,14 @@ unsettled = Table(  # messages that name a state of a log which this device does
     Column("author", String, nullable=False),
     Column("posted_ms", Integer, nullable=False),
     Column("manifest", LargeBinary, nullable=False),
+    Column("asks", String, nullable=False),  # JSON: whose logs are to be looked at
+)
+
+online = Table(  # when this device last had all that the service had for it: one row
+    "online",
+    metadata,
+    Column("number", Integer, primary_key=True),  # 1
+    Column("at_ms", Integer, nullable=False),
 )
 
 # -- what listeners are told -----------------------------------------------------------------------------------------
