@@ -6,8 +6,7 @@ from pathlib import Path
 from tmtp_client.api import models as m
 from tmtp_client.api import operations as o
 from tmtp_client.api.rooms import Handlers, Rooms, changed
-from tmtp_client.engine import drafts
-from tmtp_client.engine import staging
+from tmtp_client.engine import drafts, staging
 from tmtp_client.engine.composing import Composing
 from tmtp_client.engine.rendering_process import Renderer
 from tmtp_client.sync import drafts as kept_drafts

@@ -15,6 +15,9 @@ from sqlalchemy import Connection as Rows
 
 from tmtp_client.connection import Connection, Disconnected, PersistentConnection
 from tmtp_client.engine.history import Identity
+from tmtp_client.sync.clock import device_name
+from tmtp_client.sync.registers import At
+from tmtp_core.crypto.encoding import from_text
 from tmtp_core.ids import RandomBytes
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
@@ -117,3 +120,9 @@ class Context:
     def request_id(self) -> str:
         """A fresh id for a request that need not be known again."""
         return self.random_bytes(16).hex()
+
+    def at(self) -> At:
+        """This device, now: with what an edit is stamped."""
+        keys = self.identity.keys
+        key = from_text(keys.signer.public) if keys is not None else self.identity.node.encode()
+        return At(device_name(key), self.clock())
