@@ -187,3 +187,5 @@ QUERY_CHARS_MAX = 1_000
 QUERY_ITEMS_MAX = 32  # words, phrases and operators of one search
 QUERY_NAMES_MAX = 100  # people or groups that one operator may mean
 SEARCH_RANKED_MAX = 2_000  # of what a search finds, the newest so many are ranked
+EXPORT_NUMBERS = 500  # messages or threads of an export that are looked up at once
+SEARCH_NAMED_MAX = 300  # messages of the threads that a search is narrowed to, named one by one
