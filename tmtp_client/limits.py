@@ -21,6 +21,10 @@ PAYLOAD_HEAD_MAX_BYTES = 1 << 20  # the JSON at the start of a post
 TEXT_MAX_BYTES = 16 << 20
 ATTACHMENTS_MAX = 1_000
 FILE_NAME_MAX_BYTES = 200
+THREAD_ID_MAX_CHARACTERS = 256
+SUBJECT_KEPT_CHARACTERS = 1_000  # of what came
+UNOPENED_KEPT_BYTES = 1 << 20  # of a sealed message whose head cannot be opened, to keep it as it came
+HEARD_MAX = 5_000  # ids of events that left no message: a service repeats what was not acknowledged, and no more
 
 # -- sending, and large files (tmtp_client.engine.sending, .parts) ---------------------------------------------------
 REQUEST_ID_BYTES = 16

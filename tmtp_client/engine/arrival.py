@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """One message of the service, streamed in and not kept yet: what `receiving` makes and `arriving` takes."""
 
+import re
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
+from tmtp_client import limits
+from tmtp_core.crypto.manifest import Manifest
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
-from tmtp_core.wire.payload import PostHead
+from tmtp_core.wire.payload import Attached, PostHead
+
+KINDS: Final[dict[str, Literal["file", "form", "filled"]]] = {"u:": "file", "f:": "form", "r:": "filled"}
+_UNSAFE: Final = re.compile(r"[^\w. ()\[\]+,=-]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +28,20 @@ class ArrivedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Signed:
+    """What a sealed message says of itself, and its device has signed."""
+
+    manifest: Manifest
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
 class Arrival:
     """An event and its data. `head` and `text` of a sealed one are what was inside it, once it has been opened.
 
-    `state`: received; sealed, where this device has no key (its octets stand in `files`, as they came); unreadable,
-    where they make no message (so do these), and `problem` says why.
+    `files` are those attachments of `head` whose octets came with it. `state`: received; sealed, where this device has
+    no key (its octets stand in `files`, as they came); unreadable, where they make no message (so do these), and
+    `problem` says why.
     """
 
     event: m2.StoredEvent
@@ -38,9 +53,25 @@ class Arrival:
     state: Literal["received", "sealed", "unreadable"] = "received"
     problem: str = ""
     suite: int = 0
+    signed: Signed | None = None
     sealed: str = ""  # JSON of what trust made of it: who, what, which doubts
+    waited: bool = False  # it came before, and waited for its key
 
     @property
     def delivery(self) -> m.Delivery | m.Notify | None:
         """The event, where it is a post."""
         return self.event if isinstance(self.event, m.Delivery | m.Notify) else None
+
+    @property
+    def via(self) -> m.Via | None:
+        """The bridge's mark, on what somebody outside wrote."""
+        return self.event.via if isinstance(self.event, m.Delivery) else None
+
+
+def safe_name(attached: Attached) -> str:
+    """What an attachment is called here: a name that is only a name, whatever its sender called it."""
+    bare = re.split(r"[/\\]", attached.name[2:] if attached.name[:2] in KINDS else attached.name)[-1]
+    kept = _UNSAFE.sub("_", bare[-limits.FILE_NAME_MAX_BYTES :]).strip(" .")
+    while len(kept.encode()) > limits.FILE_NAME_MAX_BYTES:
+        kept = kept[1:]
+    return kept or "attachment"
