@@ -146,15 +146,6 @@ RENDER_HERE_MAX_CHARACTERS = 1_000  # at most that takes milliseconds, whatever 
 RENDER_START_S = 20.0  # for that process to be there
 LINK_MAX_CHARACTERS = 4_096
 COMBINING_MARKS_MAX = 4  # on one letter: more of them cover the lines above
-LOG_PAGES_MAX = 200  # of one log, which holds 2,000 records since its last beginning, and 500 a page
-SEARCH_TEXT_MAX = 1 << 20  # characters of one text that the search index takes in
-SNIPPET_SCAN_MAX = 16_384  # characters of a text that are looked through for what to show of it
-SNIPPET_CHARS = 160
-THREAD_TEXT_CHARS = 200  # of the last message, in a list of threads
-CHANGES_MAX = 10_000  # events that are kept for listeners that were away
-CHANGES_SLACK = 256  # by so many they may be more, so that not each of them costs a removal
-PAGE_MAX = 200  # threads or messages in one answer
-MENTION_TEXT_MAX = 65_536  # characters of a message that are looked through for one's own alias
 # -- this device's disk ----------------------------------------------------------------------------------------------
 HISTORY_READERS = 3  # at once: a search, a page and a file do not wait for one another
 HISTORY_GROUP_MAX = 500  # changes in one transaction
