@@ -184,3 +184,5 @@ QUERY_NAMES_MAX = 100  # people or groups that one operator may mean
 SEARCH_RANKED_MAX = 2_000  # of what a search finds, the newest so many are ranked
 EXPORT_NUMBERS = 500  # messages or threads of an export that are looked up at once
 SEARCH_NAMED_MAX = 300  # messages of the threads that a search is narrowed to, named one by one
+LINK_PATIENCE_S = 3600.0  # of a new device, with the person who carries its text to one that the account has
+LINK_POLL_S = 2.0

@@ -22,7 +22,7 @@ def translated(error: BaseException) -> Problem | None:
     return _of_service(error) or _of_device(error)
 
 
-def _of_service(error: BaseException) -> Problem | None:
+def _of_service(error: BaseException) -> Problem | None:  # noqa: PLR0911 - a table
     match error:
         case WrongService():
             return Problem("refused", str(error))
@@ -41,7 +41,7 @@ def _of_service(error: BaseException) -> Problem | None:
     return None
 
 
-def _of_device(error: BaseException) -> Problem | None:
+def _of_device(error: BaseException) -> Problem | None:  # noqa: PLR0911 - a table
     match error:
         case NameRefused():
             return Problem("usage", f"that cannot be a name: {error}", "alias")
