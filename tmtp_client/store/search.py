@@ -206,7 +206,7 @@ class _Plan:
         if not self.match and not self.no_match:
             where = where.replace("NUMBER", "m.number")
             return (
-                f"SELECT m.number, 0.0 FROM message AS m WHERE 1{where} ORDER BY m.posted DESC, m.id DESC "  # noqa: S608
+                f"SELECT m.number, 0.0 AS score FROM message AS m WHERE 1{where} ORDER BY m.posted DESC, m.id DESC "  # noqa: S608
                 "LIMIT :limit OFFSET :skip"
             )
         join = "JOIN message AS m ON m.number = search.rowid" if "m." in where else ""
@@ -244,7 +244,7 @@ def find(connection: Connection, query: Query, *, account: str = "", limit: int 
     if plan.match or plan.no_match:
         values["match"] = plan.expression()
     rows = connection.execute(text(plan.statement()), values).all()
-    hits = _shown(connection, account, dict(row.tuple() for row in rows[:limit]), query.wanted)
+    hits = _shown(connection, account, {row.number: row.score for row in rows[:limit]}, query.wanted)
     return Hits(hits, len(rows) > limit, problem)
 
 
@@ -267,13 +267,8 @@ def _shown(
     asked = select(*columns, text_begins).where(views.among(message.c.number, scores.keys()))
     rows = {row.number: row for row in connection.execute(asked)}
     order: list[Any] = [rows[number] for number in scores if number in rows]
-    subjects = dict(
-        connection.execute(
-            select(thread.c.id, thread.c.subject).where(views.among(thread.c.id, (row.thread for row in order)))
-        )
-        .tuples()
-        .all()
-    )
+    topics = select(thread.c.id, thread.c.subject).where(views.among(thread.c.id, (row.thread for row in order)))
+    subjects = {row.id: row.subject for row in connection.execute(topics)}
     return tuple(
         Hit(
             scores[row.number],
