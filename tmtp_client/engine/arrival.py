@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from tmtp_client import limits
-from tmtp_core.crypto.manifest import Manifest
+from tmtp_client.api import models
+from tmtp_core.crypto.envelope import Opened
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
 from tmtp_core.wire.payload import Attached, PostHead
@@ -28,14 +29,6 @@ class ArrivedFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Signed:
-    """What a sealed message says of itself, and its device has signed."""
-
-    manifest: Manifest
-    hash: str
-
-
-@dataclass(frozen=True, slots=True)
 class Arrival:
     """An event and its data. `head` and `text` of a sealed one are what was inside it, once it has been opened.
 
@@ -53,7 +46,7 @@ class Arrival:
     state: Literal["received", "sealed", "unreadable"] = "received"
     problem: str = ""
     suite: int = 0
-    signed: Signed | None = None
+    opened: Opened | None = None  # what its device has signed
     sealed: str = ""  # JSON of what trust made of it: who, what, which doubts
     waited: bool = False  # it came before, and waited for its key
 
@@ -66,6 +59,30 @@ class Arrival:
     def via(self) -> m.Via | None:
         """The bridge's mark, on what somebody outside wrote."""
         return self.event.via if isinstance(self.event, m.Delivery) else None
+
+
+@dataclass(frozen=True, slots=True)
+class After:
+    """What is to be done once an event is on the disk.
+
+    `remove`: files of the vault that nothing names. `progress`: to be told. `look_at`: whose logs have to be looked at.
+    `own_log`: whether one's own has, or messages wait for it. `members_of`: groups whose members the service is to be
+    asked for. `aliases`: this account has another one. `caught_up`: what was queued at log-in has come. `keys`: of
+    which messages the key has come. `sends`: the outbox may have changed. `parts`: a large file may be complete.
+    `counts`: what the account's badge shows may be another.
+    """
+
+    remove: tuple[str, ...] = ()
+    progress: tuple[models.ProgressEvent, ...] = ()
+    look_at: tuple[str, ...] = ()
+    own_log: bool = False
+    members_of: tuple[str, ...] = ()
+    aliases: bool = False
+    caught_up: bool = False
+    keys: tuple[str, ...] = ()
+    sends: bool = False
+    parts: bool = False
+    counts: bool = False
 
 
 def safe_name(attached: Attached) -> str:

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Opening a sealed message while its octets pass (B9): from the connection, or from the file in which it waited for a key."""
+"""Opening a sealed message while its octets pass (B9): from the connection, or from the file where it waited."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator
+from contextlib import aclosing, closing
 from dataclasses import dataclass
+from typing import cast
 
 from tmtp_client import limits
-from tmtp_client.engine.arrival import ArrivedFile, Signed
-from tmtp_client.engine.context import Context, Files
+from tmtp_client.engine.arrival import ArrivedFile
+from tmtp_client.engine.context import Context
 from tmtp_client.engine.reading import Landing, Written, check_head
+from tmtp_client.vault.files import Files
 from tmtp_core.crypto import envelope
 from tmtp_core.crypto.encoding import from_text
 from tmtp_core.crypto.envelope import Delivered, Opened
@@ -24,7 +26,7 @@ _LENGTH_BYTES = 4
 class Inside:
     """What a sealed message held, all of it verified against what its device signed."""
 
-    signed: Signed
+    opened: Opened
     head: PostHead
     text: str
     files: tuple[ArrivedFile, ...]
@@ -62,8 +64,7 @@ class Opening:
         self._opening.finish()
         opened = self._opened
         assert opened is not None
-        signed = Signed(opened.manifest, opened.manifest_hash)
-        return Inside(signed, opened.head, self._text.decode(errors="replace"), tuple(self._files))
+        return Inside(opened, opened.head, self._text.decode(errors="replace"), tuple(self._files))
 
     def _begin(self, opened: Opened) -> None:
         if opened.manifest.text.size > limits.TEXT_MAX_BYTES:
@@ -107,11 +108,11 @@ async def open_kept(
     return opening.finish()
 
 
-async def outer_of(files: Files, file: str) -> bytes:
-    """The outer head of a message that waits. Raises `FileDamaged`, `OSError`, ValueError."""
+def outer_of(files: Files, file: str) -> bytes:
+    """The outer head of a message that waits. Blocks. Raises `FileDamaged`, `OSError`, ValueError."""
     octets = bytearray()
-    async with aclosing(file_pieces(files, file)) as pieces:
-        async for piece in pieces:
+    with closing(cast(Generator[bytes], files.read(file))) as pieces:
+        for piece in pieces:
             octets += piece
             size = _LENGTH_BYTES + int.from_bytes(octets[:_LENGTH_BYTES])
             if len(octets) >= size:

@@ -3,13 +3,14 @@
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable
+from functools import partial
 from types import TracebackType
 from typing import TypeVar
 
 from tmtp_client import limits
 from tmtp_client.connection import Disconnected
 from tmtp_client.engine.arrival import KINDS, ArrivedFile, safe_name
-from tmtp_client.engine.context import Files, FileWriter, StoredFile
+from tmtp_client.vault.files import Files, FileWriter, StoredFile
 from tmtp_core.wire.payload import Attached, PostHead
 
 Got = TypeVar("Got")
@@ -105,7 +106,7 @@ class Landing:
         if writing is not None:
             await writing.abandon()
         while self._stored:
-            await _done(lambda file=self._stored.pop(): self._files.remove(file))  # type: ignore[misc]
+            await _done(partial(self._files.remove, self._stored.pop()))
 
     async def begin(self) -> Written:
         """The next file; one at a time."""
@@ -138,7 +139,7 @@ def check_head(head: PostHead) -> None:
 
 
 async def _done(work: Callable[[], Got]) -> Got:
-    """On a thread, to its end: who is cancelled meanwhile leaves when it is done, and nothing runs beside what follows."""
+    """On a thread, to its end: who is cancelled leaves when it is done, and nothing runs beside what follows."""
     running = asyncio.ensure_future(asyncio.to_thread(work))
     try:
         return await asyncio.shield(running)

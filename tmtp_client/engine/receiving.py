@@ -13,8 +13,8 @@ from functools import partial
 from tmtp_client import limits
 from tmtp_client.connection import Payload
 from tmtp_client.engine import opening
-from tmtp_client.engine.arrival import Arrival
-from tmtp_client.engine.arriving import After, arrive, known
+from tmtp_client.engine.arrival import After, Arrival
+from tmtp_client.engine.arriving import arrive, known
 from tmtp_client.engine.context import Context
 from tmtp_client.engine.reading import Landing, Octets, check_head
 from tmtp_core.crypto.sealed_heads import decode_outer
@@ -124,7 +124,8 @@ class Receiving:
         if context.trust is None:
             raise EnvelopeRefused("it is encrypted, and this account has no keys")
         e2e = decode_outer(raw)
-        key = await context.database.read(lambda c: context.trust.key_for(c, event.id, e2e))
+        trust = context.trust
+        key = await context.database.read(lambda c: trust.key_for(c, event.id, e2e))
         rest = octets.pieces(event.datalen - len(raw))
         if key is None:
             file = await landing.take(opening.SEALED_FILE, opening.with_length(raw, rest))
@@ -159,7 +160,7 @@ class Receiving:
             problem = f"it cannot be opened: {refused}"
             return Arrival(event, now_ms, files=tuple(files), state="unreadable", problem=problem, suite=e2e.suite)
         return Arrival(
-            event, now_ms, inside.head, inside.text, files=inside.files, suite=e2e.suite, signed=inside.signed
+            event, now_ms, inside.head, inside.text, files=inside.files, suite=e2e.suite, opened=inside.opened
         )
 
 
