@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from tmtp_client import limits
 from tmtp_client.api import models, operations, problems
-from tmtp_client.engine import drafts, forwarding, posting, recipients, staging
+from tmtp_client.engine import drafts, forwarding, posting, recipients, sealing, staging
 from tmtp_client.engine.context import Context
 from tmtp_client.engine.recipients import Recipients
 from tmtp_client.store import messages, outbox, threads
@@ -74,8 +74,14 @@ class Composing:
     async def act(self, request: str, act: Literal["undo", "now", "retry", "drop"]) -> None:
         """Undo, send now, retry, drop."""
         context = self._context
+
+        def change(c: Rows) -> None:
+            entry = outbox.act(c, request, act, context.clock(), context.random_bytes)
+            if entry.prepared and act != "now":
+                sealing.never_sent(c, context, request)
+
         try:
-            await context.database.write(lambda c: outbox.act(c, request, act, context.clock()))
+            await context.database.write(change)
         except KeyError:
             raise problems.not_found("nothing of this name waits", "request") from None
         except outbox.Conflict as conflict:

@@ -70,7 +70,7 @@ def body(entry: Entry, alias: str) -> Body:
     if entry.kind == "note":
         if content.adds:
             return Body(PostHead(threadid=content.thread, alias=alias, cc=content.cc, adds=content.adds), b"")
-        return Body(PostHead(threadid=content.thread), text)
+        return Body(PostHead(threadid=content.thread, alias=alias, copies=True), text)
     confirmed = content.confirms or ("", "", "")
     head = PostHead(
         threadid=content.thread,

@@ -67,7 +67,8 @@ class Sending:
         context = self._context
         context.to_send.clear()
         due = await context.database.read(partial(outbox.next_due, now_ms=context.clock()))
-        if due.entry is None:
+        entry = due.entry
+        if entry is None:
             late_ms = (due.at_ms if due.at_ms is not None else 1 << 62) - context.clock()
             await self._changed(min(late_ms / 1000, limits.OUTBOX_LOOK_S))
             return None
@@ -75,11 +76,17 @@ class Sending:
         limits_said = connection.service.result().limits
         self._message_max_bytes = limits_said.message if limits_said is not None else limits.MESSAGE_MAX_BYTES_UNKNOWN
         try:
-            hashes = await sealing.hashes_of(context, due.entry)
+            hashes = await sealing.hashes_of(context, entry)
         except (OSError, ValueError, FileDamaged) as error:
-            await self._not_taken(due.entry, _unreadable(error))
+            await self._not_taken(entry, _unreadable(error))
             return None
-        return await context.database.write(lambda c: self._begin(c, hashes))
+        uids = await context.database.read(lambda c: sealing.concerns(c, context, entry))
+        if uids:
+            try:
+                await context.trust.look_at(connection, context.database, uids)
+            except (Disconnected, TimeoutError):
+                return None
+        return await context.database.write(lambda c: self._begin(c, hashes, looked_at=entry.request_id))
 
     async def _changed(self, longest_s: float) -> None:
         """Wait until the outbox has changed; clocks are turned, so not for ever."""
@@ -87,8 +94,11 @@ class Sending:
             async with asyncio.timeout(max(0.0, longest_s)):
                 await self._context.to_send.wait()
 
-    def _begin(self, c: Rows, hashes: sealing.Hashes) -> Job | None:
-        """In one transaction: the next entry that is due, judged, prepared and marked. None: look again."""
+    def _begin(self, c: Rows, hashes: sealing.Hashes, looked_at: str = "") -> Job | None:
+        """In one transaction: the next entry that is due, judged, prepared and marked. None: look again.
+
+        `looked_at`: the request whose recipients' keys were looked at just now.
+        """
         context = self._context
         for _ in range(limits.OUTBOX_JUDGED_AT_ONCE):
             entry = outbox.next_due(c, context.clock()).entry
@@ -97,27 +107,34 @@ class Sending:
             if entry.kind in {"ping", "invitation"}:
                 outbox.begin(c, entry.request_id)
                 return Job(entry, posting.Body(PostHead(), entry.content.text.encode()))
-            if (
-                context.revision > 1
-                and not entry.prepared
-                and any(one not in hashes for one in sealing.unhashed(entry))
-            ):
-                return None  # the way with time to read files comes next
+            if sealing.lacks_hashes(context, entry, hashes) or sealing.is_stale(c, context, entry, looked_at):
+                return None  # files are read and keys looked at outside of transactions
             if parts.are_due(c, context, entry, self._message_max_bytes, hashes):
                 continue
             body = posting.body(entry, context.identity.alias)
             judged = sealing.judge(c, context, entry, body, hashes)
             if isinstance(judged, sealing.Stopped):
-                stop = outbox.held if judged.held else outbox.refused
-                stop(c, entry.request_id, judged.why)
+                self._stop(c, entry, judged)
                 continue
             job = Job(entry, body, judged)
             if job.size > self._message_max_bytes:
+                if judged is not None:
+                    sealing.never_sent(c, context, entry.request_id)
                 outbox.refused(c, entry.request_id, _too_large(job.size, self._message_max_bytes))
                 continue
             outbox.begin(c, entry.request_id, judged.kept if judged is not None else b"")
             return job
         return None
+
+    def _stop(self, c: Rows, entry: Entry, stopped: sealing.Stopped) -> None:
+        match stopped.how:
+            case "held":
+                outbox.held(c, entry.request_id, stopped.why)
+            case "later":
+                due_ms = self._context.clock() + int(1000 * limits.REFUSED_AGAIN_FIRST_S)
+                outbox.later(c, entry.request_id, due_ms, stopped.why)
+            case "refused":
+                outbox.refused(c, entry.request_id, stopped.why)
 
     # -- saying it ---------------------------------------------------------------------------------------------------
     async def _send(self, job: Job) -> Job | None:
@@ -176,7 +193,11 @@ class Sending:
             return
         self._tries.pop(entry.request_id, None)
         text = refusals.advice(why, entry.content.names)
-        await context.database.write(lambda c: outbox.refused(c, entry.request_id, text))
+        await context.database.write(lambda c: self._refused(c, entry, text))
+
+    def _refused(self, c: Rows, entry: Entry, why: str) -> None:
+        sealing.never_sent(c, self._context, entry.request_id)
+        outbox.refused(c, entry.request_id, why)
 
     async def _say(self, connection: Connection, job: Job) -> m.Acked:
         context, entry = self._context, job.entry

@@ -234,8 +234,16 @@ def ended(c: Connection, request_id: str, message: str) -> Entry | None:
     return entry
 
 
-def act(c: Connection, request_id: str, act: Literal["undo", "now", "retry", "drop"], now_ms: int) -> Entry:
-    """What a person does with an entry. Raises KeyError (there is none) and `Conflict` (too late, or no sense)."""
+def act(
+    c: Connection,
+    request_id: str,
+    act: Literal["undo", "now", "retry", "drop"],
+    now_ms: int,
+    random_bytes: RandomBytes,
+) -> Entry:
+    """What a person does with an entry, which is given as it was. Raises KeyError (there is none) and `Conflict` (too
+    late, or no sense). What was sealed and refused is tried again as a new request: its seal was for the old one.
+    """
     entry = find(c, request_id)
     if entry is None or entry.kind not in SHOWN:
         raise KeyError(request_id)
@@ -250,7 +258,10 @@ def act(c: Connection, request_id: str, act: Literal["undo", "now", "retry", "dr
     else:
         if entry.state not in {"held", "refused"}:
             raise Conflict("it was not refused: it goes out by itself")
-        _set(c, entry, state="waiting", due_ms=now_ms, error="", prepared=b"")
+        name = random_bytes(limits.REQUEST_ID_BYTES).hex() if entry.prepared else request_id
+        if name != request_id:
+            changes.emit(c, "outbox", models.OutboxEvent(request_id))
+        _set(c, entry, state="waiting", due_ms=now_ms, error="", prepared=b"", request_id=name)
     return entry
 
 
@@ -357,7 +368,7 @@ def _size(content: Content) -> int:
 
 def _set(c: Connection, entry: Entry, **values: object) -> None:
     c.execute(update(outbox).where(outbox.c.number == entry.number).values(**values))
-    _changed(c, entry.request_id, entry.kind, entry.content.thread)
+    _changed(c, str(values.get("request_id", entry.request_id)), entry.kind, entry.content.thread)
 
 
 def _remove(c: Connection, entry: Entry, message: str = "") -> None:
