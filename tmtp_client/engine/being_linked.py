@@ -58,7 +58,7 @@ class BeingLinked:
         endpoint = Endpoint(offer.host, offer.port, offer.pin or None, None)
         async with asyncio.timeout(limits.LINK_PATIENCE_S):
             while not await self._taken_in(name, endpoint, offer, keys, label):  # noqa: ASYNC110 - nobody tells
-                await asyncio.sleep(limits.LINK_POLL_S) 
+                await asyncio.sleep(limits.LINK_POLL_S)
         await self._start(name)
 
     async def _taken_in(self, name: str, endpoint: Endpoint, offer: Offer, keys: DeviceKeys, label: str) -> bool:
