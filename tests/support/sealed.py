@@ -25,7 +25,7 @@ class Read:
 def key_for(e2e: E2e, reader: dict[str, Any], shared: Iterable[bytes] = ()) -> bytes:
     """The content key that this reader of a vector has. Raises `EnvelopeRefused`."""
     for one in e2e.keys:
-        if one.device == reader["device"]:
+        if one.device == reader["device"] and (one.prekey or reader["box"]) in reader["secrets"]:
             return unwrap(one.sealed, from_text(reader["secrets"][one.prekey or reader["box"]]))
     for one in shared:
         if key := key_of_shared(e2e, one, reader["uid"]):

@@ -99,7 +99,10 @@ class Account(Struct, frozen=True, omit_defaults=True):
 
 
 class Joined(Struct, frozen=True, omit_defaults=True):
-    """A new account on this device. `recovery`: its 24 words, told this once. `error`: why the alias was not given."""
+    """A new account on this device. `error`: why the alias was not given.
+
+    `recovery`: its 24 words, told until `accounts.told`: another `accounts.join` gives them once more.
+    """
 
     account: Account
     recovery: str = ""

@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Operations that write: messages, drafts, files to send, forms, settings (B1)."""
 
-from pathlib import Path
-
 from tmtp_client.api import models as m
 from tmtp_client.api import operations as o
 from tmtp_client.api.rooms import Handlers, Rooms, changed
 from tmtp_client.engine import drafts
-from tmtp_client.engine import staging
 from tmtp_client.engine.composing import Composing
 from tmtp_client.engine.rendering_process import Renderer
 from tmtp_client.sync import drafts as kept_drafts
@@ -31,8 +28,6 @@ class OnWriting:
             "drafts.list": self.list_drafts,
             "drafts.save": self.save_draft,
             "drafts.drop": self.drop_draft,
-            "files.stage": self.stage,
-            "files.drop": self.drop_file,
             "render": self.render,
             "settings.list": self.list_settings,
             "settings.set": self.set_setting,
@@ -69,16 +64,6 @@ class OnWriting:
     async def drop_draft(self, p: o.OfDraft) -> m.Done:
         """Throw it away, on all devices."""
         await changed(self._rooms.context(p.account), lambda c, at: drafts.drop(c, at, p.key))
-        return m.Done()
-
-    # -- files -------------------------------------------------------------------------------------------------------
-    async def stage(self, p: o.Stage) -> m.Staged:
-        """Take in a file of this device."""
-        return await staging.stage(self._rooms.context(p.account), Path(p.path))
-
-    async def drop_file(self, p: o.OfStaged) -> m.Done:
-        """Forget one that was taken in."""
-        await staging.drop(self._rooms.context(p.account), p.file)
         return m.Done()
 
     # -- the rest ----------------------------------------------------------------------------------------------------

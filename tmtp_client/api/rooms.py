@@ -66,6 +66,15 @@ class Home(Source, Protocol):
     async def start(self, name: str) -> Account:
         """Run an account that was just made in the vault."""
 
+    async def restart(self, name: str) -> None:
+        """Connect anew: the person has signed in. Raises LookupError."""
+
+    async def account_changed(self, name: str) -> None:
+        """Watchers hear how an account is now."""
+
+    async def tell_state(self) -> None:
+        """Watchers hear how the home is now."""
+
     async def leave(self, name: str) -> None:
         """Stop an account and destroy its key, and with it all it has here. Raises LookupError."""
 

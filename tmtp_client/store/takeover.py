@@ -2,8 +2,8 @@
 """A plain history of the first clients becomes an encrypted account, once; then the plain one is removed (B8).
 
 Attachments are encrypted first, one by one, each remembered in `staged` once it is on the disk. Then one transaction
-takes everything else: it was either taken over, or it was not. Then the plain files go, the database last, because it
-is what says that there is something to do. Whatever cuts this off, the next call goes on.
+takes everything else: it was either taken over, or it was not. Then the plain database has another name, under which it
+goes last, because it is what says that there is something to do. Whatever cuts this off, the next call goes on.
 """
 
 import asyncio
@@ -42,6 +42,7 @@ from tmtp_core.wire.messages import TO_GROUP, TO_UID
 from tmtp_core.wire.payload import Subscriber
 
 FILE: Final = "history.sqlite3"
+_TAKEN: Final = "history.sqlite3.taken"  # everything in it is in the account
 _BY_SMTP: Final = " (by SMTP)"  # how the first clients marked names, in the name itself
 _UNVERIFIED: Final = " (unverified)"
 _NOT_YET: Final = "."  # the date of a `cc` entry before the service has dated its post
@@ -71,10 +72,11 @@ class Into:
 
 
 def old_profiles(home: Path) -> list[str]:
-    """The names of plain histories in a home."""
+    """The names of plain histories in a home, also of those that are only to be removed."""
     if not home.is_dir():
         return []
-    return sorted(path.name for path in home.iterdir() if _NAME.fullmatch(path.name) and (path / FILE).is_file())
+    folders = (path for path in home.iterdir() if _NAME.fullmatch(path.name))
+    return sorted(path.name for path in folders if (path / FILE).is_file() or (path / _TAKEN).is_file())
 
 
 async def take_over(old: Path, into: Into) -> TakenOver:
@@ -84,6 +86,9 @@ async def take_over(old: Path, into: Into) -> TakenOver:
     one: then nothing was removed.
     """
     with _locked(old / "engine.lock"):
+        if (old / _TAKEN).is_file():
+            await asyncio.to_thread(_remove, old)
+            return TakenOver(0, 0, ())
         history = await asyncio.to_thread(_opened, old / FILE)
         with closing(history):
             taken = await _taken(old, history, into)
@@ -101,7 +106,7 @@ async def _taken(old: Path, history: sqlite3.Connection, into: Into) -> TakenOve
     if here is not None and (identity is None or here.uid != identity.uid):
         raise ValueError(f"the account {into.name} is another one than that of {old}; take it over under another name")
     if here is not None:
-        return TakenOver(0, 0, ())  # it was cut off while the plain files were being removed
+        return TakenOver(0, 0, ())  # it was cut off before the plain files were removed
     files = await _files(old, history, into)
     return await into.database.write(lambda c: _Taking(c, history, into, identity, files).all())
 
@@ -348,14 +353,17 @@ def _has(history: sqlite3.Connection, table: str) -> bool:
 
 
 def _remove(old: Path) -> None:
-    """The plain files: what others wrote first, the database last. What is the person's own stays."""
+    """The plain files, the database last. What is the person's own stays."""
+    if (old / FILE).is_file():
+        (old / FILE).replace(old / _TAKEN)
+        sync_folder(old)
     attachments, waited_for = old / "attachments", old / "sending"
     for folder in (attachments, waited_for):
         if folder.is_dir():
             for path in folder.iterdir():
                 destroy(path)
             folder.rmdir()
-    for name in (f"{FILE}-wal", f"{FILE}-shm", FILE, "engine.lock"):
+    for name in (f"{FILE}-wal", f"{FILE}-shm", "engine.lock", _TAKEN):
         destroy(old / name)
     try:
         old.rmdir()

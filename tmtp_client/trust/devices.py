@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """An account's devices, and what may be done to them (B4; docs/protocol.md, *The rules*).
 
-What this device may do by itself, what takes the recovery sheet, and why the rest cannot be done, in plain words. An act
-is signed on top of the log as it was looked at; where the log has moved on meanwhile it is done again only if the device
-that it is about stands as it did.
+What this device may do by itself, what takes the recovery sheet, and why the rest cannot be done, in plain words. An
+act is signed on top of the log as it was looked at; where the log has moved on meanwhile it is done again only if the
+device that it is about stands as it did.
 """
 
 from collections.abc import Callable, Mapping

@@ -17,7 +17,7 @@ from sqlalchemy import delete, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from tmtp_client.store import tables as t
-from tmtp_client.trust import prekeys, words
+from tmtp_client.trust import words
 from tmtp_client.trust.logs import Logs
 from tmtp_client.trust.ports import NowMs, Own
 from tmtp_client.trust.sealing import unwrapped
@@ -83,8 +83,7 @@ class Wrapping:
             raise EnvelopeRefused("a key for a message that this account did not send")
         if given.key.device != self._own.device:
             return ""
-        secret = prekeys.secret(c, given.key.prekey) if given.key.prekey else self._own.keys.box_key
-        key = unwrapped(e2e, given.key.sealed, secret) if e2e is not None else None
+        key = unwrapped(e2e, given.key.sealed, self._own.keys.box_key) if e2e is not None else None
         if key is None:
             raise EnvelopeRefused("this is not the key of the message that was asked for")
         values = {"message": given.message, "key": key}
@@ -128,11 +127,9 @@ class Wrapping:
     def _given(self, c: Rows, message: str, key: bytes, uid: str, device: str) -> bytes:
         log = self._logs.kept(c, uid)
         assert log is not None
-        prekey = prekeys.usable(c, uid, device, self._clock())
-        sealed = content_key.wrap(
-            content_key.for_account(key, uid), prekey or log.state.devices[device].box, self._random_bytes
-        )
-        return msgspec.json.encode(Given(message, Wrapped(device, sealed, prekey or "")))
+        box = log.state.devices[device].box  # who lacks a key may have lost the secret of a prekey
+        sealed = content_key.wrap(content_key.for_account(key, uid), box, self._random_bytes)
+        return msgspec.json.encode(Given(message, Wrapped(device, sealed)))
 
     def _row(self, c: Rows, message: str) -> tuple[bytes, dict[str, str]] | None:
         """The content key of a message that this device sent, and the heads that it names."""

@@ -105,7 +105,7 @@ def sealed(key: bytes, e2e: E2e, what: Act, text: bytes, files: Sequence[bytes] 
     """Composed by Ada's laptop, and the whole stream."""
     composed = compose(key, e2e, what, text, pieces_of(files), LAPTOP.signer, SERVICE.public_key)
     sealing = Sealing(composed, SERVICE.public_key)
-    return composed, b"".join([sealing.push(one) for one in (text, *files)]) + sealing.finish()
+    return composed, b"".join([*(sealing.push(one) for one in (text, *files)), *sealing.finish()])
 
 
 def in_words(composed: Composed, stream: bytes, says: str, reader: dict[str, Any], **more: Any) -> dict[str, Any]:
