@@ -249,7 +249,7 @@ class Account:
         def read(c: Rows) -> Since:
             found = changes.since(c, name, number, limit)
             if found and found[0].type == "gap":
-                return Since((), found[0].number, gap=True)
+                return Since(found, found[0].number)
             kept = select(change.c.number).where(change.c.number > number).order_by(change.c.number).limit(limit)
             upto = c.scalar(select(func.max(kept.subquery().c.number)))  # of some nothing is left to tell
             return Since(found, number if upto is None else upto)
