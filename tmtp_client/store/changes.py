@@ -2,8 +2,8 @@
 """What listeners of the local API are told: kept in the transaction that does it, so that nothing is told that did not
 happen, and nothing that happened is not told.
 
-Of messages, threads, people and groups only the name is kept, and what it looks like is seen when it is told: a listener
-that was away hears of each thing once, as it is by then. Of all else the event itself is kept.
+Of messages, threads, people and groups only the name is kept, and what it looks like is seen when it is told: a
+listener that was away hears of each thing once, as it is by then. Of all else the event itself is kept.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -17,21 +17,22 @@ from tmtp_client import limits
 from tmtp_client.api import models
 from tmtp_client.store import views
 from tmtp_client.store.tables import change
+from tmtp_core.prepared import Prepared
 
 About = Literal["message", "thread", "person", "group"]
 
+_KEEP: Final = Prepared(insert(change), "type", "key", "new", "data")
 _LATEST: Final = text("SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'change'), 0)")
 
 
 def touch(connection: Connection, type: About, key: str, *, new: bool = False) -> None:
     """This one is new or has changed. `key`: of a message its id, of a thread, a person, a group theirs."""
-    connection.execute(insert(change), {"type": type, "key": key, "new": new, "data": b""})
+    _KEEP(connection, {"type": type, "key": key, "new": int(new), "data": b""})
 
 
 def emit(connection: Connection, type: str, data: Struct) -> None:
     """Anything else that has happened: `type` and `data` as `models.EVENTS` has them."""
-    row = {"type": type, "key": "", "new": False, "data": msgspec.json.encode(data)}
-    connection.execute(insert(change), row)
+    _KEEP(connection, {"type": type, "key": "", "new": 0, "data": msgspec.json.encode(data)})
 
 
 def latest(connection: Connection) -> int:

@@ -133,17 +133,18 @@ message = Table(
     Column("verified", Integer, nullable=False),  # 0: the name is only the payload's claim (revision 1)
     Column("to", String, nullable=False),  # JSON: [[uid or gid, type], …] as far as this device knows; else []
     Column("thread", String, nullable=False),
-    Column("subject", String, nullable=False),
-    Column("text", String, nullable=False),  # CommonMark as it was written; of a ping plain text
     Column("posted", String, nullable=False),
     Column("received_ms", Integer, nullable=False),
     Column("state", String, nullable=False),  # see tmtp_client.store.messages
     Column("seen", Integer, nullable=False),
     Column("mentions", Integer, nullable=False),  # it names one's alias
     Column("suite", Integer, nullable=False),  # 0 none, else protocol.md's 1 or 2
-    Column("sealed", String, nullable=False),  # JSON of tmtp_client.trust.Sealed: who, what, which doubts; else ""
     Column("confirms", String, nullable=False),  # the id of the forwarded message that it confirms; else ""
     Column("of", String, nullable=False),  # a note's or return's message; else ""
+    Column("sealed", String, nullable=False),  # JSON of tmtp_client.trust.Sealed: who, what, which doubts; else ""
+    Column("subject", String, nullable=False),
+    # CommonMark as it was written; of a ping plain text. Last: what stands behind a long text is far away on the disk
+    Column("text", String, nullable=False),
     Index("message_by_thread", "thread", "posted", "id"),
     Index("message_by_time", "posted", "id"),
     Index("message_unseen", "seen", "thread", sqlite_where=text("seen = 0")),
@@ -189,6 +190,20 @@ answer = Table(  # what people filled into forms
     Column("form", String, nullable=False, index=True),  # `ffn`
     Column("author", String, nullable=False),
     Column("values", String, nullable=False),  # JSON object
+)
+
+heard = Table(  # events that were acted on, the latest of them: the service repeats what was not acknowledged
+    "heard", metadata, Column("id", String, primary_key=True)
+)
+deferred = Table(  # posts between one's own devices, signed by one of which its log does not tell here yet
+    "deferred",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("author", String, nullable=False),
+    Column("posted", String, nullable=False),
+    Column("head", LargeBinary, nullable=False),
+    Column("text", String, nullable=False),
+    Column("opened", LargeBinary, nullable=False),
 )
 
 # -- what is to be sent ----------------------------------------------------------------------------------------------
@@ -351,6 +366,14 @@ unsettled = Table(  # messages that name a state of a log which this device does
     Column("author", String, nullable=False),
     Column("posted_ms", Integer, nullable=False),
     Column("manifest", LargeBinary, nullable=False),
+    Column("asks", String, nullable=False),  # JSON: whose logs are to be looked at
+)
+
+online = Table(  # when this device last had all that the service had for it: one row
+    "online",
+    metadata,
+    Column("number", Integer, primary_key=True),  # 1
+    Column("at_ms", Integer, nullable=False),
 )
 
 # -- what listeners are told -----------------------------------------------------------------------------------------
