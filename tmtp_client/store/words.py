@@ -127,7 +127,7 @@ def snippet(text: str, phrases: Sequence[Phrase]) -> str:
     text = " ".join(unicodedata.normalize("NFC", text).split())
     folded, places = _folded(text)
     spans = sorted(
-        (places[first], places[last - 1] + 1, number)
+        (places[first], _end_of(last, places, text), number)
         for number, one in enumerate(phrases)
         for first, last in one.places(folded)
     )
@@ -157,6 +157,13 @@ def _folded(text: str) -> tuple[str, Sequence[int]]:
         pieces.append(piece)
         places += [place] * len(piece)
     return "".join(pieces), places
+
+
+def _end_of(last: int, places: Sequence[int], text: str) -> int:
+    """Where in the text a match ends that ends at `last` of what was folded: what belongs to its last letter is in."""
+    while last < len(places) and places[last] == places[last - 1]:
+        last += 1
+    return places[last] if last < len(places) else len(text)
 
 
 def _window(text: str, spans: Sequence[tuple[int, int, int]]) -> tuple[int, int]:
