@@ -352,6 +352,11 @@ class Connection:
         return self._entered.result().head if self._entered.done() else ""
 
     @property
+    def present(self) -> tuple[str, ...]:
+        """Who was there when this device entered, of those who tell it (`ohi`)."""
+        return self._entered.result().ohi if self._entered.done() else ()
+
+    @property
     def is_open(self) -> bool:
         """Whether requests may still be made."""
         return not self._ended.done()
