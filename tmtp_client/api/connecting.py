@@ -25,7 +25,7 @@ async def connected(home: Path) -> AsyncIterator[Client]:
                 client = await stack.enter_async_context(to_daemon(file))
             except ProblemError:  # what a daemon left that was killed: the lock says whether one runs
                 client = None
-        yield client or await stack.enter_async_context(_here(home))
+        yield client if client is not None else await stack.enter_async_context(_here(home))
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import sys
 import traceback
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -237,6 +237,15 @@ class Account:
                 if after is not None:
                     self._follow(after)
 
+    def reopen(self, messages: Iterable[str]) -> None:
+        """These messages were sealed, and their key may be here now."""
+        self._keys.update(messages)
+        self._to_open.set()
+
+    def changed(self) -> None:
+        """Something about it has changed that watchers should hear of."""
+        self._told_state.set()
+
     # -- how it stands -----------------------------------------------------------------------------------------------
     async def view(self) -> models.Account:
         """As a person sees it. Raises `OSError`."""
@@ -249,7 +258,7 @@ class Account:
         def read(c: Rows) -> Since:
             found = changes.since(c, name, number, limit)
             if found and found[0].type == "gap":
-                return Since((), found[0].number, gap=True)
+                return Since(found, found[0].number)
             kept = select(change.c.number).where(change.c.number > number).order_by(change.c.number).limit(limit)
             upto = c.scalar(select(func.max(kept.subquery().c.number)))  # of some nothing is left to tell
             return Since(found, number if upto is None else upto)
