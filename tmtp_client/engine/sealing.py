@@ -70,7 +70,8 @@ class Sealed:
         for one in body.slices:
             async for piece in posting.slice_pieces(one, files):
                 yield sealing.push(piece)
-        yield sealing.finish()
+        for piece in sealing.finish():
+            yield piece
 
 
 @dataclass(frozen=True, slots=True)
