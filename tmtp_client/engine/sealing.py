@@ -70,8 +70,8 @@ class Sealed:
         for one in body.slices:
             async for piece in posting.slice_pieces(one, files):
                 yield sealing.push(piece)
-        for piece in sealing.finish():
-            yield piece
+        for last in sealing.finish():
+            yield last
 
 
 @dataclass(frozen=True, slots=True)
