@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import sys
 import traceback
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -236,6 +236,15 @@ class Account:
                 after = await regaining.open_again(self.context, id)
                 if after is not None:
                     self._follow(after)
+
+    def reopen(self, messages: Iterable[str]) -> None:
+        """These messages were sealed, and their key may be here now."""
+        self._keys.update(messages)
+        self._to_open.set()
+
+    def changed(self) -> None:
+        """Something about it has changed that watchers should hear of."""
+        self._told_state.set()
 
     # -- how it stands -----------------------------------------------------------------------------------------------
     async def view(self) -> models.Account:

@@ -71,8 +71,8 @@ class Sealed:
         for one in body.slices:
             async for piece in posting.slice_pieces(one, files):
                 yield sealing.push(piece)
-        for last in sealing.finish():
-            yield last
+        for piece in sealing.finish():
+            yield piece
 
 
 @dataclass(frozen=True, slots=True)
