@@ -73,7 +73,7 @@ async def joined_at(home: Home, name: str, where: Endpoint, alias: str, token: s
 async def joined(home: Home, gateway: Gateway, instance: str, alias: str) -> Account:
     """An account on an instance of a gateway, invited where it takes that."""
     token = (await invited(gateway, instance)).token if instance == "members" else ""
-    account = await joined_at(home, f"{instance}-{alias.split()[0].lower()}", endpoint(gateway, instance), alias, token)
+    account = await joined_at(home, f"{instance}-{alias[:3].lower()}", endpoint(gateway, instance), alias, token)
     await until(lambda: account.caught_up.is_set() or connected(account))
     return account
 

@@ -81,7 +81,7 @@ class Sending:
             await self._not_taken(entry, _unreadable(error))
             return None
         uids = await context.database.read(lambda c: sealing.concerns(c, context, entry))
-        if uids:
+        if uids and context.trust is not None:
             try:
                 await context.trust.look_at(connection, context.database, uids)
             except (Disconnected, TimeoutError):
