@@ -22,7 +22,7 @@ from tmtp_client.store import groups, messages, outbox, people, takeover, thread
 from tmtp_client.store import identity as identities
 from tmtp_client.store import tables as t
 from tmtp_client.store.database import Database
-from tmtp_client.store.takeover import Into, TakenOver, old_profiles, take_over
+from tmtp_client.store.takeover import Into, TakenOver, old_profiles, take_over, take_over_home
 from tmtp_client.trust.logs import Logs
 from tmtp_client.vault.vault import Vault, WrongSecret
 
@@ -345,3 +345,23 @@ def _killed_at(count: int, home: Path) -> bool:
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
     return not os.WIFSIGNALED(status)
+
+
+async def test_a_home_of_several_profiles_becomes_one_of_several_accounts(tmp_path: Path) -> None:
+    """When the engine starts; one that cannot be taken is left as it was and told, and stops no other."""
+    history(tmp_path)
+    FirstClient(tmp_path / "broken").path.write_bytes(os.urandom(50_000))
+    FirstClient(tmp_path / "club", revision=1)
+    async with account_of(tmp_path, "club") as into:  # somebody else has this name
+        other = identities.Identity("Z" * 32, "N" * 40, "Zoe Other", "h", 1, None, None, "s")
+        await into.database.write(lambda c: identities.put(c, other))
+        left = await take_over_home(into.vault, into.now_ms, os.urandom)
+        assert set(left) == {"broken"}
+        assert "nothing was changed" in left["broken"]
+        assert into.vault.accounts() == ["broken", "club", "club-2", "default"]
+        assert await take_over_home(into.vault, into.now_ms, os.urandom) == left
+    async with account_of(tmp_path, "club-2") as into:
+        identity = await into.database.read(identities.get)
+        assert identity is not None
+        assert identity.uid == UID
+    await whole(tmp_path)
