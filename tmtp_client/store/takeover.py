@@ -136,6 +136,8 @@ async def take_over(old: Path, into: Into) -> TakenOver:
 # -- taking ----------------------------------------------------------------------------------------------------------
 async def _taken(old: Path, history: sqlite3.Connection, into: Into) -> TakenOver:
     identity = _identity(history)
+    if identity is None and not list(_all(history, "pending")):
+        return TakenOver(0, 0, ())  # nobody ever joined there
     here = await into.database.read(identities.get)
     if here is not None and (identity is None or here.uid != identity.uid):
         raise AnotherAccount(f"the account {into.name} is another one than that of {old}")
@@ -364,7 +366,7 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 
 def _identity(history: sqlite3.Connection) -> Identity | None:
-    rows, keys = _all(history, "identity"), _all(history, "keys")
+    rows, keys = list(_all(history, "identity")), list(_all(history, "keys"))
     if not rows:
         return None
     own = DeviceKeys(keys[0]["seed"], keys[0]["box_key"]) if keys else None
@@ -374,11 +376,11 @@ def _identity(history: sqlite3.Connection) -> Identity | None:
     return Identity(**plain, keys=own, service_key=service_key)
 
 
-def _all(history: sqlite3.Connection, table: str, order: str = "rowid") -> list[sqlite3.Row]:
-    """All rows of a table; none of one that the release did not have which wrote this."""
+def _all(history: sqlite3.Connection, table: str, order: str = "rowid") -> Iterable[sqlite3.Row]:
+    """All rows of a table, one by one; none of one that the release did not have which wrote this."""
     if not _has(history, table):
-        return []
-    return history.execute(f"SELECT * FROM {table} ORDER BY {order}").fetchall()  # noqa: S608 - names of this module
+        return ()
+    return history.execute(f"SELECT * FROM {table} ORDER BY {order}")  # noqa: S608 - names of this module
 
 
 def _has(history: sqlite3.Connection, table: str) -> bool:
