@@ -53,6 +53,24 @@ LOG_PAGE_MAX_BYTES = 256 << 10  # of one answer to LogFetch
 LOG_PAGE_RECORDS_MAX = 500
 PREKEY_CLOCK_SKEW_MS = 24 * 3600 * 1000  # between a device's clock and the service's
 
+# -- sealed messages (docs/protocol.md) ------------------------------------------------------------------------------
+SEALED_ACCOUNTS_MAX = 1_000  # that one sealed message is for, the sender's own among them
+SEALED_KEYS_MAX = 4_000  # devices, of all of them: 250 octets each
+SEALED_ATTACHMENTS_MAX = 1_000
+OUTER_HEAD_MAX_BYTES = 1 << 20  # of a sealed post: the keys, and little else
+MANIFEST_MAX_BYTES = 512 << 10  # 170 octets an account, 70 an attachment, and as much again for groups
+INNER_HEAD_MAX_BYTES = 512 << 10  # subject, readers of the thread, names of attachments
+SEALED_NUMBER_MAX = 2**53 - 1  # of any number inside: every JSON reader holds it exactly
+SEALED_PAD_BYTES = 256  # the length of what is sealed is a multiple of this at least
+SAFETY_CODE_MAX_CHARACTERS = 1_000  # the largest QR code that a camera reads well holds about as many
+PASSPHRASE_MAX_BYTES = 1_024
+PASSPHRASE_OPS_MIN = 2  # Argon2id's passes; these and the memory stand in a header that anybody may have written
+PASSPHRASE_OPS_MAX = 8
+PASSPHRASE_MEMORY_MIN_KIB = 32 << 10
+PASSPHRASE_MEMORY_MAX_KIB = 256 << 10
+PASSPHRASE_OPS = 4  # for new keys: with this memory a third of a second on a small machine
+PASSPHRASE_MEMORY_KIB = 64 << 10
+
 # -- the look (B2) ---------------------------------------------------------------------------------------------------
 LOOK_PICTURE_MAX_BYTES = 256 << 10  # as services send it
 PICTURE_FILE_MAX_BYTES = 16 << 20  # as an administrator gives it

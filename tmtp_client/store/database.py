@@ -44,6 +44,8 @@ class Database(Grouped):
 
         Raises `OSError`.
         """
+        if self._engine is None:
+            raise self._closed()
         await self._loop.run_in_executor(self._writer, self._told, self._checkpoint)
 
     def _checkpoint(self) -> None:

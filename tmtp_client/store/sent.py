@@ -5,6 +5,7 @@ from collections.abc import Set
 
 from sqlalchemy import Connection, delete
 
+from tmtp_client.api import models
 from tmtp_client.store import messages, outbox, threads
 from tmtp_client.store.messages import NewAttachment, NewMessage
 from tmtp_client.store.outbox import Content, Entry
@@ -16,6 +17,7 @@ def record(
 ) -> bool:
     """The service has `entry` as message `msgid`: into the history with it. False: it was known, or shows nowhere."""
     content = entry.content
+    msgid = content.adds or msgid  # a note is known by the copy that it goes with
     if outbox.ended(c, entry.request_id, msgid) is None:
         return False
     for one in content.files:
@@ -39,12 +41,12 @@ def record(
         state="sent",
         seen=True,
         suite=suite,
-        of=content.adds,
         attachments=_attachments(content),
     )
     is_new = messages.record(c, new, frozenset(own))
     if is_new and content.cc:
-        threads.add_readers(c, thread_id, content.cc, posted)
+        readers = [models.Reader(one.whouid, one.who, one.byuid, one.note) for one in content.cc]
+        threads.add_readers(c, thread_id, readers, posted)
     return is_new
 
 

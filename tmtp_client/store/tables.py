@@ -192,6 +192,20 @@ answer = Table(  # what people filled into forms
     Column("values", String, nullable=False),  # JSON object
 )
 
+heard = Table(  # events that were acted on, the latest of them: the service repeats what was not acknowledged
+    "heard", metadata, Column("id", String, primary_key=True)
+)
+deferred = Table(  # posts between one's own devices, signed by one of which its log does not tell here yet
+    "deferred",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("author", String, nullable=False),
+    Column("posted", String, nullable=False),
+    Column("head", LargeBinary, nullable=False),
+    Column("text", String, nullable=False),
+    Column("opened", LargeBinary, nullable=False),
+)
+
 # -- what is to be sent ----------------------------------------------------------------------------------------------
 outbox = Table(
     "outbox",
@@ -352,6 +366,14 @@ unsettled = Table(  # messages that name a state of a log which this device does
     Column("author", String, nullable=False),
     Column("posted_ms", Integer, nullable=False),
     Column("manifest", LargeBinary, nullable=False),
+    Column("asks", String, nullable=False),  # JSON: whose logs are to be looked at
+)
+
+online = Table(  # when this device last had all that the service had for it: one row
+    "online",
+    metadata,
+    Column("number", Integer, primary_key=True),  # 1
+    Column("at_ms", Integer, nullable=False),
 )
 
 # -- what listeners are told -----------------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ from sqlalchemy import Connection, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from tmtp_client import limits
-from tmtp_client.store import changes
-from tmtp_client.store.tables import attachment, message, part, transfer
+from tmtp_client.store import messages
+from tmtp_client.store.tables import attachment, part, transfer
 from tmtp_core.wire.payload import Part, Transfer
 
 _IDS: Final = 100
@@ -97,28 +97,16 @@ def whole(c: Connection) -> tuple[Whole, ...]:
 
 def put_together(c: Connection, name: str, file: str) -> None:
     """It stands in the vault as `file`: the messages that wait for it have it. "": it was not what they named."""
-    waiting = c.scalars(select(attachment.c.message).where(attachment.c.transfer == name).distinct()).all()
-    size = attachment.c.size if file else 0
-    c.execute(update(attachment).where(attachment.c.transfer == name).values(file=file, have=size))
+    for one in progress(c, name):
+        messages.set_attachment(c, one.message, one.place, have=one.size if file else 0, file=file)
     _forget(c, name)
-    for one in waiting:
-        missing = select(attachment.c.place).where(
-            attachment.c.message == one, attachment.c.transfer != "", attachment.c.file == ""
-        )
-        if c.execute(missing.limit(1)).one_or_none() is None:
-            c.execute(update(message).where(message.c.id == one, message.c.state == "partial").values(state="received"))
-        changes.touch(c, "message", one)
 
 
 def expire(c: Connection, before_ms: int) -> int:
     """Forget transfers to which nothing has come since; how many. Their files go with the next sweep."""
     names = c.scalars(select(transfer.c.transfer).where(transfer.c.at_ms < before_ms)).all()
     for name in names:
-        _forget(c, name)
-        waiting = c.scalars(select(attachment.c.message).where(attachment.c.transfer == name).distinct()).all()
-        c.execute(update(attachment).where(attachment.c.transfer == name, attachment.c.file == "").values(have=0))
-        for one in waiting:
-            changes.touch(c, "message", one)
+        put_together(c, name, "")
     return len(names)
 
 

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Following account logs: fetched, pushed, held against what is known (B4, B9; docs/protocol.md, *When the service knows
-less than a device*).
+"""Following account logs: fetched, pushed, held against what is known (B4, B9; docs/protocol.md, *The account log*).
 
-Of each log there is one copy, and it only grows. Whatever the service shows beside it is noticed and told: as what it may
-be, a service that has lost records, or as what it must be, one that shows two logs of one account.
+Of each log there is one copy, and it only grows. Whatever the service shows beside it is noticed and told: as what it
+may be, a service that has lost records, or as what it must be, one that shows two logs of one account.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from hashlib import blake2b
 from itertools import count
 from typing import Final
 
@@ -24,6 +25,7 @@ from tmtp_client.trust import logs as kept
 from tmtp_client.trust import words
 from tmtp_client.trust.logs import KeptLog, Logs, Shown, Standing, Taken
 from tmtp_client.trust.ports import Asker, Kept, NowMs, Own
+from tmtp_core.crypto.encoding import to_text
 from tmtp_core.crypto.log_records import LogInvalid, Record, decode_record, decode_records
 from tmtp_core.wire import revision2 as m2
 
@@ -53,12 +55,14 @@ class Following:
         """Fetch what is new of a log, and keep it. Raises `Refused` where the service shows none to this account, and
         none is known; `Disconnected`, TimeoutError.
         """
+        page: m2.LogPage
         for _ in range(limits.LOG_PAGES_MAX):
             since = await database.read(lambda c: self._logs.length(c, uid))
-            page, data = await asker.inquire(m2.LogFetch(self._request_id(), uid, since))
-            assert isinstance(page, m2.LogPage)
+            answer, data = await asker.inquire(m2.LogFetch(self._request_id(), uid, since))
+            assert isinstance(answer, m2.LogPage)
+            page = answer
             records = _decoded(data)
-            taken = await database.write(lambda c: self._take(c, uid, since, records, page))
+            taken = await database.write(partial(self._take, uid=uid, since=since, records=records, page=page))
             if not page.more or records is None or taken.shown in {Shown.OTHER, Shown.LOST}:
                 return Looked(taken.shown, taken.log, page.prekeys)
         return Looked(taken.shown, taken.log, page.prekeys)
@@ -100,7 +104,7 @@ class Following:
         return True
 
     # -- what is kept of it ------------------------------------------------------------------------------------------
-    def _take(self, c: Rows, uid: str, since: int, records: list[Record] | None, page: m2.LogPage) -> Taken:
+    def _take(self, c: Rows, *, uid: str, since: int, records: list[Record] | None, page: m2.LogPage) -> Taken:
         """One page. What is no page at all is another log."""
         if records is None:
             taken = Taken(Shown.OTHER, self._logs.kept(c, uid), why=_NONE)
@@ -139,7 +143,7 @@ class Following:
 
     async def _hand_over(self, asker: Asker, database: Kept) -> bool:
         """The records that the service has lost, as it has made them. False when another device was faster."""
-        records, behind = await database.read(self._lost)
+        records = await database.read(self._lost)
         for record in records:
             again = m2.LogAppend(self._request_id(), record.entry, record.sigs, time=record.time, stamp=record.stamp)
             try:
@@ -151,19 +155,22 @@ class Following:
         await database.write(lambda c: kept.keep(c, kept.standing(c, self._own.uid), behind=0))
         return True
 
-    def _lost(self, c: Rows) -> tuple[list[Record], int]:
+    def _lost(self, c: Rows) -> list[Record]:
         behind = kept.standing(c, self._own.uid).behind
-        length = self._logs.length(c, self._own.uid)
-        return self._logs.records(c, self._own.uid, length - behind), behind
+        return self._logs.records(c, self._own.uid, self._logs.length(c, self._own.uid) - behind)
 
     # -- telling -----------------------------------------------------------------------------------------------------
     def tell(self, c: Rows, uid: str) -> None:
         """Watchers hear how an account's keys stand."""
         one = kept.standing(c, uid)
-        log = self._logs.kept(c, uid)
         alias = c.scalar(select(t.person.c.alias).where(t.person.c.uid == uid)) or ""
-        head = log.head if log is not None else ""
-        changes.emit(c, "keys", KeysEvent(uid, alias, self.unseen(c, uid), self.trouble(c, one), head))
+        changes.emit(c, "keys", KeysEvent(uid, alias, self.unseen(c, uid), self.trouble(c, one), self.shown(c, uid)))
+
+    def shown(self, c: Rows, uid: str) -> str:
+        """Names what is shown of an account's keys just now, log and trouble: the person has seen this, and no more."""
+        log = self._logs.kept(c, uid)
+        one = kept.standing(c, uid)
+        return (log.head if log is not None else "") + (TROUBLE + trouble_name(one) if one.trouble else "")
 
     def unseen(self, c: Rows, uid: str) -> tuple[str, ...]:
         """What changed and was not seen, in plain words."""
@@ -198,6 +205,14 @@ class Following:
 
 
 MOVED_ON: Final = "moved on"
+TROUBLE: Final = "!"
+
+
+def trouble_name(one: Standing) -> str:
+    """Which trouble it is: another log than that is another trouble."""
+    return to_text(blake2b(f"{one.other_head} {one.trouble}".encode(), digest_size=16).digest())
+
+
 _NONE: Final = "what it sent is no record"
 _HEAD: Final = "it ends with a head that none of its records has"
 NAME: Final = "device "

@@ -79,8 +79,8 @@ def knows_less(whose: str, count: int) -> str:
     """The service has lost records, as after a restore from a backup, or keeps them back."""
     records = "1 change" if count == 1 else f"{count} changes"
     return (
-        f"The service does not know of {records} of {whose} devices that this device has checked. It was restored from a "
-        "backup, or holds them back; here they count all the same."
+        f"The service does not know of {records} of {whose} devices that this device has checked. It was restored from "
+        "a backup, or holds them back; here they count all the same."
     )
 
 

@@ -10,6 +10,10 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
+from tmtp_core import limits
+
+Number = Annotated[int, Meta(ge=0, le=limits.SEALED_NUMBER_MAX)]
+
 
 class Transfer(Struct, frozen=True, omit_defaults=True):
     """An attachment that does not stand in its post: it has gone ahead in `parts` posts of its own (`Part`)."""
@@ -75,15 +79,15 @@ class E2e(Struct, frozen=True, omit_defaults=True):
     `ops` and `memory` (KiB). Suite 2: `keys`.
     """
 
-    suite: int
-    epoch: int = 0
+    suite: Number
+    epoch: Number = 0
     keys: tuple[Wrapped, ...] = ()
     commit: str = ""
     header: str = ""
     nonce: str = ""
     salt: str = ""
-    ops: int = 0
-    memory: int = 0
+    ops: Number = 0
+    memory: Number = 0
 
 
 class Part(Struct, frozen=True, omit_defaults=True):
@@ -103,8 +107,8 @@ class PostHead(Struct, frozen=True, omit_defaults=True):
 
     `e2e` of a sealed post stands alone: all else is inside. `control`: the text is not a person's but JSON for the
     client, of this kind. `sync`: the text is JSON for one's other devices, in this version. `confirmfor`: the copy of
-    the thread for whose readers this confirms. `copies`, `adds`: of sealed threads, the copy for who is asked in, and the
-    note that names them (docs/protocol.md, *What clients say to each other*).
+    the thread for whose readers this confirms. `copies`, `adds`: of sealed threads, the copy for who is asked in, and
+    the note that names them (docs/protocol.md, *What clients say to each other*).
     """
 
     threadid: str | None = None
