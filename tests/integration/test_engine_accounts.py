@@ -10,14 +10,26 @@ from sqlalchemy import Connection as Rows
 from sqlalchemy import select
 
 from tests.support.gateway import running_gateway
-from tests.support.homes import has_text, joined, look_until, ping, running_home, send, texts, until
+from tests.support.homes import (
+    has_text,
+    joined,
+    linked,
+    look_at_keys,
+    look_until,
+    ping,
+    running_home,
+    send,
+    texts,
+    until,
+)
 from tmtp_client.api import models, operations
 from tmtp_client.engine import acquaintance, staging
 from tmtp_client.engine import groups as group_acts
 from tmtp_client.engine.composing import Composing
 from tmtp_client.engine.home import HomeBusy, owned
-from tmtp_client.store import groups, people, threads
+from tmtp_client.store import groups, messages, people, threads
 from tmtp_client.store.tables import attachment
+from tmtp_client.sync import state
 from tmtp_client.vault.vault import WrongSecret
 
 
@@ -236,3 +248,34 @@ async def test_large_files_arrive_whole(tmp_path: Path) -> None:
             lambda c: c.scalar(select(attachment.c.file).where(attachment.c.message == got.id))
         )
         assert b"".join(bob.context.files.read(stored or "")) == octets
+
+
+async def test_a_persons_devices_have_the_same(tmp_path: Path) -> None:
+    """What one device sends the others have, what comes all have; what is seen on one is seen on the other (B3)."""
+    async with (
+        running_gateway(tmp_path) as gateway,
+        running_home(tmp_path / "a") as a,
+        running_home(tmp_path / "a2") as a2,
+        running_home(tmp_path / "b") as b,
+    ):
+        ada = await joined(a, gateway, "public", "Ada Lovelace")
+        phone = await linked(ada, a2)
+        bob = await joined(b, gateway, "public", "Bob Builder")
+        await ping(bob, "Ada Lovelace", "hello")
+        for account in (ada, phone):
+            await has_text(account, "hello")
+        for account in (ada, phone, bob):
+            await look_at_keys(account.context)
+        await send(phone, "Bob Builder", text="from the phone")
+        for account in (bob, ada):
+            got = await has_text(account, "from the phone")
+            assert got.suite == 2
+            assert got.doubts == ()
+        assert got.outgoing
+        await send(bob, text="an answer", reply=(await has_text(bob, "from the phone")).id)
+        for account in (ada, phone):
+            answer = await has_text(account, "an answer")
+            assert answer.thread == got.thread
+        await ada.context.database.write(lambda c: state.mark_seen(c, ada.context.at(), [answer.id], True))
+        ada.context.to_sync.set()
+        await look_until(phone, lambda c: messages.view(c, answer.id).seen)  # type: ignore[union-attr]
