@@ -16,10 +16,10 @@ from sqlalchemy import delete, insert, select
 from tmtp_client import limits
 from tmtp_client.api import models, problems
 from tmtp_client.engine.context import Context
-from tmtp_client.vault.files import FileWriter
 from tmtp_client.store import outbox, transfers
 from tmtp_client.store.outbox import File
 from tmtp_client.store.tables import attachment, staged
+from tmtp_client.vault.files import FileWriter
 
 
 def file_name(name: str) -> str:
