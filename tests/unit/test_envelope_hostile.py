@@ -385,7 +385,7 @@ def test_as_many_devices_as_are_allowed_and_no_more() -> None:
     with pytest.raises(EnvelopeRefused, match="more than 3500 devices"):
         decode_outer(encode_outer(_sealed_to(limits.SEALED_KEYS_MAX + 1)))
     with pytest.raises(EnvelopeRefused, match="at most 1048576 octets"):
-        decode_outer(encode_outer(_sealed_to(limits.SEALED_KEYS_MAX + 300)))
+        decode_outer(encode_outer(_sealed_to(limits.SEALED_KEYS_MAX + 400)))
 
 
 def test_as_many_accounts_and_attachments_as_are_allowed_and_no_more() -> None:
