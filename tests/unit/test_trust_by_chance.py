@@ -276,12 +276,12 @@ class Liar:
     # -- with logs ---------------------------------------------------------------------------------------------------
     def shows_victim(self, records: list[Record], head: str) -> None:
         """To the victim's devices, of the author's log."""
-        honest = {uid: account for uid, account in self.world.accounts.items()}
+        accounts = self.world.accounts
 
         def shows(asker: Device, uid: str, true: list[Record]) -> tuple[list[Record], str]:
             if uid == self.author.uid and asker.account is self.to:
                 return records, head
-            return true, honest[uid].log.head_text
+            return true, accounts[uid].log.head_text
 
         self.world.shows = shows
 
