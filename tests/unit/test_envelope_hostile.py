@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from tests.support.sealed import Read, key_for, read
 from tests.vectors.e2e.cast import (
@@ -33,9 +34,10 @@ from tmtp_core import limits
 from tmtp_core.crypto.content_key import for_account, for_devices, for_shared, key_of_shared, opens, unwrap, wrap
 from tmtp_core.crypto.encoding import to_text
 from tmtp_core.crypto.envelope import Composed, Delivered, Opening, Sealing
-from tmtp_core.crypto.manifest import decode
+from tmtp_core.crypto.manifest import Link, decode, encode, open_link, seal_link
 from tmtp_core.crypto.sealed_heads import decode_inner, decode_outer, encode_outer
 from tmtp_core.crypto.stream import OVERHEAD_BYTES, PIECE_BYTES, EnvelopeRefused, stream_size
+from tmtp_core.wire.messages import Recipient
 from tmtp_core.wire.payload import Attached, E2e, PostHead, Wrapped
 
 DELIVERED = Delivered(SERVICE.public_key, ADA.uid, BOB.uid)
@@ -99,6 +101,13 @@ def test_each_account_reads_its_own_place_in_the_chain_and_no_other() -> None:
     assert mine.opened.link.count == 3
     with pytest.raises(EnvelopeRefused, match="place among"):
         open_post(composed.outer, stream, replace(DELIVERED, reader=ADA.uid))  # with Bob's key
+
+
+@pytest.mark.parametrize("link", [Link(2**53), Link(0, to_text(bytes(31) + b"\1"))])
+def test_a_place_in_the_chain_that_cannot_be_is_refused(link: Link) -> None:
+    key = SHORT[0].key
+    with pytest.raises(EnvelopeRefused, match="makes no sense"):
+        open_link(for_account(key, BOB.uid), seal_link(key, BOB.uid, link))
 
 
 def test_sealing_takes_what_was_composed_and_nothing_else() -> None:
@@ -365,15 +374,44 @@ def test_no_length_brings_a_reader_down(size: int) -> None:
         Opening(key, OUTER, size, DELIVERED).finish()
 
 
+def _sealed_to(devices: int) -> E2e:
+    keys = (Wrapped(to_text(number.to_bytes(32)), to_text(bytes(112)), to_text(bytes(32))) for number in range(devices))
+    return E2e(2, keys=tuple(keys), commit=to_text(bytes(32)), header=to_text(bytes(24)))
+
+
 def test_as_many_devices_as_are_allowed_and_no_more() -> None:
-    keys = tuple(
-        Wrapped(to_text(number.to_bytes(32)), to_text(bytes(112)), to_text(bytes(32))) for number in range(4_001)
-    )
-    most = E2e(2, keys=keys[:-1], commit=to_text(bytes(32)), header=to_text(bytes(24)))
-    outer = encode_outer(most)
-    assert len(outer) > limits.OUTER_HEAD_MAX_BYTES or decode_outer(outer) == most
-    with pytest.raises(EnvelopeRefused):
-        decode_outer(encode_outer(E2e(2, keys=keys, commit=most.commit, header=most.header)))
+    most = _sealed_to(limits.SEALED_KEYS_MAX)
+    assert decode_outer(encode_outer(most)) == most
+    with pytest.raises(EnvelopeRefused, match="more than 3500 devices"):
+        decode_outer(encode_outer(_sealed_to(limits.SEALED_KEYS_MAX + 1)))
+    with pytest.raises(EnvelopeRefused, match="at most 1048576 octets"):
+        decode_outer(encode_outer(_sealed_to(limits.SEALED_KEYS_MAX + 400)))
+
+
+def test_as_many_accounts_and_attachments_as_are_allowed_and_no_more() -> None:
+    """Each of the most has room for the others' most."""
+    manifest = decode(compact(Forgery().manifest))
+    ada, bob = manifest.accounts
+    accounts = tuple(structs.replace(bob, uid=f"{number:032}") for number in range(limits.SEALED_ACCOUNTS_MAX))
+    pieces = (structs.replace(manifest.text, size=2**40),) * limits.SEALED_ATTACHMENTS_MAX
+    to = tuple(Recipient(one.uid, 1) for one in accounts)
+    most = structs.replace(manifest, for_=to, accounts=(ada, *accounts[1:]), attachments=pieces)
+    assert decode(encode(most)) == most
+    for more, why in [
+        ({"accounts": (ada, *accounts)}, "more than 1000 accounts"),
+        ({"attachments": (*pieces, pieces[0])}, "more than 1000 attachments"),
+        ({"inner": structs.replace(manifest.inner, size=limits.INNER_HEAD_MAX_BYTES + 1)}, "inner head has more"),
+        ({"text": structs.replace(manifest.text, hash="short")}, "no sense"),
+    ]:
+        with pytest.raises(EnvelopeRefused, match=why):
+            decode(encode(structs.replace(most, **more)))
+
+
+def test_strings_are_written_as_rfc_8785_has_them() -> None:
+    """A second implementation writes the same octets, whatever stands in a thread's or group's name."""
+    text = "".join(chr(code) for code in range(0x10FFFF) if not 0xD800 <= code < 0xE000)
+    manifest = structs.replace(decode(compact(Forgery().manifest)), request=text)
+    assert json.dumps(text, ensure_ascii=False).encode() in encode(manifest)
 
 
 @given(st.integers(0, 2**53 - 1), st.binary(min_size=32, max_size=32))

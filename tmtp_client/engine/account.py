@@ -197,6 +197,7 @@ class Account:
         while True:
             await context.to_sync.wait()
             context.to_sync.clear()
+            self._presence.look()
             await asyncio.sleep(limits.SYNC_PAUSE_S)
             while posts := await context.database.write(self._gather):
                 context.to_send.set()
@@ -308,6 +309,7 @@ class Account:
             await self._told_state.wait()
             self._told_state.clear()
             self.context.aliases = await self.context.database.read(people.own_aliases)
+            self._presence.look()
             now = await self.view()
             if now != told:
                 self.context.tell("account", models.AccountEvent(now))

@@ -18,7 +18,7 @@ from sqlalchemy import Connection as Rows
 from tmtp_client import limits
 from tmtp_client.api import models
 from tmtp_client.connection import Connection, Disconnected, Refused
-from tmtp_client.engine import forwarding, parts, posting, refusals, sealing
+from tmtp_client.engine import forwarding, meeting, parts, posting, refusals, sealing
 from tmtp_client.engine.context import Context
 from tmtp_client.store import outbox, sent
 from tmtp_client.store.outbox import Entry
@@ -179,6 +179,7 @@ class Sending:
             names = frozenset(context.aliases) | {identity.alias}
             sent.record(c, entry, acked.msgid, acked.posted, now_ms, identity.uid, identity.alias, names, suite)
             forwarding.asked_in(c, context, entry, acked.msgid)
+            meeting.sent(c, context, entry.kind, entry.content, now_ms)
         return self._begin(c, {})
 
     async def _not_taken(self, entry: Entry, why: str) -> None:
