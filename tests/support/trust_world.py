@@ -341,6 +341,8 @@ class Device:
 
     def take(self) -> None:
         """Everything that waits, in its order; then what has to be looked at."""
+        if not self.queue:
+            return
         while self.queue:
             self.hear(self.queue.pop(0))
         run(self.trust.settle(self, self.database))

@@ -29,7 +29,7 @@ from tests.vectors.e2e.cast import (
     sealed,
 )
 from tests.vectors.e2e.forging import FILES, TEXT, Forgery, compact, encrypted
-from tests.vectors.e2e.make import device_reader
+from tests.vectors.e2e.make import CHEAP, device_reader
 from tmtp_core import limits
 from tmtp_core.crypto.content_key import for_account, for_devices, for_shared, key_of_shared, opens, unwrap, wrap
 from tmtp_core.crypto.encoding import to_text
@@ -55,11 +55,24 @@ def composed_of(text: bytes, files: list[bytes], label: str = "hostile") -> tupl
 def open_post(outer: bytes, stream: bytes, delivered: Delivered = DELIVERED, device: Device = TABLET) -> Read:
     """Everything that a client does with what came. Raises `EnvelopeRefused`."""
     which = "prekey" if device is TABLET else "box"
-    key = key_for(decode_outer(outer), device_reader(device, which))
+    key = key_for(decode_outer(outer), device_reader(device, which), [octets("another"), SHARED])
     return read(key, outer, [stream], len(stream), delivered)
 
 
 SHORT = composed_of(b"as agreed", [b"the contract", b"", b"the receipts"])
+SHARED = octets("shared")
+
+
+def shared_post() -> tuple[Composed, bytes]:
+    """The same as SHORT, under a key that both share."""
+    key, e2e = for_shared(SHARED, 2, Chance("shared"), salt=octets("salt", 16), cost=CHEAP)
+    attach = tuple(Attached(f"u:{place}", len(file)) for place, file in enumerate(FILES))
+    head = PostHead(threadid="16f00000000000a1", subject="Deal", attach=attach)
+    return sealed(key, e2e, act(head, [ADA.account(3), BOB.account(2)]), TEXT, FILES)
+
+
+UNDER_SHARED = shared_post()
+POSTS = {"devices": SHORT, "shared": UNDER_SHARED}
 LONG = composed_of(b"see there", [octets("long", 150_000)])
 OTHER = composed_of(b"not agreed", [b"the tcartnoc", b"", b"the stpiecer"], "other")
 
@@ -110,6 +123,12 @@ def test_a_place_in_the_chain_that_cannot_be_is_refused(link: Link) -> None:
         open_link(for_account(key, BOB.uid), seal_link(key, BOB.uid, link))
 
 
+def test_a_message_under_a_shared_key_opens() -> None:
+    found = open_post(UNDER_SHARED[0].outer, UNDER_SHARED[1])
+    assert contents(found) == (TEXT, FILES)
+    assert (found.opened.manifest.suite, found.opened.manifest.epoch) == (1, 2)
+
+
 def test_sealing_takes_what_was_composed_and_nothing_else() -> None:
     composed, _ = SHORT
     for content in (b"As agreedthe contractthe receipts", b"as agreed" + b"the contract" * 3):
@@ -124,7 +143,7 @@ def test_sealing_takes_what_was_composed_and_nothing_else() -> None:
 # -- a service -------------------------------------------------------------------------------------------------------
 @given(st.data())
 def test_a_service_that_alters_an_octet_is_noticed(data: st.DataObject) -> None:
-    composed, stream = SHORT
+    composed, stream = POSTS[data.draw(st.sampled_from(sorted(POSTS)))]
     post = bytearray(composed.outer + stream)
     post[data.draw(st.integers(0, len(post) - 1))] ^= data.draw(st.integers(1, 255))
     with pytest.raises(EnvelopeRefused):
@@ -133,7 +152,7 @@ def test_a_service_that_alters_an_octet_is_noticed(data: st.DataObject) -> None:
 
 @given(st.data())
 def test_a_service_that_moves_repeats_or_leaves_out_octets_is_noticed(data: st.DataObject) -> None:
-    composed, stream = SHORT
+    composed, stream = POSTS[data.draw(st.sampled_from(sorted(POSTS)))]
     post = composed.outer + stream
     start = data.draw(st.integers(0, len(post) - 1))
     end = data.draw(st.integers(start + 1, len(post)))
