@@ -39,7 +39,7 @@ from tmtp_client.store import messages, outbox, threads
 from tmtp_client.store.tables import attachment, heard, message
 from tmtp_client.sync import registers, settings
 
-SMALL = SETTINGS.replace("instances:", "limits: {message_max_bytes: 400000}\ninstances:")
+SMALL = SETTINGS.replace("acquaintance: everyone,", "acquaintance: everyone, limits: {message_max_bytes: 400000},")
 
 
 @dataclass
@@ -112,6 +112,12 @@ async def digest(account: Account, id: str, place: int = 0) -> str:
     for piece in account.context.files.read(file):
         hashed.update(piece)
     return hashed.hexdigest()
+
+
+async def encrypt(account: Account, value: bool) -> None:
+    """The person's setting."""
+    context, register = account.context, (settings.KIND, "encrypt", {settings.FIELD: value})
+    await context.database.write(lambda c: registers.set(c, context.at(), *register))
 
 
 async def test_a_message_can_be_taken_back_sent_at_once_or_scheduled(tmp_path: Path) -> None:
@@ -189,8 +195,7 @@ async def test_who_is_asked_in_sees_the_thread_and_each_author_confirms_his_own(
     monkeypatch.setattr(limits, "CONFIRM_WITHIN_S", 0.1)
     async with people(tmp_path) as world:
         for one in (world.ada, world.bob, world.eve):
-            context = one.context
-            await context.database.write(lambda c, at=context.at(): settings.set(c, at, "encrypt", encrypted))
+            await encrypt(one, encrypted)
         file, hashed = await staged(world.ada, tmp_path, "plan.txt", 1_000)
         await written(world.ada, "Bob Builder", "What do you think?", file)
         got = await has_text(world.bob, "What do you think?")
@@ -245,7 +250,7 @@ async def test_a_file_that_is_too_large_for_who_has_no_keys_is_refused_in_words(
         monkeyed = context.trust
         file, _ = await staged(world.ada, tmp_path, "film.mkv", 1_500_000)
         await context.database.write(lambda c: monkeyed.logs.forget(c, world.bob.context.uid))
-        await context.database.write(lambda c, at=context.at(): settings.set(c, at, "encrypt", False))
+        await encrypt(world.ada, False)
         context.trust = _Blind(monkeyed)
         await written(world.ada, "Bob Builder", "Look at this", file)
         stopped = await look_until(
@@ -289,7 +294,7 @@ async def test_a_thread_is_plain_once_a_person_says_so(tmp_path: Path) -> None:
         got = await has_text(world.bob, "Between us")
         context = world.bob.context
         await context.database.write(
-            lambda c, at=context.at(): registers.set(c, at, "thread", got.thread, {"encryption": "off"})
+            lambda c: registers.set(c, context.at(), "thread", got.thread, {"encryption": "off"})
         )
         await send(world.bob, text="In the open", reply=got.id)
         assert (await has_text(world.ada, "In the open")).suite == 0
