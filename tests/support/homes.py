@@ -18,11 +18,14 @@ from tmtp_client.api import models, operations
 from tmtp_client.connection import Endpoint
 from tmtp_client.engine import joining
 from tmtp_client.engine.account import Account
+from tmtp_client.engine.being_linked import BeingLinked, OpenPlace
 from tmtp_client.engine.composing import Composing
+from tmtp_client.engine.context import Context
 from tmtp_client.engine.home import Home
 from tmtp_client.engine.joining import Place, Ways
-from tmtp_client.store import messages
+from tmtp_client.store import messages, outbox, people
 from tmtp_client.store.database import Database
+from tmtp_client.trust import linking
 from tmtp_client.vault.vault import Vault
 
 Got = TypeVar("Got")
@@ -73,7 +76,7 @@ async def joined_at(home: Home, name: str, where: Endpoint, alias: str, token: s
 async def joined(home: Home, gateway: Gateway, instance: str, alias: str) -> Account:
     """An account on an instance of a gateway, invited where it takes that."""
     token = (await invited(gateway, instance)).token if instance == "members" else ""
-    account = await joined_at(home, f"{instance}-{alias.split()[0].lower()}", endpoint(gateway, instance), alias, token)
+    account = await joined_at(home, f"{instance}-{alias[:3].lower()}", endpoint(gateway, instance), alias, token)
     await until(lambda: account.caught_up.is_set() or connected(account))
     return account
 
@@ -124,3 +127,57 @@ def moved(account: Account, where: Endpoint) -> None:
     """The service is elsewhere now: after a start of its process at another port."""
     context = account.context
     context.identity = replace(context.identity, host=where.host, port=where.port)
+
+
+# -- further devices -------------------------------------------------------------------------------------------------
+def places(home: Home) -> OpenPlace:
+    """Where accounts of a home are kept that do not run yet."""
+
+    @asynccontextmanager
+    async def place(name: str) -> AsyncIterator[Place]:
+        kept = home.vault.account(name, make=True)
+        database = Database(kept.folder, kept.database_key)
+        await database.open()
+        try:
+            yield Place(name, database, home.vault, os.urandom)
+        finally:
+            await database.close()
+
+    return place
+
+
+async def linked(account: Account, home: Home) -> Account:
+    """A further device of an account, in another home, under the same name there."""
+    context = account.context
+    trust = context.trust
+    assert trust is not None
+    identity = context.identity
+    place = linking.Place(identity.host, identity.port, identity.service, identity.alias, identity.pin or "")
+    offer = await trust.linking.offer(await context.current(), context.database, place)
+    being = BeingLinked(places(home), home.start, now_ms)
+    try:
+        answer = await being.answer(context.name, offer.text, "a further one")
+        await trust.linking.finish(await context.current(), context.database, answer.text, answer.fingerprint)
+        async with asyncio.timeout(PATIENCE_S):
+            while context.name not in [one.context.name for one in home.accounts()]:
+                await asyncio.sleep(0.02)
+    finally:
+        await being.stop()
+    return home.account(context.name)
+
+
+async def look_at_keys(context: Context) -> None:
+    """A person who looks at once at whatever changed of anybody's keys."""
+    trust = context.trust
+    if trust is None:
+        return
+
+    def seen(c: Rows) -> bool:
+        some = False
+        for uid in [one.uid for one in people.listed(c)]:
+            unseen = trust.unseen(c, uid)
+            some |= unseen is not None and trust.seen(c, uid, unseen.head)
+        return some and outbox.release_held(c, context.clock()) > 0
+
+    if await context.database.write(seen):
+        context.to_send.set()

@@ -104,7 +104,8 @@ class OnAccounts:
 
         async def sign_in(open_url: OpenUrl) -> m.Done:
             await joining.sign_in_again(context.identity, open_url)
-            await self._rooms.home.restart(p.account)
+            await self._rooms.home.stop(p.account)
+            await self._rooms.home.start(p.account)
             return m.Done()
 
         done: m.Done | m.SignIn = await self._sign_ins.begin(sign_in)
@@ -152,7 +153,7 @@ class OnAccounts:
         context.identity = await joining.take_alias(
             asker, context.database, context.identity, alias, context.request_id()
         )
-        await self._rooms.home.account_changed(account)
+        self._rooms.account(account).changed()
 
     @asynccontextmanager
     async def _place(self, name: str) -> AsyncIterator[joining.Place]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What the operations need of the engine, and what their handlers share."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 from sqlalchemy import Connection as Rows
@@ -17,6 +17,7 @@ Got = TypeVar("Got")
 Handlers = Mapping[str, Callable[[Any], Awaitable[Any]]]
 
 NO_MESSAGE: Final = "no message here is called so, or more than one"
+NO_KEYS: Final = "this account speaks revision 1, which knows no keys of devices"
 NO_THREAD: Final = "there is no such conversation"
 
 
@@ -29,6 +30,12 @@ class Account(Protocol):
 
     async def view(self) -> models.Account:
         """As a person sees it."""
+
+    def changed(self) -> None:
+        """Something about it has changed that watchers should hear of."""
+
+    def reopen(self, messages: Iterable[str]) -> None:
+        """These messages were sealed, and their key may be here now."""
 
 
 class Home(Source, Protocol):
@@ -66,11 +73,8 @@ class Home(Source, Protocol):
     async def start(self, name: str) -> Account:
         """Run an account that was just made in the vault."""
 
-    async def restart(self, name: str) -> None:
-        """Connect anew: the person has signed in. Raises LookupError."""
-
-    async def account_changed(self, name: str) -> None:
-        """Watchers hear how an account is now."""
+    async def stop(self, name: str) -> None:
+        """Run it no more."""
 
     async def tell_state(self) -> None:
         """Watchers hear how the home is now."""

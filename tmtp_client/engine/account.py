@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import sys
 import traceback
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +197,7 @@ class Account:
         while True:
             await context.to_sync.wait()
             context.to_sync.clear()
+            self._presence.look()
             await asyncio.sleep(limits.SYNC_PAUSE_S)
             while posts := await context.database.write(self._gather):
                 context.to_send.set()
@@ -236,6 +237,15 @@ class Account:
                 after = await regaining.open_again(self.context, id)
                 if after is not None:
                     self._follow(after)
+
+    def reopen(self, messages: Iterable[str]) -> None:
+        """These messages were sealed, and their key may be here now."""
+        self._keys.update(messages)
+        self._to_open.set()
+
+    def changed(self) -> None:
+        """Something about it has changed that watchers should hear of."""
+        self._told_state.set()
 
     # -- how it stands -----------------------------------------------------------------------------------------------
     async def view(self) -> models.Account:
@@ -299,6 +309,7 @@ class Account:
             await self._told_state.wait()
             self._told_state.clear()
             self.context.aliases = await self.context.database.read(people.own_aliases)
+            self._presence.look()
             now = await self.view()
             if now != told:
                 self.context.tell("account", models.AccountEvent(now))

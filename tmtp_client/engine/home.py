@@ -105,14 +105,14 @@ class Home:
             await asyncio.to_thread(self.vault.unlock, secret)
             await self._start_all()
         self.stir()
-        await self._tell_home()
+        await self.tell_state()
 
     async def lock(self) -> None:
         """End connections, close databases, forget the keys."""
         async with self._changing:
             await self._stop_all()
             self.vault.lock()
-        await self._tell_home()
+        await self.tell_state()
 
     @property
     def locked(self) -> bool:
@@ -136,14 +136,14 @@ class Home:
         async with self._changing:
             if name not in self._accounts:
                 self._accounts[name] = await self._run(name)
-        await self._tell_home()
+        await self.tell_state()
         return self._accounts[name]
 
     async def stop(self, name: str) -> None:
         """Run it no more, and close its database; idempotent."""
         async with self._changing:
             await self._end(name)
-        await self._tell_home()
+        await self.tell_state()
 
     async def leave(self, name: str) -> None:
         """Stop an account and destroy its key, and with it all it has here. Raises LookupError, `OSError`."""
@@ -153,7 +153,7 @@ class Home:
             await self._end(name)
             await asyncio.to_thread(self.vault.destroy, name)
             self.damaged.pop(name, None)
-        await self._tell_home()
+        await self.tell_state()
 
     # -- what it tells -----------------------------------------------------------------------------------------------
     async def state(self) -> models.Home:
@@ -197,7 +197,8 @@ class Home:
         for heard in tuple(self._listeners):
             heard(event)
 
-    async def _tell_home(self) -> None:
+    async def tell_state(self) -> None:
+        """Watchers hear how the home is now."""
         self._tell(models.Event("home", "", 0, models.HomeEvent(await self.state())))
 
     # -- the idle lock -----------------------------------------------------------------------------------------------
@@ -214,7 +215,7 @@ class Home:
         await asyncio.to_thread(write_durably, self.vault.home / _SETTINGS_FILE, raw)
         self._settings = settings
         self.stir()
-        await self._tell_home()
+        await self.tell_state()
 
     async def _lock_when_idle(self) -> None:
         """Also a vault that opens by itself: it is locked until its person asks."""

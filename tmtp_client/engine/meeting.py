@@ -14,10 +14,12 @@ from sqlalchemy import exists, select
 
 from tmtp_client.engine.context import Context
 from tmtp_client.store import groups, people
+from tmtp_client.store.outbox import Content
 from tmtp_client.store.people import KnownBy
 from tmtp_client.store.tables import group, member, message, person
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
+from tmtp_core.wire.messages import TO_UID
 
 _NOT_ANSWERED: Final = frozenset({"stranger", "asks", "asked", "outside"})
 
@@ -58,6 +60,19 @@ def wrote_to(c: Rows, uids: Iterable[str]) -> None:
     for uid in uids:
         if stands_of(c, uid) in _NOT_ANSWERED:
             people.set_stands(c, uid, "contact")
+
+
+def sent(c: Rows, context: Context, kind: str, content: Content, now_ms: int) -> None:
+    """The service has what this device wrote: what follows for whom it was for."""
+    if kind == "message":
+        wrote_to(c, [name for name, type in content.to if type == TO_UID])
+    elif kind == "invitation":
+        founded(c, context, content.gid, context.identity.alias, now_ms)
+    elif kind == "ping":
+        for name, _ in content.to:
+            asked = people.uid_of(c, name)
+            if asked is not None:
+                pinged(c, asked)
 
 
 def stands_of(c: Rows, uid: str) -> str | None:

@@ -28,12 +28,18 @@ class Presence:
         self._came: dict[str, bool] = {}
         self._heard = asyncio.Event()
         self._shown_to: set[str] = set()
+        self._to_show = False
 
     def heard(self, ohi: m.Ohi) -> None:
         """From the connection: somebody came or went."""
         self._came[ohi.from_] = ohi.status == ON
         if len(self._came) > limits.PRESENCE_MAX:
             del self._came[next(iter(self._came))]
+        self._heard.set()
+
+    def look(self) -> None:
+        """There may be contacts who do not know yet that one is there."""
+        self._to_show = True
         self._heard.set()
 
     async def run(self, connection: Connection) -> None:
@@ -49,7 +55,11 @@ class Presence:
             await self._heard.wait()
             self._heard.clear()
             came, self._came = self._came, {}
-            await self._keep(came)
+            if came:
+                await self._keep(came)
+            if self._to_show:
+                self._to_show = False
+                await self.show(connection)
 
     async def show(self, connection: Connection) -> None:
         """Tell contacts who do not know yet."""

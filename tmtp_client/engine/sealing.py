@@ -22,6 +22,7 @@ from tmtp_client.store.outbox import Entry
 from tmtp_client.store.tables import message
 from tmtp_client.sync import registers, settings
 from tmtp_client.trust import logs, shared_keys
+from tmtp_client.trust.account import Trust
 from tmtp_client.trust.planning import Held, Plan, Unsealable
 from tmtp_client.trust.sealing import ToSeal
 from tmtp_client.trust.shared_keys import SharedKey
@@ -70,8 +71,8 @@ class Sealed:
         for one in body.slices:
             async for piece in posting.slice_pieces(one, files):
                 yield sealing.push(piece)
-        for last in sealing.finish():
-            yield last
+        for piece in sealing.finish():
+            yield piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,7 @@ def _sealed(
     must: bool,
 ) -> Sealed | Stopped | None:
     """Sealed, where everybody has keys and the person has seen what changed of them."""
-    content, trust = entry.content, context.trust
+    content, trust = entry.content, _trust(context)
     plan = _plan(c, context, content.to + content.known)
     if isinstance(plan, Held):
         for one in plan.unseen:
@@ -147,12 +148,12 @@ def _sealed(
 
 
 def _service_key(context: Context) -> bytes:
-    return from_text(context.trust.own.service_key)
+    return from_text(_trust(context).own.service_key)
 
 
 def sent(c: Rows, context: Context, entry: Entry, msgid: str) -> None:
     """The service has a sealed entry, as message `msgid`."""
-    context.trust.sent(c, entry.request_id, msgid)
+    _trust(context).sent(c, entry.request_id, msgid)
 
 
 def never_sent(c: Rows, context: Context, request_id: str) -> None:
@@ -183,8 +184,7 @@ def _plan(c: Rows, context: Context, to: recipients.To) -> Plan | Held | Unseala
     for one, kind in to:
         if kind in {TO_GROUP, TO_GROUP_NOT_SELF} and not recipients.uids_of(c, ((one, kind),), ""):
             return Unsealable((one,))
-    plan: Plan | Held | Unsealable = context.trust.plan(c, recipients.uids_of(c, to, context.uid))
-    return plan
+    return _trust(context).plan(c, recipients.uids_of(c, to, context.uid))
 
 
 def _without_keys(c: Rows, context: Context, uids: tuple[str, ...]) -> Stopped:
@@ -232,3 +232,9 @@ def _unhashed(context: Context, entry: Entry) -> tuple[Slice, ...]:
     if content.part is not None:
         return (Slice(content.files[0].file, content.part.start, content.part.size),)
     return tuple(Slice(one.file, 0, one.size) for one in content.files if not one.hash)
+
+
+def _trust(context: Context) -> Trust:
+    """Of an account with keys."""
+    assert context.trust is not None
+    return context.trust

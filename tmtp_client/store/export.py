@@ -211,8 +211,8 @@ class _Letter:
         one = self._one
         yield "Date", format_datetime(posted)
         yield "From", self._address(one.alias, one.author)
-        for uid in self._to:
-            yield "To", self._address(self._aliases.get(uid, uid), uid)
+        if self._to:
+            yield "To", ",\n ".join(self._address(self._aliases.get(uid, uid), uid) for uid in self._to)
         yield "Subject", Header(_line(self._subject), "utf-8", 76, "Subject").encode(linesep="\n")
         yield "Message-ID", f"<{_word(one.id)}@{self._domain}>"
         if one.thread != one.id:

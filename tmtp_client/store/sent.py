@@ -10,6 +10,7 @@ from tmtp_client.store import messages, outbox, threads
 from tmtp_client.store.messages import NewAttachment, NewMessage
 from tmtp_client.store.outbox import Content, Entry
 from tmtp_client.store.tables import staged
+from tmtp_core.wire.messages import TO_GROUP
 
 
 def record(
@@ -32,7 +33,7 @@ def record(
         author=uid,
         alias=alias,
         verified=True,
-        to=content.to,
+        to=((content.gid, TO_GROUP),) if entry.kind == "invitation" else content.to,
         thread=thread_id,
         subject=content.gid if entry.kind == "invitation" else content.subject,
         text=content.note if entry.kind == "note" else content.text,

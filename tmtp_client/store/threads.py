@@ -12,12 +12,14 @@ from typing import Any, Final, Literal
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Select,
     and_,
     bindparam,
     delete,
     func,
     insert,
     literal,
+    literal_column,
     or_,
     select,
     tuple_,
@@ -35,6 +37,9 @@ Of = Literal["inbox", "archived", "snoozed", "unseen", "tag", "all"]
 
 _OF_REGISTERS: Final = {"archived": 0, "muted": 0, "snoozed_until_ms": 0, "encryption": "off", "draft": 0, "waiting": 0}
 
+_ZERO: Final[ColumnElement[int]] = literal_column(
+    "0"
+)  # in so many words: else SQLite does not know which index has all
 _FOLLOWS: Final = (  # from its messages
     *("subject", "gid", "last_posted", "last_message", "last_text", "last_alias"),
     *("messages", "unseen", "mentions", "files"),
@@ -67,14 +72,19 @@ def list_page(
 ) -> models.Page:
     """Threads, the latest first. `after`: what `Page.next` said; the same serves for all accounts of a home."""
     limit = max(1, min(limit, limits.PAGE_MAX))
-    t = thread.c
-    asked = select(thread).where(*_which(of, now_ms, tag_name)).order_by(t.last_posted.desc(), t.id.desc())
-    if after:
-        posted, _, id = after.partition(" ")
-        asked = asked.where(tuple_(t.last_posted, t.id) < tuple_(literal(posted), literal(id)))
-    rows = connection.execute(asked.limit(limit + 1)).all()
+    rows = connection.execute(asked(of, now_ms=now_ms, tag_name=tag_name, after=after).limit(limit + 1)).all()
     shown = rows[:limit]
     return models.Page(tuple(views.threads_of(connection, shown)), _cursor(shown[-1]) if len(rows) > limit else "")
+
+
+def asked(of: Of, *, now_ms: int, tag_name: str = "", after: str = "") -> Select[Any]:
+    """The rows of a list, the latest first."""
+    t = thread.c
+    statement = select(thread).where(*_which(of, now_ms, tag_name)).order_by(t.last_posted.desc(), t.id.desc())
+    if after:
+        posted, _, id = after.partition(" ")
+        statement = statement.where(tuple_(t.last_posted, t.id) < tuple_(literal(posted), literal(id)))
+    return statement
 
 
 def _which(of: Of, now_ms: int, tag_name: str) -> list[ColumnElement[bool]]:
@@ -85,9 +95,9 @@ def _which(of: Of, now_ms: int, tag_name: str) -> list[ColumnElement[bool]]:
         case "archived":
             return [t.archived == 1]
         case "snoozed":
-            return [t.snoozed_until_ms > now_ms]
+            return [t.snoozed_until_ms > _ZERO, t.snoozed_until_ms > now_ms]
         case "unseen":
-            return [t.unseen > 0]
+            return [t.unseen > _ZERO]
         case "tag":
             return [t.id.in_(select(tag.c.thread).where(tag.c.name == tag_name))]
         case "all":
@@ -113,7 +123,7 @@ def _order(one: models.Thread) -> tuple[str, str]:
 def totals(connection: Connection) -> Totals:
     """Over all threads."""
     t = thread.c
-    sums = select(func.coalesce(func.sum(t.unseen), 0), func.coalesce(func.sum(t.mentions), 0)).where(t.unseen > 0)
+    sums = select(func.coalesce(func.sum(t.unseen), 0), func.coalesce(func.sum(t.mentions), 0)).where(t.unseen > _ZERO)
     unseen, mentions = connection.execute(sums).one()
     m = message.c
     first = and_(m.seen == 0, m.kind.in_(("ping", "invitation")))
