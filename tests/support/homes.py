@@ -62,7 +62,7 @@ async def joined_at(home: Home, name: str, where: Endpoint, alias: str, token: s
         place = Place(name, database, home.vault, os.urandom)
         service = joining.service_at(f"{where.host}:{where.port}", invite=token, pin=where.pin or "")
 
-        async def nobody(name: str, url: str) -> None:
+        def nobody(name: str, url: str) -> None:
             raise AssertionError("nobody signs in here")
 
         joined = await joining.join(place, service, alias, "a test", Ways(nobody))
@@ -94,7 +94,7 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def look_until(account: Account, look: Callable[[Rows], Got]) -> Got:
+async def look_until(account: Account, look: Callable[[Rows], Got | None]) -> Got:
     """Wait until a look at an account's database finds something."""
     async with asyncio.timeout(PATIENCE_S):
         while not (found := await account.context.database.read(look)):
