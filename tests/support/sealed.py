@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from tmtp_core.crypto.content_key import key_of_shared, opens, unwrap
+from tmtp_core.crypto.content_key import SHARED, key_of_shared, opens, unwrap
 from tmtp_core.crypto.encoding import from_text, to_text
 from tmtp_core.crypto.envelope import TEXT, Delivered, Octets, Opened, Opening
 from tmtp_core.crypto.sealed_heads import decode_outer
@@ -27,7 +27,7 @@ def key_for(e2e: E2e, reader: dict[str, Any], shared: Iterable[bytes] = ()) -> b
     for one in e2e.keys:
         if one.device == reader["device"] and (one.prekey or reader["box"]) in reader["secrets"]:
             return unwrap(one.sealed, from_text(reader["secrets"][one.prekey or reader["box"]]))
-    for one in shared:
+    for one in shared if e2e.suite == SHARED else ():
         if key := key_of_shared(e2e, one, reader["uid"]):
             return key
     raise EnvelopeRefused("no key")

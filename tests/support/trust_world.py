@@ -205,15 +205,40 @@ class World:
                 device.queue.append((pushed, data))
 
     def devices(self) -> list["Device"]:
-        """All that are connected or will be: not revoked, not suspended."""
+        """All that something may wait for: not revoked. (Of what waits for a suspended one, nothing comes out.)"""
         return [
             device
             for account in self.accounts.values()
             for device in account.devices.values()
-            if (state := account.log.devices.get(device.name)) is not None
-            and not state.revoked
-            and state.suspended_by is None
+            if (state := account.log.devices.get(device.name)) is not None and not state.revoked
         ]
+
+    def returned(self, post: Post, uids: Iterable[str]) -> None:
+        """What no device has taken in time goes back (A4); of what some have taken, the rest is deleted."""
+        missed = []
+        for uid in uids:
+            devices = [one for one in self.devices() if one.account.uid == uid]
+            if devices and all(post in one.queue for one in devices):
+                missed.append(uid)
+            for one in devices:
+                if post in one.queue:
+                    one.queue.remove(post)
+        if missed:
+            self._tell_returned(post, tuple(missed))
+
+    def _tell_returned(self, post: Post, uids: tuple[str, ...]) -> None:
+        told = m2.ReturnEvent(
+            id=self.new_id(),
+            from_=post.author,
+            posted=posted_text(self.now_ms),
+            msgid=post.id,
+            for_=uids,
+            reason="no device took it in time",
+            datalen=0,
+        )
+        for device in self.devices():
+            if device.account.uid == post.author:
+                device.queue.append(told)
 
     # -- requests ----------------------------------------------------------------------------------------------------
     def page(self, asker: "Device", request: m2.LogFetch) -> tuple[m2.LogPage, bytes]:
@@ -284,6 +309,7 @@ class Device:
         self.waits: dict[str, Post] = {}
         self.sent_to: list[tuple[str, str]] = []  # device, key that something was sealed to
         self.requests = 0
+        self.online = True
         account.devices[self.name] = self
 
     # -- as an asker -------------------------------------------------------------------------------------------------
@@ -300,6 +326,11 @@ class Device:
         assert isinstance(request, m2.LogAppend)
         return self.world.take_record(self.account, request)
 
+    @property
+    def stands(self) -> str:
+        """By the service's log."""
+        return self.account.log.standing(self.name, self.world.now_ms)
+
     # -- the day of a device -----------------------------------------------------------------------------------------
     def enter(self) -> None:
         """Log in, take what waits, settle."""
@@ -310,6 +341,8 @@ class Device:
 
     def take(self) -> None:
         """Everything that waits, in its order; then what has to be looked at."""
+        if not self.queue:
+            return
         while self.queue:
             self.hear(self.queue.pop(0))
         run(self.trust.settle(self, self.database))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from tests.support.sealed import Read, key_for, read
 from tests.vectors.e2e.cast import (
@@ -28,14 +29,15 @@ from tests.vectors.e2e.cast import (
     sealed,
 )
 from tests.vectors.e2e.forging import FILES, TEXT, Forgery, compact, encrypted
-from tests.vectors.e2e.make import device_reader
+from tests.vectors.e2e.make import CHEAP, device_reader
 from tmtp_core import limits
 from tmtp_core.crypto.content_key import for_account, for_devices, for_shared, key_of_shared, opens, unwrap, wrap
 from tmtp_core.crypto.encoding import to_text
 from tmtp_core.crypto.envelope import Composed, Delivered, Opening, Sealing
-from tmtp_core.crypto.manifest import decode
+from tmtp_core.crypto.manifest import Link, decode, encode, open_link, seal_link
 from tmtp_core.crypto.sealed_heads import decode_inner, decode_outer, encode_outer
 from tmtp_core.crypto.stream import OVERHEAD_BYTES, PIECE_BYTES, EnvelopeRefused, stream_size
+from tmtp_core.wire.messages import Recipient
 from tmtp_core.wire.payload import Attached, E2e, PostHead, Wrapped
 
 DELIVERED = Delivered(SERVICE.public_key, ADA.uid, BOB.uid)
@@ -53,11 +55,24 @@ def composed_of(text: bytes, files: list[bytes], label: str = "hostile") -> tupl
 def open_post(outer: bytes, stream: bytes, delivered: Delivered = DELIVERED, device: Device = TABLET) -> Read:
     """Everything that a client does with what came. Raises `EnvelopeRefused`."""
     which = "prekey" if device is TABLET else "box"
-    key = key_for(decode_outer(outer), device_reader(device, which))
+    key = key_for(decode_outer(outer), device_reader(device, which), [octets("another"), SHARED])
     return read(key, outer, [stream], len(stream), delivered)
 
 
 SHORT = composed_of(b"as agreed", [b"the contract", b"", b"the receipts"])
+SHARED = octets("shared")
+
+
+def shared_post() -> tuple[Composed, bytes]:
+    """The same as SHORT, under a key that both share."""
+    key, e2e = for_shared(SHARED, 2, Chance("shared"), salt=octets("salt", 16), cost=CHEAP)
+    attach = tuple(Attached(f"u:{place}", len(file)) for place, file in enumerate(FILES))
+    head = PostHead(threadid="16f00000000000a1", subject="Deal", attach=attach)
+    return sealed(key, e2e, act(head, [ADA.account(3), BOB.account(2)]), TEXT, FILES)
+
+
+UNDER_SHARED = shared_post()
+POSTS = {"devices": SHORT, "shared": UNDER_SHARED}
 LONG = composed_of(b"see there", [octets("long", 150_000)])
 OTHER = composed_of(b"not agreed", [b"the tcartnoc", b"", b"the stpiecer"], "other")
 
@@ -101,6 +116,19 @@ def test_each_account_reads_its_own_place_in_the_chain_and_no_other() -> None:
         open_post(composed.outer, stream, replace(DELIVERED, reader=ADA.uid))  # with Bob's key
 
 
+@pytest.mark.parametrize("link", [Link(2**53), Link(0, to_text(bytes(31) + b"\1"))])
+def test_a_place_in_the_chain_that_cannot_be_is_refused(link: Link) -> None:
+    key = SHORT[0].key
+    with pytest.raises(EnvelopeRefused, match="makes no sense"):
+        open_link(for_account(key, BOB.uid), seal_link(key, BOB.uid, link))
+
+
+def test_a_message_under_a_shared_key_opens() -> None:
+    found = open_post(UNDER_SHARED[0].outer, UNDER_SHARED[1])
+    assert contents(found) == (TEXT, FILES)
+    assert (found.opened.manifest.suite, found.opened.manifest.epoch) == (1, 2)
+
+
 def test_sealing_takes_what_was_composed_and_nothing_else() -> None:
     composed, _ = SHORT
     for content in (b"As agreedthe contractthe receipts", b"as agreed" + b"the contract" * 3):
@@ -115,7 +143,7 @@ def test_sealing_takes_what_was_composed_and_nothing_else() -> None:
 # -- a service -------------------------------------------------------------------------------------------------------
 @given(st.data())
 def test_a_service_that_alters_an_octet_is_noticed(data: st.DataObject) -> None:
-    composed, stream = SHORT
+    composed, stream = POSTS[data.draw(st.sampled_from(sorted(POSTS)))]
     post = bytearray(composed.outer + stream)
     post[data.draw(st.integers(0, len(post) - 1))] ^= data.draw(st.integers(1, 255))
     with pytest.raises(EnvelopeRefused):
@@ -124,7 +152,7 @@ def test_a_service_that_alters_an_octet_is_noticed(data: st.DataObject) -> None:
 
 @given(st.data())
 def test_a_service_that_moves_repeats_or_leaves_out_octets_is_noticed(data: st.DataObject) -> None:
-    composed, stream = SHORT
+    composed, stream = POSTS[data.draw(st.sampled_from(sorted(POSTS)))]
     post = composed.outer + stream
     start = data.draw(st.integers(0, len(post) - 1))
     end = data.draw(st.integers(start + 1, len(post)))
@@ -365,15 +393,44 @@ def test_no_length_brings_a_reader_down(size: int) -> None:
         Opening(key, OUTER, size, DELIVERED).finish()
 
 
+def _sealed_to(devices: int) -> E2e:
+    keys = (Wrapped(to_text(number.to_bytes(32)), to_text(bytes(112)), to_text(bytes(32))) for number in range(devices))
+    return E2e(2, keys=tuple(keys), commit=to_text(bytes(32)), header=to_text(bytes(24)))
+
+
 def test_as_many_devices_as_are_allowed_and_no_more() -> None:
-    keys = tuple(
-        Wrapped(to_text(number.to_bytes(32)), to_text(bytes(112)), to_text(bytes(32))) for number in range(4_001)
-    )
-    most = E2e(2, keys=keys[:-1], commit=to_text(bytes(32)), header=to_text(bytes(24)))
-    outer = encode_outer(most)
-    assert len(outer) > limits.OUTER_HEAD_MAX_BYTES or decode_outer(outer) == most
-    with pytest.raises(EnvelopeRefused):
-        decode_outer(encode_outer(E2e(2, keys=keys, commit=most.commit, header=most.header)))
+    most = _sealed_to(limits.SEALED_KEYS_MAX)
+    assert decode_outer(encode_outer(most)) == most
+    with pytest.raises(EnvelopeRefused, match="more than 3500 devices"):
+        decode_outer(encode_outer(_sealed_to(limits.SEALED_KEYS_MAX + 1)))
+    with pytest.raises(EnvelopeRefused, match="at most 1048576 octets"):
+        decode_outer(encode_outer(_sealed_to(limits.SEALED_KEYS_MAX + 400)))
+
+
+def test_as_many_accounts_and_attachments_as_are_allowed_and_no_more() -> None:
+    """Each of the most has room for the others' most."""
+    manifest = decode(compact(Forgery().manifest))
+    ada, bob = manifest.accounts
+    accounts = tuple(structs.replace(bob, uid=f"{number:032}") for number in range(limits.SEALED_ACCOUNTS_MAX))
+    pieces = (structs.replace(manifest.text, size=2**40),) * limits.SEALED_ATTACHMENTS_MAX
+    to = tuple(Recipient(one.uid, 1) for one in accounts)
+    most = structs.replace(manifest, for_=to, accounts=(ada, *accounts[1:]), attachments=pieces)
+    assert decode(encode(most)) == most
+    for more, why in [
+        ({"accounts": (ada, *accounts)}, "more than 1000 accounts"),
+        ({"attachments": (*pieces, pieces[0])}, "more than 1000 attachments"),
+        ({"inner": structs.replace(manifest.inner, size=limits.INNER_HEAD_MAX_BYTES + 1)}, "inner head has more"),
+        ({"text": structs.replace(manifest.text, hash="short")}, "no sense"),
+    ]:
+        with pytest.raises(EnvelopeRefused, match=why):
+            decode(encode(structs.replace(most, **more)))
+
+
+def test_strings_are_written_as_rfc_8785_has_them() -> None:
+    """A second implementation writes the same octets, whatever stands in a thread's or group's name."""
+    text = "".join(chr(code) for code in range(0x10FFFF) if not 0xD800 <= code < 0xE000)
+    manifest = structs.replace(decode(compact(Forgery().manifest)), request=text)
+    assert json.dumps(text, ensure_ascii=False).encode() in encode(manifest)
 
 
 @given(st.integers(0, 2**53 - 1), st.binary(min_size=32, max_size=32))

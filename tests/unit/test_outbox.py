@@ -5,6 +5,7 @@ from contextlib import suppress
 from typing import Literal
 
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from sqlalchemy import Connection, select
@@ -159,6 +160,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
 
 TestOutbox = OutboxMachine.TestCase
+TestOutbox.settings = settings(max_examples=settings.default.max_examples // 50, stateful_step_count=40)
 
 
 # -- what the machine does not reach ---------------------------------------------------------------------------------

@@ -6,12 +6,15 @@ import fcntl
 import os
 import signal
 import sqlite3
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sqlalchemy import func, select
 
 from tests.support import first_client as first
@@ -22,7 +25,7 @@ from tmtp_client.store import groups, messages, outbox, people, takeover, thread
 from tmtp_client.store import identity as identities
 from tmtp_client.store import tables as t
 from tmtp_client.store.database import Database
-from tmtp_client.store.takeover import Into, TakenOver, old_profiles, take_over
+from tmtp_client.store.takeover import Into, TakenOver, old_profiles, take_over, take_over_home
 from tmtp_client.trust.logs import Logs
 from tmtp_client.vault.vault import Vault, WrongSecret
 
@@ -244,6 +247,48 @@ async def test_a_profile_that_was_moved_has_its_attachments(tmp_path: Path) -> N
     assert not (tmp_path / "default").exists()
 
 
+_texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+_rows = st.fixed_dictionaries(
+    {
+        "kind": st.sampled_from(["message", "ping", "invitation", "return"]),
+        "outgoing": st.integers(0, 1),
+        "seen": st.integers(0, 1),
+        "peer": st.sampled_from([BOB, CAROL, UID, "Bob Builder", ""]),
+        "alias": st.sampled_from(["Bob Builder", "Carol (unverified)", "x@y.example (by SMTP)", ""]) | _texts,
+        "subject": _texts,
+        "text": _texts,
+        "thread": st.sampled_from(["", f"{1:016x}", "of another device"]),
+        "posted": st.sampled_from(["2026-11-24T12:00:00.000Z", "", "yesterday", "9999-12-31T23:59:59.999Z"]),
+    }
+)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(_rows, max_size=30))
+def test_whatever_was_kept_comes_over_as_it_was(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    """Each message with its text, once, in the thread it was in; also what the first clients would hardly have kept."""
+
+    async def texts(home: Path) -> dict[str, tuple[str, str, bool, str]]:
+        async with account_of(home) as into:
+            done = await take_over(home / "default", into)
+            assert done.messages == len(rows)
+            columns = (t.message.c.id, t.message.c.subject, t.message.c.text, t.message.c.seen, t.message.c.thread)
+            found = await into.database.read(lambda c: c.execute(select(*columns)).all())
+            return {row.id: (row.subject, row.text, bool(row.seen), row.thread) for row in found}
+
+    with tempfile.TemporaryDirectory(dir=tmp_path) as folder:
+        home = Path(folder)
+        old = FirstClient(home / "default")
+        old.add("contact", alias="Bob Builder", uid=BOB)
+        kept = {}
+        for number, row in enumerate(rows, 1):
+            id = old.message(number, **{**row, "thread": row["thread"]})
+            thread = row["thread"] or id
+            kept[id] = (row["subject"], row["text"], bool(row["seen"] or row["outgoing"]), thread)
+        assert asyncio.run(texts(home)) == kept
+        assert not (home / "default").exists()
+
+
 async def test_what_is_not_ours_stays(tmp_path: Path) -> None:
     old = FirstClient(tmp_path / "default")
     (old.folder / "notes.txt").write_text("of the person")
@@ -259,10 +304,6 @@ async def test_one_that_is_in_use_is_left_alone(tmp_path: Path) -> None:
             await taken(tmp_path)
     await taken(tmp_path)
     await whole(tmp_path)
-
-
-def _nothing(path: Path) -> None:
-    path.write_bytes(b"")
 
 
 def _noise(path: Path) -> None:
@@ -345,3 +386,23 @@ def _killed_at(count: int, home: Path) -> bool:
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
     return not os.WIFSIGNALED(status)
+
+
+async def test_a_home_of_several_profiles_becomes_one_of_several_accounts(tmp_path: Path) -> None:
+    """When the engine starts; one that cannot be taken is left as it was and told, and stops no other."""
+    history(tmp_path)
+    FirstClient(tmp_path / "broken").path.write_bytes(os.urandom(50_000))
+    FirstClient(tmp_path / "club", revision=1)
+    async with account_of(tmp_path, "club") as into:  # somebody else has this name
+        other = identities.Identity("Z" * 32, "N" * 40, "Zoe Other", "h", 1, None, None, "s")
+        await into.database.write(lambda c: identities.put(c, other))
+        left = await take_over_home(into.vault, into.now_ms, os.urandom)
+        assert set(left) == {"broken"}
+        assert "nothing was changed" in left["broken"]
+        assert into.vault.accounts() == ["broken", "club", "club-2", "default"]
+        assert await take_over_home(into.vault, into.now_ms, os.urandom) == left
+    async with account_of(tmp_path, "club-2") as into:
+        identity = await into.database.read(identities.get)
+        assert identity is not None
+        assert identity.uid == UID
+    await whole(tmp_path)

@@ -17,6 +17,7 @@ Got = TypeVar("Got")
 Handlers = Mapping[str, Callable[[Any], Awaitable[Any]]]
 
 NO_MESSAGE: Final = "no message here is called so, or more than one"
+NO_KEYS: Final = "this account speaks revision 1, which knows no keys of devices"
 NO_THREAD: Final = "there is no such conversation"
 
 

@@ -22,6 +22,7 @@ from tmtp_client.store import changes
 from tmtp_client.store import identity as identities
 from tmtp_client.store.database import Database
 from tmtp_client.store.kept_files import kept_files
+from tmtp_client.store.takeover import take_over_home
 from tmtp_client.trust.account import Trust
 from tmtp_client.vault.disk import make_folder, write_durably
 from tmtp_client.vault.vault import Vault, VaultDamaged
@@ -231,7 +232,10 @@ class Home:
 
     # -- inside ------------------------------------------------------------------------------------------------------
     async def _start_all(self) -> None:
-        """Every account of the vault; one that cannot be opened does not keep the others from it."""
+        """Every account of the vault, and what the first clients left in plain text; one that cannot be opened does not
+        keep the others from it.
+        """
+        self.damaged.update(await take_over_home(self.vault, self._clock, self._random_bytes))
         for name in await asyncio.to_thread(self.vault.accounts):
             if name in self._accounts:
                 continue

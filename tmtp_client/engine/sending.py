@@ -18,10 +18,11 @@ from sqlalchemy import Connection as Rows
 from tmtp_client import limits
 from tmtp_client.api import models
 from tmtp_client.connection import Connection, Disconnected, Refused
-from tmtp_client.engine import forwarding, meeting, parts, posting, refusals, sealing
+from tmtp_client.engine import forwarding, gathering, meeting, parts, posting, refusals, sealing
 from tmtp_client.engine.context import Context
 from tmtp_client.store import outbox, sent
 from tmtp_client.store.outbox import Entry
+from tmtp_client.sync import journal
 from tmtp_client.vault.files import FileDamaged
 from tmtp_core.wire import messages as m
 from tmtp_core.wire.payload import PostHead
@@ -118,9 +119,7 @@ class Sending:
                 continue
             job = Job(entry, body, judged)
             if job.size > self._message_max_bytes:
-                if judged is not None:
-                    sealing.never_sent(c, context, entry.request_id)
-                outbox.refused(c, entry.request_id, _too_large(job.size, self._message_max_bytes))
+                self._refused(c, entry, _too_large(job.size, self._message_max_bytes))
                 continue
             outbox.begin(c, entry.request_id, judged.kept if judged is not None else b"")
             return job
@@ -134,7 +133,7 @@ class Sending:
                 due_ms = self._context.clock() + int(1000 * limits.REFUSED_AGAIN_FIRST_S)
                 outbox.later(c, entry.request_id, due_ms, stopped.why)
             case "refused":
-                outbox.refused(c, entry.request_id, stopped.why)
+                self._refused(c, entry, stopped.why)
 
     # -- saying it ---------------------------------------------------------------------------------------------------
     async def _send(self, job: Job) -> Job | None:
@@ -179,6 +178,7 @@ class Sending:
             identity = context.identity
             names = frozenset(context.aliases) | {identity.alias}
             sent.record(c, entry, acked.msgid, acked.posted, now_ms, identity.uid, identity.alias, names, suite)
+            gathering.gather(c, context.files, acked.msgid, identity.uid, entry.content.files)
             forwarding.asked_in(c, context, entry, acked.msgid)
             meeting.sent(c, context, entry.kind, entry.content, now_ms)
         return self._begin(c, {})
@@ -197,7 +197,10 @@ class Sending:
         await context.database.write(lambda c: self._refused(c, entry, text))
 
     def _refused(self, c: Rows, entry: Entry, why: str) -> None:
+        """It is not sent, as far as this side can say; what devices tell one another is told another time."""
         sealing.never_sent(c, self._context, entry.request_id)
+        if entry.kind == "sync":
+            journal.refused(c, entry.content.text.encode())
         outbox.refused(c, entry.request_id, why)
 
     async def _say(self, connection: Connection, job: Job) -> m.Acked:

@@ -7,7 +7,6 @@ import asyncio
 import os
 import stat
 import unicodedata
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from sqlalchemy import Connection as Rows
@@ -16,9 +15,9 @@ from sqlalchemy import delete, insert, select
 from tmtp_client import limits
 from tmtp_client.api import models, problems
 from tmtp_client.engine.context import Context
-from tmtp_client.store import outbox, transfers
+from tmtp_client.store import outbox
 from tmtp_client.store.outbox import File
-from tmtp_client.store.tables import attachment, staged
+from tmtp_client.store.tables import staged
 from tmtp_client.vault.files import FileWriter
 
 
@@ -133,11 +132,3 @@ def named_apart(files: list[File]) -> tuple[File, ...]:
         names.add((one.kind, name))
         result.append(File(name, one.kind, one.file, one.size, one.hash, one.form))
     return tuple(result)
-
-
-def in_use(c: Rows) -> Iterator[str]:
-    """Every file of the vault that something needs: all others can be swept."""
-    yield from c.scalars(select(staged.c.file)).all()
-    yield from c.scalars(select(attachment.c.file).where(attachment.c.file != "")).all()
-    yield from outbox.files(c)
-    yield from transfers.files(c)

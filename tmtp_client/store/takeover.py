@@ -9,6 +9,7 @@ goes last, because it is what says that there is something to do. Whatever cuts 
 import asyncio
 import errno
 import fcntl
+import itertools
 import os
 import re
 import sqlite3
@@ -35,7 +36,7 @@ from tmtp_client.store.tables import staged
 from tmtp_client.trust.logs import Logs
 from tmtp_client.vault.disk import destroy, sync_folder
 from tmtp_client.vault.files import Files, StoredFile
-from tmtp_client.vault.vault import AccountVault, Vault
+from tmtp_client.vault.vault import AccountVault, Vault, VaultDamaged
 from tmtp_core.crypto.log_records import LogInvalid, decode_record
 from tmtp_core.ids import RandomBytes
 from tmtp_core.wire.messages import TO_GROUP, TO_UID
@@ -47,7 +48,12 @@ _BY_SMTP: Final = " (by SMTP)"  # how the first clients marked names, in the nam
 _UNVERIFIED: Final = " (unverified)"
 _NOT_YET: Final = "."  # the date of a `cc` entry before the service has dated its post
 _STAGED_AS: Final = "taken over: "
+_STEM_MAX: Final = 58  # characters of a name that a number is put behind
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class AnotherAccount(ValueError):
+    """Of this name there is an account already, and it is not the one of the plain history."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +85,39 @@ def old_profiles(home: Path) -> list[str]:
     return sorted(path.name for path in folders if (path / FILE).is_file() or (path / _TAKEN).is_file())
 
 
+async def take_over_home(vault: Vault, now_ms: Callable[[], int], random_bytes: RandomBytes) -> dict[str, str]:
+    """Every plain history in the home of an open vault becomes an account of its name, or of one like it where that is
+    somebody else's. What was left as it was, and why, by its name.
+    """
+    left = {}
+    for name in await asyncio.to_thread(old_profiles, vault.home):
+        try:
+            await _into_account(name, vault, now_ms, random_bytes)
+        except (OSError, ValueError, VaultDamaged) as error:
+            left[name] = str(error)
+    return left
+
+
+async def _into_account(name: str, vault: Vault, now_ms: Callable[[], int], random_bytes: RandomBytes) -> None:
+    for number in itertools.count(1):
+        called = name if number == 1 else f"{name[:_STEM_MAX]}-{number}"
+        account = await asyncio.to_thread(vault.account, called, make=True)
+        database = Database(account.folder, account.database_key)
+        await database.open()
+        try:
+            await take_over(vault.home / name, Into(called, vault, account, database, now_ms, random_bytes))
+        except AnotherAccount:
+            continue
+        finally:
+            await database.close()
+        return
+
+
 async def take_over(old: Path, into: Into) -> TakenOver:
     """Take the plain history of the folder `old`, and remove it.
 
-    Raises `OSError`, also where another process uses it; ValueError where it cannot be read, or the account is another
-    one: then nothing was removed.
+    Raises `OSError`, also where another process uses it; ValueError where it cannot be read, and `AnotherAccount`: then
+    nothing was removed.
     """
     with _locked(old / "engine.lock"):
         if (old / _TAKEN).is_file():
@@ -102,9 +136,11 @@ async def take_over(old: Path, into: Into) -> TakenOver:
 # -- taking ----------------------------------------------------------------------------------------------------------
 async def _taken(old: Path, history: sqlite3.Connection, into: Into) -> TakenOver:
     identity = _identity(history)
+    if identity is None and not list(_all(history, "pending")):
+        return TakenOver(0, 0, ())  # nobody ever joined there
     here = await into.database.read(identities.get)
     if here is not None and (identity is None or here.uid != identity.uid):
-        raise ValueError(f"the account {into.name} is another one than that of {old}; take it over under another name")
+        raise AnotherAccount(f"the account {into.name} is another one than that of {old}")
     if here is not None:
         return TakenOver(0, 0, ())  # it was cut off before the plain files were removed
     files = await _files(old, history, into)
@@ -330,7 +366,7 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 
 def _identity(history: sqlite3.Connection) -> Identity | None:
-    rows, keys = _all(history, "identity"), _all(history, "keys")
+    rows, keys = list(_all(history, "identity")), list(_all(history, "keys"))
     if not rows:
         return None
     own = DeviceKeys(keys[0]["seed"], keys[0]["box_key"]) if keys else None
@@ -340,11 +376,11 @@ def _identity(history: sqlite3.Connection) -> Identity | None:
     return Identity(**plain, keys=own, service_key=service_key)
 
 
-def _all(history: sqlite3.Connection, table: str, order: str = "rowid") -> list[sqlite3.Row]:
-    """All rows of a table; none of one that the release did not have which wrote this."""
+def _all(history: sqlite3.Connection, table: str, order: str = "rowid") -> Iterable[sqlite3.Row]:
+    """All rows of a table, one by one; none of one that the release did not have which wrote this."""
     if not _has(history, table):
-        return []
-    return history.execute(f"SELECT * FROM {table} ORDER BY {order}").fetchall()  # noqa: S608 - names of this module
+        return ()
+    return history.execute(f"SELECT * FROM {table} ORDER BY {order}")  # noqa: S608 - names of this module
 
 
 def _has(history: sqlite3.Connection, table: str) -> bool:

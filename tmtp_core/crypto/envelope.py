@@ -167,9 +167,9 @@ class Delivered:
 
 
 class Opened(Struct, frozen=True):
-    """What the device signed, the inner head, and this account's place in the device's chain (`manifest.judge`).
+    """What the device signed, the inner head, and this account's place in the device's chain.
 
-    Whether that device stands in the log is for others to judge.
+    Whether that device stands in the log, and whether something is missing before, is for others to judge.
     """
 
     manifest: Manifest
