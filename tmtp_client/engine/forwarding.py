@@ -31,7 +31,9 @@ def copy_of(c: Rows, thread: str) -> str:
     """The thread as it is here, without attachments' octets. Raises ValueError where it is too long."""
     rows = c.execute(
         select(message)
-        .where(message.c.thread == thread, message.c.kind == "message", message.c.state.not_in(("sealed", "unreadable")))
+        .where(
+            message.c.thread == thread, message.c.kind == "message", message.c.state.not_in(("sealed", "unreadable"))
+        )
         .order_by(message.c.posted, message.c.id)
     ).all()
     copied = [
@@ -47,10 +49,7 @@ def copy_of(c: Rows, thread: str) -> str:
         for row in rows
     ]
     people = c.execute(select(reader).where(reader.c.thread == thread, reader.c.subscribed == 1)).all()
-    readers = [
-        Subscriber(one.alias, one.uid, "", one.by, one.posted, one.note, subscribe=True)
-        for one in people
-    ]
+    readers = [Subscriber(one.alias, one.uid, "", one.by, one.posted, one.note, subscribe=True) for one in people]
     return thread_copy.write(thread, copied, readers).decode()
 
 

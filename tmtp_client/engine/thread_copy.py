@@ -100,9 +100,7 @@ def write(thread: str, messages: Sequence[Copied], readers: Sequence[Subscriber]
         block = _message(thread, one, len(text)) + text
         checksum = int(google_crc32c.value(bytes(block)))
         size = len(block) + 1
-        places.append(
-            _Place(one.id, one.author, one.alias, one.posted, one.subject, "", len(octets), size, checksum)
-        )
+        places.append(_Place(one.id, one.author, one.alias, one.posted, one.subject, "", len(octets), size, checksum))
         octets += block + b"\n"
         if len(octets) > limits.COPY_MAX_BYTES:
             raise ValueError(
@@ -173,4 +171,6 @@ def _as_reader(one: Subscriber) -> _Reader:
 
 
 def _subscriber(one: _Reader) -> Subscriber:
-    return Subscriber(one.Who, one.WhoUid, one.By, one.ByUid, one.Date, one.Note[: limits.NOTE_MAX_BYTES], one.Subscribe)
+    return Subscriber(
+        one.Who, one.WhoUid, one.By, one.ByUid, one.Date, one.Note[: limits.NOTE_MAX_BYTES], one.Subscribe
+    )
