@@ -238,6 +238,18 @@ class Account:
                 if after is not None:
                     self._follow(after)
 
+    async def settled(self) -> None:
+        """Wait until what was queued at log-in is here and what is due is sent; or the service lets this device in no
+        more.
+        """
+        refused = self.context.connection is None or self.context.connection.failed is not None
+        while not refused:
+            waiting = await self.context.database.read(outbox.waiting)
+            if self.caught_up.is_set() and not any(one.state in {"waiting", "sending"} for one in waiting):
+                return
+            await asyncio.sleep(limits.SETTLED_LOOK_S)
+            refused = self.context.connection is None or self.context.connection.failed is not None
+
     def reopen(self, messages: Iterable[str]) -> None:
         """These messages were sealed, and their key may be here now."""
         self._keys.update(messages)
