@@ -55,7 +55,7 @@ PREKEY_CLOCK_SKEW_MS = 24 * 3600 * 1000  # between a device's clock and the serv
 
 # -- sealed messages (docs/protocol.md) ------------------------------------------------------------------------------
 SEALED_ACCOUNTS_MAX = 1_000  # that one sealed message is for, the sender's own among them
-SEALED_KEYS_MAX = 4_000  # devices, of all of them: 250 octets each
+SEALED_KEYS_MAX = 3_500  # devices, of all of them: 275 octets each
 SEALED_ATTACHMENTS_MAX = 1_000
 OUTER_HEAD_MAX_BYTES = 1 << 20  # of a sealed post: the keys, and little else
 MANIFEST_MAX_BYTES = 512 << 10  # 170 octets an account, 70 an attachment, and as much again for groups

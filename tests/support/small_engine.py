@@ -3,6 +3,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any
 
 import aiohttp
 
-from gateway.clock import SystemClock
 from tmtp_client.api import models as m
 from tmtp_client.api import operations as o
 from tmtp_client.api import problems
@@ -79,8 +79,8 @@ class SmallEngine:
     async def since(self, account: str, number: int, limit: int) -> Since:
         first = self.first.get(account, 1)
         events = self.kept[account]
-        if number + 1 < first:
-            return Since((), len(events), gap=True)
+        if number + 1 < first or number > len(events):
+            return Since([m.Event("gap", account, len(events), m.GapEvent(number))], len(events))
         page = events[number : number + limit]
         return Since(page, page[-1].number if page else number)
 
@@ -194,7 +194,7 @@ class Got:
 async def visited(folder: Path) -> AsyncIterator[Visitor]:
     """A small engine behind the real server."""
     engine = SmallEngine(folder)
-    entrance = Entrance(SystemClock(), os.urandom)
+    entrance = Entrance(time.monotonic, os.urandom)
     server = Server(engine.dispatcher, engine, engine, entrance)
-    async with server.listening(), aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
+    async with server.listening(server.bound()), aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
         yield Visitor(engine, server, entrance, http)

@@ -8,10 +8,10 @@ that has it asks for a token, which opens the door once, and soon. Only digests 
 import hashlib
 import hmac
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final
 
 from tmtp_client import limits
-from tmtp_core.clock import Clock
 from tmtp_core.ids import RandomBytes
 
 _BEARER: Final = "bearer"
@@ -20,8 +20,8 @@ _BEARER: Final = "bearer"
 class Entrance:
     """Tokens, sessions and the key of one run of the server."""
 
-    def __init__(self, clock: Clock, random_bytes: RandomBytes) -> None:
-        self._clock = clock
+    def __init__(self, monotonic_s: Callable[[], float], random_bytes: RandomBytes) -> None:
+        self._monotonic_s = monotonic_s
         self._random_bytes = random_bytes
         self._tokens: OrderedDict[bytes, float] = OrderedDict()  # digest, and until when; eldest first
         self._sessions: OrderedDict[bytes, None] = OrderedDict()
@@ -30,7 +30,7 @@ class Entrance:
     def issue(self) -> str:
         """A token that opens the door once, within `API_TOKEN_LIFE_S`."""
         token = self._secret()
-        self._tokens[_digest(token)] = self._clock.monotonic_s() + limits.API_TOKEN_LIFE_S
+        self._tokens[_digest(token)] = self._monotonic_s() + limits.API_TOKEN_LIFE_S
         if len(self._tokens) > limits.API_TOKENS_MAX:
             self._tokens.popitem(last=False)
         return token
@@ -38,7 +38,7 @@ class Entrance:
     def redeem(self, token: str) -> str | None:
         """A new session for a token, which is spent by it; None for one that is wrong, spent or too old."""
         found = _find(self._tokens, token)
-        if found is None or self._tokens.pop(found) < self._clock.monotonic_s():
+        if found is None or self._tokens.pop(found) < self._monotonic_s():
             return None
         session = self._secret()
         self._sessions[_digest(session)] = None

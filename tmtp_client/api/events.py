@@ -12,19 +12,18 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tmtp_client import limits
-from tmtp_client.api.models import Event, GapEvent, Watching
+from tmtp_client.api.models import Event, Watching
 
 
 @dataclass(frozen=True, slots=True)
 class Since:
-    """Events of an account after a number. `upto`: the number of the last one looked at.
+    """Events of an account after a number; a `gap` alone, where they are not kept any more.
 
-    `gap`: those after the number are not kept any more, and these are none of them.
+    `upto`: from here one reads on. It may be more than the last event's number: what is gone since is not told.
     """
 
     events: Sequence[Event]
     upto: int
-    gap: bool = False
 
 
 class Source(Protocol):
@@ -85,13 +84,7 @@ class Watch:
             place = self._places.setdefault(account, number)
             if number == place:
                 continue
-            if number < place:  # the account was left and joined anew
-                found.append(Event("gap", account, number, GapEvent(place)))
-                self._places[account] = number
-                continue
             page = await self._source.since(account, place, limits.API_EVENTS_AT_ONCE)
-            if page.gap:
-                found.append(Event("gap", account, page.upto, GapEvent(place)))
             found += page.events
             self._places[account] = page.upto
         return found

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Why something was not done: raised anywhere below the API, answered by it in words for a person."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from tmtp_client.api.models import ErrorCode, Problem
 
 
@@ -38,3 +41,21 @@ LOCKED = "the history is locked; unlock it first"
 def locked() -> ProblemError:
     """Nothing but the home's state can be told."""
     return ProblemError("locked", LOCKED)
+
+
+@contextmanager
+def explained(field: str = "", what: str = "") -> Iterator[None]:
+    """A ValueError inside is a usage, of the field that stands before its text's colon, or of `field`; a LookupError
+    says that `what` is not there.
+    """
+    try:
+        yield
+    except ValueError as error:
+        name, colon, text = str(error).partition(": ")
+        if colon and name.isidentifier():
+            raise usage(text, name) from None
+        raise usage(str(error), field) from None
+    except LookupError:
+        if not what:
+            raise
+        raise not_found(what, field) from None

@@ -54,10 +54,14 @@ class Server:
         self._sockets: set[Socket] = set()
         self.port = 0
 
+    @staticmethod
+    def bound(port: int = 0) -> socket.socket:
+        """A port of 127.0.0.1, or one that the system chooses. Raises OSError when it is taken."""
+        return socket.create_server((HOST, port))
+
     @asynccontextmanager
-    async def listening(self, port: int = 0) -> AsyncIterator["Server"]:
-        """Serve at a port, or at one that the system chooses. Raises OSError when it is taken."""
-        listener = socket.create_server((HOST, port))
+    async def listening(self, listener: socket.socket) -> AsyncIterator["Server"]:
+        """Serve there."""
         self.port = listener.getsockname()[1]
         runner = web.AppRunner(
             self._application(),

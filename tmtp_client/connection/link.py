@@ -268,7 +268,7 @@ class Connection:
         not_self: bool = False,
         from_: str = "",
     ) -> m.Acked:
-        """Post `data`, `datalen` octets of it, to `recipients`, and a note to them and to `notified` (wire.md §6, op 8).
+        """Post `datalen` octets of `data` to `recipients`, and a note to them and to `notified` (op 8, wire.md §6).
 
         `note`: its octets, of which so many are its head. `not_self`: own other devices get the note alone. Raises
         `Refused` or `Disconnected`.
@@ -350,6 +350,11 @@ class Connection:
     def head(self) -> str:
         """Of the account's log, as it was when this device entered; empty without one."""
         return self._entered.result().head if self._entered.done() else ""
+
+    @property
+    def present(self) -> tuple[str, ...]:
+        """Who was there when this device entered, of those who tell it (`ohi`)."""
+        return self._entered.result().ohi if self._entered.done() else ()
 
     @property
     def is_open(self) -> bool:

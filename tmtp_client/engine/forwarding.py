@@ -60,13 +60,13 @@ def goes_on(c: Rows, context: Context, entry: Entry, msgid: str, *, sealed: bool
         return False
     outbox.ended(c, entry.request_id, "")
     now_ms = context.clock()
-    rest = msgspec.structs.replace(content, text="", adds=msgid)
+    rest = msgspec.structs.replace(content, text="", adds=msgid, to=content.to + content.known, known=())
     outbox.enqueue(c, "note", rest, now_ms, now_ms, context.random_bytes)
     return True
 
 
 def asked_in(c: Rows, context: Context, entry: Entry, msgid: str) -> None:
-    """The note is with the service: this device's account confirms what it wrote itself."""
+    """The note is with the service: this account confirms what it wrote itself."""
     if entry.kind == "note":
         newcomers = tuple(one for one in entry.content.cc if one.whouid != context.uid)
         _confirm_own(c, context, entry.content.thread, entry.content.adds or msgid, newcomers, delay_ms=0)

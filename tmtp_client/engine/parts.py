@@ -7,9 +7,8 @@ connection that breaks. Coming: parts are kept, and put together in constant mem
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
-from hashlib import blake2b
-from typing import NoReturn
+from functools import partial
+from typing import Literal, NoReturn
 
 import msgspec
 from sqlalchemy import Connection as Rows
@@ -20,6 +19,7 @@ from tmtp_client.engine import posting
 from tmtp_client.engine.arrival import Arrival
 from tmtp_client.engine.context import Context
 from tmtp_client.engine.recipients import has_keys, uids_of
+from tmtp_client.engine.sealing import Hashes
 from tmtp_client.store import outbox, transfers
 from tmtp_client.store.messages import NewAttachment
 from tmtp_client.store.outbox import Entry
@@ -27,12 +27,9 @@ from tmtp_core.crypto.encoding import to_text
 from tmtp_core.wire import messages as m
 from tmtp_core.wire.payload import Attached, Transfer
 
-Hashes = Mapping[str, bytes]
-"""BLAKE2b-256 of the octets of a part, by its request id."""
-
 
 # -- going -----------------------------------------------------------------------------------------------------------
-def are_due(c: Rows, context: Context, entry: Entry, message_max_bytes: int) -> bool:
+def are_due(c: Rows, context: Context, entry: Entry, message_max_bytes: int, hashes: Hashes) -> bool:
     """Whether files of this entry go ahead; then the first part is in the outbox, and the entry waits for the last."""
     content = entry.content
     octets = min(limits.PART_BYTES, message_max_bytes - limits.PART_OVERHEAD_BYTES)
@@ -43,30 +40,16 @@ def are_due(c: Rows, context: Context, entry: Entry, message_max_bytes: int) -> 
     uids = uids_of(c, content.to, context.uid)
     if not uids or not all(has_keys(c, uid) for uid in uids):
         return False
-    files = [
-        msgspec.structs.replace(
-            one,
-            transfer=Transfer(context.random_bytes(16).hex(), one.size, to_text(one.hash), -(-one.size // octets)),
-        )
-        if one.size > octets
-        else one
-        for one in content.files
-    ]
+    files = []
+    for one in content.files:
+        if one.size > octets:
+            digest = one.hash or hashes[posting.Slice(one.file, 0, one.size)]
+            name = context.random_bytes(limits.REQUEST_ID_BYTES).hex()
+            transfer = Transfer(name, one.size, to_text(digest), -(-one.size // octets))
+            one = msgspec.structs.replace(one, transfer=transfer)  # noqa: PLW2901
+        files.append(one)
     outbox.go_in_parts(c, entry, files, context.clock(), context.random_bytes)
     return True
-
-
-async def slice_hashes(context: Context, entry: Entry) -> Hashes:
-    """Of a part that is going to be sealed: what is sealed is named by its hash before its first octet leaves."""
-    part = entry.content.part
-    if part is None or entry.prepared:
-        return {}
-    digest = blake2b(digest_size=32)
-    one = posting.Slice(entry.content.files[0].file, part.start, part.size)
-    with contextlib.suppress(ValueError):  # it is said when the part is sent
-        async for piece in posting.slice_pieces(one, context.files):
-            digest.update(piece)
-    return {entry.request_id: digest.digest()}
 
 
 # -- coming ----------------------------------------------------------------------------------------------------------
@@ -93,7 +76,8 @@ def attachment(c: Rows, author: str, attached: Attached, name: str, now_ms: int)
     if of is None:
         raise ValueError("the attachment does not come in parts")
     have = transfers.named(c, author, of, now_ms)
-    kind = {"f:": "form", "r:": "filled"}.get(attached.name[:2], "file")
+    kinds: dict[str, Literal["file", "form", "filled"]] = {"f:": "form", "r:": "filled"}
+    kind = kinds.get(attached.name[:2], "file")
     return NewAttachment(kind, name, attached.ffn, of.size, "", have, transfers.key(author, of.id))
 
 
@@ -120,7 +104,7 @@ class Assembling:
                 for one in await context.database.read(transfers.whole):
                     await self._put_together(one)
                 before_ms = context.clock() - limits.UNFINISHED_DAYS * 86_400_000
-                await context.database.write(lambda c, before_ms=before_ms: transfers.expire(c, before_ms))
+                await context.database.write(partial(transfers.expire, before_ms=before_ms))
             except OSError:  # the disk: again with the next part, or in an hour
                 pass
             with contextlib.suppress(TimeoutError):

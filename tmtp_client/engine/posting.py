@@ -70,7 +70,7 @@ def body(entry: Entry, alias: str) -> Body:
     if entry.kind == "note":
         if content.adds:
             return Body(PostHead(threadid=content.thread, alias=alias, cc=content.cc, adds=content.adds), b"")
-        return Body(PostHead(threadid=content.thread), text)
+        return Body(PostHead(threadid=content.thread, alias=alias, copies=True), text)
     confirmed = content.confirms or ("", "", "")
     head = PostHead(
         threadid=content.thread,
@@ -120,7 +120,7 @@ def readers(alias: str, uid: str, others: Sequence[tuple[str, str]]) -> tuple[Su
 
 
 async def pieces(body: Body, files: ReadsFiles) -> AsyncIterator[bytes]:
-    """All octets of a post, in constant memory. Raises OSError or ValueError for a file that cannot be read any more."""
+    """All octets of a post, in constant memory. Raises OSError, ValueError or what the vault has for a lost file."""
     yield body.head_octets + body.text
     for one in body.slices:
         async for piece in slice_pieces(one, files):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What a service's refusal of a post means: whether to try again, and what its person can do (docs/protocol.md, *Errors*)."""
+"""What the refusal of a post means: whether to try again, and what its person can do (docs/protocol.md, *Errors*)."""
 
 from collections.abc import Sequence
 from typing import Final

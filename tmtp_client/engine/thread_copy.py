@@ -9,7 +9,7 @@ with the copy, octet by octet as they would store it; so what is written here is
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Final, NoReturn
 
 import google_crc32c
 import msgspec
@@ -120,18 +120,22 @@ def read(octets: bytes) -> tuple[tuple[Copied, ...], tuple[Subscriber, ...]]:
         tail = octets[-_TAIL:]
         index, people = int(tail[:8], 16), int(tail[8:], 16)
         end = len(octets) - _TAIL - index - people
-        if len(tail) < _TAIL or end < 0:
-            raise ValueError("its lengths are wrong")
+        if min(index, people, end) < 0:
+            _refuse("its lengths are wrong")
         readers = msgspec.json.decode(octets[end + index : -_TAIL], type=tuple[_Reader, ...] | None) or ()
         if len(readers) > limits.RECIPIENTS_MAX:
-            raise ValueError("it has too many readers")
+            _refuse("it has too many readers")
         return _messages(octets[:end]), tuple(_subscriber(one) for one in readers)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise ValueError(f"the copy of the thread cannot be read: {error}") from None
 
 
+def _refuse(why: str) -> NoReturn:
+    raise ValueError(why)
+
+
 def _messages(octets: bytes) -> tuple[Copied, ...]:
-    found = []
+    found: list[Copied] = []
     at = 0
     while at < len(octets):
         length = int(octets[at : at + _HEX], 16)

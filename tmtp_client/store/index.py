@@ -17,10 +17,13 @@ from sqlalchemy import Connection, select, text
 from tmtp_client.store import views
 from tmtp_client.store.tables import attachment, message, thread
 from tmtp_client.store.words import KEY, indexed
+from tmtp_core.prepared import Prepared
 
-_PUT: Final = text(
-    "INSERT INTO search (rowid, subject, text, names, files, topic, keys) "
-    "VALUES (:number, :subject, :text, :names, :files, :topic, :keys)"
+_PUT: Final = Prepared(
+    text(
+        "INSERT INTO search (rowid, subject, text, names, files, topic, keys) "
+        "VALUES (:number, :subject, :text, :names, :files, :topic, :keys)"
+    )
 )
 _REMOVE: Final = text("DELETE FROM search WHERE rowid IN (SELECT value FROM json_each(:numbers))")
 _LINK: Final = re.compile(r"https?://|tmtp://|www\.", re.IGNORECASE)
@@ -60,8 +63,8 @@ def put(connection: Connection, number: int, row: Any, attachments: Sequence[_At
     if topic.gid:
         keys.add(key("g", topic.gid))
     keys.update(key("h", what) for what in _has(row["text"], attachments))
-    connection.execute(
-        _PUT,
+    _PUT(
+        connection,
         {
             "number": number,
             "subject": indexed(row["subject"]),

@@ -17,13 +17,18 @@ from tmtp_client.api import models
 from tmtp_client.store import changes, index, threads, views
 from tmtp_client.store.tables import attachment, message
 from tmtp_client.store.words import mentions
+from tmtp_core.prepared import Prepared
 
+_KEEP: Final = Prepared(
+    upsert(message).on_conflict_do_nothing(index_elements=["id"]).returning(message.c.number),
+    *(column.name for column in message.c if column is not message.c.number),
+)
 GROUP_TYPES: Final = frozenset({2, 3})  # of an entry of `for` (wire.md §6)
 
 
 @dataclass(frozen=True, slots=True)
 class NewAttachment:
-    """A file or form of a message. `file`: in the vault's files; "" until all its octets are here, of which it has `have`."""
+    """A file or form of a message. `file`: in the vault's files; "" until all its octets are here; `have`: how many."""
 
     kind: Literal["file", "form", "filled"]
     name: str
@@ -86,10 +91,10 @@ def record(connection: Connection, new: NewMessage, own: Set[str]) -> bool:
         "confirms": new.confirms,
         "of": new.of,
     }
-    kept = upsert(message).values(row).on_conflict_do_nothing(index_elements=["id"]).returning(message.c.number)
-    number = connection.scalar(kept)
-    if number is None:
+    kept = _KEEP(connection, row).fetchone()
+    if kept is None:
         return False
+    number = kept[0]
     _keep_attachments(connection, new.id, new.attachments)
     gid = next((name for name, type in new.to if type in GROUP_TYPES and new.kind == "message"), "")
     topic, renamed = threads.count_in(connection, row, files=len(new.attachments), gid=gid)

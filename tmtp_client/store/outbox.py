@@ -12,7 +12,7 @@ same recipients) that waits. What is scheduled, held or refused stops nobody.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, cast
+from typing import Any, Final, Literal, cast
 
 import msgspec
 from msgspec import Struct
@@ -174,7 +174,7 @@ def next_due(c: Connection, now_ms: int) -> Next:
     return Next(None, at_ms)
 
 
-def _due_ms(row: Row[tuple[int, str, int, int, str, str]], now_ms: int) -> int:
+def _due_ms(row: Any, now_ms: int) -> int:
     """When it is due. A clock that was set back keeps nobody's words for longer than was asked."""
     state, due_ms, at_ms = str(row.state), int(row.due_ms), int(row.at_ms)
     if state == "sending":
@@ -234,8 +234,16 @@ def ended(c: Connection, request_id: str, message: str) -> Entry | None:
     return entry
 
 
-def act(c: Connection, request_id: str, act: Literal["undo", "now", "retry", "drop"], now_ms: int) -> Entry:
-    """What a person does with an entry. Raises KeyError (there is none) and `Conflict` (too late, or no sense)."""
+def act(
+    c: Connection,
+    request_id: str,
+    act: Literal["undo", "now", "retry", "drop"],
+    now_ms: int,
+    random_bytes: RandomBytes,
+) -> Entry:
+    """What a person does with an entry, which is given as it was. Raises KeyError (there is none) and `Conflict` (too
+    late, or no sense). What was sealed and refused is tried again as a new request: its seal was for the old one.
+    """
     entry = find(c, request_id)
     if entry is None or entry.kind not in SHOWN:
         raise KeyError(request_id)
@@ -250,8 +258,19 @@ def act(c: Connection, request_id: str, act: Literal["undo", "now", "retry", "dr
     else:
         if entry.state not in {"held", "refused"}:
             raise Conflict("it was not refused: it goes out by itself")
-        _set(c, entry, state="waiting", due_ms=now_ms, error="", prepared=b"")
+        name = random_bytes(limits.REQUEST_ID_BYTES).hex() if entry.prepared else request_id
+        if name != request_id:
+            changes.emit(c, "outbox", models.OutboxEvent(request_id))
+        _set(c, entry, state="waiting", due_ms=now_ms, error="", prepared=b"", request_id=name)
     return entry
+
+
+def drop_confirmation(c: Connection, message: str, copy: str) -> None:
+    """Another of one's devices has confirmed this message to who got this copy."""
+    for row in c.execute(select(outbox).where(outbox.c.kind == "confirmation", outbox.c.state != "sending")).all():
+        entry = _entry(row)
+        if entry.content.confirms is not None and entry.content.confirms[::2] == (message, copy):
+            _remove(c, entry)
 
 
 # -- large files -----------------------------------------------------------------------------------------------------
@@ -349,7 +368,7 @@ def _size(content: Content) -> int:
 
 def _set(c: Connection, entry: Entry, **values: object) -> None:
     c.execute(update(outbox).where(outbox.c.number == entry.number).values(**values))
-    _changed(c, entry.request_id, entry.kind, entry.content.thread)
+    _changed(c, str(values.get("request_id", entry.request_id)), entry.kind, entry.content.thread)
 
 
 def _remove(c: Connection, entry: Entry, message: str = "") -> None:
@@ -379,7 +398,7 @@ def _must_find(c: Connection, request_id: str) -> Entry:
     return entry
 
 
-def _entry(row: Row[tuple[object, ...]]) -> Entry:
+def _entry(row: Row[Any]) -> Entry:
     state = str(row.state)
     if state not in _STATES:
         raise ValueError(f"the outbox has an entry in the state {state!r}")
@@ -395,7 +414,7 @@ def _entry(row: Row[tuple[object, ...]]) -> Entry:
     )
 
 
-def _view(row: Row[tuple[object, ...]]) -> models.Waiting:
+def _view(row: Row[Any]) -> models.Waiting:
     entry = _entry(row)
     content = entry.content
     return models.Waiting(

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Find messages: words, "phrases", pref*, -without, and operators (B1). Any text is a query; none is an error.
 
-`from:` and `to:` (a name, a uid, `me`), `in:` (words of a thread's subject, a group, `inbox`, `archive`), `has:` (`file`,
-`form`, `link`, `image`), `before:` and `after:` (a year, month or day; the day itself is after it), `tag:`. A minus before
-any of them, or before a word or phrase, turns it round. All must hold.
+`from:` and `to:` (a name, a uid, `me`), `in:` (words of a thread's subject, a group, `inbox`, `archive`), `has:`
+(`file`, `form`, `link`, `image`), `before:` and `after:` (a year, month or day; the day itself is after it), `tag:`. A
+minus before any of them, or before a word or phrase, turns it round. All must hold.
 
-Best first, by BM25 with a word of the subject or a name worth more than one of the text; where that says about the same,
-the newer first. Of more than `limits.SEARCH_RANKED_MAX` the newest are ranked.
+Best first, by BM25 with a word of the subject or a name worth more than one of the text; where that says about the
+same, the newer first. Of more than `limits.SEARCH_RANKED_MAX` the newest are ranked.
 """
 
 import json
@@ -35,6 +35,10 @@ _DAY: Final = re.compile(r"(\d{4})(?:[-/.](\d{1,2})(?:[-/.](\d{1,2}))?)?")
 _HAS: Final = frozenset({"file", "form", "link", "image"})
 _WEIGHTS: Final = "8.0, 1.0, 4.0, 3.0, 2.0, 0.0"  # of subject, text, names, files, topic, keys
 _ME: Final = "me"
+_AROUND: Final = text(  # the plus and the name of the index: else all is read, for a number that stands at one end
+    "SELECT (SELECT max(+number) FROM message INDEXED BY message_by_time WHERE posted < :day), "
+    "(SELECT min(+number) FROM message INDEXED BY message_by_time WHERE posted >= :day)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,8 @@ def _first_of(text: str, zone: tzinfo) -> str | None:
 class _Plan:
     """A query as the database is asked: an expression for the index, and conditions on messages."""
 
-    def __init__(self, query: Query) -> None:
+    def __init__(self, connection: Connection, query: Query) -> None:
+        self.connection = connection
         self.ranked = bool(query.wanted)
         self.match = [one.match() for one in query.wanted]
         self.no_match = [one.match() for one in query.unwanted]
@@ -158,12 +163,37 @@ class _Plan:
         else:
             self.nothing(filter, nobody)
 
-    def on_message(self, condition: str, value: object, negated: bool) -> None:
+    def on_message(self, condition: str, value: object, negated: bool = False) -> None:
         """A condition on the message's row: `:?` in it stands for the value."""
         name = f"value_{len(self.values)}"
         self.values[name] = value
         asked = condition.replace(":?", f":{name}")
         self.where.append(f"NOT ({asked})" if negated else asked)
+
+    def in_threads(self, threads: str, value: object, negated: bool) -> None:
+        """Only messages of these threads (a SELECT). Few messages are named to the index, which is faster."""
+        if not negated:
+            numbers = f"SELECT number FROM message WHERE thread IN ({threads.replace(':?', ':value')}) LIMIT :limit"  # noqa: S608
+            few = {"value": value, "limit": limits.SEARCH_NAMED_MAX + 1}
+            found = self.connection.scalars(text(numbers), few).all()
+            if len(found) <= limits.SEARCH_NAMED_MAX:
+                self.impossible |= not found
+                self.on_message("NUMBER IN (SELECT value FROM json_each(:?))", json.dumps(list(found)))
+                return
+        self.on_message(f"m.thread IN ({threads})", value, negated)
+
+    def posted(self, before: bool, day: str) -> None:
+        """Only messages of before, or from, this time. Messages come about in the order of their times: so this bounds
+        their numbers; and where they came exactly so, it is no more than that.
+        """
+        highest, lowest = self.connection.execute(_AROUND, {"day": day}).one()
+        bound = highest if before else lowest
+        if bound is None:
+            self.impossible = True
+            return
+        self.on_message("NUMBER <= :?" if before else "NUMBER >= :?", bound)
+        if highest is not None and lowest is not None and highest > lowest:
+            self.on_message("m.posted < :?" if before else "m.posted >= :?", day)
 
     def nothing(self, filter: Filter, why: str) -> None:
         """No message can be so."""
@@ -174,12 +204,14 @@ class _Plan:
         """Numbers and scores of what is found, best first."""
         where = "".join(f" AND {one}" for one in self.where)
         if not self.match and not self.no_match:
+            where = where.replace("NUMBER", "m.number")
             return (
-                f"SELECT m.number, 0.0 FROM message AS m WHERE 1{where} ORDER BY m.posted DESC, m.id DESC "  # noqa: S608
+                f"SELECT m.number, 0.0 AS score FROM message AS m WHERE 1{where} ORDER BY m.posted DESC, m.id DESC "  # noqa: S608
                 "LIMIT :limit OFFSET :skip"
             )
-        join = "JOIN message AS m ON m.number = search.rowid" if where else ""
+        join = "JOIN message AS m ON m.number = search.rowid" if "m." in where else ""
         score = f"round(bm25(search, {_WEIGHTS}), 1)" if self.ranked else "0.0"
+        where = where.replace("NUMBER", "search.rowid")
         return (
             f"SELECT number, score FROM (SELECT search.rowid AS number, {score} AS score FROM search {join} "  # noqa: S608
             f"WHERE search MATCH :match{where} ORDER BY search.rowid DESC LIMIT :ranked) "
@@ -202,7 +234,7 @@ def find(connection: Connection, query: Query, *, account: str = "", limit: int 
     A query without anything to look for finds nothing.
     """
     limit, skip = max(1, min(limit, limits.PAGE_MAX)), max(0, min(skip, limits.SEARCH_RANKED_MAX))
-    plan = _Plan(query)
+    plan = _Plan(connection, query)
     for filter in query.filters:
         _FILTERS[filter.name](connection, plan, filter)
     problem = " ".join(plan.problems)
@@ -212,7 +244,7 @@ def find(connection: Connection, query: Query, *, account: str = "", limit: int 
     if plan.match or plan.no_match:
         values["match"] = plan.expression()
     rows = connection.execute(text(plan.statement()), values).all()
-    hits = _shown(connection, account, {number: score for number, score in rows[:limit]}, query.wanted)
+    hits = _shown(connection, account, {row.number: row.score for row in rows[:limit]}, query.wanted)
     return Hits(hits, len(rows) > limit, problem)
 
 
@@ -232,16 +264,11 @@ def _shown(
     """The messages of these numbers, in their order."""
     columns = [one for one in message.c if one.name != "text"]
     text_begins = func.substr(message.c.text, 1, limits.SNIPPET_SCAN_MAX).label("text")
-    asked = select(*columns, text_begins).where(views.among(message.c.number, scores))
+    asked = select(*columns, text_begins).where(views.among(message.c.number, scores.keys()))
     rows = {row.number: row for row in connection.execute(asked)}
-    order = [rows[number] for number in scores if number in rows]
-    subjects = dict(
-        connection.execute(
-            select(thread.c.id, thread.c.subject).where(views.among(thread.c.id, (row.thread for row in order)))
-        )
-        .tuples()
-        .all()
-    )
+    order: list[Any] = [rows[number] for number in scores if number in rows]
+    topics = select(thread.c.id, thread.c.subject).where(views.among(thread.c.id, (row.thread for row in order)))
+    subjects = {row.id: row.subject for row in connection.execute(topics)}
     return tuple(
         Hit(
             scores[row.number],
@@ -270,8 +297,8 @@ def _to(connection: Connection, plan: _Plan, filter: Filter) -> None:
 def _in(connection: Connection, plan: _Plan, filter: Filter) -> None:
     where = fold(filter.value)
     if where in {"inbox", "archive", "archived"}:
-        archived = int(where != "inbox")
-        plan.on_message("(SELECT archived FROM thread WHERE id = m.thread) = :?", archived, filter.negated)
+        archived = "SELECT id FROM thread WHERE archived = :?"
+        plan.in_threads(archived, 1, filter.negated != (where == "inbox"))
         return
     one = phrase(filter.value)
     assert one is not None  # parse leaves such a filter out
@@ -285,11 +312,11 @@ def _has(connection: Connection, plan: _Plan, filter: Filter) -> None:
 
 
 def _before(connection: Connection, plan: _Plan, filter: Filter) -> None:
-    plan.on_message("m.posted < :?", filter.value, filter.negated)
+    plan.posted(not filter.negated, filter.value)
 
 
 def _after(connection: Connection, plan: _Plan, filter: Filter) -> None:
-    plan.on_message("m.posted >= :?", filter.value, filter.negated)
+    plan.posted(filter.negated, filter.value)
 
 
 def _tag(connection: Connection, plan: _Plan, filter: Filter) -> None:
@@ -298,8 +325,8 @@ def _tag(connection: Connection, plan: _Plan, filter: Filter) -> None:
     if not names:
         plan.nothing(filter, f'There is no tag "{filter.value}".')
         return
-    tagged = "m.thread IN (SELECT thread FROM tag WHERE name IN (SELECT value FROM json_each(:?)))"
-    plan.on_message(tagged, json.dumps(names), filter.negated)
+    tagged = "SELECT thread FROM tag WHERE name IN (SELECT value FROM json_each(:?))"
+    plan.in_threads(tagged, json.dumps(names), filter.negated)
 
 
 _FILTERS: Final[dict[str, Callable[[Connection, _Plan, Filter], None]]] = {

@@ -10,6 +10,7 @@ from tmtp_client.store import messages, outbox, threads
 from tmtp_client.store.messages import NewAttachment, NewMessage
 from tmtp_client.store.outbox import Content, Entry
 from tmtp_client.store.tables import staged
+from tmtp_core.wire.messages import TO_GROUP
 
 
 def record(
@@ -17,6 +18,7 @@ def record(
 ) -> bool:
     """The service has `entry` as message `msgid`: into the history with it. False: it was known, or shows nowhere."""
     content = entry.content
+    msgid = content.adds or msgid  # a note is known by the copy that it goes with
     if outbox.ended(c, entry.request_id, msgid) is None:
         return False
     for one in content.files:
@@ -31,7 +33,7 @@ def record(
         author=uid,
         alias=alias,
         verified=True,
-        to=content.to,
+        to=((content.gid, TO_GROUP),) if entry.kind == "invitation" else content.to,
         thread=thread_id,
         subject=content.gid if entry.kind == "invitation" else content.subject,
         text=content.note if entry.kind == "note" else content.text,
@@ -40,7 +42,6 @@ def record(
         state="sent",
         seen=True,
         suite=suite,
-        of=content.adds,
         attachments=_attachments(content),
     )
     is_new = messages.record(c, new, frozenset(own))

@@ -192,6 +192,20 @@ answer = Table(  # what people filled into forms
     Column("values", String, nullable=False),  # JSON object
 )
 
+heard = Table(  # events that were acted on, the latest of them: the service repeats what was not acknowledged
+    "heard", metadata, Column("id", String, primary_key=True)
+)
+deferred = Table(  # posts between one's own devices, signed by one of which its log does not tell here yet
+    "deferred",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("author", String, nullable=False),
+    Column("posted", String, nullable=False),
+    Column("head", LargeBinary, nullable=False),
+    Column("text", String, nullable=False),
+    Column("opened", LargeBinary, nullable=False),
+)
+
 # -- what is to be sent ----------------------------------------------------------------------------------------------
 outbox = Table(
     "outbox",

@@ -5,7 +5,6 @@ A transfer is its author's: nobody can put a part into another's file. Parts mos
 names them, so who sends any could fill a disk with what no message ever asks for: hence the bounds.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -108,11 +107,6 @@ def expire(c: Connection, before_ms: int) -> int:
     for name in names:
         put_together(c, name, "")
     return len(names)
-
-
-def files(c: Connection) -> Iterator[str]:
-    """The vault's files that are parts of something unfinished."""
-    return iter(c.scalars(select(part.c.file)).all())
 
 
 def _forget(c: Connection, name: str) -> None:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Chains of sealed messages (B9): what each device sent to each account, so that nothing is left out, turned round or told
-twice unnoticed.
+"""Chains of sealed messages (B9): what each device sent to each account, so that nothing is left out, turned round or
+told twice unnoticed.
 
 A message says how many its device sealed to the account before, and the hash of the last of these that the service has
 not given back. So what was returned or refused is no gap. What comes to a device that was away for long may have been
@@ -14,9 +14,9 @@ from typing import Final
 from sqlalchemy import Connection as Rows
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
-from tmtp_core.crypto.manifest import Link
 
 from tmtp_client.store import tables as t
+from tmtp_core.crypto.manifest import Link
 
 ANEW: Final = -1
 """As a chain's next place: whatever comes next begins it."""
@@ -38,8 +38,9 @@ class Place:
 class Circumstances:
     """What may explain a gap. `newer_here`: this device stood in its log before the author's did in his.
 
-    `away`: this device was away for so long before this came that the service may have given messages back, or its author
-    is blocked. `waited`: it came in its time and is opened only now. `unopened`: others of its author wait for a key.
+    `away`: this device was away for so long before this came that the service may have given messages back, or its
+    author is blocked. `waited`: it came in its time and is opened only now. `unopened`: others of its author wait for a
+    key.
     """
 
     newer_here: bool = False
@@ -90,7 +91,7 @@ def take(c: Rows, place: Place, about: Circumstances) -> tuple[str, ...]:
     said = place.said
     doubts: tuple[str, ...] = ()
     row = c.execute(select(t.chain.c.count, t.chain.c.last).where(t.chain.c.device == place.device)).one_or_none()
-    due = Link(row.count, row.last) if row is not None else None
+    due = Link(row[0], row[1]) if row is not None else None
     if due is None or due.count == ANEW:
         if due is None and said.last and about.newer_here:
             doubts = _miss(c, place, 0, about)
@@ -113,7 +114,7 @@ def found(c: Rows, device: str, manifest_hash: str) -> list[str]:
 
 
 def begin_anew(c: Rows, author: str, devices: Iterable[str]) -> None:
-    """What comes next from these devices begins their chains: the account was blocked, and the service kept them back."""
+    """What comes next from these devices begins their chains: their account was blocked, and not delivered."""
     for device in devices:
         values = {"device": device, "author": author, "count": ANEW, "last": ""}
         c.execute(upsert(t.chain).values(values).on_conflict_do_update(index_elements=["device"], set_=values))

@@ -55,10 +55,12 @@ class Following:
         """Fetch what is new of a log, and keep it. Raises `Refused` where the service shows none to this account, and
         none is known; `Disconnected`, TimeoutError.
         """
+        page: m2.LogPage
         for _ in range(limits.LOG_PAGES_MAX):
             since = await database.read(lambda c: self._logs.length(c, uid))
-            page, data = await asker.inquire(m2.LogFetch(self._request_id(), uid, since))
-            assert isinstance(page, m2.LogPage)
+            answer, data = await asker.inquire(m2.LogFetch(self._request_id(), uid, since))
+            assert isinstance(answer, m2.LogPage)
+            page = answer
             records = _decoded(data)
             taken = await database.write(partial(self._take, uid=uid, since=since, records=records, page=page))
             if not page.more or records is None or taken.shown in {Shown.OTHER, Shown.LOST}:

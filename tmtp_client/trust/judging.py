@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What a sealed message's signature is worth (B9): whether its device stood in its account's log, whether both sides see the
-same logs, and whether anything is left out before it.
+"""What a sealed message's signature is worth (B9): whether its device stood in its account's log, whether both sides
+see the same logs, and whether anything is left out before it.
 
-What is wrong is a doubt, in plain words, which stands beside the message. Where a message names a state of a log that this
-device does not know yet, the log is looked at before anything is said.
+What is wrong is a doubt, in plain words, which stands beside the message. Where a message names a state of a log that
+this device does not know yet, the log is looked at before anything is said.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,6 @@ import msgspec
 from msgspec import Struct
 from sqlalchemy import Connection as Rows
 from sqlalchemy import delete, exists, func, insert, select, update
-from tmtp_core.crypto.manifest import Manifest
 
 from tmtp_client import limits
 from tmtp_client.store import changes
@@ -27,7 +26,9 @@ from tmtp_client.trust.logs import KeptLog, Logs
 from tmtp_client.trust.ports import Own
 from tmtp_core.crypto import manifest as manifests
 from tmtp_core.crypto.encoding import from_text
+from tmtp_core.crypto.envelope import Opened
 from tmtp_core.crypto.log_records import parse_entry
+from tmtp_core.crypto.manifest import Manifest
 
 _TAKES_AWAY: Final = frozenset({"suspend", "contest", "revoke", "genesis"})
 
@@ -35,8 +36,8 @@ _TAKES_AWAY: Final = frozenset({"suspend", "contest", "revoke", "genesis"})
 class Sealed(Struct, frozen=True, omit_defaults=True):
     """What `message.sealed` keeps: which device sealed it, at which head of its log, and what is not borne out.
 
-    `forged`: no device of its author's has signed it; it is nobody's word. `again_of`: the message that came before and is
-    the same: this one is not to be shown. `settled` false: a log is being looked at.
+    `forged`: no device of its author's has signed it; it is nobody's word. `again_of`: the message that came before and
+    is the same: this one is not to be shown. `settled` false: a log is being looked at.
     """
 
     device: str
@@ -68,13 +69,11 @@ class Judging:
         self._logs = logs
         self._following = following
 
-    def judge(self, c: Rows, came: Came, manifest: Manifest, manifest_hash: str) -> Sealed:
-        """A message that was opened, and whose signature by the device that it names holds. Writes down that it came."""
-        said = manifest.chain.get(self._own.uid)
-        sealed = Sealed(manifest.device, manifest.request, manifest.suite, manifest.heads.get(came.author, ""))
-        if manifest.sender != came.author or said is None:
-            return msgspec.structs.replace(sealed, doubts=(NOT_FOR_THIS,), forged=True)
-        place = Place(manifest.device, came.author, came.message, manifest.request, manifest_hash, said)
+    def judge(self, c: Rows, came: Came, opened: Opened) -> Sealed:
+        """A message that was opened whole (`tmtp_core.crypto.envelope.Opening`). Writes down that it came."""
+        manifest = opened.manifest
+        sealed = Sealed(manifest.device, manifest.request, manifest.suite, manifest.heads[manifest.sender])
+        place = Place(manifest.device, came.author, came.message, manifest.request, opened.manifest_hash, opened.link)
         again = chains.repeats(c, place)
         if again:
             return msgspec.structs.replace(sealed, doubts=(AGAIN,), again_of=again)
@@ -86,7 +85,7 @@ class Judging:
         elif forged:  # whoever signed it has no place in a chain
             return msgspec.structs.replace(sealed, doubts=doubts, forged=True)
         doubts += chains.take(c, place, self._about(c, came, manifest))
-        for message in chains.found(c, manifest.device, manifest_hash):
+        for message in chains.found(c, manifest.device, opened.manifest_hash):
             self._revise(c, message, take_back=chains.MISSING)
         return msgspec.structs.replace(sealed, doubts=doubts, forged=forged and not ask, settled=not ask)
 
@@ -106,7 +105,7 @@ class Judging:
         return asks
 
     def settle(self, c: Rows, looked_at: Iterable[str]) -> list[str]:
-        """Judge what was deferred once more, now that these logs have been looked at. The messages that have changed."""
+        """Judge once more what was deferred, now that these logs were looked at. The messages that have changed."""
         looked = set(looked_at)
         settled = []
         for row in c.execute(select(t.unsettled)).all():
@@ -227,7 +226,6 @@ def _ms_of(posted: str) -> int:
 
 
 NO_DEVICE: Final = "No device of its sender has signed this message: the service, or somebody else, has made it up."
-NOT_FOR_THIS: Final = "This message was written by somebody else, or for somebody else: it was carried over."
 AGAIN: Final = "The service has brought this message a second time."
 NOT_SEALED: Final = "This message was not encrypted, as others of its sender in this conversation were."
 THEIR_LOG_UNKNOWN: Final = (

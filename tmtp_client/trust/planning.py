@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Whether a sealed message may leave, and to which devices (B9): sealed to what verified logs hold, and to nothing else.
+"""Whether a sealed message may leave, and to which devices (B9): to those of verified logs, and to nothing else.
 
 Nothing leaves while somebody's keys, or one's own, have changed and the person has not seen it.
 """
@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection as Rows
-from tmtp_core.crypto.content_key import Target
 
 from tmtp_client.trust import logs as kept
 from tmtp_client.trust import prekeys
 from tmtp_client.trust.following import TROUBLE, Following, trouble_name
 from tmtp_client.trust.logs import Logs
 from tmtp_client.trust.ports import NowMs, Own
+from tmtp_core.crypto.content_key import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Planning:
             for device in log.state.unrevoked():
                 if device.suspended_by is None:
                     prekey = prekeys.usable(c, uid, device.key, now_ms)
-                    targets.append(Target(device.key, prekey or device.box, prekey is not None))
+                    targets.append(Target(uid, device.key, prekey or device.box, prekey is not None))
         return Plan(tuple(targets), heads)
 
     def unseen(self, c: Rows, uid: str) -> Unseen | None:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Prekeys (docs/protocol.md, op 19): one a week, signed by its device, so that what was sealed is safe from who takes the
-device later.
+"""Prekeys (docs/protocol.md, op 19): one a week, signed by its device, so that what was sealed is safe from who takes
+the device later.
 
-One's own: the secret is on the disk before the service has the key, and goes after 30 days, but not before what waited for
-this device has come. Others': used when the device signed it, for this account and service, and not long ago; an older
-one than was seen before never is.
+One's own: the secret is on the disk before the service has the key, and goes after 30 days, but not before what waited
+for this device has come. Others': used when the device signed it, for this account and service, and not long ago; an
+older one than was seen before never is.
 """
 
 from collections.abc import Iterable
@@ -82,8 +82,8 @@ def take(c: Rows, service_key: str, log: KeptLog, shown: Iterable[m2.Prekey]) ->
         )
         if (known is None or one.time > known) and holds(service_key, log.uid, log.state, one):
             values = {"uid": log.uid, "device": one.device, "key": one.key, "made_ms": one.time}
-            row = upsert(t.their_prekey).values(values)
-            c.execute(row.on_conflict_do_update(index_elements=["uid", "device"], set_=values))
+            kept = upsert(t.their_prekey).values(values)
+            c.execute(kept.on_conflict_do_update(index_elements=["uid", "device"], set_=values))
 
 
 def holds(service_key: str, uid: str, log: LogState, one: m2.Prekey) -> bool:

@@ -252,7 +252,8 @@ class Vault:
         if not path.exists():
             if not make:
                 raise LookupError(f"there is no account {name}")
-            self._finish_destroying(folder)
+            if folder.exists():
+                self._finish_destroying(folder)
             make_folder(folder)
             sealed = seal(self._random_bytes(KEY_BYTES), home_key, _account(name), self._random_bytes)
             write_durably(path, sealed.encode())

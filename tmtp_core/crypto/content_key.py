@@ -84,7 +84,7 @@ def for_shared(
 
 def opens(e2e: E2e, key: bytes) -> bool:
     """Whether this is the one key that opens it. Also for a key that another device wrapped again."""
-    return hmac.compare_digest(e2e.commit, commitment(key))
+    return hmac.compare_digest(e2e.commit.encode(), commitment(key).encode())
 
 
 def key_of_shared(e2e: E2e, shared: bytes, uid: str) -> bytes | None:

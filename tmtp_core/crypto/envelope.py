@@ -9,7 +9,7 @@ so that nothing is read that was not signed, but the manifest. Whoever composes 
 What is opened may be shown when `Opening.finish` has returned, and not before.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
@@ -23,7 +23,7 @@ from tmtp_core.crypto.encoding import from_text, to_text
 from tmtp_core.crypto.manifest import VERSION, Addressee, Link, Manifest, Piece, digest
 from tmtp_core.crypto.sealed_heads import decode_inner, decode_outer, encode_outer
 from tmtp_core.crypto.signing import HASH_BYTES, SIGNATURE_BYTES, Signer
-from tmtp_core.crypto.stream import HEADER_BYTES, EnvelopeRefused, StreamReader, StreamWriter, stream_size
+from tmtp_core.crypto.stream import HEADER_BYTES, PIECE_BYTES, EnvelopeRefused, StreamReader, StreamWriter, stream_size
 from tmtp_core.wire.messages import Recipient
 from tmtp_core.wire.payload import E2e, PostHead
 
@@ -141,12 +141,19 @@ class Sealing:
         ready, self._ready = self._ready + self._stream.push(data), b""
         return ready
 
-    def finish(self) -> bytes:
-        """The last octets. Raises ValueError when something is lacking."""
+    def finish(self) -> Iterator[bytes]:
+        """The last octets, in pieces. Raises ValueError when something is lacking."""
         self._pieces.take(b"")  # an empty text needs no push
         if not self._pieces.complete:
             raise ValueError("not all that was announced was sealed")
-        return self._ready + self._stream.push(bytes(self._zeros)) + self._stream.finish()
+        return self._end()
+
+    def _end(self) -> Iterator[bytes]:
+        """The zeros of a large message are some percent of it."""
+        yield self._ready
+        for start in range(0, self._zeros, PIECE_BYTES):
+            yield self._stream.push(bytes(min(PIECE_BYTES, self._zeros - start)))
+        yield self._stream.finish()
 
 
 # -- opening ---------------------------------------------------------------------------------------------------------
@@ -160,9 +167,9 @@ class Delivered:
 
 
 class Opened(Struct, frozen=True):
-    """What the device signed, the inner head, and this account's place in the device's chain (`manifest.judge`).
+    """What the device signed, the inner head, and this account's place in the device's chain.
 
-    Whether that device stands in the log is for others to judge.
+    Whether that device stands in the log, and whether something is missing before, is for others to judge.
     """
 
     manifest: Manifest

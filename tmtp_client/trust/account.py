@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Trust of one account under revision 2: its own log and keys, its contacts', and what may be sealed to whom (B4, B9).
+
+Methods that take a database connection belong into the transaction of what they are about. Those that are asynchronous
+ask the service first, and never while a transaction waits.
+"""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from itertools import count
+
+from sqlalchemy import Connection as Rows
+from sqlalchemy import select
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from tmtp_client import limits
+from tmtp_client.api.models import SafetyNumber
+from tmtp_client.connection import DeviceKeys, Refused
+from tmtp_client.store import tables as t
+from tmtp_client.trust import chains, logs, prekeys, safety, shared_keys
+from tmtp_client.trust.devices import DeviceActs
+from tmtp_client.trust.following import Following
+from tmtp_client.trust.judging import Came, Judging, Sealed
+from tmtp_client.trust.linking import Linking
+from tmtp_client.trust.logs import Logs, Shown
+from tmtp_client.trust.planning import Held, Plan, Planning, Unsealable, Unseen
+from tmtp_client.trust.ports import Asker, Kept, NowMs, Own
+from tmtp_client.trust.sealing import Sealer, ToSeal
+from tmtp_client.trust.shared_keys import SharedKey
+from tmtp_client.trust.wrapping import Wish, Wrapping
+from tmtp_core.crypto.envelope import Composed, Opened
+from tmtp_core.ids import RandomBytes
+from tmtp_core.wire import revision2 as m2
+from tmtp_core.wire.payload import E2e
+
+
+class Trust:
+    """Of one account. `service_key` is the one that was pinned when the account was made."""
+
+    def __init__(self, uid: str, keys: DeviceKeys, service_key: str, clock: NowMs, random_bytes: RandomBytes) -> None:
+        self.own = Own(uid, keys, service_key)
+        self.logs = Logs(service_key)
+        self.following = Following(self.own, self.logs, clock)
+        self._planning = Planning(self.own, self.logs, self.following, clock)
+        self._judging = Judging(self.own, self.logs, self.following)
+        self._sealer = Sealer(self.own, self.logs, clock, random_bytes)
+        self.wrapping = Wrapping(self.own, self.logs, clock, random_bytes)
+        self.devices = DeviceActs(self.own, self.logs, self.following, clock, random_bytes)
+        self.linking = Linking(self.own, self.logs, self.following, self.devices)
+        self._clock = clock
+        self._random_bytes = random_bytes
+        self._numbers = count(1)
+        self._away = True  # until what waited has come; whether for long, `logged_in` finds out
+
+    # -- with the service --------------------------------------------------------------------------------------------
+    async def settle(self, asker: Asker, database: Kept, head: str = "") -> None:
+        """At log-in, with the `head` that the service told then, and whenever a log has moved: one's own log, this
+        device's prekey, and the logs that messages wait for to be judged.
+
+        Raises `Refused`, `Disconnected`, TimeoutError.
+        """
+        await self.following.settle(asker, database, head)
+        await self._publish_prekey(asker, database)
+        asks = await database.read(self._judging.asks)
+        if asks:
+            await self.look_at(asker, database, asks, anew=True)
+            await database.write(lambda c: self._judging.settle(c, asks))
+
+    async def look_at(self, asker: Asker, database: Kept, uids: Iterable[str], *, anew: bool = False) -> None:
+        """Logs and prekeys of these accounts, where they were last looked at ten minutes ago or more; `anew`: in any
+        case. Call it before `plan`. One whose log the service shows to nobody here is passed over.
+
+        Raises `Disconnected`, TimeoutError.
+        """
+        for uid in sorted({*uids, self.own.uid} if not anew else set(uids)):
+            asked_ms = (await database.read(lambda c, uid=uid: logs.standing(c, uid))).asked_ms  # type: ignore[misc]
+            if not anew and 0 <= self._clock() - asked_ms < limits.LOOK_AGAIN_MS:
+                continue
+            if uid == self.own.uid and await self.following.settle(asker, database) is Shown.OTHER:
+                continue
+            with suppress(Refused):
+                looked = await self.following.look(asker, database, uid)
+                if looked.log is not None and looked.prekeys:
+                    await database.write(
+                        lambda c, looked=looked: prekeys.take(c, self.own.service_key, looked.log, looked.prekeys)  # type: ignore[misc]
+                    )
+
+    async def _publish_prekey(self, asker: Asker, database: Kept) -> None:
+        """One a week. A service that does not take it, for one since a clock is wrong, leaves the device its `box`."""
+        due = await database.write(lambda c: prekeys.due(c, self._random_bytes, self._clock()))
+        if due is None:
+            return
+        with suppress(Refused):
+            await asker.ask(prekeys.signed(self.own, f"prekey {next(self._numbers)}", *due))
+            await database.write(lambda c: prekeys.published(c, due[0]))
+
+    def heard(self, c: Rows, event: m2.LogEvent, data: bytes) -> bool:
+        """A `log` event; False: the log has to be looked at, since this device lacks what came before."""
+        return self.following.heard(c, event, data)
+
+    # -- being there -------------------------------------------------------------------------------------------------
+    def logged_in(self, c: Rows) -> None:
+        """At every log-in, before anything is received: whether this device was away for long."""
+        at_ms = c.scalar(select(t.online.c.at_ms))
+        self._away = at_ms is None or self._clock() - at_ms >= limits.AWAY_MS
+
+    def caught_up(self, c: Rows) -> None:
+        """What waited at log-in has come (the `login` event stands behind it); and again, now and then, while it is
+        connected. Old prekeys go.
+        """
+        self._away = False
+        values = {"number": 1, "at_ms": self._clock()}
+        c.execute(upsert(t.online).values(values).on_conflict_do_update(index_elements=["number"], set_=values))
+        prekeys.drop_old(c, self._clock())
+
+    # -- sending -----------------------------------------------------------------------------------------------------
+    def plan(self, c: Rows, uids: Iterable[str]) -> Plan | Held | Unsealable:
+        """Whether a sealed message to these accounts may leave, and to which devices. `look_at` them before.
+
+        `Unsealable`: no keys of theirs were ever known here. Who had keys once is never written to without.
+        """
+        return self._planning.plan(c, uids)
+
+    def prepare(self, c: Rows, message: ToSeal, plan: Plan, shared: SharedKey | None = None) -> Composed:
+        """What all tries to send a message have in common; its place among the device's messages is taken with it.
+
+        Prepare one when it is its turn to be sent, once what waited at log-in has come; the next when that is `sent` or
+        `refused`. Raises `EnvelopeRefused`.
+        """
+        return self._sealer.prepare(c, message, plan, shared)
+
+    def sent(self, c: Rows, request_id: str, message: str) -> None:
+        """The service has acknowledged it, as this message."""
+        self._sealer.sent(c, request_id, message)
+
+    def refused(self, c: Rows, request_id: str) -> None:
+        """The service will not have it, or the person has dropped it."""
+        self._sealer.refused(c, request_id)
+
+    def returned(self, c: Rows, message: str, uids: Iterable[str]) -> None:
+        """A `return` event (A4)."""
+        self._sealer.returned(c, message, uids)
+
+    def left(self, c: Rows, uid: str, event_id: str) -> None:
+        """A `member` event with this id: the account has left a group, or was dropped."""
+        self._sealer.left(c, uid, event_id)
+
+    # -- receiving ---------------------------------------------------------------------------------------------------
+    def key_for(self, c: Rows, message: str, e2e: E2e) -> bytes | None:
+        """The content key of a message; None: this device has none, and asks (`wrapping.ask`)."""
+        return self._sealer.key_for(c, message, e2e, shared_keys.of_epoch(c, e2e.epoch) if e2e.suite == 1 else ())
+
+    def judge(self, c: Rows, message: str, author: str, posted: str, opened: Opened, *, waited: bool = False) -> Sealed:
+        """What a message that was opened whole is worth. `waited`: it came before, and waited for its key.
+
+        In the transaction that keeps it; `msgspec.json.encode` of the answer is `message.sealed`. Where the answer is
+        not settled, call `settle` soon.
+        """
+        return self._judging.judge(c, Came(message, author, posted, waited, self._away), opened)
+
+    def plain(self, c: Rows, author: str, thread: str) -> tuple[str, ...]:
+        """The doubts about a message that was not sealed."""
+        return self._judging.plain(c, author, thread)
+
+    def unblocked(self, c: Rows, uid: str) -> None:
+        """A block is over: what was sent meanwhile was not delivered, and is not missed."""
+        log = self.logs.kept(c, uid)
+        chains.begin_anew(c, uid, log.state.devices if log is not None else ())
+
+    # -- the person --------------------------------------------------------------------------------------------------
+    def unseen(self, c: Rows, uid: str) -> Unseen | None:
+        """What the person has to see of an account's keys; None: nothing."""
+        return self._planning.unseen(c, uid)
+
+    def seen(self, c: Rows, uid: str, shown: str, *, compared: bool = False) -> bool:
+        """The person has seen what was `shown` (`head` of the API's answers). False: that was never shown."""
+        return self._planning.seen(c, uid, shown, compared=compared)
+
+    def stand(self, c: Rows, uid: str) -> str:
+        """`models.KeysStand` of an account."""
+        return self._planning.stand(c, uid)
+
+    def safety_number(self, c: Rows, uid: str) -> SafetyNumber | None:
+        """What to compare with somebody; None: no keys of theirs are known."""
+        return safety.number(c, self.own, self.logs, self.following, uid)
+
+    def compare(self, c: Rows, uid: str, text: str) -> tuple[str, ...]:
+        """What is wrong with the code that the other device showed; nothing: mark it with `seen(compared=True)`."""
+        return safety.compare(c, self.own, self.logs, uid, text)
+
+    def wishes(self, c: Rows) -> tuple[Wish, ...]:
+        """Who asks for keys that the person has to agree to."""
+        return self.wrapping.wishes(c)
