@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection as Rows
-from sqlalchemy import func, select
 
 from tmtp_client import limits
 from tmtp_client.api import models
@@ -27,7 +26,6 @@ from tmtp_client.engine.receiving import Receiving
 from tmtp_client.engine.sending import Sending
 from tmtp_client.store import changes, outbox, people, threads
 from tmtp_client.store.outbox import Content
-from tmtp_client.store.tables import change
 from tmtp_client.sync import journal, state
 from tmtp_client.trust.logs import standing
 
@@ -258,11 +256,7 @@ class Account:
 
         def read(c: Rows) -> Since:
             found = changes.since(c, name, number, limit)
-            if found and found[0].type == "gap":
-                return Since(found, found[0].number)
-            kept = select(change.c.number).where(change.c.number > number).order_by(change.c.number).limit(limit)
-            upto = c.scalar(select(func.max(kept.subquery().c.number)))  # of some nothing is left to tell
-            return Since(found, number if upto is None else upto)
+            return Since(found, found[-1].number if found else changes.latest(c))
 
         return await self.context.database.read(read)
 
