@@ -122,7 +122,7 @@ class Client:
         to_seal = ToSeal(request_id, recipients, encode_post_head(PostHead(control=control)), text.encode())
         composed = await self.database.write(lambda c: self.trust.prepare(c, to_seal, plan))
         sealing = Sealing(composed, self.instance.service.identity.public_key)
-        data = composed.outer + sealing.push(text.encode()) + sealing.finish()
+        data = composed.outer + sealing.push(text.encode()) + b"".join(sealing.finish())
         acked = await self.connection.post(request_id, recipients, data, datahead=len(composed.outer))
         await self.database.write(lambda c: self.trust.sent(c, request_id, acked.msgid))
         return acked.msgid
@@ -270,7 +270,7 @@ async def test_a_new_recovery_key_and_the_check_of_its_words(site: Site) -> None
 
 
 async def test_a_link_that_was_tampered_with_or_is_too_late_adds_nothing(site: Site) -> None:
-    laptop, words = await site.join("Ada Lovelace")
+    laptop, _ = await site.join("Ada Lovelace")
     mallory, _ = await site.join("Mallory the First")
     place = Place(site.instance.host, site.instance.port, "test")
     offered = await laptop.trust.linking.offer(laptop.connection, laptop.database, place)
