@@ -79,6 +79,16 @@ AIMS: Final = (
         "ms",
     ),
     Aim("memory gained by 100 MB attachments, several at once", ("attachments", "rss_growth_mib"), 64, False, "MiB"),
+    Aim(
+        "a client starts and shows its first page, 100,000 messages",
+        ("history", "start_to_first_page_s"),
+        1.5,
+        False,
+        "s",
+    ),
+    Aim("p95 of a search in them", ("history", "search_ms", "p95"), 50, False, "ms"),
+    Aim("the same against plain FTS5 queries", ("history", "ratios", "search_p95"), 1, False, "×"),
+    Aim("memory of that client", ("history", "rss_mib"), 250, False, "MiB"),
 )
 
 

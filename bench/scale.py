@@ -32,6 +32,7 @@ class Scale:
     attachment: int = 100_000_000
     pairs: int = 3  # that exchange attachments at the same time
     attachments: int = 2  # of each pair
+    history: int = 100_000  # messages that a client has
     workers: int | None = None
 
     def shape(self, **given: Any) -> Shape:

@@ -26,6 +26,7 @@ from rich.console import Console
 
 from bench.attachment import attachments
 from bench.backlog import backlog
+from bench.history import history
 from bench.links import idle, storm
 from bench.plot import PlotImpossible, draw
 from bench.processes import processes
@@ -53,6 +54,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         storm,
         backlog,
         processes,
+        history,
     )
 }
 

@@ -20,9 +20,9 @@ from bridges.smtp.evidence import ActDone, Evidence, Strength
 from bridges.smtp.proof.author import canonical_address
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.decisions import Decisions
-from bridges.smtp.store.prepared import Prepared
 from bridges.smtp.store.tables import correspondent, correspondent_mail
 from tmtp_core.clock import Clock
+from tmtp_core.prepared import Prepared
 
 STEPS: Final[tuple[LifeState, ...]] = ("seen", "vetted", "invited", "joined", "refused")
 

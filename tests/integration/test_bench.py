@@ -40,6 +40,7 @@ SMALL = Scale(
     few=50,
     attachment=3_000_000,
     pairs=2,
+    history=600,
 )
 
 

@@ -23,12 +23,14 @@ from gateway.clock import SystemClock
 from gateway.sign_in import CodeFlow, GroupRule, Provider, ProviderSettings, TokenRefused
 from gateway.sign_in.fetching import ProviderUnavailable, fetch
 from tests.integration.test_client_commands import Terminal
+from tests.integration.test_joining import enters, place
 from tests.support.authority import Authority
 from tests.support.canaille import Canaille, code_in, running_canaille
 from tests.support.commands import Commands
 from tests.support.gateway import accounts_of, administer, endpoint, running_gateway
 from tests.support.sign_in import is_uid, new_keys
 from tmtp_client.connection import AccountKeys, Connection, Disconnected
+from tmtp_client.engine import joining
 from tmtp_core import limits
 from tmtp_core.crypto.encoding import from_text
 from tmtp_core.crypto.sign_in import device_nonce
@@ -250,6 +252,36 @@ async def test_tmtp_sign_in_brings_back_who_was_signed_out(tmp_path: Path, canai
         out, err = await process.communicate()
         assert (process.returncode, "You are Ada Lovelace on club again" in out.decode()) == (0, True), err.decode()
         assert (await terminal.run("alias", "Ada, plans")).code == 0
+
+
+async def test_an_account_of_a_vault_is_opened_and_signed_in_again(tmp_path: Path, canaille: Canaille) -> None:
+    """The same without a terminal: the address is handed to whoever opens it."""
+    urls: asyncio.Queue[str] = asyncio.Queue()
+
+    async def person() -> None:
+        await came_back(await canaille.sign_in(await urls.get(), "ada"))
+
+    def open_url(label: str, url: str) -> None:
+        assert label == "The club"
+        urls.put_nowait(url)
+
+    async with gateway_with(tmp_path / "gateway", canaille) as gateway, place(tmp_path / "home") as here:
+        service = joining.service_at(gateway.client_address("club").link())
+        joined, _ = await asyncio.gather(
+            joining.join(here, service, "Ada Lovelace", "laptop", joining.Ways(open_url)), person()
+        )
+        assert (joined.identity.alias, len(joined.recovery)) == ("Ada Lovelace", 32)
+        (account,) = await accounts_of(gateway, "club")
+        assert account.aliases == ["Ada Lovelace"]
+        now_s = SystemClock().wall_ns() // 10**9
+        until_ms = (now_s + limits.SIGN_IN_AGE_MAX_S + 2 * limits.SIGN_IN_LEEWAY_S) * 1000
+        notice = SignedOut(canaille.issuer, "ada", "", now_s, b"once more", until_ms)
+        assert await gateway.instances["club"].service.sign_out(notice)
+        with pytest.raises(Disconnected, match="authentication required"):
+            await enters(here)
+        await asyncio.sleep(1.1)  # providers count in seconds, and the same one is not later
+        await asyncio.gather(joining.sign_in_again(joined.identity, open_url), person())
+        assert (await enters(here)).info == "login ok"
 
 
 async def came_back(url: str) -> None:

@@ -11,8 +11,9 @@ from aiohttp import web
 
 from tmtp_client import limits
 from tmtp_client.cli.joining import _proof_of_person
-from tmtp_client.cli.signing_in import Ways, _posted, signed_in
+from tmtp_client.cli.signing_in import Ways, signed_in
 from tmtp_client.connection import AccountKeys, Refused
+from tmtp_client.engine.signing_in import _posted
 from tmtp_core.wire import messages as m
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]

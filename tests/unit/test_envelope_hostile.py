@@ -5,6 +5,7 @@ Three adversaries: a service, which has no key; a recipient, who has one; a send
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -384,6 +385,19 @@ def test_no_manifest_and_no_inner_head_brings_a_reader_down(raw: bytes) -> None:
         decode_inner(raw)
     except EnvelopeRefused as error:
         assert len(str(error)) < 500
+
+
+@pytest.mark.parametrize(
+    ("read_it", "size_max"),
+    [
+        (decode_outer, limits.OUTER_HEAD_MAX_BYTES),
+        (decode, limits.MANIFEST_MAX_BYTES),
+        (decode_inner, limits.INNER_HEAD_MAX_BYTES),
+    ],
+)
+def test_what_is_too_large_is_not_even_parsed(read_it: Callable[[bytes], object], size_max: int) -> None:
+    with pytest.raises(EnvelopeRefused, match=f"at most {size_max} octets"):
+        read_it(b" " * (size_max + 1))
 
 
 @pytest.mark.parametrize("size", [-1, 0, 16, SEALED_PIECE + 1, SEALED_PIECE + OVERHEAD_BYTES, 2**70])

@@ -99,7 +99,10 @@ class Account(Struct, frozen=True, omit_defaults=True):
 
 
 class Joined(Struct, frozen=True, omit_defaults=True):
-    """A new account on this device. `recovery`: its 24 words, told this once. `error`: why the alias was not given."""
+    """A new account on this device. `error`: why the alias was not given.
+
+    `recovery`: its 24 words, told until `accounts.told`: another `accounts.join` gives them once more.
+    """
 
     account: Account
     recovery: str = ""
@@ -218,7 +221,7 @@ class Reader(Struct, frozen=True, omit_defaults=True):
 
 
 class Thread(Struct, frozen=True, omit_defaults=True):
-    """A conversation, as a list shows it."""
+    """A conversation, as a list shows it. `account`: in a list of all accounts, whose it is."""
 
     id: str
     subject: str
@@ -238,6 +241,7 @@ class Thread(Struct, frozen=True, omit_defaults=True):
     draft: bool = False
     encryption: Literal["off", "on", "shared"] = "off"
     readers: tuple[Reader, ...] = ()
+    account: str = ""
 
 
 class Page(Struct, frozen=True, omit_defaults=True):

@@ -10,7 +10,7 @@ import sys
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
-from tmtp_client.cli import joining, messages
+from tmtp_client.cli import daemon, joining, messages
 from tmtp_client.cli.common import FAILED, INTERRUPTED, err, reason_of, say
 from tmtp_client.engine.profile import default_home
 
@@ -34,6 +34,7 @@ app.command()(messages.inbox)
 app.command()(messages.outbox)
 app.command()(messages.read)
 app.command()(messages.watch)
+app.command()(daemon.daemon)
 
 
 def main() -> None:

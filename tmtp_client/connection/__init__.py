@@ -6,7 +6,7 @@ per post: whoever tries a post again passes the same `request_id`, and the servi
 """
 
 from tmtp_client.connection.endpoint import Endpoint, WrongService, certificate_pin
-from tmtp_client.connection.link import Connection, OnEvent, OnPresence
+from tmtp_client.connection.link import Connection, OnBatch, OnEvent, OnPresence
 from tmtp_client.connection.login import AccountKeys, DeviceKeys, KeyLogin, Login, PasswordLogin
 from tmtp_client.connection.payload import Disconnected, LogInRefused, Payload
 from tmtp_client.connection.persistent import PersistentConnection
@@ -22,6 +22,7 @@ __all__ = [
     "KeyLogin",
     "LogInRefused",
     "Login",
+    "OnBatch",
     "OnEvent",
     "OnPresence",
     "OnWork",

@@ -17,6 +17,7 @@ from tmtp_client.connection.endpoint import (
     set_user_timeout,
     spki_hash,
 )
+from tmtp_client.connection.incoming import Incoming, Waiting
 from tmtp_client.connection.login import AccountKeys, Login, PasswordLogin
 from tmtp_client.connection.payload import Disconnected, Gathered, Payload
 from tmtp_client.connection.refused import Refused
@@ -46,6 +47,9 @@ OnEvent = Callable[[m2.StoredEvent, Payload], Awaitable[None]]
 of the service: the answer may stand behind the very payload that waits for it. If it raises, the message
 is not acknowledged and comes again."""
 
+OnBatch = Callable[[Sequence[tuple[m2.StoredEvent, bytes]]], Awaitable[None]]
+"""The same for several small messages and their data, in order: all of them are durable when it returns."""
+
 OnPresence = Callable[[m.Ohi], None]
 
 
@@ -61,6 +65,7 @@ class Connection:
         self._writer = writer
         self._link = wire.ClientLink()
         self._on_event: OnEvent = ignore
+        self._on_batch: OnBatch | None = None
         self._on_presence: OnPresence | None = None
         self._answers: dict[str, asyncio.Future[Answer]] = {}
         loop = asyncio.get_running_loop()
@@ -70,7 +75,7 @@ class Connection:
         self._ended: asyncio.Future[str] = loop.create_future()
         self._writing = asyncio.Lock()
         self._acks = bytearray()  # not sent yet, because a request is being sent
-        self._events: asyncio.Queue[tuple[m2.StoredEvent, Payload]] = asyncio.Queue(limits.EVENTS_WAITING_MAX)
+        self._events = Incoming()
         self._last_sent_s = loop.time()
         self._tasks = [loop.create_task(work()) for work in (self._read, self._handle, self._pulse)]
 
@@ -81,8 +86,10 @@ class Connection:
         on_event: OnEvent = ignore,
         on_presence: OnPresence | None = None,
         revision: str = "1",
+        *,
+        on_batch: OnBatch | None = None,
     ) -> "Connection":
-        """Connect, check who is there, say which revision is spoken.
+        """Connect, check who is there, say which revision is spoken. `on_batch` hears of small messages, if given.
 
         Raises OSError or ssl.SSLError (cannot connect), `WrongService`, `Disconnected`.
         """
@@ -98,6 +105,7 @@ class Connection:
                 raise
             connection = cls(reader, writer)
             connection._on_event = on_event
+            connection._on_batch = on_batch
             connection._on_presence = on_presence
             try:
                 await connection._send(m.encode_head(m.TmtpRev(revision)))
@@ -247,6 +255,45 @@ class Connection:
         head = m.encode_head(m.Post(request_id, tuple(recipients), size, datahead, 0, from_, as_))
         return await self._request(request_id, head, data, size)
 
+    async def post_notify(
+        self,
+        request_id: str,
+        recipients: Sequence[m.Recipient],
+        notified: Sequence[m.Recipient],
+        note: tuple[bytes, int],
+        data: AsyncIterator[bytes],
+        datalen: int,
+        datahead: int,
+        *,
+        not_self: bool = False,
+        from_: str = "",
+    ) -> m.Acked:
+        """Post `datalen` octets of `data` to `recipients`, and a note to them and to `notified` (op 8, wire.md §6).
+
+        `note`: its octets, of which so many are its head. `not_self`: own other devices get the note alone. Raises
+        `Refused` or `Disconnected`.
+        """
+        octets, notehead = note
+        size = len(octets) + datalen
+        head = m.PostNotify(
+            request_id,
+            tuple(recipients),
+            tuple(notified),
+            not_self,
+            datalen=size,
+            datahead=datahead,
+            notelen=len(octets),
+            notehead=notehead,
+            from_=from_,
+        )
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield octets
+            async for piece in data:
+                yield piece
+
+        return await self._request(request_id, m.encode_head(head), pieces(), size)
+
     async def ping(self, request_id: str, from_: str, to: str, text: str) -> m.Acked:
         """A first contact, at most 140 UTF-16 units (D2)."""
         data = text.encode()
@@ -305,6 +352,11 @@ class Connection:
         return self._entered.result().head if self._entered.done() else ""
 
     @property
+    def present(self) -> tuple[str, ...]:
+        """Who was there when this device entered, of those who tell it (`ohi`)."""
+        return self._entered.result().ohi if self._entered.done() else ()
+
+    @property
     def is_open(self) -> bool:
         """Whether requests may still be made."""
         return not self._ended.done()
@@ -347,12 +399,16 @@ class Connection:
             await self._write(frame)
             await self._write_acks()
 
-    async def _acknowledge(self, message_id: str) -> None:
-        """Ack a message now, or right after the request that is being sent: messages go on coming meanwhile.
+    async def _acknowledge(self, ids: Sequence[str]) -> None:
+        """Ack messages now, or right after the request that is being sent: messages go on coming meanwhile.
 
         If they did not, an upload could wait for the service and the service for acks, each for the other.
         """
-        self._acks += m.encode_head(m.Ack(message_id, "ok"))
+        if len(ids) > 1 and self._speaks_revision2:
+            self._acks += m.encode_head(m.Ack("", "ok", ids=tuple(ids)))
+        else:
+            for message_id in ids:
+                self._acks += m.encode_head(m.Ack(message_id, "ok"))
         if not self._writing.locked():
             async with self._writing:
                 await self._write_acks()
@@ -447,25 +503,45 @@ class Connection:
                 self._entered.set_result(event)
         else:
             payload = Payload(event.datalen)
-            await self._events.put((event, payload))
+            await self._events.put(event, payload)
             return payload
         return None
 
     async def _handle(self) -> None:
-        """One message after the other: recorded, then acknowledged."""
+        """One message, or one batch of small ones, after the other: recorded, then acknowledged."""
         while True:
-            event, payload = await self._events.get()
+            taken = await self._events.take(self._batch)
             try:
-                await self._on_event(event, payload)
+                await self._record(taken)
             except Disconnected:
                 return
             except Exception as error:
                 self._end(f"a message could not be recorded: {error}")
                 raise
             finally:
-                payload.abandon()
+                for _, payload in taken:
+                    payload.abandon()
             with contextlib.suppress(Disconnected):
-                await self._acknowledge(event.id)
+                await self._acknowledge([event.id for event, _ in taken])
+
+    async def _record(self, taken: Sequence[Waiting]) -> None:
+        event, payload = taken[0]
+        if self._on_batch is None or payload.size > limits.BATCHED_EVENT_MAX_BYTES:
+            await self._on_event(event, payload)
+        else:
+            await self._on_batch([(event, await payload.read()) for event, payload in taken])
+
+    @property
+    def _batch(self) -> int:
+        """How many messages may make one batch: half a window, so that the other half comes while one is recorded."""
+        if self._on_batch is None:
+            return 1
+        window = self._entered.result().window if self._entered.done() else 0
+        return max(1, window // 2) if window else limits.BATCH_EVENTS
+
+    @property
+    def _speaks_revision2(self) -> bool:
+        return self.service.done() and self.service.result().service is not None
 
     async def _pulse(self) -> None:
         """Be heard of at least every `limits.PULSE_AFTER_S`."""

@@ -26,6 +26,12 @@ class Payload:
         self._room.set()
         self._abandoned = False
         self._broken = False
+        self.ended = asyncio.Event()  # nothing more will come
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it is here."""
+        return self.ended.is_set() and not self._broken
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self._iterate()
@@ -59,6 +65,7 @@ class Payload:
         """From the connection: that was all, or all that will ever come."""
         self._broken = broken
         self._chunks.put_nowait(None)
+        self.ended.set()
 
     def abandon(self) -> None:
         """The handler is done with it."""

@@ -9,7 +9,7 @@ from typing import Final
 
 from tmtp_client import limits
 from tmtp_client.connection.endpoint import Endpoint, WrongService
-from tmtp_client.connection.link import Connection, OnEvent, OnPresence, ignore
+from tmtp_client.connection.link import Connection, OnBatch, OnEvent, OnPresence, ignore
 from tmtp_client.connection.login import Login
 from tmtp_client.connection.payload import Disconnected, LogInRefused
 
@@ -29,6 +29,7 @@ class PersistentConnection:
     """A connection that comes back: reconnects with growing, jittered pauses and logs in again.
 
     `current` waits for a connection that is logged in. A log-in that is refused ends it all: `failed` says why.
+    `on_change` hears that a connection has come or gone: it looks at `is_connected`, `failed` and `trouble`.
     """
 
     def __init__(
@@ -38,11 +39,16 @@ class PersistentConnection:
         on_event: OnEvent = ignore,
         on_presence: OnPresence | None = None,
         jitter: Callable[[], float] = random.random,
+        *,
+        on_batch: OnBatch | None = None,
+        on_change: Callable[[], None] | None = None,
     ) -> None:
         self.endpoint = endpoint  # of the next connection
         self._login = login
         self._on_event = on_event
+        self._on_batch = on_batch
         self._on_presence = on_presence
+        self._on_change = on_change
         self._jitter = jitter
         self._changed = asyncio.Condition()
         self._connection: Connection | None = None
@@ -58,6 +64,11 @@ class PersistentConnection:
                 if self._connection is not None and self._connection.is_open:
                     return self._connection
                 await self._changed.wait()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection that is logged in."""
+        return self._connection is not None and self._connection.is_open
 
     async def at_once(self, timeout_s: float) -> Connection:
         """A connection that is logged in. Raises `Disconnected` when one try has failed, and says why."""
@@ -98,7 +109,9 @@ class PersistentConnection:
 
     async def _live(self) -> None:
         """One connection, from its beginning to its end."""
-        connection = await Connection.open(self.endpoint, self._on_event, self._on_presence, self._login.revision)
+        connection = await Connection.open(
+            self.endpoint, self._on_event, self._on_presence, self._login.revision, on_batch=self._on_batch
+        )
         try:
             await connection.enter(self._login)
             self.trouble = None
@@ -112,3 +125,5 @@ class PersistentConnection:
             self._connection = connection
             self.failed = failed
             self._changed.notify_all()
+        if self._on_change is not None:
+            self._on_change()

@@ -6,72 +6,24 @@ and chance stay outside, and what the function needs of them it is given.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
 from msgspec import Struct
-from sqlalchemy import Connection as Rows
 
 from tmtp_client.connection import Connection, Disconnected, PersistentConnection
-from tmtp_client.engine.history import Identity
+from tmtp_client.store.database import Database
+from tmtp_client.store.identity import Identity
+from tmtp_client.sync.clock import device_name
+from tmtp_client.sync.registers import At
+from tmtp_client.trust.account import Trust
+from tmtp_client.vault.files import Files
+from tmtp_core.crypto.encoding import from_text
 from tmtp_core.ids import RandomBytes
-from tmtp_core.wire import messages as m
-from tmtp_core.wire import revision2 as m2
-
-Got = TypeVar("Got")
 
 NowMs = Callable[[], int]
 """The time in milliseconds since 1970."""
-
-
-class Asker(Protocol):
-    """Of whom the service's answers are asked: a connection."""
-
-    async def ask(
-        self,
-        request: m.UserEdit | m.OhiEdit | m.GroupEdit | m2.LogAppend | m2.InviteEdit | m2.BlockEdit | m2.KeyEdit,
-    ) -> m.Acked:
-        """A request that an ack answers. Raises `Refused` or `Disconnected`."""
-
-    async def inquire(
-        self, request: m2.LogFetch | m2.InviteEdit | m2.Find | m2.ServiceInfo | m2.GroupInfo
-    ) -> tuple[m2.LogPage | m2.Listing | m2.Skin, bytes]:
-        """A request that is answered with data. Raises `Refused` or `Disconnected`."""
-
-
-class Kept(Protocol):
-    """An account's database."""
-
-    async def write(self, work: Callable[[Rows], Got]) -> Got:
-        """One change, whole or not at all; on the disk when this returns."""
-
-    async def read(self, work: Callable[[Rows], Got]) -> Got:
-        """What is on the disk now, the same for all that `work` asks."""
-
-
-class StoredFile(Protocol):
-    """What became of a written file: its name in the vault, octets, BLAKE2b-256."""
-
-    file: str
-    size: int
-    hash: bytes
-
-
-class FileWriter(Protocol):
-    """A file that is being written into the vault. All three block: call them on a thread."""
-
-    def write(self, data: bytes) -> None: ...
-    def finish(self) -> StoredFile: ...
-    def abandon(self) -> None: ...
-
-
-class Files(Protocol):
-    """An account's files in the vault."""
-
-    def writer(self) -> FileWriter: ...
-    def read(self, file: str, start: int = 0) -> Iterator[bytes]: ...
-    def remove(self, file: str) -> None: ...
 
 
 class Tell(Protocol):
@@ -87,9 +39,9 @@ class Context:
 
     name: str  # of the account: its folder's
     identity: Identity  # replaced when the alias changes
-    database: Kept
+    database: Database
     files: Files
-    trust: Any  # tmtp_client.trust.Trust; None under revision 1
+    trust: Trust | None  # None under revision 1
     clock: NowMs
     random_bytes: RandomBytes
     tell: Tell
@@ -106,7 +58,17 @@ class Context:
     @property
     def revision(self) -> int:
         """Of the protocol, as this account was made: it is never stepped down."""
-        return int(self.identity.login.revision)
+        return self.identity.revision
+
+    @property
+    def device(self) -> str:
+        """What this device is called in stamps of registers."""
+        keys = self.identity.keys
+        return device_name(from_text(keys.signer.public) if keys is not None else self.identity.node.encode())
+
+    def at(self) -> At:
+        """Here and now, for an edit of registers."""
+        return At(self.device, self.clock())
 
     async def current(self, timeout_s: float | None = None) -> Connection:
         """A connection that is logged in. Raises `LogInRefused`, `Disconnected` (stopped), TimeoutError."""

@@ -2,36 +2,37 @@
 """What listeners of the local API are told: kept in the transaction that does it, so that nothing is told that did not
 happen, and nothing that happened is not told.
 
-Of messages, threads, people and groups only the name is kept, and what it looks like is seen when it is told: a listener
-that was away hears of each thing once, as it is by then. Of all else the event itself is kept.
+Of messages, threads, people and groups only the name is kept, and what it looks like is seen when it is told: a
+listener that was away hears of each thing once, as it is by then. Of all else the event itself is kept.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import Connection, delete, func, insert, select, text
+from sqlalchemy import Connection, Row, delete, func, insert, select, text
 
 from tmtp_client import limits
 from tmtp_client.api import models
 from tmtp_client.store import views
 from tmtp_client.store.tables import change
+from tmtp_core.prepared import Prepared
 
 About = Literal["message", "thread", "person", "group"]
 
+_KEEP: Final = Prepared(insert(change), "type", "key", "new", "data")
 _LATEST: Final = text("SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'change'), 0)")
 
 
 def touch(connection: Connection, type: About, key: str, *, new: bool = False) -> None:
     """This one is new or has changed. `key`: of a message its id, of a thread, a person, a group theirs."""
-    connection.execute(insert(change), {"type": type, "key": key, "new": new, "data": b""})
+    _KEEP(connection, {"type": type, "key": key, "new": int(new), "data": b""})
 
 
 def emit(connection: Connection, type: str, data: Struct) -> None:
     """Anything else that has happened: `type` and `data` as `models.EVENTS` has them."""
-    row = {"type": type, "key": "", "new": False, "data": msgspec.json.encode(data)}
-    connection.execute(insert(change), row)
+    _KEEP(connection, {"type": type, "key": "", "new": 0, "data": msgspec.json.encode(data)})
 
 
 def latest(connection: Connection) -> int:
@@ -47,7 +48,17 @@ def since(connection: Connection, account: str, number: int, limit: int) -> list
     first = connection.scalar(select(func.min(change.c.number))) or last + 1
     if number > last or number < first - 1:
         return [models.Event("gap", account, last, models.GapEvent(number))]
-    rows = connection.execute(select(change).where(change.c.number > number).order_by(change.c.number).limit(limit))
+    following = select(change).order_by(change.c.number).limit(limit)
+    while rows := connection.execute(following.where(change.c.number > number)).all():
+        events = _told(connection, account, rows)
+        if events:
+            return events
+        number = rows[-1].number
+    return []
+
+
+def _told(connection: Connection, account: str, rows: Sequence[Row[Any]]) -> list[models.Event]:
+    """These events, each thing in its last place alone."""
     kept: dict[tuple[str, str], tuple[int, bool, bytes]] = {}
     for row in rows:
         name = (row.type, row.key or str(row.number))
@@ -55,10 +66,10 @@ def since(connection: Connection, account: str, number: int, limit: int) -> list
         kept[name] = (row.number, bool(row.new) or (before is not None and before[1]), row.data)
     seen = _looked_up(connection, kept)
     events = []
-    for (type, key), (place, new, data) in kept.items():
+    for (type, key), (number, new, data) in kept.items():
         what = msgspec.json.decode(data, type=models.EVENTS[type]) if data else seen[type](key, new)
         if what is not None:
-            events.append(models.Event(type, account, place, what))
+            events.append(models.Event(type, account, number, what))
     return events
 
 

@@ -20,6 +20,7 @@ FILE: Final = "history.db"
 _PRAGMAS: Final = (
     *("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "busy_timeout=10000"),
     "temp_store=MEMORY",  # sorters and savepoints would else write plain text
+    "cache_size=-8192",  # of each connection: what searches read again is not decrypted again; half their cost
 )
 
 
@@ -37,6 +38,22 @@ class Database(Grouped):
         """Finish what was begun, close the file, and forget the key. Idempotent."""
         await super().close()
         self._key = b""
+
+    async def checkpoint(self) -> None:
+        """Bring the write-ahead log into the file and empty it: what was deleted is not in there, either.
+
+        Raises `OSError`.
+        """
+        if self._engine is None:
+            raise self._closed()
+        await self._loop.run_in_executor(self._writer, self._told, self._checkpoint)
+
+    def _checkpoint(self) -> None:
+        if self._engine is None:
+            raise self._closed()
+        with self._engine.connect() as connection:
+            driver: Any = connection.connection.driver_connection  # outside of a transaction
+            driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _open(self) -> Engine:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -3,7 +3,8 @@
 
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection as Rows
+from sqlalchemy import delete, func, insert, select
 
 from tmtp_client.connection import AccountKeys, DeviceKeys, KeyLogin, Login, PasswordLogin
 from tmtp_client.store import tables as t
@@ -41,7 +42,7 @@ class Identity:
         return KeyLogin(self.uid, self.keys.signer, self.service_key)
 
 
-def get(c: Connection) -> Identity | None:
+def get(c: Rows) -> Identity | None:
     """Who this device is, or None before it joined."""
     row = c.execute(select(t.identity)).one_or_none()
     if row is None:
@@ -62,7 +63,7 @@ def get(c: Connection) -> Identity | None:
     )
 
 
-def put(c: Connection, identity: Identity) -> None:
+def put(c: Rows, identity: Identity) -> None:
     """Remember who this device is, in place of who it was."""
     plain = {
         name: getattr(identity, name)
@@ -77,7 +78,7 @@ def put(c: Connection, identity: Identity) -> None:
     )
 
 
-def pending(c: Connection, service_key: str) -> AccountKeys | None:
+def pending(c: Rows, service_key: str) -> AccountKeys | None:
     """The keys of an account at this service that was being opened when something cut it off.
 
     Without a recovery seed: that was being come back to, or linked.
@@ -86,13 +87,18 @@ def pending(c: Connection, service_key: str) -> AccountKeys | None:
     return None if row is None else AccountKeys(DeviceKeys(row.seed, row.box_key), row.recovery_seed)
 
 
-def put_pending(c: Connection, service_key: str, keys: AccountKeys) -> None:
+def put_pending(c: Rows, service_key: str, keys: AccountKeys) -> None:
     """Keep the keys of an account until `forget_pending`."""
     c.execute(delete(t.pending).where(t.pending.c.service_key == service_key))
     own = {"seed": keys.device.seed, "box_key": keys.device.box_key}
     c.execute(insert(t.pending).values(service_key=service_key, recovery_seed=keys.recovery_seed, **own))
 
 
-def forget_pending(c: Connection) -> None:
+def forget_pending(c: Rows) -> None:
     """Nothing is pending any more."""
     c.execute(delete(t.pending))
+
+
+def is_pending(c: Rows) -> bool:
+    """Whether an account is being opened, linked or come back to, at whichever service."""
+    return bool(c.scalar(select(func.count()).select_from(t.pending)))

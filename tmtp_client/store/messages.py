@@ -14,16 +14,21 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from tmtp_client import limits
 from tmtp_client.api import models
-from tmtp_client.store import changes, search, threads, views
+from tmtp_client.store import changes, index, threads, views
 from tmtp_client.store.tables import attachment, message
 from tmtp_client.store.words import mentions
+from tmtp_core.prepared import Prepared
 
+_KEEP: Final = Prepared(
+    upsert(message).on_conflict_do_nothing(index_elements=["id"]).returning(message.c.number),
+    *(column.name for column in message.c if column is not message.c.number),
+)
 GROUP_TYPES: Final = frozenset({2, 3})  # of an entry of `for` (wire.md §6)
 
 
 @dataclass(frozen=True, slots=True)
 class NewAttachment:
-    """A file or form of a message. `file`: in the vault's files; "" until all of it is here, of which `have` octets are."""
+    """A file or form of a message. `file`: in the vault's files; "" until all its octets are here; `have`: how many."""
 
     kind: Literal["file", "form", "filled"]
     name: str
@@ -65,7 +70,7 @@ class NewMessage:
 # -- keeping ---------------------------------------------------------------------------------------------------------
 def record(connection: Connection, new: NewMessage, own: Set[str]) -> bool:
     """Keep a message; False when it was here already. `own`: this account's aliases, whose mention counts."""
-    row = {
+    row: dict[str, Any] = {
         "id": new.id,
         "kind": new.kind,
         "outgoing": int(new.outgoing),
@@ -86,16 +91,16 @@ def record(connection: Connection, new: NewMessage, own: Set[str]) -> bool:
         "confirms": new.confirms,
         "of": new.of,
     }
-    kept = upsert(message).values(row).on_conflict_do_nothing(index_elements=["id"]).returning(message.c.number)
-    number = connection.scalar(kept)
-    if number is None:
+    kept = _KEEP(connection, row).fetchone()
+    if kept is None:
         return False
+    number = kept[0]
     _keep_attachments(connection, new.id, new.attachments)
     gid = next((name for name, type in new.to if type in GROUP_TYPES and new.kind == "message"), "")
     topic, renamed = threads.count_in(connection, row, files=len(new.attachments), gid=gid)
-    search.put(connection, number, row, new.attachments, topic)
+    index.put(connection, number, row, new.attachments, topic)
     if renamed:
-        search.put_thread(connection, row["thread"])
+        index.put_thread(connection, row["thread"])
     changes.touch(connection, "message", new.id, new=True)
     return True
 
@@ -166,10 +171,10 @@ def remove(connection: Connection, ids: Sequence[str]) -> list[str]:
     files = set(connection.scalars(select(a.file).where(views.among(a.message, gone), a.file != "")))
     connection.execute(delete(attachment).where(views.among(a.message, gone)))
     connection.execute(delete(message).where(views.among(m.id, gone)))
-    search.remove(connection, [row.number for row in rows])
+    index.remove(connection, [row.number for row in rows])
     for id in {row.thread for row in rows}:
         if threads.recount(connection, id):
-            search.put_thread(connection, id)
+            index.put_thread(connection, id)
         changes.touch(connection, "thread", id)
     return sorted(files - set(connection.scalars(select(a.file).where(views.among(a.file, files)))))
 
@@ -180,8 +185,8 @@ def _follow(connection: Connection, number: int, before: str, now: str) -> None:
         threads.begin(connection, now, before)
     for id in {before, now}:
         if threads.recount(connection, id):
-            search.put_thread(connection, id)
-    search.put_again(connection, [number])
+            index.put_thread(connection, id)
+    index.put_again(connection, [number])
 
 
 def set_attachment(connection: Connection, id: str, place: int, *, have: int, file: str = "") -> bool:

@@ -110,6 +110,11 @@ def own_aliases(connection: Connection) -> frozenset[str]:
     return frozenset(connection.scalars(asked))
 
 
+def own_uids(connection: Connection) -> list[str]:
+    """This account's uid, once it is known."""
+    return list(connection.scalars(select(person.c.uid).where(person.c.stands == "self")))
+
+
 def find(connection: Connection, text: str) -> list[models.Person]:
     """Those who have an alias with words that begin as those of `text` do, by alias; without case and accents."""
     return views.people_where(connection, views.among(person.c.uid, uids_named(connection, text)))
@@ -125,10 +130,11 @@ def uids_named(connection: Connection, text: str) -> set[str]:
         *connection.execute(select(aliases.c.alias, aliases.c.uid)),
         *connection.execute(select(p.alias, p.uid)),
     ]
-    return {uid for name, uid in known if _begins(words(name), wanted)}
+    return {uid for name, uid in known if begins(words(name), wanted)}
 
 
-def _begins(name: list[str], wanted: list[str]) -> bool:
+def begins(name: list[str], wanted: list[str]) -> bool:
+    """Whether each wanted word is the beginning of one of the name's."""
     return all(any(one.startswith(word) for one in name) for word in wanted)
 
 

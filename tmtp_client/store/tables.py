@@ -133,17 +133,18 @@ message = Table(
     Column("verified", Integer, nullable=False),  # 0: the name is only the payload's claim (revision 1)
     Column("to", String, nullable=False),  # JSON: [[uid or gid, type], …] as far as this device knows; else []
     Column("thread", String, nullable=False),
-    Column("subject", String, nullable=False),
-    Column("text", String, nullable=False),  # CommonMark as it was written; of a ping plain text
     Column("posted", String, nullable=False),
     Column("received_ms", Integer, nullable=False),
     Column("state", String, nullable=False),  # see tmtp_client.store.messages
     Column("seen", Integer, nullable=False),
     Column("mentions", Integer, nullable=False),  # it names one's alias
     Column("suite", Integer, nullable=False),  # 0 none, else protocol.md's 1 or 2
-    Column("sealed", String, nullable=False),  # JSON of tmtp_client.trust.Sealed: who, what, which doubts; else ""
     Column("confirms", String, nullable=False),  # the id of the forwarded message that it confirms; else ""
     Column("of", String, nullable=False),  # a note's or return's message; else ""
+    Column("sealed", String, nullable=False),  # JSON of tmtp_client.trust.Sealed: who, what, which doubts; else ""
+    Column("subject", String, nullable=False),
+    # CommonMark as it was written; of a ping plain text. Last: what stands behind a long text is far away on the disk
+    Column("text", String, nullable=False),
     Index("message_by_thread", "thread", "posted", "id"),
     Index("message_by_time", "posted", "id"),
     Index("message_unseen", "seen", "thread", sqlite_where=text("seen = 0")),
@@ -162,16 +163,24 @@ attachment = Table(
     Column("transfer", String, nullable=False),  # of one that comes in parts; else ""
     Index("attachment_by_transfer", "transfer"),
 )
-part = Table(  # of a large file that comes or goes in parts, each a post of its own
+transfer = Table(  # a large file that comes in parts, each a post of its own, until it is whole
+    "transfer",
+    metadata,
+    Column("transfer", String, primary_key=True),  # author's uid and what he calls it
+    Column("author", String, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("parts", Integer, nullable=False),
+    Column("hash", String, nullable=False),  # BLAKE2b-256 in base64url, of the message that names it; "" before
+    Column("at_ms", Integer, nullable=False),  # when something of it came last
+)
+part = Table(
     "part",
     metadata,
     Column("transfer", String, primary_key=True),
     Column("place", Integer, primary_key=True),
-    Column("author", String, nullable=False),
+    Column("author", String, nullable=False, index=True),
     Column("file", String, nullable=False),
     Column("size", Integer, nullable=False),
-    Column("done", Integer, nullable=False),  # outgoing: acknowledged
-    Column("at_ms", Integer, nullable=False),
 )
 answer = Table(  # what people filled into forms
     "answer",
@@ -183,16 +192,31 @@ answer = Table(  # what people filled into forms
     Column("values", String, nullable=False),  # JSON object
 )
 
+heard = Table(  # events that were acted on, the latest of them: the service repeats what was not acknowledged
+    "heard", metadata, Column("id", String, primary_key=True)
+)
+deferred = Table(  # posts between one's own devices, signed by one of which its log does not tell here yet
+    "deferred",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("author", String, nullable=False),
+    Column("posted", String, nullable=False),
+    Column("head", LargeBinary, nullable=False),
+    Column("text", String, nullable=False),
+    Column("opened", LargeBinary, nullable=False),
+)
+
 # -- what is to be sent ----------------------------------------------------------------------------------------------
 outbox = Table(
     "outbox",
     metadata,
     Column("number", Integer, primary_key=True),  # the order
     Column("request_id", String, nullable=False, unique=True),  # for all tries
-    Column("kind", String, nullable=False),  # message, ping, invitation, note, part, sync, control
+    Column("kind", String, nullable=False),  # see tmtp_client.store.outbox
     Column("state", String, nullable=False),  # see tmtp_client.store.outbox
     Column("due_ms", Integer, nullable=False),  # not before: undo, schedule
     Column("thread", String, nullable=False),
+    Column("lane", String, nullable=False),  # what of one lane is sent keeps its order, also while something waits
     Column("content", LargeBinary, nullable=False),  # msgspec JSON of tmtp_client.store.outbox.Content
     Column("prepared", LargeBinary, nullable=False),  # what all tries have in common under encryption; else b""
     Column("sent", Integer, nullable=False),  # octets of the present try

@@ -9,22 +9,51 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, literal, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from tmtp_client import limits
 from tmtp_client.api import models
 from tmtp_client.store import changes, views
 from tmtp_client.store.tables import attachment, message, outbox, reader, tag, thread
+from tmtp_core.prepared import Prepared
 
 Of = Literal["inbox", "archived", "snoozed", "unseen", "tag", "all"]
 
 _OF_REGISTERS: Final = {"archived": 0, "muted": 0, "snoozed_until_ms": 0, "encryption": "off", "draft": 0, "waiting": 0}
 
+_ZERO: Final[ColumnElement[int]] = literal_column(
+    "0"
+)  # in so many words: else SQLite does not know which index has all
+_FOLLOWS: Final = (  # from its messages
+    *("subject", "gid", "last_posted", "last_message", "last_text", "last_alias"),
+    *("messages", "unseen", "mentions", "files"),
+)
+_LOOK: Final = Prepared(select(*(thread.c[name] for name in _FOLLOWS)).where(thread.c.id == bindparam("id")))
+_BEGIN: Final = Prepared(insert(thread), *(column.name for column in thread.c))
+_GO_ON: Final = Prepared(
+    update(thread).where(thread.c.id == bindparam("thread")).values({name: bindparam(name) for name in _FOLLOWS})
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What an account's badge shows: unseen messages, those of them that name one's alias, unanswered first contacts."""
+    """What an account's badge shows: unseen messages, those of them that name one's alias, unseen first contacts."""
 
     unseen: int
     mentions: int
@@ -43,14 +72,19 @@ def list_page(
 ) -> models.Page:
     """Threads, the latest first. `after`: what `Page.next` said; the same serves for all accounts of a home."""
     limit = max(1, min(limit, limits.PAGE_MAX))
-    t = thread.c
-    asked = select(thread).where(*_which(of, now_ms, tag_name)).order_by(t.last_posted.desc(), t.id.desc())
-    if after:
-        posted, _, id = after.partition(" ")
-        asked = asked.where(tuple_(t.last_posted, t.id) < tuple_(literal(posted), literal(id)))
-    rows = connection.execute(asked.limit(limit + 1)).all()
+    rows = connection.execute(asked(of, now_ms=now_ms, tag_name=tag_name, after=after).limit(limit + 1)).all()
     shown = rows[:limit]
     return models.Page(tuple(views.threads_of(connection, shown)), _cursor(shown[-1]) if len(rows) > limit else "")
+
+
+def asked(of: Of, *, now_ms: int, tag_name: str = "", after: str = "") -> Select[Any]:
+    """The rows of a list, the latest first."""
+    t = thread.c
+    statement = select(thread).where(*_which(of, now_ms, tag_name)).order_by(t.last_posted.desc(), t.id.desc())
+    if after:
+        posted, _, id = after.partition(" ")
+        statement = statement.where(tuple_(t.last_posted, t.id) < tuple_(literal(posted), literal(id)))
+    return statement
 
 
 def _which(of: Of, now_ms: int, tag_name: str) -> list[ColumnElement[bool]]:
@@ -61,9 +95,9 @@ def _which(of: Of, now_ms: int, tag_name: str) -> list[ColumnElement[bool]]:
         case "archived":
             return [t.archived == 1]
         case "snoozed":
-            return [t.snoozed_until_ms > now_ms]
+            return [t.snoozed_until_ms > _ZERO, t.snoozed_until_ms > now_ms]
         case "unseen":
-            return [t.unseen > 0]
+            return [t.unseen > _ZERO]
         case "tag":
             return [t.id.in_(select(tag.c.thread).where(tag.c.name == tag_name))]
         case "all":
@@ -89,7 +123,7 @@ def _order(one: models.Thread) -> tuple[str, str]:
 def totals(connection: Connection) -> Totals:
     """Over all threads."""
     t = thread.c
-    sums = select(func.coalesce(func.sum(t.unseen), 0), func.coalesce(func.sum(t.mentions), 0)).where(t.unseen > 0)
+    sums = select(func.coalesce(func.sum(t.unseen), 0), func.coalesce(func.sum(t.mentions), 0)).where(t.unseen > _ZERO)
     unseen, mentions = connection.execute(sums).one()
     m = message.c
     first = and_(m.seen == 0, m.kind.in_(("ping", "invitation")))
@@ -215,7 +249,7 @@ def begin(connection: Connection, id: str, like: str) -> None:
 
 def count_in(connection: Connection, row: dict[str, Any], *, files: int, gid: str) -> tuple[Topic, bool]:
     """A message (its row) is new. Its thread's topic, and whether that changed for messages that were here before."""
-    before = connection.execute(select(thread).where(thread.c.id == row["thread"])).one_or_none()
+    before = _LOOK(connection, {"id": row["thread"]}).fetchone()
     unseen = 1 - row["seen"]
     last = {
         "last_posted": row["posted"],
@@ -223,27 +257,30 @@ def count_in(connection: Connection, row: dict[str, Any], *, files: int, gid: st
         "last_text": row["text"][: limits.THREAD_TEXT_CHARS],
         "last_alias": row["alias"],
     }
-    mentions = unseen * row["mentions"]
-    if before is None:
-        values = {"id": row["thread"], "subject": row["subject"], "gid": gid, **last, **_OF_REGISTERS}
-        counts = {"messages": 1, "unseen": unseen, "mentions": mentions, "files": files}
-        connection.execute(insert(thread), {**values, **counts})
-        return Topic(row["subject"], gid), False
-    values = {
-        "messages": before.messages + 1,
-        "unseen": before.unseen + unseen,
-        "mentions": before.mentions + mentions,
-        "files": before.files + files,
-        "gid": before.gid or gid,
-        "subject": before.subject,
+    now = {
+        "id": row["thread"],
+        "subject": row["subject"],
+        "gid": gid,
+        "messages": 1,
+        "unseen": unseen,
+        "mentions": unseen * row["mentions"],
+        "files": files,
+        **last,
     }
-    if row["subject"] and (not before.subject or row["id"] == row["thread"]):
-        values["subject"] = row["subject"]
-    if (row["posted"], row["id"]) > (before.last_posted, before.last_message):
-        values |= last
-    connection.execute(update(thread).where(thread.c.id == row["thread"]).values(values))
-    now = Topic(values["subject"], values["gid"])
-    return now, now != Topic(before.subject, before.gid)
+    if before is None:
+        _BEGIN(connection, {**now, **_OF_REGISTERS})
+        return Topic(row["subject"], gid), False
+    was = dict(zip(_FOLLOWS, before, strict=True))
+    for name in ("messages", "unseen", "mentions", "files"):
+        now[name] += was[name]
+    now["gid"] = was["gid"] or gid
+    if not row["subject"] or (was["subject"] and row["id"] != row["thread"]):
+        now["subject"] = was["subject"]
+    if (row["posted"], row["id"]) < (was["last_posted"], was["last_message"]):
+        now |= {name: was[name] for name in last}
+    _GO_ON(connection, {**now, "thread": row["thread"]})
+    topic_now = Topic(now["subject"], now["gid"])
+    return topic_now, topic_now != Topic(was["subject"], was["gid"])
 
 
 def count_seen(connection: Connection, id: str, unseen: int, mentions: int) -> None:
@@ -254,9 +291,8 @@ def count_seen(connection: Connection, id: str, unseen: int, mentions: int) -> N
 
 
 def recount(connection: Connection, id: str) -> bool:
-    """All that follows from its messages, made again; the thread is gone with its last one. Whether its subject changed.
-
-    The subject is that of the first message, else the one that came first.
+    """All that follows from its messages, made again; the thread is gone with its last one. Whether its subject
+    changed: it is that of the first message, else the one that came first.
     """
     m = message.c
     mine = m.thread == id

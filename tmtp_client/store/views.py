@@ -40,12 +40,12 @@ def media_of(name: str) -> str:
     return _MEDIA.get(name.rpartition(".")[2].lower(), _OTHER_MEDIA)
 
 
-def named(names: Iterable[str]) -> str:
+def named(names: Iterable[str | int]) -> str:
     """Names as one value for `json_each`."""
     return json.dumps(list(dict.fromkeys(names)))
 
 
-def among(column: Any, names: Iterable[str]) -> Any:
+def among(column: Any, names: Iterable[str | int]) -> Any:
     """A condition: the column is one of these. One statement, however many they are."""
     return column.in_(sql(_IDS).bindparams(bindparam("names", named(names))))
 
@@ -78,7 +78,7 @@ def messages_of(connection: Connection, rows: Sequence[Row[Any]]) -> list[models
     return [_message(row, tuple(files[row.id]), ghosts.get(row.author)) for row in rows]
 
 
-def _message(row: Row[Any], files: tuple[models.Attachment, ...], ghost: Row[Any] | None) -> models.Message:
+def _message(row: Row[Any], files: tuple[models.Attachment, ...], ghost: Any) -> models.Message:
     to = json.loads(row.to) if row.kind == "invitation" else []
     return models.Message(
         id=row.id,

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """How texts become the words of the search index, and how what was found is marked in them (B1).
 
-Everything is compared as its reader hears it: without case, accents, points and width, katakana as hiragana. Scripts that
-put no spaces between words (Chinese, Japanese, Korean, Thai …) are kept as pairs of neighbouring characters, so that any
-part of them is found, exactly and without a dictionary. The index gets words with spaces between; SQLite adds nothing.
+Everything is compared as its reader hears it: without case, accents, points and width, katakana as hiragana. Scripts
+that put no spaces between words (Chinese, Japanese, Korean, Thai …) are kept as pairs of neighbouring characters, so
+that any part of them is found, exactly and without a dictionary. The index gets words with spaces between; SQLite adds
+nothing.
 """
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,6 +36,8 @@ _MARKED: Final = "\u0900-\u0963\u0966-\u0dff\u0f00-\u0fbc\u0f71-\u0f84"  # scrip
 _LETTER: Final = f"(?![{_UNSPACED}])(?:[^\\W_]|[{_MARKED}])"
 _WORD: Final = re.compile(f"[{_UNSPACED}]+|(?:{_LETTER})+")
 _IS_UNSPACED: Final = re.compile(f"[{_UNSPACED}]")
+_ENDS: Final = re.compile(f"(?!{_LETTER})")
+_GAP: Final = re.compile("[\\W_]*")
 _HALF_WIDTH_SOUND: Final = "\uff9e\uff9f"  # belongs to the kana before it
 
 
@@ -84,16 +87,29 @@ class Phrase:
                 tokens.pop()
         return f'"{" ".join(tokens)}"' + (" *" if prefix else "")
 
-    def pattern(self) -> str:
-        """A regular expression that finds it in a folded text."""
-        parts = []
+    def places(self, folded: str) -> Iterator[tuple[int, int]]:
+        """Where it stands in a folded text: from and to."""
+        begin = folded.find(self.words[0])
+        while begin >= 0:
+            end = self._end(folded, begin)
+            if end >= 0:
+                yield begin, end
+            begin = folded.find(self.words[0], max(end, begin + 1))
+
+    def _end(self, folded: str, begin: int) -> int:
+        """Where it ends if it begins here; -1: it does not."""
+        at = begin
         for place, word in enumerate(self.words):
+            if place:
+                at = _GAP.match(folded, at).end()  # type: ignore[union-attr]  # matches anywhere
             unspaced = bool(_IS_UNSPACED.match(word))
+            if not folded.startswith(word, at) or (at and not unspaced and not _ENDS.match(folded, at - 1)):
+                return -1
+            at += len(word)
             goes_on = unspaced or (self.prefix and place == len(self.words) - 1)
-            parts.append(
-                ("" if unspaced else f"(?<!{_LETTER})") + re.escape(word) + ("" if goes_on else f"(?!{_LETTER})")
-            )
-        return "[\\W_]*".join(parts)
+            if not goes_on and not _ENDS.match(folded, at):
+                return -1
+        return at
 
 
 def phrase(text: str, prefix: bool = False) -> Phrase | None:
@@ -111,9 +127,9 @@ def snippet(text: str, phrases: Sequence[Phrase]) -> str:
     text = " ".join(unicodedata.normalize("NFC", text).split())
     folded, places = _folded(text)
     spans = sorted(
-        (places[found.start()], places[found.end() - 1] + 1, number)
+        (places[first], _end_of(last, places, text), number)
         for number, one in enumerate(phrases)
-        for found in re.finditer(one.pattern(), folded)
+        for first, last in one.places(folded)
     )
     begin, end = _window(text, spans)
     shown, done = ["\u2026" if begin else ""], begin
@@ -143,6 +159,13 @@ def _folded(text: str) -> tuple[str, Sequence[int]]:
     return "".join(pieces), places
 
 
+def _end_of(last: int, places: Sequence[int], text: str) -> int:
+    """Where in the text a match ends that ends at `last` of what was folded: what belongs to its last letter is in."""
+    while last < len(places) and places[last] == places[last - 1]:
+        last += 1
+    return places[last] if last < len(places) else len(text)
+
+
 def _window(text: str, spans: Sequence[tuple[int, int, int]]) -> tuple[int, int]:
     """Where the part begins and ends: what has most different ones of the phrases, the earliest such."""
     best, most = 0, 0
@@ -161,7 +184,9 @@ def _window(text: str, spans: Sequence[tuple[int, int, int]]) -> tuple[int, int]
     return begin, end
 
 
-def mentions(text: str, aliases: Iterable[str]) -> bool:
+def mentions(text: str, aliases: Set[str]) -> bool:
     """Whether a text names one of these, as a word of its own; of a long one its first `limits.MENTION_TEXT_MAX`."""
-    patterns = [one.pattern() for alias in aliases if (one := phrase(alias)) is not None]
-    return bool(text and patterns) and re.search("|".join(patterns), fold(text[: limits.MENTION_TEXT_MAX])) is not None
+    if not text or not aliases:
+        return False
+    folded = fold(text[: limits.MENTION_TEXT_MAX])
+    return any((one := phrase(alias)) is not None and next(one.places(folded), None) is not None for alias in aliases)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What devices tell one another: registers that are not told yet, gathered into posts to oneself (B3).
 
-A post with empty `for` goes to the account's other devices alone; its head says `nodesync` (wire.md §11) and `sync`, the
-version of this format, which other clients' posts of that kind do not have: those are left alone. Its text is JSON,
+A post with empty `for` goes to the account's other devices alone; its head says `nodesync` (wire.md §11) and `sync`,
+the version of this format, which other clients' posts of that kind do not have: those are left alone. Its text is JSON,
 
     {"edits": [[STAMP, {KIND: {KEY: {FIELD: VALUE, …}, …}, …}], …]}
 
@@ -25,7 +25,7 @@ VERSION: Final = 1
 HEAD: Final = PostHead(nodesync=True, sync=VERSION)
 """Of each post that tells registers."""
 
-_READ_AT_ONCE: Final = 2_000  # registers
+_PER_POST: Final = 2_000  # registers that one post carries, about, where they are small
 _OVERHEAD_BYTES: Final = 8  # of one more name in the JSON: quotes, colon, comma, braces
 
 
@@ -71,29 +71,34 @@ def write(changes: Sequence[Change]) -> bytes:
     return msgspec.json.encode(Told(tuple(edits)))
 
 
-def gather(
-    c: Connection, enqueue: Callable[[Connection, bytes], Any], posts_max: int = limits.SYNC_POSTS_AT_ONCE
-) -> int:
+def gather(c: Connection, enqueue: Callable[[Connection, bytes], Any]) -> int:
     """Hand what is untold to `enqueue`, post by post, and call it told; how many posts.
 
     In the transaction that also keeps them in the outbox: what is told has left, or will. Where more is untold than
-    `posts_max` posts carry, the rest stays for the next look.
+    `limits.SYNC_POSTS_AT_ONCE` posts carry, the rest stays for the next look.
     """
-    for number in range(posts_max):
-        batch = _first_post(registers.untold(c, _READ_AT_ONCE))
-        if not batch:
-            return number
-        enqueue(c, write(batch))
-        registers.told(c, batch)
-    return posts_max
+    pending = registers.untold(c, limits.SYNC_POSTS_AT_ONCE * _PER_POST)
+    posts = 0
+    while pending and posts < limits.SYNC_POSTS_AT_ONCE:
+        count = _of_one_post(pending)
+        enqueue(c, write(pending[:count]))
+        registers.mark_told(c, pending[:count])
+        pending = pending[count:]
+        posts += 1
+    return posts
 
 
-def _first_post(changes: Sequence[Change]) -> Sequence[Change]:
-    """As many from the first on as one post carries; at least one."""
+def refused(c: Connection, text: bytes) -> None:
+    """The service would not take a post that `gather` made: what it told is told again when the account next starts."""
+    registers.mark_refused(c, read(text))
+
+
+def _of_one_post(changes: Sequence[Change]) -> int:
+    """How many from the first on one post carries; at least one."""
     size = 0
     for count, change in enumerate(changes):
         texts = (change.kind, change.key, change.field, change.value, change.stamp)
         size += sum(len(text.encode()) + _OVERHEAD_BYTES for text in texts)
         if count and size > limits.SYNC_POST_BYTES:
-            return changes[:count]
-    return changes
+            return count
+    return len(changes)

@@ -23,6 +23,8 @@ from tmtp_client.sync.clock import Stamp
 HERE: Final = "here"
 """The kind of what is this device's alone: never told, and not taken from others."""
 
+_UNTOLD, _TOLD, _REFUSED = 0, 1, 2
+
 _r = tables.register.c
 _KEY: Final = (_r.kind, _r.key, _r.field)
 
@@ -108,30 +110,49 @@ def merge(c: Connection, at: At, changes: Iterable[Change]) -> dict[tuple[str, s
 
 def untold(c: Connection, limit: int) -> list[Change]:
     """What other devices are to be told, what was done first first."""
-    rows = c.execute(select(*_KEY, _r.value, _r.stamp).where(_r.told == 0).order_by(_r.stamp, *_KEY).limit(limit))
+    rows = c.execute(select(*_KEY, _r.value, _r.stamp).where(_r.told == _UNTOLD).order_by(_r.stamp, *_KEY).limit(limit))
     return [Change(*row) for row in rows]
 
 
 def is_untold(c: Connection) -> bool:
     """Whether there is anything to tell."""
-    return c.scalar(select(1).where(_r.told == 0).limit(1)) is not None
+    return c.scalar(select(1).where(_r.told == _UNTOLD).limit(1)) is not None
 
 
-def told(c: Connection, changes: Iterable[Change]) -> None:
+def mark_told(c: Connection, changes: Iterable[Change]) -> None:
     """These are on their way, under a promise: an entry of the outbox, in the same transaction."""
-    for change in changes:
-        where = _is(change.kind, change.key, change.field)
-        c.execute(update(tables.register).where(*where, _r.stamp == change.stamp).values(told=1))
+    _mark(c, changes, _TOLD)
+
+
+def mark_refused(c: Connection, changes: Iterable[Change]) -> None:
+    """These could not be told, and trying at once would not help. `retry_refused` has them told again."""
+    _mark(c, changes, _REFUSED)
+
+
+def retry_refused(c: Connection) -> None:
+    """The account starts: what could not be told is to be told again."""
+    c.execute(update(tables.register).where(_r.told == _REFUSED).values(told=_UNTOLD))
+
+
+def call_told(c: Connection) -> None:
+    """There is no other device to tell: a later one is told everything when it is added."""
+    c.execute(update(tables.register).where(_r.told == _UNTOLD).values(told=_TOLD))
 
 
 def tell_everything(c: Connection) -> None:
     """A new device has been added, by this one: tell all registers once more, those too that mean nothing here."""
-    c.execute(update(tables.register).where(_r.kind != HERE).values(told=0))
+    c.execute(update(tables.register).where(_r.kind != HERE).values(told=_UNTOLD))
 
 
 def forget(c: Connection, kind: str, key: str) -> None:
     """Drop what is this device's alone. Only of kind `HERE`: what others know would come back."""
     c.execute(delete(tables.register).where(_r.kind == HERE, _r.kind == kind, _r.key == key))
+
+
+def _mark(c: Connection, changes: Iterable[Change], told: int) -> None:
+    for change in changes:
+        where = _is(change.kind, change.key, change.field)
+        c.execute(update(tables.register).where(*where, _r.stamp == change.stamp).values(told=told))
 
 
 def _put(c: Connection, change: Change, *, told: bool) -> bool:

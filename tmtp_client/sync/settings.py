@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Settings of an account, the same on all its devices: their names, what they are when nobody set them, what they may be.
+"""Settings of an account, the same on all its devices: their names, their defaults, what they may be.
 
 A value that another device told and that is none here (of a newer release, say) is kept in its register, and taken for
 not set.
@@ -16,7 +16,6 @@ from sqlalchemy import Connection, select
 from tmtp_client import limits
 from tmtp_client.store import tables
 from tmtp_client.sync import registers
-from tmtp_client.sync.registers import At
 
 KIND: Final = "setting"
 FIELD: Final = "value"
@@ -76,14 +75,13 @@ ALL: Final = (
 BY_NAME: Final = {setting.name: setting for setting in ALL}
 
 
-def set(c: Connection, at: At, name: str, value: Any) -> None:
-    """Change one. Raises ValueError, with the name and what would be right."""
+def check(name: str, value: Any) -> None:
+    """Raises ValueError, with the name and what would be right, unless this may be set (`state.set_setting`)."""
     setting = BY_NAME.get(name)
     if setting is None:
-        raise ValueError(f"there is no setting {name!r}; there are {', '.join(BY_NAME)}")
+        raise ValueError(f"name: there is no setting {name!r}; there are {', '.join(BY_NAME)}")
     if not setting.is_right(value):
-        raise ValueError(f"{name} must be {setting.must_be}")
-    registers.set(c, at, KIND, name, {FIELD: value})
+        raise ValueError(f"value: {name} must be {setting.must_be}")
 
 
 def get(c: Connection, name: str) -> Any:

@@ -3,6 +3,9 @@
 
 import os
 from pathlib import Path
+from typing import Final
+
+_PIECE_BYTES: Final = 1 << 20
 
 
 def write_durably(path: Path, data: bytes) -> None:
@@ -27,7 +30,9 @@ def destroy(path: Path) -> None:
     except FileNotFoundError:
         return
     try:
-        os.pwrite(descriptor, bytes(os.fstat(descriptor).st_size), 0)
+        size = os.fstat(descriptor).st_size
+        for start in range(0, size, _PIECE_BYTES):
+            os.pwrite(descriptor, bytes(min(_PIECE_BYTES, size - start)), start)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -31,7 +31,6 @@ from tmtp_client.vault.disk import destroy, make_folder, write_durably
 from tmtp_client.vault.files import Files
 from tmtp_client.vault.keyrings import Keyring, KeyringUnusable
 from tmtp_client.vault.slots import KEY_BYTES, Kind, Slot, SlotUnfit, new_slot, opened, passphrase_bytes, seal, unseal
-from tmtp_core.clock import Clock
 from tmtp_core.crypto.encoding import to_text
 from tmtp_core.crypto.signing import SEED_BYTES
 from tmtp_core.ids import RandomBytes
@@ -39,6 +38,9 @@ from tmtp_core.ids import RandomBytes
 VERSION: Final = 1
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ID_BYTES: Final = 12
+
+NowMs = Callable[[], int]
+"""The time in milliseconds since 1970."""
 
 P = ParamSpec("P")
 Got = TypeVar("Got")
@@ -92,11 +94,11 @@ class Vault:
     All methods raise `OSError` when the disk does not do its part; the constructor `VaultDamaged`.
     """
 
-    def __init__(self, home: Path, random_bytes: RandomBytes, keyring: Keyring | None, clock: Clock) -> None:
+    def __init__(self, home: Path, random_bytes: RandomBytes, keyring: Keyring | None, now_ms: NowMs) -> None:
         self.home = home
         self._random_bytes = random_bytes
         self._keyring = keyring
-        self._clock = clock
+        self._now_ms = now_ms
         self._guard = threading.RLock()
         self._key: bytearray | None = None
         self._file = _read(home / "vault.json")
@@ -250,7 +252,8 @@ class Vault:
         if not path.exists():
             if not make:
                 raise LookupError(f"there is no account {name}")
-            self._finish_destroying(folder)
+            if folder.exists():
+                self._finish_destroying(folder)
             make_folder(folder)
             sealed = seal(self._random_bytes(KEY_BYTES), home_key, _account(name), self._random_bytes)
             write_durably(path, sealed.encode())
@@ -293,7 +296,7 @@ class Vault:
         return bytes(self._key)
 
     def _new(self, kind: Kind, secret: bytes, note: str = "") -> Slot:
-        made_ms = self._clock.wall_ns() // 1_000_000
+        made_ms = self._now_ms()
         return new_slot(kind, secret, self._opened_key(), made_ms=made_ms, note=note, random_bytes=self._random_bytes)
 
     def _open(self, kind: Kind, secret: bytes | None) -> bool:

@@ -107,8 +107,8 @@ class PostHead(Struct, frozen=True, omit_defaults=True):
 
     `e2e` of a sealed post stands alone: all else is inside. `control`: the text is not a person's but JSON for the
     client, of this kind. `sync`: the text is JSON for one's other devices, in this version. `confirmfor`: the copy of
-    the thread for whose readers this confirms. `copies`, `adds`: of sealed threads, the copy for who is asked in, and the
-    note that names them (docs/protocol.md, *What clients say to each other*).
+    the thread for whose readers this confirms. `copies`, `adds`: of sealed threads, the copy for who is asked in, and
+    the note that names them (docs/protocol.md, *What clients say to each other*).
     """
 
     threadid: str | None = None

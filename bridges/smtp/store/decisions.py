@@ -21,9 +21,9 @@ from bridges import limits
 from bridges.smtp.control import models as m
 from bridges.smtp.evidence import ActDone, Entry
 from bridges.smtp.store.database import BridgeDatabase
-from bridges.smtp.store.prepared import Prepared
 from bridges.smtp.store.tables import decision, decision_begin
 from tmtp_core.clock import Clock
+from tmtp_core.prepared import Prepared
 
 log = structlog.get_logger()
 

@@ -14,10 +14,10 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from bridges import limits
 from bridges.mime import Letter
 from bridges.smtp.store.database import BridgeDatabase
-from bridges.smtp.store.prepared import Prepared
 from bridges.smtp.store.tables import delivered, mails, secret
 from tmtp_core.clock import Clock
 from tmtp_core.ids import RandomBytes
+from tmtp_core.prepared import Prepared
 
 _SECRET_BYTES: Final = 32
 _DIGEST_BYTES: Final = 16

@@ -12,8 +12,8 @@ from sqlalchemy.sql import ColumnElement
 from bridges import limits
 from bridges.smtp.control import models as m
 from bridges.smtp.rules import SenderRule, sender_rule
-from bridges.smtp.store.prepared import Prepared
 from bridges.smtp.store.tables import sender, sender_day, sender_failure, sender_network
+from tmtp_core.prepared import Prepared
 
 DAY_MS: Final = 86_400_000
 _DAY_S: Final = 86_400

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Statements that every mail executes, compiled once: what Core does for each execution costs more than SQLite."""
+"""Statements that every mail or message executes, compiled once: what Core does for each execution costs more than
+SQLite.
+"""
 
 import sqlite3
 from collections.abc import Mapping

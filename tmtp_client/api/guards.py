@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Which requests the local server takes, and what its answers tell browsers.
+
+A server on loopback is reached by every page that the person's browser shows, and by every user of the machine. So:
+- `Host` is one of three names with the server's port: a name of another site that was made to point here (DNS
+  rebinding) is refused before anything else.
+- A request by another site's page is refused, whether it says so by `Origin` or by `Sec-Fetch-Site`. A page that
+  changes something or opens a WebSocket has to say its `Origin`.
+- Everything but the door needs the cookie or the key (`tmtp_client.api.entrance`).
+- On Linux a connection of another user of the machine is refused (`tmtp_client.api.neighbours`).
+- Nothing that is served runs, loads, is framed or guessed, unless whoever serves it says otherwise.
+"""
+
+import asyncio
+from typing import Final
+from weakref import WeakKeyDictionary
+
+import msgspec
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from tmtp_client.api.entrance import Entrance
+from tmtp_client.api.models import ErrorCode, Problem
+from tmtp_client.api.neighbours import Whose, whose
+
+DOOR: Final = "/enter"
+SANDBOX: Final = "default-src 'none'; sandbox"
+HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Cache-Control": "no-store",
+}
+_SAFE: Final = frozenset({"GET", "HEAD"})
+_OWN_PAGES: Final = frozenset({"same-origin", "none"})  # none: the person typed or clicked it outside of any page
+
+
+class Guard:
+    """Stands before all handlers of the server at a port."""
+
+    def __init__(self, entrance: Entrance, port: int) -> None:
+        self._entrance = entrance
+        self._port = port
+        self._hosts = frozenset(f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]"))
+        self._whose: WeakKeyDictionary[asyncio.BaseTransport, Whose] = WeakKeyDictionary()
+        self.cookie = f"tmtp-{port}"
+        """Its name. Not `__Host-`, which needs `Secure`, which not all browsers take over loopback's plain http. The
+        port keeps it apart from another home's server: cookies know no ports."""
+
+    def middleware(self) -> Middleware:
+        """As aiohttp calls it."""
+
+        @web.middleware
+        async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+            refusal = await self._refusal(request)
+            if refusal is not None:
+                return refusal
+            try:
+                return await handler(request)
+            except web.HTTPException as error:  # a path or method that is not there
+                return refused(error.status, "not_found", f"{request.method} {request.path[:80]} is not there")
+
+        return guarded
+
+    async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
+        """To every answer, unless its handler has said otherwise."""
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
+        response.headers.pop("Server", None)
+
+    async def _refusal(self, request: web.Request) -> web.Response | None:  # noqa: PLR0911 - rule by rule
+        """Why a request is not taken."""
+        if len(request.headers.getall("Host", [])) != 1 or request.host.lower() not in self._hosts:
+            return refused(421, "refused", "this server has another name")
+        if await self._neighbour(request):
+            return refused(403, "refused", "this server is another person's")
+        origin = request.headers.get("Origin")
+        if origin is not None and origin != f"http://{request.host.lower()}":
+            return refused(403, "refused", "another site's page asks for this")
+        if request.path == DOOR:
+            return None
+        if self._entrance.has_key(request.headers.get("Authorization", "")):
+            return None
+        if request.headers.get("Sec-Fetch-Site", "none") not in _OWN_PAGES:
+            return refused(403, "refused", "another site's page asks for this")
+        if origin is None and (request.method not in _SAFE or "Upgrade" in request.headers):
+            return refused(403, "refused", "a page has to say its Origin")
+        if not self._entrance.knows(request.cookies.get(self.cookie, "")):
+            return refused(401, "refused", "open this page anew by the program, which knows the way in")
+        return None
+
+    async def _neighbour(self, request: web.Request) -> bool:
+        """Whether another user of this machine asks. Looked up once for each connection."""
+        transport = request.transport
+        peer = transport.get_extra_info("peername") if transport is not None else None
+        if transport is None or not peer:
+            return True
+        if transport not in self._whose:
+            self._whose[transport] = await asyncio.to_thread(whose, peer[1], self._port)
+        return self._whose[transport] == "other"
+
+
+def refused(status: int, code: ErrorCode, text: str, field: str = "") -> web.Response:
+    """A problem as HTTP says it."""
+    body = msgspec.json.encode(Problem(code, text, field))
+    return web.Response(status=status, body=body, content_type="application/problem+json")

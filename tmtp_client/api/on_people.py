@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Operations on people and groups (A3, A6, D1, D2)."""
+
+from typing import Final
+
+from tmtp_client.api import models as m
+from tmtp_client.api import operations as o
+from tmtp_client.api.rooms import Handlers, Rooms, found
+from tmtp_client.engine import acquaintance
+from tmtp_client.engine import groups as acting
+from tmtp_client.engine.composing import Composing
+from tmtp_client.store import groups, people
+
+NO_PERSON: Final = "nobody of this uid is known here"
+
+
+class OnPeople:
+    """Their handlers."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+
+    def handlers(self) -> Handlers:
+        """By their operations' names."""
+        return {
+            "people.list": self.list_people,
+            "people.show": self.show,
+            "people.find": self.find,
+            "people.ping": self.ping,
+            "people.answer": self.answer,
+            "groups.list": self.list_groups,
+            "groups.show": self.show_group,
+            "groups.invite": self.invite,
+            "groups.act": self.act,
+        }
+
+    # -- people ------------------------------------------------------------------------------------------------------
+    async def list_people(self, p: o.OfAccount) -> list[m.Person]:
+        """Everybody known, by alias."""
+        return await self._rooms.context(p.account).database.read(people.listed)
+
+    async def show(self, p: o.OfPerson) -> m.Person:
+        """One of them."""
+        person = await self._rooms.context(p.account).database.read(lambda c: people.view(c, p.uid))
+        return found(person, NO_PERSON, "uid")
+
+    async def find(self, p: o.Find) -> list[m.Person]:
+        """Those known here, and members of the service's directory."""
+        return await acquaintance.find(self._rooms.context(p.account), p.text)
+
+    async def ping(self, p: o.SendPing) -> m.Waiting:
+        """A first contact."""
+        return await Composing(self._rooms.context(p.account)).ping(p.alias, p.text)
+
+    async def answer(self, p: o.AnswerPing) -> m.Person:
+        """Accept, ignore, block."""
+        return await acquaintance.answer(self._rooms.context(p.account), p.uid, p.act, p.text)
+
+    # -- groups ------------------------------------------------------------------------------------------------------
+    async def list_groups(self, p: o.OfAccount) -> list[m.Group]:
+        """Groups, by name."""
+        return await self._rooms.context(p.account).database.read(groups.listed)
+
+    async def show_group(self, p: o.OfGroup) -> m.Group:
+        """As the service has it now, if it can be asked."""
+        return await acting.show(self._rooms.context(p.account), p.gid)
+
+    async def invite(self, p: o.InviteToGroup) -> m.Waiting:
+        """Somebody; a group that is not there yet is founded when the service has the invitation."""
+        return await Composing(self._rooms.context(p.account)).invite(p.gid, p.alias, p.text)
+
+    async def act(self, p: o.ActOnGroup) -> m.Group:
+        """Join, leave, drop somebody, choose the name one has in it."""
+        return await acting.act(self._rooms.context(p.account), p.gid, p.act, p.alias)

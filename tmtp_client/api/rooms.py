@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What the operations need of the engine, and what their handlers share."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, Protocol, TypeVar
+
+from sqlalchemy import Connection as Rows
+
+from tmtp_client.api import models, problems
+from tmtp_client.api.events import Source
+from tmtp_client.api.operations import BY_NAME
+from tmtp_client.engine.context import Context
+from tmtp_client.sync.registers import At
+from tmtp_client.vault.vault import Vault
+
+Got = TypeVar("Got")
+Handlers = Mapping[str, Callable[[Any], Awaitable[Any]]]
+
+NO_MESSAGE: Final = "no message here is called so, or more than one"
+NO_KEYS: Final = "this account speaks revision 1, which knows no keys of devices"
+NO_THREAD: Final = "there is no such conversation"
+
+
+class Account(Protocol):
+    """A running account (tmtp_client.engine.account)."""
+
+    @property
+    def context(self) -> Context:
+        """What its parts share."""
+
+    async def view(self) -> models.Account:
+        """As a person sees it."""
+
+    def changed(self) -> None:
+        """Something about it has changed that watchers should hear of."""
+
+    def reopen(self, messages: Iterable[str]) -> None:
+        """These messages were sealed, and their key may be here now."""
+
+
+class Home(Source, Protocol):
+    """All accounts of a person on this device (tmtp_client.engine.home)."""
+
+    @property
+    def vault(self) -> Vault:
+        """What opens it."""
+
+    @property
+    def locked(self) -> bool:
+        """Whether nothing but its state can be told."""
+
+    def stir(self) -> None:
+        """A person did something: the idle lock begins anew."""
+
+    async def state(self) -> models.Home:
+        """As a person sees it."""
+
+    async def unlock(self, secret: str) -> None:
+        """Open the vault and start all accounts. Raises `WrongSecret`."""
+
+    async def lock(self) -> None:
+        """Stop all accounts, close their databases, forget the keys."""
+
+    async def set_idle_lock(self, idle_s: int) -> None:
+        """Lock after so many seconds in which nobody did anything; 0: never. Kept. Raises ValueError."""
+
+    def account(self, name: str) -> Account:
+        """Raises LookupError."""
+
+    def accounts(self) -> Sequence[Account]:
+        """All of them, by name; none while it is locked."""
+
+    async def start(self, name: str) -> Account:
+        """Run an account that was just made in the vault."""
+
+    async def stop(self, name: str) -> None:
+        """Run it no more."""
+
+    async def tell_state(self) -> None:
+        """Watchers hear how the home is now."""
+
+    async def leave(self, name: str) -> None:
+        """Stop an account and destroy its key, and with it all it has here. Raises LookupError."""
+
+
+class Rooms:
+    """How handlers get at accounts."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+
+    def account(self, name: str) -> Account:
+        """Raises `ProblemError`."""
+        with problems.explained("account", f"there is no account {name[:80]!r} on this device"):
+            return self.home.account(name)
+
+    def context(self, name: str) -> Context:
+        """The same, what its parts share."""
+        return self.account(name).context
+
+    def some(self, name: str) -> list[Context]:
+        """The account of this name, or all of them where it is empty."""
+        return [self.context(name)] if name else [one.context for one in self.home.accounts()]
+
+
+async def changed(context: Context, work: Callable[[Rows, At], Got], *, field: str = "", what: str = "") -> Got:
+    """A person's edit, which his other devices are told of. See `problems.explained`."""
+    at = context.at()
+    with problems.explained(field, what):
+        result = await context.database.write(lambda c: work(c, at))
+    context.to_sync.set()
+    return result
+
+
+def found(value: Got | None, what: str, field: str) -> Got:
+    """A value that has to be there. Raises `ProblemError`."""
+    if value is None:
+        raise problems.not_found(what, field)
+    return value
+
+
+def complete(*parts: Handlers) -> dict[str, Callable[[Any], Awaitable[Any]]]:
+    """All handlers in one table. Raises AssertionError for an operation that two have, or that is none."""
+    table: dict[str, Callable[[Any], Awaitable[Any]]] = {}
+    for part in parts:
+        assert not part.keys() & table.keys()
+        assert part.keys() <= BY_NAME.keys()
+        table |= part
+    return table

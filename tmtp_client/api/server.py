@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The local API's server: HTTP and a WebSocket on 127.0.0.1, and nowhere else (B1).
+
+`/enter?token=…` lets a browser in; `POST /tokens` makes such a token for a program that has the key; `/api/1` is the
+WebSocket; `/files` has what frames are too small for.
+"""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from tmtp_client import limits
+from tmtp_client.api.daemon_file import API
+from tmtp_client.api.dispatcher import Dispatcher
+from tmtp_client.api.entrance import Entrance
+from tmtp_client.api.events import Source
+from tmtp_client.api.guards import DOOR, Guard, refused
+from tmtp_client.api.socket import Socket
+from tmtp_client.api.transfers import FileRoom, Transfers
+
+HOST: Final = "127.0.0.1"
+TOKENS: Final = "/tokens"
+
+# A page and not a redirect: what follows is then asked for by this site, and a Strict cookie goes along.
+_COME_IN: Final = (
+    '<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="0;url=/">'
+    '<title>TMTP</title><p><a href="/">Come in</a></html>'
+)
+_NOTHING_HERE: Final = (
+    '<!doctype html><html lang="en"><meta charset="utf-8"><title>TMTP</title>'
+    "<p>The engine runs. It has no pages here; programs find its API at <code>/api/1</code>.</html>"
+)
+
+
+class Token(msgspec.Struct, frozen=True):
+    """What `POST /tokens` answers: where a browser comes in, once."""
+
+    url: str
+
+
+class Server:
+    """Runs while the `listening` block lasts; `port` is known then."""
+
+    def __init__(self, dispatcher: Dispatcher, source: Source, room: FileRoom, entrance: Entrance) -> None:
+        self._dispatcher = dispatcher
+        self._source = source
+        self._transfers = Transfers(room, dispatcher)
+        self._entrance = entrance
+        self._sockets: set[Socket] = set()
+        self.port = 0
+
+    @staticmethod
+    def bound(port: int = 0) -> socket.socket:
+        """A port of 127.0.0.1, or one that the system chooses. Raises OSError when it is taken."""
+        return socket.create_server((HOST, port))
+
+    @asynccontextmanager
+    async def listening(self, listener: socket.socket) -> AsyncIterator["Server"]:
+        """Serve there."""
+        self.port = listener.getsockname()[1]
+        runner = web.AppRunner(
+            self._application(),
+            access_log=None,
+            shutdown_timeout=limits.API_CLOSE_TIMEOUT_S,
+            max_line_size=limits.API_HEADERS_MAX_BYTES,
+            max_field_size=limits.API_HEADERS_MAX_BYTES,
+        )
+        await runner.setup()
+        try:
+            await web.SockSite(runner, listener).start()
+            yield self
+        finally:
+            await asyncio.gather(*(one.close() for one in self._sockets))
+            await runner.cleanup()
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"http://{HOST}:{self.port}"
+
+    def way_in(self) -> str:
+        """Where a browser comes in, once and soon."""
+        return f"{self.url}{DOOR}?token={self._entrance.issue()}"
+
+    def _application(self) -> web.Application:
+        guard = Guard(self._entrance, self.port)
+        self._guard = guard
+        application = web.Application(middlewares=[guard.middleware()])
+        application.on_response_prepare.append(guard.add_headers)
+        application.router.add_get(DOOR, self._enter)
+        application.router.add_post(TOKENS, self._make_token)
+        application.router.add_get(API, self._converse, allow_head=False)
+        application.router.add_post("/files/{account}", self._transfers.take_in)
+        application.router.add_get(r"/files/{account}/{message}/{place:\d{1,6}}", self._transfers.hand_out)
+        application.router.add_get("/", self._front)
+        return application
+
+    async def _enter(self, request: web.Request) -> web.Response:
+        session = self._entrance.redeem(request.query.get("token", ""))
+        if session is None:
+            return refused(403, "refused", "this link is used, or too old; let the program open another")
+        answer = web.Response(text=_COME_IN, content_type="text/html")
+        answer.set_cookie(self._guard.cookie, session, path="/", httponly=True, samesite="Strict")
+        return answer
+
+    async def _make_token(self, request: web.Request) -> web.Response:
+        if not self._entrance.has_key(request.headers.get("Authorization", "")):
+            return refused(403, "refused", "a page that is in needs no further token")
+        return web.Response(body=msgspec.json.encode(Token(self.way_in())), content_type="application/json")
+
+    async def _converse(self, request: web.Request) -> web.StreamResponse:
+        if len(self._sockets) >= limits.API_SOCKETS_MAX:
+            return refused(503, "not_now", "too many windows and programs are open; close one")
+        one = Socket(self._dispatcher, self._source)
+        self._sockets.add(one)
+        try:
+            return await one.serve(request)
+        finally:
+            self._sockets.discard(one)
+
+    async def _front(self, request: web.Request) -> web.Response:
+        return web.Response(text=_NOTHING_HERE, content_type="text/html")

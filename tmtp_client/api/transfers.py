@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Files of messages over the local server: streamed both ways, in constant memory.
+
+What others sent is handed out as a file to keep, of no type that a browser runs. A picture, sound or text is shown in a
+page only when the page asks for it (`?inline=1`), under a policy that lets it do nothing.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Final, Protocol
+from urllib.parse import quote
+
+import msgspec
+from aiohttp import web
+
+from tmtp_client import limits
+from tmtp_client.api import problems
+from tmtp_client.api.dispatcher import Dispatcher
+from tmtp_client.api.guards import SANDBOX, refused
+from tmtp_client.api.models import ErrorCode, Problem, Staged
+from tmtp_client.api.problems import ProblemError
+
+INLINE: Final = frozenset(
+    {"image/png", "image/jpeg", "image/gif", "image/webp", "audio/mpeg", "audio/ogg", "audio/wav", "video/mp4"}
+    | {"video/webm", "text/plain"}
+)
+"""Types that run nothing. Neither SVG nor PDF is one."""
+_OCTETS: Final = "application/octet-stream"
+_STATUS: Final[dict[ErrorCode, int]] = {
+    "usage": 400,
+    "not_found": 404,
+    "locked": 423,
+    "refused": 409,
+    "not_now": 503,
+    "conflict": 409,
+    "unseen_keys": 409,
+    "internal": 500,
+}
+
+
+class Upload(Protocol):
+    """A file on its way into the vault."""
+
+    async def write(self, data: bytes) -> None: ...
+    async def finish(self) -> Staged: ...
+    async def abandon(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A file of the vault. `tag` is another for other octets."""
+
+    name: str
+    media: str
+    size: int
+    tag: str
+
+
+class FileRoom(Protocol):
+    """The engine's files, as the server needs them. All raise what the dispatcher translates."""
+
+    async def upload(self, account: str, name: str) -> Upload: ...
+    async def find(self, account: str, message: str, place: int) -> Download: ...
+    def read(self, account: str, message: str, place: int, start: int) -> AsyncIterator[bytes]: ...
+
+
+class Transfers:
+    """The handlers of `/files`."""
+
+    def __init__(self, room: FileRoom, dispatcher: Dispatcher) -> None:
+        self._room = room
+        self._dispatcher = dispatcher
+        self._uploads = asyncio.Semaphore(limits.API_UPLOADS_MAX)
+        self._downloads = asyncio.Semaphore(limits.API_DOWNLOADS_MAX)
+
+    async def take_in(self, request: web.Request) -> web.StreamResponse:
+        """`POST /files/ACCOUNT?name=…`: the body is the file's octets. Answers `Staged`."""
+        if request.content_type != _OCTETS:  # one that no form can send without the browser asking first
+            return refused(415, "usage", f"send the file's octets as {_OCTETS}", "Content-Type")
+        if self._uploads.locked():
+            return refused(503, "not_now", "too many files are being taken in at once; try again")
+        async with self._uploads:
+            try:
+                staged = await self._dispatcher.guarded("files.stage", lambda: self._take_in(request))
+            except ProblemError as error:
+                return _refused(error.problem)
+        return web.Response(body=msgspec.json.encode(staged), content_type="application/json")
+
+    async def hand_out(self, request: web.Request) -> web.StreamResponse:
+        """`GET /files/ACCOUNT/MESSAGE/PLACE`, with `Range`, `If-Range` and `If-None-Match` (RFC 9110 §13, §14)."""
+        account, message, place = (request.match_info[name] for name in ("account", "message", "place"))
+        if self._downloads.locked():
+            return refused(503, "not_now", "too many files are being handed out at once; try again")
+        async with self._downloads:
+            try:
+                found = await self._dispatcher.guarded(
+                    "files.save", lambda: self._room.find(account, message, int(place))
+                )
+            except ProblemError as error:
+                return _refused(error.problem)
+            if request.headers.get("If-None-Match") == f'"{found.tag}"':
+                return web.Response(status=304, headers={"ETag": f'"{found.tag}"'})
+            return await self._stream(request, found, (account, message, int(place)))
+
+    async def _take_in(self, request: web.Request) -> Staged:
+        upload = await self._room.upload(request.match_info["account"], request.query.get("name", ""))
+        try:
+            while True:
+                async with asyncio.timeout(limits.API_UPLOAD_STALL_S):
+                    piece = await request.content.readany()
+                if not piece:
+                    break
+                await upload.write(piece)
+            return await upload.finish()
+        except TimeoutError:
+            await upload.abandon()
+            raise problems.not_now("the file stopped coming") from None
+        except BaseException:
+            await upload.abandon()
+            raise
+
+    async def _stream(self, request: web.Request, found: Download, which: tuple[str, str, int]) -> web.StreamResponse:
+        start, end = 0, found.size
+        wanted = _range(request, found)
+        if wanted and wanted[0] >= wanted[1]:
+            answer = refused(416, "usage", "the file is shorter than that", "Range")
+            answer.headers["Content-Range"] = f"bytes */{found.size}"
+            return answer
+        response = web.StreamResponse(status=206 if wanted else 200, headers=_headers(request, found))
+        if wanted:
+            start, end = wanted
+            response.headers["Content-Range"] = f"bytes {start}-{end - 1}/{found.size}"
+        response.content_length = end - start
+        await response.prepare(request)
+        if request.method == "HEAD":
+            return response
+        left = end - start
+        async for piece in self._room.read(*which, start):
+            try:
+                async with asyncio.timeout(limits.API_SLOW_READER_S):
+                    await response.write(piece[:left])
+            except TimeoutError:
+                assert request.transport is not None
+                request.transport.abort()
+                break
+            left -= len(piece[:left])
+            if not left:
+                break
+        return response
+
+
+def _headers(request: web.Request, found: Download) -> dict[str, str]:
+    inline = request.query.get("inline") == "1" and found.media in INLINE
+    media = f"{found.media}; charset=utf-8" if found.media == "text/plain" else found.media
+    return {
+        "Content-Type": media if inline else _OCTETS,
+        "Content-Disposition": f"{'inline' if inline else 'attachment'}; filename*=UTF-8''{quote(found.name, safe='')}",
+        "Content-Security-Policy": SANDBOX,
+        "Accept-Ranges": "bytes",
+        "ETag": f'"{found.tag}"',
+    }
+
+
+def _range(request: web.Request, found: Download) -> tuple[int, int] | None:
+    """From where to where, which may be nothing; None: all of it, as for what is no range of one piece."""
+    if "Range" not in request.headers or request.headers.get("If-Range", f'"{found.tag}"') != f'"{found.tag}"':
+        return None
+    try:
+        wanted = request.http_range
+    except ValueError:
+        return None
+    start, end, _ = wanted.indices(found.size)
+    return start, end
+
+
+def _refused(problem: Problem) -> web.Response:
+    return refused(_STATUS[problem.code], problem.code, problem.text, problem.field)

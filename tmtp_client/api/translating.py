@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What the rooms below raise, as the API's problems. In one place, so that no room has to know of the API."""
+
+import ssl
+
+from tmtp_client.api.models import Problem
+from tmtp_client.api.problems import LOCKED
+from tmtp_client.connection import Disconnected, LogInRefused, Refused, WrongService
+from tmtp_client.engine.recipients import Unknown
+from tmtp_client.store.outbox import Conflict
+from tmtp_client.trust.devices import Changed, NotPossible
+from tmtp_client.vault.files import FileDamaged
+from tmtp_client.vault.keyrings import KeyringUnusable
+from tmtp_client.vault.vault import Locked, VaultDamaged, WrongSecret
+from tmtp_core.names import NameRefused
+
+_MENDS = {"authentication required": ": the sign-in has ended; sign in again"}
+
+
+def translated(error: BaseException) -> Problem | None:
+    """The problem that an error of the rooms below is; None: nobody foresaw it."""
+    return _of_service(error) or _of_device(error)
+
+
+def _of_service(error: BaseException) -> Problem | None:  # noqa: PLR0911 - a table
+    match error:
+        case WrongService():
+            return Problem("refused", str(error))
+        case Refused():
+            return Problem("refused", f"the service refused it: {error}")
+        case LogInRefused():
+            return Problem("refused", f"the service says: {error}{_MENDS.get(str(error), '')}")
+        case Disconnected():
+            return Problem("not_now", f"the service cannot be reached: {error}")
+        case ssl.SSLCertVerificationError():
+            return Problem("refused", f"the certificate cannot be trusted: {error.verify_message}")
+        case TimeoutError():
+            return Problem("not_now", "the service did not answer in time")
+        case OSError():
+            return Problem("not_now", f"it cannot be done now: {error.strerror or type(error).__name__}")
+    return None
+
+
+def _of_device(error: BaseException) -> Problem | None:  # noqa: PLR0911 - a table
+    match error:
+        case NameRefused():
+            return Problem("usage", f"that cannot be a name: {error}", "alias")
+        case Unknown():
+            return Problem("not_found", str(error), "to")
+        case Locked():
+            return Problem("locked", LOCKED)
+        case WrongSecret():
+            return Problem("refused", str(error), "secret")
+        case Changed() | Conflict():
+            return Problem("conflict", str(error))
+        case NotPossible() | KeyringUnusable() | VaultDamaged() | FileDamaged():
+            return Problem("refused", str(error))
+    return None

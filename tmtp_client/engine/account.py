@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""One account that runs: connected as long as it can be, its events kept, what waits sent, its logs and keys looked
+after, its devices in step (B1, B3, B4).
+"""
+
+import asyncio
+import contextlib
+import sys
+import traceback
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection as Rows
+from sqlalchemy import func, select
+
+from tmtp_client import limits
+from tmtp_client.api import models
+from tmtp_client.api.events import Since
+from tmtp_client.connection import Connection, Disconnected, Endpoint, PersistentConnection, Refused, WrongService
+from tmtp_client.engine import between, groups, notifying, regaining
+from tmtp_client.engine.arrival import After
+from tmtp_client.engine.context import Context
+from tmtp_client.engine.parts import Assembling
+from tmtp_client.engine.presence import Presence
+from tmtp_client.engine.receiving import Receiving
+from tmtp_client.engine.sending import Sending
+from tmtp_client.store import changes, outbox, people, threads
+from tmtp_client.store.outbox import Content
+from tmtp_client.store.tables import change
+from tmtp_client.sync import journal, state
+from tmtp_client.trust.logs import standing
+
+
+class Account:
+    """Runs from `start` to `stop`. Its database is open all the while, and is the caller's to close."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self._receiving = Receiving(context, self._arrived)
+        self._presence = Presence(context)
+        self._assembling = Assembling(context)
+        self._look_at: set[str] = set()
+        self._to_look = asyncio.Event()
+        self._groups: set[str] = set()
+        self._to_ask = asyncio.Event()
+        self._keys: set[str] = set()
+        self._to_open = asyncio.Event()
+        self._told_state = asyncio.Event()
+        self.caught_up = asyncio.Event()  # what was queued at log-in has come
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # -- running -----------------------------------------------------------------------------------------------------
+    async def start(self) -> None:
+        """Connect, and go on by itself. Raises `OSError`."""
+        context = self.context
+        await context.database.write(self._begin)
+        identity = context.identity
+        ca_file = Path(identity.ca_file) if identity.ca_file else None
+        self._connect(Endpoint(identity.host, identity.port, identity.pin, ca_file))
+        for work in (
+            self._connected,
+            Sending(context).run,
+            self._assembling.run,
+            self._sync,
+            self._wake,
+            self._open_what_waited,
+            self._tell_state,
+        ):
+            self._tasks.append(asyncio.create_task(self._kept_up(work), name=f"{context.name} {work.__name__}"))
+        context.to_sync.set()
+        self._assembling.look()
+
+    async def stop(self) -> None:
+        """Log out and rest; what was begun is on the disk or has left nothing. Idempotent."""
+        connection, self.context.connection = self.context.connection, None
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        if connection is not None:
+            await connection.stop()
+            await self._presence.ended()
+
+    def _connect(self, endpoint: Endpoint) -> None:
+        self.context.connection = PersistentConnection(
+            endpoint,
+            self.context.identity.login,
+            self._receiving.event,
+            self._presence.heard,
+            on_batch=self._receiving.batch,
+            on_change=self._told_state.set,
+        )
+
+    def _begin(self, c: Rows) -> None:
+        context = self.context
+        people.learn(c, context.uid, context.identity.alias, "self", context.clock())
+        context.aliases = people.own_aliases(c)
+
+    async def _kept_up(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        """One of the account's tasks; what nobody foresaw is said, and ends none of the others."""
+        while True:
+            try:
+                await work()
+            except (OSError, Disconnected, TimeoutError):  # the disk, or the connection: again
+                pass
+            except Exception as error:
+                _report(f"{self.context.name} {work.__name__}", error)
+            await asyncio.sleep(limits.TASK_AGAIN_S)
+
+    # -- while connected ---------------------------------------------------------------------------------------------
+    async def _connected(self) -> None:
+        """Connection after connection; none any more once the service lets this device in no more."""
+        while True:
+            try:
+                connection = await self.context.current()
+            except Disconnected:  # for good: `view` says why
+                await asyncio.Event().wait()
+                return
+            tasks = [
+                asyncio.create_task(self._settle(connection)),
+                asyncio.create_task(self._presence.run(connection)),
+                asyncio.create_task(self._ask_for_members(connection)),
+            ]
+            try:
+                await connection.closed()
+            finally:
+                for task in tasks:
+                    task.cancel()
+                for ended in await asyncio.gather(*tasks, return_exceptions=True):
+                    if isinstance(ended, Exception) and not isinstance(ended, OSError | Disconnected | TimeoutError):
+                        _report(f"{self.context.name} connected", ended)
+            self.caught_up.clear()
+            await self._presence.ended()
+
+    async def _settle(self, connection: Connection) -> None:
+        """Logs and keys: one's own at log-in, and whatever has moved since (B4, B9)."""
+        context, trust = self.context, self.context.trust
+        if trust is None:
+            return
+        await context.database.write(trust.logged_in)
+        head = connection.head
+        self._to_look.set()
+        while connection.is_open:
+            await self._to_look.wait()
+            self._to_look.clear()
+            uids, self._look_at = self._look_at, set()
+            with contextlib.suppress(Refused, TimeoutError, WrongService):
+                await trust.settle(connection, context.database, head)
+                head = ""
+                if uids:
+                    await trust.look_at(connection, context.database, uids)
+                for after in await context.database.write(lambda c: between.again(c, context)):
+                    self._follow(after)
+            context.to_send.set()
+            await asyncio.sleep(limits.SETTLE_PAUSE_S)
+
+    async def _ask_for_members(self, connection: Connection) -> None:
+        """Who else is in a group that was just joined (op 20)."""
+        while True:
+            await self._to_ask.wait()
+            self._to_ask.clear()
+            while self._groups:
+                await groups.refresh(self.context, connection, self._groups.pop())
+
+    # -- what came ---------------------------------------------------------------------------------------------------
+    def _arrived(self, done: Sequence[After]) -> None:
+        for after in done:
+            self._follow(after)
+
+    def _follow(self, after: After) -> None:
+        context = self.context
+        for event in after.progress:
+            context.tell("progress", event)
+        if after.sends:
+            context.to_send.set()
+        if after.parts:
+            self._assembling.look()
+        if after.look_at or after.own_log:
+            self._look_at.update(after.look_at)
+            self._to_look.set()
+        if after.members_of:
+            self._groups.update(after.members_of)
+            self._to_ask.set()
+        if after.keys:
+            self._keys.update(after.keys)
+            self._to_open.set()
+        if after.caught_up:
+            self.caught_up.set()
+        if after.counts or after.aliases:
+            self._told_state.set()
+
+    # -- by itself ---------------------------------------------------------------------------------------------------
+    async def _sync(self) -> None:
+        """What devices agree about: told to the others soon after it was done here, several edits at once."""
+        context = self.context
+        while True:
+            await context.to_sync.wait()
+            context.to_sync.clear()
+            self._presence.look()
+            await asyncio.sleep(limits.SYNC_PAUSE_S)
+            while posts := await context.database.write(self._gather):
+                context.to_send.set()
+                if posts < limits.SYNC_POSTS_AT_ONCE:
+                    break
+
+    def _gather(self, c: Rows) -> int:
+        now_ms = self.context.clock()
+
+        def enqueue(c: Rows, text: bytes) -> None:
+            content = Content(text=text.decode())
+            outbox.enqueue(c, "sync", content, now_ms, now_ms, self.context.random_bytes)
+
+        return journal.gather(c, enqueue)
+
+    async def _wake(self) -> None:
+        """Snoozed conversations come back in time."""
+        context = self.context
+        while True:
+            await context.database.write(self._wake_now)
+            next_ms = await context.database.read(state.next_wake_ms)
+            late_s = limits.WAKE_LOOK_S if next_ms is None else (next_ms - context.clock()) / 1000
+            await asyncio.sleep(min(max(late_s, limits.WAKE_PAUSE_S), limits.WAKE_LOOK_S))
+
+    def _wake_now(self, c: Rows) -> None:
+        for id in state.wake(c, self.context.clock()):
+            notifying.came_back(c, self.context, id)
+        changes.trim(c)
+
+    async def _open_what_waited(self) -> None:
+        """Sealed messages whose key has come."""
+        while True:
+            await self._to_open.wait()
+            self._to_open.clear()
+            keys, self._keys = self._keys, set()
+            for id in sorted(keys):
+                after = await regaining.open_again(self.context, id)
+                if after is not None:
+                    self._follow(after)
+
+    def reopen(self, messages: Iterable[str]) -> None:
+        """These messages were sealed, and their key may be here now."""
+        self._keys.update(messages)
+        self._to_open.set()
+
+    def changed(self) -> None:
+        """Something about it has changed that watchers should hear of."""
+        self._told_state.set()
+
+    # -- how it stands -----------------------------------------------------------------------------------------------
+    async def view(self) -> models.Account:
+        """As a person sees it. Raises `OSError`."""
+        return await self.context.database.read(self._view)
+
+    async def events_since(self, number: int, limit: int) -> Since:
+        """Kept events after a number (`tmtp_client.api.events`). Raises `OSError`."""
+        name = self.context.name
+
+        def read(c: Rows) -> Since:
+            found = changes.since(c, name, number, limit)
+            if found and found[0].type == "gap":
+                return Since(found, found[0].number)
+            kept = select(change.c.number).where(change.c.number > number).order_by(change.c.number).limit(limit)
+            upto = c.scalar(select(func.max(kept.subquery().c.number)))  # of some nothing is left to tell
+            return Since(found, number if upto is None else upto)
+
+        return await self.context.database.read(read)
+
+    def _view(self, c: Rows) -> models.Account:
+        context, identity = self.context, self.context.identity
+        totals = threads.totals(c)
+        stands, trouble = self._stands()
+        if not trouble and context.trust is not None:
+            one = context.trust.following
+            trouble = one.trouble(c, standing(c, context.uid))
+        return models.Account(
+            name=context.name,
+            uid=context.uid,
+            alias=identity.alias,
+            aliases=tuple(sorted(context.aliases)),
+            service=identity.service,
+            host=identity.host,
+            port=identity.port,
+            revision=context.revision,
+            state=stands,
+            trouble=trouble,
+            unseen=totals.unseen,
+            mentions=totals.mentions,
+            pings=totals.pings,
+            waiting=len(outbox.waiting(c)),
+            device=identity.keys.signer.public if identity.keys is not None else "",
+        )
+
+    def _stands(self) -> tuple[models.AccountState, str]:
+        """Whether it is online, and why not."""
+        connection = self.context.connection
+        if connection is None:
+            return "offline", ""
+        if connection.is_connected:
+            return "online", ""
+        if connection.failed is not None:
+            return "refused", connection.failed
+        return ("offline", connection.trouble) if connection.trouble else ("connecting", "")
+
+    async def _tell_state(self) -> None:
+        """Watchers hear how it stands, when that has changed, and not more often than one can read."""
+        told: models.Account | None = None
+        while True:
+            await self._told_state.wait()
+            self._told_state.clear()
+            self.context.aliases = await self.context.database.read(people.own_aliases)
+            self._presence.look()
+            now = await self.view()
+            if now != told:
+                self.context.tell("account", models.AccountEvent(now))
+                told = now
+            await asyncio.sleep(limits.STATE_PAUSE_S)
+
+
+def _report(what: str, error: BaseException) -> None:
+    """Where it happened and of which kind it was; never its words, which may be a message's."""
+    places = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)[-4:]]
+    sys.stderr.write(f"{what}: {type(error).__name__} at {' < '.join(reversed(places))}\n")

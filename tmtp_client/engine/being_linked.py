@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""This device becomes one of an account (B4): it answers the first text, and waits until a device of the account signs.
+
+Its keys are kept before the answer is shown, so that the same first text is answered in the same way after a crash.
+"""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from tmtp_client import limits
+from tmtp_client.api.models import Link
+from tmtp_client.connection import AccountKeys, Connection, DeviceKeys, Disconnected, Endpoint, Payload
+from tmtp_client.engine.joining import Place
+from tmtp_client.store import identity as identities
+from tmtp_client.store.identity import Identity
+from tmtp_client.trust import Trust, linking
+from tmtp_client.trust.linking import LinkRefused, Offer
+from tmtp_core.wire import revision2 as m2
+
+OpenPlace = Callable[[str], AbstractAsyncContextManager[Place]]
+
+
+class BeingLinked:
+    """Accounts of which this device is not one yet. `start` runs an account that is there; `stop` this at the end."""
+
+    def __init__(
+        self, open_place: OpenPlace, start: Callable[[str], Awaitable[Any]], now_ms: Callable[[], int]
+    ) -> None:
+        self._open_place = open_place
+        self._start = start
+        self._now_ms = now_ms
+        self._waiting: dict[str, asyncio.Task[None]] = {}
+
+    async def answer(self, name: str, text: str, label: str) -> Link:
+        """The second text, for an account that will be called `name` here. Raises `LinkRefused`."""
+        offer = linking.read_offer(text)
+        async with self._open_place(name) as place:
+            keys = await _own_keys(place, offer)
+        before = self._waiting.pop(name, None)
+        if before is not None:
+            before.cancel()
+        self._waiting[name] = asyncio.create_task(self._wait(name, offer, keys, label or socket.gethostname()))
+        return linking.answer(offer, keys)
+
+    async def stop(self) -> None:
+        """Wait no longer: the same first text may be answered once more."""
+        tasks = list(self._waiting.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._waiting.clear()
+
+    async def _wait(self, name: str, offer: Offer, keys: DeviceKeys, label: str) -> None:
+        """Until the account takes this device in; then it runs."""
+        endpoint = Endpoint(offer.host, offer.port, offer.pin or None, None)
+        async with asyncio.timeout(limits.LINK_PATIENCE_S):
+            while not await self._taken_in(name, endpoint, offer, keys, label):  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(limits.LINK_POLL_S)
+        await self._start(name)
+
+    async def _taken_in(self, name: str, endpoint: Endpoint, offer: Offer, keys: DeviceKeys, label: str) -> bool:
+        connection = None
+        try:
+            connection = await Connection.open(endpoint, _unkept, revision="2")
+            await connection.login_by_key(offer.uid, keys.signer, offer.service_key)
+            async with self._open_place(name) as place:
+                await self._keep(place, connection, offer, keys, label)
+        except (Disconnected, OSError, TimeoutError):
+            return False
+        finally:
+            if connection is not None:
+                await connection.close()
+        return True
+
+    async def _keep(self, place: Place, connection: Connection, offer: Offer, keys: DeviceKeys, label: str) -> None:
+        """Once the log bears out that it is the account that was offered. Raises `LinkRefused`: nothing is kept."""
+        trust = Trust(offer.uid, keys, offer.service_key, self._now_ms, place.random_bytes)
+        await trust.settle(connection, place.database)
+        wrong = await place.database.write(lambda c: linking.check_joined(c, trust.logs, trust.own, offer))
+        if wrong:
+            raise LinkRefused(wrong)
+        identity = Identity(
+            uid=offer.uid,
+            node="",
+            alias=offer.alias,
+            host=offer.host,
+            port=offer.port,
+            pin=offer.pin or None,
+            ca_file=None,
+            service=offer.service,
+            keys=keys,
+            service_key=offer.service_key,
+            label=label,
+        )
+        await place.database.write(lambda c: identities.put(c, identity))
+        await place.database.write(identities.forget_pending)
+
+
+async def _own_keys(place: Place, offer: Offer) -> DeviceKeys:
+    """Those of an answer before, or new ones, which are kept."""
+    known = await place.database.read(identities.get)
+    pending = await place.database.read(lambda c: identities.pending(c, offer.service_key))
+    if known is not None or (pending is not None and pending.recovery_seed):
+        raise LinkRefused(f"there is an account {place.name} already; choose another name for this one")
+    if pending is not None:
+        return pending.device
+    fresh = AccountKeys(DeviceKeys.new(place.random_bytes), b"")
+    await place.database.write(lambda c: identities.put_pending(c, offer.service_key, fresh))
+    return fresh.device
+
+
+async def _unkept(event: m2.StoredEvent, payload: Payload) -> None:
+    """Nothing is acknowledged here, where nothing is kept."""
+    await asyncio.get_running_loop().create_future()

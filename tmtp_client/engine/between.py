@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Posts between clients, which nobody reads: devices in step, parts of large files, keys asked for and given."""
+
+from contextlib import suppress
+from dataclasses import replace
+
+import msgspec
+from sqlalchemy import Connection as Rows
+from sqlalchemy import delete, insert, select
+
+from tmtp_client.engine import meeting, notifying, parts
+from tmtp_client.engine.arrival import After, Arrival, ArrivedFile
+from tmtp_client.engine.context import Context
+from tmtp_client.engine.opening import SEALED_FILE, outer_of
+from tmtp_client.store import outbox
+from tmtp_client.store.outbox import Content
+from tmtp_client.store.tables import attachment, deferred, message
+from tmtp_client.sync import journal, state
+from tmtp_client.trust import shared_keys
+from tmtp_client.trust.judging import Sealed
+from tmtp_client.trust.wrapping import ASK, GIVE, Given, Wish
+from tmtp_core.crypto.content_key import SHARED
+from tmtp_core.crypto.envelope import Opened
+from tmtp_core.crypto.sealed_heads import decode_outer
+from tmtp_core.crypto.stream import EnvelopeRefused
+from tmtp_core.wire import messages as m
+from tmtp_core.wire.messages import TO_UID
+from tmtp_core.wire.payload import E2e, decode_post_head, encode_post_head
+
+
+def clients(c: Rows, context: Context, arrival: Arrival, said: Sealed | None) -> After:
+    """What such a post says is done. `said`: what its signature is worth; None: it was not sealed.
+
+    Under revision 2 nobody is believed who has not signed: the service could write such posts else.
+    """
+    gone = tuple(one.file for one in arrival.files)
+    head = arrival.head
+    if said is not None and said.forged:
+        return After(remove=gone)
+    if head.part is not None:
+        gone, progress = parts.arrived(c, context, arrival)
+        return After(remove=gone, progress=progress, parts=True)
+    if said is not None and not said.settled:
+        _defer(c, arrival)
+        return After(remove=gone, own_log=True)
+    return _believed(c, context, arrival, said, gone)
+
+
+def again(c: Rows, context: Context) -> list[After]:
+    """Logs have been looked at: what was deferred is judged once more."""
+    done = []
+    for row in c.execute(select(deferred)).all():
+        assert context.trust is not None
+        opened = msgspec.json.decode(row.opened, type=Opened)
+        said = context.trust.judge(c, row.id, row.author, row.posted, opened, waited=True)
+        if said.settled:
+            c.execute(delete(deferred).where(deferred.c.id == row.id))
+            event = m.Delivery(id=row.id, from_=row.author, posted=row.posted, datalen=0)
+            head = decode_post_head(row.head)
+            arrival = Arrival(event, context.clock(), head, row.text, suite=said.suite, opened=opened)
+            if not said.forged:
+                done.append(_believed(c, context, arrival, said, ()))
+    return done
+
+
+def ask_for_key(c: Rows, context: Context, message_id: str, author: str) -> None:
+    """Ask the sender of a message to wrap its key for this device again."""
+    assert context.trust is not None
+    _control(c, context, author, ASK, context.trust.wrapping.ask(message_id))
+
+
+def _believed(c: Rows, context: Context, arrival: Arrival, said: Sealed | None, gone: tuple[str, ...]) -> After:
+    head, author = arrival.head, arrival.event.from_
+    if author == context.uid and head.nodesync:
+        if journal.is_ours(head) and (said is not None or context.trust is None):
+            with suppress(ValueError):
+                state.apply(c, context.at(), journal.read(arrival.text.encode()))
+        return After(remove=gone, counts=True)
+    if said is None or said.doubts or context.trust is None:
+        return After(remove=gone)
+    try:
+        return replace(_controlled(c, context, arrival, said), remove=gone)
+    except EnvelopeRefused:  # nothing that could be acted on
+        return After(remove=gone)
+
+
+def _controlled(c: Rows, context: Context, arrival: Arrival, said: Sealed) -> After:
+    """Of a device that stood in its account's log, without a doubt. Raises `EnvelopeRefused`."""
+    trust, author, text = context.trust, arrival.event.from_, arrival.text.encode()
+    assert trust is not None
+    if arrival.head.control == ASK:
+        answer = trust.wrapping.asked(c, text, author, said.device)
+        if isinstance(answer, Wish):
+            title = meeting.alias_of(c, author) or author
+            notifying.tell(c, context, title, answer.why, message_id=answer.message)
+        elif answer is not None:
+            _control(c, context, author, GIVE, answer)
+        return After(sends=True)
+    if arrival.head.control == GIVE:
+        came = trust.wrapping.regained(c, text, author, _waits_for(c, context, text))
+        return After(keys=(came,) if came else ())
+    if arrival.head.control == shared_keys.CONTROL:
+        shared_keys.keep(c, shared_keys.received(text, author))
+        waiting = select(message.c.id).where(message.c.state == "sealed", message.c.suite == SHARED)
+        return After(keys=tuple(c.scalars(waiting)))
+    return After()
+
+
+def _waits_for(c: Rows, context: Context, text: bytes) -> E2e | None:
+    """How the message is sealed whose key came, where it waits here."""
+    try:
+        name = msgspec.json.decode(text, type=Given).message
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    file = waiting_file(c, name)
+    return decode_outer(outer_of(context.files, file.file)) if file is not None else None
+
+
+def waiting_file(c: Rows, message_id: str) -> ArrivedFile | None:
+    """The octets of a sealed message that waits for its key."""
+    a = attachment.c
+    row = c.execute(
+        select(a.file, a.size)
+        .join(message, message.c.id == a.message)
+        .where(a.message == message_id, message.c.state == "sealed", a.file != "")
+    ).one_or_none()
+    return None if row is None else ArrivedFile("file", SEALED_FILE.name, "", row.file, row.size, b"")
+
+
+def _control(c: Rows, context: Context, uid: str, kind: str, text: bytes) -> None:
+    """Say something to the devices of an account: of this one, to its others."""
+    to = () if uid == context.uid else ((uid, TO_UID),)
+    content = Content(to=to, text=text.decode(), control=kind)
+    now_ms = context.clock()
+    outbox.enqueue(c, "control", content, now_ms, now_ms, context.random_bytes)
+
+
+def _defer(c: Rows, arrival: Arrival) -> None:
+    event = arrival.delivery
+    assert event is not None
+    row = {
+        "id": event.id,
+        "author": event.from_,
+        "posted": event.posted,
+        "head": encode_post_head(arrival.head),
+        "text": arrival.text,
+        "opened": msgspec.json.encode(arrival.opened),
+    }
+    c.execute(insert(deferred).prefix_with("OR REPLACE"), row)

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""People who are asked into a thread: the copy they get, the note that all readers get, and the confirmations by which
+each author stands up for his own messages (wire.md §11; docs/protocol.md, *What clients say to each other*).
+
+A copy is only what its sender says. Its messages are kept apart, as unconfirmed, under names that no message of the
+service can have, so that nothing that was really written is ever taken for known because a copy claimed its id.
+"""
+
+import msgspec
+from sqlalchemy import Connection as Rows
+from sqlalchemy import select
+
+from tmtp_client import limits
+from tmtp_client.api import models
+from tmtp_client.engine import thread_copy
+from tmtp_client.engine.arrival import Arrival
+from tmtp_client.engine.context import Context
+from tmtp_client.store import messages, outbox, threads
+from tmtp_client.store.messages import NewMessage
+from tmtp_client.store.outbox import Content, Entry, File
+from tmtp_client.store.tables import attachment, message, reader
+from tmtp_client.store.tables import thread as thread_table
+from tmtp_core.wire.messages import TO_GROUP_NOT_SELF, TO_UID
+from tmtp_core.wire.payload import Attached, Subscriber
+
+_PREFIXES = {"file": "u:", "form": "f:", "filled": "r:"}
+
+
+# -- asking people in ------------------------------------------------------------------------------------------------
+def copy_of(c: Rows, thread: str) -> str:
+    """The thread as it is here, without attachments' octets. Raises ValueError where it is too long."""
+    rows = c.execute(
+        select(message)
+        .where(
+            message.c.thread == thread, message.c.kind == "message", message.c.state.not_in(("sealed", "unreadable"))
+        )
+        .order_by(message.c.posted, message.c.id)
+    ).all()
+    copied = [
+        thread_copy.Copied(
+            row.confirms or (row.of if row.state == "unconfirmed" else "") or row.id,
+            row.author,
+            row.alias,
+            row.posted,
+            row.subject,
+            row.text,
+            tuple(Attached(_PREFIXES[one.kind] + one.name, one.size, one.form) for one in _attachments(c, row.id)),
+        )
+        for row in rows
+    ]
+    people = c.execute(select(reader).where(reader.c.thread == thread, reader.c.subscribed == 1)).all()
+    readers = [Subscriber(one.alias, one.uid, "", one.by, one.posted, one.note, subscribe=True) for one in people]
+    return thread_copy.write(thread, copied, readers).decode()
+
+
+def goes_on(c: Rows, context: Context, entry: Entry, msgid: str, *, sealed: bool) -> bool:
+    """The copy of a sealed thread is with the service: next comes the note, for all readers. False for all else."""
+    content = entry.content
+    if entry.kind != "note" or not sealed or content.adds:
+        return False
+    outbox.ended(c, entry.request_id, "")
+    now_ms = context.clock()
+    rest = msgspec.structs.replace(content, text="", adds=msgid, to=content.to + content.known, known=())
+    outbox.enqueue(c, "note", rest, now_ms, now_ms, context.random_bytes)
+    return True
+
+
+def asked_in(c: Rows, context: Context, entry: Entry, msgid: str) -> None:
+    """The note is with the service: this account confirms what it wrote itself."""
+    if entry.kind == "note":
+        newcomers = tuple(one for one in entry.content.cc if one.whouid != context.uid)
+        _confirm_own(c, context, entry.content.thread, entry.content.adds or msgid, newcomers, delay_ms=0)
+
+
+# -- being asked in, and hearing of it -------------------------------------------------------------------------------
+def copied(c: Rows, context: Context, arrival: Arrival) -> int:
+    """A copy of a thread came. How many messages are new here.
+
+    Raises ValueError for what is no copy, or is none that its sender may put into a thread that is here.
+    """
+    event, head = arrival.event, arrival.head
+    thread = head.threadid or ""
+    found, readers = thread_copy.read(arrival.text.encode())
+    known = c.scalar(select(thread_table.c.id).where(thread_table.c.id == thread)) is not None
+    if not thread or (known and not _reads(c, thread, event.from_)):
+        raise ValueError("who sent the copy does not read this thread")
+    new = 0
+    for place, one in enumerate(found):
+        if _knows(c, thread, one.id):
+            continue
+        new += messages.record(
+            c,
+            NewMessage(
+                id=f"{event.id}-{place}",
+                kind="message",
+                outgoing=False,
+                author=one.author,
+                alias=one.alias,
+                verified=False,
+                to=(),
+                thread=thread,
+                subject=one.subject,
+                text=one.text,
+                posted=one.posted,
+                received_ms=arrival.received_ms,
+                state="unconfirmed",
+                seen=False,
+                suite=arrival.suite,
+                of=one.id,
+            ),
+            context.aliases,
+        )
+    threads.add_readers(c, thread, _as_readers(readers), event.posted)
+    return new
+
+
+def noted(c: Rows, context: Context, arrival: Arrival, note_id: str) -> tuple[Subscriber, ...] | None:
+    """People were asked into a thread: they read it from now on, and this account confirms to them what it wrote.
+
+    None where who says so does not read the thread himself: then nothing follows from it. `note_id`: of the copy.
+    """
+    event, head = arrival.event, arrival.head
+    thread = head.threadid or ""
+    if not thread or not _reads(c, thread, event.from_):
+        return None
+    threads.add_readers(c, thread, _as_readers(head.cc), event.posted)
+    if event.from_ != context.uid:  # else the device that asked them in confirms
+        delay_ms = int(1000 * limits.CONFIRM_WITHIN_S * int.from_bytes(context.random_bytes(4)) / 2**32)
+        newcomers = tuple(one for one in head.cc if one.whouid != context.uid)
+        _confirm_own(c, context, thread, note_id, newcomers, delay_ms)
+    return head.cc
+
+
+def confirmed(c: Rows, context: Context, arrival: Arrival, new: NewMessage) -> tuple[NewMessage | None, list[str]]:
+    """An author confirms what a copy said, or says it differently: his words count. The message to keep, if any, and
+    files that nothing needs any more.
+    """
+    event, head = arrival.event, arrival.head
+    if event.from_ == context.uid:  # another of one's devices was faster
+        outbox.drop_confirmation(c, head.confirmid, head.confirmfor)
+        return None, [one.file for one in arrival.files]
+    thread = head.threadid or ""
+    rows = c.execute(
+        select(message.c.id, message.c.posted).where(
+            message.c.thread == thread,
+            message.c.state == "unconfirmed",
+            message.c.of == head.confirmid,
+            message.c.author == event.from_,
+        )
+    ).all()
+    if not rows and (_knows(c, thread, head.confirmid) or not _reads(c, thread, event.from_)):
+        return None, [one.file for one in arrival.files]
+    gone = messages.remove(c, [row.id for row in rows]) if rows else []
+    posted = head.confirmposted if any(row.posted == head.confirmposted for row in rows) else new.posted
+    kept = {**{name: getattr(new, name) for name in new.__slots__}, "posted": posted, "confirms": head.confirmid}
+    return NewMessage(**kept), gone
+
+
+# -- inside ----------------------------------------------------------------------------------------------------------
+def _confirm_own(
+    c: Rows, context: Context, thread: str, copy: str, newcomers: tuple[Subscriber, ...], delay_ms: int
+) -> None:
+    """Post this account's own messages of a thread again, to the newcomers, each under an entry of its own."""
+    to = tuple((one.whouid, TO_GROUP_NOT_SELF if one.who == one.whouid else TO_UID) for one in newcomers)
+    if not to:
+        return
+    now_ms = context.clock()
+    rows = c.execute(
+        select(message)
+        .where(message.c.thread == thread, message.c.outgoing == 1, message.c.kind == "message")
+        .order_by(message.c.posted, message.c.id)
+    ).all()
+    for row in rows:
+        files = tuple(
+            File(one.name, one.kind, one.file, one.size, b"", one.form) for one in _attachments(c, row.id) if one.file
+        )
+        content = Content(
+            to=to,
+            names=tuple(one.who for one in newcomers),
+            subject=row.subject,
+            thread=thread,
+            text=row.text,
+            files=files,
+            confirms=(row.confirms or row.id, row.posted, copy),
+        )
+        outbox.enqueue(c, "confirmation", content, now_ms + delay_ms, now_ms, context.random_bytes, scheduled=True)
+
+
+def _attachments(c: Rows, id: str) -> list:  # type: ignore[type-arg]
+    return list(c.execute(select(attachment).where(attachment.c.message == id).order_by(attachment.c.place)).all())
+
+
+def _reads(c: Rows, thread: str, uid: str) -> bool:
+    """Whether somebody reads a thread, as far as is known here, or has written in it."""
+    named = select(reader.c.uid).where(reader.c.thread == thread, reader.c.uid == uid, reader.c.subscribed == 1)
+    wrote = select(message.c.author).where(
+        message.c.thread == thread, message.c.author == uid, message.c.state != "unconfirmed"
+    )
+    return any(c.execute(query.limit(1)).one_or_none() is not None for query in (named, wrote))
+
+
+def _knows(c: Rows, thread: str, id: str) -> bool:
+    """Whether a message is in a thread here: itself, confirmed, or as a copy."""
+    mine = select(message.c.id).where(
+        message.c.thread == thread, (message.c.id == id) | (message.c.confirms == id) | (message.c.of == id)
+    )
+    return c.execute(mine.limit(1)).one_or_none() is not None
+
+
+def _as_readers(entries: tuple[Subscriber, ...]) -> list[models.Reader]:
+    return [models.Reader(one.whouid, one.who, one.byuid, one.note) for one in entries if one.subscribe and one.whouid]

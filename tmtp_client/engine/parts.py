@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Large files in parts, each a post of its own (docs/protocol.md, *What clients say to each other*).
+
+Going: a part that the service has is done with, whatever happens afterwards, so a file of any size gets through a
+connection that breaks. Coming: parts are kept, and put together in constant memory when all of them are here.
+"""
+
+import asyncio
+import contextlib
+from functools import partial
+from typing import Literal, NoReturn
+
+import msgspec
+from sqlalchemy import Connection as Rows
+
+from tmtp_client import limits
+from tmtp_client.api import models
+from tmtp_client.engine import posting
+from tmtp_client.engine.arrival import Arrival
+from tmtp_client.engine.context import Context
+from tmtp_client.engine.recipients import has_keys, uids_of
+from tmtp_client.engine.sealing import Hashes
+from tmtp_client.store import outbox, transfers
+from tmtp_client.store.messages import NewAttachment
+from tmtp_client.store.outbox import Entry
+from tmtp_core.crypto.encoding import to_text
+from tmtp_core.wire import messages as m
+from tmtp_core.wire.payload import Attached, Transfer
+
+
+# -- going -----------------------------------------------------------------------------------------------------------
+def are_due(c: Rows, context: Context, entry: Entry, message_max_bytes: int, hashes: Hashes) -> bool:
+    """Whether files of this entry go ahead; then the first part is in the outbox, and the entry waits for the last."""
+    content = entry.content
+    octets = min(limits.PART_BYTES, message_max_bytes - limits.PART_OVERHEAD_BYTES)
+    if entry.kind not in {"message", "confirmation"} or content.in_parts or octets <= 0 or context.revision < 2:
+        return False
+    if all(one.size <= octets for one in content.files):
+        return False
+    uids = uids_of(c, content.to, context.uid)
+    if not uids or not all(has_keys(c, uid) for uid in uids):
+        return False
+    files = []
+    for one in content.files:
+        if one.size > octets:
+            digest = one.hash or hashes[posting.Slice(one.file, 0, one.size)]
+            name = context.random_bytes(limits.REQUEST_ID_BYTES).hex()
+            transfer = Transfer(name, one.size, to_text(digest), -(-one.size // octets))
+            one = msgspec.structs.replace(one, transfer=transfer)  # noqa: PLW2901
+        files.append(one)
+    outbox.go_in_parts(c, entry, files, context.clock(), context.random_bytes)
+    return True
+
+
+# -- coming ----------------------------------------------------------------------------------------------------------
+def arrived(c: Rows, context: Context, arrival: Arrival) -> tuple[tuple[str, ...], tuple[models.ProgressEvent, ...]]:
+    """A post that is a part. The files of it that are not kept, to be removed after the commit, and what to tell then.
+
+    Of whom a bridge speaks for, nothing goes in parts.
+    """
+    event, of = arrival.event, arrival.head.part
+    gone = tuple(one.file for one in arrival.files)
+    if of is None or len(arrival.files) != 1 or (isinstance(event, m.Delivery) and event.via is not None):
+        return gone, ()
+    file = arrival.files[0]
+    own = event.from_ == context.uid
+    if not transfers.arrived(c, event.from_, own, of, file.file, file.size, arrival.received_ms):
+        return gone, ()
+    waiting = transfers.progress(c, transfers.key(event.from_, of.transfer))
+    return (), tuple(models.ProgressEvent(f"{one.message}/{one.place}", one.have, one.size) for one in waiting)
+
+
+def attachment(c: Rows, author: str, attached: Attached, name: str, now_ms: int) -> NewAttachment:
+    """An attachment that a message names and that comes in parts; `name` as it was made safe."""
+    of = attached.transfer
+    if of is None:
+        raise ValueError("the attachment does not come in parts")
+    have = transfers.named(c, author, of, now_ms)
+    kinds: dict[str, Literal["file", "form", "filled"]] = {"f:": "form", "r:": "filled"}
+    kind = kinds.get(attached.name[:2], "file")
+    return NewAttachment(kind, name, attached.ffn, of.size, "", have, transfers.key(author, of.id))
+
+
+class Assembling:
+    """Puts transfers together that are complete, and ends those to which nothing comes any more; until cancelled.
+
+    `look` after a part or a message that names one was kept.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._looked = asyncio.Event()
+
+    def look(self) -> None:
+        """Something came."""
+        self._looked.set()
+
+    async def run(self) -> NoReturn:
+        """Work whenever there is some."""
+        context = self._context
+        while True:
+            self._looked.clear()
+            try:
+                for one in await context.database.read(transfers.whole):
+                    await self._put_together(one)
+                before_ms = context.clock() - limits.UNFINISHED_DAYS * 86_400_000
+                await context.database.write(partial(transfers.expire, before_ms=before_ms))
+            except OSError:  # the disk: again with the next part, or in an hour
+                pass
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limits.UNFINISHED_LOOK_S):
+                    await self._looked.wait()
+
+    async def _put_together(self, whole: transfers.Whole) -> None:
+        context = self._context
+        writer = await asyncio.to_thread(context.files.writer)
+        try:
+            for file in whole.files:
+                async for piece in posting.file_pieces(file, context.files):
+                    await asyncio.to_thread(writer.write, piece)
+            stored = await asyncio.to_thread(writer.finish)
+        except BaseException:
+            await asyncio.to_thread(writer.abandon)
+            raise
+        is_it = stored.size == whole.size and to_text(stored.hash) == whole.hash
+        file = stored.file if is_it else ""
+        await context.database.write(lambda c: transfers.put_together(c, whole.transfer, file))
+        gone = whole.files if is_it else (*whole.files, stored.file)
+        for one in gone:
+            await asyncio.to_thread(context.files.remove, one)

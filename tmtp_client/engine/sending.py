@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The sender of an account: one task, which takes from the outbox what is due and says it to the service (B3).
+
+Commit, then speak: the entry is marked, and what all its tries have in common is kept, before the first octet leaves.
+What the service answers goes into the history in one transaction with the entry's end; a crash in between repeats the
+request under its id, to which the service gives the same answer and sends nothing twice.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from functools import partial
+from typing import NoReturn
+
+from sqlalchemy import Connection as Rows
+
+from tmtp_client import limits
+from tmtp_client.api import models
+from tmtp_client.connection import Connection, Disconnected, Refused
+from tmtp_client.engine import forwarding, gathering, meeting, parts, posting, refusals, sealing
+from tmtp_client.engine.context import Context
+from tmtp_client.store import outbox, sent
+from tmtp_client.store.outbox import Entry
+from tmtp_client.sync import journal
+from tmtp_client.vault.files import FileDamaged
+from tmtp_core.wire import messages as m
+from tmtp_core.wire.payload import PostHead
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An entry that is begun: it has to be said now, and again until there is an answer."""
+
+    entry: Entry
+    body: posting.Body
+    sealed: sealing.Sealed | None = None
+
+    @property
+    def size(self) -> int:
+        """Octets of the post."""
+        return self.sealed.size if self.sealed is not None else self.body.size
+
+
+class Sending:
+    """Sends for one running account, until it is cancelled. Whoever adds to the outbox sets `context.to_send`."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._tries: dict[str, int] = {}  # of what the service did not take, since this began
+        self._message_max_bytes = limits.MESSAGE_MAX_BYTES_UNKNOWN
+
+    async def run(self) -> NoReturn:
+        """Send what is due, in its order; wait for what is not, and for a connection."""
+        job: Job | None = None
+        while True:
+            try:
+                job = await self._send(job) if job is not None else await self._wait_for_one()
+            except (Disconnected, TimeoutError):  # stopped, or not let in: others say so
+                job = None
+                await self._changed(limits.OUTBOX_LOOK_S)
+            except OSError:  # the disk; what was begun is begun again
+                job = None
+                await asyncio.sleep(limits.OUTBOX_LOOK_S)
+
+    # -- what is next ------------------------------------------------------------------------------------------------
+    async def _wait_for_one(self) -> Job | None:
+        context = self._context
+        context.to_send.clear()
+        due = await context.database.read(partial(outbox.next_due, now_ms=context.clock()))
+        entry = due.entry
+        if entry is None:
+            late_ms = (due.at_ms if due.at_ms is not None else 1 << 62) - context.clock()
+            await self._changed(min(late_ms / 1000, limits.OUTBOX_LOOK_S))
+            return None
+        connection = await context.current()  # what waits for one can still be taken back: nothing is marked yet
+        limits_said = connection.service.result().limits
+        self._message_max_bytes = limits_said.message if limits_said is not None else limits.MESSAGE_MAX_BYTES_UNKNOWN
+        try:
+            hashes = await sealing.hashes_of(context, entry)
+        except (OSError, ValueError, FileDamaged) as error:
+            await self._not_taken(entry, _unreadable(error))
+            return None
+        uids = await context.database.read(lambda c: sealing.concerns(c, context, entry))
+        if uids and context.trust is not None:
+            try:
+                await context.trust.look_at(connection, context.database, uids)
+            except (Disconnected, TimeoutError):
+                return None
+        return await context.database.write(lambda c: self._begin(c, hashes, looked_at=entry.request_id))
+
+    async def _changed(self, longest_s: float) -> None:
+        """Wait until the outbox has changed; clocks are turned, so not for ever."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, longest_s)):
+                await self._context.to_send.wait()
+
+    def _begin(self, c: Rows, hashes: sealing.Hashes, looked_at: str = "") -> Job | None:
+        """In one transaction: the next entry that is due, judged, prepared and marked. None: look again.
+
+        `looked_at`: the request whose recipients' keys were looked at just now.
+        """
+        context = self._context
+        for _ in range(limits.OUTBOX_JUDGED_AT_ONCE):
+            entry = outbox.next_due(c, context.clock()).entry
+            if entry is None:
+                return None
+            if entry.kind in {"ping", "invitation"}:
+                outbox.begin(c, entry.request_id)
+                return Job(entry, posting.Body(PostHead(), entry.content.text.encode()))
+            if sealing.lacks_hashes(context, entry, hashes) or sealing.is_stale(c, context, entry, looked_at):
+                return None  # files are read and keys looked at outside of transactions
+            if parts.are_due(c, context, entry, self._message_max_bytes, hashes):
+                continue
+            body = posting.body(entry, context.identity.alias)
+            judged = sealing.judge(c, context, entry, body, hashes)
+            if isinstance(judged, sealing.Stopped):
+                self._stop(c, entry, judged)
+                continue
+            job = Job(entry, body, judged)
+            if job.size > self._message_max_bytes:
+                self._refused(c, entry, _too_large(job.size, self._message_max_bytes))
+                continue
+            outbox.begin(c, entry.request_id, judged.kept if judged is not None else b"")
+            return job
+        return None
+
+    def _stop(self, c: Rows, entry: Entry, stopped: sealing.Stopped) -> None:
+        match stopped.how:
+            case "held":
+                outbox.held(c, entry.request_id, stopped.why)
+            case "later":
+                due_ms = self._context.clock() + int(1000 * limits.REFUSED_AGAIN_FIRST_S)
+                outbox.later(c, entry.request_id, due_ms, stopped.why)
+            case "refused":
+                self._refused(c, entry, stopped.why)
+
+    # -- saying it ---------------------------------------------------------------------------------------------------
+    async def _send(self, job: Job) -> Job | None:
+        """One try; the next job, when one is due."""
+        context, entry = self._context, job.entry
+        connection = await context.current()
+        try:
+            acked = await self._say(connection, job)
+        except TimeoutError:
+            return job
+        except Disconnected as ended:
+            if not self._earned(entry, str(ended)):
+                return job
+            why = str(ended)
+        except Refused as refused:
+            why = str(refused)
+        except (OSError, ValueError, FileDamaged) as error:
+            why = _unreadable(error)
+        else:
+            self._tries.pop(entry.request_id, None)
+            return await context.database.write(lambda c: self._sent(c, job, acked))
+        await self._not_taken(entry, why)
+        return None
+
+    def _earned(self, entry: Entry, quit: str) -> bool:
+        """Whether a connection ended because of this entry, and would end so again; or perhaps of another request."""
+        if quit not in refusals.HOPELESS:
+            return False
+        self._tries[entry.request_id] = tries = self._tries.get(entry.request_id, 0) + 1
+        return tries >= limits.HOPELESS_TRIES
+
+    def _sent(self, c: Rows, job: Job, acked: m.Acked) -> Job | None:
+        """In one transaction: out of the outbox, into the history; and what is next begins."""
+        context, entry = self._context, job.entry
+        now_ms = context.clock()
+        suite = job.sealed.suite if job.sealed is not None else 0
+        if job.sealed is not None:
+            sealing.sent(c, context, entry, acked.msgid)
+        if entry.kind == "part":
+            outbox.part_sent(c, entry, now_ms, context.random_bytes)
+        elif not forwarding.goes_on(c, context, entry, acked.msgid, sealed=job.sealed is not None):
+            identity = context.identity
+            names = frozenset(context.aliases) | {identity.alias}
+            sent.record(c, entry, acked.msgid, acked.posted, now_ms, identity.uid, identity.alias, names, suite)
+            gathering.gather(c, context.files, acked.msgid, identity.uid, entry.content.files)
+            forwarding.asked_in(c, context, entry, acked.msgid)
+            meeting.sent(c, context, entry.kind, entry.content, now_ms)
+        return self._begin(c, {})
+
+    async def _not_taken(self, entry: Entry, why: str) -> None:
+        """The service does not take it: for now, or for good."""
+        context = self._context
+        if refusals.is_temporary(why):
+            tries = self._tries[entry.request_id] = self._tries.get(entry.request_id, 0) + 1
+            pause_s = min(limits.REFUSED_AGAIN_FIRST_S * 2 ** (tries - 1), limits.REFUSED_AGAIN_LONGEST_S)
+            due_ms = context.clock() + int(1000 * pause_s)
+            await context.database.write(lambda c: outbox.later(c, entry.request_id, due_ms, why))
+            return
+        self._tries.pop(entry.request_id, None)
+        text = refusals.advice(why, entry.content.names)
+        await context.database.write(lambda c: self._refused(c, entry, text))
+
+    def _refused(self, c: Rows, entry: Entry, why: str) -> None:
+        """It is not sent, as far as this side can say; what devices tell one another is told another time."""
+        sealing.never_sent(c, self._context, entry.request_id)
+        if entry.kind == "sync":
+            journal.refused(c, entry.content.text.encode())
+        outbox.refused(c, entry.request_id, why)
+
+    async def _say(self, connection: Connection, job: Job) -> m.Acked:
+        context, entry = self._context, job.entry
+        content, alias = entry.content, context.identity.alias
+        if entry.kind == "ping":
+            return await connection.ping(entry.request_id, alias, content.to[0][0], content.text)
+        if entry.kind == "invitation":
+            to = content.to[0][0]
+            return await connection.group_invite(entry.request_id, content.gid, alias, to, content.text)
+        recipients = posting.recipients(content.to)
+        from_ = alias if context.revision > 1 else ""
+        data = self._progressing(job)
+        if job.sealed is None and entry.kind == "note":
+            note = posting.note(content, alias)
+            known = posting.recipients(content.known)
+            datahead = len(job.body.head_octets)
+            return await connection.post_notify(
+                entry.request_id,
+                recipients,
+                known,
+                (note, len(note)),
+                data,
+                job.size,
+                datahead,
+                not_self=True,
+                from_=from_,
+            )
+        datahead = job.sealed.datahead if job.sealed is not None else len(job.body.head_octets)
+        return await connection.post(entry.request_id, recipients, data, job.size, datahead, from_=from_)
+
+    async def _progressing(self, job: Job) -> AsyncIterator[bytes]:
+        """The post's octets; watchers hear how far it is."""
+        context = self._context
+        inside = posting.pieces(job.body, context.files)
+        pieces = inside if job.sealed is None else job.sealed.pieces(job.body, context.files)
+        have, told = 0, 0
+        async for piece in pieces:
+            yield piece
+            have += len(piece)
+            if have - told >= limits.PROGRESS_STEP_BYTES:
+                told = have
+                context.tell("progress", models.ProgressEvent(job.entry.request_id, have, job.size))
+
+
+def _unreadable(error: Exception) -> str:
+    return f"a file can no longer be read here: {error}"
+
+
+def _too_large(size: int, most: int) -> str:
+    return (
+        f"it has {size} octets, and the service takes {most} in one message: send less at once. Files of any size go "
+        "to people who all have keys, and whose keys are known here"
+    )

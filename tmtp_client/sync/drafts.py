@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""Drafts as this device has them: the fields of a draft are registers, its files stay on this device.
+
+A draft is there as long as it has text, a subject, recipients, or files. Its thread alone makes none.
+"""
+
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Connection, select
+
+from tmtp_client.api.models import Draft
+from tmtp_client.store import tables
+from tmtp_client.sync import clock, registers
+from tmtp_client.sync.registers import HERE
+
+KIND: Final = "draft"
+FIELDS: Final[dict[str, Any]] = {"thread": "", "to": [], "subject": "", "text": ""}
+"""What a draft's registers are called, and what each says when it says nothing."""
+
+_PREFIX: Final = f"{KIND}:"
+_r = tables.register.c
+
+
+def get(c: Connection, key: str) -> Draft | None:
+    """A draft; None where there is none."""
+    rows = c.execute(select(_r.field, _r.value, _r.stamp).where(_r.kind == KIND, _r.key == key)).all()
+    said = {field: msgspec.json.decode(value) for field, value, _ in rows}
+    fields = {field: said[field] for field, nothing in FIELDS.items() if type(said.get(field)) is type(nothing)}
+    to = tuple(one for one in fields.pop("to", ()) if isinstance(one, str))
+    files = registers.get(c, HERE, here(key), "files") or ()
+    if not (to or files or fields.get("subject") or fields.get("text")):
+        return None
+    stamps = [stamp.ms for row in rows if (stamp := clock.read_stamp(row.stamp)) is not None]
+    return Draft(key, to=to, files=tuple(files), changed_ms=max(stamps, default=0), **fields)
+
+
+def all_of(c: Connection) -> list[Draft]:
+    """Every draft, the one changed last first."""
+    keys = {*c.scalars(select(_r.key).where(_r.kind == KIND, _r.value != "null").distinct()), *_with_files(c)}
+    found = [draft for key in keys if (draft := get(c, key)) is not None]
+    return sorted(found, key=lambda draft: (-draft.changed_ms, draft.key))
+
+
+def files_in_use(c: Connection) -> frozenset[str]:
+    """Staged files that a draft on this device has: not to be swept away."""
+    return frozenset(file for files in _with_files(c).values() for file in files)
+
+
+def here(key: str) -> str:
+    """Under which key this device keeps what is its own of a draft."""
+    return _PREFIX + key
+
+
+def _with_files(c: Connection) -> dict[str, list[str]]:
+    rows = c.execute(select(_r.key, _r.value).where(_r.kind == HERE, _r.field == "files", _r.key.startswith(_PREFIX)))
+    return {key.removeprefix(_PREFIX): msgspec.json.decode(value) or [] for key, value in rows}
