@@ -100,9 +100,12 @@ class Trust:
 
     # -- being there -------------------------------------------------------------------------------------------------
     def logged_in(self, c: Rows) -> None:
-        """At every log-in, before anything that waited is handled: whether this device was away for long."""
+        """At every log-in: whether this device was away for long."""
+        self._away = self._was_away(c)
+
+    def _was_away(self, c: Rows) -> bool:
         at_ms = c.scalar(select(t.online.c.at_ms))
-        self._away = at_ms is None or self._clock() - at_ms >= limits.AWAY_MS
+        return at_ms is None or self._clock() - at_ms >= limits.AWAY_MS
 
     def caught_up(self, c: Rows) -> None:
         """What waited at log-in has come (the `login` event stands behind it). Old prekeys go."""
@@ -160,6 +163,7 @@ class Trust:
         In the transaction that keeps it; `msgspec.json.encode` of the answer is `message.sealed`. Where the answer is
         not settled, call `settle` soon.
         """
+        self._away = self._away or self._was_away(c)  # also where `logged_in` comes only after the first messages
         return self._judging.judge(c, Came(message, author, posted, waited, self._away), opened)
 
     def plain(self, c: Rows, author: str, thread: str) -> tuple[str, ...]:
