@@ -5,11 +5,14 @@ import asyncio
 import json
 import mailbox
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+import msgspec
 import pytest
 
 from gateway.app import Gateway
@@ -17,7 +20,9 @@ from tests.support.client_engine import Person, acquainted, device, until
 from tests.support.gateway import endpoint, running_gateway
 from tmtp_client.api import models as m
 from tmtp_client.api import operations as o
+from tmtp_client.api.entrance import Entrance
 from tmtp_client.api.problems import ProblemError
+from tmtp_client.api.server import Server
 
 ADA, BOB, CHRIS = "Ada Lovelace", "Bob Babbage", "Chris Strachey"
 WORK = o.OfAccount("work")
@@ -121,6 +126,38 @@ async def _until(events: AsyncIterator[m.Event], wanted: Any) -> m.Event:
             if wanted(event):
                 return event
     raise AssertionError
+
+
+async def test_what_is_asked_while_the_home_locks_is_answered_in_words(world: World) -> None:
+    ada = world.ada
+    calls = [ada.client.call("threads.list", o.ListThreads()) for _ in range(30)]
+    calls += [ada.client.call("drafts.save", o.SaveDraft("work", m.Draft(f"new-{n}", text="x"))) for n in range(30)]
+    tasks = [asyncio.create_task(call) for call in calls]
+    await asyncio.sleep(0)
+    await ada("home.lock")
+    ended = await asyncio.gather(*tasks, return_exceptions=True)
+    problems = [one.problem.code for one in ended if isinstance(one, ProblemError)]
+    assert all(not isinstance(one, Exception) or isinstance(one, ProblemError) for one in ended)
+    assert set(problems) <= {"locked", "not_now", "not_found"}
+
+
+async def test_a_listener_that_comes_and_goes_hears_of_every_message_once(world: World) -> None:
+    """With the engine's own events: B3 as far as windows go."""
+    ada, bob = world.ada, world.bob
+    heard: list[str] = []
+    numbers: dict[str, int] = {"work": 0}
+    for lot in range(3):
+        for n in range(5):
+            await ada("messages.send", o.Send("work", (BOB,), text=f"Lot {lot}, number {n}", delay_s=0))
+        await bob.message("work", f"Lot {lot}, number 4")
+        async with asyncio.timeout(30):
+            async for event in bob.client.events(numbers):
+                numbers["work"] = max(event.number, numbers["work"])
+                if isinstance(event.data, m.MessageEvent) and event.data.new and event.data.message.kind == "message":
+                    heard.append(event.data.message.text)
+                    if event.data.message.text.endswith("number 4"):
+                        break
+    assert heard == [f"Lot {lot}, number {n}" for lot in range(3) for n in range(5)]
 
 
 # -- accounts --------------------------------------------------------------------------------------------------------
@@ -320,6 +357,36 @@ async def test_files_go_with_a_message_and_come_out_of_the_vault(world: World, t
     assert (await problem(bob("files.save", o.SaveFile("work", there.id, 0, "kept")))).field == "folder"
 
 
+async def test_a_page_hands_a_file_in_and_another_takes_a_piece_of_it_out(world: World) -> None:
+    """The same by the local server, with the engine's own vault behind it."""
+    octets = os.urandom(200_000)
+    async with AsyncExitStack() as stack:
+        http = await stack.enter_async_context(aiohttp.ClientSession())
+        urls, keys = [], []
+        for person in (world.ada, world.bob):
+            engine, entrance = person.engine, Entrance(time.monotonic, os.urandom)
+            server = Server(engine.dispatcher, engine.home, engine.files, entrance)
+            await stack.enter_async_context(server.listening(server.bound()))
+            urls.append(server.url)
+            keys.append({"Authorization": f"Bearer {entrance.key}"})
+        headers = keys[0] | {"Content-Type": "application/octet-stream"}
+        async with http.post(f"{urls[0]}/files/work?name=../a%20b.png", data=octets, headers=headers) as answer:
+            staged = msgspec.json.decode(await answer.read(), type=m.Staged)
+        assert (staged.name, staged.size) == ("a b.png", 200_000)
+        _, there = await world.talk("A picture", files=(staged.file,))
+        url = f"{urls[1]}/files/work/{there.id}/{there.attachments[0].place}"
+        async with http.get(url, headers=keys[1] | {"Range": "bytes=65000-66999"}) as answer:
+            assert (answer.status, await answer.read()) == (206, octets[65_000:67_000])
+        async with http.get(f"{url}?inline=1", headers=keys[1]) as answer:
+            assert answer.content_type == "image/png"
+            assert await answer.read() == octets
+        async with http.get(f"{url}9", headers=keys[1]) as answer:
+            assert answer.status == 404
+        await world.bob("home.lock")
+        async with http.get(url, headers=keys[1]) as answer:
+            assert answer.status == 423
+
+
 async def test_forwarding_and_asking_in(world: World) -> None:
     ada, bob = world.ada, world.bob
     chris = await world.device("chris")
@@ -329,6 +396,8 @@ async def test_forwarding_and_asking_in(world: World) -> None:
     _, there = await world.talk("A secret of ours")
     await bob("messages.forward", o.Forward("work", there.thread, (there.id,), (CHRIS,), "Look at this"))
     await _now(bob)
+    [settled] = await bob("accounts.settle", o.Settle("work"))
+    assert settled.waiting == 0
     assert "A secret of ours" in (await chris.message("work", "Look at this")).text
     await bob("threads.add", o.AddReaders("work", there.thread, (CHRIS,), "Chris knows looms"))
     assert (await chris.message("work", "A secret of ours")).author == world.ada_uid

@@ -122,7 +122,7 @@ class Client:
         to_seal = ToSeal(request_id, recipients, encode_post_head(PostHead(control=control)), text.encode())
         composed = await self.database.write(lambda c: self.trust.prepare(c, to_seal, plan))
         sealing = Sealing(composed, self.instance.service.identity.public_key)
-        data = composed.outer + sealing.push(text.encode()) + sealing.finish()
+        data = composed.outer + sealing.push(text.encode()) + b"".join(sealing.finish())
         acked = await self.connection.post(request_id, recipients, data, datahead=len(composed.outer))
         await self.database.write(lambda c: self.trust.sent(c, request_id, acked.msgid))
         return acked.msgid

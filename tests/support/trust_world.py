@@ -425,7 +425,7 @@ class Device:
 
     def stream(self, composed: Composed, text: str) -> bytes:
         sealing = Sealing(composed, self.world.service.public_key)
-        return sealing.push(text.encode()) + sealing.finish()
+        return sealing.push(text.encode()) + b"".join(sealing.finish())
 
     def send(self, text: str, *uids: str, control: str = "") -> Post:
         """A sealed message, posted and acknowledged."""

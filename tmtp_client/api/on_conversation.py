@@ -129,7 +129,7 @@ class OnConversation:
         _positive(p.limit, "limit")
         if p.skip < 0:
             raise problems.usage("it cannot be less than none", "skip")
-        query = search.parse(p.query)
+        query = search.parse(p.query, None)  # days begin where this device is
         contexts = self._rooms.some(p.account)
         if not contexts:
             return m.Results((), problem=query.problem)

@@ -88,6 +88,8 @@ class OnDevices:
     async def check_recovery(self, p: o.CheckRecovery) -> m.Done:
         """`done` false: these are another sheet's words."""
         context, trust = self._of(p.account)
+        if await context.database.read(lambda c: trust.logs.kept(c, context.uid)) is None:
+            await trust.following.settle(await context.current(limits.ANSWER_TIMEOUT_S), context.database)
         with problems.explained("words"):
             return m.Done(await trust.devices.check_recovery(context.database, p.words))
 

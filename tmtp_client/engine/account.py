@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection as Rows
-from sqlalchemy import func, select
 
 from tmtp_client import limits
 from tmtp_client.api import models
@@ -27,7 +26,6 @@ from tmtp_client.engine.receiving import Receiving
 from tmtp_client.engine.sending import Sending
 from tmtp_client.store import changes, outbox, people, threads
 from tmtp_client.store.outbox import Content
-from tmtp_client.store.tables import change
 from tmtp_client.sync import journal, state
 from tmtp_client.trust.logs import standing
 
@@ -238,6 +236,18 @@ class Account:
                 if after is not None:
                     self._follow(after)
 
+    async def settled(self) -> None:
+        """Wait until what was queued at log-in is here and what is due is sent; or the service lets this device in no
+        more.
+        """
+        refused = self.context.connection is None or self.context.connection.failed is not None
+        while not refused:
+            waiting = await self.context.database.read(outbox.waiting)
+            if self.caught_up.is_set() and not any(one.state in {"waiting", "sending"} for one in waiting):
+                return
+            await asyncio.sleep(limits.SETTLED_LOOK_S)
+            refused = self.context.connection is None or self.context.connection.failed is not None
+
     def reopen(self, messages: Iterable[str]) -> None:
         """These messages were sealed, and their key may be here now."""
         self._keys.update(messages)
@@ -258,11 +268,7 @@ class Account:
 
         def read(c: Rows) -> Since:
             found = changes.since(c, name, number, limit)
-            if found and found[0].type == "gap":
-                return Since(found, found[0].number)
-            kept = select(change.c.number).where(change.c.number > number).order_by(change.c.number).limit(limit)
-            upto = c.scalar(select(func.max(kept.subquery().c.number)))  # of some nothing is left to tell
-            return Since(found, number if upto is None else upto)
+            return Since(found, found[-1].number if found else changes.latest(c))
 
         return await self.context.database.read(read)
 

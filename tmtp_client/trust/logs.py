@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import lru_cache
+from threading import Lock
 from typing import Final
 
 from sqlalchemy import Connection as Rows
@@ -21,7 +22,7 @@ from tmtp_core.crypto.account_log import LogState
 from tmtp_core.crypto.encoding import from_text
 from tmtp_core.crypto.log_records import LogInvalid, Record, decode_record, encode_record, replay, verify
 
-_STATES_KEPT: Final = 256  # in memory: the logs of who is written to just now
+_STATES_KEPT: Final = 1_024  # in memory: the logs of who is written to just now
 
 
 class Shown(Enum):
@@ -87,16 +88,20 @@ class Logs:
     def __init__(self, service_key: str) -> None:
         self._service_key = service_key
         self._cached: dict[str, KeptLog] = {}
+        self._guard = Lock()
         self._state_at = lru_cache(maxsize=_STATES_KEPT)(self._replayed)
 
     def kept(self, c: Rows, uid: str) -> KeptLog | None:
         """What is known of an account's log; None: nothing, or nothing that can be read any more."""
-        heads = tuple(c.scalars(select(t.log_record.c.head).where(t.log_record.c.uid == uid).order_by("place")))
-        if not heads:
+        row = t.log_record.c
+        last = select(row.place, row.head).where(row.uid == uid).order_by(row.place.desc()).limit(1)
+        latest = c.execute(last).one_or_none()
+        if latest is None:
             return None
         cached = self._cached.get(uid)
-        if cached is not None and cached.heads == heads:
+        if cached is not None and (len(cached.heads) - 1, cached.head) == tuple(latest):
             return cached
+        heads = tuple(c.scalars(select(row.head).where(row.uid == uid).order_by(row.place)))
         try:
             state = replay(self.records(c, uid), uid=uid, service_key=from_text(self._service_key))
         except (LogInvalid, ValueError):  # this device's disk
@@ -149,7 +154,8 @@ class Logs:
     def forget(self, c: Rows, uid: str) -> None:
         """Drop the records of a log."""
         c.execute(delete(t.log_record).where(t.log_record.c.uid == uid))
-        self._cached.pop(uid, None)
+        with self._guard:
+            self._cached.pop(uid, None)
 
     def known(self, c: Rows) -> list[str]:
         """Whose logs are kept."""
@@ -177,9 +183,10 @@ class Logs:
         return replay(records, uid=uid, service_key=from_text(self._service_key))
 
     def _cache(self, log: KeptLog) -> KeptLog:
-        while len(self._cached) >= _STATES_KEPT:
-            self._cached.pop(next(iter(self._cached)), None)
-        self._cached[log.uid] = log
+        with self._guard:  # several look at a database at once, each on a thread
+            while len(self._cached) >= _STATES_KEPT:
+                self._cached.pop(next(iter(self._cached)))
+            self._cached[log.uid] = log
         return log
 
 
