@@ -163,6 +163,7 @@ PREKEY_KEPT_MS = 30 * 24 * 3600 * 1000  # the secret; longer only until what wai
 LOOK_AGAIN_MS = 10 * 60 * 1000  # at a log, before something is sealed to its devices
 LATE_MS = 24 * 3600 * 1000  # a sender that has not heard of a revocation for longer is kept from it
 CLOCK_SLACK_MS = 5 * 60 * 1000  # between what the service dates and what a log does
+THERE_S = 3600.0  # so often a connected device notes that it is there: else it was away, as far as it knows
 AWAY_MS = 20 * 3600 * 1000  # the shortest absence after which a service may have given messages back
 LINK_TEXT_MAX_BYTES = 4_096
 MISSING_TOLD_MAX = 1_000_000  # more than so many messages cannot have been left out of a chain in earnest

@@ -337,6 +337,7 @@ class Device:
         self.database.do(self.trust.logged_in)
         run(self.trust.settle(self, self.database, self.account.log.head_text))
         self.take()
+        self._refresh()
         self.database.do(self.trust.caught_up)
 
     def take(self) -> None:
@@ -346,6 +347,10 @@ class Device:
         while self.queue:
             self.hear(self.queue.pop(0))
         run(self.trust.settle(self, self.database))
+        self._refresh()
+
+    def _refresh(self) -> None:
+        """What is said of messages may have changed since they came."""
         for message, row in self.rows().items():
             if message in self.read and row:
                 self.read[message].sealed = msgspec.json.decode(row, type=Sealed)

@@ -11,6 +11,7 @@ from tmtp_client.trust import Held, Plan, SharedKey, ToSeal, Unsealable, chains,
 from tmtp_client.trust.following import device_names
 from tmtp_client.trust.linking import Place, check_joined, read_offer
 from tmtp_client.trust.wrapping import ASK, GIVE, Wish
+from tmtp_core.crypto.log_records import Record
 from tmtp_core.crypto.passphrase import Cost
 from tmtp_core.crypto.sealed_heads import decode_outer
 from tmtp_core.crypto.stream import EnvelopeRefused
@@ -187,6 +188,28 @@ def test_a_copy_that_cannot_be_read_is_fetched_again_and_holds_what_was_not_seen
     assert isinstance(ada.database.do(lambda c: ada.trust.plan(c, [bob.account.uid])), Held)
     run(ada.trust.look_at(ada, ada.database, [bob.account.uid, ada.account.uid], anew=True))
     assert ada.trouble() == {}
+    assert isinstance(ada.plan(bob.account.uid), Plan)
+
+
+def test_whose_log_does_not_hold_is_not_written_to_without_keys(world: World, ada: Device) -> None:
+    """Of what a service shows up to the record that does not hold, the rest counts."""
+    bob = world.account()
+    true = bob.account.records[0]
+    false = Record(true.entry, true.sigs, true.time + 1, true.stamp)
+    ada.queue.clear()
+    world.shows = lambda asker, uid, records: (
+        ([false], "A" * 43) if uid == bob.account.uid else (records, ada.log().head)
+    )
+    plan = ada.plan(bob.account.uid)
+    assert isinstance(plan, Held)
+    assert "another list" in plan.text
+    world.shows = lambda asker, uid, records: (
+        ([true, false], "A" * 43) if uid == bob.account.uid else (records, ada.log().head)
+    )
+    run(ada.trust.look_at(ada, ada.database, [bob.account.uid], anew=True))
+    assert len(ada.log(bob.account.uid).heads) == 1
+    assert isinstance(ada.plan(bob.account.uid), Held)
+    ada.see_all()
     assert isinstance(ada.plan(bob.account.uid), Plan)
 
 

@@ -140,7 +140,12 @@ class Account:
         head = connection.head
         self._to_look.set()
         while connection.is_open:
-            await self._to_look.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limits.THERE_S):
+                    await self._to_look.wait()
+            await context.database.write(trust.is_there)
+            if not self._to_look.is_set():
+                continue
             self._to_look.clear()
             uids, self._look_at = self._look_at, set()
             with contextlib.suppress(Refused, TimeoutError, WrongService):

@@ -140,11 +140,12 @@ class Logs:
         if any(one != other for one, other in zip(known, shown, strict=False)):
             return Taken(Shown.OTHER, log, why="a record that this device has checked is another one now")
         grown, new = log, shown[len(known) :]
+        why = ""
         if new:
-            try:
-                grown = self._extended(c, uid, log, new)
-            except LogInvalid as invalid:
-                return Taken(Shown.OTHER, log, why=str(invalid))
+            grown, why = self._extended(c, uid, log, new)
+        if why:
+            added = (len(grown.heads) if grown is not None else 0) - count
+            return Taken(Shown.OTHER, grown, added, log is None and grown is not None, why)
         added = len(new)
         if head is not None and (grown is None or head != grown.head):
             earlier = grown is not None and head in grown.heads
@@ -166,18 +167,24 @@ class Logs:
         log = self.kept(c, uid)
         return len(log.heads) if log is not None else 0
 
-    def _extended(self, c: Rows, uid: str, log: KeptLog | None, new: Sequence[Record]) -> KeptLog:
-        """With further records, each checked, and kept. Raises `LogInvalid`; then nothing was kept."""
+    def _extended(self, c: Rows, uid: str, log: KeptLog | None, new: Sequence[Record]) -> tuple[KeptLog | None, str]:
+        """With further records, each checked, and kept; up to the first that does not hold, and why."""
         state = log.state if log is not None else None
         heads = list(log.heads) if log is not None else []
         rows = []
+        why = ""
         for place, record in enumerate(new, len(heads)):
-            state = verify([record], uid=uid, service_key=self._service_key, known=state)
+            try:
+                state = verify([record], uid=uid, service_key=self._service_key, known=state)
+            except LogInvalid as invalid:
+                why = str(invalid)
+                break
             heads.append(state.head_text)
             rows.append({"uid": uid, "place": place, "record": encode_record(record), "head": state.head_text})
-        assert state is not None
+        if not rows or state is None:
+            return log, why
         c.execute(insert(t.log_record), rows)
-        return self._cache(KeptLog(uid, state, tuple(heads)))
+        return self._cache(KeptLog(uid, state, tuple(heads))), why
 
     def _replayed(self, uid: str, records: tuple[Record, ...]) -> LogState:
         return replay(records, uid=uid, service_key=from_text(self._service_key))
