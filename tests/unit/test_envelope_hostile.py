@@ -407,6 +407,39 @@ def test_no_length_brings_a_reader_down(size: int) -> None:
         Opening(key, OUTER, size, DELIVERED).finish()
 
 
+BY_DEVICES, BY_SHARED = decode_outer(SHORT[0].outer), decode_outer(UNDER_SHARED[0].outer)
+ONE = BY_DEVICES.keys[0]
+
+
+@pytest.mark.parametrize(
+    ("e2e", "changes"),
+    [
+        (BY_DEVICES, {"keys": ()}),
+        (BY_DEVICES, {"keys": (structs.replace(ONE, device=ONE.device[:-2]),)}),
+        (BY_DEVICES, {"keys": (structs.replace(ONE, sealed=ONE.sealed[:-2]),)}),
+        (BY_DEVICES, {"keys": (structs.replace(ONE, prekey=ONE.prekey[:-2]),)}),
+        (BY_DEVICES, {"commit": ""}),
+        (BY_DEVICES, {"header": ""}),
+        (BY_DEVICES, {"nonce": BY_SHARED.nonce}),
+        (BY_DEVICES, {"salt": BY_SHARED.salt}),
+        (BY_DEVICES, {"ops": 4}),
+        (BY_DEVICES, {"memory": 1}),
+        (BY_SHARED, {"keys": BY_DEVICES.keys}),
+        (BY_SHARED, {"commit": BY_SHARED.commit + "AAAA"}),
+        (BY_SHARED, {"header": BY_SHARED.header + "AAAA"}),
+        (BY_SHARED, {"nonce": BY_SHARED.nonce[:-4]}),
+        (BY_SHARED, {"salt": BY_SHARED.salt + "AAAA"}),
+        (BY_SHARED, {"salt": ""}),
+        (BY_SHARED, {"ops": 1}),
+        (BY_SHARED, {"memory": 0}),
+    ],
+)
+def test_an_outer_head_has_what_its_suite_needs_and_no_more(e2e: E2e, changes: dict[str, Any]) -> None:
+    assert decode_outer(encode_outer(e2e)) == e2e
+    with pytest.raises(EnvelopeRefused, match="makes no sense"):
+        decode_outer(encode_outer(structs.replace(e2e, **changes)))
+
+
 def _sealed_to(devices: int) -> E2e:
     keys = (Wrapped(to_text(number.to_bytes(32)), to_text(bytes(112)), to_text(bytes(32))) for number in range(devices))
     return E2e(2, keys=tuple(keys), commit=to_text(bytes(32)), header=to_text(bytes(24)))
