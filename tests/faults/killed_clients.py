@@ -2,7 +2,7 @@
 """`kill -9` of engines and services at any moment: every device ends with the same messages, none lost, none twice, each
 author's in his order (B3).
 
-    python -m tests.faults.killed_clients --kills 200 --messages 5000 --seed 1
+    python -m tests.faults.killed_clients --kills 200 --seed 1
 
 A person with three devices and another with one write to one another on two services, encrypted.
 """
@@ -31,6 +31,7 @@ SERVICES: Final = ("one", "two")
 ADAS: Final = ("ada-1", "ada-2", "ada-3")
 ENGINES: Final = (*ADAS, "bob")
 _LIFE_S: Final = (0.2, 1.5)
+_MESSAGES_A_KILL: Final = 25
 
 
 @dataclass
@@ -44,7 +45,7 @@ class Engine:
 
     async def start(self) -> None:
         """Start it, and wait until it serves."""
-        self.running = await asyncio.create_subprocess_exec(
+        running = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "tests.faults.engine_process",
@@ -52,8 +53,9 @@ class Engine:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )
-        if not (await self._answer()).get("ready"):
+        if not (await _answer(running)).get("ready"):
             raise PromiseBroken(f"{self.name} did not start again")
+        self.running = running
 
     async def ask(self, **asked: Any) -> dict[str, Any]:
         """An answer; {} where it was killed before it came."""
@@ -66,15 +68,7 @@ class Engine:
                 await running.stdin.drain()
             except ConnectionError:
                 return {}
-            return await self._answer()
-
-    async def _answer(self) -> dict[str, Any]:
-        assert self.running is not None
-        assert self.running.stdout is not None
-        async with asyncio.timeout(ANSWER_S):
-            line = await self.running.stdout.readline()
-        answer: dict[str, Any] = msgspec.json.decode(line) if line.endswith(b"\n") else {}
-        return answer
+            return await _answer(running)
 
     async def end(self, number: signal.Signals) -> None:
         """End it, and wait until it is gone."""
@@ -88,6 +82,14 @@ class Engine:
             running.stdin.close()
         await running.wait()
         self.running = None
+
+
+async def _answer(running: asyncio.subprocess.Process) -> dict[str, Any]:
+    assert running.stdout is not None
+    async with asyncio.timeout(ANSWER_S):
+        line = await running.stdout.readline()
+    answer: dict[str, Any] = msgspec.json.decode(line) if line.endswith(b"\n") else {}
+    return answer
 
 
 @dataclass
@@ -238,12 +240,13 @@ def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n", maxsplit=1)[0])
     parser.add_argument("--kills", type=int, default=200, help="how often something is killed (default 200)")
-    parser.add_argument("--messages", type=int, default=5_000, help="how many are sent (default 5000)")
+    parser.add_argument("--messages", type=int, help=f"how many are sent (default {_MESSAGES_A_KILL} for each kill)")
     parser.add_argument("--seed", type=int, default=1, help="of everything random (default 1)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="killed-clients-") as folder:
         try:
-            figures = asyncio.run(run(arguments.kills, arguments.messages, arguments.seed, Path(folder)))
+            messages = arguments.messages or _MESSAGES_A_KILL * arguments.kills
+            figures = asyncio.run(run(arguments.kills, messages, arguments.seed, Path(folder)))
         except PromiseBroken as broken:
             sys.stderr.write(f"A promise was broken (seed {arguments.seed}):\n{broken}\n")
             return 1

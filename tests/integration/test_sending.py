@@ -12,7 +12,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
 from gateway.app import Gateway
 from tests.support.gateway import SETTINGS, running_gateway
@@ -35,9 +35,10 @@ from tmtp_client.engine import acquaintance, staging
 from tmtp_client.engine.account import Account
 from tmtp_client.engine.composing import Composing
 from tmtp_client.engine.home import Home
-from tmtp_client.store import messages, outbox, threads
+from tmtp_client.store import changes, messages, outbox, threads
 from tmtp_client.store.tables import attachment, heard, message
 from tmtp_client.sync import registers, settings
+from tmtp_client.trust import logs
 
 SMALL = SETTINGS.replace("acquaintance: everyone,", "acquaintance: everyone, limits: {message_max_bytes: 400000},")
 
@@ -334,3 +335,29 @@ async def test_an_upload_goes_on_where_it_was_when_its_engine_is_killed(tmp_path
         assert came is not None
         assert came >= size // part
         assert (await texts(world.bob)).count("Here is the film") == 1
+
+
+async def test_changed_keys_hold_a_message_until_the_person_has_seen_them(tmp_path: Path) -> None:
+    async with people(tmp_path) as world:
+        context, bob = world.ada.context, world.bob.context.uid
+        known = await context.database.read(lambda c: logs.standing(c, bob))
+        assert known.seen_head
+        await context.database.write(lambda c: logs.keep(c, known, seen_head="of another log"))
+        await written(world.ada, "Bob Builder", "Can you read this?")
+        stopped = await look_until(
+            world.ada, lambda c: next((one for one in outbox.waiting(c) if one.state == "held"), None)
+        )
+        assert stopped.error
+        told = await context.database.read(lambda c: changes.since(c, "ada", 0, limits.CHANGES_MAX))
+        assert [one.data.uid for one in told if one.type == "keys"][-1:] == [bob]
+        await send(world.ada, "Eve Example", text="Meanwhile")
+        await has_text(world.eve, "Meanwhile")
+        assert "Can you read this?" not in await texts(world.bob)
+
+        def seen(c: Connection) -> None:
+            assert context.trust.seen(c, bob, context.trust.following.shown(c, bob))
+            assert outbox.release_held(c, now_ms()) == 1
+
+        await context.database.write(seen)
+        context.to_send.set()
+        assert (await has_text(world.bob, "Can you read this?")).suite == 2

@@ -29,7 +29,7 @@ from tmtp_client.trust import linking
 from tmtp_client.vault.vault import Vault
 
 Got = TypeVar("Got")
-PATIENCE_S = 15.0
+PATIENCE_S = 60.0
 
 
 def now_ms() -> int:
@@ -103,7 +103,7 @@ async def look_until(account: Account, look: Callable[[Rows], Got | None]) -> Go
     """Wait until a look at an account's database finds something."""
     async with asyncio.timeout(PATIENCE_S):
         while not (found := await account.context.database.read(look)):
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
     return found
 
 

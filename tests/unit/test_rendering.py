@@ -351,8 +351,8 @@ PATHOLOGICAL = [
 
 
 async def test_a_text_made_to_burn_time_costs_a_bounded_time_and_the_next_one_is_rendered() -> None:
-    """The bound is the process's end: a text for which a second is too long stands as it was written."""
-    renderer = Renderer()
+    """The bound is the process's end: a text for which half a second is too short stands as it was written."""
+    renderer = Renderer(deadline_s=0.5)
     try:
         for text in PATHOLOGICAL:
             html = (await renderer.render(text)).html

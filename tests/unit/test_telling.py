@@ -90,6 +90,7 @@ async def test_edits_are_told_by_themselves_and_together(database: Database) -> 
             now_ms=lambda: 1,
             random_bytes=os.urandom,
             alone=lambda c: False,
+            edited=lambda: None,
             pause_s=0.05,
         )
     )

@@ -25,8 +25,8 @@ from tmtp_client.engine.presence import Presence
 from tmtp_client.engine.receiving import Receiving
 from tmtp_client.engine.sending import Sending
 from tmtp_client.store import changes, outbox, people, threads
-from tmtp_client.store.outbox import Content
-from tmtp_client.sync import journal, state
+from tmtp_client.sync import state
+from tmtp_client.sync.telling import keep_telling
 from tmtp_client.trust.logs import standing
 
 
@@ -197,24 +197,24 @@ class Account:
     async def _sync(self) -> None:
         """What devices agree about: told to the others soon after it was done here, several edits at once."""
         context = self.context
-        while True:
-            await context.to_sync.wait()
-            context.to_sync.clear()
-            self._presence.look()
-            await asyncio.sleep(limits.SYNC_PAUSE_S)
-            while posts := await context.database.write(self._gather):
-                context.to_send.set()
-                if posts < limits.SYNC_POSTS_AT_ONCE:
-                    break
+        await keep_telling(
+            context.database,
+            context.to_sync,
+            context.to_send,
+            now_ms=context.clock,
+            random_bytes=context.random_bytes,
+            alone=self._is_alone,
+            edited=self._presence.look,
+        )
 
-    def _gather(self, c: Rows) -> int:
-        now_ms = self.context.clock()
-
-        def enqueue(c: Rows, text: bytes) -> None:
-            content = Content(text=text.decode())
-            outbox.enqueue(c, "sync", content, now_ms, now_ms, self.context.random_bytes)
-
-        return journal.gather(c, enqueue)
+    def _is_alone(self, c: Rows) -> bool:
+        """Whether this is surely the account's only device. Under revision 1 nobody knows."""
+        context = self.context
+        log = None if context.trust is None else context.trust.logs.kept(c, context.uid)
+        if log is None:
+            return False
+        now_ms = context.clock()
+        return sum(log.state.standing(key, now_ms) != "revoked" for key in log.state.devices) == 1
 
     async def _wake(self) -> None:
         """Snoozed conversations come back in time."""

@@ -20,10 +20,7 @@ from tmtp_client.store import messages, outbox, threads
 from tmtp_client.store.outbox import Content, File
 from tmtp_client.store.tables import attachment, message
 from tmtp_client.sync import settings
-from tmtp_client.sync.clock import device_name
-from tmtp_client.sync.registers import At
 from tmtp_core import limits as core_limits
-from tmtp_core.crypto.encoding import from_text
 from tmtp_core.wire.payload import Forwarded, Subscriber
 
 
@@ -133,7 +130,7 @@ class Composing:
         scheduled = asked.due_ms > now_ms
         request = outbox.enqueue(c, "message", content, due_ms, now_ms, context.random_bytes, scheduled=scheduled)
         if asked.draft:
-            drafts.drop(c, _at(context, now_ms), asked.draft)
+            drafts.drop(c, context.at(), asked.draft)
         return request
 
     def _where(self, c: Rows, asked: operations.Send) -> tuple[str, Recipients]:
@@ -249,12 +246,6 @@ class Composing:
             known=recipients.of_uids(c, known).to,
         )
         return self._at_once(c, "note", content)
-
-
-def _at(context: Context, now_ms: int) -> At:
-    identity = context.identity
-    key = from_text(identity.keys.signer.public) if identity.keys is not None else identity.node.encode()
-    return At(device_name(key), now_ms)
 
 
 def _check_text(text: str) -> None:
