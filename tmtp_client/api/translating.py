@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What the rooms below raise, as the API's problems. In one place, so that no room has to know of the API."""
 
+import socket
 import ssl
 
 from tmtp_client.api.models import Problem
 from tmtp_client.api.problems import LOCKED
 from tmtp_client.connection import Disconnected, LogInRefused, Refused, WrongService
+from tmtp_client.engine.joining import Occupied
 from tmtp_client.engine.recipients import Unknown
 from tmtp_client.store.outbox import Conflict
 from tmtp_client.trust.devices import Changed, NotPossible
@@ -26,6 +28,8 @@ def _of_service(error: BaseException) -> Problem | None:  # noqa: PLR0911 - a ta
     match error:
         case WrongService():
             return Problem("refused", str(error))
+        case Occupied():
+            return Problem("usage", str(error), "account")
         case Refused():
             return Problem("refused", f"the service refused it: {error}")
         case LogInRefused():
@@ -36,6 +40,8 @@ def _of_service(error: BaseException) -> Problem | None:  # noqa: PLR0911 - a ta
             return Problem("refused", f"the certificate cannot be trusted: {error.verify_message}")
         case TimeoutError():
             return Problem("not_now", "the service did not answer in time")
+        case ConnectionError() | socket.gaierror():
+            return Problem("not_now", f"the service cannot be reached: {error.strerror or type(error).__name__}")
         case OSError():
             return Problem("not_now", f"it cannot be done now: {error.strerror or type(error).__name__}")
     return None
