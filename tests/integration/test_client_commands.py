@@ -70,29 +70,50 @@ async def test_what_was_not_delivered_is_shown_with_what_it_was(service: TestIns
     assert (answer.code, "nobody else wrote that" in answer.err) == (2, True)
 
 
+async def said(watching: asyncio.subprocess.Process) -> str:
+    """The text of the next message that a `watch --json` shows."""
+    assert watching.stdout is not None
+    line = await asyncio.wait_for(watching.stdout.readline(), PATIENCE_S)
+    return str(json.loads(line)["text"])
+
+
+async def interrupted(process: asyncio.subprocess.Process) -> str:
+    """Ctrl-C ends it, quietly; what it said on standard error."""
+    process.send_signal(signal.SIGINT)
+    _, errors = await asyncio.wait_for(process.communicate(), PATIENCE_S)
+    assert process.returncode == 130, errors
+    assert b"Traceback" not in errors
+    return errors.decode()
+
+
 async def test_watch_shows_what_comes_and_sends_for_other_terminals(service: TestInstance, tmp_path: Path) -> None:
+    """Other commands use its engine as they would a daemon's; another watch, too, and it goes on when the first ends."""
     ada = await joined(service, tmp_path / "ada", "Ada Lovelace")
     bob = await joined(service, tmp_path / "bob", "Bob Builder")
-    watching = await bob.start("watch", "--json")
-    assert watching.stdout is not None
+    await ada.does("ping", "Bob Builder", "Are you there?")
+    first = await bob.start("watch", "--json")
     try:
-        assert (await ada.run("ping", "Bob Builder", "Are you there?")).code == 0
-        line = await asyncio.wait_for(watching.stdout.readline(), PATIENCE_S)
-        assert json.loads(line)["text"] == "Are you there?"
-        assert (await bob.run("watch")).code == 1  # one at a time
-        assert (await bob.run("ping", "Ada Lovelace", "I am")).code == 0
-        assert (await bob.run("send", "Ada Lovelace", "and I can write")).code == 0
-        assert [one["text"] for one in (await bob.run("inbox", "--json")).json] == [
-            "Are you there?",
-            "I am",
-            "and I can write",
-        ]
+        assert await said(first) == "Are you there?"  # it came while nobody watched
+        assert (tmp_path / "bob" / "daemon.json").exists()
+        second = await bob.start("watch", "--json")
+        try:
+            await bob.does("ping", "Ada Lovelace", "I am")
+            await bob.does("send", "Ada Lovelace", "and I can write")
+            texts = [one["text"] for one in (await bob.does("inbox", "--json")).json]
+            assert texts == ["Are you there?", "I am", "and I can write"]
+            await ada.does("inbox")
+            await ada.does("send", "Bob Builder", "to whoever watches")
+            assert await said(first) == "to whoever watches"
+            await interrupted(first)
+            await ada.does("send", "Bob Builder", "and who still does")
+            while await said(second) != "and who still does":
+                pass
+        finally:
+            await interrupted(second)
     finally:
-        watching.send_signal(signal.SIGINT)
-        _, errors = await asyncio.wait_for(watching.communicate(), PATIENCE_S)
-    assert watching.returncode == 130
-    assert b"Traceback" not in errors
-    assert [one["text"] for one in (await ada.run("inbox", "--json")).json][1:] == ["I am", "and I can write"]
+        if first.returncode is None:
+            await interrupted(first)
+    assert [one["text"] for one in (await ada.does("inbox", "--json")).json][1:3] == ["I am", "and I can write"]
 
 
 async def test_joining_with_an_invitation(tmp_path: Path) -> None:
@@ -220,21 +241,36 @@ async def test_what_was_cut_off_goes_out_with_the_next_command(service: TestInst
     kept = await ada.run("send", "Bob Builder", "Here it is", "-f", str(plan))
     assert kept.code == 3
     assert "is kept and goes out next time" in kept.err
-    assert (await ada.run("send", "B" * 32, "to nobody")).code == 3
     offline = await ada.run("inbox")
     assert offline.code == 3
     assert "cannot be reached" in offline.err
     assert "Write to me" in offline.out
     plan.write_bytes(b"changed meanwhile")
     await service.start()
-    later = await ada.run("inbox")
-    while "Not sent to" not in later.err:
-        later = await ada.run("inbox")
-    assert "nobody there is called" in later.err
-    (got,) = [one for one in (await bob.run("inbox", "--json")).json if not one["outgoing"]]
+    await ada.does("inbox")
+    (got,) = [one for one in (await bob.does("inbox", "--json")).json if not one["outgoing"]]
     assert got["text"] == "Here it is"
-    assert _content(got["attachments"][0]["path"]) == b"as it was"
-    assert "Not sent to" not in (await ada.run("inbox")).err  # told once
+    await bob.does("read", got["id"], "--save", str(tmp_path / "saved"))
+    assert (tmp_path / "saved" / "plan.txt").read_bytes() == b"as it was"
+
+
+async def test_what_was_refused_when_nobody_waited_is_said_until_it_is_dropped(
+    service: TestInstance, tmp_path: Path
+) -> None:
+    ada = await joined(service, tmp_path / "ada", "Ada Lovelace")
+    await service.stop()
+    assert (await ada.run("ping", "Nobody Here", "hello")).code == 3
+    await service.start()
+    for _ in range(2):
+        shown = await ada.does("inbox")
+        assert "Not sent to Nobody Here" in shown.err
+        assert "nobody here is called so" in shown.err
+    (refused,) = (await ada.does("outbox", "--json")).json
+    assert refused["state"] == "refused"
+    await joined(service, tmp_path / "late", "Nobody Here")
+    await ada.does("outbox", "--retry", refused["id"])
+    assert (await ada.does("inbox")).err == ""
+    assert (await ada.does("outbox", "--json")).json == []
 
 
 async def test_a_key_that_changed_is_said_at_once(service: TestInstance, tmp_path: Path) -> None:
@@ -248,18 +284,13 @@ async def test_a_key_that_changed_is_said_at_once(service: TestInstance, tmp_pat
     assert "not the one that was pinned" in ran.err
 
 
-async def test_what_the_service_does_not_take_is_refused_and_not_tried_again(tmp_path: Path) -> None:
-    async with running_instance(tmp_path / "service", limits={"message_max_bytes": 100_000}) as service:
-        ada = await joined(service, tmp_path / "ada", "Ada Lovelace")
-        large = tmp_path / "large"
-        large.write_bytes(bytes(200_000))
-        ran = await ada.run("send", "B" * 32, "hello", "-f", str(large))
-        assert ran.code == 1
-        assert "it is larger than this service takes" in ran.err
-        assert not list((tmp_path / "ada").rglob("large"))
-        ran = await ada.run("ping", "Ada Lovelace", "\udcff is no UTF-8")
-        assert ran.code == 2
-        assert (await ada.run("ping", "Ada Lovelace", "hello me")).code == 0
+async def test_what_cannot_be_sent_is_said_at_once_and_leaves_nothing(service: TestInstance, tmp_path: Path) -> None:
+    ada = await joined(service, tmp_path / "ada", "Ada Lovelace")
+    ran = await ada.run("ping", "Ada Lovelace", "\udcff is no UTF-8")
+    assert (ran.code, "no valid UTF-8" in ran.err) == (2, True)
+    assert (await ada.run("ping", "Ada Lovelace", "x" * 141)).code == 2
+    assert (await ada.does("ping", "Ada Lovelace", "hello me")).err == ""
+    assert (await ada.does("outbox", "--json")).json == []
 
 
 async def test_several_terminals_send_at_once(service: TestInstance, tmp_path: Path) -> None:
@@ -267,6 +298,7 @@ async def test_several_terminals_send_at_once(service: TestInstance, tmp_path: P
     ada, bob = await acquainted(service, tmp_path)
     sent = await asyncio.gather(*(ada.run("send", "Bob Builder", f"number {n}") for n in range(4)))
     assert [(ran.code, ran.err) for ran in sent] == [(0, "")] * 4
+    assert not (tmp_path / "ada" / "daemon.json").exists()
     texts = {one["text"] for one in (await bob.run("inbox", "--json")).json}
     assert {f"number {n}" for n in range(4)} <= texts
 
@@ -275,9 +307,9 @@ async def test_each_terminal_says_what_became_of_its_own_message(service: TestIn
     ada, _ = await acquainted(service, tmp_path)
     for _ in range(3):
         sent = await asyncio.gather(
-            ada.run("send", "B" * 32, "to nobody"),
+            ada.run("ping", "Nobody Here", "to nobody"),
             ada.run("send", "Bob Builder", "to somebody"),
-            ada.run("send", "C" * 32, "to nobody either"),
+            ada.run("ping", "Nobody Either", "to nobody either"),
         )
         assert [ran.code for ran in sent] == [1, 0, 1], [ran.err for ran in sent]
         assert "Not sent" not in sent[1].err
@@ -286,15 +318,18 @@ async def test_each_terminal_says_what_became_of_its_own_message(service: TestIn
 async def test_what_was_interrupted_is_kept_shown_and_can_be_dropped(service: TestInstance, tmp_path: Path) -> None:
     ada, bob = await acquainted(service, tmp_path)
     await service.stop()
-    with socket.create_server(("127.0.0.1", service.port)) as silent:  # somebody who answers nothing
+    with socket.create_server(("127.0.0.1", service.port)):  # somebody who answers nothing
+        daemon = await ada.start("daemon")
+        assert daemon.stdout is not None
+        await asyncio.wait_for(daemon.stdout.readline(), PATIENCE_S)
         sending = await ada.start("send", "Bob Builder", "half a thought")
-        reached, _ = await asyncio.to_thread(silent.accept)
-        sending.send_signal(signal.SIGINT)
-        _, errors = await asyncio.wait_for(sending.communicate(), PATIENCE_S)
-        reached.close()
-    assert sending.returncode == 130
-    assert b"The message is kept" in errors
-    (waiting,) = (await ada.run("outbox", "--json")).json
+        while not (listed := (await ada.does("outbox", "--json")).json):
+            pass
+        assert "The message is kept" in await interrupted(sending)
+        daemon.send_signal(signal.SIGINT)
+        await asyncio.wait_for(daemon.communicate(), PATIENCE_S)
+    (waiting,) = (await ada.does("outbox", "--json")).json
+    assert [waiting] == listed
     assert waiting["text"] == "half a thought"
     assert "half a thought" in (await ada.run("outbox")).out
     away = await ada.run("inbox", "--json")

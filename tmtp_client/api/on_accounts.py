@@ -112,7 +112,7 @@ class OnAccounts:
         with problems.explained("offer"):
             return await self._being_linked.answer(p.account, p.offer, p.label)
 
-    async def sign_in(self, p: o.SignIn) -> m.Done | m.SignIn:
+    async def sign_in(self, p: o.SignInAgain) -> m.Done | m.SignIn:
         """With the provider, again."""
         if p.sign_in:
             answer: m.Done | m.SignIn = await self._sign_ins.finish(p.sign_in)

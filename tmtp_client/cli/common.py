@@ -82,6 +82,8 @@ def fail_by(problem: Problem) -> NoReturn:
     text = problem.text
     if problem.code == "usage" and problem.field and not text.startswith(problem.field):
         text = f"{problem.field}: {text}"
+    if problem.code == "not_found" and problem.field == "to":
+        text += ". If they have answered that, look first: tmtp inbox"
     fail(text[:1].upper() + text[1:], _CODES.get(problem.code, FAILED))
 
 

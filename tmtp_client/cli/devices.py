@@ -41,14 +41,14 @@ DeviceArgument = Annotated[
 ]
 _WORDS: Final = "The 24 words of your recovery sheet"
 
-devices = typer.Typer(help="Your devices: which there are, and which may be no more.")
+devices = typer.Typer()
 link = typer.Typer(no_args_is_help=True, help="Make a further device one of your account's, by two short texts.")
 recovery = typer.Typer(no_args_is_help=True, help="The recovery sheet: is it the right one, and a new one.")
 
 
 @devices.callback(invoke_without_command=True)
 def list_devices(context: typer.Context, account: AccountOption = "", as_json: JsonOption = False) -> None:
-    """Your devices, and how they came and went.
+    """Your devices: which there are, how they came and went, and which may be no more.
 
     Example: tmtp devices
     """

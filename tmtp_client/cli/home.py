@@ -38,7 +38,7 @@ _SLOTS: Final = {
     "device": "anybody who has this device's files",
 }
 
-accounts = typer.Typer(help="Your accounts on this device.")
+accounts = typer.Typer()
 form = typer.Typer(no_args_is_help=True, help="Forms that were sent, and what was answered.")
 
 

@@ -133,7 +133,7 @@ def sign_in_again(browser: BrowserOption = True, account: AccountOption = "", as
 
     async def work(client: Client) -> m.Account:
         meant = await account_of(client, account)
-        await _signed_in(client, "accounts.sign_in", o.SignIn(meant.name), browser=browser)
+        await _signed_in(client, "accounts.sign_in", o.SignInAgain(meant.name), browser=browser)
         return await account_of(client, meant.name)
 
     now = run(work)

@@ -26,7 +26,7 @@ from tmtp_client.cli.common import (
     time_text,
     warn,
 )
-from tmtp_client.cli.session import account_of, fetched, run
+from tmtp_client.cli.session import account_of, fetched, run, with_subjects
 from tmtp_client.cli.show import print_message, print_table, snippet_text
 from tmtp_client.cli.writing import IdArgument
 
@@ -51,6 +51,7 @@ def inbox(
         messages: list[m.Message] = await client.call("messages.latest", o.Latest(of.name, limit))
         await _seen(client, of.name, messages)
         waiting: list[m.Waiting] = await client.call("outbox.list", o.OfAccount(of.name))
+        messages = await with_subjects(client, of.name, messages)
         return code, messages, await account_of(client, of.name), waiting
 
     code, messages, now, waiting = run(work)
@@ -87,7 +88,7 @@ def read(
         for file in message.attachments if save is not None else ():
             kept: m.Exported = await client.call("files.save", o.SaveFile(of.name, message.id, file.place, str(folder)))
             saved.append(kept.path)
-        return message, saved
+        return (await with_subjects(client, of.name, [message]))[0], saved
 
     folder = _folder(save)
     message, saved = run(work)

@@ -65,7 +65,12 @@ async def _sent(client: Client, compose: Compose, account: str, *, undo_s: int) 
     if not meant.alias:
         fail("You have no name yet; choose one: tmtp alias 'Your Name'", USAGE)
     async with listening(client) as heard:
-        fate = _Fate(await compose(client, meant))
+        composing = asyncio.ensure_future(compose(client, meant))
+        try:
+            fate = _Fate(await asyncio.shield(composing))
+        except asyncio.CancelledError:  # Ctrl-C: what was typed is kept first
+            await _interrupted(client, meant.name, _Fate(await composing))
+            raise
         try:
             await _decided(client, heard, meant.name, fate, undo_s=undo_s)
         except asyncio.CancelledError:
@@ -141,7 +146,7 @@ async def _wait_online(client: Client, heard: Heard, account: str, fate: _Fate) 
 
 
 def _take(event: m.Event, account: str, fate: _Fate) -> int:
-    """What an event says of the entry, or of its way; how much of it has gone. Raises `ProblemError`: the service has."""
+    """What an event says of the entry, or of its way; how much of it has gone. Raises `ProblemError`."""
     if event.account != account:
         return 0
     data = event.data

@@ -6,12 +6,15 @@ others wait for it to end. So several terminals may be at work at once, and none
 """
 
 import asyncio
+import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
+
+import msgspec
 
 from tmtp_client import limits
 from tmtp_client.api import models as m
@@ -134,6 +137,19 @@ async def person_of(client: Client, account: str, name: str) -> m.Person:
     if found:
         return fail(f"Several people are called {name}; say whose uid you mean: tmtp people", USAGE)
     return fail(f"Nobody called {name} is known here; tmtp people shows who is", FAILED)
+
+
+async def with_subjects(client: Client, account: str, messages: Sequence[m.Message]) -> list[m.Message]:
+    """The same; what was not delivered has the subject of what it was."""
+    shown = []
+    for message in messages:
+        if message.kind == "return" and message.of and not message.subject:
+            with contextlib.suppress(ProblemError):  # it is not here any more
+                of: m.Message = await client.call("messages.show", o.OfMessage(account, message.of))
+                shown.append(msgspec.structs.replace(message, subject=of.subject))
+                continue
+        shown.append(message)
+    return shown
 
 
 # -- events ----------------------------------------------------------------------------------------------------------

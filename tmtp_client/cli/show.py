@@ -27,7 +27,7 @@ _STATES: Final[dict[m.MessageState, str]] = {
     "unreadable": "it makes no sense, and is kept as it came",
     "unconfirmed": "forwarded by another; its author has not confirmed it",
 }
-_MARKS: Final = {"\ue000": "bold", "\ue001": ""}  # around what a search matched
+_BEGINS, _ENDS = "\ue000", "\ue001"  # around what a search matched
 
 
 def print_message(
@@ -83,12 +83,10 @@ def _file_text(file: m.Attachment) -> str:
 def snippet_text(snippet: str) -> Text:
     """What a search found, with what matched in it in bold."""
     shown = Text()
-    style = ""
-    for character in snippet:
-        if character in _MARKS:
-            style = _MARKS[character]
-        else:
-            shown.append(visible(character).replace("\n", " "), style)
+    for piece in snippet.split(_ENDS):
+        before, _, matched = piece.partition(_BEGINS)
+        shown.append(visible(before).replace("\n", " "))
+        shown.append(visible(matched).replace("\n", " "), "bold")
     return shown
 
 

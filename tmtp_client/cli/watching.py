@@ -10,7 +10,7 @@ from tmtp_client.api import operations as o
 from tmtp_client.api.client import Client
 from tmtp_client.api.problems import ProblemError
 from tmtp_client.cli.common import AccountOption, JsonOption, err, fail_by, out, plain, print_json_line, say, warn
-from tmtp_client.cli.session import account_of, listening, opened, trouble_of
+from tmtp_client.cli.session import account_of, listening, opened, trouble_of, with_subjects
 from tmtp_client.cli.show import print_message
 
 
@@ -82,7 +82,7 @@ class _Watch:
 
     async def _show(self, client: Client, account: str, messages: Iterable[m.Message], *, several: bool) -> None:
         new = [one for one in messages if not one.outgoing and not one.seen and (account, one.id) not in self._known]
-        for message in new:
+        for message in await with_subjects(client, account, new):
             self._known.add((account, message.id))
             if self._as_json:
                 print_json_line({"account": account, **plain(message)})

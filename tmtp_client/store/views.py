@@ -88,9 +88,7 @@ def _recipients(connection: Connection, rows: Sequence[Row[Any]]) -> dict[str, t
     return {id: tuple(names.get(one) or one for one in to) for id, to in sent_to.items()}
 
 
-def _message(
-    row: Row[Any], files: tuple[models.Attachment, ...], ghost: Any, names: tuple[str, ...]
-) -> models.Message:
+def _message(row: Row[Any], files: tuple[models.Attachment, ...], ghost: Any, names: tuple[str, ...]) -> models.Message:
     to = json.loads(row.to) if row.kind == "invitation" else []
     return models.Message(
         id=row.id,
