@@ -35,6 +35,7 @@ from tmtp_client.cli.common import (
 )
 
 Got = TypeVar("Got")
+Told = Callable[[int, int], None]
 Work = Callable[[Client], Coroutine[Any, Any, Got]]
 
 _FILE: Final = "TMTP_PASSPHRASE_FILE"
@@ -197,6 +198,27 @@ async def listening(client: Client, since: dict[str, int] | None = None) -> Asyn
         await asyncio.gather(task, starting, return_exceptions=True)
 
 
+async def progressing(client: Client, asking: Coroutine[Any, Any, Got], what: str, told: Told) -> Got:
+    """The answer to a request; `told` hears of the progress of `what` meanwhile: so much of so much."""
+    async with listening(client) as heard:
+        asked = asyncio.create_task(asking)
+        try:
+            while not asked.done():
+                hearing = asyncio.create_task(heard.next())
+                try:
+                    await asyncio.wait({asked, hearing}, return_when=asyncio.FIRST_COMPLETED)
+                    data = hearing.result().data if hearing.done() else None
+                finally:
+                    hearing.cancel()
+                    await asyncio.gather(hearing, return_exceptions=True)
+                if isinstance(data, m.ProgressEvent) and data.what == what:
+                    told(data.have, data.size)
+            return await asked
+        finally:
+            asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
+
+
 # -- the service -----------------------------------------------------------------------------------------------------
 def trouble_of(account: m.Account) -> ProblemError | None:
     """Why the service cannot be asked now, or will not be at all; None: it can be, or nobody knows yet."""
@@ -222,6 +244,16 @@ async def reach(client: Client, name: str) -> None:
                     account = await changed(heard, name)
         except TimeoutError:
             raise ProblemError("not_now", "the service cannot be reached: no answer") from None
+
+
+async def pushed(client: Client, name: str) -> None:
+    """What was done here is told to the service now, if it can be reached; else it is with the next command."""
+    try:
+        await reach(client, name)
+    except ProblemError as error:
+        warn(f"{error.problem.text[:1].upper()}{error.problem.text[1:]}. It goes out next time.")
+    else:
+        await client.call("accounts.settle", o.Settle(name))
 
 
 async def changed(heard: Heard, name: str) -> m.Account:
