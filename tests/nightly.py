@@ -131,6 +131,14 @@ def steps() -> list[Step]:
             100,
             10,
         ),
+        Step(
+            "kill -9 of clients",
+            "python -m tests.faults.killed_clients --kills {count} --seed {seed}",
+            "kills",
+            25,
+            200,
+            10,
+        ),
     ]
 
 

@@ -5,6 +5,7 @@ with two devices each; keys that changed, held until they are seen; a key wrappe
 
 import asyncio
 import os
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -122,7 +123,7 @@ class Client:
         to_seal = ToSeal(request_id, recipients, encode_post_head(PostHead(control=control)), text.encode())
         composed = await self.database.write(lambda c: self.trust.prepare(c, to_seal, plan))
         sealing = Sealing(composed, self.instance.service.identity.public_key)
-        data = composed.outer + sealing.push(text.encode()) + sealing.finish()
+        data = composed.outer + sealing.push(text.encode()) + b"".join(sealing.finish())
         acked = await self.connection.post(request_id, recipients, data, datahead=len(composed.outer))
         await self.database.write(lambda c: self.trust.sent(c, request_id, acked.msgid))
         return acked.msgid
@@ -270,7 +271,7 @@ async def test_a_new_recovery_key_and_the_check_of_its_words(site: Site) -> None
 
 
 async def test_a_link_that_was_tampered_with_or_is_too_late_adds_nothing(site: Site) -> None:
-    laptop, words = await site.join("Ada Lovelace")
+    laptop, _ = await site.join("Ada Lovelace")
     mallory, _ = await site.join("Mallory the First")
     place = Place(site.instance.host, site.instance.port, "test")
     offered = await laptop.trust.linking.offer(laptop.connection, laptop.database, place)
@@ -361,6 +362,46 @@ async def test_a_key_is_wrapped_again_when_the_person_agrees(site: Site) -> None
     await phone.open_sealed(event, data, waited=True)
     assert await phone.has_read(late) == "while away"
     await bob.connection.close()
+
+
+async def test_what_a_restored_service_has_lost_is_handed_over(site: Site) -> None:
+    """Contacts go on with what they know, and are told what it may be; the account's own device hands it over."""
+    if site.instance.running._shared:
+        pytest.skip("a database on PostgreSQL goes back by its own means")
+    ada, words = await site.join("Ada Lovelace")
+    bob, _ = await site.join("Bob Builder")
+    await acquaint(ada, bob, ("Ada Lovelace", "Bob Builder"))
+    phone = await site.link(ada)
+    for one in (ada, bob, phone):
+        await one.leave()
+    await site.instance.stop()
+    database, copy = site.instance.folder / "service.sqlite3", site.instance.folder / "old"
+    shutil.copyfile(database, copy)
+    await site.instance.start()
+    for one in (ada, bob):
+        assert await one.enter() == "login ok"
+    await ada.act("revoke", phone, words)
+    await bob.trust.look_at(bob.connection, bob.database, [ada.uid], anew=True)
+    for one in (ada, bob):
+        await one.leave()
+    await site.instance.stop()
+    for path in site.instance.folder.glob("service.sqlite3*"):
+        path.unlink()
+    shutil.copyfile(copy, database)
+    await site.instance.start()
+    assert await phone.enter() == "login ok"  # the service does not know better
+    assert await bob.enter() == "login ok"
+    await bob.trust.look_at(bob.connection, bob.database, [ada.uid], anew=True)
+    await bob.see(ada.uid)
+    listed = await bob.database.read(lambda c: bob.trust.devices.listed(c, ada.uid))
+    assert "restored from a backup" in listed.trouble
+    plan = await bob.plan(ada.uid)
+    assert isinstance(plan, Plan)
+    assert phone.name not in {one.device for one in plan.targets}
+    assert await ada.enter() == "login ok"
+    assert await phone.connection.closed() == "device revoked"
+    await bob.trust.look_at(bob.connection, bob.database, [ada.uid], anew=True)
+    assert (await bob.database.read(lambda c: bob.trust.devices.listed(c, ada.uid))).trouble == ""
 
 
 async def until(holds: Callable[[], bool]) -> None:

@@ -2,10 +2,11 @@
 """The service's end of a link, played by the test: what a client must cope with and no real service does."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from gateway.certificates import make_self_signed, server_context, spki_pin
 from tmtp_client.connection import Endpoint
@@ -22,7 +23,8 @@ class PeerLink:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
-        self._frames: FrameReader[m.Request] = FrameReader(parse_request)
+        self.parse: Callable[[bytes], Any] = parse_request  # of revision 1
+        self._frames: FrameReader[m.Request] = FrameReader(lambda raw: self.parse(raw))  # noqa: PLW0108
         self._requests = self._parse()
 
     async def request(self) -> tuple[m.Request, bytes]:

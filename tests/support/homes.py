@@ -22,14 +22,14 @@ from tmtp_client.engine.being_linked import BeingLinked, OpenPlace
 from tmtp_client.engine.composing import Composing
 from tmtp_client.engine.context import Context
 from tmtp_client.engine.home import Home
-from tmtp_client.engine.joining import Place, Ways
+from tmtp_client.engine.joining import Place, Service, Ways
 from tmtp_client.store import messages, outbox, people
 from tmtp_client.store.database import Database
 from tmtp_client.trust import linking
 from tmtp_client.vault.vault import Vault
 
 Got = TypeVar("Got")
-PATIENCE_S = 15.0
+PATIENCE_S = 60.0
 
 
 def now_ms() -> int:
@@ -55,14 +55,19 @@ async def running_home(folder: Path) -> AsyncIterator[Home]:
 
 async def joined_at(home: Home, name: str, where: Endpoint, alias: str, token: str = "") -> Account:
     """An account of that name on a service; it runs."""
+    service = joining.service_at(f"{where.host}:{where.port}", invite=token, pin=where.pin or "")
+    return await joined_at_service(home, name, service, alias)
+
+
+async def joined_at_service(home: Home, name: str, service: Service, alias: str) -> Account:
+    """The same."""
     kept = home.vault.account(name, make=True)
     database = Database(kept.folder, kept.database_key)
     await database.open()
     try:
         place = Place(name, database, home.vault, os.urandom)
-        service = joining.service_at(f"{where.host}:{where.port}", invite=token, pin=where.pin or "")
 
-        async def nobody(name: str, url: str) -> None:
+        def nobody(name: str, url: str) -> None:
             raise AssertionError("nobody signs in here")
 
         joined = await joining.join(place, service, alias, "a test", Ways(nobody))
@@ -94,11 +99,11 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def look_until(account: Account, look: Callable[[Rows], Got]) -> Got:
+async def look_until(account: Account, look: Callable[[Rows], Got | None]) -> Got:
     """Wait until a look at an account's database finds something."""
     async with asyncio.timeout(PATIENCE_S):
         while not (found := await account.context.database.read(look)):
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
     return found
 
 

@@ -337,6 +337,7 @@ class Device:
         self.database.do(self.trust.logged_in)
         run(self.trust.settle(self, self.database, self.account.log.head_text))
         self.take()
+        self._refresh()
         self.database.do(self.trust.caught_up)
 
     def take(self) -> None:
@@ -346,6 +347,10 @@ class Device:
         while self.queue:
             self.hear(self.queue.pop(0))
         run(self.trust.settle(self, self.database))
+        self._refresh()
+
+    def _refresh(self) -> None:
+        """What is said of messages may have changed since they came."""
         for message, row in self.rows().items():
             if message in self.read and row:
                 self.read[message].sealed = msgspec.json.decode(row, type=Sealed)
@@ -425,7 +430,7 @@ class Device:
 
     def stream(self, composed: Composed, text: str) -> bytes:
         sealing = Sealing(composed, self.world.service.public_key)
-        return sealing.push(text.encode()) + sealing.finish()
+        return sealing.push(text.encode()) + b"".join(sealing.finish())
 
     def send(self, text: str, *uids: str, control: str = "") -> Post:
         """A sealed message, posted and acknowledged."""

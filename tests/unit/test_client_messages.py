@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, event, insert
 
 from tests.support.history import ANNA, BELA, ME, OWN, a_file, a_message, history, id_of, posted_at
 from tmtp_client import limits
@@ -159,6 +159,21 @@ def test_totals_are_of_all_threads(kept: Connection) -> None:
     messages.record(kept, a_message(3, "join", kind="invitation"), OWN)
     messages.record(kept, a_message(4, "seen", seen=True), OWN)
     assert threads.totals(kept) == threads.Totals(unseen=3, mentions=1, pings=2)
+
+
+def test_totals_read_what_is_unseen_and_nothing_else(kept: Connection) -> None:
+    asked: list[tuple[str, tuple[object, ...]]] = []
+
+    def listen(connection: object, cursor: object, statement: str, values: tuple[object, ...], *more: object) -> None:
+        asked.append((statement, values))
+
+    event.listen(kept, "before_cursor_execute", listen)
+    threads.totals(kept)
+    event.remove(kept, "before_cursor_execute", listen)
+    plans = [str(kept.exec_driver_sql(f"EXPLAIN QUERY PLAN {one}", values).all()) for one, values in asked]
+    assert len(plans) == 2
+    assert "thread_unseen" in plans[0]
+    assert "message_unseen" in plans[1]
 
 
 # -- threads ---------------------------------------------------------------------------------------------------------

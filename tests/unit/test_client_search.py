@@ -2,6 +2,7 @@
 """Searches find what is there, and nothing else; whatever is asked is no error (B1)."""
 
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta, timezone
@@ -146,6 +147,27 @@ def test_days_begin_where_the_person_is() -> None:
     assert parse("after:2025.3.1").filters == (Filter("after", "2025-03-01T00:00:00.000Z", False),)
     assert parse("before:0001", tokyo).problem  # before all time
     assert parse("before:0000").problem
+
+
+def test_the_device_s_own_days_begin_as_its_clock_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Europe/Budapest")
+    time.tzset()
+    try:
+        assert parse("after:2025-07-01", None).filters == (Filter("after", "2025-06-30T22:00:00.000Z", False),)
+        assert parse("after:2025-01-01", None).filters == (Filter("after", "2024-12-31T23:00:00.000Z", False),)
+        assert parse("after:0001", None).problem
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_searches_end(kept: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SEARCH_RANKED_MAX", 3)
+    for query in ("from:anna", "after:2025", "-zzz"):
+        result = merged([find(kept, parse(query), limit=2)], limit=2)
+        assert (len(result.found), result.more) == (2, True)
+        result = merged([find(kept, parse(query), limit=4)], limit=2, skip=2)
+        assert (len(result.found), result.more) == (1, False)
 
 
 def test_typists_quotation_marks_and_wide_signs_are_signs() -> None:

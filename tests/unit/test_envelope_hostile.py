@@ -5,6 +5,7 @@ Three adversaries: a service, which has no key; a recipient, who has one; a send
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -386,11 +387,57 @@ def test_no_manifest_and_no_inner_head_brings_a_reader_down(raw: bytes) -> None:
         assert len(str(error)) < 500
 
 
+@pytest.mark.parametrize(
+    ("read_it", "size_max"),
+    [
+        (decode_outer, limits.OUTER_HEAD_MAX_BYTES),
+        (decode, limits.MANIFEST_MAX_BYTES),
+        (decode_inner, limits.INNER_HEAD_MAX_BYTES),
+    ],
+)
+def test_what_is_too_large_is_not_even_parsed(read_it: Callable[[bytes], object], size_max: int) -> None:
+    with pytest.raises(EnvelopeRefused, match=f"at most {size_max} octets"):
+        read_it(b" " * (size_max + 1))
+
+
 @pytest.mark.parametrize("size", [-1, 0, 16, SEALED_PIECE + 1, SEALED_PIECE + OVERHEAD_BYTES, 2**70])
 def test_no_length_brings_a_reader_down(size: int) -> None:
     key = for_account(SHORT[0].key, BOB.uid)
     with pytest.raises(EnvelopeRefused):
         Opening(key, OUTER, size, DELIVERED).finish()
+
+
+BY_DEVICES, BY_SHARED = decode_outer(SHORT[0].outer), decode_outer(UNDER_SHARED[0].outer)
+ONE = BY_DEVICES.keys[0]
+
+
+@pytest.mark.parametrize(
+    ("e2e", "changes"),
+    [
+        (BY_DEVICES, {"keys": ()}),
+        (BY_DEVICES, {"keys": (structs.replace(ONE, device=ONE.device[:-2]),)}),
+        (BY_DEVICES, {"keys": (structs.replace(ONE, sealed=ONE.sealed[:-2]),)}),
+        (BY_DEVICES, {"keys": (structs.replace(ONE, prekey=ONE.prekey[:-2]),)}),
+        (BY_DEVICES, {"commit": ""}),
+        (BY_DEVICES, {"header": ""}),
+        (BY_DEVICES, {"nonce": BY_SHARED.nonce}),
+        (BY_DEVICES, {"salt": BY_SHARED.salt}),
+        (BY_DEVICES, {"ops": 4}),
+        (BY_DEVICES, {"memory": 1}),
+        (BY_SHARED, {"keys": BY_DEVICES.keys}),
+        (BY_SHARED, {"commit": BY_SHARED.commit + "AAAA"}),
+        (BY_SHARED, {"header": BY_SHARED.header + "AAAA"}),
+        (BY_SHARED, {"nonce": BY_SHARED.nonce[:-4]}),
+        (BY_SHARED, {"salt": BY_SHARED.salt + "AAAA"}),
+        (BY_SHARED, {"salt": ""}),
+        (BY_SHARED, {"ops": 1}),
+        (BY_SHARED, {"memory": 0}),
+    ],
+)
+def test_an_outer_head_has_what_its_suite_needs_and_no_more(e2e: E2e, changes: dict[str, Any]) -> None:
+    assert decode_outer(encode_outer(e2e)) == e2e
+    with pytest.raises(EnvelopeRefused, match="makes no sense"):
+        decode_outer(encode_outer(structs.replace(e2e, **changes)))
 
 
 def _sealed_to(devices: int) -> E2e:

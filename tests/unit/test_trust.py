@@ -3,15 +3,21 @@
 
 import pytest
 
-from tests.support.trust_world import DAY_MS, Device, Read, World, run
+from tests.support.trust_world import DAY_MS, Device, Post, Read, World, run
 from tmtp_client import limits
+from tmtp_client.api import models
 from tmtp_client.store import tables as t
-from tmtp_client.trust import Held, Plan, Unsealable, chains, judging, logs
+from tmtp_client.trust import Held, Plan, SharedKey, ToSeal, Unsealable, chains, judging, logs, shared_keys
 from tmtp_client.trust.following import device_names
+from tmtp_client.trust.linking import Place, check_joined, read_offer
 from tmtp_client.trust.wrapping import ASK, GIVE, Wish
+from tmtp_core.crypto.log_records import Record
+from tmtp_core.crypto.passphrase import Cost
 from tmtp_core.crypto.sealed_heads import decode_outer
 from tmtp_core.crypto.stream import EnvelopeRefused
+from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
+from tmtp_core.wire.payload import PostHead, encode_post_head
 
 
 @pytest.fixture
@@ -182,6 +188,28 @@ def test_a_copy_that_cannot_be_read_is_fetched_again_and_holds_what_was_not_seen
     assert isinstance(ada.database.do(lambda c: ada.trust.plan(c, [bob.account.uid])), Held)
     run(ada.trust.look_at(ada, ada.database, [bob.account.uid, ada.account.uid], anew=True))
     assert ada.trouble() == {}
+    assert isinstance(ada.plan(bob.account.uid), Plan)
+
+
+def test_whose_log_does_not_hold_is_not_written_to_without_keys(world: World, ada: Device) -> None:
+    """Of what a service shows up to the record that does not hold, the rest counts."""
+    bob = world.account()
+    true = bob.account.records[0]
+    false = Record(true.entry, true.sigs, true.time + 1, true.stamp)
+    ada.queue.clear()
+    world.shows = lambda asker, uid, records: (
+        ([false], "A" * 43) if uid == bob.account.uid else (records, ada.log().head)
+    )
+    plan = ada.plan(bob.account.uid)
+    assert isinstance(plan, Held)
+    assert "another list" in plan.text
+    world.shows = lambda asker, uid, records: (
+        ([true, false], "A" * 43) if uid == bob.account.uid else (records, ada.log().head)
+    )
+    run(ada.trust.look_at(ada, ada.database, [bob.account.uid], anew=True))
+    assert len(ada.log(bob.account.uid).heads) == 1
+    assert isinstance(ada.plan(bob.account.uid), Held)
+    ada.see_all()
     assert isinstance(ada.plan(bob.account.uid), Plan)
 
 
@@ -398,7 +426,7 @@ def test_a_log_that_is_not_known_yet_is_looked_at_before_anything_is_said(
     assert bob.read[post.id].sealed is not None
     assert not bob.read[post.id].sealed.settled
     assert bob.doubts() == []
-    bob.take()
+    bob.enter()
     assert bob.read[post.id].sealed.settled
     assert bob.doubts() == []
 
@@ -524,3 +552,115 @@ def test_names_of_devices_are_settings(world: World, ada: Device) -> None:
     listed = ada.database.do(lambda c: ada.trust.devices.listed(c, ada.account.uid))
     assert listed.devices[0].label == "Laptop ä"
     assert listed.log[0].text == "The account began, with Laptop ä."
+
+
+# -- suite 1 ---------------------------------------------------------------------------------------------------------
+def sends_under(device: Device, text: str, shared: SharedKey, *uids: str) -> Post:
+    """A message under a shared key."""
+    plan = device.plan(*uids)
+    assert isinstance(plan, Plan)
+    device.requests += 1
+    request_id = f"{device.name} {device.requests}"
+    recipients = tuple(m.Recipient(uid, m.TO_UID) for uid in uids)
+    to_seal = ToSeal(request_id, recipients, encode_post_head(PostHead(threadid=shared.thread)), text.encode())
+    composed = device.database.do(lambda c: device.trust.prepare(c, to_seal, plan, shared))
+    return device.world.post(device, uids, composed.outer, device.stream(composed, text))
+
+
+def test_a_random_key_is_passed_on_and_the_next_epoch_leaves_out_who_left(
+    world: World, ada: Device, bob: Device
+) -> None:
+    cleo = world.account()
+    meet(ada, bob, cleo)
+    uids = (bob.account.uid, cleo.account.uid)
+    first = shared_keys.random("thread", 0, world.random_bytes, ada.account.uid)
+    passed = ada.send(shared_keys.passed_on(first).decode(), *uids, control=shared_keys.CONTROL)
+    for one in (bob, cleo):
+        one.take()
+        text = one.read[passed.id].text
+        assert text is not None
+        got = shared_keys.received(text.encode(), ada.account.uid)
+        assert one.database.do(lambda c, got=got: shared_keys.keep(c, got))
+    for one in (bob, cleo):
+        assert one.database.do(lambda c: shared_keys.of_thread(c, "thread")) == first
+    post = sends_under(ada, "under one key", first, *uids)
+    second = shared_keys.random("thread", 1, world.random_bytes, ada.account.uid)
+    bob.database.do(lambda c: shared_keys.keep(c, second))
+    later = sends_under(ada, "without cleo", second, *uids)
+    for one in (bob, cleo):
+        one.take()
+        assert one.read[post.id].text == "under one key"
+    assert bob.read[later.id].text == "without cleo"
+    assert cleo.read[later.id] == Read(None, why="no key")
+    assert bob.doubts() == []
+    other = shared_keys.random("thread", 1, world.random_bytes, cleo.account.uid)
+    assert not bob.database.do(lambda c: shared_keys.keep(c, other))  # an epoch's first key stays
+    assert bob.database.do(lambda c: shared_keys.of_thread(c, "thread")) == second
+    with pytest.raises(EnvelopeRefused):
+        shared_keys.received(b'{"thread":"t","epoch":0,"key":"short"}', "x")
+
+
+def test_a_passphrase_gives_both_the_same_key(world: World, ada: Device, bob: Device) -> None:
+    meet(ada, bob)
+    salt, cost = shared_keys.new_salt(world.random_bytes), Cost(2, 32 << 10)
+    keys = [shared_keys.from_passphrase("thread", 0, "drei Äpfel", salt, cost, one.account.uid) for one in (ada, bob)]
+    bob.database.do(lambda c: shared_keys.keep(c, keys[1]))
+    post = sends_under(ada, "by word of mouth", keys[0], bob.account.uid)
+    bob.take()
+    assert bob.read[post.id].text == "by word of mouth"
+    assert bob.doubts() == []
+    assert decode_outer(post.outer).ops == 2
+
+
+# -- devices ---------------------------------------------------------------------------------------------------------
+def test_what_may_be_done_to_a_device_and_why_not_the_rest(world: World, ada: Device) -> None:
+    phone = world.add(ada.account, ada)
+
+    def listed(one: Device) -> dict[str, models.Device]:
+        one.take()
+        told = one.database.do(lambda c: one.trust.devices.listed(c, one.account.uid))
+        return {device.key: device for device in told.devices}
+
+    assert listed(ada)[phone.name].acts == ("suspend",)
+    assert listed(ada)[phone.name].by_words == ("revoke", "confirm")
+    assert any("To confirm it takes another full device" in why for why in listed(ada)[phone.name].cannot)
+    assert any("there are 0 other full devices" not in why for why in listed(ada)[phone.name].cannot)
+    assert listed(phone)[ada.name].acts == ()
+    assert listed(phone)[ada.name].cannot[0].startswith("This device reads and writes, and decides nothing")
+    world.act(ada.account, "suspend", ada, target=phone.name)
+    assert listed(ada)[phone.name].acts == ()
+    assert listed(ada)[phone.name].by_words == ("revoke", "resume")
+    phone.queue.clear()
+    run(phone.trust.settle(phone, phone.database))
+    assert listed(phone)[phone.name].acts == ("contest",)
+    world.act(ada.account, "revoke", target=phone.name)
+    assert listed(ada)[phone.name].stands == "revoked"
+    assert listed(ada)[phone.name].acts == listed(ada)[phone.name].by_words == ()
+
+
+def test_a_new_device_does_not_take_another_account_for_the_one_that_was_offered(
+    world: World, ada: Device, bob: Device
+) -> None:
+    """Who swaps the first text on its way gets it into his own account; and it notices when another device adds it."""
+    place = Place("127.0.0.1", 1, "test")
+    offer = read_offer(run(ada.trust.linking.offer(ada, ada.database, place)).text)
+    tablet = world.add(ada.account, ada)
+    joined = tablet.database.do(lambda c: check_joined(c, tablet.trust.logs, tablet.trust.own, offer))
+    assert joined == ""
+    by_words = world.add(ada.account)
+    wrong = by_words.database.do(lambda c: check_joined(c, by_words.trust.logs, by_words.trust.own, offer))
+    assert "added by another device" in wrong
+    wrong = bob.database.do(lambda c: check_joined(c, bob.trust.logs, bob.trust.own, offer))
+    assert "not the account" in wrong
+
+
+def test_who_left_a_group_misses_nothing(world: World, ada: Device, bob: Device) -> None:
+    """What was sealed to him after he had gone did not reach him."""
+    meet(ada, bob)
+    ada.send("1", bob.account.uid)
+    left = world.new_id()
+    bob.queue.remove(ada.send("to a group without him", bob.account.uid))
+    ada.database.do(lambda c: ada.trust.left(c, bob.account.uid, left))
+    ada.send("2", bob.account.uid)
+    bob.take()
+    assert bob.doubts() == []

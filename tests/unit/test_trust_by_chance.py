@@ -20,7 +20,9 @@ ACTS += ["leave", "return", "return", "pass", "restore", "give back", "block"]
 Choice = tuple[str, int, int, int]
 choices = st.tuples(st.sampled_from(ACTS), *[st.integers(0, 1_000)] * 3)
 SLOW = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=max(20, settings().max_examples // 100),  # each is a whole history: a second
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
 
@@ -429,7 +431,6 @@ def test_a_service_that_lies_is_noticed(
     honest.everybody()
     for one in honest.able():
         one.see_all()
-    before_lie = {one.name: len(one.doubts()) + len(one.told()) for one in honest.able()}
     liar = Liar(honest, author, victim, number)
     lie(liar)  # type: ignore[operator]
     honest.everybody()
@@ -438,18 +439,18 @@ def test_a_service_that_lies_is_noticed(
         assert held
     for _ in range(2):  # life goes on
         for one in honest.able():
-            one.see_all()
             others = [account.uid for account in honest.people if account is not one.account]
+            if isinstance(one.plan(*others), Held):
+                one.see_all()
             one.send("and so on", *others)
             honest.everybody()
     sealed_to_what_is_there(honest.world, frozenset(liar.made_up))
     if lie is Liar.offers_other_prekeys:
         return
-    noticed = [
-        one.name
-        for one in honest.able()
-        if [doubt for doubt in one.doubts() if doubt]
-        and len(one.doubts()) + len(one.told()) > before_lie.get(one.name, 0)
-    ]
-    noticed += [one.name for one in honest.able() if one.trouble()]
+    noticed = [doubt for one in honest.able() for doubt in one.doubts() if doubt != "no key"]
+    noticed += [text for one in honest.able() for text in one.trouble().values()]
+    if lie is Liar.forks_a_log:
+        noticed += ["held"] * held
+    if lie in {Liar.alters, Liar.carries_over}:  # it cannot be opened, and is shown as that
+        noticed += [why for one in honest.able() if one.account is liar.to for why in one.doubts()]
     assert noticed

@@ -29,7 +29,7 @@ Report = Callable[[str, BaseException], None]
 WATCH: Final = "home.watch"
 """The one operation that belongs to a connection: whoever holds it answers it, see `tmtp_client.api.events`."""
 
-_INTERNAL: Final = "something went wrong inside; the engine's log says where"
+INTERNAL: Final = "something went wrong inside; the engine's log says where"
 
 
 class Dispatcher:
@@ -93,7 +93,7 @@ class Dispatcher:
             problem = translated(error)
             if problem is None:
                 self._report(method, error)
-                raise ProblemError("internal", _INTERNAL) from None
+                raise ProblemError("internal", INTERNAL) from None
             raise ProblemError(problem.code, problem.text, problem.field) from error
 
 

@@ -19,6 +19,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from tmtp_client.api.dispatcher import INTERNAL, to_stderr
 from tmtp_client.api.entrance import Entrance
 from tmtp_client.api.models import ErrorCode, Problem
 from tmtp_client.api.neighbours import Whose, whose
@@ -63,6 +64,13 @@ class Guard:
                 return await handler(request)
             except web.HTTPException as error:  # a path or method that is not there
                 return refused(error.status, "not_found", f"{request.method} {request.path[:80]} is not there")
+            except ConnectionError:  # whoever asked is gone
+                raise
+            except Exception as error:
+                to_stderr(f"{request.method} {request.match_info.route.resource}", error)
+                if request.transport is not None:
+                    request.transport.abort()  # an answer may have begun
+                return refused(500, "internal", INTERNAL)
 
         return guarded
 

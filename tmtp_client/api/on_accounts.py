@@ -2,6 +2,7 @@
 """Operations on accounts: join, come back, be linked, take a name, leave; and the service's look (B1, B2, B4)."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -9,7 +10,7 @@ from tmtp_client import limits
 from tmtp_client.api import models as m
 from tmtp_client.api import operations as o
 from tmtp_client.api import problems
-from tmtp_client.api.rooms import Handlers, Rooms, changed
+from tmtp_client.api.rooms import Handlers, Rooms, absolute, changed
 from tmtp_client.api.sign_ins import SignIns
 from tmtp_client.connection import Refused, WrongService
 from tmtp_client.engine import joining, looks
@@ -38,6 +39,7 @@ class OnAccounts:
         """By their operations' names."""
         return {
             "accounts.list": self.list_accounts,
+            "accounts.settle": self.settle,
             "accounts.join": self.join,
             "accounts.told": self.told,
             "accounts.recover": self.recover,
@@ -59,12 +61,22 @@ class OnAccounts:
         """All of them, by name."""
         return [await one.view() for one in self._rooms.home.accounts()]
 
+    async def settle(self, p: o.Settle) -> list[m.Account]:
+        """Until nothing is on its way any more, or cannot be: the account is refused, or the time is over."""
+        accounts = [self._rooms.account(p.account)] if p.account else list(self._rooms.home.accounts())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(p.longest_s, 0.0)):
+                await asyncio.gather(*(one.settled() for one in accounts))
+        return [await one.view() for one in accounts]
+
     async def join(self, p: o.Join) -> m.Joined | m.SignIn:
         """Open an account; what was cut off goes on."""
         if p.sign_in:
             answer: m.Joined | m.SignIn = await self._sign_ins.finish(p.sign_in)
             return answer
         check_name(p.alias)
+        if p.ca_file:
+            absolute(p.ca_file, "ca_file")
         with problems.explained("address"):
             service = joining.service_at(p.address, invite=p.invite, pin=p.pin, ca_file=p.ca_file)
         joined: m.Joined | m.SignIn = await self._sign_ins.begin(lambda open_url: self._join(p, service, open_url))
@@ -79,6 +91,8 @@ class OnAccounts:
     async def recover(self, p: o.Recover) -> m.Joined:
         """Come back, as a new device; then take the name."""
         check_name(p.alias)
+        if p.ca_file:
+            absolute(p.ca_file, "ca_file")
         with problems.explained("address"):
             service = joining.service_at(p.address, pin=p.pin, ca_file=p.ca_file)
         with problems.explained("words"):
@@ -120,8 +134,8 @@ class OnAccounts:
 
     async def leave(self, p: o.OfAccount) -> m.Done:
         """Its key is destroyed."""
-        self._rooms.account(p.account)
-        await self._rooms.home.leave(p.account)
+        with problems.explained("account", f"there is no account {p.account[:80]!r} on this device"):
+            await self._rooms.home.leave(p.account)
         return m.Done()
 
     # -- the look ----------------------------------------------------------------------------------------------------

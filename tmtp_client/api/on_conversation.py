@@ -10,8 +10,8 @@ from sqlalchemy import Connection as Rows
 from tmtp_client.api import models as m
 from tmtp_client.api import operations as o
 from tmtp_client.api import problems
-from tmtp_client.api.rooms import NO_MESSAGE, NO_THREAD, Handlers, Rooms, changed, found
-from tmtp_client.engine import tags
+from tmtp_client.api.rooms import NO_KEYS, NO_MESSAGE, NO_THREAD, Handlers, Rooms, changed, found
+from tmtp_client.engine import sharing_keys, tags
 from tmtp_client.store import messages, outbox, search, threads
 from tmtp_client.sync import state
 from tmtp_client.sync.registers import At
@@ -29,6 +29,7 @@ class OnConversation:
             "threads.list": self.list_threads,
             "threads.read": self.read,
             "threads.mark": self.mark,
+            "threads.share_key": self.share_key,
             "messages.latest": self.latest,
             "messages.show": self.show,
             "messages.seen": self.mark_seen,
@@ -77,6 +78,14 @@ class OnConversation:
         thread = await changed(self._rooms.context(p.account), mark, field="thread", what=NO_THREAD)
         return found(thread, NO_THREAD, "thread")
 
+    async def share_key(self, p: o.ShareKey) -> m.Thread:
+        """A key that its readers share."""
+        account = self._rooms.account(p.account)
+        if account.context.trust is None:
+            raise problems.refused(NO_KEYS, "account")
+        account.reopen(await sharing_keys.share(account.context, p.thread, p.passphrase))
+        return found(await account.context.database.read(lambda c: threads.view(c, p.thread)), NO_THREAD, "thread")
+
     async def latest(self, p: o.Latest) -> list[m.Message]:
         """The latest messages of an account."""
         _positive(p.limit, "limit")
@@ -120,7 +129,7 @@ class OnConversation:
         _positive(p.limit, "limit")
         if p.skip < 0:
             raise problems.usage("it cannot be less than none", "skip")
-        query = search.parse(p.query)
+        query = search.parse(p.query, None)  # days begin where this device is
         contexts = self._rooms.some(p.account)
         if not contexts:
             return m.Results((), problem=query.problem)

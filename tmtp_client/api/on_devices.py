@@ -10,20 +10,19 @@ from tmtp_client import limits
 from tmtp_client.api import models as m
 from tmtp_client.api import operations as o
 from tmtp_client.api import problems
-from tmtp_client.api.rooms import NO_MESSAGE, Handlers, Rooms, changed, found
+from tmtp_client.api.rooms import NO_KEYS, NO_MESSAGE, Handlers, Rooms, changed, found
 from tmtp_client.connection import Disconnected, LogInRefused, Refused
+from tmtp_client.engine import between
 from tmtp_client.engine.context import Context
 from tmtp_client.engine.recovery import seed_of
 from tmtp_client.store import messages, outbox, people
-from tmtp_client.store.outbox import Content
 from tmtp_client.sync import registers, settings, state
-from tmtp_client.trust import Trust, wrapping
+from tmtp_client.trust import Trust
 from tmtp_client.trust.following import NAME
 from tmtp_client.trust.linking import Place
 from tmtp_client.trust.safety import qr
 
 _NO_PERSON = "nobody of this uid is known here"
-_NO_KEYS = "this account speaks revision 1, which knows no keys of devices"
 
 
 class OnDevices:
@@ -89,6 +88,8 @@ class OnDevices:
     async def check_recovery(self, p: o.CheckRecovery) -> m.Done:
         """`done` false: these are another sheet's words."""
         context, trust = self._of(p.account)
+        if await context.database.read(lambda c: trust.logs.kept(c, context.uid)) is None:
+            await trust.following.settle(await context.current(limits.ANSWER_TIMEOUT_S), context.database)
         with problems.explained("words"):
             return m.Done(await trust.devices.check_recovery(context.database, p.words))
 
@@ -157,15 +158,7 @@ class OnDevices:
             message = found(messages.view(c, id), NO_MESSAGE, "message")
             if message.state != "sealed":
                 raise problems.refused("this message is open already, or was never sealed", "message")
-            content = Content(
-                to=((message.author, 1),),
-                names=(message.alias,),
-                control=wrapping.ASK,
-                text=_text(wrapping.Wrapping.ask(id)),
-            )
-            now_ms = context.clock()
-            request = f"{wrapping.ASK}-{id}"
-            outbox.enqueue(c, "control", content, now_ms, now_ms, context.random_bytes, request_id=request)
+            between.ask_for_key(c, context, id, message.author)
 
         await context.database.write(ask)
         context.to_send.set()
@@ -175,7 +168,7 @@ class OnDevices:
     def _of(self, account: str) -> tuple[Context, Trust]:
         context = self._rooms.context(account)
         if context.trust is None:
-            raise problems.refused(_NO_KEYS, "account")
+            raise problems.refused(NO_KEYS, "account")
         return context, context.trust
 
     async def _person(self, context: Context, uid: str) -> m.Person:
@@ -192,7 +185,3 @@ async def _look(context: Context, trust: Trust, uid: str) -> None:
         return
     with contextlib.suppress(Refused, Disconnected, LogInRefused, TimeoutError):
         await trust.look_at(await context.current(limits.ANSWER_TIMEOUT_S), context.database, [uid], anew=True)
-
-
-def _text(octets: bytes) -> str:
-    return octets.decode("ascii")

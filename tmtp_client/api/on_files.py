@@ -13,7 +13,7 @@ from sqlalchemy import select
 from tmtp_client.api import models as m
 from tmtp_client.api import operations as o
 from tmtp_client.api import problems
-from tmtp_client.api.rooms import NO_MESSAGE, Handlers, Rooms, found
+from tmtp_client.api.rooms import NO_MESSAGE, Handlers, Rooms, absolute, found
 from tmtp_client.api.transfers import Download, Upload
 from tmtp_client.engine import staging
 from tmtp_client.engine.context import Context
@@ -42,7 +42,7 @@ class OnFiles:
     # -- operations --------------------------------------------------------------------------------------------------
     async def stage(self, p: o.Stage) -> m.Staged:
         """Take in a file of this device."""
-        return await staging.stage(self._rooms.context(p.account), _absolute(p.path, "path"))
+        return await staging.stage(self._rooms.context(p.account), absolute(p.path, "path"))
 
     async def drop(self, p: o.OfStaged) -> m.Done:
         """Forget one that was taken in."""
@@ -52,7 +52,7 @@ class OnFiles:
     async def save(self, p: o.SaveFile) -> m.Exported:
         """Under its name, or one beside it; never over another file, and never to be run."""
         context = self._rooms.context(p.account)
-        folder = _absolute(p.folder, "folder")
+        folder = absolute(p.folder, "folder")
         row = await _attached(context, p.message, p.place)
         try:
             path = await asyncio.to_thread(_write_beside, folder, _visible(row.name), context.files.read(row.file))
@@ -63,7 +63,7 @@ class OnFiles:
     async def export(self, p: o.Export) -> m.Exported:
         """Everything, in plain text."""
         context = self._rooms.context(p.account)
-        path = _absolute(p.path, "path")
+        path = absolute(p.path, "path")
         loop = asyncio.get_running_loop()
 
         def progress(have: int, size: int) -> None:
@@ -108,14 +108,6 @@ async def _attached(context: Context, message: str, place: int) -> Any:
     if not row.file:
         raise problems.not_now(f"{row.have} of {row.size} octets of {row.name} are here; the rest is on its way")
     return row
-
-
-def _absolute(text: str, field: str) -> Path:
-    """Another process may ask, in another folder."""
-    path = Path(text)
-    if not path.is_absolute():
-        raise problems.usage("say the whole path, from / on", field)
-    return path
 
 
 def _visible(name: str) -> str:

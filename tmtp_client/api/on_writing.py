@@ -21,7 +21,6 @@ class OnWriting:
     def handlers(self) -> Handlers:
         """By their operations' names."""
         return {
-            "messages.send": self.send,
             "messages.forward": self.forward,
             "threads.add": self.add_readers,
             "outbox.act": self.act,
@@ -34,10 +33,6 @@ class OnWriting:
         }
 
     # -- messages ----------------------------------------------------------------------------------------------------
-    async def send(self, p: o.Send) -> m.Waiting:
-        """Send or reply."""
-        return await self._composing(p.account).send(p)
-
     async def forward(self, p: o.Forward) -> m.Waiting:
         """Forward with originals."""
         return await self._composing(p.account).forward(p)

@@ -75,6 +75,13 @@ class Recover(Struct, frozen=True, forbid_unknown_fields=True):
     revoke_others: bool = False
 
 
+class Settle(Struct, frozen=True, forbid_unknown_fields=True):
+    """`account` empty: all. After `longest_s` it is answered all the same: `state` and `waiting` say how it is."""
+
+    account: str = ""
+    longest_s: float = 30.0
+
+
 class SetAlias(Struct, frozen=True, forbid_unknown_fields=True):
     """A further alias; messages go out under it from now on. One that is the account's already: just that."""
 
@@ -464,6 +471,14 @@ OPERATIONS: Final = (
     Operation("home.idle_lock", SetIdleLock, m.Home, "Lock by itself."),
     Operation("home.watch", Watch, m.Watching, "Events from now on.", locked=True, keeps_open=False),
     Operation("accounts.list", Nothing, m.Account, "All accounts.", many=True, keeps_open=False),
+    Operation(
+        "accounts.settle",
+        Settle,
+        m.Account,
+        "Wait until what the service has kept is here, and what is due to be sent is there.",
+        many=True,
+        keeps_open=False,
+    ),
     Operation("accounts.join", Join, (m.Joined, m.SignIn), "Open an account on a service."),
     Operation("accounts.told", OfAccount, m.Done, "The recovery sheet is written down: its key leaves this device."),
     Operation("accounts.recover", Recover, m.Joined, "Come back to an account by its recovery sheet."),

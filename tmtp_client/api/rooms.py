@@ -2,6 +2,7 @@
 """What the operations need of the engine, and what their handlers share."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
 from sqlalchemy import Connection as Rows
@@ -17,6 +18,7 @@ Got = TypeVar("Got")
 Handlers = Mapping[str, Callable[[Any], Awaitable[Any]]]
 
 NO_MESSAGE: Final = "no message here is called so, or more than one"
+NO_KEYS: Final = "this account speaks revision 1, which knows no keys of devices"
 NO_THREAD: Final = "there is no such conversation"
 
 
@@ -29,6 +31,9 @@ class Account(Protocol):
 
     async def view(self) -> models.Account:
         """As a person sees it."""
+
+    async def settled(self) -> None:
+        """Wait until what the service has kept is here and what is due is sent, or neither can be."""
 
     def changed(self) -> None:
         """Something about it has changed that watchers should hear of."""
@@ -90,8 +95,10 @@ class Rooms:
 
     def account(self, name: str) -> Account:
         """Raises `ProblemError`."""
-        with problems.explained("account", f"there is no account {name[:80]!r} on this device"):
+        try:
             return self.home.account(name)
+        except LookupError as error:  # it is not there, or cannot be opened: its text says which
+            raise problems.not_found(str(error)[:500], "account") from None
 
     def context(self, name: str) -> Context:
         """The same, what its parts share."""
@@ -116,6 +123,14 @@ def found(value: Got | None, what: str, field: str) -> Got:
     if value is None:
         raise problems.not_found(what, field)
     return value
+
+
+def absolute(text: str, field: str) -> Path:
+    """A path as it is meant: the engine may run in another folder than who asks. Raises `ProblemError`."""
+    path = Path(text)
+    if not path.is_absolute():
+        raise problems.usage("say the whole path, from / on", field)
+    return path
 
 
 def complete(*parts: Handlers) -> dict[str, Callable[[Any], Awaitable[Any]]]:

@@ -14,6 +14,7 @@ from tmtp_client.api.on_accounts import OnAccounts
 from tmtp_client.api.on_conversation import OnConversation
 from tmtp_client.api.on_devices import OnDevices
 from tmtp_client.api.on_files import OnFiles
+from tmtp_client.api.on_forms import OnForms
 from tmtp_client.api.on_home import OnHome
 from tmtp_client.api.on_people import OnPeople
 from tmtp_client.api.on_writing import OnWriting
@@ -53,6 +54,7 @@ async def running(folder: Path) -> AsyncIterator[Engine]:
             OnConversation(rooms).handlers(),
             OnWriting(rooms, renderer).handlers(),
             files.handlers(),
+            OnForms(rooms).handlers(),
             OnDevices(rooms).handlers(),
         )
         try:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection as Rows
-from sqlalchemy import func, select
 
 from tmtp_client import limits
 from tmtp_client.api import models
@@ -26,9 +25,8 @@ from tmtp_client.engine.presence import Presence
 from tmtp_client.engine.receiving import Receiving
 from tmtp_client.engine.sending import Sending
 from tmtp_client.store import changes, outbox, people, threads
-from tmtp_client.store.outbox import Content
-from tmtp_client.store.tables import change
-from tmtp_client.sync import journal, state
+from tmtp_client.sync import state
+from tmtp_client.sync.telling import keep_telling
 from tmtp_client.trust.logs import standing
 
 
@@ -142,7 +140,12 @@ class Account:
         head = connection.head
         self._to_look.set()
         while connection.is_open:
-            await self._to_look.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limits.THERE_S):
+                    await self._to_look.wait()
+            await context.database.write(trust.is_there)
+            if not self._to_look.is_set():
+                continue
             self._to_look.clear()
             uids, self._look_at = self._look_at, set()
             with contextlib.suppress(Refused, TimeoutError, WrongService):
@@ -194,24 +197,24 @@ class Account:
     async def _sync(self) -> None:
         """What devices agree about: told to the others soon after it was done here, several edits at once."""
         context = self.context
-        while True:
-            await context.to_sync.wait()
-            context.to_sync.clear()
-            self._presence.look()
-            await asyncio.sleep(limits.SYNC_PAUSE_S)
-            while posts := await context.database.write(self._gather):
-                context.to_send.set()
-                if posts < limits.SYNC_POSTS_AT_ONCE:
-                    break
+        await keep_telling(
+            context.database,
+            context.to_sync,
+            context.to_send,
+            now_ms=context.clock,
+            random_bytes=context.random_bytes,
+            alone=self._is_alone,
+            edited=self._presence.look,
+        )
 
-    def _gather(self, c: Rows) -> int:
-        now_ms = self.context.clock()
-
-        def enqueue(c: Rows, text: bytes) -> None:
-            content = Content(text=text.decode())
-            outbox.enqueue(c, "sync", content, now_ms, now_ms, self.context.random_bytes)
-
-        return journal.gather(c, enqueue)
+    def _is_alone(self, c: Rows) -> bool:
+        """Whether this is surely the account's only device. Under revision 1 nobody knows."""
+        context = self.context
+        log = None if context.trust is None else context.trust.logs.kept(c, context.uid)
+        if log is None:
+            return False
+        now_ms = context.clock()
+        return sum(log.state.standing(key, now_ms) != "revoked" for key in log.state.devices) == 1
 
     async def _wake(self) -> None:
         """Snoozed conversations come back in time."""
@@ -238,6 +241,18 @@ class Account:
                 if after is not None:
                     self._follow(after)
 
+    async def settled(self) -> None:
+        """Wait until what was queued at log-in is here and what is due is sent; or the service lets this device in no
+        more.
+        """
+        refused = self.context.connection is None or self.context.connection.failed is not None
+        while not refused:
+            waiting = await self.context.database.read(outbox.waiting)
+            if self.caught_up.is_set() and not any(one.state in {"waiting", "sending"} for one in waiting):
+                return
+            await asyncio.sleep(limits.SETTLED_LOOK_S)
+            refused = self.context.connection is None or self.context.connection.failed is not None
+
     def reopen(self, messages: Iterable[str]) -> None:
         """These messages were sealed, and their key may be here now."""
         self._keys.update(messages)
@@ -258,11 +273,7 @@ class Account:
 
         def read(c: Rows) -> Since:
             found = changes.since(c, name, number, limit)
-            if found and found[0].type == "gap":
-                return Since(found, found[0].number)
-            kept = select(change.c.number).where(change.c.number > number).order_by(change.c.number).limit(limit)
-            upto = c.scalar(select(func.max(kept.subquery().c.number)))  # of some nothing is left to tell
-            return Since(found, number if upto is None else upto)
+            return Since(found, found[-1].number if found else changes.latest(c))
 
         return await self.context.database.read(read)
 

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from tmtp_client import limits
 from tmtp_client.api import models
-from tmtp_client.engine import between, forwarding, meeting, notifying, parts
+from tmtp_client.engine import between, forwarding, gathering, meeting, notifying, parts
 from tmtp_client.engine.arrival import After, Arrival, safe_name
 from tmtp_client.engine.context import Context
 from tmtp_client.store import groups, messages, people, threads, views
@@ -292,6 +292,7 @@ def _record(c: Rows, context: Context, new: NewMessage) -> bool:
     """Keep a message, and what devices agree about it already; tell of it. False when it was here."""
     if not messages.record(c, new, context.aliases):
         return False
+    gathering.gather(c, context.files, new.id, new.author, new.attachments)
     state.arrived(c, context.at(), new.id, new.thread or new.id)
     notifying.message_came(c, context, new.id)
     return True

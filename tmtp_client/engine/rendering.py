@@ -41,7 +41,7 @@ _REL: Final = "noopener noreferrer nofollow"
 
 _HOST: Final = r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?\.?|\[[0-9A-Fa-f:.]{2,45}\]"
 _WEB: Final = re.compile(rf"(?:https?|tmtp)://({_HOST})(?::[0-9]{{1,5}})?(?:[/?#][!-~]*)?", re.IGNORECASE)
-_LOCAL: Final = r"[!#$%&'*+/=?^_`{|}~.A-Za-z0-9-]{1,64}"
+_LOCAL: Final = r"[!#$&'*+/=?^_`{|}~.A-Za-z0-9-]{1,64}"
 _MAIL: Final = re.compile(rf"(mailto:)({_LOCAL}@(?:{_HOST}))(?:\?[!-~]*)?", re.IGNORECASE)
 _SAYS_HOST: Final = re.compile(rf"(?:https?://|tmtp://)?({_HOST})(?::[0-9]{{1,5}})?(?:[/?#][!-~]*)?", re.IGNORECASE)
 _SEEMS_ADDRESS: Final = re.compile(r"\w[.\u3002\uff0e\uff61]\w{2}|://|@")

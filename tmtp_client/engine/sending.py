@@ -18,7 +18,7 @@ from sqlalchemy import Connection as Rows
 from tmtp_client import limits
 from tmtp_client.api import models
 from tmtp_client.connection import Connection, Disconnected, Refused
-from tmtp_client.engine import forwarding, meeting, parts, posting, refusals, sealing
+from tmtp_client.engine import forwarding, gathering, meeting, parts, posting, refusals, sealing
 from tmtp_client.engine.context import Context
 from tmtp_client.store import outbox, sent
 from tmtp_client.store.outbox import Entry
@@ -178,6 +178,7 @@ class Sending:
             identity = context.identity
             names = frozenset(context.aliases) | {identity.alias}
             sent.record(c, entry, acked.msgid, acked.posted, now_ms, identity.uid, identity.alias, names, suite)
+            gathering.gather(c, context.files, acked.msgid, identity.uid, entry.content.files)
             forwarding.asked_in(c, context, entry, acked.msgid)
             meeting.sent(c, context, entry.kind, entry.content, now_ms)
         return self._begin(c, {})

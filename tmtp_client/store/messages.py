@@ -249,10 +249,10 @@ def view(connection: Connection, id: str) -> models.Message | None:
 def named(connection: Connection, text: str) -> str | None:
     """The id of the message that is called so, or whose id alone ends so."""
     m = message.c
-    rows = connection.scalars(
-        select(m.id).where((m.id == text) | m.id.endswith(text, autoescape=True)).order_by(m.id != text).limit(2)
-    ).all()
-    return rows[0] if len(rows) == 1 or text in rows else None
+    if connection.scalar(select(m.id).where(m.id == text)) is not None:
+        return text
+    rows = connection.scalars(select(m.id).where(m.id.endswith(text, autoescape=True)).limit(2)).all()
+    return rows[0] if len(rows) == 1 else None
 
 
 def latest(connection: Connection, limit: int) -> list[models.Message]:

@@ -6,7 +6,7 @@
 minus before any of them, or before a word or phrase, turns it round. All must hold.
 
 Best first, by BM25 with a word of the subject or a name worth more than one of the text; where that says about the
-same, the newer first. Of more than `limits.SEARCH_RANKED_MAX` the newest are ranked.
+same, the newer first. Of more than `limits.SEARCH_RANKED_MAX` the newest are ranked, and no more are given.
 """
 
 import json
@@ -79,8 +79,8 @@ class Hits:
 
 
 # -- what is asked ---------------------------------------------------------------------------------------------------
-def parse(text: str, zone: tzinfo = UTC) -> Query:
-    """A query as a person typed it. `zone`: in which days begin. Never raises."""
+def parse(text: str, zone: tzinfo | None = UTC) -> Query:
+    """A query as a person typed it. `zone`: in which days begin; None: this device's. Never raises."""
     problems: list[str] = []
     if len(text) > limits.QUERY_CHARS_MAX:
         problems.append(f"Only the first {limits.QUERY_CHARS_MAX} characters of the query are looked for.")
@@ -108,7 +108,7 @@ def parse(text: str, zone: tzinfo = UTC) -> Query:
     return Query(tuple(wanted), tuple(unwanted), tuple(filters), " ".join(dict.fromkeys(problems)))
 
 
-def _operator(name: str, value: str, negated: bool, zone: tzinfo) -> Filter | str:
+def _operator(name: str, value: str, negated: bool, zone: tzinfo | None) -> Filter | str:
     """What an operator means, or why it means nothing."""
     if name in {"before", "after"}:
         day = _first_of(value, zone)
@@ -123,14 +123,14 @@ def _operator(name: str, value: str, negated: bool, zone: tzinfo) -> Filter | st
     return Filter(name, value, negated)
 
 
-def _first_of(text: str, zone: tzinfo) -> str | None:
+def _first_of(text: str, zone: tzinfo | None) -> str | None:
     """The first millisecond of a year, month or day, as the service writes it."""
     given = _DAY.fullmatch(text)
     if given is None:
         return None
     try:
         day = datetime(int(given[1]), int(given[2] or 1), int(given[3] or 1), tzinfo=zone).astimezone(UTC)
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, OSError):  # whatever the system's rules for time say of such a year
         return None
     return day.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -233,7 +233,7 @@ def find(connection: Connection, query: Query, *, account: str = "", limit: int 
 
     A query without anything to look for finds nothing.
     """
-    limit, skip = max(1, min(limit, limits.PAGE_MAX)), max(0, min(skip, limits.SEARCH_RANKED_MAX))
+    limit, skip = max(1, min(limit, limits.SEARCH_RANKED_MAX)), max(0, min(skip, limits.SEARCH_RANKED_MAX))
     plan = _Plan(connection, query)
     for filter in query.filters:
         _FILTERS[filter.name](connection, plan, filter)
@@ -245,7 +245,7 @@ def find(connection: Connection, query: Query, *, account: str = "", limit: int 
         values["match"] = plan.expression()
     rows = connection.execute(text(plan.statement()), values).all()
     hits = _shown(connection, account, {row.number: row.score for row in rows[:limit]}, query.wanted)
-    return Hits(hits, len(rows) > limit, problem)
+    return Hits(hits, len(rows) > limit and skip + limit < limits.SEARCH_RANKED_MAX, problem)
 
 
 def merged(parts: Sequence[Hits], *, limit: int, skip: int = 0) -> models.Results:

@@ -126,7 +126,7 @@ def totals(connection: Connection) -> Totals:
     sums = select(func.coalesce(func.sum(t.unseen), 0), func.coalesce(func.sum(t.mentions), 0)).where(t.unseen > _ZERO)
     unseen, mentions = connection.execute(sums).one()
     m = message.c
-    first = and_(m.seen == 0, m.kind.in_(("ping", "invitation")))
+    first = and_(m.seen == _ZERO, m.kind.in_(("ping", "invitation")))
     return Totals(unseen, mentions, connection.scalar(select(func.count()).select_from(message).where(first)) or 0)
 
 

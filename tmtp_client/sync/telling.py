@@ -35,16 +35,18 @@ async def keep_telling(
     now_ms: Callable[[], int],
     random_bytes: RandomBytes,
     alone: Callable[[Connection], bool],
+    edited: Callable[[], None],
     pause_s: float = limits.SYNC_PAUSE_S,
 ) -> None:
     """Tell what changes, until cancelled. `to_sync` is set after each edit; this sets `to_send` when there is a post.
 
-    `alone`: whether this is surely the account's only device; then nothing is posted. Raises `OSError` where the disk
-    does not do its part.
+    `edited` is called soon after edits: what follows settings looks at them. `alone`: whether this is surely the
+    account's only device; then nothing is posted. Raises `OSError` where the disk does not do its part.
     """
     await database.write(registers.retry_refused)
     while True:
         to_sync.clear()
+        edited()
         posts = await database.write(lambda c: tell(c, now_ms(), random_bytes, alone=alone(c)))
         if posts:
             to_send.set()

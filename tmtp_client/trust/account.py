@@ -100,18 +100,25 @@ class Trust:
 
     # -- being there -------------------------------------------------------------------------------------------------
     def logged_in(self, c: Rows) -> None:
-        """At every log-in, before anything is received: whether this device was away for long."""
+        """At every log-in: whether this device was away for long."""
+        self._away = self._was_away(c)
+
+    def _was_away(self, c: Rows) -> bool:
         at_ms = c.scalar(select(t.online.c.at_ms))
-        self._away = at_ms is None or self._clock() - at_ms >= limits.AWAY_MS
+        return at_ms is None or self._clock() - at_ms >= limits.AWAY_MS
 
     def caught_up(self, c: Rows) -> None:
-        """What waited at log-in has come (the `login` event stands behind it); and again, now and then, while it is
-        connected. Old prekeys go.
-        """
+        """What waited at log-in has come (the `login` event stands behind it). Old prekeys go."""
         self._away = False
+        self.is_there(c)
+        prekeys.drop_old(c, self._clock())
+
+    def is_there(self, c: Rows) -> None:
+        """Now and then while it is connected, every hour say: this device has all that the service has for it."""
+        if self._away:
+            return
         values = {"number": 1, "at_ms": self._clock()}
         c.execute(upsert(t.online).values(values).on_conflict_do_update(index_elements=["number"], set_=values))
-        prekeys.drop_old(c, self._clock())
 
     # -- sending -----------------------------------------------------------------------------------------------------
     def plan(self, c: Rows, uids: Iterable[str]) -> Plan | Held | Unsealable:
@@ -156,6 +163,7 @@ class Trust:
         In the transaction that keeps it; `msgspec.json.encode` of the answer is `message.sealed`. Where the answer is
         not settled, call `settle` soon.
         """
+        self._away = self._away or self._was_away(c)  # also where `logged_in` comes only after the first messages
         return self._judging.judge(c, Came(message, author, posted, waited, self._away), opened)
 
     def plain(self, c: Rows, author: str, thread: str) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import lru_cache
+from threading import Lock
 from typing import Final
 
 from sqlalchemy import Connection as Rows
@@ -21,7 +22,7 @@ from tmtp_core.crypto.account_log import LogState
 from tmtp_core.crypto.encoding import from_text
 from tmtp_core.crypto.log_records import LogInvalid, Record, decode_record, encode_record, replay, verify
 
-_STATES_KEPT: Final = 256  # in memory: the logs of who is written to just now
+_STATES_KEPT: Final = 1_024  # in memory: the logs of who is written to just now
 
 
 class Shown(Enum):
@@ -87,16 +88,20 @@ class Logs:
     def __init__(self, service_key: str) -> None:
         self._service_key = service_key
         self._cached: dict[str, KeptLog] = {}
+        self._guard = Lock()
         self._state_at = lru_cache(maxsize=_STATES_KEPT)(self._replayed)
 
     def kept(self, c: Rows, uid: str) -> KeptLog | None:
         """What is known of an account's log; None: nothing, or nothing that can be read any more."""
-        heads = tuple(c.scalars(select(t.log_record.c.head).where(t.log_record.c.uid == uid).order_by("place")))
-        if not heads:
+        row = t.log_record.c
+        last = select(row.place, row.head).where(row.uid == uid).order_by(row.place.desc()).limit(1)
+        latest = c.execute(last).one_or_none()
+        if latest is None:
             return None
         cached = self._cached.get(uid)
-        if cached is not None and cached.heads == heads:
+        if cached is not None and (len(cached.heads) - 1, cached.head) == tuple(latest):
             return cached
+        heads = tuple(c.scalars(select(row.head).where(row.uid == uid).order_by(row.place)))
         try:
             state = replay(self.records(c, uid), uid=uid, service_key=from_text(self._service_key))
         except (LogInvalid, ValueError):  # this device's disk
@@ -135,11 +140,12 @@ class Logs:
         if any(one != other for one, other in zip(known, shown, strict=False)):
             return Taken(Shown.OTHER, log, why="a record that this device has checked is another one now")
         grown, new = log, shown[len(known) :]
+        why = ""
         if new:
-            try:
-                grown = self._extended(c, uid, log, new)
-            except LogInvalid as invalid:
-                return Taken(Shown.OTHER, log, why=str(invalid))
+            grown, why = self._extended(c, uid, log, new)
+        if why:
+            added = (len(grown.heads) if grown is not None else 0) - count
+            return Taken(Shown.OTHER, grown, added, log is None and grown is not None, why)
         added = len(new)
         if head is not None and (grown is None or head != grown.head):
             earlier = grown is not None and head in grown.heads
@@ -149,7 +155,8 @@ class Logs:
     def forget(self, c: Rows, uid: str) -> None:
         """Drop the records of a log."""
         c.execute(delete(t.log_record).where(t.log_record.c.uid == uid))
-        self._cached.pop(uid, None)
+        with self._guard:
+            self._cached.pop(uid, None)
 
     def known(self, c: Rows) -> list[str]:
         """Whose logs are kept."""
@@ -160,26 +167,33 @@ class Logs:
         log = self.kept(c, uid)
         return len(log.heads) if log is not None else 0
 
-    def _extended(self, c: Rows, uid: str, log: KeptLog | None, new: Sequence[Record]) -> KeptLog:
-        """With further records, each checked, and kept. Raises `LogInvalid`; then nothing was kept."""
+    def _extended(self, c: Rows, uid: str, log: KeptLog | None, new: Sequence[Record]) -> tuple[KeptLog | None, str]:
+        """With further records, each checked, and kept; up to the first that does not hold, and why."""
         state = log.state if log is not None else None
         heads = list(log.heads) if log is not None else []
         rows = []
+        why = ""
         for place, record in enumerate(new, len(heads)):
-            state = verify([record], uid=uid, service_key=self._service_key, known=state)
+            try:
+                state = verify([record], uid=uid, service_key=self._service_key, known=state)
+            except LogInvalid as invalid:
+                why = str(invalid)
+                break
             heads.append(state.head_text)
             rows.append({"uid": uid, "place": place, "record": encode_record(record), "head": state.head_text})
-        assert state is not None
+        if not rows or state is None:
+            return log, why
         c.execute(insert(t.log_record), rows)
-        return self._cache(KeptLog(uid, state, tuple(heads)))
+        return self._cache(KeptLog(uid, state, tuple(heads))), why
 
     def _replayed(self, uid: str, records: tuple[Record, ...]) -> LogState:
         return replay(records, uid=uid, service_key=from_text(self._service_key))
 
     def _cache(self, log: KeptLog) -> KeptLog:
-        while len(self._cached) >= _STATES_KEPT:
-            self._cached.pop(next(iter(self._cached)), None)
-        self._cached[log.uid] = log
+        with self._guard:  # several look at a database at once, each on a thread
+            while len(self._cached) >= _STATES_KEPT:
+                self._cached.pop(next(iter(self._cached)))
+            self._cached[log.uid] = log
         return log
 
 

@@ -90,11 +90,11 @@ class Planning:
         one = kept.standing(c, uid)
         log = self._logs.kept(c, uid)
         trouble = one.trouble if not one.trouble_seen else ""
-        if log is None:
-            if not one.seen_head:
-                return None
+        if log is None and (one.trouble or one.seen_head):  # nor is anything sent without keys instead
             lost = "What this device knew of their devices cannot be read any more; it is fetched again."
-            return Unseen(uid, (), trouble or lost, "")
+            return Unseen(uid, (), one.trouble or lost, "")
+        if log is None:
+            return None
         if log.head == one.seen_head and not trouble:
             return None
         return Unseen(uid, self._following.unseen(c, uid), trouble, self._following.shown(c, uid))

@@ -88,12 +88,6 @@ class Files:
             if source.read(1):
                 raise FileDamaged("something was added to an attachment's file")
 
-    def size(self, file: str) -> int:
-        """How many octets of content a file's length stands for; not verified. Raises `OSError`."""
-        whole, rest = divmod(self._path(file).stat().st_size, _STORED_SEGMENT_BYTES)
-        pieces = -(-max(rest - _HEADER_BYTES, 0) // (PIECE_BYTES + _ADDED_BYTES))
-        return whole * SEGMENT_BYTES + max(rest - _HEADER_BYTES - pieces * _ADDED_BYTES, 0)
-
     def remove(self, file: str) -> None:
         """It is gone; durable when this returns. Idempotent."""
         self._path(file).unlink(missing_ok=True)

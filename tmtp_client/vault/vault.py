@@ -119,11 +119,6 @@ class Vault:
         """Whether it takes more than this home's files to open it."""
         return self._file is not None and "device" not in self._kinds()
 
-    @property
-    def has_keyring(self) -> bool:
-        """Whether this system has a keyring."""
-        return self._keyring is not None
-
     def slots(self) -> tuple[models.Slot, ...]:
         """The ways to open it."""
         return tuple(models.Slot(slot.id, slot.kind, slot.made_ms, slot.note) for slot in self._slots())

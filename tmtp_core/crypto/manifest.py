@@ -96,6 +96,12 @@ class Manifest(Struct, frozen=True, omit_defaults=True, kw_only=True, rename=WIR
         return {one.uid: one.link for one in self.accounts}
 
 
+class _Versioned(Struct, frozen=True):
+    """What every version has."""
+
+    v: Number
+
+
 def digest(data: bytes) -> str:
     """BLAKE2b-256, as manifests write it."""
     return to_text(blake2b(data, digest_size=HASH_BYTES).digest())
@@ -111,6 +117,9 @@ def decode(raw: bytes) -> Manifest:
     if len(raw) > limits.MANIFEST_MAX_BYTES:
         raise EnvelopeRefused(f"a manifest has at most {limits.MANIFEST_MAX_BYTES} octets")
     try:
+        version = msgspec.json.decode(raw, type=_Versioned).v
+        if version > VERSION:  # before anything that is new there is called wrong
+            raise EnvelopeRefused(f"it was sealed by a newer version ({version}) than this one knows")
         manifest = msgspec.json.decode(raw, type=Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise EnvelopeRefused(f"this is no manifest: {error}") from None
@@ -125,7 +134,7 @@ def decode(raw: bytes) -> Manifest:
 
 def _check(manifest: Manifest) -> None:
     """Raise ValueError unless every field is what it should be by itself."""
-    if manifest.v != VERSION:
+    if manifest.v < VERSION:
         raise ValueError(f"version {manifest.v}")
     if manifest.suite not in (SHARED, DEVICES):
         raise ValueError(f"suite {manifest.suite}")

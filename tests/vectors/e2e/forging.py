@@ -347,7 +347,8 @@ def _whole() -> dict[str, Callable[[], dict[str, Any]]]:
         return made(says, lambda forgery: forgery.manifest["accounts"][1].update(changes))
 
     return {
-        "manifest of another version": manifest("2.", v=2),
+        "manifest of a newer version": manifest("2, with what this one does not know.", v=2, text="elsewhere", more=1),
+        "manifest of no version": manifest("0.", v=0),
         "manifest of another suite": manifest("1 inside, 2 outside.", suite=1),
         "manifest of another epoch": made("2 inside, none outside.", _with_epoch),
         "manifest of another head": manifest("It names another outer head.", outer=digest(b"")),
