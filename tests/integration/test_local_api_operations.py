@@ -183,6 +183,18 @@ async def test_a_person_has_accounts_on_two_services_and_leaves_one(world: World
     assert (await problem(ada("people.list", o.OfAccount("club")))).field == "account"
 
 
+async def test_an_account_whose_history_is_damaged_can_still_be_left(gateway: Gateway, tmp_path: Path) -> None:
+    async with device(tmp_path / "ada") as ada:
+        await ada.join(gateway, "public", "work", ADA)
+    (tmp_path / "ada" / "accounts" / "work" / "history.db").write_bytes(os.urandom(8192))
+    async with device(tmp_path / "ada") as ada:
+        assert await ada("accounts.list") == []
+        assert (await problem(ada("people.list", WORK))).code == "not_found"
+        assert (await ada("accounts.leave", WORK)).done
+        assert not (tmp_path / "ada" / "accounts" / "work").exists()
+        assert (await problem(ada("accounts.leave", WORK))).field == "account"
+
+
 async def test_a_join_that_is_refused_leaves_nothing(world: World) -> None:
     where = endpoint(world.gateway, "members")
     join = o.Join("club", f"{where.host}:{where.port}", "Countess Lovelace", pin=where.pin or "")

@@ -134,8 +134,8 @@ class OnAccounts:
 
     async def leave(self, p: o.OfAccount) -> m.Done:
         """Its key is destroyed."""
-        self._rooms.account(p.account)
-        await self._rooms.home.leave(p.account)
+        with problems.explained("account", f"there is no account {p.account[:80]!r} on this device"):
+            await self._rooms.home.leave(p.account)
         return m.Done()
 
     # -- the look ----------------------------------------------------------------------------------------------------

@@ -95,8 +95,10 @@ class Rooms:
 
     def account(self, name: str) -> Account:
         """Raises `ProblemError`."""
-        with problems.explained("account", f"there is no account {name[:80]!r} on this device"):
+        try:
             return self.home.account(name)
+        except LookupError as error:  # it is not there, or cannot be opened: its text says which
+            raise problems.not_found(str(error)[:500], "account") from None
 
     def context(self, name: str) -> Context:
         """The same, what its parts share."""
