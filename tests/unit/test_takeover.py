@@ -20,6 +20,7 @@ from sqlalchemy import func, select
 from tests.support import first_client as first
 from tests.support.canary import plain_text_in
 from tests.support.first_client import BOB, CAROL, DAVE, GHOST, UID, FirstClient
+from tests.support.homes import running_home
 from tmtp_client.engine.recovery import words_of
 from tmtp_client.store import groups, messages, outbox, people, takeover, threads
 from tmtp_client.store import identity as identities
@@ -131,8 +132,8 @@ async def whole(home: Path) -> None:
         assert (identity.uid, identity.alias, identity.host, identity.port) == (
             UID,
             first.ADA,
-            "chat.example.org",
-            4433,
+            "127.0.0.1",
+            9,
         )
         assert (identity.service_key, identity.keys) == (
             first.SERVICE_KEY,
@@ -406,3 +407,15 @@ async def test_a_home_of_several_profiles_becomes_one_of_several_accounts(tmp_pa
         assert identity is not None
         assert identity.uid == UID
     await whole(tmp_path)
+
+
+async def test_an_engine_that_starts_takes_over_what_is_there(tmp_path: Path) -> None:
+    """Also where its service cannot be reached: what was written is there to be read."""
+    old = FirstClient(tmp_path / "default")
+    id = old.message(1, BOB, "Bob Builder", "hello")
+    async with running_home(tmp_path) as home:
+        database = home.account("default").context.database
+        shown = await database.read(lambda c: messages.view(c, id))
+        assert shown is not None
+        assert shown.text == "hello"
+    assert not (tmp_path / "default").exists()
