@@ -21,6 +21,7 @@ _REFUSALS: Final = frozenset(  # of a device, for good, or until its owner does 
         "device revoked",
         "move this account to keys",
         "authentication required",
+        "revision 1 is not spoken here",
     }
 )
 

@@ -208,13 +208,10 @@ class Account:
         )
 
     def _is_alone(self, c: Rows) -> bool:
-        """Whether this is surely the account's only device. Under revision 1 nobody knows."""
-        context = self.context
-        log = None if context.trust is None else context.trust.logs.kept(c, context.uid)
-        if log is None:
-            return False
-        now_ms = context.clock()
-        return sum(log.state.standing(key, now_ms) != "revoked" for key in log.state.devices) == 1
+        """Whether the account's log has no other device. Of an account without a log nobody knows."""
+        trust = self.context.trust
+        log = trust.logs.kept(c, self.context.uid) if trust is not None else None
+        return log is not None and len(tuple(log.state.unrevoked())) == 1
 
     async def _wake(self) -> None:
         """Snoozed conversations come back in time."""

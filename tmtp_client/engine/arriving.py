@@ -293,6 +293,7 @@ def _record(c: Rows, context: Context, new: NewMessage) -> bool:
     if not messages.record(c, new, context.aliases):
         return False
     gathering.gather(c, context.files, new.id, new.author, new.attachments)
+    gathering.gather(c, context.files, new.id, new.author, new.attachments)
     state.arrived(c, context.at(), new.id, new.thread or new.id)
     notifying.message_came(c, context, new.id)
     return True

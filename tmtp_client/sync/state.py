@@ -105,8 +105,7 @@ def _serve(c: Connection, at: At, things: Iterable[tuple[str, str]], *, announce
 
 def _serve_messages(c: Connection, ids: list[str]) -> None:
     said: dict[bool, list[str]] = {True: [], False: []}
-    for id in ids:
-        seen = registers.get(c, "message", id, "seen")
+    for id, seen in registers.values(c, "message", ids, "seen").items():
         if isinstance(seen, bool):
             said[seen].append(id)
     for seen, some in said.items():
