@@ -99,7 +99,7 @@ def document() -> str:
     parts = [_introduction(), "\n## Operations\n"]
     parts.append("A lock beside a name: it is answered while the home is locked, too.\n")
     for group, operations in groupby(OPERATIONS, lambda one: one.name.partition(".")[0]):
-        parts.append(f"\n### {group}\n\n| operation | parameters | answer | |\n|---|---|---|---|\n")
+        parts.append(f"\n### Operations: {group}\n\n| operation | parameters | answer | |\n|---|---|---|---|\n")
         parts += [_row(operation) for operation in operations]
     parts.append("\n## What events carry\n\n| `type` | `data` |\n|---|---|\n")
     parts += [f"| `{name}` | {_link(kind.__name__)} |\n" for name, kind in EVENTS.items()]
