@@ -61,9 +61,7 @@ NOTE_MAX_BYTES = 1_024  # existing clients cut a longer one
 CONFIRM_WITHIN_S = 20.0  # own devices wait by chance up to that, so that mostly one confirms
 
 PATIENCE_S = 60.0  # of a command, with a service that says nothing
-QUIET_S = 0.7  # after which nothing more is expected to come
-OUTBOX_POLL_S = 0.2  # between looks at what other processes left in the outbox
-WATCH_POLL_S = 2.0
+HOME_POLL_S = 0.1  # between looks whether the process that runs a home has ended, or answers
 WORK_BITS_MAX = 26  # of a registration, about a minute and a half; a service asks for 24 at most
 SIGN_IN_PATIENCE_S = 600.0  # of a command, with a person at the provider's pages
 BROWSER_TIMEOUT_S = 10.0  # of one request of the browser that comes back

@@ -112,8 +112,11 @@ class OnAccounts:
         with problems.explained("offer"):
             return await self._being_linked.answer(p.account, p.offer, p.label)
 
-    async def sign_in(self, p: o.OfAccount) -> m.Done | m.SignIn:
+    async def sign_in(self, p: o.SignInAgain) -> m.Done | m.SignIn:
         """With the provider, again."""
+        if p.sign_in:
+            answer: m.Done | m.SignIn = await self._sign_ins.finish(p.sign_in)
+            return answer
         context = self._rooms.context(p.account)
 
         async def sign_in(open_url: OpenUrl) -> m.Done:

@@ -82,6 +82,13 @@ class Settle(Struct, frozen=True, forbid_unknown_fields=True):
     longest_s: float = 30.0
 
 
+class SignInAgain(Struct, frozen=True, forbid_unknown_fields=True):
+    """`sign_in`: what an answer `SignIn` said, once the person was there."""
+
+    account: str
+    sign_in: str = ""
+
+
 class SetAlias(Struct, frozen=True, forbid_unknown_fields=True):
     """A further alias; messages go out under it from now on. One that is the account's already: just that."""
 
@@ -486,7 +493,7 @@ OPERATIONS: Final = (
     Operation("accounts.leave", OfAccount, m.Done, "Forget an account here: its key is destroyed, all else with it."),
     Operation("accounts.skin", OfAccount, m.Skin, "The service's look.", keeps_open=False),
     Operation("accounts.revise_skin", ReviseSkin, m.Skin, "Revise it (B2)."),
-    Operation("accounts.sign_in", OfAccount, (m.Done, m.SignIn), "Sign in with the provider again."),
+    Operation("accounts.sign_in", SignInAgain, (m.Done, m.SignIn), "Sign in with the provider again."),
     Operation("people.list", OfAccount, m.Person, "Everybody known.", many=True),
     Operation("people.show", OfPerson, m.Person, "One of them."),
     Operation("people.find", Find, m.Person, "Whom one could write to.", many=True),

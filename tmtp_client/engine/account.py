@@ -244,8 +244,8 @@ class Account:
         """
         refused = self.context.connection is None or self.context.connection.failed is not None
         while not refused:
-            waiting = await self.context.database.read(outbox.waiting)
-            if self.caught_up.is_set() and not any(one.state in {"waiting", "sending"} for one in waiting):
+            due = await self.context.database.read(lambda c: outbox.next_due(c, self.context.clock()).entry)
+            if self.caught_up.is_set() and due is None:
                 return
             await asyncio.sleep(limits.SETTLED_LOOK_S)
             refused = self.context.connection is None or self.context.connection.failed is not None

@@ -166,6 +166,7 @@ class Home:
             idle_lock_s=self._settings.idle_lock_s,
             protected=self.vault.protected,
             accounts=tuple(accounts),
+            damaged=dict(self.damaged),
         )
 
     def listen(self, heard: Heard) -> Callable[[], None]:

@@ -75,10 +75,20 @@ def messages_of(connection: Connection, rows: Sequence[Row[Any]]) -> list[models
             select(p.uid, p.via, p.proof).where(among(p.uid, (row.author for row in rows)), p.via != "")
         )
     }
-    return [_message(row, tuple(files[row.id]), ghosts.get(row.author)) for row in rows]
+    to = _recipients(connection, rows)
+    return [_message(row, tuple(files[row.id]), ghosts.get(row.author), to.get(row.id, ())) for row in rows]
 
 
-def _message(row: Row[Any], files: tuple[models.Attachment, ...], ghost: Any) -> models.Message:
+def _recipients(connection: Connection, rows: Sequence[Row[Any]]) -> dict[str, tuple[str, ...]]:
+    """To whom one's own messages went, as they are called here; a group, or who has no name here, as it is."""
+    sent_to = {row.id: [one for one, _ in json.loads(row.to)] for row in rows if row.outgoing}
+    p = person.c
+    asked = select(p.uid, p.alias).where(among(p.uid, (one for to in sent_to.values() for one in to)))
+    names = {row.uid: row.alias for row in connection.execute(asked)} if sent_to else {}
+    return {id: tuple(names.get(one) or one for one in to) for id, to in sent_to.items()}
+
+
+def _message(row: Row[Any], files: tuple[models.Attachment, ...], ghost: Any, names: tuple[str, ...]) -> models.Message:
     to = json.loads(row.to) if row.kind == "invitation" else []
     return models.Message(
         id=row.id,
@@ -100,6 +110,7 @@ def _message(row: Row[Any], files: tuple[models.Attachment, ...], ghost: Any) ->
         proof="" if ghost is None else ghost.proof,
         of=row.of,
         gid=to[0][0] if to else "",
+        to=names,
         attachments=files,
     )
 
