@@ -73,6 +73,10 @@ class Composing:
         context = self._context
 
         def change(c: Rows) -> None:
+            if act in {"undo", "drop"} and (whole := outbox.find(c, request)) is not None:
+                for part in outbox.parts_of(c, whole):
+                    if part.prepared and part.state != "sending":
+                        sealing.never_sent(c, context, part.request_id)
             entry = outbox.act(c, request, act, context.clock(), context.random_bytes)
             if entry.prepared and act != "now":
                 sealing.never_sent(c, context, request)
@@ -240,7 +244,7 @@ class Composing:
             to=to.to,
             names=to.names,
             thread=asked.thread,
-            text=forwarding.copy_of(c, asked.thread),
+            text=forwarding.copy_of(c, asked.thread, context.uid),
             note=asked.note,
             cc=cc,
             known=recipients.of_uids(c, known).to,

@@ -35,6 +35,8 @@ def are_due(c: Rows, context: Context, entry: Entry, message_max_bytes: int, has
     octets = min(limits.PART_BYTES, message_max_bytes - limits.PART_OVERHEAD_BYTES)
     if entry.kind not in {"message", "confirmation"} or content.in_parts or octets <= 0 or context.revision < 2:
         return False
+    if entry.prepared:  # it was tried in one piece, and the service may have it
+        return False
     if all(one.size <= octets for one in content.files):
         return False
     uids = uids_of(c, content.to, context.uid)

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What must not leave, or not so, whatever a service does meanwhile (B9): by real accounts over a real service."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.integration.test_sending import encrypt, met, nothing_waits, people
+from tests.support.gateway import running_gateway
+from tests.support.homes import has_text, joined, look_until, running_home, send
+from tmtp_client import limits
+from tmtp_client.api import models, operations
+from tmtp_client.engine import arriving, thread_copy
+from tmtp_client.engine import groups as group_acts
+from tmtp_client.engine.account import Account
+from tmtp_client.engine.arrival import Arrival
+from tmtp_client.engine.composing import Composing
+from tmtp_client.store import groups, messages, outbox, threads
+from tmtp_client.store.tables import outbox as outbox_table
+from tmtp_core.wire import messages as m
+from tmtp_core.wire.payload import PostHead, Subscriber
+
+POSTED = "2027-01-01T12:00:00.000Z"
+
+
+async def readers(account: Account, thread: str) -> set[str]:
+    """Who reads it, as far as this account knows."""
+    found = await account.context.database.read(lambda c: threads.view(c, thread))
+    assert found is not None
+    return {one.uid for one in found.readers}
+
+
+async def kinds(account: Account) -> list[str]:
+    """What is in the outbox, of any kind."""
+    return await account.context.database.read(
+        lambda c: list(c.execute(outbox_table.select().with_only_columns(outbox_table.c.kind)).scalars())
+    )
+
+
+@pytest.mark.parametrize("how", ["note", "copy"])
+async def test_a_service_cannot_ask_anybody_into_an_encrypted_thread(tmp_path: Path, how: str) -> None:
+    """It makes up an unsigned note of Bob's that asks Eve in: she would be confirmed all that Ada wrote."""
+    async with people(tmp_path) as world:
+        ada, bob, eve = world.ada, world.bob.context.uid, world.eve.context.uid
+        await send(ada, "Bob Builder", text="Between us")
+        got = await has_text(world.bob, "Between us")
+        await send(world.bob, text="Surely", reply=got.id)
+        await has_text(ada, "Surely")
+        await nothing_waits(ada)
+        asked_in = Subscriber("Eve Example", eve, "Bob Builder", bob, ".", "", subscribe=True)
+        number = "00000000f0000001"
+        if how == "note":
+            event: m.Notify | m.Delivery = m.Notify(
+                id=number, from_=bob, posted=POSTED, datalen=0, postid="00000000f0000000"
+            )
+            forged = Arrival(event, 1, PostHead(threadid=got.thread, alias="Bob Builder", cc=(asked_in,)))
+        else:
+            event = m.Delivery(id=number, from_=bob, posted=POSTED, datalen=0)
+            text = thread_copy.write(got.thread, [], [asked_in]).decode()
+            forged = Arrival(event, 1, PostHead(threadid=got.thread, alias="Bob Builder", copies=True), text)
+        await ada.context.database.write(lambda c: arriving.arrive(c, ada.context, forged))
+        assert eve not in await readers(ada, got.thread)
+        assert "confirmation" not in await kinds(ada)
+
+
+async def test_a_message_to_one_reader_alone_is_not_handed_to_who_is_asked_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "CONFIRM_WITHIN_S", 0.1)
+    async with people(tmp_path) as world:
+        ada, bob, eve = world.ada, world.bob, world.eve
+        frank = await joined(world.homes[0], world.gateway, "public", "Frank Furter")
+        await met(ada, frank, "Frank Furter")
+        await met(bob, frank, "Frank Furter")
+        await send(ada, "Bob Builder", "Frank Furter", text="A party for everybody")
+        got = await has_text(bob, "A party for everybody")
+        await has_text(frank, "A party for everybody")
+        await send(bob, text="Whom else?", reply=got.id)
+        question = await has_text(ada, "Whom else?")
+        aside = operations.Send(ada.context.name, text="Not Eve, please", reply=question.id, only_author=True, delay_s=0)
+        await Composing(ada.context).send(aside)
+        await has_text(bob, "Not Eve, please")
+        asked = operations.AddReaders(frank.context.name, got.thread, ("Eve Example",), "You should come")
+        with pytest.raises(Exception, match="Eve Example"):  # Frank has not met her
+            await Composing(frank.context).add(asked)
+        asked = operations.AddReaders(ada.context.name, got.thread, ("Eve Example",), "You should come")
+        await Composing(ada.context).add(asked)
+        await look_until(
+            eve,
+            lambda c: next(
+                (one for one in messages.latest(c, 50) if one.text == "A party for everybody" and one.state == "received"), None
+            ),
+        )
+        await nothing_waits(ada)
+        await look_until(ada, lambda c: not c.execute(outbox_table.select()).all())
+        texts = await eve.context.database.read(lambda c: [one.text for one in messages.latest(c, 50)])
+        assert "Not Eve, please" not in texts
+
+
+async def test_a_group_is_asked_who_is_in_it_before_anything_is_sent_there(tmp_path: Path) -> None:
+    gid = "The Chess Club"
+    async with people(tmp_path) as world:
+        ada, bob, eve = world.ada, world.bob, world.eve
+        for account in (bob, eve):
+            await Composing(ada.context).invite(gid, account.context.identity.alias, "Do you play?")
+            await look_until(account, lambda c: groups.view(c, gid))
+            await group_acts.act(account.context, gid, "join")
+        for account in (ada, bob, eve):
+            await look_until(account, lambda c: len(groups.joined(c, gid)) == 3)
+        for known in ([], [(bob.context.uid, "Bob Builder")]):
+            text = f"To all of you, of whom I know {len(known)}"
+
+            def forget(c, known=known):  # type: ignore[no-untyped-def]
+                groups.replace_members(c, gid, [models.Member(uid, name, "joined", False) for uid, name in known])
+
+            await bob.context.database.write(forget)
+            await bob.stop()  # what the sender has asked before is forgotten
+            await bob.start()
+            await send(bob, gid, text=text)
+            for reader in (ada, eve):
+                assert (await has_text(reader, text)).suite == 2
