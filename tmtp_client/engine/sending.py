@@ -153,7 +153,11 @@ class Sending:
                 return None  # files are read and keys looked at outside of transactions
             if not self._is_looked_at(entry, looked_at):
                 return None
-            if parts.are_due(c, context, entry, self._message_max_bytes, hashes):
+            try:
+                if parts.are_due(c, context, entry, self._message_max_bytes, hashes):
+                    continue
+            except parts.TooLarge as large:
+                self._refused(c, entry, str(large))
                 continue
             body = posting.body(entry, context.identity.alias)
             judged = sealing.judge(c, context, entry, body, hashes)
