@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_sending import encrypt, met, nothing_waits, people
-from tests.support.gateway import running_gateway
-from tests.support.homes import has_text, joined, look_until, running_home, send
+from tests.integration.test_sending import met, nothing_waits, people
+from tests.support.homes import has_text, joined, look_until, send
 from tmtp_client import limits
 from tmtp_client.api import models, operations
 from tmtp_client.engine import arriving, thread_copy
@@ -15,7 +14,7 @@ from tmtp_client.engine import groups as group_acts
 from tmtp_client.engine.account import Account
 from tmtp_client.engine.arrival import Arrival
 from tmtp_client.engine.composing import Composing
-from tmtp_client.store import groups, messages, outbox, threads
+from tmtp_client.store import groups, messages, threads
 from tmtp_client.store.tables import outbox as outbox_table
 from tmtp_core.wire import messages as m
 from tmtp_core.wire.payload import PostHead, Subscriber
@@ -77,7 +76,9 @@ async def test_a_message_to_one_reader_alone_is_not_handed_to_who_is_asked_in(
         await has_text(frank, "A party for everybody")
         await send(bob, text="Whom else?", reply=got.id)
         question = await has_text(ada, "Whom else?")
-        aside = operations.Send(ada.context.name, text="Not Eve, please", reply=question.id, only_author=True, delay_s=0)
+        aside = operations.Send(
+            ada.context.name, text="Not Eve, please", reply=question.id, only_author=True, delay_s=0
+        )
         await Composing(ada.context).send(aside)
         await has_text(bob, "Not Eve, please")
         asked = operations.AddReaders(frank.context.name, got.thread, ("Eve Example",), "You should come")
@@ -88,7 +89,12 @@ async def test_a_message_to_one_reader_alone_is_not_handed_to_who_is_asked_in(
         await look_until(
             eve,
             lambda c: next(
-                (one for one in messages.latest(c, 50) if one.text == "A party for everybody" and one.state == "received"), None
+                (
+                    one
+                    for one in messages.latest(c, 50)
+                    if one.text == "A party for everybody" and one.state == "received"
+                ),
+                None,
             ),
         )
         await nothing_waits(ada)

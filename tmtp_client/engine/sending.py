@@ -243,7 +243,10 @@ class Sending:
     async def _later(self, entry: Entry, why: str) -> None:
         """Again, after a pause that grows."""
         tries = self._tries[entry.request_id] = self._tries.get(entry.request_id, 0) + 1
-        pause_s = min(limits.REFUSED_AGAIN_FIRST_S * 2 ** min(tries - 1, limits.REFUSED_DOUBLINGS_MAX), limits.REFUSED_AGAIN_LONGEST_S)
+        pause_s = min(
+            limits.REFUSED_AGAIN_FIRST_S * 2 ** min(tries - 1, limits.REFUSED_DOUBLINGS_MAX),
+            limits.REFUSED_AGAIN_LONGEST_S,
+        )
         due_ms = self._context.clock() + int(1000 * pause_s)
         await self._context.database.write(lambda c: outbox.later(c, entry.request_id, due_ms, why))
 
