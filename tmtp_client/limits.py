@@ -59,6 +59,9 @@ RECIPIENTS_MAX = 1_000  # of one message; a header has 64 KiB
 COPY_MAX_BYTES = 4 << 20  # of a thread, for who is asked in
 COPIED_MAX = 5_000  # messages in it
 COPIED_HEAD_MAX_BYTES = 0xFFFF  # of one message in it: four hex digits
+POST_HEAD_MARGIN_BYTES = 64 << 10  # of a post's head, for what is added to it when it is sent: transfers, keys
+SCHEDULE_MAX_MS = 5 * 366 * 86_400_000  # how far ahead a message can be scheduled
+STAGED_DAYS = 14  # a file that was handed over, and neither sent nor kept in a draft, goes
 NOTE_MAX_BYTES = 1_024  # existing clients cut a longer one
 CONFIRM_WITHIN_S = 20.0  # own devices wait by chance up to that, so that mostly one confirms
 

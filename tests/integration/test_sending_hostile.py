@@ -14,6 +14,7 @@ from tmtp_client.engine import groups as group_acts
 from tmtp_client.engine.account import Account
 from tmtp_client.engine.arrival import Arrival
 from tmtp_client.engine.composing import Composing
+from tmtp_client.engine.sending import Sending
 from tmtp_client.store import groups, messages, threads
 from tmtp_client.store.tables import outbox as outbox_table
 from tmtp_core.wire import messages as m
@@ -125,3 +126,95 @@ async def test_a_group_is_asked_who_is_in_it_before_anything_is_sent_there(tmp_p
             await send(bob, gid, text=text)
             for reader in (ada, eve):
                 assert (await has_text(reader, text)).suite == 2
+
+
+async def test_what_was_tried_in_plain_text_is_not_sealed_under_the_same_id(tmp_path: Path) -> None:
+    """The service may have it: what a later try says instead is never read, and leaves a gap in the chain."""
+    async with people(tmp_path) as world:
+        ada = world.ada
+        await encrypt(ada, False)
+        await ada.stop()
+        await send(ada, "Bob Builder", text="The weather")
+        job = await ada.context.database.write(lambda c: Sending(ada.context)._begin(c, {}))
+        assert job is None, "the recipients' keys are looked at first"
+        ada.context.caught_up.set()
+        job = await ada.context.database.write(lambda c: Sending(ada.context)._begin(c, {}))
+        assert job is not None
+        assert job.sealed is None
+        await encrypt(ada, True)
+        ada.context.caught_up.clear()
+        await ada.start()
+        assert (await has_text(world.bob, "The weather")).suite == 0
+        assert (await has_text(ada, "The weather")).suite == 0
+
+
+async def test_nothing_is_sealed_before_what_was_queued_has_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may say that somebody has left, or that a device was barred."""
+    async with people(tmp_path) as world:
+        ada = world.ada
+        await ada.stop()
+        assert not ada.context.caught_up.is_set() or ada.context.caught_up.clear() is None
+        for number in range(30):
+            await send(world.bob, "Ada Lovelace", text=f"number {number}")
+        await has_text(world.bob, "number 29")
+        await send(ada, "Bob Builder", text="Are you there?")
+        begun: list[bool] = []
+        begin = outbox.begin
+
+        def noted(c: Connection, request_id: str, prepared: bytes = b"") -> None:
+            begun.append(ada.context.caught_up.is_set())
+            begin(c, request_id, prepared)
+
+        monkeypatch.setattr(outbox, "begin", noted)
+        await ada.start()
+        assert (await has_text(world.bob, "Are you there?")).suite == 2
+        assert begun
+        assert all(begun)
+
+
+async def test_an_account_of_revision_1_sends_all_that_it_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files whole, people asked in by a note, confirmations; what the service does not take is refused in words."""
+    monkeypatch.setattr(limits, "CONFIRM_WITHIN_S", 0.1)
+    async with (
+        running_gateway(tmp_path, SMALL) as gateway,
+        only_revision_1(endpoint(gateway, "public"), tmp_path / "front") as old,
+        running_home(tmp_path / "a") as a,
+        running_home(tmp_path / "b") as b,
+        running_home(tmp_path / "e") as e,
+    ):
+        ada = await joined_at_service(a, "old", old, "Ada Lovelace")
+        bob = await joined_at_service(b, "old", old, "Bob Builder")
+        eve = await joined_at_service(e, "old", old, "Eve Example")
+        for one, other, alias in ((ada, bob, "Bob Builder"), (ada, eve, "Eve Example"), (bob, eve, "Eve Example")):
+            await met(one, other, alias)
+        small, hashed = await staged(ada, tmp_path, "plan.txt", 100_000)
+        await written(ada, "Bob Builder", "Here is the plan", small)
+        got = await has_text(bob, "Here is the plan")
+        assert (got.suite, await digest(bob, got.id)) == (0, hashed)
+        forward = operations.Forward("old", got.thread, (got.id,), ("Eve Example",), "See here")
+        waiting = await Composing(bob.context).forward(forward)
+        await Composing(bob.context).act(waiting.request, "now")
+        handed = await look_until(
+            eve, lambda c: next((one for one in messages.latest(c, 9) if one.subject == "Fwd: Plans"), None)
+        )
+        assert await digest(eve, handed.id) == hashed
+        asked = operations.AddReaders("old", got.thread, ("Eve Example",), "Please help us")
+        await Composing(bob.context).add(asked)
+        await look_until(
+            eve,
+            lambda c: next(
+                (one for one in messages.latest(c, 50) if one.text == "Here is the plan" and one.state == "received"),
+                None,
+            ),
+        )
+        assert (await has_text(ada, "Please help us")).kind == "note"
+        large, _ = await staged(ada, tmp_path, "film.mkv", 1_500_000)
+        await written(ada, "Bob Builder", "Look at this", large)
+        stopped = await look_until(
+            ada, lambda c: next((one for one in outbox.waiting(c) if one.state == "refused"), None)
+        )
+        assert "takes no message as long as this" in stopped.error
+        await written(ada, "Bob Builder", "Never mind")
+        await has_text(bob, "Never mind")

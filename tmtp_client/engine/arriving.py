@@ -265,7 +265,7 @@ def _attachments(c: Rows, context: Context, arrival: Arrival) -> tuple[NewAttach
             found.append(parts.attachment(c, author, attached, safe_name(attached), arrival.received_ms))
         else:
             one = next(here)
-            found.append(NewAttachment(one.kind, one.name, one.form, one.size, one.file, one.size))
+            found.append(NewAttachment(one.kind, one.name, one.form, one.size, one.file, one.size, hash=one.hash))
     return tuple(found)
 
 

@@ -31,8 +31,8 @@ _PREFIXES = {"file": "u:", "form": "f:", "filled": "r:"}
 
 # -- asking people in ------------------------------------------------------------------------------------------------
 def copy_of(c: Rows, thread: str, own: str) -> str:
-    """The thread as it is here, without attachments' octets, and without what `own` account wrote to some of its readers
-    only. Raises ValueError where it is too long.
+    """The thread as it is here, without attachments' octets, and without what the `own` account wrote to some of its
+    readers only. Raises ValueError where it is too long.
     """
     rows = c.execute(
         select(message)
@@ -186,7 +186,9 @@ def _confirm_own(
         if _is_aside(row, people, context.uid):
             continue
         files = tuple(
-            File(one.name, one.kind, one.file, one.size, b"", one.form) for one in _attachments(c, row.id) if one.file
+            File(one.name, one.kind, one.file, one.size, one.hash, one.form)
+            for one in _attachments(c, row.id)
+            if one.file
         )
         content = Content(
             to=to,

@@ -145,7 +145,8 @@ class Assembling:
             raise
         is_it = stored.size == whole.size and to_text(stored.hash) == whole.hash
         file = stored.file if is_it else ""
-        await context.database.write(lambda c: transfers.put_together(c, whole.transfer, file))
+        hashed = stored.hash if is_it else b""
+        await context.database.write(lambda c: transfers.put_together(c, whole.transfer, file, hashed))
         gone = whole.files if is_it else (*whole.files, stored.file)
         for one in gone:
             await asyncio.to_thread(context.files.remove, one)

@@ -301,7 +301,7 @@ class _Taking:
                 self.missing.append(row["name"])
                 yield NewAttachment("file", row["name"], "", row["size"], "", 0)
             else:
-                yield NewAttachment("file", row["name"], "", row["size"], stored.file, stored.size)
+                yield NewAttachment("file", row["name"], "", row["size"], stored.file, stored.size, hash=stored.hash)
 
     def _waiting(self, identity: Identity, row: sqlite3.Row, now_ms: int) -> None:
         """What the service may have already, or not: under the id that it had."""

@@ -428,7 +428,7 @@ def _read(path: Path) -> _File | None:
             raise VaultDamaged(f"{path} is damaged: two slots of the kind {kind}; put it back from a backup")
     if "device" in kinds and {"passphrase", "keyring"} & set(kinds):
         raise VaultDamaged(
-            f"{path} was altered: a slot of the kind device does not stand beside a better one; put it back from a backup"
+            f"{path} was altered: a slot of the kind device stands beside a better one; put it back from a backup"
         )
     return file
 
