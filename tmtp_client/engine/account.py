@@ -76,6 +76,7 @@ class Account:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
+        self.caught_up.clear()
         if connection is not None:
             await connection.stop()
             await self._presence.ended()

@@ -194,8 +194,8 @@ def _follow(connection: Connection, number: int, before: str, now: str) -> None:
 def set_attachment(
     connection: Connection, id: str, place: int, *, have: int, file: str = "", hash: bytes = b""
 ) -> bool:
-    """More of a large file is here: `have` octets, and once all are, where, and their hash. With the last one the message
-    is whole.
+    """More of a large file is here: `have` octets, and once all are, where, and their hash. With the last one the
+    message is whole.
 
     False when there is no such attachment.
     """
