@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What must not leave, or not so, whatever a service does meanwhile (B9): by real accounts over a real service."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection
@@ -12,7 +15,9 @@ from tests.support.homes import has_text, joined, joined_at_service, look_until,
 from tests.support.revision1 import only_revision_1
 from tmtp_client import limits
 from tmtp_client.api import models, operations
-from tmtp_client.engine import arriving, thread_copy
+from tmtp_client.api.problems import ProblemError
+from tmtp_client.connection import Connection as Link
+from tmtp_client.engine import arriving, posting, thread_copy
 from tmtp_client.engine import groups as group_acts
 from tmtp_client.engine.account import Account
 from tmtp_client.engine.arrival import Arrival
@@ -219,3 +224,58 @@ async def test_an_account_of_revision_1_sends_all_that_it_can(tmp_path: Path, mo
         assert "takes no message as long as this" in stopped.error
         await written(ada, "Bob Builder", "Never mind")
         await has_text(bob, "Never mind")
+
+
+@pytest.mark.parametrize("encrypted", [True, False], ids=["sealed", "plain"])
+async def test_a_file_on_its_way_can_be_taken_back_until_all_of_it_was_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encrypted: bool
+) -> None:
+    async with people(tmp_path) as world:
+        ada = world.ada
+        await encrypt(ada, encrypted)
+        reached, go_on = asyncio.Event(), asyncio.Event()
+        slice_pieces = posting.slice_pieces
+
+        async def slow(one: posting.Slice, files: posting.ReadsFiles) -> AsyncIterator[bytes]:
+            async for piece in slice_pieces(one, files):
+                yield piece
+                reached.set()
+                await go_on.wait()
+
+        monkeypatch.setattr(posting, "slice_pieces", slow)
+        file, _ = await staged(ada, tmp_path, "film.mkv", 2_000_000)
+        waiting = await written(ada, "Bob Builder", "Look at this", file)
+        async with asyncio.timeout(20):
+            await reached.wait()
+            await Composing(ada.context).act(waiting.request, "drop")
+        await nothing_waits(ada)
+        go_on.set()
+        await send(ada, "Bob Builder", text="Never mind")
+        got = await has_text(world.bob, "Never mind")
+        assert got.doubts == (), "what was taken back is not missed"
+        texts = await world.bob.context.database.read(lambda c: [one.text for one in messages.latest(c, 50)])
+        assert "Look at this" not in texts
+
+
+async def test_what_was_said_cannot_be_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with people(tmp_path) as world:
+        ada = world.ada
+        reached, go_on = asyncio.Event(), asyncio.Event()
+        post = Link.post
+
+        async def slow(self: Link, *arguments: Any, **named: Any) -> m.Acked:
+            answer = await post(self, *arguments, **named)
+            reached.set()
+            await go_on.wait()
+            return answer
+
+        monkeypatch.setattr(Link, "post", slow)
+        waiting = await written(ada, "Bob Builder", "Look at this")
+        async with asyncio.timeout(20):
+            await reached.wait()
+            with pytest.raises(ProblemError, match="may have it already"):
+                await Composing(ada.context).act(waiting.request, "drop")
+        go_on.set()
+        await nothing_waits(ada)
+        await has_text(ada, "Look at this")
+        await has_text(world.bob, "Look at this")

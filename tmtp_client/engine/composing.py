@@ -70,8 +70,14 @@ class Composing:
 
     # -- what waits --------------------------------------------------------------------------------------------------
     async def act(self, request: str, act: Literal["undo", "now", "retry", "drop"]) -> None:
-        """Undo, send now, retry, drop."""
+        """Undo, send now, retry, drop. What is on its way can be taken back until all of it was said."""
         context = self._context
+        underway = context.underway
+        if act in {"undo", "drop"} and underway is not None and underway.request_id == request and not underway.said:
+            underway.taken_back.set()
+            await underway.gone.wait()
+            if await context.database.read(lambda c: outbox.find(c, request)) is None and not underway.said:
+                return
 
         def change(c: Rows) -> None:
             if act in {"undo", "drop"} and (whole := outbox.find(c, request)) is not None:

@@ -8,10 +8,10 @@ request under its id, to which the service gives the same answer and sends nothi
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from functools import partial
-from typing import NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from sqlalchemy import Connection as Rows
 
@@ -19,7 +19,7 @@ from tmtp_client import limits
 from tmtp_client.api import models
 from tmtp_client.connection import Connection, Disconnected, Refused
 from tmtp_client.engine import forwarding, gathering, groups, meeting, parts, posting, refusals, sealing
-from tmtp_client.engine.context import Context
+from tmtp_client.engine.context import Context, Underway
 from tmtp_client.store import outbox, sent
 from tmtp_client.store.outbox import Entry
 from tmtp_client.sync import journal
@@ -32,7 +32,7 @@ from tmtp_core.wire.payload import PostHead
 class Job:
     """An entry that is begun: it has to be said now, and again until there is an answer."""
 
-    entry: Entry
+    entry: Entry  # as it was before
     body: posting.Body
     sealed: sealing.Sealed | None = None
 
@@ -40,6 +40,13 @@ class Job:
     def size(self) -> int:
         """Octets of the post."""
         return self.sealed.size if self.sealed is not None else self.body.size
+
+
+Got = TypeVar("Got")
+
+
+class TakenBack(Exception):
+    """Its person does not want it sent any more, and in time."""
 
 
 class Sending:
@@ -184,11 +191,22 @@ class Sending:
 
     # -- saying it ---------------------------------------------------------------------------------------------------
     async def _send(self, job: Job) -> Job | None:
-        """One try; the next job, when one is due."""
-        context, entry = self._context, job.entry
-        connection = await context.current()
+        """One try, unless its person takes it back in time; the next job, when one is due."""
+        underway = self._underway(job)
         try:
-            acked = await self._say(connection, job)
+            return await self._try(job, underway)
+        except TakenBack:
+            await self._context.database.write(lambda c: self._take_back(c, job.entry))
+            return None
+        finally:
+            if underway.taken_back.is_set():
+                underway.gone.set()
+
+    async def _try(self, job: Job, underway: Underway) -> Job | None:
+        context, entry = self._context, job.entry
+        connection = await self._until_taken_back(underway, context.current())
+        try:
+            acked = await self._until_taken_back(underway, self._say(connection, job))
         except TimeoutError:
             return job
         except Disconnected as ended:
@@ -204,6 +222,33 @@ class Sending:
             return await context.database.write(lambda c: self._sent(c, job, acked))
         await self._not_taken(entry, why)
         return None
+
+    def _underway(self, job: Job) -> Underway:
+        """The same for all tries of a job."""
+        entry = job.entry
+        underway = self._context.underway
+        if underway is None or underway.request_id != entry.request_id:
+            said = entry.state == "sending" or entry.kind not in {"message", "note"}  # by whom died meanwhile, perhaps
+            underway = self._context.underway = Underway(entry.request_id, said)
+        return underway
+
+    async def _until_taken_back(self, underway: Underway, saying: Coroutine[Any, Any, Got]) -> Got:
+        """What comes of it. Raises `TakenBack`: then the service has not got all of it, and the connection ends."""
+        said = asyncio.ensure_future(saying)
+        taken_back = asyncio.ensure_future(underway.taken_back.wait())
+        try:
+            await asyncio.wait((said, taken_back), return_when=asyncio.FIRST_COMPLETED)
+            if taken_back.done() and not underway.said:
+                raise TakenBack
+            return await said
+        finally:
+            for one in (said, taken_back):
+                one.cancel()
+            await asyncio.gather(said, taken_back, return_exceptions=True)
+
+    def _take_back(self, c: Rows, entry: Entry) -> None:
+        sealing.never_sent(c, self._context, entry.request_id)
+        outbox.take_out(c, entry.request_id)
 
     def _earned(self, entry: Entry, quit: str) -> bool:
         """Whether a connection ended because of this entry, and would end so again; or perhaps of another request."""
@@ -292,9 +337,11 @@ class Sending:
         inside = posting.pieces(job.body, context.files)
         pieces = inside if job.sealed is None else job.sealed.pieces(job.body, context.files)
         have, told = 0, 0
+        underway = self._underway(job)
         async for piece in pieces:
-            yield piece
             have += len(piece)
+            underway.said = underway.said or have >= job.size
+            yield piece
             if have - told >= limits.PROGRESS_STEP_BYTES:
                 told = have
                 context.tell("progress", models.ProgressEvent(job.entry.request_id, have, job.size))

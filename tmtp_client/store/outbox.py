@@ -257,6 +257,13 @@ def ended(c: Connection, request_id: str, message: str) -> Entry | None:
     return entry
 
 
+def take_out(c: Connection, request_id: str) -> None:
+    """Its person has taken it back, while the service surely has not all of it."""
+    entry = find(c, request_id)
+    if entry is not None:
+        _remove(c, entry)
+
+
 def act(
     c: Connection,
     request_id: str,
