@@ -45,7 +45,7 @@ class Account:
         self._keys: set[str] = set()
         self._to_open = asyncio.Event()
         self._told_state = asyncio.Event()
-        self.caught_up = asyncio.Event()  # what was queued at log-in has come
+        self.caught_up = context.caught_up
         self._tasks: list[asyncio.Task[None]] = []
 
     # -- running -----------------------------------------------------------------------------------------------------
@@ -76,6 +76,7 @@ class Account:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
+        self.caught_up.clear()
         if connection is not None:
             await connection.stop()
             await self._presence.ended()
@@ -160,11 +161,15 @@ class Account:
 
     async def _ask_for_members(self, connection: Connection) -> None:
         """Who else is in a group that was just joined (op 20)."""
+        if self._groups:  # the connection broke before they were asked for
+            self._to_ask.set()
         while True:
             await self._to_ask.wait()
             self._to_ask.clear()
             while self._groups:
-                await groups.refresh(self.context, connection, self._groups.pop())
+                gid = min(self._groups)
+                await groups.refresh(self.context, connection, gid)
+                self._groups.discard(gid)
 
     # -- what came ---------------------------------------------------------------------------------------------------
     def _arrived(self, done: Sequence[After]) -> None:

@@ -15,13 +15,14 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from tmtp_client import limits
 from tmtp_client.api import models
-from tmtp_client.engine import between, forwarding, gathering, meeting, notifying, parts
+from tmtp_client.engine import between, forwarding, gathering, meeting, notifying, parts, sealing
 from tmtp_client.engine.arrival import After, Arrival, safe_name
 from tmtp_client.engine.context import Context
 from tmtp_client.store import groups, messages, people, threads, views
 from tmtp_client.store.messages import NewAttachment, NewMessage
 from tmtp_client.store.tables import heard, message
-from tmtp_client.sync import state
+from tmtp_client.sync import registers, state
+from tmtp_client.trust.chains import OF_ORDER
 from tmtp_client.trust.judging import Sealed
 from tmtp_core.crypto.content_key import DEVICES
 from tmtp_core.wire import messages as m
@@ -126,7 +127,7 @@ def _post(c: Rows, context: Context, arrival: Arrival) -> After:
         nobodys = replace(arrival, head=PostHead(), files=(), state="unreadable", problem=" ".join(said.doubts))
         after = replace(_message(c, context, nobodys), remove=gone)
     else:
-        after = _message(c, context, arrival)
+        after = _message(c, context, arrival, believed=_is_believed(c, context, arrival, said))
     return replace(after, own_log=True) if said is not None and not said.settled else after
 
 
@@ -147,24 +148,40 @@ def _is_between_clients(context: Context, arrival: Arrival) -> bool:
     return bool((own and head.nodesync) or head.control or head.part is not None)
 
 
-def _message(c: Rows, context: Context, arrival: Arrival) -> After:
-    """What a person reads: a message, a note, the copy of a thread, a confirmation."""
+def _is_believed(c: Rows, context: Context, arrival: Arrival, said: Sealed | None) -> bool:
+    """Whether what it says of a thread's readers holds: a service that makes it up would be read to by all of them.
+
+    Where a thread was sealed, only what a device has signed that stood in its account's log; that something before it
+    is missing says nothing against that.
+    """
+    thread = arrival.head.threadid or ""
+    if context.trust is None or not sealing.was_sealed(c, thread):
+        return True
+    if arrival.opened is None:
+        return bool(registers.get(c, "thread", thread, "encryption") == "off")
+    return said is not None and said.settled and not set(said.doubts) - OF_ORDER
+
+
+def _message(c: Rows, context: Context, arrival: Arrival, *, believed: bool = True) -> After:
+    """What a person reads: a message, a note, the copy of a thread, a confirmation. What is not `believed` is shown,
+    and nothing follows from it.
+    """
     event, head = arrival.delivery, arrival.head
     assert event is not None
     _learn_author(c, context, arrival)
     if arrival.state == "received":
-        if head.confirmid:
+        if head.confirmid and believed:
             kept, gone = forwarding.confirmed(c, context, arrival, _new(c, context, arrival))
             if kept is not None:
                 _record(c, context, kept)
             return After(remove=tuple(gone), sends=True, counts=True)
         if isinstance(event, m.Notify):
-            return _note(c, context, arrival, event.postid)
+            return _note(c, context, arrival, event.postid, believed=believed)
         if head.adds:
-            return _note(c, context, arrival, head.adds)
+            return _note(c, context, arrival, head.adds, believed=believed)
         if head.copies or event.notify:
             try:
-                forwarding.copied(c, context, arrival)
+                forwarding.copied(c, context, arrival, believed=believed)
             except ValueError as error:
                 arrival = replace(arrival, head=PostHead(), state="unreadable", problem=str(error))
             else:
@@ -180,9 +197,9 @@ def _message(c: Rows, context: Context, arrival: Arrival) -> After:
     return After(parts=has_parts, sends=True, look_at=() if new.outgoing else (event.from_,), counts=True)
 
 
-def _note(c: Rows, context: Context, arrival: Arrival, copy: str) -> After:
+def _note(c: Rows, context: Context, arrival: Arrival, copy: str, *, believed: bool) -> After:
     """People were asked into a thread; the note goes by the id of the copy that they got, on all devices."""
-    added = forwarding.noted(c, context, arrival, copy)
+    added = forwarding.noted(c, context, arrival, copy) if believed else arrival.head.cc
     if added is None:
         return After(remove=tuple(one.file for one in arrival.files))
     notes = dict.fromkeys(one.note for one in added if one.note)
@@ -211,7 +228,7 @@ def _new(c: Rows, context: Context, arrival: Arrival) -> NewMessage:
         author=event.from_,
         alias=alias or head.alias or event.from_,
         verified=bool(alias),
-        to=_groups_of(c, head),
+        to=(_signed_to(arrival) if outgoing else ()) or _groups_of(c, head),
         thread=head.threadid or event.id,
         subject=head.subject[: limits.SUBJECT_KEPT_CHARACTERS],
         text=text,
@@ -248,8 +265,15 @@ def _attachments(c: Rows, context: Context, arrival: Arrival) -> tuple[NewAttach
             found.append(parts.attachment(c, author, attached, safe_name(attached), arrival.received_ms))
         else:
             one = next(here)
-            found.append(NewAttachment(one.kind, one.name, one.form, one.size, one.file, one.size))
+            found.append(NewAttachment(one.kind, one.name, one.form, one.size, one.file, one.size, hash=one.hash))
     return tuple(found)
+
+
+def _signed_to(arrival: Arrival) -> tuple[tuple[str, int], ...]:
+    """To whom another of one's own devices has sealed it."""
+    if arrival.opened is None:
+        return ()
+    return tuple((one.id, one.type) for one in arrival.opened.manifest.for_)
 
 
 def _groups_of(c: Rows, head: PostHead) -> tuple[tuple[str, int], ...]:

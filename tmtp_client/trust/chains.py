@@ -186,3 +186,5 @@ BEFORE_FIRST: Final = "This message is older than the first that this device had
 TWO_AT_ONE_PLACE: Final = (
     "Its sender's device has written two messages in one place: it was set back to an earlier state, or copied."
 )
+OF_ORDER: Final = frozenset({MISSING, OUT_OF_ORDER, BEFORE_FIRST, TWO_AT_ONE_PLACE})
+"""Doubts about what came before or after a message, and none about who signed it."""
