@@ -30,7 +30,8 @@ SETTLE_PAUSE_S = 0.5  # logs that move at once are looked at together
 WAKE_LOOK_S = 60.0  # for snoozed threads, at the latest: clocks are turned
 WAKE_PAUSE_S = 0.5
 STATE_PAUSE_S = 0.25  # between two words on how an account stands
-UNOPENED_KEPT_BYTES = 1 << 20  # of a sealed message whose head cannot be opened, to keep it as it came
+UNOPENED_IN_MEMORY_BYTES = 1 << 20  # of a sealed message that is being opened; of a larger one a copy goes to the disk
+DEFERRED_MAX = 1_000  # posts between devices that wait to be believed
 HEARD_MAX = 5_000  # ids of events that left no message: a service repeats what was not acknowledged, and no more
 
 # -- sending, and large files (tmtp_client.engine.sending, .parts) ---------------------------------------------------

@@ -189,9 +189,9 @@ def _message(c: Rows, context: Context, arrival: Arrival, *, believed: bool = Tr
     new = _new(c, context, arrival)
     is_first = threads.view(c, new.thread or new.id) is None
     _record(c, context, new)
-    if is_first:
+    if is_first or (new.id == new.thread and new.state != "sealed"):  # what answers it may have been read before
         _read_by(c, context, arrival, new.thread or new.id)
-    if new.state == "sealed" and arrival.suite == DEVICES and context.trust is not None:
+    if new.state == "sealed" and arrival.suite == DEVICES and context.trust is not None and arrival.via is None:
         between.ask_for_key(c, context, new.id, new.author)
     has_parts = any(one.transfer is not None for one in head.attach)
     return After(parts=has_parts, sends=True, look_at=() if new.outgoing else (event.from_,), counts=True)
@@ -317,7 +317,6 @@ def _record(c: Rows, context: Context, new: NewMessage) -> bool:
     if not messages.record(c, new, context.aliases):
         return False
     gathering.gather(c, context.files, new.id, new.author, new.attachments)
-    gathering.gather(c, context.files, new.id, new.author, new.attachments)
     state.arrived(c, context.at(), new.id, new.thread or new.id)
     notifying.message_came(c, context, new.id)
     return True
@@ -329,7 +328,7 @@ def _returned(c: Rows, context: Context, event: m2.ReturnEvent, now_ms: int) -> 
     if context.trust is not None:
         context.trust.returned(c, event.msgid, event.for_)
     sent = messages.view(c, event.msgid)
-    if sent is None:
+    if sent is None or not sent.outgoing:
         return After()
     missed = [meeting.alias_of(c, uid) or uid for uid in event.for_]
     messages.change(c, event.msgid, state="returned")

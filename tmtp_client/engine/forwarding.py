@@ -93,7 +93,7 @@ def copied(c: Rows, context: Context, arrival: Arrival, *, believed: bool = True
         raise ValueError("it is the copy of an encrypted conversation, and nobody is known to have signed it")
     found, readers = thread_copy.read(arrival.text.encode())
     known = c.scalar(select(thread_table.c.id).where(thread_table.c.id == thread)) is not None
-    if not thread or (known and not _reads(c, thread, event.from_)):
+    if not thread or (known and not threads.reads(c, thread, event.from_)):
         raise ValueError("who sent the copy does not read this thread")
     new = 0
     for place, one in enumerate(found):
@@ -132,7 +132,7 @@ def noted(c: Rows, context: Context, arrival: Arrival, note_id: str) -> tuple[Su
     """
     event, head = arrival.event, arrival.head
     thread = head.threadid or ""
-    if not thread or not _reads(c, thread, event.from_):
+    if not thread or not threads.reads(c, thread, event.from_):
         return None
     threads.add_readers(c, thread, _as_readers(head.cc), event.posted)
     if event.from_ != context.uid:  # else the device that asked them in confirms
@@ -159,7 +159,7 @@ def confirmed(c: Rows, context: Context, arrival: Arrival, new: NewMessage) -> t
             message.c.author == event.from_,
         )
     ).all()
-    if not rows and (_knows(c, thread, head.confirmid) or not _reads(c, thread, event.from_)):
+    if not rows and (_knows(c, thread, head.confirmid) or not threads.reads(c, thread, event.from_)):
         return None, [one.file for one in arrival.files]
     gone = messages.remove(c, [row.id for row in rows]) if rows else []
     posted = head.confirmposted if any(row.posted == head.confirmposted for row in rows) else new.posted
@@ -211,15 +211,6 @@ def _is_aside(row: Any, people: Sequence[Any], own: str) -> bool:
 
 def _attachments(c: Rows, id: str) -> list:  # type: ignore[type-arg]
     return list(c.execute(select(attachment).where(attachment.c.message == id).order_by(attachment.c.place)).all())
-
-
-def _reads(c: Rows, thread: str, uid: str) -> bool:
-    """Whether somebody reads a thread, as far as is known here, or has written in it."""
-    named = select(reader.c.uid).where(reader.c.thread == thread, reader.c.uid == uid, reader.c.subscribed == 1)
-    wrote = select(message.c.author).where(
-        message.c.thread == thread, message.c.author == uid, message.c.state != "unconfirmed"
-    )
-    return any(c.execute(query.limit(1)).one_or_none() is not None for query in (named, wrote))
 
 
 def _knows(c: Rows, thread: str, id: str) -> bool:

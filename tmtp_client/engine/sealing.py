@@ -26,6 +26,7 @@ from tmtp_client.trust.account import Trust
 from tmtp_client.trust.planning import Held, Plan, Unsealable
 from tmtp_client.trust.sealing import ToSeal
 from tmtp_client.trust.shared_keys import SharedKey
+from tmtp_client.trust.wrapping import GIVE
 from tmtp_core.crypto.encoding import from_text, to_text
 from tmtp_core.crypto.envelope import Composed, Sealing
 from tmtp_core.crypto.manifest import Piece, digest
@@ -139,7 +140,7 @@ def _sealed(
 ) -> Sealed | Stopped | None:
     """Sealed, where everybody has keys and the person has seen what changed of them."""
     content, trust = entry.content, _trust(context)
-    plan = _plan(c, context, content.to + content.known)
+    plan = _plan(c, context, content.to + content.known, by_box=content.control == GIVE)
     if isinstance(plan, Held):
         for one in plan.unseen:
             trust.following.tell(c, one.uid)
@@ -189,12 +190,12 @@ def lacks_hashes(context: Context, entry: Entry, hashes: Hashes) -> bool:
 
 
 # -- inside ----------------------------------------------------------------------------------------------------------
-def _plan(c: Rows, context: Context, to: recipients.To) -> Plan | Held | Unsealable:
+def _plan(c: Rows, context: Context, to: recipients.To, *, by_box: bool = False) -> Plan | Held | Unsealable:
     """To whose devices; a group of whose members nothing is known here has no keys."""
     for one, kind in to:
         if kind in {TO_GROUP, TO_GROUP_NOT_SELF} and not recipients.uids_of(c, ((one, kind),), ""):
             return Unsealable((one,))
-    return _trust(context).plan(c, recipients.uids_of(c, to, context.uid))
+    return _trust(context).plan(c, recipients.uids_of(c, to, context.uid), by_box=by_box)
 
 
 def _without_keys(c: Rows, context: Context, uids: tuple[str, ...]) -> Stopped:

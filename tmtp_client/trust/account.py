@@ -20,7 +20,7 @@ from tmtp_client.store import tables as t
 from tmtp_client.trust import chains, logs, prekeys, safety, shared_keys
 from tmtp_client.trust.devices import DeviceActs
 from tmtp_client.trust.following import Following
-from tmtp_client.trust.judging import Came, Judging, Sealed
+from tmtp_client.trust.judging import Came, Judging, Sealed, Weight
 from tmtp_client.trust.linking import Linking
 from tmtp_client.trust.logs import Logs, Shown
 from tmtp_client.trust.planning import Held, Plan, Planning, Unsealable, Unseen
@@ -121,12 +121,14 @@ class Trust:
         c.execute(upsert(t.online).values(values).on_conflict_do_update(index_elements=["number"], set_=values))
 
     # -- sending -----------------------------------------------------------------------------------------------------
-    def plan(self, c: Rows, uids: Iterable[str]) -> Plan | Held | Unsealable:
+    def plan(self, c: Rows, uids: Iterable[str], *, by_box: bool = False) -> Plan | Held | Unsealable:
         """Whether a sealed message to these accounts may leave, and to which devices. `look_at` them before.
 
-        `Unsealable`: no keys of theirs were ever known here. Who had keys once is never written to without.
+        `Unsealable`: no keys of theirs were ever known here. Who had keys once is never written to without. `by_box`:
+        for a key that is wrapped again; who lost the secret of a prekey could not read that either, and would ask for
+        the key of the answer, and so on.
         """
-        return self._planning.plan(c, uids)
+        return self._planning.plan(c, uids, by_box=by_box)
 
     def prepare(self, c: Rows, message: ToSeal, plan: Plan, shared: SharedKey | None = None) -> Composed:
         """What all tries to send a message have in common; its place among the device's messages is taken with it.
@@ -165,6 +167,10 @@ class Trust:
         """
         self._away = self._away or self._was_away(c)  # also where `logged_in` comes only after the first messages
         return self._judging.judge(c, Came(message, author, posted, waited, self._away), opened)
+
+    def weight(self, c: Rows, said: Sealed) -> Weight:
+        """What one's own device that signed this may tell the others. Of what is settled, and not forged."""
+        return self._judging.weight(c, said, self._clock())
 
     def plain(self, c: Rows, author: str, thread: str) -> tuple[str, ...]:
         """The doubts about a message that was not sealed."""

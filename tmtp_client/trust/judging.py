@@ -9,7 +9,7 @@ this device does not know yet, the log is looked at before anything is said.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 from msgspec import Struct
@@ -31,6 +31,10 @@ from tmtp_core.crypto.log_records import parse_entry
 from tmtp_core.crypto.manifest import Manifest
 
 _TAKES_AWAY: Final = frozenset({"suspend", "contest", "revoke", "genesis"})
+
+
+Weight = Literal["none", "little", "all"]
+"""Of one's own device's word: a provisional one's is `little`, it decides nothing (B4)."""
 
 
 class Sealed(Struct, frozen=True, omit_defaults=True):
@@ -95,6 +99,22 @@ class Judging:
             t.message.c.thread == thread, t.message.c.author == author, t.message.c.suite > 0
         )
         return (NOT_SEALED,) if thread and c.scalar(select(exists(before))) else ()
+
+    def weight(self, c: Rows, said: Sealed, now_ms: int) -> Weight:
+        """Of what a device of this account tells the others: by the log as it was then, and as it is now.
+
+        A full one's holds, also when it was suspended or revoked later. Where its head of the log is not known here,
+        the service shows devices different logs: then only what stands now counts.
+        """
+        log = self._logs.kept(c, self._own.uid)
+        if log is None or BARRED_BEFORE in said.doubts:
+            return "none"
+        then = self._logs.at(c, self._own.uid, said.head) or log.state
+        if words.not_standing(then, said.device):
+            return "none"
+        if "full" in (then.standing(said.device, now_ms), log.state.standing(said.device, now_ms)):
+            return "all"
+        return "little" if not words.not_standing(log.state, said.device) else "none"
 
     # -- what had to be looked at ------------------------------------------------------------------------------------
     def asks(self, c: Rows) -> set[str]:
