@@ -17,7 +17,7 @@ from tmtp_client import limits
 from tmtp_client.api import models
 from tmtp_client.api.events import Since
 from tmtp_client.connection import Connection, Disconnected, Endpoint, PersistentConnection, Refused, WrongService
-from tmtp_client.engine import between, groups, notifying, regaining
+from tmtp_client.engine import arriving, between, groups, notifying, regaining
 from tmtp_client.engine.arrival import After
 from tmtp_client.engine.context import Context
 from tmtp_client.engine.parts import Assembling
@@ -231,6 +231,7 @@ class Account:
         for id in state.wake(c, self.context.clock()):
             notifying.came_back(c, self.context, id)
         changes.trim(c)
+        arriving.trim(c)
 
     async def _open_what_waited(self) -> None:
         """Sealed messages whose key has come."""

@@ -6,11 +6,11 @@ The service repeats what was not acknowledged: an id that is known, of a message
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 from sqlalchemy import Connection as Rows
-from sqlalchemy import delete, select
+from sqlalchemy import bindparam, delete, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from tmtp_client import limits
@@ -25,10 +25,18 @@ from tmtp_client.sync import registers, state
 from tmtp_client.trust.chains import OF_ORDER
 from tmtp_client.trust.judging import Sealed
 from tmtp_core.crypto.content_key import DEVICES
+from tmtp_core.prepared import Prepared
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
 from tmtp_core.wire.messages import TO_GROUP
 from tmtp_core.wire.payload import PostHead
+
+_IS_KNOWN: Final = Prepared(
+    select(message.c.id)
+    .where(message.c.id == bindparam("id"))
+    .union_all(select(heard.c.id).where(heard.c.id == bindparam("id")))
+)
+_HEARD: Final = Prepared(upsert(heard).on_conflict_do_nothing(), "id")
 
 
 def known(c: Rows, ids: Iterable[str]) -> set[str]:
@@ -40,13 +48,19 @@ def known(c: Rows, ids: Iterable[str]) -> set[str]:
 
 def arrive(c: Rows, context: Context, arrival: Arrival) -> After:
     """Keep an event and all that follows from it."""
-    if known(c, [arrival.event.id]):
+    if _IS_KNOWN(c, {"id": arrival.event.id}).fetchone() is not None:
         return After(remove=tuple(one.file for one in arrival.files))
     after = _keep(c, context, arrival)
-    c.execute(upsert(heard).values(id=arrival.event.id).on_conflict_do_nothing())
+    _HEARD(c, {"id": arrival.event.id})
+    if after.caught_up:
+        trim(c)
+    return after
+
+
+def trim(c: Rows) -> None:
+    """Forget what came all but the latest `limits.HEARD_MAX` events; now and then, not with each of them."""
     oldest = select(heard.c.id).order_by(heard.c.id.desc()).limit(1).offset(limits.HEARD_MAX).scalar_subquery()
     c.execute(delete(heard).where(heard.c.id <= oldest))
-    return after
 
 
 def _keep(c: Rows, context: Context, arrival: Arrival) -> After:  # noqa: PLR0911 - a table of events
@@ -187,7 +201,7 @@ def _message(c: Rows, context: Context, arrival: Arrival, *, believed: bool = Tr
             else:
                 return After(remove=tuple(one.file for one in arrival.files), counts=True)
     new = _new(c, context, arrival)
-    is_first = threads.view(c, new.thread or new.id) is None
+    is_first = not threads.is_known(c, new.thread or new.id)
     _record(c, context, new)
     if is_first or (new.id == new.thread and new.state != "sealed"):  # what answers it may have been read before
         _read_by(c, context, arrival, new.thread or new.id)
@@ -214,7 +228,7 @@ def _new(c: Rows, context: Context, arrival: Arrival) -> NewMessage:
     assert event is not None
     outgoing = event.from_ == context.uid
     alias = event.alias or meeting.alias_of(c, event.from_)
-    blocked = not outgoing and people_blocked(c, event.from_)
+    blocked = not outgoing and people.is_blocked(c, event.from_)  # what still comes through a common group is folded
     states: dict[str, models.MessageState] = {"received": "sent" if outgoing else "received"}
     state_now = states.get(arrival.state) or ("sealed" if arrival.state == "sealed" else "unreadable")
     files = _attachments(c, context, arrival)
@@ -245,12 +259,6 @@ def _new(c: Rows, context: Context, arrival: Arrival) -> NewMessage:
 def _said(arrival: Arrival) -> str:
     """What stands in place of a text that is not there."""
     return f"(This message cannot be read: {arrival.problem}.)" if arrival.state == "unreadable" else ""
-
-
-def people_blocked(c: Rows, uid: str) -> bool:
-    """Whether this account blocks somebody: what still comes through a common group is folded."""
-    one = people.view(c, uid)
-    return one is not None and one.blocked
 
 
 def _attachments(c: Rows, context: Context, arrival: Arrival) -> tuple[NewAttachment, ...]:

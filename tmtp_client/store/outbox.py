@@ -11,18 +11,21 @@ same recipients) that waits. What is scheduled, held or refused stops nobody.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Final, Literal, cast
+from functools import lru_cache
+from typing import Any, Final, Literal, NamedTuple, cast
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, update
 
 from tmtp_client import limits
 from tmtp_client.api import models
 from tmtp_client.store import changes, threads
 from tmtp_client.store.tables import outbox
 from tmtp_core.ids import RandomBytes
+from tmtp_core.prepared import Prepared
 from tmtp_core.wire.payload import Forwarded, Subscriber, Transfer
 
 Kind = Literal["message", "ping", "invitation", "note", "part", "confirmation", "sync", "control"]
@@ -117,6 +120,44 @@ class Next:
 _CONTENT: Final = msgspec.json.Decoder(Content)
 
 
+class _Row(NamedTuple):
+    """A row of the table."""
+
+    number: int
+    request_id: str
+    kind: Kind
+    state: str
+    due_ms: int
+    thread: str
+    content: bytes
+    prepared: bytes
+    sent: int
+    size: int
+    error: str
+    at_ms: int
+
+
+# What each message asks and writes.
+_o = outbox.c
+_ROW: Final = tuple(_o[name] for name in _Row._fields)
+_KEEP: Final = Prepared(insert(outbox), *(column.name for column in _o if column.name != "number"))
+_FIND: Final = Prepared(select(*_ROW).where(_o.request_id == bindparam("request_id")))
+_NUMBERED: Final = Prepared(select(*_ROW).where(_o.number == bindparam("number")))
+_REMOVE: Final = Prepared(delete(outbox).where(_o.number == bindparam("number")))
+_GOING: Final = Prepared(
+    select(_o.number, _o.state, _o.due_ms, _o.at_ms, _o.lane, _o.error)
+    .where(or_(*(_o.state == state for state in _GOES)))
+    .order_by(_o.number)
+)
+
+
+@lru_cache
+def _setting(*names: str) -> Prepared:
+    """Sets these columns of the entry `entry`."""
+    values: dict[str, Any] = {name: bindparam(name) for name in names}
+    return Prepared(update(outbox).where(_o.number == bindparam("entry")).values(values))
+
+
 def enqueue(
     c: Connection,
     kind: Kind,
@@ -137,55 +178,50 @@ def enqueue(
     if request_id and find(c, request_id) is not None:
         return request_id
     state = "waiting" if due_ms <= now_ms else "scheduled" if scheduled else "undo"
-    c.execute(
-        insert(outbox).values(
-            request_id=name,
-            kind=kind,
-            state=state,
-            due_ms=max(due_ms, 0),
-            thread=content.thread if kind in SHOWN else "",  # which counts what waits
-            lane=_lane(kind, content),
-            content=msgspec.json.encode(content),
-            prepared=b"",
-            sent=0,
-            size=_size(content),
-            error="",
-            at_ms=now_ms,
-        )
-    )
+    row = {
+        "request_id": name,
+        "kind": kind,
+        "state": state,
+        "due_ms": max(due_ms, 0),
+        "thread": content.thread if kind in SHOWN else "",  # which counts what waits
+        "lane": _lane(kind, content),
+        "content": msgspec.json.encode(content),
+        "prepared": b"",
+        "sent": 0,
+        "size": _size(content),
+        "error": "",
+        "at_ms": now_ms,
+    }
+    _KEEP(c, row)
     _changed(c, name, kind, content.thread)
     return name
 
 
 def next_due(c: Connection, now_ms: int) -> Next:
     """The next entry to send. What was begun before a crash comes first, and again."""
-    o = outbox.c
-    columns = (o.number, o.state, o.due_ms, o.at_ms, o.lane, o.error)
-    at_ms: int | None = None
+    next_ms: int | None = None
     blocked: set[str] = set()
-    rows = c.execute(select(*columns).where(outbox.c.state.in_(_GOES)).order_by(outbox.c.number))
-    for row in rows:
-        if row.lane in blocked:
-            continue
-        due_ms = _due_ms(row, now_ms)
-        if due_ms <= now_ms:
-            rows.close()
-            return Next(_entry(c.execute(select(outbox).where(outbox.c.number == row.number)).one()))
-        if due_ms < _NEVER_MS:
-            at_ms = due_ms if at_ms is None else min(at_ms, due_ms)
-        if row.state != "scheduled":
-            blocked.add(row.lane)
-    return Next(None, at_ms)
+    with closing(_GOING(c, {})) as rows:
+        for number, state, asked_ms, at_ms, lane, error in rows:
+            if lane in blocked:
+                continue
+            due_ms = _due_ms(state, asked_ms, at_ms, error, now_ms)
+            if due_ms <= now_ms:
+                return Next(_entry(_Row(*_NUMBERED(c, {"number": number}).fetchone())))
+            if due_ms < _NEVER_MS:
+                next_ms = due_ms if next_ms is None else min(next_ms, due_ms)
+            if state != "scheduled":
+                blocked.add(lane)
+    return Next(None, next_ms)
 
 
-def _due_ms(row: Any, now_ms: int) -> int:
+def _due_ms(state: str, due_ms: int, at_ms: int, error: str, now_ms: int) -> int:
     """When it is due. A clock that was set back keeps nobody's words for longer than was asked."""
-    state, due_ms, at_ms = str(row.state), int(row.due_ms), int(row.at_ms)
     if state == "sending":
         return 0
     if state == "scheduled" or due_ms == _NEVER_MS or now_ms >= at_ms:
         return due_ms
-    if row.error:  # after a refusal for now: no pause is longer than the longest, and none is left out
+    if error:  # after a refusal for now: no pause is longer than the longest, and none is left out
         return min(due_ms, now_ms + int(1000 * limits.REFUSED_AGAIN_LONGEST_S))
     return min(due_ms, now_ms + max(0, due_ms - at_ms))
 
@@ -359,8 +395,8 @@ def _part_at(whole: Entry, sent: int) -> PartOf | None:
 # -- looking ---------------------------------------------------------------------------------------------------------
 def find(c: Connection, request_id: str) -> Entry | None:
     """An entry."""
-    row = c.execute(select(outbox).where(outbox.c.request_id == request_id)).one_or_none()
-    return _entry(row) if row is not None else None
+    row = _FIND(c, {"request_id": request_id}).fetchone()
+    return _entry(_Row(*row)) if row is not None else None
 
 
 def waiting(c: Connection, thread_id: str | None = None) -> tuple[models.Waiting, ...]:
@@ -373,9 +409,9 @@ def waiting(c: Connection, thread_id: str | None = None) -> tuple[models.Waiting
 
 def view(c: Connection, request_id: str) -> models.Waiting | None:
     """One entry, for a person."""
-    query = select(outbox).where(outbox.c.request_id == request_id, outbox.c.kind.in_(SHOWN))
-    row = c.execute(query).one_or_none()
-    return _view(row) if row is not None else None
+    found = _FIND(c, {"request_id": request_id}).fetchone()
+    row = None if found is None else _Row(*found)
+    return _view(row) if row is not None and row.kind in SHOWN else None
 
 
 def count(c: Connection) -> int:
@@ -405,7 +441,7 @@ def _size(content: Content) -> int:
 
 
 def _set(c: Connection, entry: Entry, **values: object) -> None:
-    c.execute(update(outbox).where(outbox.c.number == entry.number).values(**values))
+    _setting(*values)(c, {**values, "entry": entry.number})
     _changed(c, str(values.get("request_id", entry.request_id)), entry.kind, entry.content.thread)
 
 
@@ -426,8 +462,8 @@ def _remove(c: Connection, entry: Entry, message: str = "") -> None:
     """With the parts that go ahead of it; of one that is being sent the service says what became of it."""
     for part in parts_of(c, entry):
         if part.state != "sending":
-            c.execute(delete(outbox).where(outbox.c.number == part.number))
-    c.execute(delete(outbox).where(outbox.c.number == entry.number))
+            _REMOVE(c, {"number": part.number})
+    _REMOVE(c, {"number": entry.number})
     _changed(c, entry.request_id, entry.kind, entry.content.thread, message)
 
 
@@ -448,7 +484,7 @@ def must_find(c: Connection, request_id: str) -> Entry:
     return entry
 
 
-def _entry(row: Row[Any]) -> Entry:
+def _entry(row: Any) -> Entry:
     state = str(row.state)
     if state not in _STATES:
         raise ValueError(f"the outbox has an entry in the state {state!r}")
@@ -464,7 +500,7 @@ def _entry(row: Row[Any]) -> Entry:
     )
 
 
-def _view(row: Row[Any]) -> models.Waiting:
+def _view(row: Any) -> models.Waiting:
     entry = _entry(row)
     content = entry.content
     return models.Waiting(

@@ -58,7 +58,9 @@ def applied_to(c: Connection, at: At, kind: str, key: str) -> None:
 
 def arrived(c: Connection, at: At, message: str, thread: str) -> None:
     """A message has been recorded: it may be seen already, its thread archived, muted, tagged before it came."""
-    _serve(c, at, [("message", message), ("thread", thread), (drafts.KIND, thread)], announce=False)
+    things = [("message", message), ("thread", thread), (drafts.KIND, thread)]
+    if registers.is_about(c, [*things, (registers.HERE, drafts.here(thread))]):  # else it stands as it begins
+        _serve(c, at, things, announce=False)
 
 
 def set_setting(c: Connection, at: At, name: str, value: Any) -> None:

@@ -8,6 +8,7 @@ ask the service first, and never while a transaction waits.
 from collections.abc import Iterable
 from contextlib import suppress
 from itertools import count
+from typing import Final
 
 from sqlalchemy import Connection as Rows
 from sqlalchemy import select
@@ -30,8 +31,11 @@ from tmtp_client.trust.shared_keys import SharedKey
 from tmtp_client.trust.wrapping import Wish, Wrapping
 from tmtp_core.crypto.envelope import Composed, Opened
 from tmtp_core.ids import RandomBytes
+from tmtp_core.prepared import Prepared
 from tmtp_core.wire import revision2 as m2
 from tmtp_core.wire.payload import E2e
+
+_THERE: Final = Prepared(select(t.online.c.at_ms))
 
 
 class Trust:
@@ -104,8 +108,8 @@ class Trust:
         self._away = self._was_away(c)
 
     def _was_away(self, c: Rows) -> bool:
-        at_ms = c.scalar(select(t.online.c.at_ms))
-        return at_ms is None or self._clock() - at_ms >= limits.AWAY_MS
+        row = _THERE(c, {}).fetchone()
+        return row is None or self._clock() - row[0] >= limits.AWAY_MS
 
     def caught_up(self, c: Rows) -> None:
         """What waited at log-in has come (the `login` event stands behind it). Old prekeys go."""
