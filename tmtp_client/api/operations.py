@@ -459,6 +459,7 @@ class Operation:
     many: bool = False
     locked: bool = False  # also answered while the home is locked
     keeps_open: bool = True  # a person did it: the idle lock begins anew
+    only_waits: bool = False  # it does nothing, and ends when nobody hears its answer any more
 
 
 OPERATIONS: Final = (
@@ -478,6 +479,7 @@ OPERATIONS: Final = (
         "Wait until what the service has kept is here, and what is due to be sent is there.",
         many=True,
         keeps_open=False,
+        only_waits=True,
     ),
     Operation("accounts.join", Join, (m.Joined, m.SignIn), "Open an account on a service."),
     Operation("accounts.told", OfAccount, m.Done, "The recovery sheet is written down: its key leaves this device."),
