@@ -132,6 +132,7 @@ TAGS_PER_THREAD_MAX = 100
 DRAFT_TO_MAX = 1_000
 DEVICE_LABEL_MAX_CHARACTERS = 64
 UNDO_MAX_S = 120
+IDLE_LOOK_S = 2.0  # between looks whether nobody was there for too long: also right after a laptop slept
 IDLE_LOCK_MAX_S = 7 * 24 * 3600
 SKIN_REVISED_MAX_BYTES = 512 << 10  # with a logo of 256 KiB, base64url
 

@@ -40,6 +40,6 @@ def whose(peer: tuple[str, int], own: tuple[str, int]) -> Whose:
 
 
 def _written(address: tuple[str, int]) -> str:
-    """An IPv4 address as the kernel writes it: its octets as one number of this machine's. IPv6's tables end so, too."""
+    """An IPv4 address as the kernel writes it: its octets as one number of this machine's. IPv6's end in the same."""
     host, port = address
     return f"{struct.unpack('=I', socket.inet_aton(host))[0]:08X}:{port:04X}"

@@ -61,6 +61,13 @@ class Join(Struct, frozen=True, forbid_unknown_fields=True):
     sign_in: str = ""
 
 
+class SignInAgain(Struct, frozen=True, forbid_unknown_fields=True):
+    """`sign_in`: what an answer `SignIn` said, once the person was there."""
+
+    account: str
+    sign_in: str = ""
+
+
 class Recover(Struct, frozen=True, forbid_unknown_fields=True):
     """Come back with the recovery sheet's 24 words, as a new device."""
 
@@ -395,6 +402,16 @@ class SeenKeys(Struct, frozen=True, forbid_unknown_fields=True):
     compared: bool = False
 
 
+class GrantKey(Struct, frozen=True, forbid_unknown_fields=True):
+    """The person's word on a wish of `keys.wishes`."""
+
+    account: str
+    message: str
+    uid: str
+    device: str
+    agreed: bool
+
+
 class CheckRecovery(Struct, frozen=True, forbid_unknown_fields=True):
     """Whether these 24 words are the account's recovery key."""
 
@@ -488,7 +505,7 @@ OPERATIONS: Final = (
     Operation("accounts.leave", OfAccount, m.Done, "Forget an account here: its key is destroyed, all else with it."),
     Operation("accounts.skin", OfAccount, m.Skin, "The service's look.", keeps_open=False),
     Operation("accounts.revise_skin", ReviseSkin, m.Skin, "Revise it (B2)."),
-    Operation("accounts.sign_in", OfAccount, (m.Done, m.SignIn), "Sign in with the provider again."),
+    Operation("accounts.sign_in", SignInAgain, (m.Done, m.SignIn), "Sign in with the provider again."),
     Operation("people.list", OfAccount, m.Person, "Everybody known.", many=True),
     Operation("people.show", OfPerson, m.Person, "One of them."),
     Operation("people.find", Find, m.Person, "Whom one could write to.", many=True),
@@ -537,6 +554,8 @@ OPERATIONS: Final = (
     Operation("devices.check_link", CheckLink, m.Link, "Add a device: the fingerprint of the one that answered."),
     Operation("devices.finish_link", FinishLink, m.Devices, "Add a device: sign."),
     Operation("keys.seen", SeenKeys, m.Person, "What changed was seen."),
+    Operation("keys.wishes", OfAccount, m.KeyWish, "Who asks to read what was sent before they were there.", many=True),
+    Operation("keys.grant", GrantKey, m.Done, "Let them, or not."),
     Operation("keys.safety", OfPerson, m.SafetyNumber, "The number to compare."),
 )
 

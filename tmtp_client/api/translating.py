@@ -5,7 +5,7 @@ import ssl
 
 from tmtp_client.api.models import Problem
 from tmtp_client.api.problems import LOCKED
-from tmtp_client.connection import Disconnected, LogInRefused, Refused, WrongService
+from tmtp_client.connection import Disconnected, LogInRefused, Refused, RefusedHere, WrongService
 from tmtp_client.engine.recipients import Unknown
 from tmtp_client.store.outbox import Conflict
 from tmtp_client.trust.devices import Changed, NotPossible
@@ -24,7 +24,7 @@ def translated(error: BaseException) -> Problem | None:
 
 def _of_service(error: BaseException) -> Problem | None:  # noqa: PLR0911 - a table
     match error:
-        case WrongService():
+        case WrongService() | RefusedHere():
             return Problem("refused", str(error))
         case Refused():
             return Problem("refused", f"the service refused it: {error}")
@@ -45,6 +45,8 @@ def _of_device(error: BaseException) -> Problem | None:  # noqa: PLR0911 - a tab
     match error:
         case NameRefused():
             return Problem("usage", f"that cannot be a name: {error}", "alias")
+        case OverflowError():  # of what is kept as 64 bits
+            return Problem("usage", "a number in it is too large")
         case Unknown():
             return Problem("not_found", str(error), "to")
         case Locked():
