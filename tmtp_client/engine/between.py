@@ -74,6 +74,15 @@ def ask_for_key(c: Rows, context: Context, message_id: str, author: str) -> None
     _control(c, context, author, ASK, context.trust.wrapping.ask(message_id))
 
 
+def answer_wish(c: Rows, context: Context, message_id: str, uid: str, device: str, *, agreed: bool) -> bool:
+    """What the person said to who asks for a key: whether it goes there."""
+    assert context.trust is not None
+    answer = context.trust.wrapping.answer(c, message_id, uid, device, agreed=agreed)
+    if answer is not None:
+        _control(c, context, uid, GIVE, answer)
+    return answer is not None
+
+
 def _believed(c: Rows, context: Context, arrival: Arrival, said: Sealed | None, gone: tuple[str, ...]) -> After:
     head, author = arrival.head, arrival.event.from_
     if author == context.uid and head.nodesync:
