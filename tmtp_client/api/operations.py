@@ -89,13 +89,6 @@ class Settle(Struct, frozen=True, forbid_unknown_fields=True):
     longest_s: float = 30.0
 
 
-class SignInAgain(Struct, frozen=True, forbid_unknown_fields=True):
-    """`sign_in`: what an answer `SignIn` said, once the person was there."""
-
-    account: str
-    sign_in: str = ""
-
-
 class SetAlias(Struct, frozen=True, forbid_unknown_fields=True):
     """A further alias; messages go out under it from now on. One that is the account's already: just that."""
 

@@ -63,7 +63,7 @@ SIGN_IN_REQUIRED: Final = 2
 """`auth` of `tmtprev` (wire.md §10); 1 is possible."""
 
 
-class Occupied(Refused):
+class Occupied(RefusedHere):
     """The name on this device is another account's, or one's that is not finished: nothing was asked of the service."""
 
 
