@@ -11,7 +11,7 @@ test:     ## everything that is checked before a change lands
 check:    ## lint, types, import contracts and the fast tests, in under two minutes
 	@bash scripts/test.sh fast
 
-bench:    ## what the service can do on this machine, in under five minutes
+bench:    ## what the service can do on this machine, in about six minutes
 	@bash scripts/bench.sh
 
 bench-peers:  ## the same work for Mosquitto, ejabberd, Postfix with Dovecot: installs them, about ten minutes

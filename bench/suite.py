@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Everything that is measured, in one run on one machine: a table, JSON, and a plot.
 
-    make bench                                          # under five minutes
+    make bench                                          # some six minutes
     python -m bench.suite --only steady --only idle     # some of it
     python -m bench.suite --seconds 20 --json FILE      # longer, and where the figures go
     python -m bench.suite --markdown                    # and the tables of docs/performance.md

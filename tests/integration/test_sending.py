@@ -289,6 +289,17 @@ async def test_a_thread_that_was_encrypted_does_not_become_plain_by_itself(tmp_p
         assert "Surely" not in await texts(world.ada)
 
 
+async def test_a_setting_for_new_threads_does_not_open_an_encrypted_one(tmp_path: Path) -> None:
+    async with people(tmp_path) as world:
+        await written(world.ada, "Bob Builder", "Between us")
+        got = await has_text(world.bob, "Between us")
+        await encrypt(world.bob, False)
+        await send(world.bob, text="Surely", reply=got.id)
+        assert (await has_text(world.ada, "Surely")).suite == 2
+        await send(world.bob, "Ada Lovelace", text="The weather")
+        assert (await has_text(world.ada, "The weather")).suite == 0
+
+
 async def test_a_thread_is_plain_once_a_person_says_so(tmp_path: Path) -> None:
     async with people(tmp_path) as world:
         await written(world.ada, "Bob Builder", "Between us")

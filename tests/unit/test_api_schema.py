@@ -70,9 +70,10 @@ def test_the_document_is_what_the_generator_writes() -> None:
 
 def test_every_link_of_the_document_leads_somewhere() -> None:
     document = generate.document()
-    headings = {line.removeprefix("### ").lower() for line in document.splitlines() if line.startswith("### ")}
+    headings = [line.lstrip("# ").lower() for line in document.splitlines() if line.startswith("#")]
+    assert len(headings) == len(set(headings)), "two headings would share an anchor"
     links = {part.partition(")")[0] for part in document.split("](#")[1:]}
-    assert links <= headings
+    assert links <= set(headings)
 
 
 def test_what_stands_behind_a_field_in_the_source_stands_in_the_document() -> None:

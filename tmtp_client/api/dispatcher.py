@@ -51,6 +51,11 @@ class Dispatcher:
         self._stir = stir
         self._report = report or to_stderr
 
+    @property
+    def locked(self) -> bool:
+        """Whether nothing but the home's state can be told now."""
+        return self._locked()
+
     async def ask(self, method: str, params: Mapping[str, Any] | Struct) -> Any:
         """The answer to one request, of the type that the operation has. Raises `ProblemError` and nothing else."""
         operation = BY_NAME.get(method)
@@ -62,7 +67,7 @@ class Dispatcher:
 
     async def guarded(self, method: str, work: Callable[[], Awaitable[Got]]) -> Got:
         """The same for what comes by another way than a request, and is like this operation. Raises `ProblemError`."""
-        if self._locked():
+        if self.locked:
             raise problems.locked()
         self._stir()
         return await self._translating(method, work())
@@ -76,7 +81,7 @@ class Dispatcher:
 
     def admit(self, operation: Operation, params: Mapping[str, Any] | Struct) -> Any:
         """The parameters, read. Raises `ProblemError`: locked, or usage with the field that does not fit."""
-        if self._locked() and not operation.locked:
+        if self.locked and not operation.locked:
             raise problems.locked()
         read = parameters(operation, params)
         if operation.keeps_open:

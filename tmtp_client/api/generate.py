@@ -59,10 +59,11 @@ names.
 ## Events
 After `home.watch` events follow on the same socket: `type`, `account`, `number` and `data`. Numbers rise within an
 account, and what has changed is told once and in order: several changes of one message, thread, person or group that
-nobody has been told of yet are told as one, as it is then. Who comes again gives the last number of each account as
-`since`, and goes on there; accounts that are not named begin now. `gap` says that some are not kept any more: what is
-shown is then to be asked anew, and events go on from its `number`. Events without a number (presence, progress, the
-home) are told to those who listen, and not kept.
+nobody has been told of yet are told as one, as it is then, in the place of the last.
+
+Who comes again gives the last number of each account as `since`, and goes on there; accounts that are not named begin
+now. `gap` says that some are not kept any more: what is shown is then to be asked anew, and events go on from its
+`number`. Events without a number (presence, progress, the home) are told to those who listen, and not kept.
 
 A home can be watched while it is locked: the event `home` says when it is opened. What an account has got by then is
 to be asked for.
@@ -99,7 +100,7 @@ def document() -> str:
     parts = [_introduction(), "\n## Operations\n"]
     parts.append("A lock beside a name: it is answered while the home is locked, too.\n")
     for group, operations in groupby(OPERATIONS, lambda one: one.name.partition(".")[0]):
-        parts.append(f"\n### {group}\n\n| operation | parameters | answer | |\n|---|---|---|---|\n")
+        parts.append(f"\n### Operations: {group}\n\n| operation | parameters | answer | |\n|---|---|---|---|\n")
         parts += [_row(operation) for operation in operations]
     parts.append("\n## What events carry\n\n| `type` | `data` |\n|---|---|\n")
     parts += [f"| `{name}` | {_link(kind.__name__)} |\n" for name, kind in EVENTS.items()]

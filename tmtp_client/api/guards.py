@@ -12,6 +12,7 @@ A server on loopback is reached by every page that the person's browser shows, a
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -41,10 +42,11 @@ _OWN_PAGES: Final = frozenset({"same-origin", "none"})  # none: the person typed
 
 
 class Guard:
-    """Stands before all handlers of the server at a port."""
+    """Stands before all handlers of the server at a port. `admit`: a connection has shown that it may ask."""
 
-    def __init__(self, entrance: Entrance, port: int) -> None:
+    def __init__(self, entrance: Entrance, port: int, admit: Callable[[asyncio.BaseProtocol], None]) -> None:
         self._entrance = entrance
+        self._admit = admit
         self._port = port
         self._hosts = frozenset(f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]"))
         self._whose: WeakKeyDictionary[asyncio.BaseTransport, Whose] = WeakKeyDictionary()
@@ -59,7 +61,10 @@ class Guard:
         async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
             refusal = await self._refusal(request)
             if refusal is not None:
+                refusal.force_close()
                 return refusal
+            if request.path != DOOR:
+                self._admit(request.protocol)
             try:
                 return await handler(request)
             except web.HTTPException as error:  # a path or method that is not there
@@ -105,10 +110,11 @@ class Guard:
         """Whether another user of this machine asks. Looked up once for each connection."""
         transport = request.transport
         peer = transport.get_extra_info("peername") if transport is not None else None
-        if transport is None or not peer:
+        own = transport.get_extra_info("sockname") if transport is not None else None
+        if transport is None or not peer or not own:
             return True
         if transport not in self._whose:
-            self._whose[transport] = await asyncio.to_thread(whose, peer[1], self._port)
+            self._whose[transport] = await asyncio.to_thread(whose, peer, own)
         return self._whose[transport] == "other"
 
 

@@ -64,6 +64,15 @@ class Slot(Struct, frozen=True):
     note: str = ""  # of a recovery slot: the account
 
 
+class Coming(Struct, frozen=True, omit_defaults=True):
+    """An account that this device waits to be added to (`devices.answer_link`). `trouble`: why it waits no more."""
+
+    account: str
+    service: str
+    fingerprint: str
+    trouble: str = ""
+
+
 class Home(Struct, frozen=True):
     """This device. Locked: nothing but this can be told."""
 
@@ -74,6 +83,7 @@ class Home(Struct, frozen=True):
     protected: bool  # false: the only slot without a person's doing is a file beside the history
     accounts: tuple["Account", ...] = ()
     damaged: dict[str, str] = {}  # accounts that cannot be opened, and why
+    coming: tuple[Coming, ...] = ()
 
 
 AccountState = Literal["online", "connecting", "offline", "refused"]
@@ -112,7 +122,9 @@ class Joined(Struct, frozen=True, omit_defaults=True):
 
 
 class SignIn(Struct, frozen=True):
-    """A provider of sign-in has to be asked first: open `url`, then ask the same again with `sign_in`."""
+    """A provider of sign-in has to be asked first: open `url`, then ask the same operation again with `sign_in`: it is
+    answered once the person was there. Whoever begins another sign-in, or locks the home, ends this one.
+    """
 
     url: str
     sign_in: str
@@ -133,7 +145,7 @@ KeysStand = Literal["none", "unseen", "seen", "compared", "trouble"]
 
 
 class Person(Struct, frozen=True, omit_defaults=True):
-    """Somebody this account has heard of."""
+    """Somebody this account has heard of. `people.show` and `people.list` tell what of his keys has to be seen."""
 
     uid: str
     alias: str
@@ -176,7 +188,7 @@ class Attachment(Struct, frozen=True, omit_defaults=True):
     name: str
     size: int
     have: int
-    media: str = "application/octet-stream"  # guessed from name and first octets, one of a list; else this
+    media: str = "application/octet-stream"  # guessed from its name, one of a list; else this
     form: str = ""
 
 
@@ -393,6 +405,16 @@ class Devices(Struct, frozen=True, omit_defaults=True):
     head: str = ""  # of the log that this shows; `keys.seen` wants it back
     trouble: str = ""
     unseen: tuple[str, ...] = ()
+
+
+class KeyWish(Struct, frozen=True):
+    """Another device asks to read a message that was sent before it was one of its account. `text`: in plain words."""
+
+    message: str
+    uid: str
+    alias: str
+    device: str
+    text: str
 
 
 class SafetyNumber(Struct, frozen=True):

@@ -45,6 +45,8 @@ class OnDevices:
             "devices.finish_link": self.finish_link,
             "keys.seen": self.seen,
             "keys.safety": self.safety,
+            "keys.wishes": self.wishes,
+            "keys.grant": self.grant,
             "messages.ask_key": self.ask_key,
         }
 
@@ -148,6 +150,32 @@ class OnDevices:
         await _look(context, trust, p.uid)
         number = await context.database.read(lambda c: trust.safety_number(c, p.uid))
         return found(number, "no keys of this account are known here", "uid")
+
+    async def wishes(self, p: o.OfAccount) -> list[m.KeyWish]:
+        """What the person is asked: the device stands in the log now, and did not when the message was sent."""
+        context, trust = self._of(p.account)
+
+        def listed(c: Rows) -> list[m.KeyWish]:
+            wishes = trust.wishes(c)
+            names = {one.uid: one.alias for one in people.listed(c)}
+            return [m.KeyWish(w.message, w.uid, names.get(w.uid, ""), w.device, w.why) for w in wishes]
+
+        return await context.database.read(listed)
+
+    async def grant(self, p: o.GrantKey) -> m.Done:
+        """`done` false: it was not granted, because the person said no, or because the device is gone meanwhile."""
+        context, trust = self._of(p.account)
+
+        def grant(c: Rows) -> bool:
+            if not any((w.message, w.uid, w.device) == (p.message, p.uid, p.device) for w in trust.wishes(c)):
+                raise problems.not_found("nobody asks for this any more", "message")
+            if p.agreed and trust.unseen(c, p.uid) is not None:
+                raise problems.ProblemError("unseen_keys", "their devices have changed: look at them first", "uid")
+            return between.answer_wish(c, context, p.message, p.uid, p.device, agreed=p.agreed)
+
+        done = await context.database.write(grant)
+        context.to_send.set()
+        return m.Done(done)
 
     async def ask_key(self, p: o.OfMessage) -> m.Done:
         """Ask the sender of a message that cannot be read here."""

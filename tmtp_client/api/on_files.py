@@ -3,7 +3,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -87,12 +87,14 @@ class OnFiles:
         row = await _attached(self._rooms.context(account), message, place)
         return Download(row.name, views.media_of(row.name), row.size, row.file)
 
-    async def read(self, account: str, message: str, place: int, start: int) -> AsyncIterator[bytes]:
-        """See `FileRoom`."""
+    async def read(self, account: str, message: str, place: int, start: int) -> AsyncGenerator[bytes, None]:
+        """See `FileRoom`. Ends with a problem when the home is locked, or the account was left, meanwhile."""
         context = self._rooms.context(account)
         row = await _attached(context, message, place)
         pieces = context.files.read(row.file, start)
         while piece := await asyncio.to_thread(next, pieces, b""):
+            if self._rooms.context(account) is not context:
+                raise problems.not_now("the account was opened anew meanwhile")
             yield piece
 
 

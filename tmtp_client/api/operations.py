@@ -61,6 +61,13 @@ class Join(Struct, frozen=True, forbid_unknown_fields=True):
     sign_in: str = ""
 
 
+class SignInAgain(Struct, frozen=True, forbid_unknown_fields=True):
+    """`sign_in`: what an answer `SignIn` said, once the person was there."""
+
+    account: str
+    sign_in: str = ""
+
+
 class Recover(Struct, frozen=True, forbid_unknown_fields=True):
     """Come back with the recovery sheet's 24 words, as a new device."""
 
@@ -80,13 +87,6 @@ class Settle(Struct, frozen=True, forbid_unknown_fields=True):
 
     account: str = ""
     longest_s: float = 30.0
-
-
-class SignInAgain(Struct, frozen=True, forbid_unknown_fields=True):
-    """`sign_in`: what an answer `SignIn` said, once the person was there."""
-
-    account: str
-    sign_in: str = ""
 
 
 class SetAlias(Struct, frozen=True, forbid_unknown_fields=True):
@@ -402,6 +402,16 @@ class SeenKeys(Struct, frozen=True, forbid_unknown_fields=True):
     compared: bool = False
 
 
+class GrantKey(Struct, frozen=True, forbid_unknown_fields=True):
+    """The person's word on a wish of `keys.wishes`."""
+
+    account: str
+    message: str
+    uid: str
+    device: str
+    agreed: bool
+
+
 class CheckRecovery(Struct, frozen=True, forbid_unknown_fields=True):
     """Whether these 24 words are the account's recovery key."""
 
@@ -466,6 +476,7 @@ class Operation:
     many: bool = False
     locked: bool = False  # also answered while the home is locked
     keeps_open: bool = True  # a person did it: the idle lock begins anew
+    only_waits: bool = False  # it does nothing, and ends when nobody hears its answer any more
 
 
 OPERATIONS: Final = (
@@ -485,6 +496,7 @@ OPERATIONS: Final = (
         "Wait until what the service has kept is here, and what is due to be sent is there.",
         many=True,
         keeps_open=False,
+        only_waits=True,
     ),
     Operation("accounts.join", Join, (m.Joined, m.SignIn), "Open an account on a service."),
     Operation("accounts.told", OfAccount, m.Done, "The recovery sheet is written down: its key leaves this device."),
@@ -542,6 +554,8 @@ OPERATIONS: Final = (
     Operation("devices.check_link", CheckLink, m.Link, "Add a device: the fingerprint of the one that answered."),
     Operation("devices.finish_link", FinishLink, m.Devices, "Add a device: sign."),
     Operation("keys.seen", SeenKeys, m.Person, "What changed was seen."),
+    Operation("keys.wishes", OfAccount, m.KeyWish, "Who asks to read what was sent before they were there.", many=True),
+    Operation("keys.grant", GrantKey, m.Done, "Let them, or not."),
     Operation("keys.safety", OfPerson, m.SafetyNumber, "The number to compare."),
 )
 

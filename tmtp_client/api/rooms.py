@@ -45,6 +45,11 @@ class Account(Protocol):
 class Home(Source, Protocol):
     """All accounts of a person on this device (tmtp_client.engine.home)."""
 
+    coming: Callable[[], tuple[models.Coming, ...]]
+    """Which accounts this device waits to be added to."""
+    before_lock: Callable[[], Awaitable[None]]
+    """Ends what is underway that has databases open which are not those of running accounts."""
+
     @property
     def vault(self) -> Vault:
         """What opens it."""

@@ -6,7 +6,8 @@ page only when the page asks for it (`?inline=1`), under a policy that lets it d
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol
 from urllib.parse import quote
@@ -62,7 +63,7 @@ class FileRoom(Protocol):
 
     async def upload(self, account: str, name: str) -> Upload: ...
     async def find(self, account: str, message: str, place: int) -> Download: ...
-    def read(self, account: str, message: str, place: int, start: int) -> AsyncIterator[bytes]: ...
+    def read(self, account: str, message: str, place: int, start: int) -> AsyncGenerator[bytes, None]: ...
 
 
 class Transfers:
@@ -73,6 +74,12 @@ class Transfers:
         self._dispatcher = dispatcher
         self._uploads = asyncio.Semaphore(limits.API_UPLOADS_MAX)
         self._downloads = asyncio.Semaphore(limits.API_DOWNLOADS_MAX)
+        self._underway: set[asyncio.Transport] = set()
+
+    def locked(self) -> None:
+        """The home was locked: no octet more goes out or comes in."""
+        for transport in self._underway:
+            transport.abort()
 
     async def take_in(self, request: web.Request) -> web.StreamResponse:
         """`POST /files/ACCOUNT?name=…`: the body is the file's octets. Answers `Staged`."""
@@ -80,7 +87,7 @@ class Transfers:
             return refused(415, "usage", f"send the file's octets as {_OCTETS}", "Content-Type")
         if self._uploads.locked():
             return refused(503, "not_now", "too many files are being taken in at once; try again")
-        async with self._uploads:
+        async with self._uploads, self._known(request):
             try:
                 staged = await self._dispatcher.guarded("files.stage", lambda: self._take_in(request))
             except ProblemError as error:
@@ -92,7 +99,7 @@ class Transfers:
         account, message, place = (request.match_info[name] for name in ("account", "message", "place"))
         if self._downloads.locked():
             return refused(503, "not_now", "too many files are being handed out at once; try again")
-        async with self._downloads:
+        async with self._downloads, self._known(request):
             try:
                 found = await self._dispatcher.guarded(
                     "files.save", lambda: self._room.find(account, message, int(place))
@@ -102,6 +109,17 @@ class Transfers:
             if request.headers.get("If-None-Match") == f'"{found.tag}"':
                 return web.Response(status=304, headers={"ETag": f'"{found.tag}"'})
             return await self._stream(request, found, (account, message, int(place)))
+
+    @asynccontextmanager
+    async def _known(self, request: web.Request) -> AsyncIterator[None]:
+        transport = request.transport
+        if transport is None:
+            raise ConnectionResetError
+        self._underway.add(transport)
+        try:
+            yield
+        finally:
+            self._underway.discard(transport)
 
     async def _take_in(self, request: web.Request) -> Staged:
         upload = await self._room.upload(request.match_info["account"], request.query.get("name", ""))
@@ -136,17 +154,17 @@ class Transfers:
         if request.method == "HEAD":
             return response
         left = end - start
-        async for piece in self._room.read(*which, start):
-            try:
-                async with asyncio.timeout(limits.API_SLOW_READER_S):
-                    await response.write(piece[:left])
-            except TimeoutError:
-                assert request.transport is not None
+        try:
+            async with aclosing(self._room.read(*which, start)) as pieces:
+                async for piece in pieces:
+                    async with asyncio.timeout(limits.API_SLOW_READER_S):
+                        await response.write(piece[:left])
+                    left -= len(piece[:left])
+                    if not left:
+                        break
+        except (TimeoutError, ProblemError):  # nobody takes it; or the home was locked meanwhile
+            if request.transport is not None:
                 request.transport.abort()
-                break
-            left -= len(piece[:left])
-            if not left:
-                break
         return response
 
 

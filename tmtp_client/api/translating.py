@@ -6,7 +6,7 @@ import ssl
 
 from tmtp_client.api.models import Problem
 from tmtp_client.api.problems import LOCKED
-from tmtp_client.connection import REFUSALS, Disconnected, LogInRefused, Refused, WrongService
+from tmtp_client.connection import REFUSALS, Disconnected, LogInRefused, Refused, RefusedHere, WrongService
 from tmtp_client.engine.joining import Occupied
 from tmtp_client.engine.recipients import Unknown
 from tmtp_client.store.outbox import Conflict
@@ -27,7 +27,7 @@ def translated(error: BaseException) -> Problem | None:
 
 def _of_service(error: BaseException) -> Problem | None:  # noqa: PLR0911 - a table
     match error:
-        case WrongService():
+        case WrongService() | RefusedHere():
             return Problem("refused", str(error))
         case Occupied():
             return Problem("usage", str(error), "account")
@@ -54,6 +54,8 @@ def _of_device(error: BaseException) -> Problem | None:  # noqa: PLR0911 - a tab
     match error:
         case NameRefused():
             return Problem("usage", f"that cannot be a name: {error}", "alias")
+        case OverflowError():  # of what is kept as 64 bits
+            return Problem("usage", "a number in it is too large")
         case Unknown():
             return Problem("not_found", str(error), "to")
         case Locked():

@@ -10,7 +10,7 @@ from tmtp_client.connection.link import Connection, OnBatch, OnEvent, OnPresence
 from tmtp_client.connection.login import AccountKeys, DeviceKeys, KeyLogin, Login, PasswordLogin
 from tmtp_client.connection.payload import Disconnected, LogInRefused, Payload
 from tmtp_client.connection.persistent import REFUSALS, PersistentConnection
-from tmtp_client.connection.refused import Refused
+from tmtp_client.connection.refused import Refused, RefusedHere
 from tmtp_client.connection.work import OnWork
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "Payload",
     "PersistentConnection",
     "Refused",
+    "RefusedHere",
     "WrongService",
     "certificate_pin",
 ]

@@ -21,6 +21,7 @@ REFUSALS: Final = frozenset(  # of a device, for good, or until its owner does s
         "device revoked",
         "move this account to keys",
         "authentication required",
+        "revision 1 is not spoken here",
     }
 )
 

@@ -76,7 +76,17 @@ def messages_of(connection: Connection, rows: Sequence[Row[Any]]) -> list[models
         )
     }
     to = _recipients(connection, rows)
-    return [_message(row, tuple(files[row.id]), ghosts.get(row.author), to.get(row.id, ())) for row in rows]
+    outside = set(connection.scalars(_NOT_READERS, {"names": named(row.id for row in rows)}))
+    return [
+        _message(
+            row,
+            tuple(files[row.id]),
+            ghosts.get(row.author),
+            to.get(row.id, ()),
+            (NOT_A_READER,) if row.id in outside else (),
+        )
+        for row in rows
+    ]
 
 
 def _recipients(connection: Connection, rows: Sequence[Row[Any]]) -> dict[str, tuple[str, ...]]:
@@ -88,7 +98,21 @@ def _recipients(connection: Connection, rows: Sequence[Row[Any]]) -> dict[str, t
     return {id: tuple(names.get(one) or one for one in to) for id, to in sent_to.items()}
 
 
-def _message(row: Row[Any], files: tuple[models.Attachment, ...], ghost: Any, names: tuple[str, ...]) -> models.Message:
+NOT_A_READER: Final = "Its sender is not among those who read this conversation, as far as this device knows."
+_NOT_READERS: Final = sql(  # a thread's id is no secret; where its first message is not here, nobody knows who reads it
+    "SELECT m.id FROM message AS m JOIN message AS f ON f.id = m.thread "
+    "WHERE m.id IN (SELECT value FROM json_each(:names)) "
+    "AND m.kind = 'message' AND m.outgoing = 0 AND m.state <> 'unconfirmed' AND m.author <> f.author "
+    "AND f.kind = 'message' AND f.state IN ('received', 'partial', 'sent') "
+    "AND NOT EXISTS (SELECT 1 FROM reader AS r WHERE r.thread = m.thread AND r.uid = m.author) "
+    "AND NOT EXISTS (SELECT 1 FROM reader AS r JOIN member AS g ON g.gid = r.uid "
+    "WHERE r.thread = m.thread AND g.uid = m.author AND g.stands = 'joined')"
+)
+
+
+def _message(
+    row: Row[Any], files: tuple[models.Attachment, ...], ghost: Any, names: tuple[str, ...], doubts: tuple[str, ...]
+) -> models.Message:
     to = json.loads(row.to) if row.kind == "invitation" else []
     return models.Message(
         id=row.id,
@@ -105,7 +129,7 @@ def _message(row: Row[Any], files: tuple[models.Attachment, ...], ghost: Any, na
         seen=bool(row.seen),
         mentions=bool(row.mentions),
         suite=row.suite,
-        doubts=_DOUBTED.decode(row.sealed).doubts if row.sealed else (),
+        doubts=(_DOUBTED.decode(row.sealed).doubts if row.sealed else ()) + doubts,
         via="" if ghost is None else ghost.via,
         proof="" if ghost is None else ghost.proof,
         of=row.of,

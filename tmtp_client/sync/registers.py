@@ -7,18 +7,19 @@ seen, a thread archived) is `tmtp_client.sync.columns`' affair, and does not tou
 that is not here yet, or of a kind that only a newer release knows, is kept, told to a new device, and served later.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, delete, insert, select, tuple_, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, tuple_, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from tmtp_client import limits
 from tmtp_client.store import tables
 from tmtp_client.sync import clock
 from tmtp_client.sync.clock import Stamp
+from tmtp_core.prepared import Prepared
 
 HERE: Final = "here"
 """The kind of what is this device's alone: never told, and not taken from others."""
@@ -27,6 +28,17 @@ _UNTOLD, _TOLD, _REFUSED = 0, 1, 2
 
 _r = tables.register.c
 _KEY: Final = (_r.kind, _r.key, _r.field)
+_READ_AT_ONCE: Final = 200  # registers, three variables each
+_keeping = upsert(tables.register)
+_KEEPING: Final = _keeping.on_conflict_do_update(
+    index_elements=[*_KEY],
+    set_={"value": _keeping.excluded.value, "stamp": _keeping.excluded.stamp, "told": _keeping.excluded.told},
+)
+_MARKING: Final = update(tables.register).where(
+    *(column == bindparam(name) for column, name in zip((*_KEY, _r.stamp), "abcd", strict=True))
+)
+_GET: Final = Prepared(select(_r.value).where(*(column == bindparam(column.name) for column in _KEY)))
+_ABOUT: Final = Prepared(select(_r.field).where(*(column == bindparam(column.name) for column in _KEY[:2])).limit(1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +77,37 @@ def set_many(c: Connection, at: At, edits: Iterable[tuple[str, str, Mapping[str,
         return
     stamp = clock.tick(_latest(c), at.now_ms, at.device)
     _set_latest(c, stamp)
+    holding = _Holding(c, [(kind, key, field) for kind, key, field, _ in given])
     for kind, key, field, value in given:
         text = _value(kind, key, field, value)
-        present = clock.read_stamp(c.scalar(select(_r.stamp).where(*_is(kind, key, field))) or "")
+        present = clock.read_stamp(holding.stamp(kind, key, field))
         try:
             own = stamp if present is None or stamp > present else present.next_on(at.device)
         except OverflowError:
             raise ValueError(f"{kind} {field} of {key} was written at the end of all times") from None
-        _put(c, Change(kind, key, field, text, own.text), told=kind == HERE)
+        holding.take(Change(kind, key, field, text, own.text), told=kind == HERE)
+    holding.keep()
 
 
 def get(c: Connection, kind: str, key: str, field: str) -> Any:
     """A register's value; None where it has none, or what it had was taken away."""
-    value = c.scalar(select(_r.value).where(*_is(kind, key, field)))
-    return None if value is None else msgspec.json.decode(value)
+    row = _GET(c, {"kind": kind, "key": key, "field": field}).fetchone()
+    return None if row is None else msgspec.json.decode(row[0])
+
+
+def is_about(c: Connection, things: Iterable[tuple[str, str]]) -> bool:
+    """Whether anything is known of one of these (kind, key)."""
+    return any(_ABOUT(c, {"kind": kind, "key": key}).fetchone() is not None for kind, key in things)
+
+
+def values(c: Connection, kind: str, keys: Sequence[str], field: str) -> dict[str, Any]:
+    """The same of many things: key and value, where there is one."""
+    found: dict[str, Any] = {}
+    for start in range(0, len(keys), _READ_AT_ONCE):
+        where = (_r.kind == kind, _r.field == field, _r.key.in_(keys[start : start + _READ_AT_ONCE]))
+        rows = c.execute(select(_r.key, _r.value).where(*where))
+        found.update((key, msgspec.json.decode(value)) for key, value in rows)
+    return found
 
 
 def fields(c: Connection, kind: str, key: str) -> dict[str, Any]:
@@ -95,14 +124,14 @@ def merge(c: Connection, at: At, changes: Iterable[Change]) -> dict[tuple[str, s
     """
     changed: dict[tuple[str, str], frozenset[str]] = {}
     latest = before = _latest(c)
-    for change in changes:
-        stamp = _sound(change)
-        if stamp is None:
-            continue
+    sound = [(change, stamp) for change in changes if (stamp := _sound(change)) is not None]
+    holding = _Holding(c, [(change.kind, change.key, change.field) for change, _ in sound])
+    for change, stamp in sound:
         latest = clock.heard(latest, stamp, at.now_ms)
-        if _put(c, change, told=True):
+        if holding.take(change, told=True):
             thing = (change.kind, change.key)
             changed[thing] = changed.get(thing, frozenset()) | {change.field}
+    holding.keep()
     if latest is not None and latest != before:
         _set_latest(c, latest)
     return changed
@@ -150,26 +179,47 @@ def forget(c: Connection, kind: str, key: str) -> None:
 
 
 def _mark(c: Connection, changes: Iterable[Change], told: int) -> None:
-    for change in changes:
-        where = _is(change.kind, change.key, change.field)
-        c.execute(update(tables.register).where(*where, _r.stamp == change.stamp).values(told=told))
+    rows = [{"a": one.kind, "b": one.key, "c": one.field, "d": one.stamp} for one in changes]
+    if rows:
+        c.execute(_MARKING.values(told=told), rows)
 
 
-def _put(c: Connection, change: Change, *, told: bool) -> bool:
-    """Keep the greater of this and what is there; whether this is it, and is another value than before."""
-    where = _is(change.kind, change.key, change.field)
-    before = c.scalar(select(_r.value).where(*where))
-    row = {"kind": change.kind, "key": change.key, "field": change.field, "value": change.value, "stamp": change.stamp}
-    statement = upsert(tables.register).values(**row, told=int(told))
-    new = statement.excluded
-    won = c.execute(
-        statement.on_conflict_do_update(
-            index_elements=[*_KEY],
-            set_={"value": new.value, "stamp": new.stamp, "told": new.told},
-            where=tuple_(new.stamp, new.value) > tuple_(_r.stamp, _r.value),
-        )
-    ).rowcount
-    return bool(won) and change.value != before
+class _Holding:
+    """What registers have, while some of them are changed: read together, and written together by `keep`.
+
+    In one transaction, which nobody else writes beside: what was read is what is there.
+    """
+
+    def __init__(self, c: Connection, names: Sequence[tuple[str, str, str]]) -> None:
+        self._c = c
+        self._present: dict[tuple[str, str, str], tuple[str, str]] = {}
+        self._changed: dict[tuple[str, str, str], dict[str, Any]] = {}
+        for start in range(0, len(names), _READ_AT_ONCE):
+            some = tuple_(*_KEY).in_(names[start : start + _READ_AT_ONCE])
+            for kind, key, field, value, stamp in c.execute(select(*_KEY, _r.value, _r.stamp).where(some)):
+                self._present[kind, key, field] = (stamp, value)
+
+    def stamp(self, kind: str, key: str, field: str) -> str:
+        """Of when it was written; "" where it never was."""
+        return self._present.get((kind, key, field), ("", ""))[0]
+
+    def take(self, change: Change, *, told: bool) -> bool:
+        """The greater of this and what is there; whether this is it, and is another value than before."""
+        name = (change.kind, change.key, change.field)
+        before = self._present.get(name)
+        now = (change.stamp, change.value)
+        if before is not None and now <= before:
+            return False
+        self._present[name] = now
+        kind, key, field = name
+        row = {"kind": kind, "key": key, "field": field, "value": change.value, "stamp": change.stamp}
+        self._changed[name] = {**row, "told": _TOLD if told else _UNTOLD}
+        return before is None or before[1] != change.value
+
+    def keep(self) -> None:
+        """Write what has changed."""
+        if self._changed:
+            self._c.execute(_KEEPING, list(self._changed.values()))
 
 
 def _sound(change: Change) -> Stamp | None:
