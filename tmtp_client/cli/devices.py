@@ -86,7 +86,8 @@ def revoke(
 
 @devices.command("confirm")
 def confirm_device(device: DeviceArgument, account: AccountOption = "", as_json: JsonOption = False) -> None:
-    """A device that was added is yours: it may do all that others may.
+    """A device that was added is yours: it may do all that others may. The device that took it in cannot say so; another
+    can, or the recovery sheet.
 
     Example: tmtp devices confirm phone
     """
@@ -247,7 +248,10 @@ def answer(
     if as_json:
         print_json(now)
     else:
-        say(f"This device is one of {now.alias} on {now.service}. Confirm it on the other: tmtp devices confirm")
+        say(
+            f"This device is one of {now.alias} on {now.service}, provisional until it is confirmed: by a third device,"
+        )
+        say("or by the recovery sheet on any (tmtp devices confirm).")
 
 
 @link.command("finish")
