@@ -86,8 +86,9 @@ def revoke(
 
 @devices.command("confirm")
 def confirm_device(device: DeviceArgument, account: AccountOption = "", as_json: JsonOption = False) -> None:
-    """A device that was added is yours: it may do all that others may. The device that took it in cannot say so; another
-    can, or the recovery sheet.
+    """A device that was added is yours: it may do all that others may.
+
+    The device that took it in cannot say so; another one can, or the recovery sheet.
 
     Example: tmtp devices confirm phone
     """
@@ -248,10 +249,8 @@ def answer(
     if as_json:
         print_json(now)
     else:
-        say(
-            f"This device is one of {now.alias} on {now.service}, provisional until it is confirmed: by a third device,"
-        )
-        say("or by the recovery sheet on any (tmtp devices confirm).")
+        say(f"This device is one of {now.alias} on {now.service}, provisional until it is confirmed.")
+        say("A third device can do that, or the recovery sheet on any: tmtp devices confirm")
 
 
 @link.command("finish")
