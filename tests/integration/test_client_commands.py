@@ -121,7 +121,7 @@ async def test_joining_with_an_invitation(tmp_path: Path) -> None:
         ada = Terminal(tmp_path / "ada")
         refused = await ada.run("join", link(service), "--alias", "Ada Lovelace")
         assert refused.code == 1
-        assert "this takes an invitation" in refused.err
+        assert "This takes an invitation" in refused.err
         void = await ada.run("join", link(service, "x" * 27), "--alias", "Ada Lovelace")
         assert "it was used, revoked, or has expired" in void.err
         token = await service.new_invitation()

@@ -27,10 +27,10 @@ def translated(error: BaseException) -> Problem | None:
 
 def _of_service(error: BaseException) -> Problem | None:  # noqa: PLR0911 - a table
     match error:
-        case WrongService() | RefusedHere():
-            return Problem("refused", str(error))
         case Occupied():
             return Problem("usage", str(error), "account")
+        case WrongService() | RefusedHere():
+            return Problem("refused", str(error))
         case Refused():
             return Problem("refused", f"the service refused it: {error}")
         case LogInRefused():
