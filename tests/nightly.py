@@ -90,6 +90,14 @@ def steps() -> list[Step]:
             fuzz,
         ),
         Step(
+            "data of every earlier form",
+            "HYPOTHESIS_PROFILE=nightly pytest tests/integration/test_upgrade.py",
+            "runs",
+            1,
+            1,
+            5,
+        ),
+        Step(
             "ends of data",
             "TMTP_SESSION_WORDS=8 pytest tests/unit/test_end_of_data.py",
             "runs",
