@@ -171,5 +171,6 @@ EXPORT_NUMBERS = 500  # messages or threads of an export that are looked up at o
 SEARCH_NAMED_MAX = 300  # messages of the threads that a search is narrowed to, named one by one
 LINK_PATIENCE_S = 3600.0  # of a new device, with the person who carries its text to one that the account has
 LINK_POLL_S = 2.0
+EPOCH_STEP_MAX = 1_000  # how far a shared key's number may be ahead: nobody uses the numbers up
 PASSPHRASES_TRIED_MAX = 3  # of shared keys, with one that was typed: each try costs a third of a second
 SETTLED_LOOK_S = 0.1  # between looks whether anything is still on its way, for who waits for that

@@ -15,6 +15,7 @@ from tmtp_client.api import models
 from tmtp_client.engine import thread_copy
 from tmtp_client.engine.arrival import Arrival
 from tmtp_client.engine.context import Context
+from tmtp_client.engine.recipients import reads
 from tmtp_client.store import messages, outbox, threads
 from tmtp_client.store.messages import NewMessage
 from tmtp_client.store.outbox import Content, Entry, File
@@ -82,7 +83,7 @@ def copied(c: Rows, context: Context, arrival: Arrival) -> int:
     thread = head.threadid or ""
     found, readers = thread_copy.read(arrival.text.encode())
     known = c.scalar(select(thread_table.c.id).where(thread_table.c.id == thread)) is not None
-    if not thread or (known and not _reads(c, thread, event.from_)):
+    if not thread or (known and not reads(c, thread, event.from_)):
         raise ValueError("who sent the copy does not read this thread")
     new = 0
     for place, one in enumerate(found):
@@ -121,7 +122,7 @@ def noted(c: Rows, context: Context, arrival: Arrival, note_id: str) -> tuple[Su
     """
     event, head = arrival.event, arrival.head
     thread = head.threadid or ""
-    if not thread or not _reads(c, thread, event.from_):
+    if not thread or not reads(c, thread, event.from_):
         return None
     threads.add_readers(c, thread, _as_readers(head.cc), event.posted)
     if event.from_ != context.uid:  # else the device that asked them in confirms
@@ -148,7 +149,7 @@ def confirmed(c: Rows, context: Context, arrival: Arrival, new: NewMessage) -> t
             message.c.author == event.from_,
         )
     ).all()
-    if not rows and (_knows(c, thread, head.confirmid) or not _reads(c, thread, event.from_)):
+    if not rows and (_knows(c, thread, head.confirmid) or not reads(c, thread, event.from_)):
         return None, [one.file for one in arrival.files]
     gone = messages.remove(c, [row.id for row in rows]) if rows else []
     posted = head.confirmposted if any(row.posted == head.confirmposted for row in rows) else new.posted
@@ -188,15 +189,6 @@ def _confirm_own(
 
 def _attachments(c: Rows, id: str) -> list:  # type: ignore[type-arg]
     return list(c.execute(select(attachment).where(attachment.c.message == id).order_by(attachment.c.place)).all())
-
-
-def _reads(c: Rows, thread: str, uid: str) -> bool:
-    """Whether somebody reads a thread, as far as is known here, or has written in it."""
-    named = select(reader.c.uid).where(reader.c.thread == thread, reader.c.uid == uid, reader.c.subscribed == 1)
-    wrote = select(message.c.author).where(
-        message.c.thread == thread, message.c.author == uid, message.c.state != "unconfirmed"
-    )
-    return any(c.execute(query.limit(1)).one_or_none() is not None for query in (named, wrote))
 
 
 def _knows(c: Rows, thread: str, id: str) -> bool:

@@ -18,6 +18,7 @@ from tmtp_client import limits
 from tmtp_client.engine import posting, recipients
 from tmtp_client.engine.context import Context
 from tmtp_client.engine.posting import Body, ReadsFiles, Slice
+from tmtp_client.store import outbox
 from tmtp_client.store.outbox import Entry
 from tmtp_client.store.tables import message
 from tmtp_client.sync import registers, settings
@@ -85,7 +86,7 @@ class Stopped:
 
 def concerns(c: Rows, context: Context, entry: Entry) -> tuple[str, ...]:
     """Whose keys have to be looked at before it is judged."""
-    if context.trust is None or entry.prepared or entry.kind in {"ping", "invitation", "sync"}:
+    if context.trust is None or entry.kind in {"ping", "invitation", "sync"}:
         return ()
     return recipients.uids_of(c, entry.content.to + entry.content.known, context.uid)
 
@@ -99,6 +100,25 @@ def is_stale(c: Rows, context: Context, entry: Entry, looked_at: str) -> bool:
     return any(not 0 <= now_ms - one < limits.LOOK_AGAIN_MS for one in asked_ms)
 
 
+def is_outdated(c: Rows, context: Context, entry: Entry) -> bool:
+    """Whether what was sealed, and may not have left, was sealed for others than it would be now: a device was barred
+    or has come, a member left; or somebody's keys have to be seen.
+    """
+    if not entry.prepared or context.trust is None:
+        return False
+    sealed_for = context.trust.sealed_for(c, entry.request_id)
+    plan = _plan(c, context, entry.content.to)
+    return not isinstance(plan, Plan) or dict(plan.heads) != sealed_for
+
+
+def unseal(c: Rows, context: Context, entry: Entry) -> None:
+    """Give up how an entry was sealed: it is judged anew, and sealed under the same request. Where the service has the
+    first after all it sends nothing twice.
+    """
+    _trust(context).unseal(c, entry.request_id)
+    outbox.unprepared(c, entry.request_id)
+
+
 def judge(c: Rows, context: Context, entry: Entry, body: Body, hashes: Hashes) -> Sealed | Stopped | None:
     """How it leaves; None: as plain text. What is prepared here belongs to the transaction that begins the entry."""
     content = entry.content
@@ -108,7 +128,7 @@ def judge(c: Rows, context: Context, entry: Entry, body: Body, hashes: Hashes) -
         suite, composed = msgspec.msgpack.decode(entry.prepared, type=tuple[int, Composed])
         return Sealed(composed, suite, _service_key(context))
     shared = shared_keys.of_thread(c, content.thread) if content.thread and entry.kind not in _CLIENTS else None
-    must = entry.kind in _CLIENTS or bool(content.adds) or shared is not None or _was_sealed(c, content.thread)
+    must = entry.kind in _CLIENTS or bool(content.adds) or shared is not None or was_sealed(c, content.thread)
     if entry.kind not in _CLIENTS:
         wish = registers.get(c, "thread", content.thread, "encryption") if content.thread else None
         if wish == "off" or not (must or wish == "on" or settings.get(c, "encrypt")):
@@ -129,6 +149,8 @@ def _sealed(
 ) -> Sealed | Stopped | None:
     """Sealed, where everybody has keys and the person has seen what changed of them."""
     content, trust = entry.content, _trust(context)
+    if shared is not None and (why := _outlived(c, context, shared)):
+        return Stopped("refused", why)
     plan = _plan(c, context, content.to + content.known)
     if isinstance(plan, Held):
         for one in plan.unseen:
@@ -198,7 +220,22 @@ def _without_keys(c: Rows, context: Context, uids: tuple[str, ...]) -> Stopped:
     )
 
 
-def _was_sealed(c: Rows, thread: str) -> bool:
+def _outlived(c: Rows, context: Context, shared: SharedKey) -> str:
+    """Why a conversation's key is not used any more; empty: it is (docs/protocol.md: the next epoch)."""
+    readers = recipients.of_uids(c, recipients.readers_of(c, shared.thread, context.uid))
+    among = {*recipients.uids_of(c, readers.to, context.uid), context.uid}
+    uid, device = shared_keys.outlived(c, _trust(context).logs, shared, among)
+    if not uid and shared.author not in among:
+        uid = shared.author
+    if not uid:
+        return ""
+    whose = "yours" if uid == context.uid else recipients.name_of(c, uid)
+    who = f"a device of {whose} that was barred has" if device else f"{whose}, who does not read it any more, has"
+    return f"{who} the key of this conversation: give it a new one, and send this again"
+
+
+def was_sealed(c: Rows, thread: str) -> bool:
+    """Whether anything in a thread was."""
     if not thread:
         return False
     sealed = select(message.c.id).where(message.c.thread == thread, message.c.suite > 0).limit(1)

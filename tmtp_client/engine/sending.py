@@ -110,6 +110,9 @@ class Sending:
                 return Job(entry, posting.Body(PostHead(), entry.content.text.encode()))
             if sealing.lacks_hashes(context, entry, hashes) or sealing.is_stale(c, context, entry, looked_at):
                 return None  # files are read and keys looked at outside of transactions
+            if sealing.is_outdated(c, context, entry):
+                sealing.unseal(c, context, entry)
+                return None
             if parts.are_due(c, context, entry, self._message_max_bytes, hashes):
                 continue
             body = posting.body(entry, context.identity.alias)
@@ -143,10 +146,10 @@ class Sending:
         try:
             acked = await self._say(connection, job)
         except TimeoutError:
-            return job
+            return None
         except Disconnected as ended:
             if not self._earned(entry, str(ended)):
-                return job
+                return None  # it is judged once more: days may pass until there is a connection
             why = str(ended)
         except Refused as refused:
             why = str(refused)

@@ -144,6 +144,14 @@ class Trust:
         """The service will not have it, or the person has dropped it."""
         self._sealer.refused(c, request_id)
 
+    def unseal(self, c: Rows, request_id: str) -> None:
+        """It may not have left, and is to be prepared once more, for others, under the same request."""
+        self._sealer.unseal(c, request_id)
+
+    def sealed_for(self, c: Rows, request_id: str) -> dict[str, str]:
+        """For which accounts a request was prepared, and at which heads of their logs."""
+        return self._sealer.sealed_for(c, request_id)
+
     def returned(self, c: Rows, message: str, uids: Iterable[str]) -> None:
         """A `return` event (A4)."""
         self._sealer.returned(c, message, uids)

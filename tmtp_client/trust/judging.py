@@ -36,8 +36,9 @@ _TAKES_AWAY: Final = frozenset({"suspend", "contest", "revoke", "genesis"})
 class Sealed(Struct, frozen=True, omit_defaults=True):
     """What `message.sealed` keeps: which device sealed it, at which head of its log, and what is not borne out.
 
-    `forged`: no device of its author's has signed it; it is nobody's word. `again_of`: the message that came before and
-    is the same: this one is not to be shown. `settled` false: a log is being looked at.
+    `forged`: no device of its author's has signed it; it is nobody's word. `barred`: a device has that was not to, any
+    more: nothing is done for it. `again_of`: the message that came before and is the same: this one is not to be shown.
+    `settled` false: a log is being looked at.
     """
 
     device: str
@@ -46,8 +47,19 @@ class Sealed(Struct, frozen=True, omit_defaults=True):
     head: str
     doubts: tuple[str, ...] = ()
     forged: bool = False
+    barred: bool = False
     again_of: str = ""
     settled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Borne:
+    """What the two logs bear out of a message. `ask`: whose have to be looked at."""
+
+    doubts: tuple[str, ...]
+    forged: bool
+    barred: bool
+    ask: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,23 +90,23 @@ class Judging:
         if again:
             return msgspec.structs.replace(sealed, doubts=(AGAIN,), again_of=again)
         posted_ms = _ms_of(came.posted)
-        doubts, forged, ask = self._of_logs(c, manifest, posted_ms)
+        borne = self._of_logs(c, manifest, posted_ms)
+        doubts, ask = borne.doubts, borne.ask
         if ask:
             self._defer(c, came, manifest, posted_ms, ask)
             doubts = tuple(doubt for doubt in doubts if doubt not in _OF_UNKNOWN)
-        elif forged:  # whoever signed it has no place in a chain
+        elif borne.forged:  # whoever signed it has no place in a chain
             return msgspec.structs.replace(sealed, doubts=doubts, forged=True)
         doubts += chains.take(c, place, self._about(c, came, manifest))
         for message in chains.found(c, manifest.device, opened.manifest_hash):
             self._revise(c, message, take_back=chains.MISSING)
-        return msgspec.structs.replace(sealed, doubts=doubts, forged=forged and not ask, settled=not ask)
+        return msgspec.structs.replace(sealed, doubts=doubts, barred=borne.barred, settled=not ask)
 
     def plain(self, c: Rows, author: str, thread: str) -> tuple[str, ...]:
-        """What to say of a message that is not sealed, in a thread where this author's were."""
-        before = select(t.message.c.id).where(
-            t.message.c.thread == thread, t.message.c.author == author, t.message.c.suite > 0
-        )
-        return (NOT_SEALED,) if thread and c.scalar(select(exists(before))) else ()
+        """What to say of a message that is not sealed, in a thread where others are, if its author has keys."""
+        before = select(t.message.c.id).where(t.message.c.thread == thread, t.message.c.suite > 0)
+        sealed = bool(thread) and c.scalar(select(exists(before)))
+        return (NOT_SEALED,) if sealed and self._logs.kept(c, author) is not None else ()
 
     # -- what had to be looked at ------------------------------------------------------------------------------------
     def asks(self, c: Rows) -> set[str]:
@@ -110,22 +122,22 @@ class Judging:
         settled = []
         for row in c.execute(select(t.unsettled)).all():
             manifest = manifests.decode(row.manifest)
-            doubts, forged, ask = self._of_logs(c, manifest, row.posted_ms)
-            if ask - looked:
+            borne = self._of_logs(c, manifest, row.posted_ms)
+            if borne.ask - looked:
                 continue
             c.execute(delete(t.unsettled).where(t.unsettled.c.message == row.message))
-            self._revise(c, row.message, add=doubts, forged=forged)
+            self._revise(c, row.message, add=borne.doubts, forged=borne.forged, barred=borne.barred)
             settled.append(row.message)
         return settled
 
     # -- inside ------------------------------------------------------------------------------------------------------
-    def _of_logs(self, c: Rows, manifest: Manifest, posted_ms: int) -> tuple[tuple[str, ...], bool, set[str]]:
-        """What the two logs do not bear out, whether nobody's device signed it, and whose log has to be looked at."""
+    def _of_logs(self, c: Rows, manifest: Manifest, posted_ms: int) -> _Borne:
+        """What the two logs bear out."""
         ask = set()
         theirs, own = self._logs.kept(c, manifest.sender), self._logs.kept(c, self._own.uid)
         their_head, own_head = manifest.heads[manifest.sender], manifest.heads[self._own.uid]
         doubts: tuple[str, ...] = ()
-        forged = False
+        forged = barred = False
         then = self._logs.at(c, manifest.sender, their_head)
         if theirs is None or then is None:
             ask.add(manifest.sender)
@@ -137,17 +149,18 @@ class Judging:
             forged = manifest.device not in then.devices
             if forged:
                 doubts += (NO_DEVICE,)
-            elif why:
-                doubts += (f"It was signed by a device that {why} when it was written.",)
             else:
-                doubts += self._gone_since(c, theirs, their_head, manifest.device, posted_ms)
+                signed = (f"It was signed by a device that {why} when it was written.",) if why else ()
+                signed = signed or self._gone_since(c, theirs, their_head, manifest.device, posted_ms)
+                barred = bool(signed)
+                doubts += signed
         if own is None or own_head not in own.heads:
             if own_head or manifest.suite > 1:
                 ask.add(self._own.uid)
                 doubts += (OWN_LOG_UNKNOWN,)
         elif own_head != own.head:
             doubts += self._kept_from(c, own, own_head, min(posted_ms, manifest.time))
-        return doubts, forged, ask
+        return _Borne(doubts, forged, barred, frozenset(ask))
 
     def _gone_since(self, c: Rows, log: KeptLog, head: str, device: str, posted_ms: int) -> tuple[str, ...]:
         """Whether the device was barred, by the log as it is now, before the service took the message."""
@@ -188,7 +201,7 @@ class Judging:
             unopened=bool(c.scalar(waiting)),
         )
 
-    def _defer(self, c: Rows, came: Came, manifest: Manifest, posted_ms: int, ask: set[str]) -> None:
+    def _defer(self, c: Rows, came: Came, manifest: Manifest, posted_ms: int, ask: frozenset[str]) -> None:
         row = {
             "message": came.message,
             "author": came.author,
@@ -199,7 +212,14 @@ class Judging:
         c.execute(insert(t.unsettled).prefix_with("OR REPLACE"), row)
 
     def _revise(
-        self, c: Rows, message: str, *, add: tuple[str, ...] = (), take_back: str = "", forged: bool = False
+        self,
+        c: Rows,
+        message: str,
+        *,
+        add: tuple[str, ...] = (),
+        take_back: str = "",
+        forged: bool = False,
+        barred: bool = False,
     ) -> None:
         """Change what is said of a message that is kept already."""
         text = c.scalar(select(t.message.c.sealed).where(t.message.c.id == message))
@@ -211,6 +231,7 @@ class Judging:
             sealed,
             doubts=kept + tuple(doubt for doubt in add if doubt not in kept),
             forged=forged or sealed.forged,
+            barred=barred or sealed.barred,
             settled=sealed.settled or not take_back,
         )
         c.execute(update(t.message).where(t.message.c.id == message).values(sealed=msgspec.json.encode(new).decode()))
@@ -227,7 +248,7 @@ def _ms_of(posted: str) -> int:
 
 NO_DEVICE: Final = "No device of its sender has signed this message: the service, or somebody else, has made it up."
 AGAIN: Final = "The service has brought this message a second time."
-NOT_SEALED: Final = "This message was not encrypted, as others of its sender in this conversation were."
+NOT_SEALED: Final = "This message was not encrypted, as others in this conversation were: anybody may have written it."
 THEIR_LOG_UNKNOWN: Final = (
     "Its sender's devices stand as the service does not show it here: it keeps changes back, or shows two lists."
 )
