@@ -60,6 +60,7 @@ COPIED_HEAD_MAX_BYTES = 0xFFFF  # of one message in it: four hex digits
 NOTE_MAX_BYTES = 1_024  # existing clients cut a longer one
 CONFIRM_WITHIN_S = 20.0  # own devices wait by chance up to that, so that mostly one confirms
 
+CAUGHT_UP_PATIENCE_S = 60.0  # of the sender, with what waited at log-in: changed keys may be among it
 PATIENCE_S = 60.0  # of a command, with a service that says nothing
 QUIET_S = 0.7  # after which nothing more is expected to come
 OUTBOX_POLL_S = 0.2  # between looks at what other processes left in the outbox

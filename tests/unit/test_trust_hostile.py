@@ -3,6 +3,10 @@
 that once worked, or nearly.
 """
 
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
 import pytest
 
 from tests.support.engine_world import cc, comes, comes_plain, context_of, posts, readers
@@ -358,3 +362,50 @@ def test_what_was_sealed_anew_leaves_no_gap_whichever_the_service_took(
     bob.take()
     assert [one.text for one in bob.read.values()] == ["before", "the new plan", "after"]
     assert bob.doubts() == []
+
+
+class Link:
+    """A connection that is there, at whose other end the world answers."""
+
+    is_connected = True
+
+    def __init__(self, device: Device) -> None:
+        self.inquire, self.ask = device.inquire, device.ask
+        self.service: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.service.set_result(SimpleNamespace(limits=None))
+
+    async def current(self, timeout_s: float | None = None) -> "Link":
+        return self
+
+
+async def test_nothing_is_sealed_before_what_waited_at_log_in_has_come(world: World, ada: Device, bob: Device) -> None:
+    """That a device was barred is among it; the log was looked at minutes ago."""
+    lost = world.add(bob.account, bob)
+    meet(ada, bob)
+    request = writes(ada, "", "the new plan", bob.account.uid)
+    world.act(bob.account, "revoke", target=lost.name)
+    context = context_of(ada)
+    context.connection = cast(Any, Link(ada))
+    sending = Sending(context)
+    looking = asyncio.create_task(sending._wait_for_one())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert entry(ada, request).state == "waiting"
+    ada.take()
+    context.caught_up.set()
+    assert await looking is None
+    assert await sending._wait_for_one() is None
+    assert entry(ada, request).state == "held"
+
+
+async def test_what_was_prepared_is_not_sent_by_the_next_connection_unseen(
+    world: World, ada: Device, bob: Device
+) -> None:
+    meet(ada, bob)
+    writes(ada, "", "the new plan", bob.account.uid)
+    job = begins(ada)
+    assert job is not None
+    context = context_of(ada)
+    context.connection = cast(Any, Link(ada))
+    context.connection.is_connected = False  # type: ignore[misc]
+    assert await Sending(context)._send(job) is None

@@ -45,7 +45,7 @@ class Account:
         self._keys: set[str] = set()
         self._to_open = asyncio.Event()
         self._told_state = asyncio.Event()
-        self.caught_up = asyncio.Event()  # what was queued at log-in has come
+        self.caught_up = context.caught_up
         self._tasks: list[asyncio.Task[None]] = []
 
     # -- running -----------------------------------------------------------------------------------------------------

@@ -74,6 +74,9 @@ class Sending:
             await self._changed(min(late_ms / 1000, limits.OUTBOX_LOOK_S))
             return None
         connection = await context.current()  # what waits for one can still be taken back: nothing is marked yet
+        if context.trust is not None and not context.caught_up.is_set():
+            await self._catch_up()
+            return None
         limits_said = connection.service.result().limits
         self._message_max_bytes = limits_said.message if limits_said is not None else limits.MESSAGE_MAX_BYTES_UNKNOWN
         try:
@@ -88,6 +91,16 @@ class Sending:
             except (Disconnected, TimeoutError):
                 return None
         return await context.database.write(lambda c: self._begin(c, hashes, looked_at=entry.request_id))
+
+    async def _catch_up(self) -> None:
+        """Wait until what was queued at log-in has come: it may say that a device was barred. A service that keeps it
+        back stops nobody, and shows the logs that are looked at instead.
+        """
+        try:
+            async with asyncio.timeout(limits.CAUGHT_UP_PATIENCE_S):
+                await self._context.caught_up.wait()
+        except TimeoutError:
+            self._context.caught_up.set()
 
     async def _changed(self, longest_s: float) -> None:
         """Wait until the outbox has changed; clocks are turned, so not for ever."""
@@ -142,6 +155,8 @@ class Sending:
     async def _send(self, job: Job) -> Job | None:
         """One try; the next job, when one is due."""
         context, entry = self._context, job.entry
+        if context.connection is None or not context.connection.is_connected:
+            return None  # days may pass until there is one: it is judged once more then
         connection = await context.current()
         try:
             acked = await self._say(connection, job)
