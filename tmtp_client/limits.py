@@ -161,6 +161,7 @@ SEARCH_RANKED_MAX = 2_000  # of what a search finds, the newest so many are rank
 PREKEY_EVERY_MS = 7 * 24 * 3600 * 1000
 PREKEY_USED_MS = 14 * 24 * 3600 * 1000  # of another's: what is sealed to it has as long again to arrive
 PREKEY_KEPT_MS = 30 * 24 * 3600 * 1000  # the secret; longer only until what waited has come
+LOOKS_AT_ONCE = 32  # at logs: a group's are asked for without waiting for each answer
 LOOK_AGAIN_MS = 10 * 60 * 1000  # at a log, before something is sealed to its devices
 LATE_MS = 24 * 3600 * 1000  # a sender that has not heard of a revocation for longer is kept from it
 CLOCK_SLACK_MS = 5 * 60 * 1000  # between what the service dates and what a log does

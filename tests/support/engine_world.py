@@ -74,9 +74,7 @@ def comes(device: Device, post: Post) -> After:
 def comes_plain(device: Device, author: str, head: PostHead, text: str) -> str:
     """The service brings a post that is not sealed: its id."""
     world = device.world
-    event = m.Delivery(
-        id=world.new_id(), from_=author, posted=posted_text(world.now_ms), datalen=0, alias=author[:6]
-    )
+    event = m.Delivery(id=world.new_id(), from_=author, posted=posted_text(world.now_ms), datalen=0, alias=author[:6])
     arrival = Arrival(event, world.now_ms, head, text)
     device.database.do(lambda c: arrive(c, context_of(device), arrival))
     return event.id

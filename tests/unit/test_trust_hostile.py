@@ -4,19 +4,23 @@ that once worked, or nearly.
 """
 
 import asyncio
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from sqlalchemy import Connection as Rows
 
 from tests.support.engine_world import cc, comes, comes_plain, context_of, posts, readers
 from tests.support.trust_world import Device, Post, World, run
+from tmtp_client.api import models
 from tmtp_client.engine import arriving, sharing_keys, thread_copy
 from tmtp_client.engine.sending import Job, Sending
-from tmtp_client.store import outbox, threads
+from tmtp_client.store import groups, messages, outbox, threads
 from tmtp_client.store import tables as t
 from tmtp_client.sync import journal, registers
-from tmtp_client.trust import judging, shared_keys
+from tmtp_client.trust import Held, Plan, judging, safety, shared_keys
+from tmtp_core.crypto.safety_number import encode_code
 from tmtp_core.crypto.sealed_heads import decode_outer
 from tmtp_core.wire import messages as m
 from tmtp_core.wire.payload import PostHead
@@ -378,34 +382,159 @@ class Link:
         return self
 
 
-async def test_nothing_is_sealed_before_what_waited_at_log_in_has_come(world: World, ada: Device, bob: Device) -> None:
+def test_nothing_is_sealed_before_what_waited_at_log_in_has_come(world: World, ada: Device, bob: Device) -> None:
     """That a device was barred is among it; the log was looked at minutes ago."""
     lost = world.add(bob.account, bob)
     meet(ada, bob)
     request = writes(ada, "", "the new plan", bob.account.uid)
     world.act(bob.account, "revoke", target=lost.name)
-    context = context_of(ada)
-    context.connection = cast(Any, Link(ada))
-    sending = Sending(context)
-    looking = asyncio.create_task(sending._wait_for_one())
-    for _ in range(5):
-        await asyncio.sleep(0)
-    assert entry(ada, request).state == "waiting"
-    ada.take()
-    context.caught_up.set()
-    assert await looking is None
-    assert await sending._wait_for_one() is None
+
+    async def sends() -> None:
+        context = context_of(ada)
+        context.connection = cast(Any, Link(ada))
+        sending = Sending(context)
+        looking = asyncio.create_task(sending._wait_for_one())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert entry(ada, request).state == "waiting"
+        ada.take()
+        context.caught_up.set()
+        assert await looking is None
+        assert await sending._wait_for_one() is None
+
+    asyncio.run(sends())
     assert entry(ada, request).state == "held"
 
 
-async def test_what_was_prepared_is_not_sent_by_the_next_connection_unseen(
-    world: World, ada: Device, bob: Device
-) -> None:
+def test_what_was_prepared_is_not_sent_by_the_next_connection_unseen(world: World, ada: Device, bob: Device) -> None:
     meet(ada, bob)
     writes(ada, "", "the new plan", bob.account.uid)
     job = begins(ada)
     assert job is not None
-    context = context_of(ada)
-    context.connection = cast(Any, Link(ada))
-    context.connection.is_connected = False  # type: ignore[misc]
-    assert await Sending(context)._send(job) is None
+
+    async def sends() -> Job | None:
+        context = context_of(ada)
+        context.connection = cast(Any, Link(ada))
+        context.connection.is_connected = False  # type: ignore[misc]
+        return await Sending(context)._send(job)
+
+    assert asyncio.run(sends()) is None
+
+
+@pytest.mark.parametrize("known", ["nothing", "oneself"])
+def test_a_message_to_a_group_waits_until_its_members_are_known(
+    world: World, ada: Device, bob: Device, known: str
+) -> None:
+    """A service that does not say who is in it gets no message in the open; and none is sealed that nobody can read."""
+    meet(ada, bob)
+
+    def joins(c: Rows) -> None:
+        groups.put(c, "chess", "joined", "Ada", "", world.now_ms)
+        if known == "oneself":
+            groups.set_member(c, "chess", ada.account.uid, "Ada", "joined", owner=False)
+
+    ada.database.do(joins)
+    content = outbox.Content(to=(("chess", m.TO_GROUP_NOT_SELF),), names=("chess",), text="secret")
+    request = ada.database.do(
+        lambda c: outbox.enqueue(c, "message", content, world.now_ms, world.now_ms, world.random_bytes)
+    )
+    assert begins(ada) is None
+    assert entry(ada, request).state == "waiting"
+    assert "not known yet" in entry(ada, request).error
+    ada.database.do(lambda c: groups.set_member(c, "chess", bob.account.uid, "Bob", "joined", owner=True))
+    world.pass_ms(60_000)
+    assert bob.name in sealed_to(begins(ada))
+
+
+# -- what honest services, and people who are behind, do not raise ---------------------------------------------------
+def test_a_log_of_several_pages_is_no_change(world: World, ada: Device) -> None:
+    """Who is met for the first time has changed nothing, however long his log is."""
+    world.pushes = False
+    cleo = world.account()
+    for _ in range(4):
+        world.act(cleo.account, "revoke", target=world.add(cleo.account, cleo).name)
+    world.page_records = 2
+    assert isinstance(ada.plan(cleo.account.uid), Plan)
+    world.add(cleo.account, cleo)
+    run(ada.trust.look_at(ada, ada.database, [cleo.account.uid], anew=True))
+    assert isinstance(ada.plan(cleo.account.uid), Held)  # later ones are changes
+
+
+def compares(device: Device, other: Device) -> str:
+    """What is said of the code that the other's device shows."""
+    code = other.database.do(lambda c: safety._code(c, other.trust.own, other.trust.logs, device.account.uid))
+    assert code is not None
+    return " ".join(device.database.do(lambda c: device.trust.compare(c, other.account.uid, encode_code(code))))
+
+
+def test_who_is_merely_behind_is_told_from_who_is_lied_to(world: World, ada: Device, bob: Device) -> None:
+    meet(ada, bob)
+    assert compares(ada, bob) == ""
+    world.add(ada.account, ada)
+    run(ada.trust.settle(ada, ada.database))
+    assert "has not heard yet" in compares(ada, bob)
+    assert "This device has not heard yet" in compares(bob, ada)
+    assert "another list" not in compares(ada, bob) + compares(bob, ada)
+    meet(bob)
+    assert compares(ada, bob) == compares(bob, ada) == ""
+    code = ada.database.do(lambda c: safety._code(c, ada.trust.own, ada.trust.logs, bob.account.uid))
+    assert code is not None
+    other_head = World(7).account().log().head
+    for forked, whose in (
+        (replace(code, other=replace(code.other, head=other_head)), "your"),
+        (replace(code, own=replace(code.own, head=other_head)), "their"),
+    ):
+        (told,) = bob.database.do(lambda c, forked=forked: bob.trust.compare(c, ada.account.uid, encode_code(forked)))
+        assert f"another list of {whose} devices" in told
+
+
+def test_who_is_shown_to_nobody_here_any_more_is_not_called_made_up(world: World, ada: Device, bob: Device) -> None:
+    """A common group has ended before his log was looked at: a doubt, in words that blame nobody."""
+    run(bob.trust.look_at(bob, bob.database, world.accounts, anew=True))
+    ada.queue.clear()
+    post = bob.send("from the group", ada.account.uid)
+    world.shows_nobody.add(bob.account.uid)
+    comes(ada, post)
+    (told,) = shown(ada, post.id).doubts
+    assert "being looked at" in told  # and until then it is not passed off as sound
+    run(ada.trust.settle(ada, ada.database))
+    (told,) = shown(ada, post.id).doubts
+    assert told == judging.THEIR_LOG_NOT_SHOWN
+    assert shown(ada, post.id).text == "from the group"
+
+
+def shown(device: Device, message: str) -> models.Message:
+    """A message as the person sees it."""
+    view = device.database.do(lambda c: messages.view(c, message))
+    assert view is not None
+    return view
+
+
+def test_what_turns_out_made_up_is_not_shown_any_more(world: World, ada: Device, bob: Device) -> None:
+    """It named a head that nobody knew: while the log was looked at, its words stood there."""
+    meet(ada, bob)
+    ghost = Device(world, bob.account)  # a key of the service's making
+    run(ghost.trust.look_at(ghost, ghost.database, world.accounts, anew=True))
+    world.add(bob.account, bob)
+    run(ghost.trust.look_at(ghost, ghost.database, world.accounts, anew=True))
+    ghost.see_all()
+    del bob.account.devices[ghost.name]
+    post = posts(ghost, PostHead(subject="sale"), "buy now", ada.account.uid)
+    comes(ada, post)
+    assert shown(ada, post.id).doubts != ()
+    run(ada.trust.settle(ada, ada.database))
+    assert judging.NO_DEVICE in shown(ada, post.id).doubts
+    assert shown(ada, post.id).state == "unreadable"
+    assert "buy now" not in shown(ada, post.id).text
+    assert shown(ada, post.id).subject == ""
+
+
+def test_a_message_is_shown_with_whom_it_was_sealed_for(
+    world: World, ada: Device, bob: Device, mallory: Device
+) -> None:
+    """By what was signed: its head names whom it likes."""
+    meet(ada, bob, mallory)
+    head = PostHead(cc=cc(ada.account.uid, bob.account.uid))
+    post = posts(mallory, head, "to you and Bob, of course", ada.account.uid)
+    comes(ada, post)
+    assert set(shown(ada, post.id).sealed_for) == {ada.account.uid, mallory.account.uid}

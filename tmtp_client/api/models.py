@@ -186,7 +186,9 @@ by another, its author has not confirmed it."""
 
 
 class Message(Struct, frozen=True, omit_defaults=True):
-    """One message. `doubts`: what its encryption does not bear out, in plain words; empty is good."""
+    """One message. `doubts`: what its encryption does not bear out, in plain words; empty is good. `sealed_for`: the
+    accounts (uids) that a sealed one was sealed for, by what its device signed, and not by what it says of its readers.
+    """
 
     id: str
     kind: MessageKind
@@ -203,6 +205,7 @@ class Message(Struct, frozen=True, omit_defaults=True):
     mentions: bool = False
     suite: int = 0
     doubts: tuple[str, ...] = ()
+    sealed_for: tuple[str, ...] = ()
     via: str = ""
     proof: str = ""
     of: str = ""

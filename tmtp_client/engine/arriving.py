@@ -151,7 +151,7 @@ def _says_who_reads(arrival: Arrival) -> bool:
 
 
 def _asked_in(c: Rows, context: Context, arrival: Arrival, said: Sealed | None) -> After:
-    """People are asked into a thread. Into a sealed one only a device can, which has signed it and was not barred since:
+    """People are asked into a thread. Into a sealed one only by a device that has signed it and was not barred since:
     else the service could ask somebody in, and every reader's device would seal to him.
     """
     gone = tuple(one.file for one in arrival.files)

@@ -123,7 +123,11 @@ def _controlled(c: Rows, context: Context, arrival: Arrival, said: Sealed) -> Af
         came = trust.wrapping.regained(c, text, author, _waits_for(c, context, text))
         return After(keys=(came,) if came else ())
     if arrival.head.control == shared_keys.CONTROL:
-        if not _keep_shared(c, context, shared_keys.received(text, author, arrival.opened.manifest.heads if arrival.opened is not None else None)):
+        if not _keep_shared(
+            c,
+            context,
+            shared_keys.received(text, author, arrival.opened.manifest.heads if arrival.opened is not None else None),
+        ):
             return After()
         waiting = select(message.c.id).where(message.c.state == "sealed", message.c.suite == SHARED)
         return After(keys=tuple(c.scalars(waiting)))

@@ -149,6 +149,9 @@ def _sealed(
 ) -> Sealed | Stopped | None:
     """Sealed, where everybody has keys and the person has seen what changed of them."""
     content, trust = entry.content, _trust(context)
+    unknown = groups_unknown(c, context, content.to + content.known)
+    if unknown:  # neither is it sealed for nobody, nor sent in the open for want of a list
+        return Stopped("later", f"who else is in {', '.join(unknown)} is not known yet")
     if shared is not None and (why := _outlived(c, context, shared)):
         return Stopped("refused", why)
     plan = _plan(c, context, content.to + content.known)
@@ -201,11 +204,14 @@ def lacks_hashes(context: Context, entry: Entry, hashes: Hashes) -> bool:
 
 
 # -- inside ----------------------------------------------------------------------------------------------------------
+def groups_unknown(c: Rows, context: Context, to: recipients.To) -> tuple[str, ...]:
+    """The groups among these of which no other member is known here."""
+    groups = (one for one in to if one[1] in {TO_GROUP, TO_GROUP_NOT_SELF})
+    return tuple(one[0] for one in groups if not recipients.uids_of(c, (one,), context.uid))
+
+
 def _plan(c: Rows, context: Context, to: recipients.To) -> Plan | Held | Unsealable:
-    """To whose devices; a group of whose members nothing is known here has no keys."""
-    for one, kind in to:
-        if kind in {TO_GROUP, TO_GROUP_NOT_SELF} and not recipients.uids_of(c, ((one, kind),), ""):
-            return Unsealable((one,))
+    """To whose devices."""
     return _trust(context).plan(c, recipients.uids_of(c, to, context.uid))
 
 

@@ -18,7 +18,7 @@ from sqlalchemy import Connection as Rows
 from tmtp_client import limits
 from tmtp_client.api import models
 from tmtp_client.connection import Connection, Disconnected, Refused
-from tmtp_client.engine import forwarding, gathering, meeting, parts, posting, refusals, sealing
+from tmtp_client.engine import forwarding, gathering, groups, meeting, parts, posting, refusals, sealing
 from tmtp_client.engine.context import Context
 from tmtp_client.store import outbox, sent
 from tmtp_client.store.outbox import Entry
@@ -84,6 +84,9 @@ class Sending:
         except (OSError, ValueError, FileDamaged) as error:
             await self._not_taken(entry, _unreadable(error))
             return None
+        to = entry.content.to + entry.content.known
+        for gid in await context.database.read(lambda c: sealing.groups_unknown(c, context, to)):
+            await groups.refresh(context, connection, gid)
         uids = await context.database.read(lambda c: sealing.concerns(c, context, entry))
         if uids and context.trust is not None:
             try:

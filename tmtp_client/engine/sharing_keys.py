@@ -33,8 +33,8 @@ _NO_THREAD = "there is no such conversation"
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What is known before: the present key, who else reads, which sealed messages wait and how they are sealed. `heads`: of
-    the logs of all who read.
+    """What is known before: the present key, who else reads, which sealed messages wait and how they are sealed.
+    `heads`: of the logs of all who read.
     """
 
     present: SharedKey | None
@@ -99,7 +99,9 @@ def _look(c: Rows, context: Context, thread: str) -> _Asked:
         .order_by(m.posted.desc(), m.id)
     ).all()
     own = [row.id for row in rows if row.thread == thread or row.author in (*readers, context.uid)]
-    return _Asked(shared_keys.of_thread(c, thread), readers, _heads(c, context, readers), tuple(own), _ways(c, context, own))
+    return _Asked(
+        shared_keys.of_thread(c, thread), readers, _heads(c, context, readers), tuple(own), _ways(c, context, own)
+    )
 
 
 def _heads(c: Rows, context: Context, readers: tuple[str, ...]) -> dict[str, str]:

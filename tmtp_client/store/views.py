@@ -30,8 +30,12 @@ class _Doubted(msgspec.Struct):
     """What a view needs of `message.sealed`."""
 
     doubts: tuple[str, ...] = ()
+    accounts: tuple[str, ...] = ()
+    settled: bool = True
 
 
+_BEING_LOOKED_AT: Final = "Whether a device of its sender has signed this is being looked at."
+_NOT_SEALED: Final = _Doubted()
 _DOUBTED: Final = msgspec.json.Decoder(_Doubted)
 
 
@@ -80,6 +84,7 @@ def messages_of(connection: Connection, rows: Sequence[Row[Any]]) -> list[models
 
 def _message(row: Row[Any], files: tuple[models.Attachment, ...], ghost: Any) -> models.Message:
     to = json.loads(row.to) if row.kind == "invitation" else []
+    sealed = _DOUBTED.decode(row.sealed) if row.sealed else _NOT_SEALED
     return models.Message(
         id=row.id,
         kind=row.kind,
@@ -95,7 +100,8 @@ def _message(row: Row[Any], files: tuple[models.Attachment, ...], ghost: Any) ->
         seen=bool(row.seen),
         mentions=bool(row.mentions),
         suite=row.suite,
-        doubts=_DOUBTED.decode(row.sealed).doubts if row.sealed else (),
+        doubts=sealed.doubts if sealed.settled else (*sealed.doubts, _BEING_LOOKED_AT),
+        sealed_for=sealed.accounts,
         via="" if ghost is None else ghost.via,
         proof="" if ghost is None else ghost.proof,
         of=row.of,

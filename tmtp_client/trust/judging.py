@@ -6,8 +6,8 @@ What is wrong is a doubt, in plain words, which stands beside the message. Where
 this device does not know yet, the log is looked at before anything is said.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -17,7 +17,7 @@ from sqlalchemy import Connection as Rows
 from sqlalchemy import delete, exists, func, insert, select, update
 
 from tmtp_client import limits
-from tmtp_client.store import changes
+from tmtp_client.store import changes, messages
 from tmtp_client.store import tables as t
 from tmtp_client.trust import chains, words
 from tmtp_client.trust.chains import Circumstances, Place
@@ -38,7 +38,7 @@ class Sealed(Struct, frozen=True, omit_defaults=True):
 
     `forged`: no device of its author's has signed it; it is nobody's word. `barred`: a device has that was not to, any
     more: nothing is done for it. `again_of`: the message that came before and is the same: this one is not to be shown.
-    `settled` false: a log is being looked at.
+    `accounts`: all whom it was sealed for. `settled` false: a log is being looked at.
     """
 
     device: str
@@ -49,6 +49,7 @@ class Sealed(Struct, frozen=True, omit_defaults=True):
     forged: bool = False
     barred: bool = False
     again_of: str = ""
+    accounts: tuple[str, ...] = ()
     settled: bool = True
 
 
@@ -85,6 +86,7 @@ class Judging:
         """A message that was opened whole (`tmtp_core.crypto.envelope.Opening`). Writes down that it came."""
         manifest = opened.manifest
         sealed = Sealed(manifest.device, manifest.request, manifest.suite, manifest.heads[manifest.sender])
+        sealed = msgspec.structs.replace(sealed, accounts=tuple(manifest.heads))
         place = Place(manifest.device, came.author, came.message, manifest.request, opened.manifest_hash, opened.link)
         again = chains.repeats(c, place)
         if again:
@@ -116,8 +118,10 @@ class Judging:
             asks.update(msgspec.json.decode(text, type=list[str]))
         return asks
 
-    def settle(self, c: Rows, looked_at: Iterable[str]) -> list[str]:
-        """Judge once more what was deferred, now that these logs were looked at. The messages that have changed."""
+    def settle(self, c: Rows, looked_at: Iterable[str], not_shown: Collection[str] = ()) -> list[str]:
+        """Judge once more what was deferred, now that these logs were looked at; the service does not show those of
+        `not_shown` to this account, as when a common group has ended. The messages that have changed.
+        """
         looked = set(looked_at)
         settled = []
         for row in c.execute(select(t.unsettled)).all():
@@ -125,6 +129,9 @@ class Judging:
             borne = self._of_logs(c, manifest, row.posted_ms)
             if borne.ask - looked:
                 continue
+            if manifest.sender in borne.ask and manifest.sender in not_shown:
+                rest = tuple(doubt for doubt in borne.doubts if doubt not in {NO_DEVICE, THEIR_LOG_UNKNOWN})
+                borne = replace(borne, doubts=(THEIR_LOG_NOT_SHOWN, *rest), forged=False)
             c.execute(delete(t.unsettled).where(t.unsettled.c.message == row.message))
             self._revise(c, row.message, add=borne.doubts, forged=borne.forged, barred=borne.barred)
             settled.append(row.message)
@@ -150,7 +157,7 @@ class Judging:
             if forged:
                 doubts += (NO_DEVICE,)
             else:
-                signed = (f"It was signed by a device that {why} when it was written.",) if why else ()
+                signed: tuple[str, ...] = (f"It was signed by a device that {why} when it was written.",) if why else ()
                 signed = signed or self._gone_since(c, theirs, their_head, manifest.device, posted_ms)
                 barred = bool(signed)
                 doubts += signed
@@ -234,7 +241,13 @@ class Judging:
             barred=barred or sealed.barred,
             settled=sealed.settled or not take_back,
         )
-        c.execute(update(t.message).where(t.message.c.id == message).values(sealed=msgspec.json.encode(new).decode()))
+        encoded = msgspec.json.encode(new).decode()
+        if forged and not sealed.forged:  # it stood there while a log was looked at, and is nobody's word
+            text = f"(This message cannot be read: {NO_DEVICE})"
+            content = {"state": "unreadable", "sealed": encoded}
+            messages.replace_content(c, message, subject="", text=text, attachments=(), own=frozenset(), **content)
+            return
+        c.execute(update(t.message).where(t.message.c.id == message).values(sealed=encoded))
         changes.touch(c, "message", message)
 
 
@@ -251,6 +264,10 @@ AGAIN: Final = "The service has brought this message a second time."
 NOT_SEALED: Final = "This message was not encrypted, as others in this conversation were: anybody may have written it."
 THEIR_LOG_UNKNOWN: Final = (
     "Its sender's devices stand as the service does not show it here: it keeps changes back, or shows two lists."
+)
+THEIR_LOG_NOT_SHOWN: Final = (
+    "The service does not show its sender's devices here, as after a common group has ended: whether one of them has "
+    "signed this cannot be told."
 )
 OWN_LOG_UNKNOWN: Final = "Its sender was shown another list of your devices than there is."
 BARRED_BEFORE: Final = "It came from a device that was barred before: the service should not have taken it."

@@ -123,10 +123,15 @@ def passed_on(one: SharedKey) -> bytes:
 
 
 def received(text: bytes, author: str, heads: Mapping[str, str] | None = None) -> SharedKey:
-    """A key that was passed on, sealed and without a doubt, to accounts with these `heads`. Raises `EnvelopeRefused` for what is none."""
+    """A key that was passed on, sealed and without a doubt, to accounts with these `heads`.
+
+    Raises `EnvelopeRefused` for what is none.
+    """
     try:
         passed = msgspec.json.decode(text, type=Passed)
-        return SharedKey(passed.thread, passed.epoch, from_text(passed.key, KEY_BYTES), author=author, heads=heads or {})
+        return SharedKey(
+            passed.thread, passed.epoch, from_text(passed.key, KEY_BYTES), author=author, heads=heads or {}
+        )
     except (msgspec.MsgspecError, ValueError):
         raise EnvelopeRefused("this is no key of a thread") from None
 
