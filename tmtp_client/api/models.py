@@ -188,6 +188,7 @@ by another, its author has not confirmed it."""
 class Message(Struct, frozen=True, omit_defaults=True):
     """One message. `doubts`: what its encryption does not bear out, in plain words; empty is good. `sealed_for`: the
     accounts (uids) that a sealed one was sealed for, by what its device signed, and not by what it says of its readers.
+    `unsettled`: whether a device of its author has signed it is being looked at; until then it may be anybody's.
     """
 
     id: str
@@ -206,6 +207,7 @@ class Message(Struct, frozen=True, omit_defaults=True):
     suite: int = 0
     doubts: tuple[str, ...] = ()
     sealed_for: tuple[str, ...] = ()
+    unsettled: bool = False
     via: str = ""
     proof: str = ""
     of: str = ""

@@ -34,7 +34,6 @@ class _Doubted(msgspec.Struct):
     settled: bool = True
 
 
-_BEING_LOOKED_AT: Final = "Whether a device of its sender has signed this is being looked at."
 _NOT_SEALED: Final = _Doubted()
 _DOUBTED: Final = msgspec.json.Decoder(_Doubted)
 
@@ -100,7 +99,8 @@ def _message(row: Row[Any], files: tuple[models.Attachment, ...], ghost: Any) ->
         seen=bool(row.seen),
         mentions=bool(row.mentions),
         suite=row.suite,
-        doubts=sealed.doubts if sealed.settled else (*sealed.doubts, _BEING_LOOKED_AT),
+        doubts=sealed.doubts,
+        unsettled=not sealed.settled,
         sealed_for=sealed.accounts,
         via="" if ghost is None else ghost.via,
         proof="" if ghost is None else ghost.proof,
