@@ -122,7 +122,7 @@ def noted(c: Rows, context: Context, arrival: Arrival, note_id: str) -> tuple[Su
     """
     event, head = arrival.event, arrival.head
     thread = head.threadid or ""
-    if not thread or not reads(c, thread, event.from_):
+    if not thread or not (event.from_ == context.uid or reads(c, thread, event.from_)):
         return None
     threads.add_readers(c, thread, _as_readers(head.cc), event.posted)
     if event.from_ != context.uid:  # else the device that asked them in confirms
