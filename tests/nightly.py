@@ -113,6 +113,15 @@ def steps() -> list[Step]:
             10_000,
             5,
         ),
+        Step(
+            "lies of a service",
+            "pytest --hypothesis-seed={seed} tests/unit/test_trust_by_chance.py",
+            "histories a lie",
+            50,
+            2_000,
+            10,
+            {"HYPOTHESIS_PROFILE": "nightly", "HYPOTHESIS_EXAMPLES": "30000"},
+        ),
         Step("power cuts", "python -m tests.faults.power_cut --cuts {count} --seed {seed}", "cuts", 50, 1_000, 20),
         Step(
             "power cuts, syncs fail",

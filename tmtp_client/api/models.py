@@ -199,7 +199,10 @@ by another, its author has not confirmed it."""
 
 
 class Message(Struct, frozen=True, omit_defaults=True):
-    """One message. `doubts`: what its encryption does not bear out, in plain words; empty is good."""
+    """One message. `doubts`: what its encryption does not bear out, in plain words; empty is good. `sealed_for`: the
+    accounts (uids) that a sealed one was sealed for, by what its device signed, and not by what it says of its readers.
+    `unsettled`: whether a device of its author has signed it is being looked at; until then it may be anybody's.
+    """
 
     id: str
     kind: MessageKind
@@ -216,6 +219,8 @@ class Message(Struct, frozen=True, omit_defaults=True):
     mentions: bool = False
     suite: int = 0
     doubts: tuple[str, ...] = ()
+    sealed_for: tuple[str, ...] = ()
+    unsettled: bool = False
     via: str = ""
     proof: str = ""
     of: str = ""

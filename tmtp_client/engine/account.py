@@ -17,7 +17,7 @@ from tmtp_client import limits
 from tmtp_client.api import models
 from tmtp_client.api.events import Since
 from tmtp_client.connection import Connection, Disconnected, Endpoint, PersistentConnection, Refused, WrongService
-from tmtp_client.engine import arriving, between, groups, notifying, regaining
+from tmtp_client.engine import arriving, groups, notifying, regaining
 from tmtp_client.engine.arrival import After
 from tmtp_client.engine.context import Context
 from tmtp_client.engine.parts import Assembling
@@ -154,7 +154,7 @@ class Account:
                 head = ""
                 if uids:
                     await trust.look_at(connection, context.database, uids)
-                for after in await context.database.write(lambda c: between.again(c, context)):
+                for after in await context.database.write(lambda c: arriving.again(c, context)):
                     self._follow(after)
             context.to_send.set()
             await asyncio.sleep(limits.SETTLE_PAUSE_S)

@@ -30,8 +30,11 @@ class _Doubted(msgspec.Struct):
     """What a view needs of `message.sealed`."""
 
     doubts: tuple[str, ...] = ()
+    accounts: tuple[str, ...] = ()
+    settled: bool = True
 
 
+_NOT_SEALED: Final = _Doubted()
 _DOUBTED: Final = msgspec.json.Decoder(_Doubted)
 
 
@@ -114,6 +117,7 @@ def _message(
     row: Row[Any], files: tuple[models.Attachment, ...], ghost: Any, names: tuple[str, ...], doubts: tuple[str, ...]
 ) -> models.Message:
     to = json.loads(row.to) if row.kind == "invitation" else []
+    sealed = _DOUBTED.decode(row.sealed) if row.sealed else _NOT_SEALED
     return models.Message(
         id=row.id,
         kind=row.kind,
@@ -129,7 +133,9 @@ def _message(
         seen=bool(row.seen),
         mentions=bool(row.mentions),
         suite=row.suite,
-        doubts=(_DOUBTED.decode(row.sealed).doubts if row.sealed else ()) + doubts,
+        doubts=sealed.doubts + doubts,
+        unsettled=not sealed.settled,
+        sealed_for=sealed.accounts,
         via="" if ghost is None else ghost.via,
         proof="" if ghost is None else ghost.proof,
         of=row.of,
