@@ -56,6 +56,7 @@ class Sending:
         self._context = context
         self._tries: dict[str, int] = {}  # of what the service did not take, since this began
         self._message_max_bytes = limits.MESSAGE_MAX_BYTES_UNKNOWN
+        self._too_long_bytes = limits.MESSAGE_MAX_BYTES_UNKNOWN  # what a service did not take that announces no limit
         self._members_ms: dict[str, int] = {}  # when the service was asked who is in a group
 
     async def run(self) -> NoReturn:
@@ -179,6 +180,9 @@ class Sending:
                 self._stop(c, entry, judged)
                 continue
             job = Job(entry, body, judged)
+            if job.size >= self._too_long_bytes:
+                self._refused(c, entry, refusals.advice(refusals.TOO_LONG, entry.content.names))
+                continue
             if job.size > self._message_max_bytes:
                 self._refused(c, entry, _too_large(job.size, self._message_max_bytes))
                 continue
@@ -223,6 +227,8 @@ class Sending:
             if not self._earned(entry, str(ended)):
                 return None  # it is judged once more: days may pass until there is a connection
             why = str(ended)
+            if why == refusals.TOO_LONG:
+                self._too_long_bytes = min(job.size, self._too_long_bytes)
         except Refused as refused:
             why = str(refused)
         except (OSError, ValueError, FileDamaged) as error:
