@@ -96,6 +96,7 @@ class Account(Struct, frozen=True, omit_defaults=True):
     pings: int = 0
     waiting: int = 0
     device: str = ""  # this one's key
+    introductions: bool = True  # whether others may introduce people to it; False as far as is known here
 
 
 class Joined(Struct, frozen=True, omit_defaults=True):
@@ -186,7 +187,11 @@ by another, its author has not confirmed it."""
 
 
 class Message(Struct, frozen=True, omit_defaults=True):
-    """One message. `doubts`: what its encryption does not bear out, in plain words; empty is good."""
+    """One message. `doubts`: what is not borne out about it, in plain words; empty is good.
+
+    `plain`: a first contact, also of a ghost who is not accepted: shown as it was written, with no links, its
+    attachments not opened (D2).
+    """
 
     id: str
     kind: MessageKind
@@ -209,6 +214,7 @@ class Message(Struct, frozen=True, omit_defaults=True):
     gid: str = ""  # of an invitation
     attachments: tuple[Attachment, ...] = ()
     tags: tuple[str, ...] = ()
+    plain: bool = False
 
 
 class Reader(Struct, frozen=True, omit_defaults=True):
@@ -420,6 +426,17 @@ class MessageEvent(Struct, frozen=True):
     new: bool
 
 
+class RemovedEvent(Struct, frozen=True, omit_defaults=True):
+    """A message is not here any more: a copy whose author has spoken, or one that comes anew, opened or in its thread.
+
+    `thread_gone`: its conversation went with it.
+    """
+
+    message: str
+    thread: str
+    thread_gone: bool = False
+
+
 class ThreadEvent(Struct, frozen=True):
     """A thread has changed otherwise."""
 
@@ -477,7 +494,10 @@ class KeysEvent(Struct, frozen=True):
 
 
 class NotificationEvent(Struct, frozen=True, omit_defaults=True):
-    """Something that a person should be told of now: not muted, not snoozed, not seen elsewhere."""
+    """Something that a person should be told of now: not muted, not snoozed, not seen elsewhere.
+
+    It is not told any more once its message is seen; who shows it takes it back when a `message` event says so.
+    """
 
     service: str
     title: str
@@ -515,6 +535,7 @@ class GapEvent(Struct, frozen=True):
 
 EVENTS: dict[str, type[Struct]] = {
     "message": MessageEvent,
+    "removed": RemovedEvent,
     "thread": ThreadEvent,
     "person": PersonEvent,
     "group": GroupEvent,

@@ -17,7 +17,7 @@ from tmtp_client import limits
 from tmtp_client.api import models
 from tmtp_client.api.events import Since
 from tmtp_client.connection import Connection, Disconnected, Endpoint, PersistentConnection, Refused, WrongService
-from tmtp_client.engine import between, groups, notifying, regaining
+from tmtp_client.engine import between, groups, meeting, notifying, regaining
 from tmtp_client.engine.arrival import After
 from tmtp_client.engine.context import Context
 from tmtp_client.engine.parts import Assembling
@@ -78,7 +78,8 @@ class Account:
         self._tasks.clear()
         if connection is not None:
             await connection.stop()
-            await self._presence.ended()
+            with contextlib.suppress(OSError):  # a full disk keeps nobody from locking; the next start forgets it
+                await self._presence.ended()
 
     def _connect(self, endpoint: Endpoint) -> None:
         self.context.connection = PersistentConnection(
@@ -93,6 +94,7 @@ class Account:
     def _begin(self, c: Rows) -> None:
         context = self.context
         people.learn(c, context.uid, context.identity.alias, "self", context.clock())
+        people.forget_presence(c)
         context.aliases = people.own_aliases(c)
 
     async def _kept_up(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
@@ -297,6 +299,7 @@ class Account:
             pings=totals.pings,
             waiting=len(outbox.waiting(c)),
             device=identity.keys.signer.public if identity.keys is not None else "",
+            introductions=meeting.introductions(c),
         )
 
     def _stands(self) -> tuple[models.AccountState, str]:

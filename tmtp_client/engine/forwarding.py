@@ -6,6 +6,8 @@ A copy is only what its sender says. Its messages are kept apart, as unconfirmed
 service can have, so that nothing that was really written is ever taken for known because a copy claimed its id.
 """
 
+from datetime import datetime
+
 import msgspec
 from sqlalchemy import Connection as Rows
 from sqlalchemy import select
@@ -101,7 +103,7 @@ def copied(c: Rows, context: Context, arrival: Arrival) -> int:
                 thread=thread,
                 subject=one.subject,
                 text=one.text,
-                posted=one.posted,
+                posted=_dated(one.posted, event.posted),
                 received_ms=arrival.received_ms,
                 state="unconfirmed",
                 seen=False,
@@ -188,6 +190,15 @@ def _confirm_own(
 
 def _attachments(c: Rows, id: str) -> list:  # type: ignore[type-arg]
     return list(c.execute(select(attachment).where(attachment.c.message == id).order_by(attachment.c.place)).all())
+
+
+def _dated(claimed: str, came: str) -> str:
+    """The date of a message of a copy, where it is one, and before the copy: else it would be the latest for ever."""
+    try:
+        datetime.fromisoformat(claimed)
+    except ValueError:
+        return came
+    return claimed if len(claimed) == len(came) and claimed <= came else came
 
 
 def _knows(c: Rows, thread: str, id: str) -> bool:

@@ -67,6 +67,11 @@ def view(connection: Connection, id: str) -> models.Thread | None:
     return found[0] if found else None
 
 
+def is_here(connection: Connection, id: str) -> bool:
+    """Whether there is such a thread."""
+    return connection.scalar(select(thread.c.id).where(thread.c.id == id)) is not None
+
+
 def list_page(
     connection: Connection, of: Of, *, now_ms: int, tag_name: str = "", after: str = "", limit: int = 50
 ) -> models.Page:
@@ -161,7 +166,7 @@ def set_flags(
 
 def set_tag(connection: Connection, id: str, name: str, on: bool) -> bool:
     """Tag it, or take the tag away. False where there is no such thread, or nothing changed."""
-    if connection.scalar(select(thread.c.id).where(thread.c.id == id)) is None:
+    if not is_here(connection, id):
         return False
     if on:
         changed = connection.execute(upsert(tag).values(name=name, thread=id).on_conflict_do_nothing()).rowcount

@@ -72,7 +72,7 @@ def messages_of(connection: Connection, rows: Sequence[Row[Any]]) -> list[models
     ghosts = {
         row.uid: row
         for row in connection.execute(
-            select(p.uid, p.via, p.proof).where(among(p.uid, (row.author for row in rows)), p.via != "")
+            select(p.uid, p.via, p.proof, p.stands).where(among(p.uid, (row.author for row in rows)), p.via != "")
         )
     }
     outside = set(connection.scalars(_NOT_READERS, {"names": named(row.id for row in rows)}))
@@ -119,6 +119,7 @@ def _message(
         of=row.of,
         gid=to[0][0] if to else "",
         attachments=files,
+        plain=row.kind in {"ping", "invitation"} or (ghost is not None and ghost.stands == "outside"),
     )
 
 
