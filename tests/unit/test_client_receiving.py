@@ -314,11 +314,11 @@ async def test_a_thread_has_the_readers_that_its_first_message_names(tmp_path: P
 async def test_ids_of_events_are_not_kept_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "HEARD_MAX", 5)
     async with running(tmp_path) as (account, link, _):
-        for number in range(1, 21):
+        for number in range(1, 33):
             await link.send(m.LoginEvent(id=f"{number:016x}", from_=ADA, posted=POSTED, datalen=0, node="tbd"))
-        await acked(link, *range(1, 21))
+        await acked(link, *range(1, 33))
         kept = await account.context.database.read(lambda c: list(c.scalars(select(heard.c.id).order_by(heard.c.id))))
-        assert kept == [f"{number:016x}" for number in range(16, 21)]
+        assert kept == [f"{number:016x}" for number in range(28, 33)]
 
 
 async def test_nobody_is_told_of_what_is_muted_ignored_or_his_own(tmp_path: Path) -> None:

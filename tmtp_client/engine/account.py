@@ -161,12 +161,14 @@ class Account:
             await asyncio.sleep(limits.SETTLE_PAUSE_S)
 
     async def _ask_for_members(self, connection: Connection) -> None:
-        """Who else is in a group that was just joined (op 20)."""
+        """Who else is in a group that was just joined (op 20). What is not answered is asked on the next connection."""
+        self._to_ask.set()
         while True:
             await self._to_ask.wait()
             self._to_ask.clear()
-            while self._groups:
-                await groups.refresh(self.context, connection, self._groups.pop())
+            for gid in tuple(self._groups):
+                if await groups.refresh(self.context, connection, gid):
+                    self._groups.discard(gid)
 
     # -- what came ---------------------------------------------------------------------------------------------------
     def _arrived(self, done: Sequence[After]) -> None:

@@ -27,17 +27,20 @@ async def show(context: Context, gid: str) -> models.Group:
     return await _view(context, gid)
 
 
-async def refresh(context: Context, connection: Connection, gid: str) -> None:
-    """Ask who has joined (op 20). What the service does not say stays as it is known."""
+async def refresh(context: Context, connection: Connection, gid: str) -> bool:
+    """Ask who has joined (op 20). What the service does not say stays as it is known. False: it did not answer."""
     if context.revision < 2:
-        return
+        return True
     try:
         _, data = await connection.inquire(m2.GroupInfo(context.request_id(), gid))
         listed = _MEMBERS.decode(data)
-    except (Refused, Disconnected, TimeoutError, msgspec.MsgspecError, UnicodeDecodeError):
-        return
+    except (Disconnected, TimeoutError):
+        return False
+    except (Refused, msgspec.MsgspecError, UnicodeDecodeError):
+        return True
     now_ms = context.clock()
     await context.database.write(lambda c: arriving.members(c, context, gid, listed, now_ms))
+    return True
 
 
 async def act(context: Context, gid: str, what: Act, alias: str = "") -> models.Group:
