@@ -22,6 +22,7 @@ TEXT_MAX_BYTES = 16 << 20
 ATTACHMENTS_MAX = 1_000
 FILE_NAME_MAX_BYTES = 200
 THREAD_ID_MAX_CHARACTERS = 256
+ALIAS_SHOWN_CHARACTERS = 64  # of what a payload says of its writer
 SUBJECT_KEPT_CHARACTERS = 1_000  # of what came
 PRESENCE_MAX = 10_000  # who came and went, and was not looked at yet
 PRESENCE_AT_ONCE = 500  # in one request: a header has 64 KiB

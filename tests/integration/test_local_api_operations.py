@@ -262,6 +262,8 @@ async def test_people(world: World) -> None:
     assert (await ada("people.answer", o.AnswerPing("work", stranger.uid, "ignore"))).stands == "ignored"
     assert (await ada("people.answer", o.AnswerPing("work", stranger.uid, "block"))).blocked
     assert not (await ada("people.answer", o.AnswerPing("work", stranger.uid, "unblock"))).blocked
+    assert not (await ada("people.introductions", o.SetIntroductions("work", wanted=False))).introductions
+    assert (await ada("people.introductions", o.SetIntroductions("work", wanted=True))).introductions
     assert (await problem(ada("people.show", o.OfPerson("work", "nobody")))).code == "not_found"
     assert (await problem(ada("people.ping", o.SendPing("work", BOB, "x" * 141)))).field == "text"
 

@@ -107,6 +107,7 @@ class Account(Struct, frozen=True, omit_defaults=True):
     pings: int = 0
     waiting: int = 0
     device: str = ""  # this one's key
+    introductions: bool = True  # whether others may introduce people to it; False as far as is known here
 
 
 class Joined(Struct, frozen=True, omit_defaults=True):
@@ -199,9 +200,12 @@ by another, its author has not confirmed it."""
 
 
 class Message(Struct, frozen=True, omit_defaults=True):
-    """One message. `doubts`: what its encryption does not bear out, in plain words; empty is good. `sealed_for`: the
-    accounts (uids) that a sealed one was sealed for, by what its device signed, and not by what it says of its readers.
+    """One message. `doubts`: what is not borne out about it, in plain words; empty is good. `sealed_for`: the accounts
+    (uids) that a sealed one was sealed for, by what its device signed, and not by what it says of its readers.
     `unsettled`: whether a device of its author has signed it is being looked at; until then it may be anybody's.
+
+    `plain`: a first contact, also of a ghost who is not accepted: shown as it was written, with no links, its
+    attachments not opened (D2).
     """
 
     id: str
@@ -228,6 +232,7 @@ class Message(Struct, frozen=True, omit_defaults=True):
     to: tuple[str, ...] = ()  # of one's own: how those are called here to whom it went
     attachments: tuple[Attachment, ...] = ()
     tags: tuple[str, ...] = ()
+    plain: bool = False
 
 
 class Reader(Struct, frozen=True, omit_defaults=True):
@@ -450,6 +455,17 @@ class MessageEvent(Struct, frozen=True):
     new: bool
 
 
+class RemovedEvent(Struct, frozen=True, omit_defaults=True):
+    """A message is not here any more: a copy whose author has spoken, or one that comes anew, opened or in its thread.
+
+    `thread_gone`: its conversation went with it.
+    """
+
+    message: str
+    thread: str
+    thread_gone: bool = False
+
+
 class ThreadEvent(Struct, frozen=True):
     """A thread has changed otherwise."""
 
@@ -507,7 +523,10 @@ class KeysEvent(Struct, frozen=True):
 
 
 class NotificationEvent(Struct, frozen=True, omit_defaults=True):
-    """Something that a person should be told of now: not muted, not snoozed, not seen elsewhere."""
+    """Something that a person should be told of now: not muted, not snoozed, not seen elsewhere.
+
+    It is not told any more once its message is seen; who shows it takes it back when a `message` event says so.
+    """
 
     service: str
     title: str
@@ -545,6 +564,7 @@ class GapEvent(Struct, frozen=True):
 
 EVENTS: dict[str, type[Struct]] = {
     "message": MessageEvent,
+    "removed": RemovedEvent,
     "thread": ThreadEvent,
     "person": PersonEvent,
     "group": GroupEvent,

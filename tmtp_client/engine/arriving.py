@@ -81,7 +81,7 @@ def _keep(c: Rows, context: Context, arrival: Arrival) -> After:  # noqa: PLR091
             return _returned(c, context, event, now_ms)
         case m2.BlockEvent() as event:
             meeting.block(c, context, event, now_ms)
-            return After()
+            return After(counts=True)
         case m2.LogEvent() as event:
             if context.trust is None or context.trust.heard(c, event, arrival.data):
                 return After()
@@ -284,7 +284,7 @@ def _new(c: Rows, context: Context, arrival: Arrival) -> NewMessage:
         kind="message",
         outgoing=outgoing,
         author=event.from_,
-        alias=alias or head.alias or event.from_,
+        alias=alias or head.alias[: limits.ALIAS_SHOWN_CHARACTERS] or event.from_,
         verified=bool(alias),
         to=(_signed_to(arrival) if outgoing else ()) or _groups_of(c, head),
         thread=head.threadid or event.id,

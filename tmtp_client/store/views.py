@@ -75,7 +75,7 @@ def messages_of(connection: Connection, rows: Sequence[Row[Any]]) -> list[models
     ghosts = {
         row.uid: row
         for row in connection.execute(
-            select(p.uid, p.via, p.proof).where(among(p.uid, (row.author for row in rows)), p.via != "")
+            select(p.uid, p.via, p.proof, p.stands).where(among(p.uid, (row.author for row in rows)), p.via != "")
         )
     }
     to = _recipients(connection, rows)
@@ -142,6 +142,7 @@ def _message(
         gid=to[0][0] if to else "",
         to=names,
         attachments=files,
+        plain=row.kind in {"ping", "invitation"} or (ghost is not None and ghost.stands == "outside"),
     )
 
 
