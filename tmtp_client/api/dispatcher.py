@@ -16,7 +16,6 @@ from tmtp_client.api import problems
 from tmtp_client.api.models import Answer, Request
 from tmtp_client.api.operations import BY_NAME, Operation
 from tmtp_client.api.problems import ProblemError
-from tmtp_client.api.translating import translated
 
 Got = TypeVar("Got")
 
@@ -95,6 +94,8 @@ class Dispatcher:
         except ProblemError:
             raise
         except Exception as error:
+            from tmtp_client.api.translating import translated  # noqa: PLC0415 - who asks a daemon loads no engine
+
             problem = translated(error)
             if problem is None:
                 self._report(method, error)

@@ -545,7 +545,7 @@ class PresenceEvent(Struct, frozen=True):
 class ProgressEvent(Struct, frozen=True):
     """Octets of an attachment that comes, or of an entry of the outbox that goes. Not kept."""
 
-    what: str  # a request, or MESSAGE/PLACE
+    what: str  # a request, or MESSAGE/PLACE; the path of an export; `join`: of the work that a service asks for
     have: int
     size: int
 

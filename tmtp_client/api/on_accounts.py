@@ -160,7 +160,13 @@ class OnAccounts:
 
     # -- inside ------------------------------------------------------------------------------------------------------
     async def _join(self, p: o.Join, service: joining.Service, open_url: OpenUrl) -> m.Joined:
-        ways = joining.Ways(open_url, p.wants_sign_in)
+        loop = asyncio.get_running_loop()
+
+        def on_work(tried: int, about: int) -> None:  # on a thread
+            event = m.Event("progress", p.account, 0, m.ProgressEvent("join", tried, about))
+            loop.call_soon_threadsafe(self._rooms.home.tell, event)
+
+        ways = joining.Ways(open_url, p.wants_sign_in, on_work)
         async with self._one_at_a_time, self._place(p.account) as place:
             joined = await joining.join(place, service, p.alias, p.label, ways)
         account = await self._rooms.home.start(p.account)

@@ -85,6 +85,9 @@ class Home(Source, Protocol):
     async def stop(self, name: str) -> None:
         """Run it no more."""
 
+    def tell(self, event: models.Event | None) -> None:
+        """Whoever listens hears it. Never waits."""
+
     async def tell_state(self) -> None:
         """Watchers hear how the home is now."""
 

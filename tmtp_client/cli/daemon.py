@@ -11,7 +11,6 @@ import msgspec
 import typer
 
 from tmtp_client.api import daemon_file
-from tmtp_client.api.serving import HomeBusy, PortTaken, serving
 from tmtp_client.cli.common import FAILED, JsonOption, default_home, err, fail, out, print_json, say
 
 PortOption = Annotated[int, typer.Option("--port", min=0, max=65_535, help="Where it listens; 0: the system chooses.")]
@@ -32,6 +31,8 @@ def daemon(port: PortOption = 0, as_json: JsonOption = False) -> None:
 
     Example: tmtp daemon
     """
+    from tmtp_client.api.serving import HomeBusy, PortTaken  # noqa: PLC0415 - other commands need not load an engine
+
     home = default_home()
     try:
         asyncio.run(_run(home, port, as_json=as_json))
@@ -43,6 +44,8 @@ def daemon(port: PortOption = 0, as_json: JsonOption = False) -> None:
 
 async def _run(home: Path, port: int, *, as_json: bool) -> None:
     """Until a signal comes. What was begun is finished or has left nothing."""
+    from tmtp_client.api.serving import serving  # noqa: PLC0415
+
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for one in (signal.SIGINT, signal.SIGTERM):

@@ -28,7 +28,7 @@ from tmtp_client.cli.common import (
     time_text,
 )
 from tmtp_client.cli.sending import bar_of
-from tmtp_client.cli.session import account_of, listening, passphrase_file, run
+from tmtp_client.cli.session import account_of, passphrase_file, progressing, run
 from tmtp_client.cli.show import print_table
 
 _SLOTS: Final = {
@@ -241,20 +241,13 @@ def export(
 
     async def work(client: Client) -> m.Exported:
         of = await account_of(client, account)
-        async with listening(client) as heard:
-            bar, task = bar_of(0, f"to {path}", counts=True)
-            exporting = asyncio.create_task(client.call("history.export", o.Export(of.name, target, format)))
-            with bar:
-                while not exporting.done():
-                    hearing = asyncio.create_task(heard.next())
-                    await asyncio.wait({exporting, hearing}, return_when=asyncio.FIRST_COMPLETED)
-                    data = hearing.result().data if hearing.done() else None
-                    if isinstance(data, m.ProgressEvent) and data.what == target:
-                        bar.update(task, completed=data.have, total=data.size)
-                    hearing.cancel()
-                    await asyncio.gather(hearing, return_exceptions=True)
-            written: m.Exported = await exporting
-            return written
+        exporting = client.call("history.export", o.Export(of.name, target, format))
+        bar, task = bar_of(0, f"to {path}", counts=True)
+        with bar:
+            written: m.Exported = await progressing(
+                client, exporting, target, lambda have, size: bar.update(task, completed=have, total=size)
+            )
+        return written
 
     written = run(work)
     if as_json:

@@ -4,6 +4,8 @@
 import asyncio
 import ssl
 import webbrowser
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -25,7 +27,8 @@ from tmtp_client.cli.common import (
     warn,
     words_of,
 )
-from tmtp_client.cli.session import FIRST_NAME, account_of, reach, run
+from tmtp_client.cli.sending import bar_of
+from tmtp_client.cli.session import FIRST_NAME, account_of, progressing, reach, run
 from tmtp_core.names import NameRefused, check_name
 from tmtp_core.wire.address import ServiceAddress, parse_address
 
@@ -66,7 +69,9 @@ def join(
     asked = o.Join(name, address, alias, label, invite, pin, _ca_file(ca), sign_in)
 
     async def work(client: Client) -> tuple[m.Joined, bool]:
-        joined: m.Joined = await _signed_in(client, "accounts.join", asked, browser=browser)
+        with _working() as told:
+            joining = _signed_in(client, "accounts.join", asked, browser=browser)
+            joined: m.Joined = await progressing(client, joining, "join", told)
         home: m.Home = await client.call("home.state")
         _print_joined(joined, address, pin, as_json=as_json)
         await client.call("accounts.told", o.OfAccount(name))  # now that it is on the screen: it must be nowhere else
@@ -208,6 +213,27 @@ async def _signed_in(client: Client, operation: str, asked: Any, *, browser: boo
     if browser:
         await asyncio.to_thread(webbrowser.open, answer.url)
     return await client.call(operation, msgspec.structs.replace(asked, sign_in=answer.sign_in))
+
+
+@contextmanager
+def _working() -> Iterator[Callable[[int, int], None]]:
+    """Shows how far the work is that a service asks for, if it does."""
+    bar, task = bar_of(0, "working", counts=True)
+    begun = False
+
+    def told(tried: int, about: int) -> None:
+        nonlocal begun
+        if not begun:
+            say("Many people join just now; this device proves that it means it.", to=err)
+            begun = True
+            bar.start()
+        bar.update(task, completed=min(tried, about), total=about)
+
+    try:
+        yield told
+    finally:
+        if begun:
+            bar.stop()
 
 
 def _ca_file(ca: Path | None) -> str:

@@ -59,8 +59,10 @@ app.command()(daemon.daemon)
 def main() -> None:
     """The program `tmtp`. Never shows a traceback for what a person can mend."""
     try:
-        app()
-        sys.stdout.flush()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # whoever read the output has seen enough

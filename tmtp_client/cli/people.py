@@ -20,7 +20,7 @@ from tmtp_client.cli.common import (
     say,
 )
 from tmtp_client.cli.sending import send_and_tell
-from tmtp_client.cli.session import account_of, listening, person_of, reach, run
+from tmtp_client.cli.session import account_of, listening, person_of, pushed, reach, run
 from tmtp_client.cli.show import print_table
 
 _TOLD_S: Final = 5.0  # the service tells everybody in the group, us too, what was done
@@ -119,9 +119,11 @@ def _answer(name: str, act: Act, text: str, account: str, *, as_json: bool) -> N
     async def work(client: Client) -> m.Person:
         of = await account_of(client, account)
         person = await person_of(client, of.name, name)
-        await reach(client, of.name)
+        if act in {"block", "unblock"}:
+            await reach(client, of.name)
         answered: m.Person = await client.call("people.answer", o.AnswerPing(of.name, person.uid, act, text))
-        await client.call("accounts.settle", o.Settle(of.name))  # the ping back is with the service
+        if act == "accept":
+            await pushed(client, of.name)  # by a ping back
         return answered
 
     person = run(work)
@@ -157,7 +159,7 @@ def keys(
         if seen or compared:
             shown = o.SeenKeys(of.name, person.uid, devices.head, compared)
             person = await client.call("keys.seen", shown)
-            await client.call("accounts.settle", o.Settle(of.name))
+            await pushed(client, of.name)  # what was held
         return person, number, devices
 
     person, number, devices = run(work)

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 import sys
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -35,6 +36,7 @@ from tmtp_client.cli.common import (
 )
 
 Got = TypeVar("Got")
+Told = Callable[[int, int], None]
 Work = Callable[[Client], Coroutine[Any, Any, Got]]
 
 _FILE: Final = "TMTP_PASSPHRASE_FILE"
@@ -156,45 +158,73 @@ async def with_subjects(client: Client, account: str, messages: Sequence[m.Messa
 class Heard:
     """Events as they come; those that come meanwhile wait."""
 
-    def __init__(self, queue: "asyncio.Queue[m.Event]", pump: "asyncio.Task[None]") -> None:
-        self._queue = queue
-        self._pump = pump
+    def __init__(self) -> None:
+        self._events: deque[m.Event] = deque()
+        self._some = asyncio.Event()
+        self._ended: ProblemError | None = None
+
+    def put(self, event: m.Event) -> None:
+        """One more."""
+        self._events.append(event)
+        self._some.set()
+
+    def end(self, why: ProblemError) -> None:
+        """There will be no more."""
+        self._ended = why
+        self._some.set()
 
     async def next(self) -> m.Event:
-        """Raises `ProblemError` (not_now) when the engine ends."""
-        if self._queue.empty():
-            getting = asyncio.ensure_future(self._queue.get())
-            try:
-                await asyncio.wait({getting, self._pump}, return_when=asyncio.FIRST_COMPLETED)
-                if getting.done():
-                    return getting.result()
-            finally:
-                getting.cancel()
-            self._pump.result()
-        return self._queue.get_nowait()
+        """The next one. Whoever is cancelled has taken none. Raises `ProblemError` (not_now) when the engine ends."""
+        while not self._events:
+            if self._ended is not None:
+                raise self._ended
+            self._some.clear()
+            await self._some.wait()
+        return self._events.popleft()
 
 
 @asynccontextmanager
-async def listening(client: Client, since: dict[str, int] | None = None) -> AsyncIterator[Heard]:
-    """Hear everything that happens from the moment when the block begins, or since these numbers."""
-    queue: asyncio.Queue[m.Event] = asyncio.Queue()
+async def listening(client: Client) -> AsyncIterator[Heard]:
+    """Hear everything that happens from the moment when the block begins. Raises `ProblemError`."""
+    heard = Heard()
     begun = asyncio.Event()
 
     async def pump() -> None:
-        async for event in client.events(since, on_start=begun.set):
-            queue.put_nowait(event)
+        try:
+            async for event in client.events(on_start=begun.set):
+                heard.put(event)
+        except ProblemError as error:
+            heard.end(error)
+            begun.set()
 
     task = asyncio.create_task(pump())
-    starting = asyncio.create_task(begun.wait())
     try:
-        await asyncio.wait({task, starting}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            task.result()
-        yield Heard(queue, task)
+        await begun.wait()
+        yield heard
     finally:
-        for one in (task, starting):
-            one.cancel()
-        await asyncio.gather(task, starting, return_exceptions=True)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def progressing(client: Client, asking: Coroutine[Any, Any, Got], what: str, told: Told) -> Got:
+    """The answer to a request; `told` hears of the progress of `what` meanwhile: so much of so much."""
+    async with listening(client) as heard:
+        asked = asyncio.create_task(asking)
+        try:
+            while not asked.done():
+                hearing = asyncio.create_task(heard.next())
+                try:
+                    await asyncio.wait({asked, hearing}, return_when=asyncio.FIRST_COMPLETED)
+                    data = hearing.result().data if hearing.done() else None
+                finally:
+                    hearing.cancel()
+                    await asyncio.gather(hearing, return_exceptions=True)
+                if isinstance(data, m.ProgressEvent) and data.what == what:
+                    told(data.have, data.size)
+            return await asked
+        finally:
+            asked.cancel()
+            await asyncio.gather(asked, return_exceptions=True)
 
 
 # -- the service -----------------------------------------------------------------------------------------------------
@@ -222,6 +252,16 @@ async def reach(client: Client, name: str) -> None:
                     account = await changed(heard, name)
         except TimeoutError:
             raise ProblemError("not_now", "the service cannot be reached: no answer") from None
+
+
+async def pushed(client: Client, name: str) -> None:
+    """What was done here is told to the service now, if it can be reached; else it is with the next command."""
+    try:
+        await reach(client, name)
+    except ProblemError as error:
+        warn(f"{error.problem.text[:1].upper()}{error.problem.text[1:]}. It goes out next time.")
+    else:
+        await client.call("accounts.settle", o.Settle(name))
 
 
 async def changed(heard: Heard, name: str) -> m.Account:

@@ -207,13 +207,14 @@ class Home:
                 return await running.events_since(number, limit)
         return Since((), number)
 
-    def _tell(self, event: models.Event | None) -> None:
+    def tell(self, event: models.Event | None) -> None:
+        """Whoever listens hears it. Never waits."""
         for heard in tuple(self._listeners):
             heard(event)
 
     async def tell_state(self) -> None:
         """Watchers hear how the home is now."""
-        self._tell(models.Event("home", "", 0, models.HomeEvent(await self.state())))
+        self.tell(models.Event("home", "", 0, models.HomeEvent(await self.state())))
 
     # -- the idle lock -----------------------------------------------------------------------------------------------
     def stir(self) -> None:
@@ -289,7 +290,7 @@ class Home:
                 trust = Trust(identity.uid, identity.keys, identity.service_key, self._clock, self._random_bytes)
 
             def tell(type: str, data: Struct) -> None:
-                self._tell(models.Event(type, name, 0, data))
+                self.tell(models.Event(type, name, 0, data))
 
             context = Context(
                 name=name,
@@ -324,7 +325,7 @@ class Home:
                 await account.context.database.close()
 
     def _committed(self) -> None:
-        self._tell(None)
+        self.tell(None)
 
 
 async def _nothing() -> None:
