@@ -266,6 +266,20 @@ async def test_people(world: World) -> None:
     assert (await problem(ada("people.ping", o.SendPing("work", BOB, "x" * 141)))).field == "text"
 
 
+async def test_numbers_and_names_beyond_all_bounds_are_answered_in_words(world: World) -> None:
+    ada, far = world.ada, 2**63
+    asked = [
+        ada("messages.send", o.Send("work", (BOB,), text="x", due_ms=far)),
+        ada("messages.fill", o.FillForm("work", "none", far, {})),
+        ada("files.save", o.SaveFile("work", "none", far, "/")),
+        ada("groups.act", o.ActOnGroup("work", "Analytical Engine", "join", "x" * 300_000)),
+        ada("groups.act", o.ActOnGroup("work", "Analytical Engine", "drop", "x" * 300_000)),
+    ]
+    for one in asked:
+        assert (await problem(one)).code in {"usage", "not_found"}
+    assert await ada("people.find", o.Find("work", "x" * 300_000)) == []
+
+
 async def test_groups(world: World) -> None:
     ada, bob = world.ada, world.bob
     await ada("groups.invite", o.InviteToGroup("work", "Analytical Engine", BOB, "Join us"))

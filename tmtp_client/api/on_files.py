@@ -108,7 +108,9 @@ async def _attached(context: Context, message: str, place: int) -> Any:
 
     row = found(await context.database.read(find), _NO_ATTACHMENT, "place")
     if not row.file:
-        raise problems.not_now(f"{row.have} of {row.size} octets of {row.name} are here; the rest is on its way")
+        raise problems.not_now(
+            f"{row.name} is not here yet: {row.have} of {row.size} bytes are, the rest is on its way"
+        )
     return row
 
 

@@ -7,6 +7,7 @@ from tmtp_client.api.models import Problem
 from tmtp_client.api.problems import LOCKED
 from tmtp_client.connection import Disconnected, LogInRefused, Refused, RefusedHere, WrongService
 from tmtp_client.engine.recipients import Unknown
+from tmtp_client.engine.refusals import advice
 from tmtp_client.store.outbox import Conflict
 from tmtp_client.trust.devices import Changed, NotPossible
 from tmtp_client.vault.files import FileDamaged
@@ -27,7 +28,7 @@ def _of_service(error: BaseException) -> Problem | None:  # noqa: PLR0911 - a ta
         case WrongService() | RefusedHere():
             return Problem("refused", str(error))
         case Refused():
-            return Problem("refused", f"the service refused it: {error}")
+            return Problem("refused", f"the service refused it: {advice(str(error), ())}")
         case LogInRefused():
             return Problem("refused", f"the service says: {error}{_MENDS.get(str(error), '')}")
         case Disconnected():
@@ -35,7 +36,7 @@ def _of_service(error: BaseException) -> Problem | None:  # noqa: PLR0911 - a ta
         case ssl.SSLCertVerificationError():
             return Problem("refused", f"the certificate cannot be trusted: {error.verify_message}")
         case TimeoutError():
-            return Problem("not_now", "the service did not answer in time")
+            return Problem("not_now", str(error) or "the service did not answer in time")
         case OSError():
             return Problem("not_now", f"it cannot be done now: {error.strerror or type(error).__name__}")
     return None
