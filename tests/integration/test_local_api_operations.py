@@ -268,10 +268,11 @@ async def test_people(world: World) -> None:
 
 async def test_numbers_and_names_beyond_all_bounds_are_answered_in_words(world: World) -> None:
     ada, far = world.ada, 2**63
+    mine, _ = await world.talk()
     asked = [
         ada("messages.send", o.Send("work", (BOB,), text="x", due_ms=far)),
-        ada("messages.fill", o.FillForm("work", "none", far, {})),
-        ada("files.save", o.SaveFile("work", "none", far, "/")),
+        ada("messages.fill", o.FillForm("work", mine.id, far, {})),
+        ada("files.save", o.SaveFile("work", mine.id, far, "/")),
         ada("groups.act", o.ActOnGroup("work", "Analytical Engine", "join", "x" * 300_000)),
         ada("groups.act", o.ActOnGroup("work", "Analytical Engine", "drop", "x" * 300_000)),
     ]
