@@ -95,8 +95,9 @@ def _uid(number: int) -> str:
     return f"{number:032}"
 
 
-async def _fill(folder: Path, count: int) -> None:
-    database = Database(folder, _KEY)
+async def fill(folder: Path, key: bytes, count: int) -> None:
+    """Put a long history into an account's database."""
+    database = Database(folder, key)
     await database.open()
 
     def meet(connection: Connection) -> None:
@@ -118,7 +119,7 @@ async def _fill(folder: Path, count: int) -> None:
 
 
 # -- the process that is measured ------------------------------------------------------------------------------------
-def _queries(count: int) -> dict[str, list[str]]:
+def queries(count: int) -> dict[str, list[str]]:
     """Searches by kind. Words are drawn as they stand in messages: common ones more often."""
     language = Language(_SEED)
     language.random.seed(_SEED + 1)
@@ -153,14 +154,14 @@ async def _measured(folder: Path, count: int) -> None:
     first = await database.read(lambda c: messages.page(c, page.threads[0].id))
     opened = time.perf_counter() - begin
     print(json.dumps({"open_to_first_page_s": opened, "shown": len(first.messages) if first else 0}), flush=True)
-    kinds = _queries(count)
+    kinds = queries(count)
     took: dict[str, list[float]] = {}
     cpu: list[float] = []
     plain: list[float] = []
     same: list[float] = []
     problems = []
-    for kind, queries in kinds.items():
-        for query in queries:
+    for kind, asked_for in kinds.items():
+        for query in asked_for:
             parsed = search.parse(query)
             begin, used = time.perf_counter(), time.process_time()
             hits = await database.read(lambda c, parsed=parsed: search.find(c, parsed))  # type: ignore[misc]
@@ -175,15 +176,15 @@ async def _measured(folder: Path, count: int) -> None:
                 plain.append(time.perf_counter() - begin)
                 same.append(took[kind][-1])
     every = [one for some in took.values() for one in some]
-    ms = {"p50": _quantile_ms(every, 0.5), "p95": _quantile_ms(every, 0.95), "max": _quantile_ms(every, 1.0)}
+    ms = {"p50": quantile_ms(every, 0.5), "p95": quantile_ms(every, 0.95), "max": quantile_ms(every, 1.0)}
     figures = {
         "searches": len(every),
         "search_ms": ms,
-        "search_p95_ms": {kind: _quantile_ms(some, 0.95) for kind, some in took.items()},
-        "search_cpu_ms": {"p50": _quantile_ms(cpu, 0.5), "p95": _quantile_ms(cpu, 0.95)},
-        "plain_ms": {"p50": _quantile_ms(plain, 0.5), "p95": _quantile_ms(plain, 0.95)},
+        "search_p95_ms": {kind: quantile_ms(some, 0.95) for kind, some in took.items()},
+        "search_cpu_ms": {"p50": quantile_ms(cpu, 0.5), "p95": quantile_ms(cpu, 0.95)},
+        "plain_ms": {"p50": quantile_ms(plain, 0.5), "p95": quantile_ms(plain, 0.95)},
         "ratios": {
-            f"search_{name}": _quantile_ms(same, share) / _quantile_ms(plain, share)
+            f"search_{name}": quantile_ms(same, share) / quantile_ms(plain, share)
             for name, share in (("p50", 0.5), ("p95", 0.95))
         },
         "problems": problems,
@@ -192,7 +193,7 @@ async def _measured(folder: Path, count: int) -> None:
     print(json.dumps(figures), flush=True)
 
 
-def _quantile_ms(times_s: Sequence[float], share: float) -> float:
+def quantile_ms(times_s: Sequence[float], share: float) -> float:
     """A quantile, in milliseconds."""
     return sorted(times_s)[min(len(times_s) - 1, int(len(times_s) * share))] * 1_000
 
@@ -203,7 +204,7 @@ def history(scale: Scale) -> Result:
     with tempfile.TemporaryDirectory(prefix="tmtp-bench-") as name:
         folder = Path(name)
         begin = time.monotonic()
-        asyncio.run(_fill(folder, scale.history))
+        asyncio.run(fill(folder, _KEY, scale.history))
         fill_s = time.monotonic() - begin
         command = (sys.executable, "-m", "bench.history", "--messages", str(scale.history), "--measure", name)
         begin = time.monotonic()

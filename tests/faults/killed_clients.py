@@ -14,6 +14,7 @@ import random
 import signal
 import sys
 import tempfile
+import time
 from collections import Counter, defaultdict
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ SERVICES: Final = ("one", "two")
 ADAS: Final = ("ada-1", "ada-2", "ada-3")
 ENGINES: Final = (*ADAS, "bob")
 _LIFE_S: Final = (0.2, 1.5)
+_ANSWER_MAX_BYTES: Final = 64 << 20  # a list of everything, in one line
 _MESSAGES_A_KILL: Final = 25
 
 
@@ -52,6 +54,7 @@ class Engine:
             self.home,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            limit=_ANSWER_MAX_BYTES,
         )
         if not (await _answer(running)).get("ready"):
             raise PromiseBroken(f"{self.name} did not start again")
@@ -80,8 +83,15 @@ class Engine:
         else:
             assert running.stdin is not None
             running.stdin.close()
-        await running.wait()
-        self.running = None
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await running.wait()
+        except TimeoutError:
+            running.kill()
+            await running.wait()
+            raise PromiseBroken(f"{self.name} does not end") from None
+        finally:
+            self.running = None
 
 
 async def _answer(running: asyncio.subprocess.Process) -> dict[str, Any]:
@@ -111,6 +121,7 @@ async def run(kills: int, messages: int, seed: int, folder: Path) -> dict[str, A
         (folder / name).mkdir()
         services[name] = Process(folder / name)
         await services[name].start()
+    begin = time.monotonic()
     world = World(services, {name: Engine(name, folder / "homes" / name) for name in ENGINES})
     try:
         await _people(world)
@@ -124,8 +135,10 @@ async def run(kills: int, messages: int, seed: int, folder: Path) -> dict[str, A
             await asyncio.sleep(chance.uniform(*_LIFE_S))
             await _kill(world, chance.choice((*SERVICES, *ENGINES)))
         await asyncio.gather(*sending)
+        sent_s = time.monotonic() - begin
         await _settled(world)
-        return await _verified(world)
+        settled_s = time.monotonic() - begin
+        return {**await _verified(world), "killing_s": round(sent_s), "at_rest_s": round(settled_s)}
     finally:
         for engine in world.engines.values():
             await engine.end(signal.SIGTERM)
@@ -151,20 +164,24 @@ async def _people(world: World) -> None:
 
 
 async def _send(world: World, name: str, count: int, kills: int, chance: random.Random) -> None:
-    """One engine's messages, spread over the kills. What was not answered may be durable, and is not asked for again."""
+    """One engine's messages, spread over the kills. What was not answered since it was killed may be durable, and is not
+    asked for again: the next one is another.
+    """
     engine = world.engines[name]
     pause_s = kills * sum(_LIFE_S) / 2 / max(count, 1)
-    for number in range(count):
+    number = answered = 0
+    while answered < count:
+        if engine.running is None:
+            await asyncio.sleep(_LIFE_S[0] / 10)
+            continue
         service = chance.choice(SERVICES)
         to = "Ada Lovelace" if name == "bob" else "Bob Builder"
         text = f"{name} {number}"
         world.asked[service, name].append(text)
-        answer: dict[str, Any] = {}
-        answer = await engine.ask(do="send", account=service, to=to, text=text)
-        if answer:
+        number += 1
+        if await engine.ask(do="send", account=service, to=to, text=text):
             world.promised.add((service, text))
-        else:
-            await asyncio.sleep(_LIFE_S[0])
+            answered += 1
         await asyncio.sleep(chance.uniform(0, 2 * pause_s))
 
 
@@ -233,7 +250,14 @@ async def _verified(world: World) -> dict[str, Any]:
         broken.append(f"{doubts} messages are doubted where nobody lies")
     if broken:
         raise PromiseBroken("\n".join(broken))
-    return {"messages": total, "promised": len(world.promised), "killed": dict(world.killed), "doubts": doubts}
+    asked = sum(len(texts) for texts in world.asked.values())
+    return {
+        "asked": asked,
+        "answered": len(world.promised),
+        "messages": total,
+        "killed": dict(world.killed),
+        "doubts": doubts,
+    }
 
 
 def main() -> int:

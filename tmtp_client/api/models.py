@@ -82,6 +82,7 @@ class Home(Struct, frozen=True):
     idle_lock_s: int  # 0: never
     protected: bool  # false: the only slot without a person's doing is a file beside the history
     accounts: tuple["Account", ...] = ()
+    damaged: dict[str, str] = {}  # accounts that cannot be opened, and why
     coming: tuple[Coming, ...] = ()
 
 
@@ -219,6 +220,7 @@ class Message(Struct, frozen=True, omit_defaults=True):
     proof: str = ""
     of: str = ""
     gid: str = ""  # of an invitation
+    to: tuple[str, ...] = ()  # of one's own: how those are called here to whom it went
     attachments: tuple[Attachment, ...] = ()
     tags: tuple[str, ...] = ()
 
@@ -423,6 +425,7 @@ class SafetyNumber(Struct, frozen=True):
     qr: str  # SVG
     compared: bool
     head: str = ""  # of the log whose keys it stands for; `keys.seen` wants it back
+    code: str = ""  # what the QR code says
 
 
 class Link(Struct, frozen=True):

@@ -17,7 +17,7 @@ from tmtp_client import limits
 from tmtp_client.api import models
 from tmtp_client.api.events import Since
 from tmtp_client.connection import Connection, Disconnected, Endpoint, PersistentConnection, Refused, WrongService
-from tmtp_client.engine import between, groups, notifying, regaining
+from tmtp_client.engine import arriving, between, groups, notifying, regaining
 from tmtp_client.engine.arrival import After
 from tmtp_client.engine.context import Context
 from tmtp_client.engine.parts import Assembling
@@ -45,7 +45,7 @@ class Account:
         self._keys: set[str] = set()
         self._to_open = asyncio.Event()
         self._told_state = asyncio.Event()
-        self.caught_up = asyncio.Event()  # what was queued at log-in has come
+        self.caught_up = context.caught_up
         self._tasks: list[asyncio.Task[None]] = []
 
     # -- running -----------------------------------------------------------------------------------------------------
@@ -76,6 +76,7 @@ class Account:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
+        self.caught_up.clear()
         if connection is not None:
             await connection.stop()
             await self._presence.ended()
@@ -160,11 +161,15 @@ class Account:
 
     async def _ask_for_members(self, connection: Connection) -> None:
         """Who else is in a group that was just joined (op 20)."""
+        if self._groups:  # the connection broke before they were asked for
+            self._to_ask.set()
         while True:
             await self._to_ask.wait()
             self._to_ask.clear()
             while self._groups:
-                await groups.refresh(self.context, connection, self._groups.pop())
+                gid = min(self._groups)
+                await groups.refresh(self.context, connection, gid)
+                self._groups.discard(gid)
 
     # -- what came ---------------------------------------------------------------------------------------------------
     def _arrived(self, done: Sequence[After]) -> None:
@@ -226,6 +231,7 @@ class Account:
         for id in state.wake(c, self.context.clock()):
             notifying.came_back(c, self.context, id)
         changes.trim(c)
+        arriving.trim(c)
 
     async def _open_what_waited(self) -> None:
         """Sealed messages whose key has come."""
@@ -244,8 +250,8 @@ class Account:
         """
         refused = self.context.connection is None or self.context.connection.failed is not None
         while not refused:
-            waiting = await self.context.database.read(outbox.waiting)
-            if self.caught_up.is_set() and not any(one.state in {"waiting", "sending"} for one in waiting):
+            due = await self.context.database.read(lambda c: outbox.next_due(c, self.context.clock()).entry)
+            if self.caught_up.is_set() and due is None:
                 return
             await asyncio.sleep(limits.SETTLED_LOOK_S)
             refused = self.context.connection is None or self.context.connection.failed is not None

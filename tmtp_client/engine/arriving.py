@@ -6,28 +6,37 @@ The service repeats what was not acknowledged: an id that is known, of a message
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 from sqlalchemy import Connection as Rows
-from sqlalchemy import delete, select
+from sqlalchemy import bindparam, delete, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from tmtp_client import limits
 from tmtp_client.api import models
-from tmtp_client.engine import between, forwarding, gathering, meeting, notifying, parts
+from tmtp_client.engine import between, forwarding, gathering, meeting, notifying, parts, sealing
 from tmtp_client.engine.arrival import After, Arrival, safe_name
 from tmtp_client.engine.context import Context
 from tmtp_client.store import groups, messages, people, threads, views
 from tmtp_client.store.messages import NewAttachment, NewMessage
 from tmtp_client.store.tables import heard, message
-from tmtp_client.sync import state
+from tmtp_client.sync import registers, state
+from tmtp_client.trust.chains import OF_ORDER
 from tmtp_client.trust.judging import Sealed
 from tmtp_core.crypto.content_key import DEVICES
+from tmtp_core.prepared import Prepared
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
 from tmtp_core.wire.messages import TO_GROUP
 from tmtp_core.wire.payload import PostHead
+
+_IS_KNOWN: Final = Prepared(
+    select(message.c.id)
+    .where(message.c.id == bindparam("id"))
+    .union_all(select(heard.c.id).where(heard.c.id == bindparam("id")))
+)
+_HEARD: Final = Prepared(upsert(heard).on_conflict_do_nothing(), "id")
 
 
 def known(c: Rows, ids: Iterable[str]) -> set[str]:
@@ -39,13 +48,19 @@ def known(c: Rows, ids: Iterable[str]) -> set[str]:
 
 def arrive(c: Rows, context: Context, arrival: Arrival) -> After:
     """Keep an event and all that follows from it."""
-    if known(c, [arrival.event.id]):
+    if _IS_KNOWN(c, {"id": arrival.event.id}).fetchone() is not None:
         return After(remove=tuple(one.file for one in arrival.files))
     after = _keep(c, context, arrival)
-    c.execute(upsert(heard).values(id=arrival.event.id).on_conflict_do_nothing())
+    _HEARD(c, {"id": arrival.event.id})
+    if after.caught_up:
+        trim(c)
+    return after
+
+
+def trim(c: Rows) -> None:
+    """Forget what came all but the latest `limits.HEARD_MAX` events; now and then, not with each of them."""
     oldest = select(heard.c.id).order_by(heard.c.id.desc()).limit(1).offset(limits.HEARD_MAX).scalar_subquery()
     c.execute(delete(heard).where(heard.c.id <= oldest))
-    return after
 
 
 def _keep(c: Rows, context: Context, arrival: Arrival) -> After:  # noqa: PLR0911 - a table of events
@@ -126,7 +141,7 @@ def _post(c: Rows, context: Context, arrival: Arrival) -> After:
         nobodys = replace(arrival, head=PostHead(), files=(), state="unreadable", problem=" ".join(said.doubts))
         after = replace(_message(c, context, nobodys), remove=gone)
     else:
-        after = _message(c, context, arrival)
+        after = _message(c, context, arrival, believed=_is_believed(c, context, arrival, said))
     return replace(after, own_log=True) if said is not None and not said.settled else after
 
 
@@ -147,42 +162,58 @@ def _is_between_clients(context: Context, arrival: Arrival) -> bool:
     return bool((own and head.nodesync) or head.control or head.part is not None)
 
 
-def _message(c: Rows, context: Context, arrival: Arrival) -> After:
-    """What a person reads: a message, a note, the copy of a thread, a confirmation."""
+def _is_believed(c: Rows, context: Context, arrival: Arrival, said: Sealed | None) -> bool:
+    """Whether what it says of a thread's readers holds: a service that makes it up would be read to by all of them.
+
+    Where a thread was sealed, only what a device has signed that stood in its account's log; that something before it
+    is missing says nothing against that.
+    """
+    thread = arrival.head.threadid or ""
+    if context.trust is None or not sealing.was_sealed(c, thread):
+        return True
+    if arrival.opened is None:
+        return bool(registers.get(c, "thread", thread, "encryption") == "off")
+    return said is not None and said.settled and not set(said.doubts) - OF_ORDER
+
+
+def _message(c: Rows, context: Context, arrival: Arrival, *, believed: bool = True) -> After:
+    """What a person reads: a message, a note, the copy of a thread, a confirmation. What is not `believed` is shown,
+    and nothing follows from it.
+    """
     event, head = arrival.delivery, arrival.head
     assert event is not None
     _learn_author(c, context, arrival)
     if arrival.state == "received":
-        if head.confirmid:
+        if head.confirmid and believed:
             kept, gone = forwarding.confirmed(c, context, arrival, _new(c, context, arrival))
             if kept is not None:
                 _record(c, context, kept)
             return After(remove=tuple(gone), sends=True, counts=True)
         if isinstance(event, m.Notify):
-            return _note(c, context, arrival, event.postid)
+            return _note(c, context, arrival, event.postid, believed=believed)
         if head.adds:
-            return _note(c, context, arrival, head.adds)
+            return _note(c, context, arrival, head.adds, believed=believed)
         if head.copies or event.notify:
             try:
-                forwarding.copied(c, context, arrival)
+                forwarding.copied(c, context, arrival, believed=believed)
             except ValueError as error:
                 arrival = replace(arrival, head=PostHead(), state="unreadable", problem=str(error))
             else:
                 return After(remove=tuple(one.file for one in arrival.files), counts=True)
     new = _new(c, context, arrival)
-    is_first = threads.view(c, new.thread or new.id) is None
+    is_first = not threads.is_known(c, new.thread or new.id)
     _record(c, context, new)
-    if is_first:
+    if is_first or (new.id == new.thread and new.state != "sealed"):  # what answers it may have been read before
         _read_by(c, context, arrival, new.thread or new.id)
-    if new.state == "sealed" and arrival.suite == DEVICES and context.trust is not None:
+    if new.state == "sealed" and arrival.suite == DEVICES and context.trust is not None and arrival.via is None:
         between.ask_for_key(c, context, new.id, new.author)
     has_parts = any(one.transfer is not None for one in head.attach)
     return After(parts=has_parts, sends=True, look_at=() if new.outgoing else (event.from_,), counts=True)
 
 
-def _note(c: Rows, context: Context, arrival: Arrival, copy: str) -> After:
+def _note(c: Rows, context: Context, arrival: Arrival, copy: str, *, believed: bool) -> After:
     """People were asked into a thread; the note goes by the id of the copy that they got, on all devices."""
-    added = forwarding.noted(c, context, arrival, copy)
+    added = forwarding.noted(c, context, arrival, copy) if believed else arrival.head.cc
     if added is None:
         return After(remove=tuple(one.file for one in arrival.files))
     notes = dict.fromkeys(one.note for one in added if one.note)
@@ -197,7 +228,7 @@ def _new(c: Rows, context: Context, arrival: Arrival) -> NewMessage:
     assert event is not None
     outgoing = event.from_ == context.uid
     alias = event.alias or meeting.alias_of(c, event.from_)
-    blocked = not outgoing and people_blocked(c, event.from_)
+    blocked = not outgoing and people.is_blocked(c, event.from_)  # what still comes through a common group is folded
     states: dict[str, models.MessageState] = {"received": "sent" if outgoing else "received"}
     state_now = states.get(arrival.state) or ("sealed" if arrival.state == "sealed" else "unreadable")
     files = _attachments(c, context, arrival)
@@ -211,7 +242,7 @@ def _new(c: Rows, context: Context, arrival: Arrival) -> NewMessage:
         author=event.from_,
         alias=alias or head.alias or event.from_,
         verified=bool(alias),
-        to=_groups_of(c, head),
+        to=(_signed_to(arrival) if outgoing else ()) or _groups_of(c, head),
         thread=head.threadid or event.id,
         subject=head.subject[: limits.SUBJECT_KEPT_CHARACTERS],
         text=text,
@@ -230,12 +261,6 @@ def _said(arrival: Arrival) -> str:
     return f"(This message cannot be read: {arrival.problem}.)" if arrival.state == "unreadable" else ""
 
 
-def people_blocked(c: Rows, uid: str) -> bool:
-    """Whether this account blocks somebody: what still comes through a common group is folded."""
-    one = people.view(c, uid)
-    return one is not None and one.blocked
-
-
 def _attachments(c: Rows, context: Context, arrival: Arrival) -> tuple[NewAttachment, ...]:
     """Those that came with it, and those that come in parts. Of what could not be read, its octets."""
     here = iter(arrival.files)
@@ -248,8 +273,15 @@ def _attachments(c: Rows, context: Context, arrival: Arrival) -> tuple[NewAttach
             found.append(parts.attachment(c, author, attached, safe_name(attached), arrival.received_ms))
         else:
             one = next(here)
-            found.append(NewAttachment(one.kind, one.name, one.form, one.size, one.file, one.size))
+            found.append(NewAttachment(one.kind, one.name, one.form, one.size, one.file, one.size, hash=one.hash))
     return tuple(found)
+
+
+def _signed_to(arrival: Arrival) -> tuple[tuple[str, int], ...]:
+    """To whom another of one's own devices has sealed it."""
+    if arrival.opened is None:
+        return ()
+    return tuple((one.id, one.type) for one in arrival.opened.manifest.for_)
 
 
 def _groups_of(c: Rows, head: PostHead) -> tuple[tuple[str, int], ...]:
@@ -293,7 +325,6 @@ def _record(c: Rows, context: Context, new: NewMessage) -> bool:
     if not messages.record(c, new, context.aliases):
         return False
     gathering.gather(c, context.files, new.id, new.author, new.attachments)
-    gathering.gather(c, context.files, new.id, new.author, new.attachments)
     state.arrived(c, context.at(), new.id, new.thread or new.id)
     notifying.message_came(c, context, new.id)
     return True
@@ -305,7 +336,7 @@ def _returned(c: Rows, context: Context, event: m2.ReturnEvent, now_ms: int) -> 
     if context.trust is not None:
         context.trust.returned(c, event.msgid, event.for_)
     sent = messages.view(c, event.msgid)
-    if sent is None:
+    if sent is None or not sent.outgoing:
         return After()
     missed = [meeting.alias_of(c, uid) or uid for uid in event.for_]
     messages.change(c, event.msgid, state="returned")

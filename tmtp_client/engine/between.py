@@ -8,17 +8,20 @@ import msgspec
 from sqlalchemy import Connection as Rows
 from sqlalchemy import delete, insert, select
 
+from tmtp_client import limits
 from tmtp_client.engine import meeting, notifying, parts
 from tmtp_client.engine.arrival import After, Arrival, ArrivedFile
 from tmtp_client.engine.context import Context
 from tmtp_client.engine.opening import SEALED_FILE, outer_of
-from tmtp_client.store import outbox
+from tmtp_client.store import outbox, threads
 from tmtp_client.store.outbox import Content
 from tmtp_client.store.tables import attachment, deferred, message
 from tmtp_client.sync import journal, state
 from tmtp_client.trust import shared_keys
 from tmtp_client.trust.judging import Sealed
+from tmtp_client.trust.shared_keys import SharedKey
 from tmtp_client.trust.wrapping import ASK, GIVE, Given, Wish
+from tmtp_client.vault.files import FileDamaged
 from tmtp_core.crypto.content_key import SHARED
 from tmtp_core.crypto.envelope import Opened
 from tmtp_core.crypto.sealed_heads import decode_outer
@@ -40,6 +43,8 @@ def clients(c: Rows, context: Context, arrival: Arrival, said: Sealed | None) ->
     if head.part is not None:
         gone, progress = parts.arrived(c, context, arrival)
         return After(remove=gone, progress=progress, parts=True)
+    if len(arrival.text) > limits.SYNC_POST_MAX_BYTES:  # nor is it kept until it may be believed
+        return After(remove=gone)
     if said is not None and not said.settled:
         _defer(c, arrival)
         return After(remove=gone, own_log=True)
@@ -47,9 +52,9 @@ def clients(c: Rows, context: Context, arrival: Arrival, said: Sealed | None) ->
 
 
 def again(c: Rows, context: Context) -> list[After]:
-    """Logs have been looked at: what was deferred is judged once more."""
+    """Logs have been looked at: what was deferred is judged once more, in its order."""
     done = []
-    for row in c.execute(select(deferred)).all():
+    for row in c.execute(select(deferred).order_by(deferred.c.id)).all():
         assert context.trust is not None
         opened = msgspec.json.decode(row.opened, type=Opened)
         said = context.trust.judge(c, row.id, row.author, row.posted, opened, waited=True)
@@ -83,7 +88,7 @@ def _believed(c: Rows, context: Context, arrival: Arrival, said: Sealed | None, 
     if author == context.uid and head.nodesync:
         if journal.is_ours(head) and (said is not None or context.trust is None):
             with suppress(ValueError):
-                state.apply(c, context.at(), journal.read(arrival.text.encode()))
+                _in_step(c, context, arrival, said)
         return After(remove=gone, counts=True)
     if said is None or said.doubts or context.trust is None:
         return After(remove=gone)
@@ -93,13 +98,32 @@ def _believed(c: Rows, context: Context, arrival: Arrival, said: Sealed | None, 
         return After(remove=gone)
 
 
+def _in_step(c: Rows, context: Context, arrival: Arrival, said: Sealed | None) -> None:
+    """What another of one's own devices tells. Raises ValueError.
+
+    B4: a barred device tells nothing, whatever the service still takes of it. What a provisional one decides about
+    people or encryption waits until it is confirmed, and goes with it.
+    """
+    told = journal.read(arrival.text.encode())
+    weight = "all" if said is None or context.trust is None else context.trust.weight(c, said)
+    if weight == "none":
+        return
+    believed = told if weight == "all" else tuple(one for one in told if not state.decides(one))
+    state.apply(c, context.at(), believed)
+    if len(believed) < len(told):
+        _defer(c, arrival)
+
+
 def _controlled(c: Rows, context: Context, arrival: Arrival, said: Sealed) -> After:
     """Of a device that stood in its account's log, without a doubt. Raises `EnvelopeRefused`."""
     trust, author, text = context.trust, arrival.event.from_, arrival.text.encode()
     assert trust is not None
     if arrival.head.control == ASK:
+        known = {(one.message, one.device) for one in trust.wishes(c)}
         answer = trust.wrapping.asked(c, text, author, said.device)
         if isinstance(answer, Wish):
+            if (answer.message, answer.device) in known:  # who asks again is not told of again (D3)
+                return After()
             title = meeting.alias_of(c, author) or author
             notifying.tell(c, context, title, answer.why, message_id=answer.message)
         elif answer is not None:
@@ -109,7 +133,10 @@ def _controlled(c: Rows, context: Context, arrival: Arrival, said: Sealed) -> Af
         came = trust.wrapping.regained(c, text, author, _waits_for(c, context, text))
         return After(keys=(came,) if came else ())
     if arrival.head.control == shared_keys.CONTROL:
-        shared_keys.keep(c, shared_keys.received(text, author))
+        shared = shared_keys.received(text, author)
+        if not _may_share(c, context, shared, said):
+            return After()
+        shared_keys.keep(c, shared)
         waiting = select(message.c.id).where(message.c.state == "sealed", message.c.suite == SHARED)
         return After(keys=tuple(c.scalars(waiting)))
     return After()
@@ -122,7 +149,20 @@ def _waits_for(c: Rows, context: Context, text: bytes) -> E2e | None:
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
     file = waiting_file(c, name)
-    return decode_outer(outer_of(context.files, file.file)) if file is not None else None
+    try:
+        return decode_outer(outer_of(context.files, file.file)) if file is not None else None
+    except (FileDamaged, OSError, ValueError):  # then no key opens it
+        return None
+
+
+def _may_share(c: Rows, context: Context, shared: SharedKey, said: Sealed) -> bool:
+    """Whether who passes a key on may: a reader of the conversation, where it is here, on a device that decides.
+
+    Else whoever knows a conversation's id could shut its readers out, with a key of a later epoch.
+    """
+    if shared.author == context.uid:
+        return context.trust is not None and context.trust.weight(c, said) == "all"
+    return threads.view(c, shared.thread) is None or threads.reads(c, shared.thread, shared.author)
 
 
 def waiting_file(c: Rows, message_id: str) -> ArrivedFile | None:
@@ -156,3 +196,5 @@ def _defer(c: Rows, arrival: Arrival) -> None:
         "opened": msgspec.json.encode(arrival.opened),
     }
     c.execute(insert(deferred).prefix_with("OR REPLACE"), row)
+    latest = select(deferred.c.id).order_by(deferred.c.id.desc()).limit(1).offset(limits.DEFERRED_MAX)
+    c.execute(delete(deferred).where(deferred.c.id <= latest.scalar_subquery()))

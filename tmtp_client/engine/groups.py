@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What a person does with groups (A6), and who is in them as the service has it. Inviting: `composing`."""
 
+import contextlib
 from typing import Literal
 
 import msgspec
@@ -29,13 +30,18 @@ async def show(context: Context, gid: str) -> models.Group:
 
 async def refresh(context: Context, connection: Connection, gid: str) -> None:
     """Ask who has joined (op 20). What the service does not say stays as it is known."""
-    if context.revision < 2:
-        return
+    if context.revision > 1:
+        with contextlib.suppress(Refused, Disconnected, TimeoutError):
+            await ask_who_joined(context, connection, gid)
+
+
+async def ask_who_joined(context: Context, connection: Connection, gid: str) -> None:
+    """The same. Raises `Refused`, also for an answer that is none, `Disconnected`, TimeoutError."""
+    _, data = await connection.inquire(m2.GroupInfo(context.request_id(), gid))
     try:
-        _, data = await connection.inquire(m2.GroupInfo(context.request_id(), gid))
         listed = _MEMBERS.decode(data)
-    except (Refused, Disconnected, TimeoutError, msgspec.MsgspecError, UnicodeDecodeError):
-        return
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise Refused(f"the service does not say who is in {gid}") from None
     now_ms = context.clock()
     await context.database.write(lambda c: arriving.members(c, context, gid, listed, now_ms))
 

@@ -16,6 +16,7 @@ from msgspec import Struct
 from tmtp_client import limits
 from tmtp_client.api import models
 from tmtp_client.api.events import Since
+from tmtp_client.engine import staging
 from tmtp_client.engine.account import Account
 from tmtp_client.engine.context import Context, NowMs
 from tmtp_client.store import changes
@@ -172,6 +173,7 @@ class Home:
             idle_lock_s=self._settings.idle_lock_s,
             protected=self.vault.protected,
             accounts=tuple(accounts),
+            damaged=dict(self.damaged),
             coming=() if locked else self.coming(),
         )
 
@@ -275,6 +277,7 @@ class Home:
             identity = await database.read(identities.get)
             if identity is None:
                 raise LookupError(f"the account {name} has not been opened yet")  # noqa: TRY301
+            await database.write(lambda c: staging.expire(c, self._clock()))
             keep = await database.read(kept_files)
             await asyncio.to_thread(kept.files.sweep, keep)
             trust = None

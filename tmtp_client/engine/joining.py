@@ -63,6 +63,10 @@ SIGN_IN_REQUIRED: Final = 2
 """`auth` of `tmtprev` (wire.md §10); 1 is possible."""
 
 
+class Occupied(RefusedHere):
+    """The name on this device is another account's, or one's that is not finished: nothing was asked of the service."""
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """Where to go, and how to know that it is the one."""
@@ -156,9 +160,9 @@ async def join(place: Place, service: Service, alias: str, label: str, ways: Way
     """
     known, pending = await place.database.read(_known)
     if known is not None and pending is None:
-        raise RefusedHere(f"{place.name} is {known.alias or known.uid} on {known.service} already; choose another name")
+        raise Occupied(f"{place.name} is {known.alias or known.uid} on {known.service} already; choose another name")
     if known is not None and (known.host, known.port) != (service.address.host, service.address.port):
-        raise RefusedHere(f"{place.name} is an account on {known.service}, whose recovery sheet was not shown yet")
+        raise Occupied(f"{place.name} is an account on {known.service}, whose recovery sheet was not shown yet")
     if known is not None and pending is not None:
         return await _sealed(place, Joined(known, pending.recovery_seed))
     try:
@@ -189,7 +193,7 @@ async def recover(
     recovery = Signer(seed)
     known, _ = await place.database.read(_known)
     if known is not None:
-        raise RefusedHere(f"{place.name} is {known.alias or known.uid} on {known.service} already; choose another name")
+        raise Occupied(f"{place.name} is {known.alias or known.uid} on {known.service} already; choose another name")
     async with _greeted(service) as (connection, greeting):
         if greeting.service is None:
             raise RefusedHere("the service speaks revision 1 only, which knows no recovery keys")
@@ -305,7 +309,7 @@ async def _joining_keys(place: Place, greeting: m.TmtpRevAnswer) -> AccountKeys 
         keys = fresh = AccountKeys.new(place.random_bytes)
         await place.database.write(lambda c: identities.put_pending(c, service_key, fresh))
     elif not keys.recovery_seed:
-        raise RefusedHere(f"{place.name} is on its way back to an account: finish that, or choose another name")
+        raise Occupied(f"{place.name} is on its way back to an account: finish that, or choose another name")
     return keys
 
 
@@ -398,9 +402,7 @@ async def _returning_keys(place: Place, service_key: str, log: LogState) -> Devi
     """The keys with which an earlier try was cut off, or new ones. Raises `Refused` in the midst of a join."""
     pending = await place.database.read(lambda c: identities.pending(c, service_key))
     if pending is not None and pending.recovery_seed:
-        raise RefusedHere(
-            f"an account is being opened under the name {place.name}: finish that, or choose another name"
-        )
+        raise Occupied(f"an account is being opened under the name {place.name}: finish that, or choose another name")
     if pending is not None and log.standing(pending.device.signer.public, log.time_ms) != "revoked":
         return pending.device
     keys = AccountKeys(DeviceKeys.new(place.random_bytes), b"")

@@ -16,7 +16,7 @@ from tmtp_client.engine.context import Context
 from tmtp_client.store import groups, people
 from tmtp_client.store.outbox import Content
 from tmtp_client.store.people import KnownBy
-from tmtp_client.store.tables import group, member, message, person
+from tmtp_client.store.tables import group, member, message
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
 from tmtp_core.wire.messages import TO_UID
@@ -77,13 +77,12 @@ def sent(c: Rows, context: Context, kind: str, content: Content, now_ms: int) ->
 
 def stands_of(c: Rows, uid: str) -> str | None:
     """How this account stands with somebody; None: nobody of that uid is known."""
-    stands: str | None = c.scalar(select(person.c.stands).where(person.c.uid == uid))
-    return stands
+    return people.stands_of(c, uid)
 
 
 def alias_of(c: Rows, uid: str) -> str:
     """The latest verified one; empty where none is known."""
-    return c.scalar(select(person.c.alias).where(person.c.uid == uid)) or ""
+    return people.alias_of(c, uid)
 
 
 def _was_pinged(c: Rows, alias: str) -> bool:

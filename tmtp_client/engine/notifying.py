@@ -1,32 +1,57 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What a person is told of now (B1): not what is muted, snoozed, put away, ignored, his own, or seen elsewhere."""
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import Connection as Rows
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from tmtp_client.api import models
 from tmtp_client.engine.context import Context
 from tmtp_client.store import changes
 from tmtp_client.store.tables import message, person, thread
 from tmtp_client.sync import settings
+from tmtp_core.prepared import Prepared
 
 _TEXT_CHARACTERS: Final = 200
 _SOMETHING: Final = "A new message"
 _SEALED: Final = "An encrypted message, whose key is still being asked for"
 
 
+class _Came(NamedTuple):
+    """What is looked at of a message that came."""
+
+    outgoing: int
+    seen: int
+    state: str
+    mentions: int
+    alias: str
+    thread: str
+    subject: str
+    text: str
+    muted: int
+    archived: int
+    snoozed_until_ms: int
+    blocked: int | None
+    stands: str | None
+
+
+_TABLES: Final = (message, thread, person)
+_CAME: Final = Prepared(
+    select(*(next(table.c[name] for table in _TABLES if name in table.c) for name in _Came._fields))
+    .join_from(message, thread, thread.c.id == message.c.thread)
+    .outerjoin(person, person.c.uid == message.c.author)
+    .where(message.c.id == bindparam("id"))
+)
+
+
 def message_came(c: Rows, context: Context, id: str) -> None:
     """A message was kept and all that devices agree about was applied to it: whether anybody is told, and what."""
-    m, t, p = message.c, thread.c, person.c
-    row = c.execute(
-        select(message, t.muted, t.snoozed_until_ms, t.archived, p.blocked, p.stands)
-        .join(thread, t.id == m.thread)
-        .outerjoin(person, p.uid == m.author)
-        .where(m.id == id)
-    ).one_or_none()
-    if row is None or row.outgoing or row.seen or row.state == "unconfirmed":
+    found = _CAME(c, {"id": id}).fetchone()
+    if found is None:
+        return
+    row = _Came(*found)
+    if row.outgoing or row.seen or row.state == "unconfirmed":
         return
     if row.muted or row.archived or row.snoozed_until_ms > context.clock() or row.blocked or row.stands == "ignored":
         return

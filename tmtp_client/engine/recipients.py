@@ -82,9 +82,9 @@ def name_of(c: Connection, one: str) -> str:
 
 
 def _find(c: Connection, name: str) -> tuple[str, int, str]:
-    uid = c.scalar(select(alias.c.uid).where(alias.c.alias == name))
+    uid = c.scalar(select(person.c.uid).where(person.c.uid == name))  # first: anybody may take an alias like a uid
     if uid is None:
-        uid = c.scalar(select(person.c.uid).where(person.c.uid == name))
+        uid = c.scalar(select(alias.c.uid).where(alias.c.alias == name))
     if uid is None:  # a ghost's name is its address
         uid = c.scalar(select(person.c.uid).where(person.c.alias == name).limit(1))
     if uid is not None:

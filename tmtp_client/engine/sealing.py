@@ -18,7 +18,7 @@ from tmtp_client import limits
 from tmtp_client.engine import posting, recipients
 from tmtp_client.engine.context import Context
 from tmtp_client.engine.posting import Body, ReadsFiles, Slice
-from tmtp_client.store.outbox import Entry
+from tmtp_client.store.outbox import PLAIN, Entry
 from tmtp_client.store.tables import message
 from tmtp_client.sync import registers, settings
 from tmtp_client.trust import logs, shared_keys
@@ -26,6 +26,7 @@ from tmtp_client.trust.account import Trust
 from tmtp_client.trust.planning import Held, Plan, Unsealable
 from tmtp_client.trust.sealing import ToSeal
 from tmtp_client.trust.shared_keys import SharedKey
+from tmtp_client.trust.wrapping import GIVE
 from tmtp_core.crypto.encoding import from_text, to_text
 from tmtp_core.crypto.envelope import Composed, Sealing
 from tmtp_core.crypto.manifest import Piece, digest
@@ -90,6 +91,14 @@ def concerns(c: Rows, context: Context, entry: Entry) -> tuple[str, ...]:
     return recipients.uids_of(c, entry.content.to + entry.content.known, context.uid)
 
 
+def groups_of(context: Context, entry: Entry) -> tuple[str, ...]:
+    """Groups of which it has to be known who is in them before it is judged."""
+    if context.trust is None or entry.prepared or entry.kind in {"ping", "invitation", "sync"}:
+        return ()
+    to = entry.content.to + entry.content.known
+    return tuple(one for one, kind in to if kind in {TO_GROUP, TO_GROUP_NOT_SELF})
+
+
 def is_stale(c: Rows, context: Context, entry: Entry, looked_at: str) -> bool:
     """Whether somebody's keys were not looked at for too long; not those of the request `looked_at`."""
     if entry.request_id == looked_at:
@@ -104,11 +113,13 @@ def judge(c: Rows, context: Context, entry: Entry, body: Body, hashes: Hashes) -
     content = entry.content
     if context.trust is None:
         return None
+    if entry.prepared == PLAIN:
+        return None
     if entry.prepared:
         suite, composed = msgspec.msgpack.decode(entry.prepared, type=tuple[int, Composed])
         return Sealed(composed, suite, _service_key(context))
     shared = shared_keys.of_thread(c, content.thread) if content.thread and entry.kind not in _CLIENTS else None
-    must = entry.kind in _CLIENTS or bool(content.adds) or shared is not None or _was_sealed(c, content.thread)
+    must = entry.kind in _CLIENTS or bool(content.adds) or shared is not None or was_sealed(c, content.thread)
     if entry.kind not in _CLIENTS:
         wish = registers.get(c, "thread", content.thread, "encryption") if content.thread else None
         if wish == "off" or not (must or wish == "on" or settings.get(c, "encrypt")):
@@ -129,7 +140,7 @@ def _sealed(
 ) -> Sealed | Stopped | None:
     """Sealed, where everybody has keys and the person has seen what changed of them."""
     content, trust = entry.content, _trust(context)
-    plan = _plan(c, context, content.to + content.known)
+    plan = _plan(c, context, content.to + content.known, by_box=content.control == GIVE)
     if isinstance(plan, Held):
         for one in plan.unseen:
             trust.following.tell(c, one.uid)
@@ -179,12 +190,12 @@ def lacks_hashes(context: Context, entry: Entry, hashes: Hashes) -> bool:
 
 
 # -- inside ----------------------------------------------------------------------------------------------------------
-def _plan(c: Rows, context: Context, to: recipients.To) -> Plan | Held | Unsealable:
+def _plan(c: Rows, context: Context, to: recipients.To, *, by_box: bool = False) -> Plan | Held | Unsealable:
     """To whose devices; a group of whose members nothing is known here has no keys."""
     for one, kind in to:
         if kind in {TO_GROUP, TO_GROUP_NOT_SELF} and not recipients.uids_of(c, ((one, kind),), ""):
             return Unsealable((one,))
-    return _trust(context).plan(c, recipients.uids_of(c, to, context.uid))
+    return _trust(context).plan(c, recipients.uids_of(c, to, context.uid), by_box=by_box)
 
 
 def _without_keys(c: Rows, context: Context, uids: tuple[str, ...]) -> Stopped:
@@ -198,7 +209,8 @@ def _without_keys(c: Rows, context: Context, uids: tuple[str, ...]) -> Stopped:
     )
 
 
-def _was_sealed(c: Rows, thread: str) -> bool:
+def was_sealed(c: Rows, thread: str) -> bool:
+    """Whether anything in a thread that is here was sealed."""
     if not thread:
         return False
     sealed = select(message.c.id).where(message.c.thread == thread, message.c.suite > 0).limit(1)

@@ -8,7 +8,7 @@ ignored, self, outside (writes by a bridge, not accepted yet). An alias is kept 
 from collections.abc import Iterable
 from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, delete, insert, or_, select, true, update
+from sqlalchemy import Connection, bindparam, delete, insert, or_, select, true, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from tmtp_client.api import models
@@ -16,10 +16,22 @@ from tmtp_client.store import changes, views
 from tmtp_client.store.tables import alias as aliases
 from tmtp_client.store.tables import person
 from tmtp_client.store.words import words
+from tmtp_core.prepared import Prepared
 
 KnownBy = Literal["ping", "invitation", "introduction", "group", "self"]
 
 _FIRST_STANDS: Final = {"self": "self"}
+_NAMES: Final = ("alias", "via", "proof")
+_put = upsert(aliases)
+_PUT_ALIAS: Final = Prepared(
+    _put.on_conflict_do_update(
+        index_elements=["alias"], set_={"uid": _put.excluded.uid}, where=aliases.c.uid != _put.excluded.uid
+    ),
+    *("alias", "uid"),
+)
+_of_uid = person.c.uid == bindparam("uid")
+_NAMED: Final = Prepared(select(*(person.c[name] for name in _NAMES)).where(_of_uid))
+_STANDS: Final = Prepared(select(person.c.stands, person.c.alias, person.c.blocked).where(_of_uid))
 
 
 def learn(
@@ -35,10 +47,9 @@ def learn(
     """The service has vouched that this alias is this uid's (of a ghost: its address, and what its bridge proved); ""
     where it said none. True when nobody of that uid was known. How somebody became known stays.
     """
-    before = connection.execute(select(person).where(person.c.uid == uid)).one_or_none()
+    before = _NAMED(connection, {"uid": uid}).fetchone()
     if alias and not via:
-        put = upsert(aliases).values(alias=alias, uid=uid)
-        connection.execute(put.on_conflict_do_update(index_elements=["alias"], set_={"uid": uid}))
+        _PUT_ALIAS(connection, {"alias": alias, "uid": uid})
     if before is None:
         row = {
             "uid": uid,
@@ -54,8 +65,27 @@ def learn(
         connection.execute(insert(person), row)
         changes.touch(connection, "person", uid)
         return True
-    _set(connection, uid, {name: one for name, one in (("alias", alias), ("via", via), ("proof", proof)) if one})
+    given = zip(_NAMES, (alias, via, proof), before, strict=True)
+    _set(connection, uid, {name: one for name, one, known in given if one and one != known})
     return False
+
+
+def stands_of(connection: Connection, uid: str) -> str | None:
+    """How this account stands with somebody; None: nobody of that uid is known."""
+    row = _STANDS(connection, {"uid": uid}).fetchone()
+    return None if row is None else str(row[0])
+
+
+def alias_of(connection: Connection, uid: str) -> str:
+    """The latest verified one; empty where none is known."""
+    row = _STANDS(connection, {"uid": uid}).fetchone()
+    return "" if row is None else str(row[1])
+
+
+def is_blocked(connection: Connection, uid: str) -> bool:
+    """Whether this account blocks somebody."""
+    row = _STANDS(connection, {"uid": uid}).fetchone()
+    return row is not None and bool(row[2])
 
 
 def set_stands(connection: Connection, uid: str, stands: models.PersonStands) -> bool:

@@ -160,6 +160,7 @@ attachment = Table(
     Column("size", Integer, nullable=False),
     Column("file", String, nullable=False),  # in the vault's files; "" until all of it is here
     Column("have", Integer, nullable=False),  # octets that are here
+    Column("hash", LargeBinary, nullable=False),  # BLAKE2b-256 of all of them, for who sends it on; b"": not known
     Column("transfer", String, nullable=False),  # of one that comes in parts; else ""
     Index("attachment_by_transfer", "transfer"),
 )

@@ -30,7 +30,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from tmtp_client import limits
 from tmtp_client.api import models
 from tmtp_client.store import changes, views
-from tmtp_client.store.tables import attachment, message, outbox, reader, tag, thread
+from tmtp_client.store.tables import attachment, member, message, outbox, reader, tag, thread
 from tmtp_core.prepared import Prepared
 
 Of = Literal["inbox", "archived", "snoozed", "unseen", "tag", "all"]
@@ -45,6 +45,7 @@ _FOLLOWS: Final = (  # from its messages
     *("messages", "unseen", "mentions", "files"),
 )
 _LOOK: Final = Prepared(select(*(thread.c[name] for name in _FOLLOWS)).where(thread.c.id == bindparam("id")))
+_IS_KNOWN: Final = Prepared(select(thread.c.id).where(thread.c.id == bindparam("id")))
 _BEGIN: Final = Prepared(insert(thread), *(column.name for column in thread.c))
 _GO_ON: Final = Prepared(
     update(thread).where(thread.c.id == bindparam("thread")).values({name: bindparam(name) for name in _FOLLOWS})
@@ -65,6 +66,11 @@ def view(connection: Connection, id: str) -> models.Thread | None:
     """One thread, with tags and readers."""
     found = views.threads_by_id(connection, [id])
     return found[0] if found else None
+
+
+def is_known(connection: Connection, id: str) -> bool:
+    """Whether there is such a thread."""
+    return _IS_KNOWN(connection, {"id": id}).fetchone() is not None
 
 
 def list_page(
@@ -194,9 +200,7 @@ def add_readers(connection: Connection, id: str, readers: Iterable[models.Reader
     added = []
     for one in readers:
         row = {"thread": id, "uid": one.uid, "alias": one.alias, "by": one.by, "note": one.note, "posted": posted}
-        put = upsert(reader).values(**row, subscribed=1)
-        again = put.on_conflict_do_update(index_elements=["thread", "uid"], set_={"subscribed": 1}, where=~_SUBSCRIBED)
-        if connection.execute(again).rowcount:
+        if _READS(connection, {**row, "subscribed": 1}).rowcount:
             added.append(one.uid)
     if added:
         changes.touch(connection, "thread", id)
@@ -204,6 +208,13 @@ def add_readers(connection: Connection, id: str, readers: Iterable[models.Reader
 
 
 _SUBSCRIBED: Final = reader.c.subscribed == 1
+_reads = upsert(reader)
+_READS: Final = Prepared(
+    _reads.on_conflict_do_update(
+        index_elements=["thread", "uid"], set_={"subscribed": _reads.excluded.subscribed}, where=~_SUBSCRIBED
+    ),
+    *(column.name for column in reader.c),
+)
 
 
 def drop_reader(connection: Connection, id: str, uid: str) -> bool:
@@ -214,6 +225,14 @@ def drop_reader(connection: Connection, id: str, uid: str) -> bool:
     if dropped:
         changes.touch(connection, "thread", id)
     return bool(dropped)
+
+
+def reads(connection: Connection, id: str, uid: str) -> bool:
+    """Whether somebody reads a thread: is named, or has joined a group that is, as far as this device knows."""
+    r, m = reader.c, member.c
+    mine = select(r.uid).where(r.thread == id, _SUBSCRIBED)
+    joined = mine.join(member, m.gid == r.uid).where(m.uid == uid, m.stands == "joined")
+    return any(connection.scalar(one.limit(1)) is not None for one in (mine.where(r.uid == uid), joined))
 
 
 def readers(connection: Connection, id: str) -> list[models.Reader]:

@@ -19,6 +19,7 @@ from tmtp_client import limits
 from tmtp_client.store import tables
 from tmtp_client.sync import clock
 from tmtp_client.sync.clock import Stamp
+from tmtp_core.prepared import Prepared
 
 HERE: Final = "here"
 """The kind of what is this device's alone: never told, and not taken from others."""
@@ -36,6 +37,8 @@ _KEEPING: Final = _keeping.on_conflict_do_update(
 _MARKING: Final = update(tables.register).where(
     *(column == bindparam(name) for column, name in zip((*_KEY, _r.stamp), "abcd", strict=True))
 )
+_GET: Final = Prepared(select(_r.value).where(*(column == bindparam(column.name) for column in _KEY)))
+_ABOUT: Final = Prepared(select(_r.field).where(*(column == bindparam(column.name) for column in _KEY[:2])).limit(1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +91,13 @@ def set_many(c: Connection, at: At, edits: Iterable[tuple[str, str, Mapping[str,
 
 def get(c: Connection, kind: str, key: str, field: str) -> Any:
     """A register's value; None where it has none, or what it had was taken away."""
-    value = c.scalar(select(_r.value).where(*_is(kind, key, field)))
-    return None if value is None else msgspec.json.decode(value)
+    row = _GET(c, {"kind": kind, "key": key, "field": field}).fetchone()
+    return None if row is None else msgspec.json.decode(row[0])
+
+
+def is_about(c: Connection, things: Iterable[tuple[str, str]]) -> bool:
+    """Whether anything is known of one of these (kind, key)."""
+    return any(_ABOUT(c, {"kind": kind, "key": key}).fetchone() is not None for kind, key in things)
 
 
 def values(c: Connection, kind: str, keys: Sequence[str], field: str) -> dict[str, Any]:

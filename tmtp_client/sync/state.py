@@ -21,6 +21,7 @@ TAG: Final = "tag:"
 """Before a tag's name in the field of a thread's register: true, or taken away."""
 
 _STANDS: Final = ("contact", "ignored")  # what a person decides; all else follows from messages
+_OF_TRUST: Final = ("encrypt", "presence_shown")
 _ENCRYPTION: Final = ("off", "on", "shared")
 
 
@@ -41,6 +42,15 @@ def apply(c: Connection, at: At, told: Iterable[Change]) -> None:
     _serve(c, at, registers.merge(c, at, told))
 
 
+def decides(one: Change) -> bool:
+    """Whether a change says with whom one has to do, how it is sealed, or what a device is called (B4)."""
+    return (
+        one.kind == "person"
+        or (one.kind == "thread" and one.field == "encryption")
+        or (one.kind == settings.KIND and (one.key in _OF_TRUST or one.key not in settings.BY_NAME))
+    )
+
+
 def applied_to(c: Connection, at: At, kind: str, key: str) -> None:
     """This thing is new here: what is known of it already follows now."""
     _serve(c, at, [(kind, key)])
@@ -48,7 +58,9 @@ def applied_to(c: Connection, at: At, kind: str, key: str) -> None:
 
 def arrived(c: Connection, at: At, message: str, thread: str) -> None:
     """A message has been recorded: it may be seen already, its thread archived, muted, tagged before it came."""
-    _serve(c, at, [("message", message), ("thread", thread), (drafts.KIND, thread)], announce=False)
+    things = [("message", message), ("thread", thread), (drafts.KIND, thread)]
+    if registers.is_about(c, [*things, (registers.HERE, drafts.here(thread))]):  # else it stands as it begins
+        _serve(c, at, things, announce=False)
 
 
 def set_setting(c: Connection, at: At, name: str, value: Any) -> None:

@@ -8,6 +8,7 @@ ask the service first, and never while a transaction waits.
 from collections.abc import Iterable
 from contextlib import suppress
 from itertools import count
+from typing import Final
 
 from sqlalchemy import Connection as Rows
 from sqlalchemy import select
@@ -20,7 +21,7 @@ from tmtp_client.store import tables as t
 from tmtp_client.trust import chains, logs, prekeys, safety, shared_keys
 from tmtp_client.trust.devices import DeviceActs
 from tmtp_client.trust.following import Following
-from tmtp_client.trust.judging import Came, Judging, Sealed
+from tmtp_client.trust.judging import Came, Judging, Sealed, Weight
 from tmtp_client.trust.linking import Linking
 from tmtp_client.trust.logs import Logs, Shown
 from tmtp_client.trust.planning import Held, Plan, Planning, Unsealable, Unseen
@@ -30,8 +31,11 @@ from tmtp_client.trust.shared_keys import SharedKey
 from tmtp_client.trust.wrapping import Wish, Wrapping
 from tmtp_core.crypto.envelope import Composed, Opened
 from tmtp_core.ids import RandomBytes
+from tmtp_core.prepared import Prepared
 from tmtp_core.wire import revision2 as m2
 from tmtp_core.wire.payload import E2e
+
+_THERE: Final = Prepared(select(t.online.c.at_ms))
 
 
 class Trust:
@@ -104,8 +108,8 @@ class Trust:
         self._away = self._was_away(c)
 
     def _was_away(self, c: Rows) -> bool:
-        at_ms = c.scalar(select(t.online.c.at_ms))
-        return at_ms is None or self._clock() - at_ms >= limits.AWAY_MS
+        row = _THERE(c, {}).fetchone()
+        return row is None or self._clock() - row[0] >= limits.AWAY_MS
 
     def caught_up(self, c: Rows) -> None:
         """What waited at log-in has come (the `login` event stands behind it). Old prekeys go."""
@@ -121,12 +125,14 @@ class Trust:
         c.execute(upsert(t.online).values(values).on_conflict_do_update(index_elements=["number"], set_=values))
 
     # -- sending -----------------------------------------------------------------------------------------------------
-    def plan(self, c: Rows, uids: Iterable[str]) -> Plan | Held | Unsealable:
+    def plan(self, c: Rows, uids: Iterable[str], *, by_box: bool = False) -> Plan | Held | Unsealable:
         """Whether a sealed message to these accounts may leave, and to which devices. `look_at` them before.
 
-        `Unsealable`: no keys of theirs were ever known here. Who had keys once is never written to without.
+        `Unsealable`: no keys of theirs were ever known here. Who had keys once is never written to without. `by_box`:
+        for a key that is wrapped again; who lost the secret of a prekey could not read that either, and would ask for
+        the key of the answer, and so on.
         """
-        return self._planning.plan(c, uids)
+        return self._planning.plan(c, uids, by_box=by_box)
 
     def prepare(self, c: Rows, message: ToSeal, plan: Plan, shared: SharedKey | None = None) -> Composed:
         """What all tries to send a message have in common; its place among the device's messages is taken with it.
@@ -165,6 +171,10 @@ class Trust:
         """
         self._away = self._away or self._was_away(c)  # also where `logged_in` comes only after the first messages
         return self._judging.judge(c, Came(message, author, posted, waited, self._away), opened)
+
+    def weight(self, c: Rows, said: Sealed) -> Weight:
+        """What one's own device that signed this may tell the others. Of what is settled, and not forged."""
+        return self._judging.weight(c, said, self._clock())
 
     def plain(self, c: Rows, author: str, thread: str) -> tuple[str, ...]:
         """The doubts about a message that was not sealed."""

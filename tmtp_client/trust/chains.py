@@ -7,19 +7,43 @@ not given back. So what was returned or refused is no gap. What comes to a devic
 given back in the meantime; and what it has no key for may come to be read later: neither is a doubt by itself.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import Connection as Rows
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from tmtp_client.store import tables as t
 from tmtp_core.crypto.manifest import Link
+from tmtp_core.prepared import Prepared
 
 ANEW: Final = -1
 """As a chain's next place: whatever comes next begins it."""
+
+# What each message asks and writes.
+_to = t.link.c.uid == bindparam("uid")
+_COUNT: Final = Prepared(select(func.max(t.link.c.count)).where(_to))
+_LAST: Final = Prepared(select(t.link.c.hash).where(_to, t.link.c.gone == 0).order_by(t.link.c.count.desc()).limit(1))
+_LINK: Final = Prepared(insert(t.link), *(column.name for column in t.link.c))
+_SAME: Final = Prepared(
+    select(t.opened.c.message).where(
+        t.opened.c.device == bindparam("device"), t.opened.c.request_id == bindparam("request_id")
+    )
+)
+_STANDS: Final = Prepared(select(t.chain.c.count, t.chain.c.last).where(t.chain.c.device == bindparam("device")))
+_WRITE: Final = Prepared(insert(t.opened), *(column.name for column in t.opened.c))
+_put = upsert(t.chain)
+_STAND: Final = Prepared(
+    _put.on_conflict_do_update(
+        index_elements=["device"], set_={name: _put.excluded[name] for name in ("author", "count", "last")}
+    ),
+    *(column.name for column in t.chain.c),
+)
+_FOUND: Final = Prepared(
+    select(t.missing.c.message).where(t.missing.c.device == bindparam("device"), t.missing.c.hash == bindparam("hash"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +76,15 @@ class Circumstances:
 # -- out -------------------------------------------------------------------------------------------------------------
 def next_link(c: Rows, uid: str) -> Link:
     """What the next message to an account says of those before."""
-    count = c.scalar(select(func.max(t.link.c.count)).where(t.link.c.uid == uid))
-    last = c.scalar(
-        select(t.link.c.hash).where(t.link.c.uid == uid, t.link.c.gone == 0).order_by(t.link.c.count.desc()).limit(1)
-    )
-    return Link(0 if count is None else count + 1, last or "")
+    [count] = _COUNT(c, {"uid": uid}).fetchone()
+    last = _LAST(c, {"uid": uid}).fetchone()
+    return Link(0 if count is None else count + 1, last[0] if last is not None else "")
 
 
 def sealed(c: Rows, request_id: str, links: Iterable[tuple[str, int]], manifest_hash: str) -> None:
     """A message was sealed to these accounts, at these places."""
-    rows = [
-        {"uid": uid, "count": count, "request_id": request_id, "hash": manifest_hash, "gone": 0} for uid, count in links
-    ]
-    c.execute(insert(t.link), rows)
+    for uid, count in links:
+        _LINK(c, {"uid": uid, "count": count, "request_id": request_id, "hash": manifest_hash, "gone": 0})
 
 
 def gone(c: Rows, request_id: str, uids: Iterable[str] | None = None) -> None:
@@ -78,27 +98,28 @@ def gone(c: Rows, request_id: str, uids: Iterable[str] | None = None) -> None:
 # -- in --------------------------------------------------------------------------------------------------------------
 def repeats(c: Rows, place: Place) -> str:
     """The message that this one is again, under another id of the service; empty: none."""
-    before = c.scalar(
-        select(t.opened.c.message).where(t.opened.c.device == place.device, t.opened.c.request_id == place.request_id)
-    )
+    before = _known_as(c, place)
     return before if before is not None and before != place.message else ""
 
 
-def take(c: Rows, place: Place, about: Circumstances) -> tuple[str, ...]:
-    """Write down that a message was opened; what its place in the chain does not bear out, in plain words."""
+def take(c: Rows, place: Place, about: Callable[[], Circumstances]) -> tuple[str, ...]:
+    """Write down that a message was opened; what its place in the chain does not bear out, in plain words.
+
+    `about` is asked only where something is out of its place.
+    """
     if _is_written(c, place):
         return ()
     said = place.said
     doubts: tuple[str, ...] = ()
-    row = c.execute(select(t.chain.c.count, t.chain.c.last).where(t.chain.c.device == place.device)).one_or_none()
+    row = _STANDS(c, {"device": place.device}).fetchone()
     due = Link(row[0], row[1]) if row is not None else None
     if due is None or due.count == ANEW:
-        if due is None and said.last and about.newer_here:
-            doubts = _miss(c, place, 0, about)
+        if due is None and said.last and (now := about()).newer_here:
+            doubts = _miss(c, place, 0, now)
     elif said.count < due.count:
-        doubts = _late(c, place, about)
+        doubts = _late(c, place, about())
     elif said.last != due.last and not _knows(c, place.device, said.last):
-        doubts = _miss(c, place, due.count, about)
+        doubts = _miss(c, place, due.count, about())
     _write(c, place)
     if due is None or said.count >= due.count:
         _stand(c, place, said.count + 1, place.hash)
@@ -107,17 +128,16 @@ def take(c: Rows, place: Place, about: Circumstances) -> tuple[str, ...]:
 
 def found(c: Rows, device: str, manifest_hash: str) -> list[str]:
     """The messages that said this one was missing, and do not any more."""
-    which = (t.missing.c.device == device) & (t.missing.c.hash == manifest_hash)
-    messages = list(c.scalars(select(t.missing.c.message).where(which)))
-    c.execute(delete(t.missing).where(which))
+    messages = [str(row[0]) for row in _FOUND(c, {"device": device, "hash": manifest_hash}).fetchall()]
+    if messages:
+        c.execute(delete(t.missing).where(t.missing.c.device == device, t.missing.c.hash == manifest_hash))
     return messages
 
 
 def begin_anew(c: Rows, author: str, devices: Iterable[str]) -> None:
     """What comes next from these devices begins their chains: their account was blocked, and not delivered."""
     for device in devices:
-        values = {"device": device, "author": author, "count": ANEW, "last": ""}
-        c.execute(upsert(t.chain).values(values).on_conflict_do_update(index_elements=["device"], set_=values))
+        _STAND(c, {"device": device, "author": author, "count": ANEW, "last": ""})
 
 
 def _late(c: Rows, place: Place, about: Circumstances) -> tuple[str, ...]:
@@ -156,8 +176,13 @@ def _knows(c: Rows, device: str, manifest_hash: str) -> bool:
 
 def _is_written(c: Rows, place: Place) -> bool:
     """The same message once more: it was not acknowledged the last time."""
-    which = (t.opened.c.device == place.device) & (t.opened.c.request_id == place.request_id)
-    return c.scalar(select(t.opened.c.message).where(which)) == place.message
+    return _known_as(c, place) == place.message
+
+
+def _known_as(c: Rows, place: Place) -> str | None:
+    """As which message its device's request was opened before."""
+    row = _SAME(c, {"device": place.device, "request_id": place.request_id}).fetchone()
+    return None if row is None else str(row[0])
 
 
 def _write(c: Rows, place: Place) -> None:
@@ -169,12 +194,11 @@ def _write(c: Rows, place: Place) -> None:
         "count": place.said.count,
         "hash": place.hash,
     }
-    c.execute(insert(t.opened), row)
+    _WRITE(c, row)
 
 
 def _stand(c: Rows, place: Place, count: int, last: str) -> None:
-    values = {"device": place.device, "author": place.author, "count": count, "last": last}
-    c.execute(upsert(t.chain).values(values).on_conflict_do_update(index_elements=["device"], set_=values))
+    _STAND(c, {"device": place.device, "author": place.author, "count": count, "last": last})
 
 
 MISSING: Final = (
@@ -186,3 +210,5 @@ BEFORE_FIRST: Final = "This message is older than the first that this device had
 TWO_AT_ONE_PLACE: Final = (
     "Its sender's device has written two messages in one place: it was set back to an earlier state, or copied."
 )
+OF_ORDER: Final = frozenset({MISSING, OUT_OF_ORDER, BEFORE_FIRST, TWO_AT_ONE_PLACE})
+"""Doubts about what came before or after a message, and none about who signed it."""

@@ -9,12 +9,12 @@ this device does not know yet, the log is looked at before anything is said.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 from msgspec import Struct
 from sqlalchemy import Connection as Rows
-from sqlalchemy import delete, exists, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, literal_column, select, update
 
 from tmtp_client import limits
 from tmtp_client.store import changes
@@ -29,8 +29,19 @@ from tmtp_core.crypto.encoding import from_text
 from tmtp_core.crypto.envelope import Opened
 from tmtp_core.crypto.log_records import parse_entry
 from tmtp_core.crypto.manifest import Manifest
+from tmtp_core.prepared import Prepared
 
 _TAKES_AWAY: Final = frozenset({"suspend", "contest", "revoke", "genesis"})
+_m = t.message.c
+_SEALED_BEFORE: Final = Prepared(
+    select(_m.id)
+    .where(_m.thread == bindparam("thread"), _m.author == bindparam("author"), _m.suite > literal_column("0"))
+    .limit(1)
+)
+
+
+Weight = Literal["none", "little", "all"]
+"""Of one's own device's word: a provisional one's is `little`, it decides nothing (B4)."""
 
 
 class Sealed(Struct, frozen=True, omit_defaults=True):
@@ -84,17 +95,32 @@ class Judging:
             doubts = tuple(doubt for doubt in doubts if doubt not in _OF_UNKNOWN)
         elif forged:  # whoever signed it has no place in a chain
             return msgspec.structs.replace(sealed, doubts=doubts, forged=True)
-        doubts += chains.take(c, place, self._about(c, came, manifest))
+        doubts += chains.take(c, place, lambda: self._about(c, came, manifest))
         for message in chains.found(c, manifest.device, opened.manifest_hash):
             self._revise(c, message, take_back=chains.MISSING)
         return msgspec.structs.replace(sealed, doubts=doubts, forged=forged and not ask, settled=not ask)
 
     def plain(self, c: Rows, author: str, thread: str) -> tuple[str, ...]:
         """What to say of a message that is not sealed, in a thread where this author's were."""
-        before = select(t.message.c.id).where(
-            t.message.c.thread == thread, t.message.c.author == author, t.message.c.suite > 0
-        )
-        return (NOT_SEALED,) if thread and c.scalar(select(exists(before))) else ()
+        if not thread or _SEALED_BEFORE(c, {"thread": thread, "author": author}).fetchone() is None:
+            return ()
+        return (NOT_SEALED,)
+
+    def weight(self, c: Rows, said: Sealed, now_ms: int) -> Weight:
+        """Of what a device of this account tells the others: by the log as it was then, and as it is now.
+
+        A full one's holds, also when it was suspended or revoked later. Where its head of the log is not known here,
+        the service shows devices different logs: then only what stands now counts.
+        """
+        log = self._logs.kept(c, self._own.uid)
+        if log is None or BARRED_BEFORE in said.doubts:
+            return "none"
+        then = self._logs.at(c, self._own.uid, said.head) or log.state
+        if words.not_standing(then, said.device):
+            return "none"
+        if "full" in (then.standing(said.device, now_ms), log.state.standing(said.device, now_ms)):
+            return "all"
+        return "little" if not words.not_standing(log.state, said.device) else "none"
 
     # -- what had to be looked at ------------------------------------------------------------------------------------
     def asks(self, c: Rows) -> set[str]:

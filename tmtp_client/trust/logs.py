@@ -7,22 +7,27 @@ does that was restored from a backup, or holds them back: what is known here goe
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import Enum
 from functools import lru_cache
 from threading import Lock
 from typing import Final
 
 from sqlalchemy import Connection as Rows
-from sqlalchemy import delete, insert, select
+from sqlalchemy import bindparam, delete, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from tmtp_client.store import tables as t
 from tmtp_core.crypto.account_log import LogState
 from tmtp_core.crypto.encoding import from_text
 from tmtp_core.crypto.log_records import LogInvalid, Record, decode_record, encode_record, replay, verify
+from tmtp_core.prepared import Prepared
 
 _STATES_KEPT: Final = 1_024  # in memory: the logs of who is written to just now
+_of = t.log_record.c
+_LAST: Final = Prepared(
+    select(_of.place, _of.head).where(_of.uid == bindparam("uid")).order_by(_of.place.desc()).limit(1)
+)
 
 
 class Shown(Enum):
@@ -94,8 +99,7 @@ class Logs:
     def kept(self, c: Rows, uid: str) -> KeptLog | None:
         """What is known of an account's log; None: nothing, or nothing that can be read any more."""
         row = t.log_record.c
-        last = select(row.place, row.head).where(row.uid == uid).order_by(row.place.desc()).limit(1)
-        latest = c.execute(last).one_or_none()
+        latest = _LAST(c, {"uid": uid}).fetchone()
         if latest is None:
             return None
         cached = self._cached.get(uid)
@@ -203,19 +207,16 @@ _HEAD: Final = "it ends with a head that none of its records has"
 # -- how keys stand with the person ----------------------------------------------------------------------------------
 def standing(c: Rows, uid: str) -> Standing:
     """How an account's keys stand; as nobody has looked at them yet where there is nothing."""
-    row = c.execute(select(t.trust).where(t.trust.c.uid == uid)).one_or_none()
+    row = _STANDING(c, {"uid": uid}).fetchone()
     if row is None:
         return Standing(uid)
-    return Standing(
-        row.uid,
-        row.seen_head,
-        row.compared_head,
-        row.trouble,
-        row.other_head,
-        bool(row.trouble_seen),
-        row.behind,
-        row.asked_ms,
-    )
+    one = Standing(*row)
+    return replace(one, trouble_seen=bool(one.trouble_seen))
+
+
+_STANDING: Final = Prepared(
+    select(*(t.trust.c[field.name] for field in fields(Standing))).where(t.trust.c.uid == bindparam("uid"))
+)
 
 
 def keep(c: Rows, one: Standing, **changes: object) -> Standing:

@@ -12,7 +12,7 @@ from typing import Final
 
 from nacl.public import PrivateKey
 from sqlalchemy import Connection as Rows
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from tmtp_client import limits
@@ -24,9 +24,16 @@ from tmtp_core.crypto.account_log import LogState
 from tmtp_core.crypto.encoding import from_text, to_text
 from tmtp_core.crypto.signing import SEED_BYTES, check_box_key, signed_by
 from tmtp_core.ids import RandomBytes
+from tmtp_core.prepared import Prepared
 from tmtp_core.wire import revision2 as m2
 
 _SKEW_MS: Final = core_limits.PREKEY_CLOCK_SKEW_MS
+_SECRET: Final = Prepared(select(t.prekey.c.secret).where(t.prekey.c.key == bindparam("key")))
+_THEIRS: Final = Prepared(
+    select(t.their_prekey.c.key, t.their_prekey.c.made_ms).where(
+        t.their_prekey.c.uid == bindparam("uid"), t.their_prekey.c.device == bindparam("device")
+    )
+)
 
 
 # -- one's own -------------------------------------------------------------------------------------------------------
@@ -67,8 +74,8 @@ def drop_old(c: Rows, now_ms: int) -> int:
 
 def secret(c: Rows, key: str) -> bytes | None:
     """The private half of one's own prekey, if it is still here."""
-    found: bytes | None = c.scalar(select(t.prekey.c.secret).where(t.prekey.c.key == key))
-    return found
+    found = _SECRET(c, {"key": key}).fetchone()
+    return None if found is None else bytes(found[0])
 
 
 # -- others' ---------------------------------------------------------------------------------------------------------
@@ -99,12 +106,7 @@ def holds(service_key: str, uid: str, log: LogState, one: m2.Prekey) -> bool:
 
 def usable(c: Rows, uid: str, device: str, now_ms: int) -> str | None:
     """A device's prekey, if it is young enough to seal to: made at most 14 days ago, and not in the future."""
-    row = c.execute(
-        select(t.their_prekey.c.key, t.their_prekey.c.made_ms).where(
-            t.their_prekey.c.uid == uid, t.their_prekey.c.device == device
-        )
-    ).one_or_none()
-    if row is None or not now_ms - limits.PREKEY_USED_MS <= row.made_ms <= now_ms + _SKEW_MS:
+    row = _THEIRS(c, {"uid": uid, "device": device}).fetchone()
+    if row is None or not now_ms - limits.PREKEY_USED_MS <= row[1] <= now_ms + _SKEW_MS:
         return None
-    key: str = row.key
-    return key
+    return str(row[0])

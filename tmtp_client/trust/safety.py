@@ -36,7 +36,8 @@ def number(c: Rows, own: Own, logs: Logs, following: Following, uid: str) -> Saf
         return None
     digits = safety_number.safety_number(code.service_key, code.own, code.other)
     compared = kept.standing(c, uid).compared_head == code.other.head
-    return SafetyNumber(uid, digits, qr(safety_number.encode_code(code)), compared, following.shown(c, uid))
+    carried = safety_number.encode_code(code)
+    return SafetyNumber(uid, digits, qr(carried), compared, following.shown(c, uid), carried)
 
 
 def compare(c: Rows, own: Own, logs: Logs, uid: str, text: str) -> tuple[str, ...]:

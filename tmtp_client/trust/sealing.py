@@ -7,10 +7,11 @@ gives back, is left out of what later messages name as the last.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 from sqlalchemy import Connection as Rows
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 
 from tmtp_client.store import tables as t
 from tmtp_client.trust import chains, prekeys
@@ -24,8 +25,16 @@ from tmtp_core.crypto.envelope import Account, Act, Composed, compose
 from tmtp_core.crypto.manifest import Piece
 from tmtp_core.crypto.stream import EnvelopeRefused
 from tmtp_core.ids import RandomBytes
+from tmtp_core.prepared import Prepared
 from tmtp_core.wire.messages import Recipient
 from tmtp_core.wire.payload import E2e
+
+_BEFORE: Final = Prepared(select(t.link.c.uid).where(t.link.c.request_id == bindparam("request_id")).limit(1))
+_KEEP: Final = Prepared(insert(t.content_key), *(column.name for column in t.content_key.c))
+_SENT: Final = Prepared(
+    update(t.content_key).where(t.content_key.c.request_id == bindparam("request")).values(message=bindparam("message"))
+)
+_REGAINED: Final = Prepared(select(t.regained_key.c.key).where(t.regained_key.c.message == bindparam("message")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +62,7 @@ class Sealer:
 
         Raises `EnvelopeRefused` for what no recipient would open; ValueError for a request that was prepared before.
         """
-        if c.scalar(select(t.link.c.uid).where(t.link.c.request_id == message.request_id).limit(1)) is not None:
+        if _BEFORE(c, {"request_id": message.request_id}).fetchone() is not None:
             raise ValueError("this request was prepared before")
         if shared is None:
             key, e2e = content_key.for_devices(plan.targets, self._random_bytes)
@@ -81,13 +90,13 @@ class Sealer:
             "heads": msgspec.json.encode(dict(plan.heads)).decode(),
             "at_ms": self._clock(),
         }
-        c.execute(insert(t.content_key), row)
+        _KEEP(c, row)
         return composed
 
     # -- what becomes of it ------------------------------------------------------------------------------------------
     def sent(self, c: Rows, request_id: str, message: str) -> None:
         """The service has it, under this id."""
-        c.execute(update(t.content_key).where(t.content_key.c.request_id == request_id).values(message=message))
+        _SENT(c, {"request": request_id, "message": message})
 
     def refused(self, c: Rows, request_id: str) -> None:
         """The service will not have it, or it was dropped: it reaches nobody."""
@@ -110,9 +119,9 @@ class Sealer:
     # -- opening -----------------------------------------------------------------------------------------------------
     def key_for(self, c: Rows, message: str, e2e: E2e, shared: Sequence[SharedKey] = ()) -> bytes | None:
         """The content key of a message that came, by whatever way this device can have it; None: ask its sender."""
-        again = c.scalar(select(t.regained_key.c.key).where(t.regained_key.c.message == message))
-        if again is not None and content_key.opens(e2e, again):
-            return bytes(again)
+        again = _REGAINED(c, {"message": message}).fetchone()
+        if again is not None and content_key.opens(e2e, again[0]):
+            return bytes(again[0])
         if e2e.suite == content_key.SHARED:
             found = (content_key.key_of_shared(e2e, one.key, self._own.uid) for one in shared)
             return next((key for key in found if key is not None), None)

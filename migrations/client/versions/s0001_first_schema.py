@@ -135,6 +135,7 @@ def upgrade() -> None:
         sa.Column("size", sa.Integer, nullable=False),
         sa.Column("file", sa.String, nullable=False),
         sa.Column("have", sa.Integer, nullable=False),
+        sa.Column("hash", sa.LargeBinary, nullable=False),
         sa.Column("transfer", sa.String, nullable=False),
     )
     op.create_table(
