@@ -268,6 +268,21 @@ async def test_people(world: World) -> None:
     assert (await problem(ada("people.ping", o.SendPing("work", BOB, "x" * 141)))).field == "text"
 
 
+async def test_numbers_and_names_beyond_all_bounds_are_answered_in_words(world: World) -> None:
+    ada, far = world.ada, 2**63
+    mine, _ = await world.talk()
+    asked = [
+        ada("messages.send", o.Send("work", (BOB,), text="x", due_ms=far)),
+        ada("messages.fill", o.FillForm("work", mine.id, far, {})),
+        ada("files.save", o.SaveFile("work", mine.id, far, "/")),
+        ada("groups.act", o.ActOnGroup("work", "Analytical Engine", "join", "x" * 300_000)),
+        ada("groups.act", o.ActOnGroup("work", "Analytical Engine", "drop", "x" * 300_000)),
+    ]
+    for one in asked:
+        assert (await problem(one)).code in {"usage", "not_found"}
+    assert await ada("people.find", o.Find("work", "x" * 300_000)) == []
+
+
 async def test_groups(world: World) -> None:
     ada, bob = world.ada, world.bob
     await ada("groups.invite", o.InviteToGroup("work", "Analytical Engine", BOB, "Join us"))
@@ -385,9 +400,10 @@ async def test_a_page_hands_a_file_in_and_another_takes_a_piece_of_it_out(world:
             urls.append(server.url)
             keys.append({"Authorization": f"Bearer {entrance.key}"})
         headers = keys[0] | {"Content-Type": "application/octet-stream"}
-        async with http.post(f"{urls[0]}/files/work?name=../a%20b.png", data=octets, headers=headers) as answer:
+        name = "../a%20b%E2%80%AE.png"  # turned round from there on, as a person would see it
+        async with http.post(f"{urls[0]}/files/work?name={name}", data=octets, headers=headers) as answer:
             staged = msgspec.json.decode(await answer.read(), type=m.Staged)
-        assert (staged.name, staged.size) == ("a b.png", 200_000)
+        assert (staged.name, staged.size) == ("a b_.png", 200_000)
         _, there = await world.talk("A picture", files=(staged.file,))
         url = f"{urls[1]}/files/work/{there.id}/{there.attachments[0].place}"
         async with http.get(url, headers=keys[1] | {"Range": "bytes=65000-66999"}) as answer:

@@ -26,7 +26,12 @@ from tmtp_client.api.models import ErrorCode, Problem
 from tmtp_client.api.neighbours import Whose, whose
 
 DOOR: Final = "/enter"
-SANDBOX: Final = "default-src 'none'; sandbox"
+SANDBOX: Final = "default-src 'none'; sandbox; frame-ancestors 'none'"
+SHOWN: Final = {
+    "Content-Security-Policy": "default-src 'none'; sandbox; frame-ancestors 'self'",
+    "X-Frame-Options": "SAMEORIGIN",
+}
+"""Of a file that one of this server's own pages shows in a frame: it is of no origin there, and loads nothing."""
 HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Cross-Origin-Embedder-Policy": "require-corp",

@@ -22,7 +22,7 @@ from tmtp_client.trust.following import NAME
 from tmtp_client.trust.linking import Place
 from tmtp_client.trust.safety import qr
 
-_NO_PERSON = "nobody of this uid is known here"
+_NO_PERSON = "this person is not known here"
 
 
 class OnDevices:
@@ -185,7 +185,7 @@ class OnDevices:
             id = found(messages.named(c, p.message), NO_MESSAGE, "message")
             message = found(messages.view(c, id), NO_MESSAGE, "message")
             if message.state != "sealed":
-                raise problems.refused("this message is open already, or was never sealed", "message")
+                raise problems.refused("this message can be read already, or was never encrypted", "message")
             between.ask_for_key(c, context, id, message.author)
 
         await context.database.write(ask)

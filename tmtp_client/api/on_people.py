@@ -18,7 +18,7 @@ from tmtp_client.store import groups, people
 from tmtp_core.limits import NAME_MAX_CHARACTERS
 from tmtp_core.names import check_name
 
-NO_PERSON: Final = "nobody of this uid is known here"
+NO_PERSON: Final = "this person is not known here"
 
 
 class OnPeople:

@@ -81,7 +81,7 @@ async def _agreed(context: Context, thread: str, passphrase: str, known: _Asked)
             if content_key.key_of_shared(e2e, key.key, context.uid) is not None:
                 return key
         if known.sealed:
-            raise problems.refused("the messages that wait here were sealed with another passphrase", "passphrase")
+            raise problems.refused("the messages that wait here were encrypted with another passphrase", "passphrase")
         salt = shared_keys.new_salt(context.random_bytes)
         return await asyncio.to_thread(
             shared_keys.from_passphrase, thread, _next(known), passphrase, salt, Cost(), context.uid
