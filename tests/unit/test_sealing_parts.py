@@ -151,7 +151,7 @@ def test_an_outer_head_is_read_as_it_was_written(e2e: E2e) -> None:
     [
         *[(one, {"commit": "AAAA"}) for one in (BY_DEVICES, BY_RANDOM)],
         *[(one, {"header": "AAAA"}) for one in (BY_DEVICES, BY_RANDOM)],
-        (BY_DEVICES, {"suite": 3}),
+        *[(one, {"suite": 3}) for one in (BY_DEVICES, BY_RANDOM)],
         (BY_DEVICES, {"keys": ()}),
         (BY_DEVICES, {"epoch": 1}),
         (BY_DEVICES, {"nonce": "A" * 43}),
