@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import signal
+import termios
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -96,22 +97,32 @@ async def on_a_terminal(terminal: Terminal, *arguments: str, typed: str) -> tupl
     os.close(its)
     os.set_blocking(own, False)
     shown, lines = b"", typed.splitlines()
-    async with asyncio.timeout(PATIENCE_S):
-        while process.returncode is None or shown.endswith(b": "):
-            try:
-                shown += os.read(own, 65_536)
-            except BlockingIOError:
-                pass
-            except OSError:  # it has closed its end
-                break
-            if lines and re.search(rb"(: |\]: )$", shown):
-                await asyncio.sleep(0.2)  # whoever types is slower than who asks
-                os.write(own, lines.pop(0).encode() + b"\n")
-                shown += b"\n"
-            await asyncio.sleep(0.02)
-        code = await process.wait()
-    os.close(own)
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                try:
+                    shown += os.read(own, 65_536)
+                except BlockingIOError:
+                    pass
+                except OSError:  # it has closed its end
+                    break
+                if lines and _asks(own, shown):
+                    os.write(own, lines.pop(0).encode() + b"\n")
+                    shown += b"\n"
+                await asyncio.sleep(0.02)
+            code = await process.wait()
+    finally:
+        os.close(own)
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     return code, shown.decode()
+
+
+def _asks(own: int, shown: bytes) -> bool:
+    """Whether something is asked: of a secret only once nothing that is typed is shown any more."""
+    hides = not termios.tcgetattr(own)[3] & termios.ECHO
+    return shown.endswith(b"]: ") or (hides and shown.endswith(b": "))
 
 
 async def test_on_a_terminal_it_asks_and_shows_nothing_of_a_secret(service: TestInstance, tmp_path: Path) -> None:

@@ -141,6 +141,8 @@ class Server:
         self._sockets.add(one)
         try:
             return await one.serve(request)
+        except ConnectionError:  # whoever asked has gone before it began
+            return refused(503, "not_now", "the connection has ended")
         finally:
             self._sockets.discard(one)
             for task in one.unanswered:

@@ -88,6 +88,8 @@ def revoke(
 def confirm_device(device: DeviceArgument, account: AccountOption = "", as_json: JsonOption = False) -> None:
     """A device that was added is yours: it may do all that others may.
 
+    The device that took it in cannot say so; another one can, or the recovery sheet.
+
     Example: tmtp devices confirm phone
     """
     _act(device, "confirm", account, as_json=as_json)
@@ -247,7 +249,8 @@ def answer(
     if as_json:
         print_json(now)
     else:
-        say(f"This device is one of {now.alias} on {now.service}. Confirm it on the other: tmtp devices confirm")
+        say(f"This device is one of {now.alias} on {now.service}, provisional until it is confirmed.")
+        say("A third device can do that, or the recovery sheet on any: tmtp devices confirm")
 
 
 @link.command("finish")

@@ -141,10 +141,10 @@ def search(
 ) -> None:
     """Find messages, in all your accounts unless one is named; best first.
 
-    Words must all be there. -word must not. from:, to:, in: (a thread's subject or group), has:file, before: and after:
+    Words must all be there. -word must not, and stands behind --. from:, to:, in: (a thread's subject or group), has:file, before: and after:
     a day, tag: narrow it.
 
-    Example: tmtp search plan from:bob after:2026-11-01 -draft
+    Example: tmtp search plan from:bob after:2026-11-01 -- -draft
     """
     words = " ".join(f'"{word}"' if " " in word and '"' not in word and ":" not in word else word for word in query)
 
