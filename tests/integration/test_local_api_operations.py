@@ -174,7 +174,7 @@ async def test_a_person_has_accounts_on_two_services_and_leaves_one(world: World
     revised = await ada("accounts.revise_skin", o.ReviseSkin("club", {"font": "serif"}))
     assert revised.revised == {"font": "serif"}
     again = o.Join("club", f"{where.host}:{where.port}", "Some Body Else", pin=where.pin or "")
-    assert (await problem(ada("accounts.join", again))).code == "refused"
+    assert (await problem(ada("accounts.join", again))).field == "account"
     assert (await problem(ada("accounts.sign_in", WORK))).code == "refused"  # the service asks no provider
     await world.talk("Here, not there")
     assert {one.account for one in await threads(ada, account="")} == {"work"}
@@ -221,7 +221,7 @@ async def test_a_sheet_that_nobody_wrote_down_is_shown_again(gateway: Gateway, t
         assert again.recovery == first.recovery != ""
         assert (await ada("devices.check_recovery", o.CheckRecovery("work", first.recovery))).done
         await ada("accounts.told", WORK)
-        assert (await problem(ada("accounts.join", join))).code == "refused"
+        assert (await problem(ada("accounts.join", join))).field == "account"
 
 
 async def test_coming_back_by_the_recovery_sheet(gateway: Gateway, tmp_path: Path) -> None:
