@@ -59,6 +59,13 @@ def test_a_stream_is_libsodiums_also_by_its_own_way_of_writing() -> None:
     assert writer.push(b"".join(pieces)) + writer.finish() == theirs
 
 
+@pytest.mark.parametrize("size", [0, 16, 65_553 + 1, 65_553 + 16, 65_553 + 17, 2 * 65_553 + 17])
+def test_no_stream_has_another_length(size: int) -> None:
+    """One plaintext has one: an empty piece has no place behind others."""
+    with pytest.raises(EnvelopeRefused, match="no stream has this length"):
+        StreamReader(KEY, HEADER, size)
+
+
 # -- passphrases -----------------------------------------------------------------------------------------------------
 def test_a_passphrase_is_the_same_on_every_keyboard() -> None:
     assert passphrase_octets("cafe\u0301 ﬁ Ａ") == passphrase_octets("caf\u00e9 fi A") == "café fi A".encode()
