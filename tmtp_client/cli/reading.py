@@ -141,8 +141,8 @@ def search(
 ) -> None:
     """Find messages, in all your accounts unless one is named; best first.
 
-    Words must all be there. -word must not, and stands behind --. from:, to:, in: (a thread's subject or group), has:file, before: and after:
-    a day, tag: narrow it.
+    Words must all be there; -word must not, and stands behind --. from:, to:, in: (a thread's subject or group),
+    has:file, before: and after: a day, tag: narrow it.
 
     Example: tmtp search plan from:bob after:2026-11-01 -- -draft
     """
