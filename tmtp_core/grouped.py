@@ -105,23 +105,26 @@ class Grouped(ABC):
             try:
                 thread.submit(do_all)
             except RuntimeError:
-                queue.clear()
+                with self._guard:
+                    if one in queue:  # others that wait have a thread that is on its way to them
+                        queue.remove(one)
                 raise self._closed() from None
         return one.future
 
     def _write_all(self) -> None:
-        """On the writer's thread: everything that waits by now."""
-        with self._guard:
-            group, self._waiting[:] = self._waiting[: self._group_max], self._waiting[self._group_max :]
-            if self._waiting:
-                self._writer.submit(self._write_all)
-        try:
-            self._told(lambda: self._commit(group))
-        except OSError as error:
+        """On the writer's thread: everything that waits, also what came before it was closed."""
+        while True:
+            with self._guard:
+                group, self._waiting[:] = self._waiting[: self._group_max], self._waiting[self._group_max :]
+            if not group:
+                return
+            try:
+                self._told(partial(self._commit, group))
+            except Exception as error:  # the disk's; or a change that ended the transaction under the others
+                for change in group:
+                    change.failed = error
             for change in group:
-                change.failed = error
-        for change in group:
-            change.tell()
+                change.tell()
 
     def _read_all(self) -> None:
         """On a reader's thread: its share of what waits by now, in one transaction, each told as soon as it is done."""
@@ -132,7 +135,7 @@ class Grouped(ABC):
             return
         try:
             self._told(lambda: self._look(group))
-        except OSError as error:
+        except Exception as error:
             for one in group:
                 one.failed = error
                 one.tell()
@@ -190,8 +193,10 @@ class Grouped(ABC):
 
 
 def engine_of(url: str, pragmas: Sequence[str], **options: Any) -> Engine:
-    """An engine whose connections have these pragmas, and whose transactions are SQLAlchemy's alone."""
-    engine = create_engine(url, **options)
+    """An engine whose connections have these pragmas, and whose transactions are SQLAlchemy's alone. What its errors
+    say goes to logs and to people: never with what was to be kept.
+    """
+    engine = create_engine(url, hide_parameters=True, **options)
 
     @event.listens_for(engine, "connect")
     def set_pragmas(connection: Any, record: object) -> None:

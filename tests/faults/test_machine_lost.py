@@ -17,13 +17,16 @@ from tests.faults import machine_lost
 from tests.faults.load import PROGRAM
 from tests.faults.machine_lost import PATIENCE_S, Person, Site
 from tests.faults.needed import ROOT, small_disk
+from tests.support.homes import look_until, running_home, until
 from tmtp_client.connection import Connection, DeviceKeys, Disconnected
-from tmtp_client.engine.engine import Engine
-from tmtp_client.engine.history import Identity
-from tmtp_client.engine.profile import Profile
+from tmtp_client.engine.account import Account
+from tmtp_client.engine.home import Home
+from tmtp_client.store import identity as identities
+from tmtp_client.store.database import Database
+from tmtp_client.store.identity import Identity
 from tmtp_core.crypto.account_log import Entry
 from tmtp_core.crypto.encoding import to_text
-from tmtp_core.crypto.log_records import compose
+from tmtp_core.crypto.log_records import compose, decode_records
 from tmtp_core.crypto.signing import Signer
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
@@ -159,8 +162,6 @@ async def test_a_device_hands_over_what_the_service_has_lost(tmp_path: Path) -> 
         async with ada.online() as connection:
             phone = await add_phone(ada, connection)
         await site.back_up()
-        profile = Profile(tmp_path / "home", "ada")
-        history = profile.open()
         endpoint = site.process.endpoint()
         async with ada.online() as connection:
             key = to_text((await connection.channel()).service_key)
@@ -177,9 +178,11 @@ async def test_a_device_hands_over_what_the_service_has_lost(tmp_path: Path) -> 
             )
         who = (ada.uid, "", ada.alias, endpoint.host, endpoint.port, endpoint.pin, None, "load")
         identity = Identity(*who, keys=ada.keys.device, service_key=key)
-        async with Engine(history, identity).running() as engine:
-            await _until(lambda: len(history.log_records()) == 4)
-            assert engine.own_log.handed_over == 0
+        async with running_home(tmp_path / "home") as home:
+            account = await _begun(home, identity)
+            trust = account.context.trust
+            assert trust is not None
+            await look_until(account, lambda c: len(trust.logs.records(c, ada.uid)) == 4)
         await site.lose()
         code, said = await site.run(
             "restore",
@@ -195,18 +198,37 @@ async def test_a_device_hands_over_what_the_service_has_lost(tmp_path: Path) -> 
         await site.process.start()
         async with ada.online(phone):
             pass  # the thief's device is in again, until one of the account's own comes
-        async with Engine(history, identity).running() as engine:
-            await _until(lambda: engine.own_log.handed_over == 2)
-            assert engine.own_log.trouble is None
+        assert await _records(ada) == 2
+        async with running_home(tmp_path / "home") as home:
+            async with asyncio.timeout(PATIENCE_S):
+                while await _records(ada) < 4:
+                    await asyncio.sleep(0.1)
+            assert (await home.account("ada").view()).trouble == ""
         assert await refused_login(ada, phone) == "device suspended"
         async with ada.online(tablet):
             pass
-        async with Engine(history, identity).running() as engine:  # and now it is as long as the device's
-            await engine.connection.current(PATIENCE_S)
+        async with running_home(tmp_path / "home") as home:  # and now it is as long as the device's
+            await until(home.account("ada").caught_up.is_set)
             await asyncio.sleep(0.3)
-            assert engine.own_log.handed_over == 0
-            assert engine.own_log.trouble is None
-        history.close()
+            assert (await home.account("ada").view()).trouble == ""
+        assert await _records(ada) == 4
+
+
+async def _begun(home: Home, identity: Identity) -> Account:
+    """An account that was opened elsewhere, with this device's keys."""
+    kept = home.vault.account("ada", make=True)
+    database = Database(kept.folder, kept.database_key)
+    await database.open()
+    await database.write(lambda c: identities.put(c, identity))
+    await database.close()
+    return await home.start("ada")
+
+
+async def _records(person: Person) -> int:
+    """How many the service has of somebody's log."""
+    async with person.online() as connection:
+        _, data = await connection.inquire(m2.LogFetch("how many", person.uid))
+        return len(decode_records(data))
 
 
 @pytest.mark.slow
@@ -275,9 +297,3 @@ def _fatten(site: Site, messages: int) -> None:
             database.execute("INSERT INTO message (number, head, size, body, file) VALUES (?, ?, ?, ?, ?)", row)
             database.execute("INSERT INTO queue (device, rank, message) VALUES (1, 1, ?)", (number,))
         database.commit()
-
-
-async def _until(holds: "object") -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not holds():  # type: ignore[operator]
-            await asyncio.sleep(0.05)

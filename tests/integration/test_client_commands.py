@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""`tmtp` as people use it: two of them in two terminals, and scripts that read JSON."""
+"""`tmtp` as people use it: two of them in two terminals, and scripts that read JSON (B1, B3, B4)."""
 
 import asyncio
 import json
@@ -7,80 +7,14 @@ import os
 import re
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.support.instance import TestInstance, running_instance
-from tmtp_client.cli.joining import _join, _recover, _Service
-from tmtp_client.connection import Connection, Disconnected, Refused
-from tmtp_client.engine.history import History
-from tmtp_client.engine.profile import Profile
+from tests.support.terminal import PATIENCE_S, Terminal, acquainted, joined, link
 from tmtp_client.engine.recovery import seed_of
-from tmtp_core.crypto.encoding import from_text
-from tmtp_core.wire import revision2 as m2
-from tmtp_core.wire.address import ServiceAddress
-
-TMTP = Path(sys.executable).with_name("tmtp")
-PATIENCE_S = 60.0
-
-
-@dataclass(frozen=True)
-class Ran:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """What it printed, for scripts."""
-        return json.loads(self.out)
-
-
-class Terminal:
-    """One person's terminal: a home of their own."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self._environment = {
-            **os.environ,
-            "TMTP_HOME": str(home),
-            "COLUMNS": "200",
-            "NO_COLOR": "1",
-            "PYTHONWARNINGS": "error",
-        }
-
-    async def start(self, *arguments: str, reads: bool = False) -> asyncio.subprocess.Process:
-        """A command that goes on."""
-        pipe = asyncio.subprocess.PIPE
-        return await asyncio.create_subprocess_exec(
-            TMTP,
-            *arguments,
-            stdin=pipe if reads else asyncio.subprocess.DEVNULL,
-            stdout=pipe,
-            stderr=pipe,
-            env=self._environment,
-            limit=1 << 20,
-        )
-
-    async def run(self, *arguments: str, given: str | None = None) -> Ran:
-        """A command, to its end. Whatever it says, it never shows a traceback."""
-        process = await self.start(*arguments, reads=given is not None)
-        try:
-            typed = given.encode() if given is not None else None
-            out, err = await asyncio.wait_for(process.communicate(typed), PATIENCE_S)
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        assert b"Traceback" not in err, err.decode()
-        return Ran(process.returncode or 0, out.decode(), err.decode())
 
 
 @pytest.fixture
@@ -89,32 +23,19 @@ async def service(tmp_path: Path) -> AsyncIterator[TestInstance]:
         yield instance
 
 
-def link(service: TestInstance, invite: str | None = None) -> str:
-    """What an administrator hands to a person."""
-    return ServiceAddress(service.host, service.port, service.spki_pin, invite).link()
-
-
-async def joined(service: TestInstance, home: Path, alias: str) -> Terminal:
-    terminal = Terminal(home)
-    ran = await terminal.run("join", link(service), "--alias", alias)
-    assert ran.code == 0, ran.err
-    assert f"You are {alias} on Test Site" in ran.out
-    return terminal
-
-
 async def test_two_people_meet_and_talk(service: TestInstance, tmp_path: Path) -> None:
     ada = await joined(service, tmp_path / "ada", "Ada Lovelace")
     bob = await joined(service, tmp_path / "bob", "Bob Builder")
     stranger = await ada.run("send", "Bob Builder", "Let me in")
     assert stranger.code == 1
-    assert "Introduce yourself: tmtp ping" in stranger.err
+    assert "ping them first" in stranger.err
     assert (await ada.run("ping", "Bob Builder", "[bold]It is me[/bold] \x1b[31m")).code == 0
     seen = await bob.run("inbox")
     assert "ping from Ada Lovelace" in seen.out
     assert "[bold]It is me[/bold] \\u001b[31m" in seen.out
     plan = tmp_path / "plan.pdf"
     plan.write_bytes(os.urandom(300_000))
-    answer = await bob.run("send", "Ada Lovelace", "Here is the plan.", "-s", "The plan", "-a", str(plan))
+    answer = await bob.run("send", "Ada Lovelace", "Here is the plan.", "-s", "The plan", "-f", str(plan))
     assert (answer.code, answer.out) == (0, "Sent to Ada Lovelace.\n")
     (got,) = [one for one in (await ada.run("inbox", "--json")).json if not one["outgoing"]]
     assert (got["subject"], got["text"]) == ("The plan", "Here is the plan.")
@@ -124,7 +45,7 @@ async def test_two_people_meet_and_talk(service: TestInstance, tmp_path: Path) -
     assert [one["thread"] for one in (await bob.run("inbox", "--json")).json][1:] == [got["thread"]] * 2
     downloads = tmp_path / "downloads"
     downloads.mkdir()
-    for name in ("plan.pdf", "plan-2.pdf"):  # nothing is overwritten
+    for name in ("plan.pdf", "plan (2).pdf"):  # nothing is overwritten
         read = await ada.run("read", got["id"][-8:], "--save", str(downloads))
         assert read.code == 0, read.err
         assert "Here is the plan." in read.out
@@ -149,29 +70,50 @@ async def test_what_was_not_delivered_is_shown_with_what_it_was(service: TestIns
     assert (answer.code, "nobody else wrote that" in answer.err) == (2, True)
 
 
+async def said(watching: asyncio.subprocess.Process) -> str:
+    """The text of the next message that a `watch --json` shows."""
+    assert watching.stdout is not None
+    line = await asyncio.wait_for(watching.stdout.readline(), PATIENCE_S)
+    return str(json.loads(line)["text"])
+
+
+async def interrupted(process: asyncio.subprocess.Process) -> str:
+    """Ctrl-C ends it, quietly; what it said on standard error."""
+    process.send_signal(signal.SIGINT)
+    _, errors = await asyncio.wait_for(process.communicate(), PATIENCE_S)
+    assert process.returncode == 130, errors
+    assert b"Traceback" not in errors
+    return errors.decode()
+
+
 async def test_watch_shows_what_comes_and_sends_for_other_terminals(service: TestInstance, tmp_path: Path) -> None:
+    """Other commands use its engine as they would a daemon's; another watch, too, and it goes on when the first ends."""
     ada = await joined(service, tmp_path / "ada", "Ada Lovelace")
     bob = await joined(service, tmp_path / "bob", "Bob Builder")
-    watching = await bob.start("watch", "--json")
-    assert watching.stdout is not None
+    await ada.does("ping", "Bob Builder", "Are you there?")
+    first = await bob.start("watch", "--json")
     try:
-        assert (await ada.run("ping", "Bob Builder", "Are you there?")).code == 0
-        line = await asyncio.wait_for(watching.stdout.readline(), PATIENCE_S)
-        assert json.loads(line)["text"] == "Are you there?"
-        assert (await bob.run("watch")).code == 1  # one at a time
-        assert (await bob.run("ping", "Ada Lovelace", "I am")).code == 0
-        assert (await bob.run("send", "Ada Lovelace", "and I can write")).code == 0
-        assert [one["text"] for one in (await bob.run("inbox", "--json")).json] == [
-            "Are you there?",
-            "I am",
-            "and I can write",
-        ]
+        assert await said(first) == "Are you there?"  # it came while nobody watched
+        assert (tmp_path / "bob" / "daemon.json").exists()
+        second = await bob.start("watch", "--json")
+        try:
+            await bob.does("ping", "Ada Lovelace", "I am")
+            await bob.does("send", "Ada Lovelace", "and I can write")
+            texts = [one["text"] for one in (await bob.does("inbox", "--json")).json]
+            assert texts == ["Are you there?", "I am", "and I can write"]
+            await ada.does("inbox")
+            await ada.does("send", "Bob Builder", "to whoever watches")
+            assert await said(first) == "to whoever watches"
+            await interrupted(first)
+            await ada.does("send", "Bob Builder", "and who still does")
+            while await said(second) != "and who still does":
+                pass
+        finally:
+            await interrupted(second)
     finally:
-        watching.send_signal(signal.SIGINT)
-        _, errors = await asyncio.wait_for(watching.communicate(), PATIENCE_S)
-    assert watching.returncode == 130
-    assert b"Traceback" not in errors
-    assert [one["text"] for one in (await ada.run("inbox", "--json")).json][1:] == ["I am", "and I can write"]
+        if first.returncode is None:
+            await interrupted(first)
+    assert [one["text"] for one in (await ada.does("inbox", "--json")).json][1:3] == ["I am", "and I can write"]
 
 
 async def test_joining_with_an_invitation(tmp_path: Path) -> None:
@@ -192,7 +134,7 @@ async def test_joining_with_an_invitation(tmp_path: Path) -> None:
         assert (await ada.run("whoami", "--json")).json["uid"] == ran.json["uid"]
         again = await ada.run("join", link(service, token), "--alias", "Ada the Second")
         assert again.code == 2
-        assert "choose another --profile" in again.err
+        assert "choose another name" in again.err
         bob = Terminal(tmp_path / "bob")
         plain = f"{service.host}:{service.port}"
         token = await service.new_invitation()
@@ -224,97 +166,7 @@ async def test_the_way_back_when_every_device_is_lost(service: TestInstance, tmp
     assert "are you back?" in (await new.run("inbox")).out
     assert "login failed" in (await lost.run("inbox")).err
     again = await new.run(*back, given=words)
-    assert (again.code, "choose another --profile" in again.err) == (2, True)
-
-
-async def test_a_join_that_was_cut_off_is_taken_up_again(
-    service: TestInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The service has made the account, and its answer is lost: the next join gets the same account, and its sheet."""
-    where = _Service(ServiceAddress(service.host, service.port, service.spki_pin, None), None)
-    history = History(tmp_path / "history.sqlite3")
-    whole = Connection._wait
-
-    async def cut_off(self: Connection, awaited: "asyncio.Future[Any]") -> Any:
-        answer = await whole(self, awaited)
-        if awaited is self._registered:
-            self._end("the connection broke")
-            raise Disconnected("the connection broke")
-        return answer
-
-    monkeypatch.setattr(Connection, "_wait", cut_off)
-    with pytest.raises(Disconnected):
-        await _join(where, "Ada Lovelace", history)
-    monkeypatch.setattr(Connection, "_wait", whole)
-    assert history.identity() is None
-    history.close()
-    history = History(tmp_path / "history.sqlite3")  # another process
-    identity, error = await _join(where, "Ada Lovelace", history)
-    (account,) = await service.service.list_accounts()
-    assert (account.uid, account.aliases, account.devices, error) == (identity.uid, ("Ada Lovelace",), 1, "")
-    history.close()
-
-
-async def test_a_join_that_ended_before_its_sheet_was_shown_shows_it_the_next_time(
-    service: TestInstance, tmp_path: Path
-) -> None:
-    where = _Service(ServiceAddress(service.host, service.port, service.spki_pin, None), None)
-    ada = Terminal(tmp_path / "ada")
-    history = profile_of(tmp_path / "ada").open()
-    identity, _ = await _join(where, "Ada Lovelace", history)
-    history.close()
-    ran = await ada.run("join", link(service), "--alias", "Ada Lovelace", "--json")
-    assert (ran.code, ran.json["uid"]) == (0, identity.uid)
-    seed = seed_of(ran.json["recovery"])
-    kept = b"".join(path.read_bytes() for path in (tmp_path / "ada").rglob("*") if path.is_file())
-    assert seed not in kept  # now that it is on paper
-    again = await ada.run("join", link(service), "--alias", "Ada Lovelace")
-    assert (again.code, "choose another --profile" in again.err) == (2, True)
-    back = ("recover", link(service), "--uid", identity.uid, "--alias", "Ada Lovelace")
-    assert (await Terminal(tmp_path / "new").run(*back, given=ran.json["recovery"])).code == 0
-
-
-@pytest.mark.parametrize("where", ["add", "revoke"])
-async def test_a_way_back_that_was_cut_off_is_taken_up_again(
-    service: TestInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
-) -> None:
-    """With the device that it had begun with: no second one is left behind in the account."""
-    there = _Service(ServiceAddress(service.host, service.port, service.spki_pin, None), None)
-    lost = profile_of(tmp_path / "lost").open()
-    identity, _ = await _join(there, "Ada Lovelace", lost)
-    keys = lost.pending_keys(identity.service_key)
-    assert keys is not None
-    history = profile_of(tmp_path / "new").open()
-    whole = Connection.ask
-
-    async def cut_off(self: Connection, request: Any) -> Any:
-        acked = await whole(self, request)
-        if isinstance(request, m2.LogAppend) and f'"{where}"'.encode() in from_text(request.entry):
-            raise Disconnected("the connection broke")
-        return acked
-
-    monkeypatch.setattr(Connection, "ask", cut_off)
-    with pytest.raises(Disconnected):
-        await _recover(there, identity.uid, "Ada Lovelace", keys.recovery, True, history)
-    monkeypatch.setattr(Connection, "ask", whole)
-    assert history.identity() is None
-    with pytest.raises(Refused, match="finish that with tmtp recover"):
-        await _join(there, "Ada the Second", history)
-    came, others = await _recover(there, identity.uid, "Ada Lovelace", keys.recovery, True, history)
-    assert (came.alias, others) == ("Ada Lovelace", 0)
-    assert history.pending_keys(identity.service_key) is None
-    (device,) = await service.service.list_devices("Ada Lovelace")
-    assert came.keys is not None
-    assert device.key == came.keys.signer.public
-    with pytest.raises(Refused, match="finish that with tmtp join"):
-        await _recover(there, identity.uid, "Ada Lovelace", keys.recovery, False, lost)
-    for one in (history, lost):
-        one.close()
-
-
-def profile_of(home: Path) -> Profile:
-    """The profile that a terminal's commands use there."""
-    return Profile(home, "default")
+    assert (again.code, "choose another name" in again.err) == (2, True)
 
 
 async def test_beginning_anew_with_an_administrators_leave(service: TestInstance, tmp_path: Path) -> None:
@@ -370,9 +222,9 @@ async def test_refusals_end_with_the_words_of_the_service(service: TestInstance,
     ada = await joined(service, tmp_path / "ada", "Ada Lovelace")
     ran = await ada.run("ping", "Nobody Here", "hello")
     assert ran.code == 1
-    assert "nobody there is called Nobody Here" in ran.err
+    assert "nobody here is called so" in ran.err
     assert (await ada.run("send", "B" * 32, "hello")).code == 1
-    assert (await ada.run("send", "B" * 32, "hello", "-a", "no such file")).code == 2
+    assert (await ada.run("send", "B" * 32, "hello", "-f", "no such file")).code == 2
     assert (await ada.run("send", "B" * 32, "hello", "--reply", "ffffffff")).code == 1
     assert (await ada.run("read", "ffffffff")).code == 1
     assert "Nothing here yet" in (await ada.run("inbox")).out
@@ -386,28 +238,39 @@ async def test_what_was_cut_off_goes_out_with_the_next_command(service: TestInst
     plan = tmp_path / "plan.txt"
     plan.write_bytes(b"as it was")
     await service.stop()
-    kept = await ada.run("send", "Bob Builder", "Here it is", "-a", str(plan))
+    kept = await ada.run("send", "Bob Builder", "Here it is", "-f", str(plan))
     assert kept.code == 3
     assert "is kept and goes out next time" in kept.err
-    assert (await ada.run("send", "B" * 32, "to nobody")).code == 3
     offline = await ada.run("inbox")
     assert offline.code == 3
     assert "cannot be reached" in offline.err
     assert "Write to me" in offline.out
     plan.write_bytes(b"changed meanwhile")
     await service.start()
-    later = await ada.run("inbox")
-    while "Not sent to" not in later.err:
-        later = await ada.run("inbox")
-    assert "nobody there is called" in later.err
-    (got,) = [one for one in (await bob.run("inbox", "--json")).json if not one["outgoing"]]
+    await ada.does("inbox")
+    (got,) = [one for one in (await bob.does("inbox", "--json")).json if not one["outgoing"]]
     assert got["text"] == "Here it is"
-    assert _content(got["attachments"][0]["path"]) == b"as it was"
-    assert "Not sent to" not in (await ada.run("inbox")).err  # told once
+    await bob.does("read", got["id"], "--save", str(tmp_path / "saved"))
+    assert (tmp_path / "saved" / "plan.txt").read_bytes() == b"as it was"
 
 
-def _content(path: str) -> bytes:
-    return Path(path).read_bytes()
+async def test_what_was_refused_when_nobody_waited_is_said_until_it_is_dropped(
+    service: TestInstance, tmp_path: Path
+) -> None:
+    ada = await joined(service, tmp_path / "ada", "Ada Lovelace")
+    await service.stop()
+    assert (await ada.run("ping", "Nobody Here", "hello")).code == 3
+    await service.start()
+    for _ in range(2):
+        shown = await ada.does("inbox")
+        assert "Not sent to Nobody Here" in shown.err
+        assert "nobody here is called so" in shown.err
+    (refused,) = (await ada.does("outbox", "--json")).json
+    assert refused["state"] == "refused"
+    await joined(service, tmp_path / "late", "Nobody Here")
+    await ada.does("outbox", "--retry", refused["id"])
+    assert (await ada.does("inbox")).err == ""
+    assert (await ada.does("outbox", "--json")).json == []
 
 
 async def test_a_key_that_changed_is_said_at_once(service: TestInstance, tmp_path: Path) -> None:
@@ -421,63 +284,52 @@ async def test_a_key_that_changed_is_said_at_once(service: TestInstance, tmp_pat
     assert "not the one that was pinned" in ran.err
 
 
-async def test_what_the_service_does_not_take_is_refused_and_not_tried_again(tmp_path: Path) -> None:
-    async with running_instance(tmp_path / "service", limits={"message_max_bytes": 100_000}) as service:
-        ada = await joined(service, tmp_path / "ada", "Ada Lovelace")
-        large = tmp_path / "large"
-        large.write_bytes(bytes(200_000))
-        ran = await ada.run("send", "B" * 32, "hello", "-a", str(large))
-        assert ran.code == 1
-        assert "it is larger than this service takes" in ran.err
-        assert not list((tmp_path / "ada").rglob("large"))
-        ran = await ada.run("ping", "Ada Lovelace", "\udcff is no UTF-8")
-        assert ran.code == 2
-        assert (await ada.run("ping", "Ada Lovelace", "hello me")).code == 0
-
-
-async def acquainted_terminals(service: TestInstance, tmp_path: Path) -> tuple[Terminal, Terminal]:
-    """Ada and Bob, who have pinged one another and looked."""
+async def test_what_cannot_be_sent_is_said_at_once_and_leaves_nothing(service: TestInstance, tmp_path: Path) -> None:
     ada = await joined(service, tmp_path / "ada", "Ada Lovelace")
-    bob = await joined(service, tmp_path / "bob", "Bob Builder")
-    assert (await ada.run("ping", "Bob Builder", "Hello")).code == 0
-    assert (await bob.run("ping", "Ada Lovelace", "Hello")).code == 0
-    assert (await ada.run("inbox")).code == 0
-    return ada, bob
+    ran = await ada.run("ping", "Ada Lovelace", "\udcff is no UTF-8")
+    assert (ran.code, "no valid UTF-8" in ran.err) == (2, True)
+    assert (await ada.run("ping", "Ada Lovelace", "x" * 141)).code == 2
+    assert (await ada.does("ping", "Ada Lovelace", "hello me")).err == ""
+    assert (await ada.does("outbox", "--json")).json == []
 
 
 async def test_several_terminals_send_at_once(service: TestInstance, tmp_path: Path) -> None:
     """Whoever has the engine sends; when it leaves, the next one takes over."""
-    ada, bob = await acquainted_terminals(service, tmp_path)
+    ada, bob = await acquainted(service, tmp_path)
     sent = await asyncio.gather(*(ada.run("send", "Bob Builder", f"number {n}") for n in range(4)))
     assert [(ran.code, ran.err) for ran in sent] == [(0, "")] * 4
+    assert not (tmp_path / "ada" / "daemon.json").exists()
     texts = {one["text"] for one in (await bob.run("inbox", "--json")).json}
     assert {f"number {n}" for n in range(4)} <= texts
 
 
 async def test_each_terminal_says_what_became_of_its_own_message(service: TestInstance, tmp_path: Path) -> None:
-    ada, _ = await acquainted_terminals(service, tmp_path)
+    ada, _ = await acquainted(service, tmp_path)
     for _ in range(3):
         sent = await asyncio.gather(
-            ada.run("send", "B" * 32, "to nobody"),
+            ada.run("ping", "Nobody Here", "to nobody"),
             ada.run("send", "Bob Builder", "to somebody"),
-            ada.run("send", "C" * 32, "to nobody either"),
+            ada.run("ping", "Nobody Either", "to nobody either"),
         )
         assert [ran.code for ran in sent] == [1, 0, 1], [ran.err for ran in sent]
         assert "Not sent" not in sent[1].err
 
 
 async def test_what_was_interrupted_is_kept_shown_and_can_be_dropped(service: TestInstance, tmp_path: Path) -> None:
-    ada, bob = await acquainted_terminals(service, tmp_path)
+    ada, bob = await acquainted(service, tmp_path)
     await service.stop()
-    with socket.create_server(("127.0.0.1", service.port)) as silent:  # somebody who answers nothing
+    with socket.create_server(("127.0.0.1", service.port)):  # somebody who answers nothing
+        daemon = await ada.start("daemon")
+        assert daemon.stdout is not None
+        await asyncio.wait_for(daemon.stdout.readline(), PATIENCE_S)
         sending = await ada.start("send", "Bob Builder", "half a thought")
-        reached, _ = await asyncio.to_thread(silent.accept)
-        sending.send_signal(signal.SIGINT)
-        _, errors = await asyncio.wait_for(sending.communicate(), PATIENCE_S)
-        reached.close()
-    assert sending.returncode == 130
-    assert b"The message is kept" in errors
-    (waiting,) = (await ada.run("outbox", "--json")).json
+        while not (listed := (await ada.does("outbox", "--json")).json):
+            pass
+        assert "The message is kept" in await interrupted(sending)
+        daemon.send_signal(signal.SIGINT)
+        await asyncio.wait_for(daemon.communicate(), PATIENCE_S)
+    (waiting,) = (await ada.does("outbox", "--json")).json
+    assert [waiting] == listed
     assert waiting["text"] == "half a thought"
     assert "half a thought" in (await ada.run("outbox")).out
     away = await ada.run("inbox", "--json")
@@ -493,7 +345,7 @@ async def test_what_was_interrupted_is_kept_shown_and_can_be_dropped(service: Te
 
 
 async def test_the_inbox_says_what_it_does_not_show(service: TestInstance, tmp_path: Path) -> None:
-    ada, bob = await acquainted_terminals(service, tmp_path)
+    ada, bob = await acquainted(service, tmp_path)
     for number in range(3):
         assert (await ada.run("send", "Bob Builder", f"number {number}")).code == 0
     ran = await bob.run("inbox", "-n", "1")
@@ -506,12 +358,12 @@ async def test_the_inbox_says_what_it_does_not_show(service: TestInstance, tmp_p
 async def test_a_home_named_from_where_one_stands_is_the_same_from_elsewhere(
     service: TestInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ada, bob = await acquainted_terminals(service, tmp_path)
+    ada, bob = await acquainted(service, tmp_path)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "plan.txt").write_text("the plan", "utf-8")
     relative = Terminal(Path("ada"))
     await service.stop()
-    assert (await relative.run("send", "Bob Builder", "See there", "-a", "plan.txt")).code == 3
+    assert (await relative.run("send", "Bob Builder", "See there", "-f", "plan.txt")).code == 3
     await service.start()
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")

@@ -4,6 +4,7 @@
 From the wheel to the last page, with the guide's own commands; the people are real `tmtp` processes.
 """
 
+import asyncio
 import html
 import json
 import re
@@ -19,6 +20,8 @@ import pytest
 
 from tests.integration.test_cli import free_port
 from tests.support.guide import GuideFailed, Scratch, inherited, python_for_guide, steps_of
+from tests.support.instance import running_instance
+from tests.support.terminal import TMTP, Terminal, link
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -154,7 +157,33 @@ def test_every_command_of_the_other_pages_works(organisation: Organisation) -> N
     assert "no longer" not in organisation.client("Ada anew", "whoami")
 
 
-@pytest.mark.parametrize("page", GUIDE)
+async def test_every_command_of_the_members_page_works(tmp_path: Path) -> None:
+    """docs/client.md, by Ada, in a home of her own; Bob answers in his."""
+    async with running_instance(tmp_path / "service") as service:
+        ada, bob = Terminal(tmp_path / "ada"), Terminal(tmp_path / "bob")
+        program = tmp_path / "bin" / "tmtp"
+        program.parent.mkdir()
+        program.write_text(f'#!/bin/sh\nexec {shlex.join(TMTP)} "$@"\n', "utf-8")
+        program.chmod(0o755)
+        environment = {**ada.environment, "PATH": f"{program.parent}:{ada.environment['PATH']}"}
+        machine = Scratch(tmp_path, {"nothing": "nothing"}, environment)
+
+        def card() -> None:
+            for home, alias in ((ada.home, "Ada Lovelace"), (bob.home, "Bob Builder")):
+                machine.run([str(program), "join", link(service), "--alias", alias], TMTP_HOME=str(home))
+
+        def answers() -> None:
+            machine.run([str(program), "inbox"], TMTP_HOME=str(bob.home))
+            machine.run([str(program), "accept", "Ada Lovelace", "Go ahead."], TMTP_HOME=str(bob.home))
+
+        ran = await asyncio.to_thread(machine.follow, DOCS / "client.md", {"the card": card, "Bob answers": answers})
+        assert ran >= 12
+        shown = (await bob.does("inbox")).out
+        assert "Here it is." in shown
+        assert "Until next month" not in shown
+
+
+@pytest.mark.parametrize("page", [*GUIDE, "client"])
 def test_what_is_not_run_says_why(page: str) -> None:
     for step in steps_of(DOCS / f"{page}.md"):
         if step.kind == "not run":

@@ -135,8 +135,10 @@ async def test_a_wrong_token_opens_nothing(visitor: Visitor, token: str) -> None
 _KNOCK = """
 import os, socket, sys
 os.setuid(65534)
-port, key = sys.argv[1:]
+port, key, *where = sys.argv[1:]
 with socket.socket() as knocking:
+    if where:
+        knocking.bind((where[0], int(where[1])))
     knocking.connect(("127.0.0.1", int(port)))
     request = f"GET / HTTP/1.1\\r\\nHost: 127.0.0.1:{port}\\r\\nAuthorization: Bearer {key}\\r\\n\\r\\n"
     knocking.sendall(request.encode())
@@ -151,6 +153,21 @@ async def test_another_user_of_the_machine_is_refused_with_a_stolen_key(visitor:
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=True)
     assert done.stdout == "HTTP/1.1 403\n"
     assert (await visitor.get("/", visitor.bearer)).status == 200
+
+
+async def test_another_user_is_refused_also_from_the_port_that_a_browser_of_the_person_has(visitor: Visitor) -> None:
+    """All of 127.0.0.0/8 is this machine: the same port at another of its addresses is free to take."""
+    if os.getuid() != 0 or not Path("/proc/net/tcp").exists():
+        pytest.skip("to be another user one has to be root, on Linux")
+    _, writer = await asyncio.open_connection("127.0.0.1", visitor.server.port)
+    taken = writer.get_extra_info("sockname")[1]
+    for address in ("127.0.0.2", "127.1.2.3"):
+        knock = (str(visitor.server.port), visitor.entrance.key, address, str(taken))
+        command = (sys.executable, "-c", _KNOCK, *knock)
+        done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=True)
+        assert done.stdout == "HTTP/1.1 403\n"
+    writer.close()
+    await writer.wait_closed()
 
 
 async def test_every_answer_forbids_framing_sniffing_and_running(visitor: Visitor) -> None:
@@ -270,7 +287,7 @@ async def test_a_page_that_does_not_read_is_cut_off_and_resumes_where_it_was(
     ws._conn.protocol.pause_reading()  # type: ignore[union-attr]
     visitor.engine.happens("work", 300, "x" * 200_000)  # 60 MB, far more than a system's sockets hold
     async with asyncio.timeout(20):
-        while visitor.engine.listeners:
+        while visitor.engine.listeners_of_watches:
             await asyncio.sleep(0.01)
     ws._conn.protocol.resume_reading()  # type: ignore[union-attr]
     got = [message.json()["number"] async for message in ws if message.type is aiohttp.WSMsgType.TEXT]
@@ -367,7 +384,10 @@ async def test_files_are_handed_out_to_keep_and_never_to_run(visitor: Visitor, t
         assert answer.headers["Content-Type"] == media
         shown = "inline" if media != "application/octet-stream" else "attachment"
         assert answer.headers["Content-Disposition"] == (f"{shown}; filename*=UTF-8''%C3%84rger%22%0D%0A%2F..%5Cx.html")
-        assert answer.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
+        framed = "self" if shown == "inline" else "none"
+        policy = f"default-src 'none'; sandbox; frame-ancestors '{framed}'"
+        assert answer.headers["Content-Security-Policy"] == policy
+        assert answer.headers["X-Frame-Options"] == ("SAMEORIGIN" if shown == "inline" else "DENY")
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 

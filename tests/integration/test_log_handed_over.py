@@ -3,16 +3,13 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.devices import KeyDevice, fresh_box, fresh_id, fresh_signer, newcomer, refusal
+from tests.support.devices import KeyDevice, fresh_id, newcomer, refusal
 from tests.support.instance import TestInstance, running_instance
-from tmtp_client.connection import DeviceKeys
-from tmtp_client.engine.engine import Engine
-from tmtp_client.engine.history import History, Identity
 from tmtp_core.crypto.log_records import Record, decode_records
 from tmtp_core.wire import revision2 as m2
 
@@ -127,78 +124,3 @@ async def test_a_reset_comes_back_and_no_other_beginning(site: Site) -> None:
     assert await site.phone.ends() == "device revoked"
     assert (await anew.log_in()).info == "login ok"
     await anew.quit()
-
-
-# -- the client's part -----------------------------------------------------------------------------------------------
-def profile_of(site: Site, folder: Path, device: KeyDevice) -> tuple[History, Identity]:
-    folder.mkdir()
-    history = History(folder / "history.sqlite3")
-    service = site.instance.service.identity.public
-    keys = DeviceKeys(bytes(device.signer._key), bytes(32 * [7]))
-    where = (site.instance.host, site.instance.port, site.instance.spki_pin)
-    return history, Identity(device.uid, "", "Ada Lovelace", *where, None, "test", keys=keys, service_key=service)
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not holds():
-            await asyncio.sleep(0.02)
-
-
-async def test_a_client_follows_its_log_and_hands_over_what_is_lost(site: Site, tmp_path: Path) -> None:
-    history, identity = profile_of(site, tmp_path / "laptop", site.laptop)
-    await site.laptop.quit()
-    await site.phone.log_in()
-    async with Engine(history, identity).running():
-        await until(lambda: len(history.log_records()) == 3)
-        tablet = await site.phone.add_device()  # a `log` message comes, and the copy grows
-        await until(lambda: len(history.log_records()) == 4)
-    await tablet.quit()
-    site.laptop = site.phone
-    await site.go_back()
-    async with Engine(history, identity).running() as engine:
-        await until(lambda: engine.own_log.handed_over == 1)
-        assert engine.own_log.trouble is None
-    assert (await tablet.log_in()).info == "login ok"
-    await tablet.quit()
-    history.close()
-
-
-async def test_a_client_does_not_follow_another_log(site: Site, tmp_path: Path) -> None:
-    """Somebody else was faster after the restore: the copy stays, and the person is told."""
-    history, identity = profile_of(site, tmp_path / "laptop", site.laptop)
-    await site.laptop.append("suspend", target=site.phone.name)
-    await site.laptop.quit()
-    async with Engine(history, identity).running():
-        await until(lambda: len(history.log_records()) == 4)
-    site.laptop = await _still(site)
-    await site.go_back()
-    await site.phone.log_in()
-    stranger = fresh_signer()
-    await site.phone.append("add", site.phone, stranger, device=stranger.public, box=fresh_box())
-    await site.phone.quit()
-    kept = history.log_records()
-    told: list[str] = []
-    async with Engine(history, identity, on_log_trouble=told.append).running() as engine:
-        await until(lambda: engine.own_log.trouble is not None)
-        assert engine.own_log.handed_over == 0
-    assert len(told) == 1
-    assert "does not follow" in told[0]
-    assert history.log_records() == kept
-    history.close()
-
-
-async def test_a_copy_that_is_damaged_is_fetched_again(site: Site, tmp_path: Path) -> None:
-    history, identity = profile_of(site, tmp_path / "laptop", site.laptop)
-    await site.laptop.quit()
-    history.keep_log_records(0, [b"{}", b"nonsense"])
-    async with Engine(history, identity).running() as engine:
-        await until(lambda: len(history.log_records()) == 3)
-        assert engine.own_log.trouble is None
-    history.close()
-
-
-async def _still(site: Site) -> KeyDevice:
-    """The laptop, logged in as it is."""
-    await site.laptop.log_in()
-    return site.laptop

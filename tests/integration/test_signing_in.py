@@ -10,10 +10,9 @@ import pytest
 from aiohttp import web
 
 from tmtp_client import limits
-from tmtp_client.cli.joining import _proof_of_person
-from tmtp_client.cli.signing_in import Ways, signed_in
 from tmtp_client.connection import AccountKeys, Refused
-from tmtp_client.engine.signing_in import _posted
+from tmtp_client.engine.joining import Ways, proof_of_person
+from tmtp_client.engine.signing_in import _posted, signed_in
 from tmtp_core.wire import messages as m
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -90,21 +89,20 @@ async def test_a_service_sends_nobody_astray(login: str, parameters: str, words:
     told: list[str] = []
     named = m.SignIn("x", (login, parameters), ("https://id.example/token", ""))
     with pytest.raises(Refused, match=words):
-        await signed_in(named, "n", told.append, browser=False)
+        await signed_in(named, "n", lambda label, url: told.append(url))
     assert told == []
 
 
 @pytest.mark.parametrize("device", [True, False])
 async def test_nobody_signs_in_where_the_token_would_not_be_this_devices(
-    device: bool, monkeypatch: pytest.MonkeyPatch
+    device: bool,
 ) -> None:
     """A revision 1 service may have its nonce from another one, at which it would register in one's name (D4)."""
     told: list[str] = []
-    monkeypatch.setattr("webbrowser.open", told.append)
     here = "http://127.0.0.1:9"
     provider = m.SignIn("x", (f"{here}/login", "client_id=x&nonce=of-another"), (f"{here}/token", ""))
     greeting = m.TmtpRevAnswer(id="1", name="x", auth=2, authby=(provider,))
     keys = AccountKeys.new(os.urandom).device if device else None
     with pytest.raises(Refused, match="not bound to this device"):
-        await _proof_of_person(greeting, keys, Ways())
+        await proof_of_person(greeting, keys, Ways(lambda label, url: told.append(url)))
     assert told == []

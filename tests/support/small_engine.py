@@ -4,7 +4,7 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,11 @@ class SmallEngine:
     def listeners(self) -> int:
         return len(self._listeners)
 
+    @property
+    def listeners_of_watches(self) -> int:
+        """Without the server's own."""
+        return len(self._listeners) - 1
+
     async def latest(self) -> Mapping[str, int]:
         return {} if self.locked else {account: len(events) for account, events in self.kept.items()}
 
@@ -97,7 +102,7 @@ class SmallEngine:
         media = {0: "application/octet-stream", 1: "image/png", 2: "text/html", 3: "text/plain"}[place]
         return Download('Ärger"\r\n/..\\x.html', media, path.stat().st_size, "v1")
 
-    async def read(self, account: str, message: str, place: int, start: int) -> AsyncIterator[bytes]:
+    async def read(self, account: str, message: str, place: int, start: int) -> AsyncGenerator[bytes, None]:
         with (self.folder / f"{account}-{message}-{place}").open("rb") as file:
             file.seek(start)
             while piece := file.read(65_536):
@@ -191,9 +196,9 @@ class Got:
 
 
 @asynccontextmanager
-async def visited(folder: Path) -> AsyncIterator[Visitor]:
+async def visited(folder: Path, kind: type[SmallEngine] = SmallEngine) -> AsyncIterator[Visitor]:
     """A small engine behind the real server."""
-    engine = SmallEngine(folder)
+    engine = kind(folder)
     entrance = Entrance(time.monotonic, os.urandom)
     server = Server(engine.dispatcher, engine, engine, entrance)
     async with server.listening(server.bound()), aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What `tmtp` says to somebody who uses it wrongly, or for the first time."""
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
+import typer
 from typer.testing import CliRunner
 
+from tmtp_client.cli.common import default_home, moment_ms
 from tmtp_client.cli.main import app, main
-from tmtp_client.engine.history import Identity
-from tmtp_client.engine.profile import Profile
 
 
 def run(home: Path, *arguments: str) -> tuple[int, str]:
@@ -18,33 +21,63 @@ def run(home: Path, *arguments: str) -> tuple[int, str]:
     return result.exit_code, " ".join(result.output.split())
 
 
+def commands() -> Iterator[tuple[str, ...]]:
+    """Every command, as it is typed."""
+
+    def below(one: click.Command, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        if isinstance(one, click.Group):
+            if path[0] in {"accounts", "devices"}:  # which list, by themselves
+                yield path
+            for name, command in one.commands.items():
+                yield from below(command, (*path, name))
+        else:
+            yield path
+
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        yield from below(command, (name,))
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
         (["join", "http://example.org", "--alias", "Ada Lovelace"], 2, "begins with tmtp://"),
         (["join", "127.0.0.1:1", "--alias", "Ada Lovelace"], 3, "cannot be reached"),
+        (["join", "127.0.0.1:1", "--alias", "Ada Lovelace", "--ca", "/no/such/file"], 2, "no certificates"),
         (["join"], 2, "Missing argument"),
         (["inbox"], 2, "tmtp join"),
+        (["watch"], 2, "tmtp join"),
+        (["search", "x", "-a", "nobody"], 2, "tmtp join"),
         (["send", "Bob Builder", "hello"], 2, "tmtp join"),
-        (["ping", "Bob Builder", "😀" * 71], 2, "140 characters at most; this one has 142"),
-        (["whoami", "--profile", "../other"], 2, "cannot be a profile"),
+        (["whoami", "--profile", "../other"], 2, "joined no service"),
+        (["join", "127.0.0.1:1", "--alias", "Ada Lovelace", "-a", "../other"], 2, "cannot be an account's name"),
+        (["mark", "1f2e3d4c"], 2, "say what"),
+        (["mark", "1f2e3d4c", "--snooze", "soon"], 2, "--snooze takes 30m, 3h"),
+        (["lock", "--set-passphrase", "--no-passphrase"], 2, "either"),
+        (["accounts", "leave", "club"], 2, "--yes"),
+        (["recovery", "new"], 2, "--yes"),
         (["fly"], 2, "No such command"),
     ],
 )
 def test_wrong_use_is_said_in_words(tmp_path: Path, arguments: list[str], code: int, words: str) -> None:
-    assert run(tmp_path / "home", *arguments)[0] == code
-    assert words in run(tmp_path / "home", *arguments)[1]
+    ended, said = run(tmp_path / "home", *arguments)
+    assert words in said
+    assert ended == code
 
 
-@pytest.mark.parametrize("command", ["join", "alias", "whoami", "ping", "send", "reply", "inbox", "read", "watch"])
-def test_every_command_explains_itself_with_an_example(tmp_path: Path, command: str) -> None:
-    code, text = run(tmp_path / "home", command, "--help")
+@pytest.mark.parametrize("command", list(commands()), ids=" ".join)
+def test_every_command_explains_itself_with_an_example_and_prints_json(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    code, text = run(tmp_path / "home", *command, "--help")
     assert code == 0
-    assert f"Example: tmtp {command}" in text
+    example = re.search(r"Example: tmtp (.*?)(?:│|╭|$)", text)
+    assert example is not None
+    assert example[1].startswith(" ".join(command))
+    assert "--json" in text
 
 
 @pytest.mark.parametrize("damage", ["a file where home should be", "no database"])
-def test_a_profile_that_cannot_be_used_is_said_without_a_traceback(
+def test_a_home_that_cannot_be_used_is_said_without_a_traceback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], damage: str
 ) -> None:
     home = tmp_path / "home"
@@ -61,15 +94,15 @@ def test_a_profile_that_cannot_be_used_is_said_without_a_traceback(
     assert "cannot be used" in capsys.readouterr().err
 
 
-def test_names_steer_no_terminal(tmp_path: Path) -> None:
-    """A service that was broken into may call itself, and others, what it likes."""
-    history = Profile(tmp_path, "default").open()
-    history.set_identity(
-        Identity("A" * 32, "N" * 40, "Ada :smile: [b]", "127.0.0.1", 1, None, None, "\x1b]0;title\x07\u202e")
-    )
-    history.learn_contact("\x1b[2J", "B" * 32)
-    history.close()
-    code, text = run(tmp_path, "whoami")
-    assert code == 0
-    assert "Ada :smile: [b] on \\u001b]0;title\\u0007\\u202e" in text
-    assert "knows \\u001b[2J" in text
+def test_home_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMTP_HOME", str(tmp_path / "here"))
+    assert default_home() == tmp_path / "here"
+    monkeypatch.delenv("TMTP_HOME")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert default_home() == tmp_path / "tmtp"
+
+
+def test_times_are_spans_or_moments_of_this_device() -> None:
+    assert moment_ms("2026-12-24", "--at") < moment_ms("2026-12-24 09:00", "--at")
+    assert moment_ms("2026-12-24T09:00:00+00:00", "--at") == 1_798_102_800_000
+    assert 0 <= moment_ms("1w", "--at") - moment_ms("7d", "--at") < 60_000

@@ -9,17 +9,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from tmtp_client.cli.show import as_json, print_message, size_text, visible
-from tmtp_client.engine.history import Recorded, StoredFile
+from tmtp_client.api import models as m
+from tmtp_client.cli.common import plain
+from tmtp_client.cli.show import print_message, print_table, size_text, snippet_text, visible
 
 
-def shown(
-    text: str, *, alias: str = "Ada Lovelace", subject: str = "", kind: str = "ping", whole: bool = True, name: str = ""
-) -> str:
-    message = Recorded("0" * 15 + "7", kind, False, "U" * 32, alias, subject, text, "", "2026-11-24T12:00:00.000Z")
-    out = Console(file=io.StringIO(), width=80, force_terminal=True, color_system="truecolor", highlight=False)
+def message(text: str, **more: object) -> m.Message:
+    """A ping of a stranger."""
+    made = m.Message(
+        "0" * 15 + "7", "ping", "received", False, "U" * 32, "Ada Lovelace", "t" * 16, "2026-11-24T12:00:00.000Z"
+    )
+    return m.Message(**{**{name: getattr(made, name) for name in m.Message.__struct_fields__}, "text": text, **more})
+
+
+def console() -> Console:
+    return Console(file=io.StringIO(), width=80, force_terminal=True, color_system="truecolor", highlight=False)
+
+
+def shown(text: str, *, whole: bool = True, **more: object) -> str:
+    out = console()
     with out.capture() as captured:
-        print_message(out, message, [StoredFile(name, 3, "/x")] if name else [], whole=whole)
+        print_message(out, message(text, **more), whole=whole)
     return captured.get()
 
 
@@ -45,18 +55,31 @@ def test_what_can_be_printed_is_left_alone(text: str) -> None:
     ],
 )
 def test_markup_stays_text_and_links_stay_dead(text: str) -> None:
-    printed = shown(text, alias=text, subject=text, kind="message")
-    assert printed.count(text) == 3
+    printed = shown(text, alias=text, subject=text, kind="message", doubts=(text,))
+    assert printed.count(text) == 4
     assert "\x1b]8" not in printed  # no hyperlink of the terminal
 
 
 def test_escape_sequences_and_turned_text_are_spelled_out() -> None:
-    printed = shown("\x1b[2Jgone \x1b]0;title\x07 \u202eexe.gpj\u202c", alias="Ada\u202e", name="a\u202egpj.exe")
+    file = m.Attachment(0, "file", "a\u202egpj.exe", 3, 3)
+    printed = shown("\x1b[2Jgone \x1b]0;title\x07 \u202eexe.gpj\u202c", alias="Ada\u202e", attachments=(file,))
     assert "\x1b[2J" not in printed
     assert "\x1b]0" not in printed
     assert "\u202e" not in printed
     assert "\\u001b[2Jgone" in printed
     assert "a\\u202egpj.exe" in printed
+
+
+def test_nothing_in_a_list_or_in_what_a_search_found_steers_either() -> None:
+    out = console()
+    with out.capture() as captured:
+        print_table(out, ("name", "x"), [("\x1b[2J[bold]x", "\u202e")])
+        out.print(snippet_text("a \ue000hit\ue001 \x1b[2J\nb"))
+    printed = captured.get()
+    assert "\x1b[2J" not in printed
+    assert "\u202e" not in printed
+    assert "\\u001b[2J[bold]x" in printed
+    assert "\x1b[1mhit\x1b[0m" in printed
 
 
 def test_a_list_shows_the_first_line_of_a_message_and_says_so() -> None:
@@ -68,12 +91,17 @@ def test_a_list_shows_the_first_line_of_a_message_and_says_so() -> None:
     assert "two" in shown("one\ntwo", kind="ping", whole=False)
 
 
-def test_json_has_all_of_a_message() -> None:
-    message = Recorded("7" * 16, "ping", False, "U" * 32, "Ada", "", "hi", "", "2026-11-24T12:00:00.000Z")
-    value = as_json(message, [StoredFile("a.txt", 3, "/x/a")])
-    assert value["id"] == "7" * 16
-    assert value["text"] == "hi"
-    assert value["attachments"] == [{"name": "a.txt", "size": 3, "path": "/x/a"}]
+def test_what_was_sent_says_to_whom() -> None:
+    assert "message to Bob Builder, Carol Shaw" in shown(
+        "x", kind="message", outgoing=True, to=("Bob Builder", "Carol Shaw")
+    ).replace("\x1b[1m", "").replace("\x1b[0m", "")
+
+
+def test_scripts_get_every_field_also_those_that_are_as_always() -> None:
+    value = plain(message("hi", attachments=(m.Attachment(0, "file", "a.txt", 3, 3),)))
+    assert value.keys() == set(m.Message.__struct_fields__)
+    assert (value["text"], value["seen"], value["doubts"]) == ("hi", True, [])
+    assert value["attachments"][0]["form"] == ""
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,17 @@ from pathlib import Path
 import pytest
 
 from tests.support.account_context import UID, Clock, bare_context
-from tmtp_client.api import operations
+from tmtp_client import limits
+from tmtp_client.api import models, operations
 from tmtp_client.api.problems import ProblemError
-from tmtp_client.engine import forwarding, staging
+from tmtp_client.engine import drafts, forwarding, staging
 from tmtp_client.engine.arrival import Arrival
 from tmtp_client.engine.composing import Composing
 from tmtp_client.engine.context import Context
 from tmtp_client.store import groups, messages, outbox, people, threads
 from tmtp_client.store.database import Database
-from tmtp_client.store.messages import NewMessage
+from tmtp_client.store.kept_files import kept_files
+from tmtp_client.store.messages import NewAttachment, NewMessage
 from tmtp_client.vault.files import Files
 from tmtp_core.wire import messages as m
 from tmtp_core.wire.payload import PostHead, Subscriber
@@ -225,3 +227,71 @@ async def test_a_stranger_cannot_put_a_copy_into_a_thread(context: Context) -> N
     arrival = Arrival(event, 0, PostHead(threadid=THREAD, copies=True), text)
     with pytest.raises(ValueError, match="does not read this thread"):
         await context.database.write(lambda c: forwarding.copied(c, context, arrival))
+
+
+# -- limits ----------------------------------------------------------------------------------------------------------
+async def test_nothing_is_written_that_no_recipient_would_read(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    composing = Composing(context)
+    for due_ms in (1 << 62, 1 << 63, 1 << 80):
+        with pytest.raises(ProblemError, match="next five years"):
+            await composing.send(send(to=("Bob Builder",), due_ms=due_ms))
+    with pytest.raises(ProblemError, match="half a character"):
+        await composing.add(operations.AddReaders("test", THREAD, ("Eve Example",), "\ud800"))
+    monkeypatch.setattr(limits, "PAYLOAD_HEAD_MAX_BYTES", limits.POST_HEAD_MARGIN_BYTES + 100)
+    with pytest.raises(ProblemError, match="too many people, files or messages"):
+        await composing.send(send(to=("Bob Builder",), subject="x" * 100))
+    monkeypatch.setattr(limits, "RECIPIENTS_MAX", 1)
+    with pytest.raises(ProblemError, match="at most 1 people"):
+        await composing.add(operations.AddReaders("test", THREAD, ("Eve Example",), "note"))
+    assert await kept(context) == []
+
+
+async def test_a_forward_has_no_more_files_than_a_message_may_and_none_is_hashed_again(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed = b"h" * 32
+
+    def two_files(c):  # type: ignore[no-untyped-def]
+        new = [NewAttachment("file", f"{number}.txt", "", 1, f"f{number}", 1, hash=hashed) for number in range(2)]
+        messages.replace_content(c, THREAD, subject="Plans", text="x", attachments=new, own=frozenset())
+
+    await context.database.write(two_files)
+    asked = operations.Forward("test", THREAD, (THREAD,), ("Eve Example",), "")
+    await Composing(context).forward(asked)
+    (one,) = await kept(context)
+    assert [file.hash for file in one.files] == [hashed, hashed]
+    monkeypatch.setattr(limits, "ATTACHMENTS_MAX", 1)
+    with pytest.raises(ProblemError, match="at most 1 files"):
+        await Composing(context).forward(asked)
+
+
+async def test_a_copy_has_no_more_messages_than_are_read(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "COPIED_MAX", 0)
+    with pytest.raises(ProblemError, match="more than 0 messages"):
+        await Composing(context).add(operations.AddReaders("test", THREAD, ("Eve Example",), ""))
+
+
+async def test_an_alias_like_a_uid_takes_nobodys_mail(context: Context) -> None:
+    await context.database.write(lambda c: people.learn(c, "9" * 32, BOB, "ping", 1))
+    await Composing(context).send(send(to=(BOB,)))
+    (one,) = await kept(context)
+    assert one.to == ((BOB, 1),)
+
+
+async def test_a_file_that_was_handed_over_and_never_sent_goes(context: Context, tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"x")
+    forgotten, drafted, waiting = [(await staging.stage(context, path)).file for _ in range(3)]
+    await context.database.write(
+        lambda c: drafts.save(c, context.at(), models.Draft("new-1", text="x", files=(drafted,)))
+    )
+    await Composing(context).send(send(to=("Bob Builder",), files=(waiting,), due_ms=context.clock() + 10**10))
+    now_ms = context.clock() + limits.STAGED_DAYS * 86_400_000
+    assert await context.database.write(lambda c: staging.expire(c, now_ms)) == 0
+    assert await context.database.write(lambda c: staging.expire(c, now_ms + 1)) == 1
+    keep = await context.database.read(kept_files)
+    assert keep == {drafted, waiting}
+    assert context.files.sweep(keep) == 1
+    assert forgotten not in keep

@@ -419,3 +419,39 @@ async def test_an_engine_that_starts_takes_over_what_is_there(tmp_path: Path) ->
         assert shown is not None
         assert shown.text == "hello"
     assert not (tmp_path / "default").exists()
+
+
+# -- odd ones --------------------------------------------------------------------------------------------------------
+async def test_what_links_point_to_is_not_written_over(tmp_path: Path) -> None:
+    """Films that somebody keeps on another disk, and a backup by hard links."""
+    old = history(tmp_path)
+    film, copy = tmp_path / "film.mkv", tmp_path / "copy.bin"
+    film.write_bytes(b"my only copy")
+    attachments = old.folder / "attachments"
+    (attachments / "film.mkv").symlink_to(film)
+    (attachments / "linked").write_bytes(b"my backup")
+    copy.hardlink_to(attachments / "linked")
+    await taken(tmp_path)
+    assert not old.folder.exists()
+    assert (film.read_bytes(), copy.read_bytes()) == (b"my only copy", b"my backup")
+
+
+async def test_a_folder_in_an_odd_place_does_not_keep_the_plain_history(tmp_path: Path) -> None:
+    old = history(tmp_path)
+    (old.folder / "attachments" / "more" / "below").mkdir(parents=True)
+    (old.folder / "attachments" / "more" / "below" / "x").write_bytes(b"x")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "y").write_bytes(b"y")
+    (old.folder / "sending").symlink_to(elsewhere)
+    await taken(tmp_path)
+    assert old_profiles(tmp_path) == []
+    assert not (old.folder / "history.sqlite3").exists()
+
+
+async def test_a_pipe_that_was_to_be_sent_is_not_waited_for(tmp_path: Path) -> None:
+    old = history(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    old.waiting("r6", 6, files=str(tmp_path / "pipe"))
+    async with asyncio.timeout(20):
+        assert str(tmp_path / "pipe") not in (await taken(tmp_path)).missing

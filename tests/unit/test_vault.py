@@ -344,7 +344,7 @@ def test_an_account_that_was_left_is_not_found_in_what_is_left_of_its_key(tmp_pa
     [
         ({"ops": limits.PASSPHRASE_OPS_MAX + 1}, "rounds of Argon2id"),
         ({"ops": 0}, "rounds of Argon2id"),
-        ({"memory_bytes": limits.PASSPHRASE_MEMORY_MAX_BYTES + 1}, "1024 MiB at most"),
+        ({"memory_bytes": limits.PASSPHRASE_MEMORY_MAX_BYTES + 1}, "512 MiB at most"),
         ({"memory_bytes": 1}, "of memory"),
         ({"salt": "AAAA"}, "has 16 bytes; this one has 3"),
         ({"salt": "!"}, "has 16 bytes; this one has 0"),

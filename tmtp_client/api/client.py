@@ -9,7 +9,7 @@ async with connected(home) as client:
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, Protocol
 
@@ -36,10 +36,13 @@ class Client(Protocol):
     async def call(self, name: str, params: Struct | None = None) -> Any:
         """An operation's answer, as its type says: a struct, or a list of structs where there are many."""
 
-    def events(self, since: Mapping[str, int] | None = None) -> AsyncIterator[Event]:
+    def events(
+        self, since: Mapping[str, int] | None = None, on_start: Callable[[], None] | None = None
+    ) -> AsyncIterator[Event]:
         """Events after these numbers, in other accounts from now on; `data` is of the type that `EVENTS` names.
 
-        One at a time. Ends only when the engine does, by raising `ProblemError` (not_now).
+        One at a time; `on_start` hears that from here on none is missed. Ends only when the engine does, by raising
+        `ProblemError` (not_now).
         """
 
 
@@ -54,11 +57,15 @@ class Local:
         """See `Client`."""
         return await self._dispatcher.ask(name, params or Nothing())
 
-    async def events(self, since: Mapping[str, int] | None = None) -> AsyncIterator[Event]:
+    async def events(
+        self, since: Mapping[str, int] | None = None, on_start: Callable[[], None] | None = None
+    ) -> AsyncIterator[Event]:
         """See `Client`."""
         watch = Watch(self._source)
         try:
             await watch.start(since or {})
+            if on_start is not None:
+                on_start()
             while True:
                 for event in await watch.next():
                     yield typed_event(event)
@@ -99,7 +106,9 @@ class Remote:
         finally:
             self._asked.pop(request.id, None)
 
-    async def events(self, since: Mapping[str, int] | None = None) -> AsyncIterator[Event]:
+    async def events(
+        self, since: Mapping[str, int] | None = None, on_start: Callable[[], None] | None = None
+    ) -> AsyncIterator[Event]:
         """See `Client`. Cut off for being slow, it goes on where it was."""
         numbers = dict(since or {})
         while True:
@@ -111,6 +120,8 @@ class Remote:
                         raise ProblemError(frame.problem.code, frame.problem.text, frame.problem.field)
                     if frame.id is not None:
                         numbers = msgspec.convert(frame.result, Watching).numbers
+                        if on_start is not None:
+                            on_start()
                         continue
                     if frame.number:
                         numbers[frame.account] = frame.number

@@ -16,7 +16,6 @@ from tmtp_client.api import problems
 from tmtp_client.api.models import Answer, Request
 from tmtp_client.api.operations import BY_NAME, Operation
 from tmtp_client.api.problems import ProblemError
-from tmtp_client.api.translating import translated
 
 Got = TypeVar("Got")
 
@@ -52,6 +51,11 @@ class Dispatcher:
         self._stir = stir
         self._report = report or to_stderr
 
+    @property
+    def locked(self) -> bool:
+        """Whether nothing but the home's state can be told now."""
+        return self._locked()
+
     async def ask(self, method: str, params: Mapping[str, Any] | Struct) -> Any:
         """The answer to one request, of the type that the operation has. Raises `ProblemError` and nothing else."""
         operation = BY_NAME.get(method)
@@ -63,7 +67,7 @@ class Dispatcher:
 
     async def guarded(self, method: str, work: Callable[[], Awaitable[Got]]) -> Got:
         """The same for what comes by another way than a request, and is like this operation. Raises `ProblemError`."""
-        if self._locked():
+        if self.locked:
             raise problems.locked()
         self._stir()
         return await self._translating(method, work())
@@ -77,7 +81,7 @@ class Dispatcher:
 
     def admit(self, operation: Operation, params: Mapping[str, Any] | Struct) -> Any:
         """The parameters, read. Raises `ProblemError`: locked, or usage with the field that does not fit."""
-        if self._locked() and not operation.locked:
+        if self.locked and not operation.locked:
             raise problems.locked()
         read = parameters(operation, params)
         if operation.keeps_open:
@@ -90,6 +94,8 @@ class Dispatcher:
         except ProblemError:
             raise
         except Exception as error:
+            from tmtp_client.api.translating import translated  # noqa: PLC0415 - who asks a daemon loads no engine
+
             problem = translated(error)
             if problem is None:
                 self._report(method, error)

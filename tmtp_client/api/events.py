@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tmtp_client import limits
-from tmtp_client.api.models import Event, Watching
+from tmtp_client.api.models import Event, HomeEvent, Watching
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,5 +91,7 @@ class Watch:
 
     def _hear(self, event: Event | None) -> None:
         if event is not None:
+            if isinstance(event.data, HomeEvent) and event.data.home.locked:
+                self._passing.clear()  # nothing of an account is told any more
             self._passing.append(event)
         self._heard.set()

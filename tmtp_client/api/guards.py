@@ -12,6 +12,7 @@ A server on loopback is reached by every page that the person's browser shows, a
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -25,7 +26,12 @@ from tmtp_client.api.models import ErrorCode, Problem
 from tmtp_client.api.neighbours import Whose, whose
 
 DOOR: Final = "/enter"
-SANDBOX: Final = "default-src 'none'; sandbox"
+SANDBOX: Final = "default-src 'none'; sandbox; frame-ancestors 'none'"
+SHOWN: Final = {
+    "Content-Security-Policy": "default-src 'none'; sandbox; frame-ancestors 'self'",
+    "X-Frame-Options": "SAMEORIGIN",
+}
+"""Of a file that one of this server's own pages shows in a frame: it is of no origin there, and loads nothing."""
 HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Cross-Origin-Embedder-Policy": "require-corp",
@@ -41,10 +47,11 @@ _OWN_PAGES: Final = frozenset({"same-origin", "none"})  # none: the person typed
 
 
 class Guard:
-    """Stands before all handlers of the server at a port."""
+    """Stands before all handlers of the server at a port. `admit`: a connection has shown that it may ask."""
 
-    def __init__(self, entrance: Entrance, port: int) -> None:
+    def __init__(self, entrance: Entrance, port: int, admit: Callable[[asyncio.BaseProtocol], None]) -> None:
         self._entrance = entrance
+        self._admit = admit
         self._port = port
         self._hosts = frozenset(f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]"))
         self._whose: WeakKeyDictionary[asyncio.BaseTransport, Whose] = WeakKeyDictionary()
@@ -59,7 +66,10 @@ class Guard:
         async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
             refusal = await self._refusal(request)
             if refusal is not None:
+                refusal.force_close()
                 return refusal
+            if request.path != DOOR:
+                self._admit(request.protocol)
             try:
                 return await handler(request)
             except web.HTTPException as error:  # a path or method that is not there
@@ -105,10 +115,11 @@ class Guard:
         """Whether another user of this machine asks. Looked up once for each connection."""
         transport = request.transport
         peer = transport.get_extra_info("peername") if transport is not None else None
-        if transport is None or not peer:
+        own = transport.get_extra_info("sockname") if transport is not None else None
+        if transport is None or not peer or not own:
             return True
         if transport not in self._whose:
-            self._whose[transport] = await asyncio.to_thread(whose, peer[1], self._port)
+            self._whose[transport] = await asyncio.to_thread(whose, peer, own)
         return self._whose[transport] == "other"
 
 

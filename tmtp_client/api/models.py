@@ -64,6 +64,15 @@ class Slot(Struct, frozen=True):
     note: str = ""  # of a recovery slot: the account
 
 
+class Coming(Struct, frozen=True, omit_defaults=True):
+    """An account that this device waits to be added to (`devices.answer_link`). `trouble`: why it waits no more."""
+
+    account: str
+    service: str
+    fingerprint: str
+    trouble: str = ""
+
+
 class Home(Struct, frozen=True):
     """This device. Locked: nothing but this can be told."""
 
@@ -73,6 +82,8 @@ class Home(Struct, frozen=True):
     idle_lock_s: int  # 0: never
     protected: bool  # false: the only slot without a person's doing is a file beside the history
     accounts: tuple["Account", ...] = ()
+    damaged: dict[str, str] = {}  # accounts that cannot be opened, and why
+    coming: tuple[Coming, ...] = ()
 
 
 AccountState = Literal["online", "connecting", "offline", "refused"]
@@ -96,6 +107,7 @@ class Account(Struct, frozen=True, omit_defaults=True):
     pings: int = 0
     waiting: int = 0
     device: str = ""  # this one's key
+    introductions: bool = True  # whether others may introduce people to it; False as far as is known here
 
 
 class Joined(Struct, frozen=True, omit_defaults=True):
@@ -111,7 +123,9 @@ class Joined(Struct, frozen=True, omit_defaults=True):
 
 
 class SignIn(Struct, frozen=True):
-    """A provider of sign-in has to be asked first: open `url`, then ask `accounts.join` again with `sign_in`."""
+    """A provider of sign-in has to be asked first: open `url`, then ask the same operation again with `sign_in`: it is
+    answered once the person was there. Whoever begins another sign-in, or locks the home, ends this one.
+    """
 
     url: str
     sign_in: str
@@ -132,7 +146,7 @@ KeysStand = Literal["none", "unseen", "seen", "compared", "trouble"]
 
 
 class Person(Struct, frozen=True, omit_defaults=True):
-    """Somebody this account has heard of."""
+    """Somebody this account has heard of. `people.show` and `people.list` tell what of his keys has to be seen."""
 
     uid: str
     alias: str
@@ -175,7 +189,7 @@ class Attachment(Struct, frozen=True, omit_defaults=True):
     name: str
     size: int
     have: int
-    media: str = "application/octet-stream"  # guessed from name and first octets, one of a list; else this
+    media: str = "application/octet-stream"  # guessed from its name, one of a list; else this
     form: str = ""
 
 
@@ -186,7 +200,13 @@ by another, its author has not confirmed it."""
 
 
 class Message(Struct, frozen=True, omit_defaults=True):
-    """One message. `doubts`: what its encryption does not bear out, in plain words; empty is good."""
+    """One message. `doubts`: what is not borne out about it, in plain words; empty is good. `sealed_for`: the accounts
+    (uids) that a sealed one was sealed for, by what its device signed, and not by what it says of its readers.
+    `unsettled`: whether a device of its author has signed it is being looked at; until then it may be anybody's.
+
+    `plain`: a first contact, also of a ghost who is not accepted: shown as it was written, with no links, its
+    attachments not opened (D2).
+    """
 
     id: str
     kind: MessageKind
@@ -203,12 +223,16 @@ class Message(Struct, frozen=True, omit_defaults=True):
     mentions: bool = False
     suite: int = 0
     doubts: tuple[str, ...] = ()
+    sealed_for: tuple[str, ...] = ()
+    unsettled: bool = False
     via: str = ""
     proof: str = ""
     of: str = ""
     gid: str = ""  # of an invitation
+    to: tuple[str, ...] = ()  # of one's own: how those are called here to whom it went
     attachments: tuple[Attachment, ...] = ()
     tags: tuple[str, ...] = ()
+    plain: bool = False
 
 
 class Reader(Struct, frozen=True, omit_defaults=True):
@@ -393,6 +417,16 @@ class Devices(Struct, frozen=True, omit_defaults=True):
     unseen: tuple[str, ...] = ()
 
 
+class KeyWish(Struct, frozen=True):
+    """Another device asks to read a message that was sent before it was one of its account. `text`: in plain words."""
+
+    message: str
+    uid: str
+    alias: str
+    device: str
+    text: str
+
+
 class SafetyNumber(Struct, frozen=True):
     """The same on both sides while nobody's keys are somebody else's: 60 digits in groups of five, and a QR code."""
 
@@ -401,6 +435,7 @@ class SafetyNumber(Struct, frozen=True):
     qr: str  # SVG
     compared: bool
     head: str = ""  # of the log whose keys it stands for; `keys.seen` wants it back
+    code: str = ""  # what the QR code says
 
 
 class Link(Struct, frozen=True):
@@ -418,6 +453,17 @@ class MessageEvent(Struct, frozen=True):
     message: Message
     thread: Thread
     new: bool
+
+
+class RemovedEvent(Struct, frozen=True, omit_defaults=True):
+    """A message is not here any more: a copy whose author has spoken, or one that comes anew, opened or in its thread.
+
+    `thread_gone`: its conversation went with it.
+    """
+
+    message: str
+    thread: str
+    thread_gone: bool = False
 
 
 class ThreadEvent(Struct, frozen=True):
@@ -477,7 +523,10 @@ class KeysEvent(Struct, frozen=True):
 
 
 class NotificationEvent(Struct, frozen=True, omit_defaults=True):
-    """Something that a person should be told of now: not muted, not snoozed, not seen elsewhere."""
+    """Something that a person should be told of now: not muted, not snoozed, not seen elsewhere.
+
+    It is not told any more once its message is seen; who shows it takes it back when a `message` event says so.
+    """
 
     service: str
     title: str
@@ -496,7 +545,7 @@ class PresenceEvent(Struct, frozen=True):
 class ProgressEvent(Struct, frozen=True):
     """Octets of an attachment that comes, or of an entry of the outbox that goes. Not kept."""
 
-    what: str  # a request, or MESSAGE/PLACE
+    what: str  # a request, or MESSAGE/PLACE; the path of an export; `join`: of the work that a service asks for
     have: int
     size: int
 
@@ -515,6 +564,7 @@ class GapEvent(Struct, frozen=True):
 
 EVENTS: dict[str, type[Struct]] = {
     "message": MessageEvent,
+    "removed": RemovedEvent,
     "thread": ThreadEvent,
     "person": PersonEvent,
     "group": GroupEvent,

@@ -7,6 +7,8 @@ says whose a connection is (proc(5), /proc/net/tcp), and so a stolen cookie is o
 """
 
 import os
+import socket
+import struct
 from pathlib import Path
 from typing import Final, Literal
 
@@ -18,22 +20,26 @@ _ROOT: Final = 0
 Whose = Literal["own", "other", "unknown"]
 
 
-def whose(peer_port: int, own_port: int) -> Whose:
-    """Whose connection from a port of this machine to one of ours is; unknown where the system does not say.
+def whose(peer: tuple[str, int], own: tuple[str, int]) -> Whose:
+    """Whose connection from an IPv4 address of this machine to one of ours is; unknown where the system does not say.
 
+    The address counts as much as the port: a neighbour at 127.0.0.2 may choose the very port of a browser at 127.0.0.1.
     Reads a file of the kernel: call it on a thread.
     """
+    there, here = _written(peer), _written(own)
     try:
         rows = [line.split() for table in _TABLES if table.exists() for line in table.read_text().splitlines()[1:]]
     except OSError:
         return "unknown"
-    if not any(row[3] == _LISTENING and _port(row[1]) == own_port for row in rows):
+    if not any(row[3] == _LISTENING and row[1].endswith(here) for row in rows):
         return "unknown"  # what does not show this very server shows others no better
     for row in rows:
-        if row[3] == _ESTABLISHED and _port(row[1]) == peer_port and _port(row[2]) == own_port:
+        if row[3] == _ESTABLISHED and row[1].endswith(there) and row[2].endswith(here):
             return "own" if int(row[7]) in {os.getuid(), _ROOT} else "other"
     return "other"  # it is gone already, and nobody's: whoever he was, he hears nothing any more
 
 
-def _port(address: str) -> int:
-    return int(address.rpartition(":")[2], 16)
+def _written(address: tuple[str, int]) -> str:
+    """An IPv4 address as the kernel writes it: its octets as one number of this machine's. IPv6's end in the same."""
+    host, port = address
+    return f"{struct.unpack('=I', socket.inet_aton(host))[0]:08X}:{port:04X}"

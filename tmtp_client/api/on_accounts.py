@@ -32,7 +32,9 @@ class OnAccounts:
         self._rooms = rooms
         self._random_bytes = random_bytes
         self._sign_ins = SignIns(random_bytes)
-        self._being_linked = BeingLinked(self._place, rooms.home.start, now_ms)
+        self._being_linked = BeingLinked(self._place, rooms.home.start, now_ms, rooms.home.tell_state)
+        rooms.home.coming = self._being_linked.coming
+        rooms.home.before_lock = self._sign_ins.stop
         self._one_at_a_time = asyncio.Lock()
 
     def handlers(self) -> Handlers:
@@ -97,6 +99,7 @@ class OnAccounts:
             service = joining.service_at(p.address, pin=p.pin, ca_file=p.ca_file)
         with problems.explained("words"):
             seed = seed_of(p.words)
+        await self._sign_ins.stop()
         async with self._one_at_a_time, self._place(p.account) as place:
             await joining.recover(place, service, p.uid, seed, p.label, revoke_others=p.revoke_others)
         await self._rooms.home.start(p.account)
@@ -112,8 +115,11 @@ class OnAccounts:
         with problems.explained("offer"):
             return await self._being_linked.answer(p.account, p.offer, p.label)
 
-    async def sign_in(self, p: o.OfAccount) -> m.Done | m.SignIn:
+    async def sign_in(self, p: o.SignInAgain) -> m.Done | m.SignIn:
         """With the provider, again."""
+        if p.sign_in:
+            ended: m.Done | m.SignIn = await self._sign_ins.finish(p.sign_in)
+            return ended
         context = self._rooms.context(p.account)
 
         async def sign_in(open_url: OpenUrl) -> m.Done:
@@ -154,7 +160,13 @@ class OnAccounts:
 
     # -- inside ------------------------------------------------------------------------------------------------------
     async def _join(self, p: o.Join, service: joining.Service, open_url: OpenUrl) -> m.Joined:
-        ways = joining.Ways(open_url, p.wants_sign_in)
+        loop = asyncio.get_running_loop()
+
+        def on_work(tried: int, about: int) -> None:  # on a thread
+            event = m.Event("progress", p.account, 0, m.ProgressEvent("join", tried, about))
+            loop.call_soon_threadsafe(self._rooms.home.tell, event)
+
+        ways = joining.Ways(open_url, p.wants_sign_in, on_work)
         async with self._one_at_a_time, self._place(p.account) as place:
             joined = await joining.join(place, service, p.alias, p.label, ways)
         account = await self._rooms.home.start(p.account)

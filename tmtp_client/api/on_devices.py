@@ -22,7 +22,7 @@ from tmtp_client.trust.following import NAME
 from tmtp_client.trust.linking import Place
 from tmtp_client.trust.safety import qr
 
-_NO_PERSON = "nobody of this uid is known here"
+_NO_PERSON = "this person is not known here"
 
 
 class OnDevices:
@@ -45,6 +45,8 @@ class OnDevices:
             "devices.finish_link": self.finish_link,
             "keys.seen": self.seen,
             "keys.safety": self.safety,
+            "keys.wishes": self.wishes,
+            "keys.grant": self.grant,
             "messages.ask_key": self.ask_key,
         }
 
@@ -149,6 +151,32 @@ class OnDevices:
         number = await context.database.read(lambda c: trust.safety_number(c, p.uid))
         return found(number, "no keys of this account are known here", "uid")
 
+    async def wishes(self, p: o.OfAccount) -> list[m.KeyWish]:
+        """What the person is asked: the device stands in the log now, and did not when the message was sent."""
+        context, trust = self._of(p.account)
+
+        def listed(c: Rows) -> list[m.KeyWish]:
+            wishes = trust.wishes(c)
+            names = {one.uid: one.alias for one in people.listed(c)}
+            return [m.KeyWish(w.message, w.uid, names.get(w.uid, ""), w.device, w.why) for w in wishes]
+
+        return await context.database.read(listed)
+
+    async def grant(self, p: o.GrantKey) -> m.Done:
+        """`done` false: it was not granted, because the person said no, or because the device is gone meanwhile."""
+        context, trust = self._of(p.account)
+
+        def grant(c: Rows) -> bool:
+            if not any((w.message, w.uid, w.device) == (p.message, p.uid, p.device) for w in trust.wishes(c)):
+                raise problems.not_found("nobody asks for this any more", "message")
+            if p.agreed and trust.unseen(c, p.uid) is not None:
+                raise problems.ProblemError("unseen_keys", "their devices have changed: look at them first", "uid")
+            return between.answer_wish(c, context, p.message, p.uid, p.device, agreed=p.agreed)
+
+        done = await context.database.write(grant)
+        context.to_send.set()
+        return m.Done(done)
+
     async def ask_key(self, p: o.OfMessage) -> m.Done:
         """Ask the sender of a message that cannot be read here."""
         context, _ = self._of(p.account)
@@ -157,7 +185,7 @@ class OnDevices:
             id = found(messages.named(c, p.message), NO_MESSAGE, "message")
             message = found(messages.view(c, id), NO_MESSAGE, "message")
             if message.state != "sealed":
-                raise problems.refused("this message is open already, or was never sealed", "message")
+                raise problems.refused("this message can be read already, or was never encrypted", "message")
             between.ask_for_key(c, context, id, message.author)
 
         await context.database.write(ask)

@@ -61,6 +61,13 @@ class Join(Struct, frozen=True, forbid_unknown_fields=True):
     sign_in: str = ""
 
 
+class SignInAgain(Struct, frozen=True, forbid_unknown_fields=True):
+    """`sign_in`: what an answer `SignIn` said, once the person was there."""
+
+    account: str
+    sign_in: str = ""
+
+
 class Recover(Struct, frozen=True, forbid_unknown_fields=True):
     """Come back with the recovery sheet's 24 words, as a new device."""
 
@@ -126,6 +133,13 @@ class AnswerPing(Struct, frozen=True, forbid_unknown_fields=True):
     uid: str
     act: Literal["accept", "ignore", "block", "unblock"]
     text: str = ""
+
+
+class SetIntroductions(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether others may make people known to this account by addressing both (A3)."""
+
+    account: str
+    wanted: bool
 
 
 class OfGroup(Struct, frozen=True, forbid_unknown_fields=True):
@@ -395,6 +409,16 @@ class SeenKeys(Struct, frozen=True, forbid_unknown_fields=True):
     compared: bool = False
 
 
+class GrantKey(Struct, frozen=True, forbid_unknown_fields=True):
+    """The person's word on a wish of `keys.wishes`."""
+
+    account: str
+    message: str
+    uid: str
+    device: str
+    agreed: bool
+
+
 class CheckRecovery(Struct, frozen=True, forbid_unknown_fields=True):
     """Whether these 24 words are the account's recovery key."""
 
@@ -459,6 +483,7 @@ class Operation:
     many: bool = False
     locked: bool = False  # also answered while the home is locked
     keeps_open: bool = True  # a person did it: the idle lock begins anew
+    only_waits: bool = False  # it does nothing, and ends when nobody hears its answer any more
 
 
 OPERATIONS: Final = (
@@ -478,6 +503,7 @@ OPERATIONS: Final = (
         "Wait until what the service has kept is here, and what is due to be sent is there.",
         many=True,
         keeps_open=False,
+        only_waits=True,
     ),
     Operation("accounts.join", Join, (m.Joined, m.SignIn), "Open an account on a service."),
     Operation("accounts.told", OfAccount, m.Done, "The recovery sheet is written down: its key leaves this device."),
@@ -486,12 +512,13 @@ OPERATIONS: Final = (
     Operation("accounts.leave", OfAccount, m.Done, "Forget an account here: its key is destroyed, all else with it."),
     Operation("accounts.skin", OfAccount, m.Skin, "The service's look.", keeps_open=False),
     Operation("accounts.revise_skin", ReviseSkin, m.Skin, "Revise it (B2)."),
-    Operation("accounts.sign_in", OfAccount, (m.Done, m.SignIn), "Sign in with the provider again."),
+    Operation("accounts.sign_in", SignInAgain, (m.Done, m.SignIn), "Sign in with the provider again."),
     Operation("people.list", OfAccount, m.Person, "Everybody known.", many=True),
     Operation("people.show", OfPerson, m.Person, "One of them."),
     Operation("people.find", Find, m.Person, "Whom one could write to.", many=True),
     Operation("people.ping", SendPing, m.Waiting, "A first contact."),
     Operation("people.answer", AnswerPing, m.Person, "Accept, ignore, block."),
+    Operation("people.introductions", SetIntroductions, m.Account, "Let others introduce people, or not."),
     Operation("groups.list", OfAccount, m.Group, "Groups.", many=True),
     Operation("groups.show", OfGroup, m.Group, "One, with its members as the service has them."),
     Operation("groups.invite", InviteToGroup, m.Waiting, "Invite somebody; found a group."),
@@ -535,6 +562,8 @@ OPERATIONS: Final = (
     Operation("devices.check_link", CheckLink, m.Link, "Add a device: the fingerprint of the one that answered."),
     Operation("devices.finish_link", FinishLink, m.Devices, "Add a device: sign."),
     Operation("keys.seen", SeenKeys, m.Person, "What changed was seen."),
+    Operation("keys.wishes", OfAccount, m.KeyWish, "Who asks to read what was sent before they were there.", many=True),
+    Operation("keys.grant", GrantKey, m.Done, "Let them, or not."),
     Operation("keys.safety", OfPerson, m.SafetyNumber, "The number to compare."),
 )
 

@@ -18,7 +18,7 @@ Got = TypeVar("Got")
 Handlers = Mapping[str, Callable[[Any], Awaitable[Any]]]
 
 NO_MESSAGE: Final = "no message here is called so, or more than one"
-NO_KEYS: Final = "this account speaks revision 1, which knows no keys of devices"
+NO_KEYS: Final = "the service of this account knows no keys of devices yet (it speaks revision 1)"
 NO_THREAD: Final = "there is no such conversation"
 
 
@@ -44,6 +44,11 @@ class Account(Protocol):
 
 class Home(Source, Protocol):
     """All accounts of a person on this device (tmtp_client.engine.home)."""
+
+    coming: Callable[[], tuple[models.Coming, ...]]
+    """Which accounts this device waits to be added to."""
+    before_lock: Callable[[], Awaitable[None]]
+    """Ends what is underway that has databases open which are not those of running accounts."""
 
     @property
     def vault(self) -> Vault:
@@ -79,6 +84,9 @@ class Home(Source, Protocol):
 
     async def stop(self, name: str) -> None:
         """Run it no more."""
+
+    def tell(self, event: models.Event | None) -> None:
+        """Whoever listens hears it. Never waits."""
 
     async def tell_state(self) -> None:
         """Watchers hear how the home is now."""

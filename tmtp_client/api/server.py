@@ -17,9 +17,11 @@ from aiohttp import web
 from tmtp_client import limits
 from tmtp_client.api.daemon_file import API
 from tmtp_client.api.dispatcher import Dispatcher
+from tmtp_client.api.doorkeeper import Doorkeeper
 from tmtp_client.api.entrance import Entrance
 from tmtp_client.api.events import Source
 from tmtp_client.api.guards import DOOR, Guard, refused
+from tmtp_client.api.models import Event, HomeEvent
 from tmtp_client.api.socket import Socket
 from tmtp_client.api.transfers import FileRoom, Transfers
 
@@ -52,6 +54,7 @@ class Server:
         self._transfers = Transfers(room, dispatcher)
         self._entrance = entrance
         self._sockets: set[Socket] = set()
+        self._left: set[asyncio.Task[None]] = set()  # requests of sockets that have gone
         self.port = 0
 
     @staticmethod
@@ -69,14 +72,23 @@ class Server:
             shutdown_timeout=limits.API_CLOSE_TIMEOUT_S,
             max_line_size=limits.API_HEADERS_MAX_BYTES,
             max_field_size=limits.API_HEADERS_MAX_BYTES,
+            keepalive_timeout=limits.API_KEEP_ALIVE_S,
         )
         await runner.setup()
+        assert runner.server is not None
+        doorkeeper = self._doorkeeper = Doorkeeper(runner.server)
+        loop = asyncio.get_running_loop()
+        listening = await loop.create_server(doorkeeper, sock=listener, backlog=doorkeeper.BACKLOG)
+        unlisten = self._source.listen(self._hear)
         try:
-            await web.SockSite(runner, listener).start()
             yield self
         finally:
+            unlisten()
+            listening.close()
+            doorkeeper.close()
             await asyncio.gather(*(one.close() for one in self._sockets))
             await runner.cleanup()
+            await self._end_what_is_left()
 
     @property
     def url(self) -> str:
@@ -88,11 +100,11 @@ class Server:
         return f"{self.url}{DOOR}?token={self._entrance.issue()}"
 
     def _application(self) -> web.Application:
-        guard = Guard(self._entrance, self.port)
+        guard = Guard(self._entrance, self.port, self._admit)
         self._guard = guard
         application = web.Application(middlewares=[guard.middleware()])
         application.on_response_prepare.append(guard.add_headers)
-        application.router.add_get(DOOR, self._enter)
+        application.router.add_get(DOOR, self._enter, allow_head=False)
         application.router.add_post(TOKENS, self._make_token)
         application.router.add_get(API, self._converse, allow_head=False)
         application.router.add_post("/files/{account}", self._transfers.take_in)
@@ -100,10 +112,17 @@ class Server:
         application.router.add_get("/", self._front)
         return application
 
+    def _admit(self, protocol: asyncio.BaseProtocol) -> None:
+        """This connection may stay."""
+        self._doorkeeper.admit(protocol)
+
     async def _enter(self, request: web.Request) -> web.Response:
         session = self._entrance.redeem(request.query.get("token", ""))
         if session is None:
-            return refused(403, "refused", "this link is used, or too old; let the program open another")
+            answer = refused(403, "refused", "this link is used, or too old; let the program open another")
+            answer.force_close()
+            return answer
+        self._admit(request.protocol)
         answer = web.Response(text=_COME_IN, content_type="text/html")
         answer.set_cookie(self._guard.cookie, session, path="/", httponly=True, samesite="Strict")
         return answer
@@ -116,12 +135,35 @@ class Server:
     async def _converse(self, request: web.Request) -> web.StreamResponse:
         if len(self._sockets) >= limits.API_SOCKETS_MAX:
             return refused(503, "not_now", "too many windows and programs are open; close one")
+        if len(self._left) >= limits.API_REQUESTS_LEFT_MAX:
+            return refused(503, "not_now", "what windows asked for that are closed now is still being done; try again")
         one = Socket(self._dispatcher, self._source)
         self._sockets.add(one)
         try:
             return await one.serve(request)
+        except ConnectionError:  # whoever asked has gone before it began
+            return refused(503, "not_now", "the connection has ended")
         finally:
             self._sockets.discard(one)
+            for task in one.unanswered:
+                self._left.add(task)
+                task.add_done_callback(self._left.discard)
+
+    def _hear(self, event: Event | None) -> None:
+        """Once the home is locked, nothing of an account leaves, not even what is on its way."""
+        if event is not None and isinstance(event.data, HomeEvent) and event.data.home.locked:
+            self._transfers.locked()
+            for one in self._sockets:
+                one.locked()
+
+    async def _end_what_is_left(self) -> None:
+        """Requests whose sockets have gone: as long as it takes a person to notice, then no longer."""
+        left = set(self._left)
+        if left:
+            await asyncio.wait(left, timeout=limits.API_CLOSE_TIMEOUT_S)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     async def _front(self, request: web.Request) -> web.Response:
         return web.Response(text=_NOTHING_HERE, content_type="text/html")

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Files of messages over the local server: streamed both ways, in constant memory.
 
-What others sent is handed out as a file to keep, of no type that a browser runs. A picture, sound or text is shown in a
-page only when the page asks for it (`?inline=1`), under a policy that lets it do nothing.
+What others sent is handed out as a file to keep, of no type that a browser runs. A picture, sound, text or PDF is shown
+in a page only when the page asks for it (`?inline=1`), under a policy that lets it do nothing.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol
 from urllib.parse import quote
@@ -17,15 +18,16 @@ from aiohttp import web
 from tmtp_client import limits
 from tmtp_client.api import problems
 from tmtp_client.api.dispatcher import Dispatcher
-from tmtp_client.api.guards import SANDBOX, refused
+from tmtp_client.api.guards import SANDBOX, SHOWN, refused
 from tmtp_client.api.models import ErrorCode, Problem, Staged
 from tmtp_client.api.problems import ProblemError
 
 INLINE: Final = frozenset(
-    {"image/png", "image/jpeg", "image/gif", "image/webp", "audio/mpeg", "audio/ogg", "audio/wav", "video/mp4"}
-    | {"video/webm", "text/plain"}
+    {"image/png", "image/jpeg", "image/gif", "image/webp", "audio/mpeg", "audio/ogg", "audio/wav", "audio/flac"}
+    | {"audio/mp4", "video/mp4", "video/webm", "text/plain", "text/csv", "application/pdf"}
 )
-"""Types that run nothing. Neither SVG nor PDF is one."""
+"""Types that run nothing, or like PDF only in a viewer of the browser's own. SVG and HTML are none."""
+_AS_TEXT: Final = frozenset({"text/plain", "text/csv"})
 _OCTETS: Final = "application/octet-stream"
 _STATUS: Final[dict[ErrorCode, int]] = {
     "usage": 400,
@@ -62,7 +64,7 @@ class FileRoom(Protocol):
 
     async def upload(self, account: str, name: str) -> Upload: ...
     async def find(self, account: str, message: str, place: int) -> Download: ...
-    def read(self, account: str, message: str, place: int, start: int) -> AsyncIterator[bytes]: ...
+    def read(self, account: str, message: str, place: int, start: int) -> AsyncGenerator[bytes, None]: ...
 
 
 class Transfers:
@@ -73,6 +75,12 @@ class Transfers:
         self._dispatcher = dispatcher
         self._uploads = asyncio.Semaphore(limits.API_UPLOADS_MAX)
         self._downloads = asyncio.Semaphore(limits.API_DOWNLOADS_MAX)
+        self._underway: set[asyncio.Transport] = set()
+
+    def locked(self) -> None:
+        """The home was locked: no octet more goes out or comes in."""
+        for transport in self._underway:
+            transport.abort()
 
     async def take_in(self, request: web.Request) -> web.StreamResponse:
         """`POST /files/ACCOUNT?name=…`: the body is the file's octets. Answers `Staged`."""
@@ -80,7 +88,7 @@ class Transfers:
             return refused(415, "usage", f"send the file's octets as {_OCTETS}", "Content-Type")
         if self._uploads.locked():
             return refused(503, "not_now", "too many files are being taken in at once; try again")
-        async with self._uploads:
+        async with self._uploads, self._known(request):
             try:
                 staged = await self._dispatcher.guarded("files.stage", lambda: self._take_in(request))
             except ProblemError as error:
@@ -92,7 +100,7 @@ class Transfers:
         account, message, place = (request.match_info[name] for name in ("account", "message", "place"))
         if self._downloads.locked():
             return refused(503, "not_now", "too many files are being handed out at once; try again")
-        async with self._downloads:
+        async with self._downloads, self._known(request):
             try:
                 found = await self._dispatcher.guarded(
                     "files.save", lambda: self._room.find(account, message, int(place))
@@ -102,6 +110,17 @@ class Transfers:
             if request.headers.get("If-None-Match") == f'"{found.tag}"':
                 return web.Response(status=304, headers={"ETag": f'"{found.tag}"'})
             return await self._stream(request, found, (account, message, int(place)))
+
+    @asynccontextmanager
+    async def _known(self, request: web.Request) -> AsyncIterator[None]:
+        transport = request.transport
+        if transport is None:
+            raise ConnectionResetError
+        self._underway.add(transport)
+        try:
+            yield
+        finally:
+            self._underway.discard(transport)
 
     async def _take_in(self, request: web.Request) -> Staged:
         upload = await self._room.upload(request.match_info["account"], request.query.get("name", ""))
@@ -136,27 +155,27 @@ class Transfers:
         if request.method == "HEAD":
             return response
         left = end - start
-        async for piece in self._room.read(*which, start):
-            try:
-                async with asyncio.timeout(limits.API_SLOW_READER_S):
-                    await response.write(piece[:left])
-            except TimeoutError:
-                assert request.transport is not None
+        try:
+            async with aclosing(self._room.read(*which, start)) as pieces:
+                async for piece in pieces:
+                    async with asyncio.timeout(limits.API_SLOW_READER_S):
+                        await response.write(piece[:left])
+                    left -= len(piece[:left])
+                    if not left:
+                        break
+        except (TimeoutError, ProblemError):  # nobody takes it; or the home was locked meanwhile
+            if request.transport is not None:
                 request.transport.abort()
-                break
-            left -= len(piece[:left])
-            if not left:
-                break
         return response
 
 
 def _headers(request: web.Request, found: Download) -> dict[str, str]:
     inline = request.query.get("inline") == "1" and found.media in INLINE
-    media = f"{found.media}; charset=utf-8" if found.media == "text/plain" else found.media
-    return {
+    media = "text/plain; charset=utf-8" if found.media in _AS_TEXT else found.media
+    policy = SHOWN if inline else {"Content-Security-Policy": SANDBOX}
+    return policy | {
         "Content-Type": media if inline else _OCTETS,
         "Content-Disposition": f"{'inline' if inline else 'attachment'}; filename*=UTF-8''{quote(found.name, safe='')}",
-        "Content-Security-Policy": SANDBOX,
         "Accept-Ranges": "bytes",
         "ETag": f'"{found.tag}"',
     }

@@ -1,115 +1,180 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""What the commands of `tmtp` share: options, output, the account, and how errors become plain words."""
+"""What the commands of `tmtp` share: options, output, the home, and how problems become plain words and exit codes."""
 
-import asyncio
-import json
-import secrets
-import ssl
+import os
 import sys
-from collections.abc import Coroutine
-from dataclasses import dataclass
-from typing import Annotated, Any, Final, NoReturn
+import time
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Final, NoReturn, cast
 
+import msgspec
+import segno
 import typer
 from rich.console import Console
 from rich.text import Text
-from sqlalchemy.exc import SQLAlchemyError
 
-from tmtp_client.connection import Disconnected, LogInRefused, Refused, WrongService
-from tmtp_client.engine.history import History, Identity
-from tmtp_client.engine.profile import Profile, default_home
-from tmtp_core.names import NameRefused, check_name
+from tmtp_client import limits
+from tmtp_client.api.models import ErrorCode, Problem
 from tmtp_core.text import visible
 
 FAILED: Final = 1
 USAGE: Final = 2
 NOT_NOW: Final = 3
 INTERRUPTED: Final = 130
-_MENDS: Final = {"authentication required": ". Your sign-in has ended; sign in again: tmtp sign-in"}
+_CODES: Final[dict[ErrorCode, int]] = {"usage": USAGE, "locked": NOT_NOW, "not_now": NOT_NOW, "unseen_keys": NOT_NOW}
+_UNITS: Final = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+_ENDING: Final = 8  # characters of an id that are shown, and are enough to name it
+LOCKED: Final = (
+    "The history is locked. On a terminal you are asked for the passphrase; a script names a file that has it: "
+    "TMTP_PASSPHRASE_FILE. With tmtp daemon running, tmtp unlock opens it for all"
+)
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
-ProfileOption = Annotated[
-    str, typer.Option("--profile", "-p", metavar="NAME", help="Which of your accounts.", envvar="TMTP_PROFILE")
+AccountOption = Annotated[
+    str,
+    typer.Option(
+        "--account",
+        "-a",
+        "--profile",
+        "-p",
+        metavar="NAME",
+        help="Which of your accounts; --profile is its older name.",
+        envvar=["TMTP_ACCOUNT", "TMTP_PROFILE"],
+        show_default=False,
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask whether you mean it.")]
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
-    """One of the person's accounts on this device."""
-
-    profile: Profile
-    history: History
-    identity: Identity
-
-
-def profile_of(name: str) -> Profile:
-    """The profile of this name, whether it has an account or not."""
-    try:
-        return Profile(default_home(), name)
-    except ValueError as error:
-        fail(str(error), USAGE)
+def default_home() -> Path:
+    """`TMTP_HOME`, else the desktop's folder for data."""
+    named = os.environ.get("TMTP_HOME")
+    if named:
+        return Path(named).absolute()
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "tmtp"
 
 
-def account_of(name: str) -> Account:
-    """The account of a profile that has joined."""
-    profile = profile_of(name)
-    history = profile.open()
-    identity = history.identity()
-    if identity is None:
-        fail(f"the profile {name} has joined no service yet; see tmtp join --help", USAGE)
-    return Account(profile, history, identity)
-
-
-def check_alias(name: str) -> None:
-    """Said here, before an invitation is spent on it."""
-    try:
-        check_name(name)
-    except (NameRefused, UnicodeEncodeError) as refused:
-        fail(f"That cannot be a name: {refused}", USAGE)
-
-
-def run(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run it to its end; what a person can mend is said plainly."""
-    try:
-        return asyncio.run(work)
-    except WrongService as error:
-        fail(str(error), FAILED)
-    except Refused as refused:
-        fail(f"The service refused it: {refused}", FAILED)
-    except LogInRefused as refused:
-        fail(f"The service says: {refused}{_MENDS.get(str(refused), '')}", FAILED)
-    except Disconnected as error:
-        fail(f"The service says: {error}", FAILED)
-    except ssl.SSLCertVerificationError as error:
-        fail(f"The certificate cannot be trusted ({error.verify_message}); a self-signed service needs --pin", FAILED)
-    except (OSError, TimeoutError) as error:
-        fail(f"The service cannot be reached: {error or 'no answer'}", NOT_NOW)
-
-
-def new_request_id() -> str:
-    """One that no other request has."""
-    return secrets.token_hex(12)
-
-
-def print_json(value: Any) -> None:
-    """For scripts."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def reason_of(error: OSError | SQLAlchemyError) -> str:
-    """Why a file or a database cannot be used."""
-    return (error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]) or type(error).__name__
-
-
+# -- saying ----------------------------------------------------------------------------------------------------------
 def say(text: str, *, to: Console = out, style: str = "") -> None:
     """One line. Names and errors come from others: they steer no terminal."""
     to.print(Text(visible(text), style), soft_wrap=True)
+
+
+def warn(text: str) -> None:
+    """The same for what a person should know beside the answer."""
+    say(text, to=err, style="yellow")
 
 
 def fail(text: str, code: int) -> NoReturn:
     """Say it in red and end."""
     say(text, to=err, style="red")
     raise typer.Exit(code)
+
+
+def fail_by(problem: Problem) -> NoReturn:
+    """Say why something was not done, and end with the code for it."""
+    if problem.code == "locked":
+        fail(LOCKED, NOT_NOW)
+    text = problem.text
+    if problem.code == "usage" and problem.field and not text.startswith(problem.field):
+        text = f"{problem.field}: {text}"
+    if problem.code == "not_found" and problem.field == "to":
+        text += ". If they have answered that, look first: tmtp inbox"
+    fail(text[:1].upper() + text[1:], _CODES.get(problem.code, FAILED))
+
+
+def print_json(value: Any) -> None:
+    """For scripts: structs with all their fields, also those that are as they are by default."""
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(plain(value)), indent=2).decode() + "\n")
+
+
+def print_json_line(value: Any) -> None:
+    """The same on one line, at once: for what comes one by one."""
+    sys.stdout.write(msgspec.json.encode(plain(value)).decode() + "\n")
+    sys.stdout.flush()
+
+
+def plain(value: Any) -> Any:
+    """A struct, or some of them, as what JSON has."""
+    if isinstance(value, msgspec.Struct):
+        return {name: plain(one) for name, one in msgspec.structs.asdict(value).items()}
+    if isinstance(value, dict):
+        return {name: plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    return value
+
+
+def print_qr(text: str) -> None:
+    """For a camera; a text that is not shown on a terminal is carried otherwise."""
+    if out.is_terminal:
+        segno.make_qr(text, error="m").terminal(out=sys.stdout, compact=True, border=2)
+
+
+# -- asking ----------------------------------------------------------------------------------------------------------
+def confirm(question: str, *, yes: bool) -> None:
+    """Go on only if the person means it; without a terminal only with --yes."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        fail(f"{question} Say so with --yes", USAGE)
+    if not typer.confirm(visible(question), err=True):
+        fail("Nothing was done.", FAILED)
+
+
+def secret_of(question: str, *, again: bool = False) -> str:
+    """Typed unseen on a terminal (twice with `again`), else a line of standard input. Never an argument."""
+    if sys.stdin.isatty():
+        return cast(str, typer.prompt(question, hide_input=True, confirmation_prompt=again, err=True))
+    return sys.stdin.readline().rstrip("\r\n")
+
+
+def words_of(question: str) -> str:
+    """24 words, which may be seen while they are typed; from standard input they may have several lines."""
+    if sys.stdin.isatty():
+        return cast(str, typer.prompt(question, err=True))
+    return sys.stdin.read(limits.PASSPHRASE_MAX_BYTES)
+
+
+def text_of(argument: str) -> str:
+    """What was typed, or with `-` what standard input has."""
+    text = sys.stdin.read(limits.TEXT_MAX_BYTES + 1) if argument == "-" else argument
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        fail("The text is no valid UTF-8; is the terminal set to another encoding?", USAGE)
+    return text
+
+
+# -- times, ids ------------------------------------------------------------------------------------------------------
+def moment_ms(text: str, option: str) -> int:
+    """`30m`, `3h`, `2d`, `1w` from now, or a date, or date and time of this device; milliseconds since 1970."""
+    if text[-1:] in _UNITS and text[:-1].isdecimal():
+        return time.time_ns() // 1_000_000 + 1000 * int(text[:-1]) * _UNITS[text[-1]]
+    try:
+        return int(datetime.fromisoformat(text).astimezone().timestamp() * 1000)
+    except (ValueError, OverflowError):
+        fail(f"{option} takes 30m, 3h, 2d, 1w, or a time such as {_example()}; not {text}", USAGE)
+
+
+def _example() -> str:
+    return f"'{(datetime.now().astimezone() + timedelta(days=1)).strftime('%Y-%m-%d')} 09:00'"
+
+
+def time_text(at_ms: int) -> str:
+    """For people, as this device has it."""
+    return datetime.fromtimestamp(at_ms / 1000).astimezone().strftime("%Y-%m-%d %H:%M") if at_ms else ""
+
+
+def ending(id: str) -> str:
+    """Enough of an id to name it."""
+    return id[-_ENDING:]
+
+
+def bare(id: str) -> str:
+    """An id as it was typed, with the mark that stands before those that are shown."""
+    return id.removeprefix("#")

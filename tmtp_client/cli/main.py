@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""`tmtp`: join a service, ping people, send messages, read what came (B1).
+"""`tmtp`: join a service, ping people, send messages, read what came (B1). Every command speaks the local API.
 
 Exit codes: 0 done · 1 refused or failed, and said why · 2 wrong usage · 3 not now, try again · 130 interrupted.
 """
@@ -8,11 +8,9 @@ import os
 import sys
 
 import typer
-from sqlalchemy.exc import SQLAlchemyError
 
-from tmtp_client.cli import daemon, joining, messages
-from tmtp_client.cli.common import FAILED, INTERRUPTED, err, reason_of, say
-from tmtp_client.engine.profile import default_home
+from tmtp_client.cli import daemon, devices, home, joining, people, reading, watching, writing
+from tmtp_client.cli.common import FAILED, INTERRUPTED, default_home, err, say
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
@@ -27,25 +25,49 @@ app.command()(joining.recover)
 app.command("sign-in")(joining.sign_in_again)
 app.command("alias")(joining.take_alias)
 app.command()(joining.whoami)
-app.command()(messages.ping)
-app.command()(messages.send)
-app.command()(messages.reply)
-app.command()(messages.inbox)
-app.command()(messages.outbox)
-app.command()(messages.read)
-app.command()(messages.watch)
+app.command()(writing.ping)
+app.command()(writing.send)
+app.command()(writing.reply)
+app.command()(writing.forward)
+app.command()(writing.add)
+app.command()(writing.outbox)
+app.command()(reading.inbox)
+app.command()(reading.read)
+app.command()(reading.thread)
+app.command()(reading.search)
+app.command()(reading.mark)
+app.command()(watching.watch)
+app.command()(people.people)
+app.command()(people.accept)
+app.command()(people.ignore)
+app.command()(people.block)
+app.command()(people.unblock)
+app.command()(people.keys)
+app.add_typer(people.group, name="group")
+app.add_typer(devices.devices, name="devices")
+app.add_typer(devices.link, name="link")
+app.add_typer(devices.recovery, name="recovery")
+app.add_typer(home.accounts, name="accounts")
+app.command()(home.lock)
+app.command()(home.unlock)
+app.command()(home.settings)
+app.command()(home.export)
+app.add_typer(home.form, name="form")
 app.command()(daemon.daemon)
 
 
 def main() -> None:
     """The program `tmtp`. Never shows a traceback for what a person can mend."""
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
-    except (OSError, SQLAlchemyError) as error:
-        say(f"The profile in {default_home()} cannot be used: {reason_of(error)}", to=err, style="red")
+    except OSError as error:
+        say(f"The home {default_home()} cannot be used: {error.strerror or error}", to=err, style="red")
         sys.exit(FAILED)

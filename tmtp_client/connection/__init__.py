@@ -9,11 +9,12 @@ from tmtp_client.connection.endpoint import Endpoint, WrongService, certificate_
 from tmtp_client.connection.link import Connection, OnBatch, OnEvent, OnPresence
 from tmtp_client.connection.login import AccountKeys, DeviceKeys, KeyLogin, Login, PasswordLogin
 from tmtp_client.connection.payload import Disconnected, LogInRefused, Payload
-from tmtp_client.connection.persistent import PersistentConnection
-from tmtp_client.connection.refused import Refused
+from tmtp_client.connection.persistent import REFUSALS, PersistentConnection
+from tmtp_client.connection.refused import Refused, RefusedHere
 from tmtp_client.connection.work import OnWork
 
 __all__ = [
+    "REFUSALS",
     "AccountKeys",
     "Connection",
     "DeviceKeys",
@@ -30,6 +31,7 @@ __all__ = [
     "Payload",
     "PersistentConnection",
     "Refused",
+    "RefusedHere",
     "WrongService",
     "certificate_pin",
 ]

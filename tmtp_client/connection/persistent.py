@@ -13,7 +13,7 @@ from tmtp_client.connection.link import Connection, OnBatch, OnEvent, OnPresence
 from tmtp_client.connection.login import Login
 from tmtp_client.connection.payload import Disconnected, LogInRefused
 
-_REFUSALS: Final = frozenset(  # of a device, for good, or until its owner does something about it
+REFUSALS: Final = frozenset(  # of a device, for good, or until its owner does something about it
     {
         "login failed",
         "corrupt base32 value",
@@ -83,7 +83,7 @@ class PersistentConnection:
 
     def _raise_failed(self) -> None:
         if self.failed is not None:
-            raise LogInRefused(self.failed) if self.failed in _REFUSALS else Disconnected(self.failed)
+            raise LogInRefused(self.failed) if self.failed in REFUSALS else Disconnected(self.failed)
 
     async def stop(self) -> None:
         """Log out and stay away; whoever waits for a connection hears it. Idempotent."""
@@ -102,7 +102,7 @@ class PersistentConnection:
                 await self._live()
             except (OSError, ssl.SSLError, ValueError, WrongService, Disconnected, TimeoutError) as error:
                 self.trouble = str(error) or type(error).__name__
-            await self._set(None, self.trouble if self.trouble in _REFUSALS else None)
+            await self._set(None, self.trouble if self.trouble in REFUSALS else None)
             if loop.time() - began_s >= limits.STEADY_AFTER_S:
                 pause_s = limits.RECONNECT_FIRST_S
             await asyncio.sleep(pause_s * (0.5 + self._jitter()))

@@ -4,3 +4,7 @@
 
 class Refused(Exception):
     """The service does not grant a request: the text of its error ack; or this side does not, what the service asks."""
+
+
+class RefusedHere(Refused):
+    """This device does not do it, or a provider of sign-in did not: a whole sentence, in words for a person."""

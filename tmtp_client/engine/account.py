@@ -17,7 +17,7 @@ from tmtp_client import limits
 from tmtp_client.api import models
 from tmtp_client.api.events import Since
 from tmtp_client.connection import Connection, Disconnected, Endpoint, PersistentConnection, Refused, WrongService
-from tmtp_client.engine import arriving, between, groups, notifying, regaining
+from tmtp_client.engine import arriving, groups, meeting, notifying, regaining
 from tmtp_client.engine.arrival import After
 from tmtp_client.engine.context import Context
 from tmtp_client.engine.parts import Assembling
@@ -45,7 +45,7 @@ class Account:
         self._keys: set[str] = set()
         self._to_open = asyncio.Event()
         self._told_state = asyncio.Event()
-        self.caught_up = asyncio.Event()  # what was queued at log-in has come
+        self.caught_up = context.caught_up
         self._tasks: list[asyncio.Task[None]] = []
 
     # -- running -----------------------------------------------------------------------------------------------------
@@ -76,9 +76,11 @@ class Account:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
+        self.caught_up.clear()
         if connection is not None:
             await connection.stop()
-            await self._presence.ended()
+            with contextlib.suppress(OSError):  # a full disk keeps nobody from locking; the next start forgets it
+                await self._presence.ended()
 
     def _connect(self, endpoint: Endpoint) -> None:
         self.context.connection = PersistentConnection(
@@ -93,6 +95,7 @@ class Account:
     def _begin(self, c: Rows) -> None:
         context = self.context
         people.learn(c, context.uid, context.identity.alias, "self", context.clock())
+        people.forget_presence(c)
         context.aliases = people.own_aliases(c)
 
     async def _kept_up(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
@@ -153,18 +156,20 @@ class Account:
                 head = ""
                 if uids:
                     await trust.look_at(connection, context.database, uids)
-                for after in await context.database.write(lambda c: between.again(c, context)):
+                for after in await context.database.write(lambda c: arriving.again(c, context)):
                     self._follow(after)
             context.to_send.set()
             await asyncio.sleep(limits.SETTLE_PAUSE_S)
 
     async def _ask_for_members(self, connection: Connection) -> None:
-        """Who else is in a group that was just joined (op 20)."""
+        """Who else is in a group that was just joined (op 20). What is not answered is asked on the next connection."""
+        self._to_ask.set()
         while True:
             await self._to_ask.wait()
             self._to_ask.clear()
-            while self._groups:
-                await groups.refresh(self.context, connection, self._groups.pop())
+            for gid in tuple(self._groups):
+                if await groups.refresh(self.context, connection, gid):
+                    self._groups.discard(gid)
 
     # -- what came ---------------------------------------------------------------------------------------------------
     def _arrived(self, done: Sequence[After]) -> None:
@@ -245,8 +250,8 @@ class Account:
         """
         refused = self.context.connection is None or self.context.connection.failed is not None
         while not refused:
-            waiting = await self.context.database.read(outbox.waiting)
-            if self.caught_up.is_set() and not any(one.state in {"waiting", "sending"} for one in waiting):
+            due = await self.context.database.read(lambda c: outbox.next_due(c, self.context.clock()).entry)
+            if self.caught_up.is_set() and due is None:
                 return
             await asyncio.sleep(limits.SETTLED_LOOK_S)
             refused = self.context.connection is None or self.context.connection.failed is not None
@@ -298,6 +303,7 @@ class Account:
             pings=totals.pings,
             waiting=len(outbox.waiting(c)),
             device=identity.keys.signer.public if identity.keys is not None else "",
+            introductions=meeting.introductions(c),
         )
 
     def _stands(self) -> tuple[models.AccountState, str]:

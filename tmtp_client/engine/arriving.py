@@ -15,13 +15,14 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from tmtp_client import limits
 from tmtp_client.api import models
-from tmtp_client.engine import between, forwarding, gathering, meeting, notifying, parts
+from tmtp_client.engine import between, forwarding, gathering, meeting, notifying, parts, sealing
 from tmtp_client.engine.arrival import After, Arrival, safe_name
 from tmtp_client.engine.context import Context
 from tmtp_client.store import groups, messages, people, threads, views
 from tmtp_client.store.messages import NewAttachment, NewMessage
 from tmtp_client.store.tables import heard, message
-from tmtp_client.sync import state
+from tmtp_client.sync import registers, state
+from tmtp_client.trust.chains import OF_ORDER
 from tmtp_client.trust.judging import Sealed
 from tmtp_core.crypto.content_key import DEVICES
 from tmtp_core.prepared import Prepared
@@ -80,7 +81,7 @@ def _keep(c: Rows, context: Context, arrival: Arrival) -> After:  # noqa: PLR091
             return _returned(c, context, event, now_ms)
         case m2.BlockEvent() as event:
             meeting.block(c, context, event, now_ms)
-            return After()
+            return After(counts=True)
         case m2.LogEvent() as event:
             if context.trust is None or context.trust.heard(c, event, arrival.data):
                 return After()
@@ -139,9 +140,53 @@ def _post(c: Rows, context: Context, arrival: Arrival) -> After:
     elif said is not None and said.forged:
         nobodys = replace(arrival, head=PostHead(), files=(), state="unreadable", problem=" ".join(said.doubts))
         after = replace(_message(c, context, nobodys), remove=gone)
+    elif _says_who_reads(arrival):
+        after = _asked_in(c, context, arrival, said)
     else:
-        after = _message(c, context, arrival)
+        after = _message(c, context, arrival, believed=_is_believed(c, context, arrival, said))
     return replace(after, own_log=True) if said is not None and not said.settled else after
+
+
+def again(c: Rows, context: Context) -> list[After]:
+    """Logs have been looked at: what waited for that is acted on, where its device still stands in one."""
+    done = []
+    for arrival, said in between.again(c, context):
+        if not _says_who_reads(arrival):
+            done.append(between.believed(c, context, arrival, said, ()))
+        elif not said.forged:
+            done.append(_asked_in(c, context, arrival, said))
+    return done
+
+
+def _says_who_reads(arrival: Arrival) -> bool:
+    """Whether it asks people into a thread: they are sealed to from then on."""
+    event, head = arrival.delivery, arrival.head
+    notified = isinstance(event, m.Notify) or (isinstance(event, m.Delivery) and event.notify)
+    return arrival.state == "received" and not head.confirmid and bool(notified or head.adds or head.copies)
+
+
+def _asked_in(c: Rows, context: Context, arrival: Arrival, said: Sealed | None) -> After:
+    """People are asked into a thread. Into a sealed one only by a device that has signed it and was not barred since:
+    else the service could ask somebody in, and every reader's device would seal to him.
+    """
+    gone = tuple(one.file for one in arrival.files)
+    thread = arrival.head.threadid or ""
+    if arrival.opened is not None and said is not None:
+        if between.waits(c, context, arrival, said):
+            between.defer(c, arrival)
+            return After(remove=gone, own_log=True)
+        why = _BY_BARRED if between.is_barred(c, context, arrival, said) else ""
+    else:
+        wanted_plain = registers.get(c, "thread", thread, "encryption") == "off"
+        why = _BY_NOBODY if sealing.was_sealed(c, thread) and not wanted_plain else ""
+    if not why:
+        return _message(c, context, arrival, believed=_is_believed(c, context, arrival, said))
+    unheard = replace(arrival, head=PostHead(threadid=thread), files=(), state="unreadable", problem=why)
+    return replace(_message(c, context, unheard), remove=gone)
+
+
+_BY_BARRED: Final = "it asks people into this conversation, and a device that was barred has signed it"
+_BY_NOBODY: Final = "it asks people into this encrypted conversation, and nobody has signed it"
 
 
 def _judged(c: Rows, context: Context, arrival: Arrival) -> Sealed | None:
@@ -161,24 +206,40 @@ def _is_between_clients(context: Context, arrival: Arrival) -> bool:
     return bool((own and head.nodesync) or head.control or head.part is not None)
 
 
-def _message(c: Rows, context: Context, arrival: Arrival) -> After:
-    """What a person reads: a message, a note, the copy of a thread, a confirmation."""
+def _is_believed(c: Rows, context: Context, arrival: Arrival, said: Sealed | None) -> bool:
+    """Whether what it says of a thread's readers holds: a service that makes it up would be read to by all of them.
+
+    Where a thread was sealed, only what a device has signed that stood in its account's log; that something before it
+    is missing says nothing against that.
+    """
+    thread = arrival.head.threadid or ""
+    if context.trust is None or not sealing.was_sealed(c, thread):
+        return True
+    if arrival.opened is None:
+        return bool(registers.get(c, "thread", thread, "encryption") == "off")
+    return said is not None and said.settled and not set(said.doubts) - OF_ORDER
+
+
+def _message(c: Rows, context: Context, arrival: Arrival, *, believed: bool = True) -> After:
+    """What a person reads: a message, a note, the copy of a thread, a confirmation. What is not `believed` is shown,
+    and nothing follows from it.
+    """
     event, head = arrival.delivery, arrival.head
     assert event is not None
     _learn_author(c, context, arrival)
     if arrival.state == "received":
-        if head.confirmid:
+        if head.confirmid and believed:
             kept, gone = forwarding.confirmed(c, context, arrival, _new(c, context, arrival))
             if kept is not None:
                 _record(c, context, kept)
             return After(remove=tuple(gone), sends=True, counts=True)
         if isinstance(event, m.Notify):
-            return _note(c, context, arrival, event.postid)
+            return _note(c, context, arrival, event.postid, believed=believed)
         if head.adds:
-            return _note(c, context, arrival, head.adds)
+            return _note(c, context, arrival, head.adds, believed=believed)
         if head.copies or event.notify:
             try:
-                forwarding.copied(c, context, arrival)
+                forwarding.copied(c, context, arrival, believed=believed)
             except ValueError as error:
                 arrival = replace(arrival, head=PostHead(), state="unreadable", problem=str(error))
             else:
@@ -186,17 +247,17 @@ def _message(c: Rows, context: Context, arrival: Arrival) -> After:
     new = _new(c, context, arrival)
     is_first = not threads.is_known(c, new.thread or new.id)
     _record(c, context, new)
-    if is_first:
+    if is_first or (new.id == new.thread and new.state != "sealed"):  # what answers it may have been read before
         _read_by(c, context, arrival, new.thread or new.id)
-    if new.state == "sealed" and arrival.suite == DEVICES and context.trust is not None:
+    if new.state == "sealed" and arrival.suite == DEVICES and context.trust is not None and arrival.via is None:
         between.ask_for_key(c, context, new.id, new.author)
     has_parts = any(one.transfer is not None for one in head.attach)
     return After(parts=has_parts, sends=True, look_at=() if new.outgoing else (event.from_,), counts=True)
 
 
-def _note(c: Rows, context: Context, arrival: Arrival, copy: str) -> After:
+def _note(c: Rows, context: Context, arrival: Arrival, copy: str, *, believed: bool) -> After:
     """People were asked into a thread; the note goes by the id of the copy that they got, on all devices."""
-    added = forwarding.noted(c, context, arrival, copy)
+    added = forwarding.noted(c, context, arrival, copy) if believed else arrival.head.cc
     if added is None:
         return After(remove=tuple(one.file for one in arrival.files))
     notes = dict.fromkeys(one.note for one in added if one.note)
@@ -223,9 +284,9 @@ def _new(c: Rows, context: Context, arrival: Arrival) -> NewMessage:
         kind="message",
         outgoing=outgoing,
         author=event.from_,
-        alias=alias or head.alias or event.from_,
+        alias=alias or head.alias[: limits.ALIAS_SHOWN_CHARACTERS] or event.from_,
         verified=bool(alias),
-        to=_groups_of(c, head),
+        to=(_signed_to(arrival) if outgoing else ()) or _groups_of(c, head),
         thread=head.threadid or event.id,
         subject=head.subject[: limits.SUBJECT_KEPT_CHARACTERS],
         text=text,
@@ -256,8 +317,15 @@ def _attachments(c: Rows, context: Context, arrival: Arrival) -> tuple[NewAttach
             found.append(parts.attachment(c, author, attached, safe_name(attached), arrival.received_ms))
         else:
             one = next(here)
-            found.append(NewAttachment(one.kind, one.name, one.form, one.size, one.file, one.size))
+            found.append(NewAttachment(one.kind, one.name, one.form, one.size, one.file, one.size, hash=one.hash))
     return tuple(found)
+
+
+def _signed_to(arrival: Arrival) -> tuple[tuple[str, int], ...]:
+    """To whom another of one's own devices has sealed it."""
+    if arrival.opened is None:
+        return ()
+    return tuple((one.id, one.type) for one in arrival.opened.manifest.for_)
 
 
 def _groups_of(c: Rows, head: PostHead) -> tuple[tuple[str, int], ...]:
@@ -312,7 +380,7 @@ def _returned(c: Rows, context: Context, event: m2.ReturnEvent, now_ms: int) -> 
     if context.trust is not None:
         context.trust.returned(c, event.msgid, event.for_)
     sent = messages.view(c, event.msgid)
-    if sent is None:
+    if sent is None or not sent.outgoing:
         return After()
     missed = [meeting.alias_of(c, uid) or uid for uid in event.for_]
     messages.change(c, event.msgid, state="returned")

@@ -2,6 +2,7 @@
 """This device becomes one of an account (B4): it answers the first text, and waits until a device of the account signs.
 
 Its keys are kept before the answer is shown, so that the same first text is answered in the same way after a crash.
+How each waits, and why it waits no more, is told until another text is answered under its name.
 """
 
 import asyncio
@@ -10,14 +11,26 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+from msgspec.structs import replace
+
 from tmtp_client import limits
-from tmtp_client.api.models import Link
-from tmtp_client.connection import AccountKeys, Connection, DeviceKeys, Disconnected, Endpoint, Payload
+from tmtp_client.api.models import Coming, Link
+from tmtp_client.connection import (
+    AccountKeys,
+    Connection,
+    DeviceKeys,
+    Disconnected,
+    Endpoint,
+    Payload,
+    Refused,
+    WrongService,
+)
 from tmtp_client.engine.joining import Place
 from tmtp_client.store import identity as identities
 from tmtp_client.store.identity import Identity
 from tmtp_client.trust import Trust, linking
 from tmtp_client.trust.linking import LinkRefused, Offer
+from tmtp_client.vault.vault import Locked, VaultDamaged
 from tmtp_core.wire import revision2 as m2
 
 OpenPlace = Callable[[str], AbstractAsyncContextManager[Place]]
@@ -27,11 +40,17 @@ class BeingLinked:
     """Accounts of which this device is not one yet. `start` runs an account that is there; `stop` this at the end."""
 
     def __init__(
-        self, open_place: OpenPlace, start: Callable[[str], Awaitable[Any]], now_ms: Callable[[], int]
+        self,
+        open_place: OpenPlace,
+        start: Callable[[str], Awaitable[Any]],
+        now_ms: Callable[[], int],
+        tell: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._open_place = open_place
         self._start = start
         self._now_ms = now_ms
+        self._tell = tell
+        self._coming: dict[str, Coming] = {}
         self._waiting: dict[str, asyncio.Task[None]] = {}
 
     async def answer(self, name: str, text: str, label: str) -> Link:
@@ -42,8 +61,14 @@ class BeingLinked:
         before = self._waiting.pop(name, None)
         if before is not None:
             before.cancel()
-        self._waiting[name] = asyncio.create_task(self._wait(name, offer, keys, label or socket.gethostname()))
-        return linking.answer(offer, keys)
+        link = linking.answer(offer, keys)
+        self._waiting[name] = asyncio.create_task(self._wait(name, offer, label or socket.gethostname()))
+        await self._told(name, Coming(name, offer.service, link.fingerprint))
+        return link
+
+    def coming(self) -> tuple[Coming, ...]:
+        """The accounts that are waited for, or are no more, by name."""
+        return tuple(self._coming[name] for name in sorted(self._coming))
 
     async def stop(self) -> None:
         """Wait no longer: the same first text may be answered once more."""
@@ -53,27 +78,56 @@ class BeingLinked:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._waiting.clear()
 
-    async def _wait(self, name: str, offer: Offer, keys: DeviceKeys, label: str) -> None:
+    async def _wait(self, name: str, offer: Offer, label: str) -> None:
         """Until the account takes this device in; then it runs."""
-        endpoint = Endpoint(offer.host, offer.port, offer.pin or None, None)
-        async with asyncio.timeout(limits.LINK_PATIENCE_S):
-            while not await self._taken_in(name, endpoint, offer, keys, label):  # noqa: ASYNC110 - nobody tells
-                await asyncio.sleep(limits.LINK_POLL_S)
-        await self._start(name)
+        try:
+            async with asyncio.timeout(limits.LINK_PATIENCE_S):
+                while not await self._taken_in(name, offer, label):  # noqa: ASYNC110 - nobody tells
+                    await asyncio.sleep(limits.LINK_POLL_S)
+            await self._start(name)
+        except TimeoutError:
+            await self._gave_up(name, "No device of the account added this one in time. Begin again there.")
+        except (LinkRefused, WrongService, Refused) as refused:
+            await self._gave_up(name, str(refused))
+        except (OSError, LookupError, VaultDamaged) as error:
+            await self._gave_up(name, f"The account cannot be opened here: {error}")
+        else:
+            await self._told(name, None)
 
-    async def _taken_in(self, name: str, endpoint: Endpoint, offer: Offer, keys: DeviceKeys, label: str) -> bool:
+    async def _taken_in(self, name: str, offer: Offer, label: str) -> bool:
+        """Also while the home is locked it is waited for, and its keys are not in memory then."""
         connection = None
         try:
+            keys = await self._kept_keys(name, offer)
+            endpoint = Endpoint(offer.host, offer.port, offer.pin or None, None)
             connection = await Connection.open(endpoint, _unkept, revision="2")
             await connection.login_by_key(offer.uid, keys.signer, offer.service_key)
             async with self._open_place(name) as place:
                 await self._keep(place, connection, offer, keys, label)
-        except (Disconnected, OSError, TimeoutError):
+        except (Disconnected, OSError, TimeoutError, Locked):
             return False
         finally:
             if connection is not None:
                 await connection.close()
         return True
+
+    async def _kept_keys(self, name: str, offer: Offer) -> DeviceKeys:
+        async with self._open_place(name) as place:
+            kept = await place.database.read(lambda c: identities.pending(c, offer.service_key))
+            if kept is None:
+                raise LinkRefused("The account was left on this device meanwhile. Begin again on the other one.")
+            return kept.device
+
+    async def _gave_up(self, name: str, trouble: str) -> None:
+        await self._told(name, replace(self._coming[name], trouble=trouble))
+
+    async def _told(self, name: str, coming: Coming | None) -> None:
+        if coming is None:
+            self._coming.pop(name, None)
+        else:
+            self._coming[name] = coming
+        if self._tell is not None:
+            await self._tell()
 
     async def _keep(self, place: Place, connection: Connection, offer: Offer, keys: DeviceKeys, label: str) -> None:
         """Once the log bears out that it is the account that was offered. Raises `LinkRefused`: nothing is kept."""

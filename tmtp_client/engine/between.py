@@ -8,17 +8,20 @@ import msgspec
 from sqlalchemy import Connection as Rows
 from sqlalchemy import delete, insert, select
 
+from tmtp_client import limits
 from tmtp_client.engine import meeting, notifying, parts
 from tmtp_client.engine.arrival import After, Arrival, ArrivedFile
 from tmtp_client.engine.context import Context
 from tmtp_client.engine.opening import SEALED_FILE, outer_of
-from tmtp_client.store import outbox
+from tmtp_client.store import outbox, threads
 from tmtp_client.store.outbox import Content
 from tmtp_client.store.tables import attachment, deferred, message
 from tmtp_client.sync import journal, state
-from tmtp_client.trust import shared_keys
+from tmtp_client.trust import shared_keys, words
 from tmtp_client.trust.judging import Sealed
+from tmtp_client.trust.shared_keys import SharedKey
 from tmtp_client.trust.wrapping import ASK, GIVE, Given, Wish
+from tmtp_client.vault.files import FileDamaged
 from tmtp_core.crypto.content_key import SHARED
 from tmtp_core.crypto.envelope import Opened
 from tmtp_core.crypto.sealed_heads import decode_outer
@@ -40,27 +43,51 @@ def clients(c: Rows, context: Context, arrival: Arrival, said: Sealed | None) ->
     if head.part is not None:
         gone, progress = parts.arrived(c, context, arrival)
         return After(remove=gone, progress=progress, parts=True)
-    if said is not None and not said.settled:
-        _defer(c, arrival)
+    if len(arrival.text) > limits.SYNC_POST_MAX_BYTES:  # nor is it kept until it may be believed
+        return After(remove=gone)
+    if said is not None and waits(c, context, arrival, said):
+        defer(c, arrival)
         return After(remove=gone, own_log=True)
-    return _believed(c, context, arrival, said, gone)
+    return believed(c, context, arrival, said, gone)
 
 
-def again(c: Rows, context: Context) -> list[After]:
-    """Logs have been looked at: what was deferred is judged once more."""
-    done = []
-    for row in c.execute(select(deferred)).all():
+def waits(c: Rows, context: Context, arrival: Arrival, said: Sealed) -> bool:
+    """Whether nothing may be done yet for who signed this: a log has to be looked at, or his device is suspended now. A
+    thief's is at first; and the service that lets it in can date back what it says.
+    """
+    return not said.settled or _stands(c, context, arrival, said) == words.SUSPENDED
+
+
+def again(c: Rows, context: Context) -> list[tuple[Arrival, Sealed]]:
+    """What was deferred and can be acted on now, by devices that still are some. Logs have been looked at.
+
+    In its order.
+    """
+    ready = []
+    for row in c.execute(select(deferred).order_by(deferred.c.id)).all():
         assert context.trust is not None
         opened = msgspec.json.decode(row.opened, type=Opened)
         said = context.trust.judge(c, row.id, row.author, row.posted, opened, waited=True)
-        if said.settled:
+        event = m.Delivery(
+            id=row.id, from_=row.author, posted=row.posted, datalen=0, alias=meeting.alias_of(c, row.author)
+        )
+        head = decode_post_head(row.head)
+        arrival = Arrival(event, context.clock(), head, row.text, suite=said.suite, opened=opened)
+        if not waits(c, context, arrival, said):
             c.execute(delete(deferred).where(deferred.c.id == row.id))
-            event = m.Delivery(id=row.id, from_=row.author, posted=row.posted, datalen=0)
-            head = decode_post_head(row.head)
-            arrival = Arrival(event, context.clock(), head, row.text, suite=said.suite, opened=opened)
-            if not said.forged:
-                done.append(_believed(c, context, arrival, said, ()))
-    return done
+            ready.append((replace(arrival, sealed=msgspec.json.encode(said).decode()), said))
+    return ready
+
+
+def is_barred(c: Rows, context: Context, arrival: Arrival, said: Sealed) -> bool:
+    """Whether it was signed by a device that was not to, or is none of its account any more."""
+    return said.forged or said.barred or _stands(c, context, arrival, said) != ""
+
+
+def _stands(c: Rows, context: Context, arrival: Arrival, said: Sealed) -> str:
+    """Why the device that signed it may do nothing, by its account's log as it is now; empty: it may."""
+    log = context.trust.logs.kept(c, arrival.event.from_) if context.trust is not None else None
+    return words.not_standing(log.state, said.device) if log is not None else words.UNKNOWN
 
 
 def ask_for_key(c: Rows, context: Context, message_id: str, author: str) -> None:
@@ -69,12 +96,23 @@ def ask_for_key(c: Rows, context: Context, message_id: str, author: str) -> None
     _control(c, context, author, ASK, context.trust.wrapping.ask(message_id))
 
 
-def _believed(c: Rows, context: Context, arrival: Arrival, said: Sealed | None, gone: tuple[str, ...]) -> After:
+def answer_wish(c: Rows, context: Context, message_id: str, uid: str, device: str, *, agreed: bool) -> bool:
+    """What the person said to who asks for a key: whether it goes there."""
+    assert context.trust is not None
+    answer = context.trust.wrapping.answer(c, message_id, uid, device, agreed=agreed)
+    if answer is not None:
+        _control(c, context, uid, GIVE, answer)
+    return answer is not None
+
+
+def believed(c: Rows, context: Context, arrival: Arrival, said: Sealed | None, gone: tuple[str, ...]) -> After:
     head, author = arrival.head, arrival.event.from_
+    if said is not None and is_barred(c, context, arrival, said):
+        return After(remove=gone)
     if author == context.uid and head.nodesync:
         if journal.is_ours(head) and (said is not None or context.trust is None):
             with suppress(ValueError):
-                state.apply(c, context.at(), journal.read(arrival.text.encode()))
+                _in_step(c, context, arrival, said)
         return After(remove=gone, counts=True)
     if said is None or said.doubts or context.trust is None:
         return After(remove=gone)
@@ -84,13 +122,32 @@ def _believed(c: Rows, context: Context, arrival: Arrival, said: Sealed | None, 
         return After(remove=gone)
 
 
+def _in_step(c: Rows, context: Context, arrival: Arrival, said: Sealed | None) -> None:
+    """What another of one's own devices tells. Raises ValueError.
+
+    B4: a barred device tells nothing, whatever the service still takes of it. What a provisional one decides about
+    people or encryption waits until it is confirmed, and goes with it.
+    """
+    told = journal.read(arrival.text.encode())
+    weight = "all" if said is None or context.trust is None else context.trust.weight(c, said)
+    if weight == "none":
+        return
+    believed = told if weight == "all" else tuple(one for one in told if not state.decides(one))
+    state.apply(c, context.at(), believed)
+    if len(believed) < len(told):
+        defer(c, arrival)
+
+
 def _controlled(c: Rows, context: Context, arrival: Arrival, said: Sealed) -> After:
     """Of a device that stood in its account's log, without a doubt. Raises `EnvelopeRefused`."""
     trust, author, text = context.trust, arrival.event.from_, arrival.text.encode()
     assert trust is not None
     if arrival.head.control == ASK:
+        known = {(one.message, one.device) for one in trust.wishes(c)}
         answer = trust.wrapping.asked(c, text, author, said.device)
         if isinstance(answer, Wish):
+            if (answer.message, answer.device) in known:  # who asks again is not told of again (D3)
+                return After()
             title = meeting.alias_of(c, author) or author
             notifying.tell(c, context, title, answer.why, message_id=answer.message)
         elif answer is not None:
@@ -100,10 +157,22 @@ def _controlled(c: Rows, context: Context, arrival: Arrival, said: Sealed) -> Af
         came = trust.wrapping.regained(c, text, author, _waits_for(c, context, text))
         return After(keys=(came,) if came else ())
     if arrival.head.control == shared_keys.CONTROL:
-        shared_keys.keep(c, shared_keys.received(text, author))
+        heads = arrival.opened.manifest.heads if arrival.opened is not None else None
+        if not _keep_shared(c, context, shared_keys.received(text, author, heads), said):
+            return After()
         waiting = select(message.c.id).where(message.c.state == "sealed", message.c.suite == SHARED)
         return After(keys=tuple(c.scalars(waiting)))
     return After()
+
+
+def _keep_shared(c: Rows, context: Context, key: SharedKey, said: Sealed) -> bool:
+    """A conversation's next key, of who may give it one: of anybody else it would be a way to read it."""
+    if not _may_share(c, context, key, said):
+        return False
+    present = shared_keys.of_thread(c, key.thread)
+    if key.epoch > (present.epoch if present is not None else 0) + limits.EPOCH_STEP_MAX:
+        return False
+    return shared_keys.keep(c, key)
 
 
 def _waits_for(c: Rows, context: Context, text: bytes) -> E2e | None:
@@ -113,7 +182,20 @@ def _waits_for(c: Rows, context: Context, text: bytes) -> E2e | None:
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
     file = waiting_file(c, name)
-    return decode_outer(outer_of(context.files, file.file)) if file is not None else None
+    try:
+        return decode_outer(outer_of(context.files, file.file)) if file is not None else None
+    except (FileDamaged, OSError, ValueError):  # then no key opens it
+        return None
+
+
+def _may_share(c: Rows, context: Context, shared: SharedKey, said: Sealed) -> bool:
+    """Whether who passes a key on may: a reader of the conversation, where it is here, on a device that decides.
+
+    Else whoever knows a conversation's id could shut its readers out, with a key of a later epoch.
+    """
+    if shared.author == context.uid:
+        return context.trust is not None and context.trust.weight(c, said) == "all"
+    return threads.view(c, shared.thread) is None or threads.reads(c, shared.thread, shared.author)
 
 
 def waiting_file(c: Rows, message_id: str) -> ArrivedFile | None:
@@ -135,7 +217,8 @@ def _control(c: Rows, context: Context, uid: str, kind: str, text: bytes) -> Non
     outbox.enqueue(c, "control", content, now_ms, now_ms, context.random_bytes)
 
 
-def _defer(c: Rows, arrival: Arrival) -> None:
+def defer(c: Rows, arrival: Arrival) -> None:
+    """Keep a post until more is known of who signed it."""
     event = arrival.delivery
     assert event is not None
     row = {
@@ -147,3 +230,5 @@ def _defer(c: Rows, arrival: Arrival) -> None:
         "opened": msgspec.json.encode(arrival.opened),
     }
     c.execute(insert(deferred).prefix_with("OR REPLACE"), row)
+    latest = select(deferred.c.id).order_by(deferred.c.id.desc()).limit(1).offset(limits.DEFERRED_MAX)
+    c.execute(delete(deferred).where(deferred.c.id <= latest.scalar_subquery()))

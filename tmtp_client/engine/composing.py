@@ -48,6 +48,7 @@ class Composing:
 
     async def add(self, asked: operations.AddReaders) -> models.Waiting:
         """Ask people into a thread, with a note."""
+        _check_unicode(asked.note, "note")
         if len(asked.note.encode()) > limits.NOTE_MAX_BYTES:
             raise problems.usage(f"a note has at most {limits.NOTE_MAX_BYTES} octets", "note")
         return await self._enqueued(lambda c: self._add(c, asked))
@@ -69,10 +70,20 @@ class Composing:
 
     # -- what waits --------------------------------------------------------------------------------------------------
     async def act(self, request: str, act: Literal["undo", "now", "retry", "drop"]) -> None:
-        """Undo, send now, retry, drop."""
+        """Undo, send now, retry, drop. What is on its way can be taken back until all of it was said."""
         context = self._context
+        underway = context.underway
+        if act in {"undo", "drop"} and underway is not None and underway.request_id == request and not underway.said:
+            underway.taken_back.set()
+            await underway.gone.wait()
+            if await context.database.read(lambda c: outbox.find(c, request)) is None and not underway.said:
+                return
 
         def change(c: Rows) -> None:
+            if act in {"undo", "drop"} and (whole := outbox.find(c, request)) is not None:
+                for part in outbox.parts_of(c, whole):
+                    if part.prepared and part.state != "sending":
+                        sealing.never_sent(c, context, part.request_id)
             entry = outbox.act(c, request, act, context.clock(), context.random_bytes)
             if entry.prepared and act != "now":
                 sealing.never_sent(c, context, request)
@@ -93,8 +104,8 @@ class Composing:
             except recipients.Unknown as unknown:
                 raise problems.not_found(str(unknown), "to") from None
             except ValueError as error:
-                field, _, text = str(error).rpartition(": ")
-                raise problems.usage(text or str(error), field if field.isidentifier() else "") from None
+                field, _, text = str(error).partition(": ")
+                raise (problems.usage(text, field) if field.isidentifier() else problems.usage(str(error))) from None
             assert waiting is not None
             return waiting
 
@@ -104,7 +115,21 @@ class Composing:
 
     def _at_once(self, c: Rows, kind: outbox.Kind, content: Content) -> str:
         now_ms = self._context.clock()
-        return outbox.enqueue(c, kind, content, now_ms, now_ms, self._context.random_bytes)
+        return self._enqueue(c, kind, content, now_ms, now_ms)
+
+    def _enqueue(
+        self, c: Rows, kind: outbox.Kind, content: Content, due_ms: int, now_ms: int, *, scheduled: bool = False
+    ) -> str:
+        """Unless it is more than a recipient reads: a head of so many octets, or recipients than a request can name."""
+        context = self._context
+        if len(content.to) + len(content.known) > limits.RECIPIENTS_MAX:
+            raise problems.usage(f"at most {limits.RECIPIENTS_MAX} people and groups get one message", "to")
+        request = outbox.enqueue(c, kind, content, due_ms, now_ms, context.random_bytes, scheduled=scheduled)
+        if kind in {"message", "note"}:
+            head = posting.body(outbox.must_find(c, request), context.identity.alias).head_octets
+            if len(head) + limits.POST_HEAD_MARGIN_BYTES > limits.PAYLOAD_HEAD_MAX_BYTES:
+                raise problems.usage("it has too many people, files or messages in it: send less at once")
+        return request
 
     def _send(self, c: Rows, asked: operations.Send, subject: str, extra: tuple[File, ...]) -> str:
         context = self._context
@@ -126,9 +151,11 @@ class Composing:
         delay_s = asked.delay_s if asked.delay_s is not None else settings.get(c, "undo_s")
         if not 0 <= delay_s <= limits.UNDO_MAX_S:
             raise problems.usage(f"a message waits {limits.UNDO_MAX_S} seconds at most to be undone", "delay_s")
+        if asked.due_ms - now_ms > limits.SCHEDULE_MAX_MS:
+            raise problems.usage("a message can be scheduled for the next five years", "due_ms")
         due_ms = asked.due_ms or now_ms + 1000 * delay_s
         scheduled = asked.due_ms > now_ms
-        request = outbox.enqueue(c, "message", content, due_ms, now_ms, context.random_bytes, scheduled=scheduled)
+        request = self._enqueue(c, "message", content, due_ms, now_ms, scheduled=scheduled)
         if asked.draft:
             drafts.drop(c, context.at(), asked.draft)
         return request
@@ -204,10 +231,12 @@ class Composing:
                 if not one.file:
                     raise problems.not_now(f"{one.name} has not come yet: forward the message when it is here")
                 attach.append(len(files))
-                files.append(File(one.name, one.kind, one.file, one.size, b"", one.form))
+                files.append(File(one.name, one.kind, one.file, one.size, one.hash, one.form))
             size = len(row.text.encode())
             marks.append(Forwarded(row.id, row.author, row.alias, row.posted, row.subject, start, size, tuple(attach)))
         _check_text(text)
+        if len(files) > limits.ATTACHMENTS_MAX:
+            raise problems.usage(f"at most {limits.ATTACHMENTS_MAX} files go with one message", "messages")
         known = threads.view(c, asked.thread)
         subject = known.subject if known is not None else ""
         content = Content(
@@ -221,7 +250,7 @@ class Composing:
         )
         now_ms = context.clock()
         due_ms = now_ms + 1000 * int(settings.get(c, "undo_s"))
-        return outbox.enqueue(c, "message", content, due_ms, now_ms, context.random_bytes)
+        return self._enqueue(c, "message", content, due_ms, now_ms)
 
     def _add(self, c: Rows, asked: operations.AddReaders) -> str:
         context, identity = self._context, self._context.identity
@@ -240,7 +269,7 @@ class Composing:
             to=to.to,
             names=to.names,
             thread=asked.thread,
-            text=forwarding.copy_of(c, asked.thread),
+            text=forwarding.copy_of(c, asked.thread, context.uid),
             note=asked.note,
             cc=cc,
             known=recipients.of_uids(c, known).to,
@@ -254,11 +283,11 @@ def _check_text(text: str) -> None:
     _check_unicode(text)
 
 
-def _check_unicode(text: str) -> None:
+def _check_unicode(text: str, field: str = "text") -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise problems.usage("the text has half a character in it", "text") from None
+        raise problems.usage("the text has half a character in it", field) from None
 
 
 def _check_ping(text: str) -> None:

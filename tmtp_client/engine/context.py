@@ -34,6 +34,18 @@ class Tell(Protocol):
 
 
 @dataclass
+class Underway:
+    """An entry that is being said to the service. While no try has said all of it, it can be taken back: the service
+    keeps nothing of what ends too soon.
+    """
+
+    request_id: str
+    said: bool  # all of it, by some try; or nobody knows
+    taken_back: asyncio.Event = field(default_factory=asyncio.Event)
+    gone: asyncio.Event = field(default_factory=asyncio.Event)  # it is out of the outbox, or was said all the same
+
+
+@dataclass
 class Context:
     """One running account, as its parts see it. All of it is used on the event loop's thread."""
 
@@ -47,7 +59,9 @@ class Context:
     tell: Tell
     aliases: Set[str] = frozenset()  # own ones, as the service verified them
     connection: PersistentConnection | None = None  # None: the account does not run
+    caught_up: asyncio.Event = field(default_factory=asyncio.Event)  # what was queued at log-in has come
     to_send: asyncio.Event = field(default_factory=asyncio.Event)  # the outbox has changed: the sender looks again
+    underway: Underway | None = None  # the sender's
     to_sync: asyncio.Event = field(default_factory=asyncio.Event)  # registers have changed that other devices lack
 
     @property

@@ -6,6 +6,10 @@ A copy is only what its sender says. Its messages are kept apart, as unconfirmed
 service can have, so that nothing that was really written is ever taken for known because a copy claimed its id.
 """
 
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
 import msgspec
 from sqlalchemy import Connection as Rows
 from sqlalchemy import select
@@ -27,8 +31,10 @@ _PREFIXES = {"file": "u:", "form": "f:", "filled": "r:"}
 
 
 # -- asking people in ------------------------------------------------------------------------------------------------
-def copy_of(c: Rows, thread: str) -> str:
-    """The thread as it is here, without attachments' octets. Raises ValueError where it is too long."""
+def copy_of(c: Rows, thread: str, own: str) -> str:
+    """The thread as it is here, without attachments' octets, and without what the `own` account wrote to some of its
+    readers only. Raises ValueError where it is too long.
+    """
     rows = c.execute(
         select(message)
         .where(
@@ -36,6 +42,10 @@ def copy_of(c: Rows, thread: str) -> str:
         )
         .order_by(message.c.posted, message.c.id)
     ).all()
+    people = c.execute(select(reader).where(reader.c.thread == thread, reader.c.subscribed == 1)).all()
+    rows = [row for row in rows if not _is_aside(row, people, own)]
+    if len(rows) > limits.COPIED_MAX:
+        raise ValueError(f"the thread has more than {limits.COPIED_MAX} messages: forward those that matter")
     copied = [
         thread_copy.Copied(
             row.confirms or (row.of if row.state == "unconfirmed" else "") or row.id,
@@ -48,7 +58,6 @@ def copy_of(c: Rows, thread: str) -> str:
         )
         for row in rows
     ]
-    people = c.execute(select(reader).where(reader.c.thread == thread, reader.c.subscribed == 1)).all()
     readers = [Subscriber(one.alias, one.uid, "", one.by, one.posted, one.note, subscribe=True) for one in people]
     return thread_copy.write(thread, copied, readers).decode()
 
@@ -73,16 +82,19 @@ def asked_in(c: Rows, context: Context, entry: Entry, msgid: str) -> None:
 
 
 # -- being asked in, and hearing of it -------------------------------------------------------------------------------
-def copied(c: Rows, context: Context, arrival: Arrival) -> int:
+def copied(c: Rows, context: Context, arrival: Arrival, *, believed: bool = True) -> int:
     """A copy of a thread came. How many messages are new here.
 
-    Raises ValueError for what is no copy, or is none that its sender may put into a thread that is here.
+    Raises ValueError for what is no copy, or is none that its sender may put into a thread that is here; so is one
+    whose sender is not `believed`.
     """
     event, head = arrival.event, arrival.head
     thread = head.threadid or ""
+    if not believed:
+        raise ValueError("it is the copy of an encrypted conversation, and nobody is known to have signed it")
     found, readers = thread_copy.read(arrival.text.encode())
     known = c.scalar(select(thread_table.c.id).where(thread_table.c.id == thread)) is not None
-    if not thread or (known and not _reads(c, thread, event.from_)):
+    if not thread or (known and not threads.reads(c, thread, event.from_)):
         raise ValueError("who sent the copy does not read this thread")
     new = 0
     for place, one in enumerate(found):
@@ -101,7 +113,7 @@ def copied(c: Rows, context: Context, arrival: Arrival) -> int:
                 thread=thread,
                 subject=one.subject,
                 text=one.text,
-                posted=one.posted,
+                posted=_dated(one.posted, event.posted),
                 received_ms=arrival.received_ms,
                 state="unconfirmed",
                 seen=False,
@@ -121,7 +133,7 @@ def noted(c: Rows, context: Context, arrival: Arrival, note_id: str) -> tuple[Su
     """
     event, head = arrival.event, arrival.head
     thread = head.threadid or ""
-    if not thread or not _reads(c, thread, event.from_):
+    if not thread or not threads.reads(c, thread, event.from_):
         return None
     threads.add_readers(c, thread, _as_readers(head.cc), event.posted)
     if event.from_ != context.uid:  # else the device that asked them in confirms
@@ -148,7 +160,7 @@ def confirmed(c: Rows, context: Context, arrival: Arrival, new: NewMessage) -> t
             message.c.author == event.from_,
         )
     ).all()
-    if not rows and (_knows(c, thread, head.confirmid) or not _reads(c, thread, event.from_)):
+    if not rows and (_knows(c, thread, head.confirmid) or not threads.reads(c, thread, event.from_)):
         return None, [one.file for one in arrival.files]
     gone = messages.remove(c, [row.id for row in rows]) if rows else []
     posted = head.confirmposted if any(row.posted == head.confirmposted for row in rows) else new.posted
@@ -170,9 +182,14 @@ def _confirm_own(
         .where(message.c.thread == thread, message.c.outgoing == 1, message.c.kind == "message")
         .order_by(message.c.posted, message.c.id)
     ).all()
+    people = c.execute(select(reader).where(reader.c.thread == thread, reader.c.subscribed == 1)).all()
     for row in rows:
+        if _is_aside(row, people, context.uid):
+            continue
         files = tuple(
-            File(one.name, one.kind, one.file, one.size, b"", one.form) for one in _attachments(c, row.id) if one.file
+            File(one.name, one.kind, one.file, one.size, one.hash, one.form)
+            for one in _attachments(c, row.id)
+            if one.file
         )
         content = Content(
             to=to,
@@ -186,17 +203,24 @@ def _confirm_own(
         outbox.enqueue(c, "confirmation", content, now_ms + delay_ms, now_ms, context.random_bytes, scheduled=True)
 
 
+def _is_aside(row: Any, people: Sequence[Any], own: str) -> bool:
+    """Whether one's own message went to some only of those who read the thread then: it is not for who comes later."""
+    to = {name for name, _ in msgspec.json.decode(row.to, type=list[tuple[str, int]])}
+    then = {one.uid for one in people if one.posted <= row.posted} - {own}
+    return bool(row.outgoing and to and then - to)
+
+
 def _attachments(c: Rows, id: str) -> list:  # type: ignore[type-arg]
     return list(c.execute(select(attachment).where(attachment.c.message == id).order_by(attachment.c.place)).all())
 
 
-def _reads(c: Rows, thread: str, uid: str) -> bool:
-    """Whether somebody reads a thread, as far as is known here, or has written in it."""
-    named = select(reader.c.uid).where(reader.c.thread == thread, reader.c.uid == uid, reader.c.subscribed == 1)
-    wrote = select(message.c.author).where(
-        message.c.thread == thread, message.c.author == uid, message.c.state != "unconfirmed"
-    )
-    return any(c.execute(query.limit(1)).one_or_none() is not None for query in (named, wrote))
+def _dated(claimed: str, came: str) -> str:
+    """The date of a message of a copy, where it is one, and before the copy: else it would be the latest for ever."""
+    try:
+        datetime.fromisoformat(claimed)
+    except ValueError:
+        return came
+    return claimed if len(claimed) == len(came) and claimed <= came else came
 
 
 def _knows(c: Rows, thread: str, id: str) -> bool:

@@ -27,15 +27,26 @@ async def show(context: Context, gid: str) -> models.Group:
     return await _view(context, gid)
 
 
-async def refresh(context: Context, connection: Connection, gid: str) -> None:
-    """Ask who has joined (op 20). What the service does not say stays as it is known."""
+async def refresh(context: Context, connection: Connection, gid: str) -> bool:
+    """Ask who has joined (op 20). What the service does not say stays as it is known. False: it did not answer."""
     if context.revision < 2:
-        return
+        return True
     try:
-        _, data = await connection.inquire(m2.GroupInfo(context.request_id(), gid))
+        await ask_who_joined(context, connection, gid)
+    except (Disconnected, TimeoutError):
+        return False
+    except Refused:
+        return True
+    return True
+
+
+async def ask_who_joined(context: Context, connection: Connection, gid: str) -> None:
+    """The same. Raises `Refused`, also for an answer that is none, `Disconnected`, TimeoutError."""
+    _, data = await connection.inquire(m2.GroupInfo(context.request_id(), gid))
+    try:
         listed = _MEMBERS.decode(data)
-    except (Refused, Disconnected, TimeoutError, msgspec.MsgspecError, UnicodeDecodeError):
-        return
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise Refused(f"the service does not say who is in {gid}") from None
     now_ms = context.clock()
     await context.database.write(lambda c: arriving.members(c, context, gid, listed, now_ms))
 

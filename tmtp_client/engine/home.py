@@ -5,7 +5,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -16,6 +16,7 @@ from msgspec import Struct
 from tmtp_client import limits
 from tmtp_client.api import models
 from tmtp_client.api.events import Since
+from tmtp_client.engine import staging
 from tmtp_client.engine.account import Account
 from tmtp_client.engine.context import Context, NowMs
 from tmtp_client.store import changes
@@ -73,6 +74,9 @@ class Home:
         self._settings = _read_settings(vault.home / _SETTINGS_FILE)
         self._stirred = asyncio.Event()
         self._idle: asyncio.Task[None] | None = None
+        self._stirred_ms = clock()
+        self.coming: Callable[[], tuple[models.Coming, ...]] = tuple
+        self.before_lock: Callable[[], Awaitable[None]] = _nothing
         self.damaged: dict[str, str] = {}  # accounts that could not be opened, and why
 
     # -- opening and locking -----------------------------------------------------------------------------------------
@@ -96,28 +100,34 @@ class Home:
             self._idle.cancel()
             await asyncio.gather(self._idle, return_exceptions=True)
         async with self._changing:
-            await self._stop_all()
-            self.vault.lock()
+            try:
+                await self._stop_all()
+            finally:
+                self.vault.lock()
 
     async def unlock(self, secret: str) -> None:
         """Open the vault and start all accounts. Raises `WrongSecret`, `OSError`, `VaultDamaged`."""
         async with self._changing:
             await asyncio.to_thread(self.vault.unlock, secret)
+            self._stirred_ms = self._clock()
             await self._start_all()
         self.stir()
         await self.tell_state()
 
     async def lock(self) -> None:
         """End connections, close databases, forget the keys."""
+        await self.before_lock()
         async with self._changing:
-            await self._stop_all()
-            self.vault.lock()
+            try:
+                await self._stop_all()
+            finally:  # whatever the disk does: the keys are forgotten
+                self.vault.lock()
         await self.tell_state()
 
     @property
     def locked(self) -> bool:
-        """Whether nothing but its state can be told."""
-        return self.vault.locked
+        """Whether nothing but its state can be told: also when it is about to be locked, since nobody was there."""
+        return self.vault.locked or self._is_overdue()
 
     # -- accounts ----------------------------------------------------------------------------------------------------
     def account(self, name: str) -> Account:
@@ -158,14 +168,17 @@ class Home:
     # -- what it tells -----------------------------------------------------------------------------------------------
     async def state(self) -> models.Home:
         """As a person sees it."""
-        accounts = [await account.view() for account in self.accounts()]
+        locked = self.locked
+        accounts = [] if locked else [await account.view() for account in self.accounts()]
         return models.Home(
             version=models.VERSION,
-            locked=self.vault.locked,
+            locked=locked,
             slots=self.vault.slots(),
             idle_lock_s=self._settings.idle_lock_s,
             protected=self.vault.protected,
             accounts=tuple(accounts),
+            damaged=dict(self.damaged),
+            coming=() if locked else self.coming(),
         )
 
     def listen(self, heard: Heard) -> Callable[[], None]:
@@ -189,21 +202,25 @@ class Home:
     async def since(self, account: str, number: int, limit: int) -> Since:
         """Kept events after a number, at most so many. An account that is not open: none, up to the same number."""
         running = self._accounts.get(account)
-        if running is None:
-            return Since((), number)
-        return await running.events_since(number, limit)
+        with contextlib.suppress(OSError):  # closed just now
+            if running is not None:
+                return await running.events_since(number, limit)
+        return Since((), number)
 
-    def _tell(self, event: models.Event | None) -> None:
+    def tell(self, event: models.Event | None) -> None:
+        """Whoever listens hears it. Never waits."""
         for heard in tuple(self._listeners):
             heard(event)
 
     async def tell_state(self) -> None:
         """Watchers hear how the home is now."""
-        self._tell(models.Event("home", "", 0, models.HomeEvent(await self.state())))
+        self.tell(models.Event("home", "", 0, models.HomeEvent(await self.state())))
 
     # -- the idle lock -----------------------------------------------------------------------------------------------
     def stir(self) -> None:
-        """A person did something: the idle lock begins anew."""
+        """A person did something: the idle lock begins anew. Too late once it is due."""
+        if not self.locked:
+            self._stirred_ms = self._clock()
         self._stirred.set()
 
     async def set_idle_lock(self, idle_s: int) -> None:
@@ -213,22 +230,32 @@ class Home:
         settings = _Settings(idle_lock_s=idle_s)
         raw = msgspec.json.encode(settings)
         await asyncio.to_thread(write_durably, self.vault.home / _SETTINGS_FILE, raw)
+        self._stirred_ms = self._clock()
         self._settings = settings
         self.stir()
         await self.tell_state()
 
     async def _lock_when_idle(self) -> None:
-        """Also a vault that opens by itself: it is locked until its person asks."""
+        """Also a vault that opens by itself: it is locked until its person asks.
+
+        By both clocks: one stands still while a laptop sleeps, the other can be put back.
+        """
+        loop = asyncio.get_running_loop()
+        since_s = loop.time()
         while True:
-            self._stirred.clear()
             idle_s = self._settings.idle_lock_s
-            try:
-                async with asyncio.timeout(idle_s or None):
+            if idle_s and not self.vault.locked and (self._is_overdue() or loop.time() - since_s >= idle_s):
+                await self.lock()
+            waits_s = None if not idle_s or self.vault.locked else min(idle_s, limits.IDLE_LOOK_S)
+            self._stirred.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(waits_s):
                     await self._stirred.wait()
-            except TimeoutError:
-                if not self.vault.locked:
-                    await self.lock()
-                await self._stirred.wait()
+                since_s = loop.time()
+
+    def _is_overdue(self) -> bool:
+        idle_s = self._settings.idle_lock_s
+        return idle_s > 0 and self._clock() - self._stirred_ms >= idle_s * 1000
 
     # -- inside ------------------------------------------------------------------------------------------------------
     async def _start_all(self) -> None:
@@ -255,6 +282,7 @@ class Home:
             identity = await database.read(identities.get)
             if identity is None:
                 raise LookupError(f"the account {name} has not been opened yet")  # noqa: TRY301
+            await database.write(lambda c: staging.expire(c, self._clock()))
             keep = await database.read(kept_files)
             await asyncio.to_thread(kept.files.sweep, keep)
             trust = None
@@ -262,7 +290,7 @@ class Home:
                 trust = Trust(identity.uid, identity.keys, identity.service_key, self._clock, self._random_bytes)
 
             def tell(type: str, data: Struct) -> None:
-                self._tell(models.Event(type, name, 0, data))
+                self.tell(models.Event(type, name, 0, data))
 
             context = Context(
                 name=name,
@@ -282,7 +310,11 @@ class Home:
         return account
 
     async def _stop_all(self) -> None:
-        await asyncio.gather(*(self._end(name) for name in tuple(self._accounts)))
+        """Each of them to its end. Raises what one of them raised."""
+        ended = await asyncio.gather(*(self._end(name) for name in tuple(self._accounts)), return_exceptions=True)
+        for failed in ended:
+            if failed is not None:
+                raise failed
 
     async def _end(self, name: str) -> None:
         account = self._accounts.pop(name, None)
@@ -293,7 +325,11 @@ class Home:
                 await account.context.database.close()
 
     def _committed(self) -> None:
-        self._tell(None)
+        self.tell(None)
+
+
+async def _nothing() -> None:
+    """Nobody has anything underway."""
 
 
 def _read_settings(path: Path) -> _Settings:

@@ -26,9 +26,11 @@ from tmtp_client.connection import (
     DeviceKeys,
     Disconnected,
     Endpoint,
+    LogInRefused,
     OnWork,
     Payload,
     Refused,
+    RefusedHere,
     WrongService,
 )
 from tmtp_client.engine.signing_in import OpenUrl, signed_in
@@ -46,8 +48,23 @@ from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
 from tmtp_core.wire.address import ServiceAddress, parse_address
 
+_NOT_TAKEN: Final = {
+    "invitation required": "the invitation is not good, or no more: it was used, revoked, or has expired",
+    "authentication required": (
+        "the service does not take this sign-in: ask whoever runs it whether your account at the provider may join"
+    ),
+    "you have an account here already": (
+        "you have an account on this service already: come back to it with its recovery sheet, or add this device from "
+        "one that it has"
+    ),
+}
+"""What a service says to who joins, and what that means for a person."""
 SIGN_IN_REQUIRED: Final = 2
 """`auth` of `tmtprev` (wire.md §10); 1 is possible."""
+
+
+class Occupied(RefusedHere):
+    """The name on this device is another account's, or one's that is not finished: nothing was asked of the service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,19 +160,20 @@ async def join(place: Place, service: Service, alias: str, label: str, ways: Way
     """
     known, pending = await place.database.read(_known)
     if known is not None and pending is None:
-        raise Refused(f"{place.name} is {known.alias or known.uid} on {known.service} already; choose another name")
+        raise Occupied(f"{place.name} is {known.alias or known.uid} on {known.service} already; choose another name")
     if known is not None and (known.host, known.port) != (service.address.host, service.address.port):
-        raise Refused(f"{place.name} is an account on {known.service}, whose recovery sheet was not shown yet")
+        raise Occupied(f"{place.name} is an account on {known.service}, whose recovery sheet was not shown yet")
     if known is not None and pending is not None:
         return await _sealed(place, Joined(known, pending.recovery_seed))
     try:
         return await _join(place, service, alias, label or socket.gethostname(), ways)
     except Disconnected as error:
-        if str(error) != "invitation required":
+        why = _NOT_TAKEN.get(str(error))
+        if str(error) == "invitation required" and service.address.invite is None:
+            why = "this takes an invitation; ask whoever runs the service for one"
+        if why is None:
             raise
-        if service.address.invite is None:
-            raise Refused("this takes an invitation; ask whoever runs the service for one") from None
-        raise Refused("the invitation is not good, or no more: it was used, revoked, or has expired") from None
+        raise RefusedHere(why) from None
 
 
 async def told(database: Database) -> None:
@@ -175,10 +193,10 @@ async def recover(
     recovery = Signer(seed)
     known, _ = await place.database.read(_known)
     if known is not None:
-        raise Refused(f"{place.name} is {known.alias or known.uid} on {known.service} already; choose another name")
+        raise Occupied(f"{place.name} is {known.alias or known.uid} on {known.service} already; choose another name")
     async with _greeted(service) as (connection, greeting):
         if greeting.service is None:
-            raise Refused("the service speaks revision 1 only, which knows no recovery keys")
+            raise RefusedHere("the service speaks revision 1 only, which knows no recovery keys")
         await connection.login_by_recovery(uid, recovery)
         log = await verified_log(connection, uid, greeting.service.key, place.random_bytes)
         keys = await _returning_keys(place, greeting.service.key, log)
@@ -215,16 +233,24 @@ async def sign_in_again(identity: Identity, open_url: OpenUrl) -> None:
     """
     keys = identity.keys
     if keys is None:
-        raise Refused("an account without keys cannot; ask whoever runs the service")
+        raise RefusedHere("an account without keys cannot; ask whoever runs the service")
     service = Service(ServiceAddress(identity.host, identity.port, identity.pin), identity.ca_file)
     ways = Ways(open_url, wants_sign_in=True)
     async with _greeted(service) as (_, greeting):
         _same_service(greeting, identity.service_key)
     if not _asks_who(greeting, ways):
-        raise Refused("this service asks no provider")
+        raise RefusedHere("this service asks no provider")
     oidc = await proof_of_person(greeting, keys, ways)
     async with _greeted(service) as (connection, _):
-        await connection.login_by_key(identity.uid, keys.signer, identity.service_key, oidc)
+        try:
+            await connection.login_by_key(identity.uid, keys.signer, identity.service_key, oidc)
+        except LogInRefused as refused:
+            if str(refused) != "authentication required":
+                raise
+            raise RefusedHere(
+                "the service does not take this sign-in: it is not the person's whose account this is, or he may not "
+                "come in any more"
+            ) from None
 
 
 # -- joining ---------------------------------------------------------------------------------------------------------
@@ -272,7 +298,7 @@ async def _joining_keys(place: Place, greeting: m.TmtpRevAnswer) -> AccountKeys 
     """
     if greeting.service is None:
         if await place.database.read(identities.is_pending):
-            raise Refused(
+            raise RefusedHere(
                 "the service speaks revision 1 only now, and knew revision 2 when this was begun: somebody else may "
                 "answer in its place; ask who runs it"
             )
@@ -283,7 +309,7 @@ async def _joining_keys(place: Place, greeting: m.TmtpRevAnswer) -> AccountKeys 
         keys = fresh = AccountKeys.new(place.random_bytes)
         await place.database.write(lambda c: identities.put_pending(c, service_key, fresh))
     elif not keys.recovery_seed:
-        raise Refused(f"{place.name} is on its way back to an account: finish that, or choose another name")
+        raise Occupied(f"{place.name} is on its way back to an account: finish that, or choose another name")
     return keys
 
 
@@ -319,7 +345,7 @@ async def proof_of_person(greeting: m.TmtpRevAnswer, device: DeviceKeys | None, 
     if not greeting.authby:
         raise TimeoutError("the service cannot reach its provider of sign-in now; try again later")
     if device is None or greeting.service is None:
-        raise Refused(
+        raise RefusedHere(
             "this service speaks revision 1 only, where a sign-in is not bound to this device: another service could "
             "have sent you here to come in under your name; ask who runs it for revision 2"
         )
@@ -352,7 +378,7 @@ class Chain:
             self.log = await verified_log(self._connection, self._uid, key, self._random_bytes, self.log)
             if taken:
                 return
-        raise Refused("somebody else changes this account all the time; try again")
+        raise RefusedHere("somebody else changes this account all the time; try again")
 
 
 async def verified_log(
@@ -376,7 +402,7 @@ async def _returning_keys(place: Place, service_key: str, log: LogState) -> Devi
     """The keys with which an earlier try was cut off, or new ones. Raises `Refused` in the midst of a join."""
     pending = await place.database.read(lambda c: identities.pending(c, service_key))
     if pending is not None and pending.recovery_seed:
-        raise Refused(f"an account is being opened under the name {place.name}: finish that, or choose another name")
+        raise Occupied(f"an account is being opened under the name {place.name}: finish that, or choose another name")
     if pending is not None and log.standing(pending.device.signer.public, log.time_ms) != "revoked":
         return pending.device
     keys = AccountKeys(DeviceKeys.new(place.random_bytes), b"")

@@ -44,11 +44,6 @@ class Opening:
         self._writing: Written | None = None
         self._opened: Opened | None = None
 
-    @property
-    def has_begun(self) -> bool:
-        """Whether its head has been read."""
-        return self._opened is not None
-
     async def push(self, piece: bytes) -> None:
         """Further octets."""
         for got in self._opening.push(piece):

@@ -7,6 +7,7 @@ connection that breaks. Coming: parts are kept, and put together in constant mem
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from functools import partial
 from typing import Literal, NoReturn
 
@@ -22,24 +23,34 @@ from tmtp_client.engine.recipients import has_keys, uids_of
 from tmtp_client.engine.sealing import Hashes
 from tmtp_client.store import outbox, transfers
 from tmtp_client.store.messages import NewAttachment
-from tmtp_client.store.outbox import Entry
+from tmtp_client.store.outbox import Entry, File
 from tmtp_core.crypto.encoding import to_text
 from tmtp_core.wire import messages as m
 from tmtp_core.wire.payload import Attached, Transfer
 
 
+class TooLarge(Exception):
+    """Its files are too large for those who are to get them; the text is for the person."""
+
+
 # -- going -----------------------------------------------------------------------------------------------------------
 def are_due(c: Rows, context: Context, entry: Entry, message_max_bytes: int, hashes: Hashes) -> bool:
-    """Whether files of this entry go ahead; then the first part is in the outbox, and the entry waits for the last."""
+    """Whether files of this entry go ahead; then the first part is in the outbox, and the entry waits for the last.
+
+    Raises `TooLarge`.
+    """
     content = entry.content
     octets = min(limits.PART_BYTES, message_max_bytes - limits.PART_OVERHEAD_BYTES)
     if entry.kind not in {"message", "confirmation"} or content.in_parts or octets <= 0 or context.revision < 2:
+        return False
+    if entry.prepared:  # it was tried in one piece, and the service may have it
         return False
     if all(one.size <= octets for one in content.files):
         return False
     uids = uids_of(c, content.to, context.uid)
     if not uids or not all(has_keys(c, uid) for uid in uids):
         return False
+    _check_room(content.files, octets)
     files = []
     for one in content.files:
         if one.size > octets:
@@ -50,6 +61,16 @@ def are_due(c: Rows, context: Context, entry: Entry, message_max_bytes: int, has
         files.append(one)
     outbox.go_in_parts(c, entry, files, context.clock(), context.random_bytes)
     return True
+
+
+def _check_room(files: Sequence[File], octets: int) -> None:
+    """All parts of a message wait at its recipients until it names them, and there is a bound to what waits."""
+    large = [one for one in files if one.size > octets]
+    size, number = sum(one.size for one in large), sum(-(-one.size // octets) for one in large)
+    if size > limits.UNFINISHED_MAX_BYTES or number > limits.UNFINISHED_PARTS_MAX:
+        most = min(limits.UNFINISHED_MAX_BYTES, limits.UNFINISHED_PARTS_MAX * octets)
+        names = ", ".join(one.name for one in large)
+        raise TooLarge(f"recipients take in {most >> 20} MiB of files in parts with one message: {names} has more")
 
 
 # -- coming ----------------------------------------------------------------------------------------------------------
@@ -124,7 +145,8 @@ class Assembling:
             raise
         is_it = stored.size == whole.size and to_text(stored.hash) == whole.hash
         file = stored.file if is_it else ""
-        await context.database.write(lambda c: transfers.put_together(c, whole.transfer, file))
+        hashed = stored.hash if is_it else b""
+        await context.database.write(lambda c: transfers.put_together(c, whole.transfer, file, hashed))
         gone = whole.files if is_it else (*whole.files, stored.file)
         for one in gone:
             await asyncio.to_thread(context.files.remove, one)

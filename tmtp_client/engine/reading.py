@@ -2,10 +2,11 @@
 """A post's data as it comes: head, text, attachments into the vault's files; constant memory, and nothing left half."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tmtp_client import limits
 from tmtp_client.connection import Disconnected
@@ -109,9 +110,14 @@ class Landing:
             await _done(partial(self._files.remove, self._stored.pop()))
 
     async def begin(self) -> Written:
-        """The next file; one at a time."""
-        self._writing = Written(self._files)
+        """The next file; one at a time. One that was moved here goes on."""
+        if self._writing is None:
+            self._writing = Written(self._files)
         return self._writing
+
+    def go_on(self, writing: Written) -> None:
+        """A file that was begun elsewhere is the next one."""
+        self._writing = writing
 
     async def end(self, attached: Attached) -> ArrivedFile:
         """It is whole."""
@@ -130,6 +136,38 @@ class Landing:
         return await self.end(attached)
 
 
+class AsItCame:
+    """What passed of a message so far: a little in memory, more in a file, until it is known what it is."""
+
+    def __init__(self, files: Files, memory_max_bytes: int) -> None:
+        self._files = files
+        self._memory_max_bytes = memory_max_bytes
+        self._held = bytearray()
+        self._file: Written | None = None
+
+    async def keep(self, piece: bytes) -> None:
+        """Further octets. Raises `OSError`."""
+        self._held += piece
+        if self._file is None and len(self._held) <= self._memory_max_bytes:
+            return
+        if self._file is None:
+            self._file = Written(self._files)
+        octets, self._held = bytes(self._held), bytearray()
+        await self._file.write(octets)
+
+    async def move(self, landing: Landing) -> None:
+        """They begin the landing's next file: `Landing.take` goes on with it. Raises `OSError`."""
+        file, self._file = self._file or Written(self._files), None
+        landing.go_on(file)
+        await file.write(bytes(self._held))
+
+    async def drop(self) -> None:
+        """They are not needed any more."""
+        file, self._file = self._file, None
+        if file is not None:
+            await file.abandon()
+
+
 def check_head(head: PostHead) -> None:
     """Raise ValueError for a head that is out of bounds."""
     if len(head.attach) > limits.ATTACHMENTS_MAX or len(head.cc) > limits.RECIPIENTS_MAX:
@@ -138,11 +176,20 @@ def check_head(head: PostHead) -> None:
         raise ValueError("the post names a thread that cannot be one")
 
 
-async def _done(work: Callable[[], Got]) -> Got:
-    """On a thread, to its end: who is cancelled leaves when it is done, and nothing runs beside what follows."""
-    running = asyncio.ensure_future(asyncio.to_thread(work))
+async def to_its_end(work: Coroutine[Any, Any, Got]) -> Got:
+    """Who is cancelled leaves when it is done, and nothing runs beside what follows."""
+    running = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
-        await asyncio.wait({running})
+        while not running.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({running})
+        if not running.cancelled():
+            running.exception()  # nobody waits for that any more
         raise
+
+
+async def _done(work: Callable[[], Got]) -> Got:
+    """On a thread, to its end."""
+    return await to_its_end(asyncio.to_thread(work))

@@ -8,6 +8,7 @@ nothing, and comes again.
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 
 from tmtp_client import limits
@@ -16,7 +17,7 @@ from tmtp_client.engine import opening
 from tmtp_client.engine.arrival import After, Arrival
 from tmtp_client.engine.arriving import arrive, known
 from tmtp_client.engine.context import Context
-from tmtp_client.engine.reading import Landing, Octets, check_head
+from tmtp_client.engine.reading import AsItCame, Landing, Octets, check_head, to_its_end
 from tmtp_core.crypto.sealed_heads import decode_outer
 from tmtp_core.crypto.stream import EnvelopeRefused
 from tmtp_core.wire import messages as m
@@ -56,27 +57,44 @@ class Receiving:
             await self._keep([await self._read(event, payload, landing)], [landing])
 
     async def _keep(self, arrivals: Sequence[Arrival], landings: Sequence[Landing]) -> None:
-        """Each in a transaction of its own; they share the commit, in their order."""
+        """Each in a transaction of its own; they share the commit, in their order.
+
+        To its end, whoever stops the account: what is committed names its files.
+        """
+        kept = await to_its_end(self._write(arrivals, landings))
+        done = [after for after in kept if isinstance(after, After)]
+        for after in done:
+            for file in after.remove:
+                await asyncio.to_thread(self._context.files.remove, file)
+        self._on_arrived(done)
+        for failed in kept:
+            if isinstance(failed, BaseException):
+                raise failed
+
+    async def _write(self, arrivals: Sequence[Arrival], landings: Sequence[Landing]) -> list[After | BaseException]:
+        """What follows from each, or why the disk did not do its part."""
         context = self._context
-        kept = await asyncio.gather(
+        kept: list[After | BaseException] = await asyncio.gather(
             *(context.database.write(partial(arrive, context=context, arrival=one)) for one in arrivals),
             return_exceptions=True,
         )
-        done = []
-        for arrival, landing, after in zip(arrivals, landings, kept, strict=True):
-            if isinstance(after, After):
-                landing.keep()
-                done.append(after)
-            elif isinstance(after, OSError) or not isinstance(after, Exception):
-                raise after
-            else:  # whatever a message says, it stops nobody: it is kept as one that cannot be read
+        for place, (arrival, landing, after) in enumerate(zip(arrivals, landings, kept, strict=True)):
+            if isinstance(after, Exception) and not isinstance(after, OSError):
+                # Whatever a message says, it stops nobody: it is kept as one that cannot be read, with its files.
                 problem = f"this device could not take it in: {type(after).__name__}"
-                broken = Arrival(arrival.event, arrival.received_ms, state="unreadable", problem=problem)
-                done.append(await context.database.write(partial(arrive, context=context, arrival=broken)))
-        for after in done:
-            for file in after.remove:
-                await asyncio.to_thread(context.files.remove, file)
-        self._on_arrived(done)
+                broken = replace(
+                    Arrival(arrival.event, arrival.received_ms),
+                    files=arrival.files,
+                    state="unreadable",
+                    problem=problem,
+                )
+                try:
+                    kept[place] = await context.database.write(partial(arrive, context=context, arrival=broken))
+                except OSError as error:
+                    kept[place] = error
+            if isinstance(kept[place], After):
+                landing.keep()
+        return kept
 
     # -- reading -----------------------------------------------------------------------------------------------------
     async def _read(self, event: m2.StoredEvent, data: AsyncIterable[bytes], landing: Landing) -> Arrival:
@@ -142,23 +160,22 @@ class Receiving:
         landing: Landing,
         now_ms: int,
     ) -> Arrival:
-        came = bytearray()
-        whole = True  # `came` is all that passed
+        came = AsItCame(self._context.files, limits.UNOPENED_IN_MEMORY_BYTES)
         try:
+            await came.keep(outer)
             now = opening.Opening(self._context, landing, key, outer, event.datalen - len(outer), event.from_)
             async for piece in rest:
-                whole = whole and not now.has_begun and len(came) < limits.UNOPENED_KEPT_BYTES
-                if whole:
-                    came += piece
+                await came.keep(piece)
                 await now.push(piece)
             inside = now.finish()
         except EnvelopeRefused as refused:
             await landing.drop()
-            files = []
-            if whole:
-                files = [await landing.take(_AS_IT_CAME, _chained(outer + bytes(came), rest))]
+            await came.move(landing)
+            file = await landing.take(_AS_IT_CAME, rest)
             problem = f"it cannot be opened: {refused}"
-            return Arrival(event, now_ms, files=tuple(files), state="unreadable", problem=problem, suite=e2e.suite)
+            return Arrival(event, now_ms, files=(file,), state="unreadable", problem=problem, suite=e2e.suite)
+        finally:
+            await came.drop()
         return Arrival(
             event, now_ms, inside.head, inside.text, files=inside.files, suite=e2e.suite, opened=inside.opened
         )
@@ -167,9 +184,3 @@ class Receiving:
 async def _once(data: bytes) -> AsyncIterator[bytes]:
     if data:
         yield data
-
-
-async def _chained(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for piece in rest:
-        yield piece

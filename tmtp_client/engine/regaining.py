@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Messages that waited for their key, and are opened now (B9): what they hold is kept as if it had just come."""
 
+import asyncio
 from functools import partial
 
 from sqlalchemy import Connection as Rows
@@ -10,7 +11,7 @@ from tmtp_client.engine import between, opening
 from tmtp_client.engine.arrival import After, Arrival
 from tmtp_client.engine.arriving import arrive
 from tmtp_client.engine.context import Context
-from tmtp_client.engine.reading import Landing
+from tmtp_client.engine.reading import Landing, to_its_end
 from tmtp_client.store import messages
 from tmtp_client.store.tables import heard, message
 from tmtp_client.vault.files import FileDamaged
@@ -27,7 +28,7 @@ async def open_again(context: Context, message_id: str) -> After | None:
         return None
     event = await context.database.read(partial(_event, id=message_id))
     try:
-        outer = opening.outer_of(context.files, file.file)
+        outer = await asyncio.to_thread(opening.outer_of, context.files, file.file)
         e2e = decode_outer(outer)
         key = await context.database.read(lambda c: trust.key_for(c, message_id, e2e))
         if key is None:
@@ -44,13 +45,19 @@ async def open_again(context: Context, message_id: str) -> After | None:
                 opened=inside.opened,
                 waited=True,
             )
-            after, gone = await context.database.write(partial(_replace, context=context, arrival=arrival))
-            landing.keep()
+            after, gone = await to_its_end(_keep(context, arrival, landing))
     except (EnvelopeRefused, FileDamaged, ValueError):  # it stays what it is: sealed
         return None
     for one in (*after.remove, *gone):
-        context.files.remove(one)
+        await asyncio.to_thread(context.files.remove, one)
     return after
+
+
+async def _keep(context: Context, arrival: Arrival, landing: Landing) -> tuple[After, list[str]]:
+    """What is committed names its files, whoever stops the account meanwhile."""
+    done = await context.database.write(partial(_replace, context=context, arrival=arrival))
+    landing.keep()
+    return done
 
 
 def _event(c: Rows, id: str) -> m.Delivery:

@@ -18,7 +18,8 @@ from tmtp_client import limits
 from tmtp_client.engine import posting, recipients
 from tmtp_client.engine.context import Context
 from tmtp_client.engine.posting import Body, ReadsFiles, Slice
-from tmtp_client.store.outbox import Entry
+from tmtp_client.store import outbox
+from tmtp_client.store.outbox import PLAIN, Entry
 from tmtp_client.store.tables import message
 from tmtp_client.sync import registers, settings
 from tmtp_client.trust import logs, shared_keys
@@ -26,6 +27,7 @@ from tmtp_client.trust.account import Trust
 from tmtp_client.trust.planning import Held, Plan, Unsealable
 from tmtp_client.trust.sealing import ToSeal
 from tmtp_client.trust.shared_keys import SharedKey
+from tmtp_client.trust.wrapping import GIVE
 from tmtp_core.crypto.encoding import from_text, to_text
 from tmtp_core.crypto.envelope import Composed, Sealing
 from tmtp_core.crypto.manifest import Piece, digest
@@ -85,9 +87,17 @@ class Stopped:
 
 def concerns(c: Rows, context: Context, entry: Entry) -> tuple[str, ...]:
     """Whose keys have to be looked at before it is judged."""
-    if context.trust is None or entry.prepared or entry.kind in {"ping", "invitation", "sync"}:
+    if context.trust is None or entry.kind in {"ping", "invitation", "sync"}:
         return ()
     return recipients.uids_of(c, entry.content.to + entry.content.known, context.uid)
+
+
+def groups_of(context: Context, entry: Entry) -> tuple[str, ...]:
+    """Groups of which it has to be known who is in them before it is judged."""
+    if context.trust is None or entry.kind in {"ping", "invitation", "sync"}:
+        return ()
+    to = entry.content.to + entry.content.known
+    return tuple(one for one, kind in to if kind in {TO_GROUP, TO_GROUP_NOT_SELF})
 
 
 def is_stale(c: Rows, context: Context, entry: Entry, looked_at: str) -> bool:
@@ -99,16 +109,37 @@ def is_stale(c: Rows, context: Context, entry: Entry, looked_at: str) -> bool:
     return any(not 0 <= now_ms - one < limits.LOOK_AGAIN_MS for one in asked_ms)
 
 
+def is_outdated(c: Rows, context: Context, entry: Entry) -> bool:
+    """Whether what was sealed, and may not have left, was sealed for others than it would be now: a device was barred
+    or has come, a member left; or somebody's keys have to be seen.
+    """
+    if not entry.prepared or entry.prepared == PLAIN or context.trust is None:
+        return False
+    sealed_for = context.trust.sealed_for(c, entry.request_id)
+    plan = _plan(c, context, entry.content.to)
+    return not isinstance(plan, Plan) or dict(plan.heads) != sealed_for
+
+
+def unseal(c: Rows, context: Context, entry: Entry) -> None:
+    """Give up how an entry was sealed: it is judged anew, and sealed under the same request. Where the service has the
+    first after all it sends nothing twice.
+    """
+    _trust(context).unseal(c, entry.request_id)
+    outbox.unprepared(c, entry.request_id)
+
+
 def judge(c: Rows, context: Context, entry: Entry, body: Body, hashes: Hashes) -> Sealed | Stopped | None:
     """How it leaves; None: as plain text. What is prepared here belongs to the transaction that begins the entry."""
     content = entry.content
     if context.trust is None:
         return None
+    if entry.prepared == PLAIN:
+        return None
     if entry.prepared:
         suite, composed = msgspec.msgpack.decode(entry.prepared, type=tuple[int, Composed])
         return Sealed(composed, suite, _service_key(context))
     shared = shared_keys.of_thread(c, content.thread) if content.thread and entry.kind not in _CLIENTS else None
-    must = entry.kind in _CLIENTS or bool(content.adds) or shared is not None or _was_sealed(c, content.thread)
+    must = entry.kind in _CLIENTS or bool(content.adds) or shared is not None or was_sealed(c, content.thread)
     if entry.kind not in _CLIENTS:
         wish = registers.get(c, "thread", content.thread, "encryption") if content.thread else None
         if wish == "off" or not (must or wish == "on" or settings.get(c, "encrypt")):
@@ -129,7 +160,12 @@ def _sealed(
 ) -> Sealed | Stopped | None:
     """Sealed, where everybody has keys and the person has seen what changed of them."""
     content, trust = entry.content, _trust(context)
-    plan = _plan(c, context, content.to + content.known)
+    unknown = groups_unknown(c, context, content.to + content.known)
+    if unknown:  # neither is it sealed for nobody, nor sent in the open for want of a list
+        return Stopped("later", f"who else is in {', '.join(unknown)} is not known yet")
+    if shared is not None and (why := _outlived(c, context, shared)):
+        return Stopped("refused", why)
+    plan = _plan(c, context, content.to + content.known, by_box=content.control == GIVE)
     if isinstance(plan, Held):
         for one in plan.unseen:
             trust.following.tell(c, one.uid)
@@ -179,12 +215,15 @@ def lacks_hashes(context: Context, entry: Entry, hashes: Hashes) -> bool:
 
 
 # -- inside ----------------------------------------------------------------------------------------------------------
-def _plan(c: Rows, context: Context, to: recipients.To) -> Plan | Held | Unsealable:
-    """To whose devices; a group of whose members nothing is known here has no keys."""
-    for one, kind in to:
-        if kind in {TO_GROUP, TO_GROUP_NOT_SELF} and not recipients.uids_of(c, ((one, kind),), ""):
-            return Unsealable((one,))
-    return _trust(context).plan(c, recipients.uids_of(c, to, context.uid))
+def groups_unknown(c: Rows, context: Context, to: recipients.To) -> tuple[str, ...]:
+    """The groups among these of which nothing is known here, not even that one is in it."""
+    groups = (one for one in to if one[1] in {TO_GROUP, TO_GROUP_NOT_SELF})
+    return tuple(one[0] for one in groups if not recipients.uids_of(c, (one,), ""))
+
+
+def _plan(c: Rows, context: Context, to: recipients.To, *, by_box: bool = False) -> Plan | Held | Unsealable:
+    """To whose devices."""
+    return _trust(context).plan(c, recipients.uids_of(c, to, context.uid), by_box=by_box)
 
 
 def _without_keys(c: Rows, context: Context, uids: tuple[str, ...]) -> Stopped:
@@ -198,7 +237,22 @@ def _without_keys(c: Rows, context: Context, uids: tuple[str, ...]) -> Stopped:
     )
 
 
-def _was_sealed(c: Rows, thread: str) -> bool:
+def _outlived(c: Rows, context: Context, shared: SharedKey) -> str:
+    """Why a conversation's key is not used any more; empty: it is (docs/protocol.md: the next epoch)."""
+    readers = recipients.of_uids(c, recipients.readers_of(c, shared.thread, context.uid))
+    among = {*recipients.uids_of(c, readers.to, context.uid), context.uid}
+    uid, device = shared_keys.outlived(c, _trust(context).logs, shared, among)
+    if not uid and shared.author not in among:
+        uid = shared.author
+    if not uid:
+        return ""
+    whose = "yours" if uid == context.uid else recipients.name_of(c, uid)
+    who = f"a device of {whose} that was barred has" if device else f"{whose}, who does not read it any more, has"
+    return f"{who} the key of this conversation: give it a new one, and send this again"
+
+
+def was_sealed(c: Rows, thread: str) -> bool:
+    """Whether anything in a thread that is here was sealed."""
     if not thread:
         return False
     sealed = select(message.c.id).where(message.c.thread == thread, message.c.suite > 0).limit(1)

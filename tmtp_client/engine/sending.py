@@ -8,18 +8,18 @@ request under its id, to which the service gives the same answer and sends nothi
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from functools import partial
-from typing import NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from sqlalchemy import Connection as Rows
 
 from tmtp_client import limits
 from tmtp_client.api import models
 from tmtp_client.connection import Connection, Disconnected, Refused
-from tmtp_client.engine import forwarding, gathering, meeting, parts, posting, refusals, sealing
-from tmtp_client.engine.context import Context
+from tmtp_client.engine import forwarding, gathering, groups, meeting, parts, posting, refusals, sealing
+from tmtp_client.engine.context import Context, Underway
 from tmtp_client.store import outbox, sent
 from tmtp_client.store.outbox import Entry
 from tmtp_client.sync import journal
@@ -32,7 +32,7 @@ from tmtp_core.wire.payload import PostHead
 class Job:
     """An entry that is begun: it has to be said now, and again until there is an answer."""
 
-    entry: Entry
+    entry: Entry  # as it was before
     body: posting.Body
     sealed: sealing.Sealed | None = None
 
@@ -42,6 +42,13 @@ class Job:
         return self.sealed.size if self.sealed is not None else self.body.size
 
 
+Got = TypeVar("Got")
+
+
+class TakenBack(Exception):
+    """Its person does not want it sent any more, and in time."""
+
+
 class Sending:
     """Sends for one running account, until it is cancelled. Whoever adds to the outbox sets `context.to_send`."""
 
@@ -49,6 +56,8 @@ class Sending:
         self._context = context
         self._tries: dict[str, int] = {}  # of what the service did not take, since this began
         self._message_max_bytes = limits.MESSAGE_MAX_BYTES_UNKNOWN
+        self._too_long_bytes = limits.MESSAGE_MAX_BYTES_UNKNOWN  # what a service did not take that announces no limit
+        self._members_ms: dict[str, int] = {}  # when the service was asked who is in a group
 
     async def run(self) -> NoReturn:
         """Send what is due, in its order; wait for what is not, and for a connection."""
@@ -81,13 +90,58 @@ class Sending:
         except (OSError, ValueError, FileDamaged) as error:
             await self._not_taken(entry, _unreadable(error))
             return None
-        uids = await context.database.read(lambda c: sealing.concerns(c, context, entry))
-        if uids and context.trust is not None:
-            try:
-                await context.trust.look_at(connection, context.database, uids)
-            except (Disconnected, TimeoutError):
-                return None
+        try:
+            await self._look_at(connection, entry)
+        except (Disconnected, TimeoutError):
+            return None
+        except Refused as refused:
+            await self._later(entry, str(refused))
+            return None
         return await context.database.write(lambda c: self._begin(c, hashes, looked_at=entry.request_id))
+
+    async def _look_at(self, connection: Connection, entry: Entry) -> None:
+        """Before it is judged whether it can be sealed, and for whom: what waited at log-in has come, who is in its
+        groups, and whose keys are which. Raises `Refused`, `Disconnected`, TimeoutError.
+        """
+        context = self._context
+        if context.trust is None or entry.kind in {"ping", "invitation"}:
+            return
+        await self._caught_up(connection)
+        for gid in sealing.groups_of(context, entry):
+            if self._is_unasked(gid):
+                await groups.ask_who_joined(context, connection, gid)
+                self._members_ms[gid] = context.clock()
+        uids = await context.database.read(lambda c: sealing.concerns(c, context, entry))
+        if uids:
+            await context.trust.look_at(connection, context.database, uids)
+
+    async def _caught_up(self, connection: Connection) -> None:
+        """Wait, but not for ever, for what was queued at log-in: it may say of whom one does not write to any more.
+
+        A service that keeps it back stops nobody, and shows the logs that are looked at instead.
+        """
+        if self._context.caught_up.is_set():
+            return
+        waits = [asyncio.ensure_future(one) for one in (self._context.caught_up.wait(), connection.closed())]
+        try:
+            await asyncio.wait(waits, timeout=limits.CAUGHT_UP_PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in waits:
+                one.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+        if connection.is_open:
+            self._context.caught_up.set()
+
+    def _is_looked_at(self, entry: Entry, looked_at: str) -> bool:
+        context = self._context
+        if context.trust is None or entry.request_id == looked_at:
+            return True
+        unasked = any(self._is_unasked(gid) for gid in sealing.groups_of(context, entry))
+        return context.caught_up.is_set() and not unasked
+
+    def _is_unasked(self, gid: str) -> bool:
+        asked_ms = self._members_ms.get(gid)
+        return asked_ms is None or not 0 <= self._context.clock() - asked_ms < limits.LOOK_AGAIN_MS
 
     async def _changed(self, longest_s: float) -> None:
         """Wait until the outbox has changed; clocks are turned, so not for ever."""
@@ -108,9 +162,17 @@ class Sending:
             if entry.kind in {"ping", "invitation"}:
                 outbox.begin(c, entry.request_id)
                 return Job(entry, posting.Body(PostHead(), entry.content.text.encode()))
-            if sealing.lacks_hashes(context, entry, hashes) or sealing.is_stale(c, context, entry, looked_at):
+            stale = sealing.lacks_hashes(context, entry, hashes) or sealing.is_stale(c, context, entry, looked_at)
+            if stale or not self._is_looked_at(entry, looked_at):
                 return None  # files are read and keys looked at outside of transactions
-            if parts.are_due(c, context, entry, self._message_max_bytes, hashes):
+            if sealing.is_outdated(c, context, entry):
+                sealing.unseal(c, context, entry)
+                return None
+            try:
+                if parts.are_due(c, context, entry, self._message_max_bytes, hashes):
+                    continue
+            except parts.TooLarge as large:
+                self._refused(c, entry, str(large))
                 continue
             body = posting.body(entry, context.identity.alias)
             judged = sealing.judge(c, context, entry, body, hashes)
@@ -118,10 +180,13 @@ class Sending:
                 self._stop(c, entry, judged)
                 continue
             job = Job(entry, body, judged)
+            if job.size >= self._too_long_bytes:
+                self._refused(c, entry, refusals.advice(refusals.TOO_LONG, entry.content.names))
+                continue
             if job.size > self._message_max_bytes:
                 self._refused(c, entry, _too_large(job.size, self._message_max_bytes))
                 continue
-            outbox.begin(c, entry.request_id, judged.kept if judged is not None else b"")
+            outbox.begin(c, entry.request_id, judged.kept if judged is not None else outbox.PLAIN)
             return job
         return None
 
@@ -137,17 +202,33 @@ class Sending:
 
     # -- saying it ---------------------------------------------------------------------------------------------------
     async def _send(self, job: Job) -> Job | None:
-        """One try; the next job, when one is due."""
-        context, entry = self._context, job.entry
-        connection = await context.current()
+        """One try, unless its person takes it back in time; the next job, when one is due."""
+        connection = self._context.connection
+        if connection is None or not connection.is_connected:
+            return None  # days may pass until there is one: it is judged once more then
+        underway = self._underway(job)
         try:
-            acked = await self._say(connection, job)
+            return await self._try(job, underway)
+        except TakenBack:
+            await self._context.database.write(lambda c: self._take_back(c, job.entry))
+            return None
+        finally:
+            if underway.taken_back.is_set():
+                underway.gone.set()
+
+    async def _try(self, job: Job, underway: Underway) -> Job | None:
+        context, entry = self._context, job.entry
+        connection = await self._until_taken_back(underway, context.current())
+        try:
+            acked = await self._until_taken_back(underway, self._say(connection, job))
         except TimeoutError:
-            return job
+            return None
         except Disconnected as ended:
             if not self._earned(entry, str(ended)):
-                return job
+                return None  # it is judged once more: days may pass until there is a connection
             why = str(ended)
+            if why == refusals.TOO_LONG:
+                self._too_long_bytes = min(job.size, self._too_long_bytes)
         except Refused as refused:
             why = str(refused)
         except (OSError, ValueError, FileDamaged) as error:
@@ -157,6 +238,33 @@ class Sending:
             return await context.database.write(lambda c: self._sent(c, job, acked))
         await self._not_taken(entry, why)
         return None
+
+    def _underway(self, job: Job) -> Underway:
+        """The same for all tries of a job."""
+        entry = job.entry
+        underway = self._context.underway
+        if underway is None or underway.request_id != entry.request_id:
+            said = entry.state == "sending" or entry.kind not in {"message", "note"}  # by whom died meanwhile, perhaps
+            underway = self._context.underway = Underway(entry.request_id, said)
+        return underway
+
+    async def _until_taken_back(self, underway: Underway, saying: Coroutine[Any, Any, Got]) -> Got:
+        """What comes of it. Raises `TakenBack`: then the service has not got all of it, and the connection ends."""
+        said = asyncio.ensure_future(saying)
+        taken_back = asyncio.ensure_future(underway.taken_back.wait())
+        try:
+            await asyncio.wait((said, taken_back), return_when=asyncio.FIRST_COMPLETED)
+            if taken_back.done() and not underway.said:
+                raise TakenBack
+            return await said
+        finally:
+            for one in (said, taken_back):
+                one.cancel()
+            await asyncio.gather(said, taken_back, return_exceptions=True)
+
+    def _take_back(self, c: Rows, entry: Entry) -> None:
+        sealing.never_sent(c, self._context, entry.request_id)
+        outbox.take_out(c, entry.request_id)
 
     def _earned(self, entry: Entry, quit: str) -> bool:
         """Whether a connection ended because of this entry, and would end so again; or perhaps of another request."""
@@ -187,14 +295,21 @@ class Sending:
         """The service does not take it: for now, or for good."""
         context = self._context
         if refusals.is_temporary(why):
-            tries = self._tries[entry.request_id] = self._tries.get(entry.request_id, 0) + 1
-            pause_s = min(limits.REFUSED_AGAIN_FIRST_S * 2 ** (tries - 1), limits.REFUSED_AGAIN_LONGEST_S)
-            due_ms = context.clock() + int(1000 * pause_s)
-            await context.database.write(lambda c: outbox.later(c, entry.request_id, due_ms, why))
+            await self._later(entry, why)
             return
         self._tries.pop(entry.request_id, None)
         text = refusals.advice(why, entry.content.names)
         await context.database.write(lambda c: self._refused(c, entry, text))
+
+    async def _later(self, entry: Entry, why: str) -> None:
+        """Again, after a pause that grows."""
+        tries = self._tries[entry.request_id] = self._tries.get(entry.request_id, 0) + 1
+        pause_s = min(
+            limits.REFUSED_AGAIN_FIRST_S * 2 ** min(tries - 1, limits.REFUSED_DOUBLINGS_MAX),
+            limits.REFUSED_AGAIN_LONGEST_S,
+        )
+        due_ms = self._context.clock() + int(1000 * pause_s)
+        await self._context.database.write(lambda c: outbox.later(c, entry.request_id, due_ms, why))
 
     def _refused(self, c: Rows, entry: Entry, why: str) -> None:
         """It is not sent, as far as this side can say; what devices tell one another is told another time."""
@@ -238,9 +353,11 @@ class Sending:
         inside = posting.pieces(job.body, context.files)
         pieces = inside if job.sealed is None else job.sealed.pieces(job.body, context.files)
         have, told = 0, 0
+        underway = self._underway(job)
         async for piece in pieces:
-            yield piece
             have += len(piece)
+            underway.said = underway.said or have >= job.size
+            yield piece
             if have - told >= limits.PROGRESS_STEP_BYTES:
                 told = have
                 context.tell("progress", models.ProgressEvent(job.entry.request_id, have, job.size))

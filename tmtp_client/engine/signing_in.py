@@ -18,7 +18,7 @@ from typing import Any, Final
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 from tmtp_client import limits
-from tmtp_client.connection import Refused
+from tmtp_client.connection import RefusedHere
 from tmtp_core.crypto.encoding import to_text
 from tmtp_core.wire import messages as m
 
@@ -57,13 +57,18 @@ async def signed_in(provider: m.SignIn, nonce: str, open_url: OpenUrl) -> str:
         }
         address = _checked(provider.login[0])
         open_url(provider.label, f"{address}{'&' if '?' in address else '?'}{urlencode(asked)}")
-        async with asyncio.timeout(limits.SIGN_IN_PATIENCE_S):
-            code = await waiting.code
+        try:
+            async with asyncio.timeout(limits.SIGN_IN_PATIENCE_S):
+                code = await waiting.code
+        except TimeoutError:
+            raise TimeoutError("nobody came back from the provider's pages in time; begin again") from None
     form = {**token, "code": code, "redirect_uri": waiting.redirect_uri, "code_verifier": verifier}
     answer = await _posted(_checked(provider.token[0]), form)
     found = answer.get("id_token")
     if not isinstance(found, str):
-        raise Refused(f"the provider gave no token: {answer.get('error_description') or answer.get('error') or 'none'}")
+        raise RefusedHere(
+            f"the provider gave no token: {answer.get('error_description') or answer.get('error') or 'none'}"
+        )
     return found
 
 
@@ -73,7 +78,7 @@ class _Waiting:
     def __init__(self, state: str, redirect_uri: str | None) -> None:
         parts = urlsplit(redirect_uri or "http://127.0.0.1:0/")
         if parts.scheme != "http" or parts.hostname not in {"127.0.0.1", "localhost", "::1"}:
-            raise Refused(f"the service has people sent back to {redirect_uri}, which is not this device")
+            raise RefusedHere(f"the service has people sent back to {redirect_uri}, which is not this device")
         self._host, self._port, self._path = parts.hostname, parts.port or 0, parts.path or "/"
         self._state = state
         self.redirect_uri = redirect_uri or ""
@@ -119,7 +124,7 @@ class _Waiting:
             return "400 Bad Request", "It was here already", "You may close this page."
         if "code" not in brought:
             why = brought.get("error_description", brought.get("error", ["no code"]))[0]
-            self.code.set_exception(Refused(f"the provider did not let you in: {why}"))
+            self.code.set_exception(RefusedHere(f"the provider did not let you in: {why}"))
             return "200 OK", "You are not signed in", "Your client says why. You may close this page."
         self.code.set_result(brought["code"][0])
         return "200 OK", "You are signed in", "You may close this page, and go on in your client."
@@ -130,7 +135,7 @@ def _checked(url: str) -> str:
     parts = urlsplit(url)
     here = parts.scheme == "http" and parts.hostname in {"127.0.0.1", "localhost", "::1"}
     if (parts.scheme != "https" and not here) or not parts.hostname or "@" in parts.netloc:
-        raise Refused("the service names a provider that is not reached by https")
+        raise RefusedHere("the service names a provider that is not reached by https")
     return url
 
 
@@ -148,7 +153,7 @@ async def _posted(url: str, form: dict[str, str]) -> dict[str, Any]:
             async for piece in answer.content.iter_any():
                 raw += piece
                 if len(raw) > limits.TOKEN_ANSWER_MAX_BYTES:
-                    raise Refused("the provider answers with more than a token")
+                    raise RefusedHere("the provider answers with more than a token")
     except aiohttp.ClientError as error:
         raise OSError(f"the provider does not answer: {type(error).__name__}") from None
     try:
@@ -156,5 +161,5 @@ async def _posted(url: str, form: dict[str, str]) -> dict[str, Any]:
     except (ValueError, RecursionError):
         decoded = None
     if not isinstance(decoded, dict):
-        raise Refused(f"the provider answers with {answer.status}, and no token")
+        raise RefusedHere(f"the provider answers with {answer.status}, and no token")
     return decoded

@@ -18,6 +18,7 @@ from tmtp_client.engine.context import Context
 from tmtp_client.store import outbox
 from tmtp_client.store.outbox import File
 from tmtp_client.store.tables import staged
+from tmtp_client.sync import drafts
 from tmtp_client.vault.files import FileWriter
 
 
@@ -104,6 +105,18 @@ def _dropped(c: Rows, file: str) -> bool:
     if file in set(outbox.files(c)):
         raise problems.refused("a message that waits to be sent needs this file", "file")
     return bool(c.execute(delete(staged).where(staged.c.file == file)).rowcount)
+
+
+def expire(c: Rows, now_ms: int) -> int:
+    """Forget what was handed over long ago, and is neither to be sent nor in a draft; how many. The files go with the
+    next sweep.
+    """
+    needed = drafts.files_in_use(c) | set(outbox.files(c))
+    before_ms = now_ms - limits.STAGED_DAYS * 86_400_000
+    gone = [one for one in c.scalars(select(staged.c.file).where(staged.c.at_ms < before_ms)) if one not in needed]
+    for file in gone:
+        c.execute(delete(staged).where(staged.c.file == file))
+    return len(gone)
 
 
 def taken(c: Rows, files: tuple[str, ...]) -> tuple[File, ...]:

@@ -70,7 +70,14 @@ def _told(connection: Connection, account: str, rows: Sequence[Row[Any]]) -> lis
         what = msgspec.json.decode(data, type=models.EVENTS[type]) if data else seen[type](key, new)
         if what is not None:
             events.append(models.Event(type, account, number, what))
-    return events
+    return _still_news(connection, events)
+
+
+def _still_news(connection: Connection, events: list[models.Event]) -> list[models.Event]:
+    """Without notifications of messages that were seen meanwhile, here or on another device."""
+    about = [event.data.message for event in events if event.type == "notification" and event.data.message]
+    seen = {one.id for one in views.messages_by_id(connection, about) if one.seen and not one.outgoing}
+    return [event for event in events if event.type != "notification" or event.data.message not in seen]
 
 
 def trim(connection: Connection) -> None:

@@ -5,6 +5,7 @@ The key is 32 random bytes, given raw: there is nothing to stretch. Nothing of i
 in the file nor in its write-ahead log, and what SQLite sorts or would restore stays in memory.
 """
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -42,7 +43,7 @@ class Database(Grouped):
     async def checkpoint(self) -> None:
         """Bring the write-ahead log into the file and empty it: what was deleted is not in there, either.
 
-        Raises `OSError`.
+        Raises `OSError`, also where somebody looks at an earlier state for longer than others wait.
         """
         if self._engine is None:
             raise self._closed()
@@ -53,7 +54,9 @@ class Database(Grouped):
             raise self._closed()
         with self._engine.connect() as connection:
             driver: Any = connection.connection.driver_connection  # outside of a transaction
-            driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            busy, _, _ = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise OSError(errno.EBUSY, f"{self.path} is in use: what was deleted stays in its log until that ends")
 
     def _open(self) -> Engine:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

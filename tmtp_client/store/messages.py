@@ -37,6 +37,7 @@ class NewAttachment:
     file: str
     have: int
     transfer: str = ""
+    hash: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,7 @@ def _keep_attachments(connection: Connection, id: str, attachments: Sequence[New
                 "size": one.size,
                 "file": one.file,
                 "have": one.have,
+                "hash": one.hash,
                 "transfer": one.transfer,
             }
             for place, one in enumerate(attachments)
@@ -172,10 +174,14 @@ def remove(connection: Connection, ids: Sequence[str]) -> list[str]:
     connection.execute(delete(attachment).where(views.among(a.message, gone)))
     connection.execute(delete(message).where(views.among(m.id, gone)))
     index.remove(connection, [row.number for row in rows])
+    left = {}
     for id in {row.thread for row in rows}:
         if threads.recount(connection, id):
             index.put_thread(connection, id)
+        left[id] = threads.is_known(connection, id)
         changes.touch(connection, "thread", id)
+    for row in rows:
+        changes.emit(connection, "removed", models.RemovedEvent(row.id, row.thread, thread_gone=not left[row.thread]))
     return sorted(files - set(connection.scalars(select(a.file).where(views.among(a.file, files)))))
 
 
@@ -189,14 +195,17 @@ def _follow(connection: Connection, number: int, before: str, now: str) -> None:
     index.put_again(connection, [number])
 
 
-def set_attachment(connection: Connection, id: str, place: int, *, have: int, file: str = "") -> bool:
-    """More of a large file is here: `have` octets, and once all are, where. With the last one the message is whole.
+def set_attachment(
+    connection: Connection, id: str, place: int, *, have: int, file: str = "", hash: bytes = b""
+) -> bool:
+    """More of a large file is here: `have` octets, and once all are, where, and their hash. With the last one the
+    message is whole.
 
     False when there is no such attachment.
     """
     a = attachment.c
     mine = (a.message == id, a.place == place)
-    if not connection.execute(update(attachment).where(*mine).values(have=have, file=file)).rowcount:
+    if not connection.execute(update(attachment).where(*mine).values(have=have, file=file, hash=hash)).rowcount:
         return False
     lacking = select(a.place).where(a.message == id, a.file == "").limit(1)
     if connection.scalar(lacking) is None:

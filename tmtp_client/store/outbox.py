@@ -33,6 +33,9 @@ Kind = Literal["message", "ping", "invitation", "note", "part", "confirmation", 
 SHOWN: Final = ("message", "ping", "invitation", "note")
 """What a person sees waiting; the others are between clients."""
 
+PLAIN: Final = b"plain"
+"""`prepared` of what left in plain text: no later try is sealed, or cut into parts, under the same id."""
+
 _GOES: Final = ("undo", "scheduled", "waiting", "sending")
 _NEVER_MS: Final = 1 << 62  # of an entry whose parts go ahead: the last one's end says when
 _STATES: Final = frozenset(("undo", "scheduled", "waiting", "sending", "held", "refused"))
@@ -142,7 +145,7 @@ _FIND: Final = Prepared(select(*_ROW).where(_o.request_id == bindparam("request_
 _NUMBERED: Final = Prepared(select(*_ROW).where(_o.number == bindparam("number")))
 _REMOVE: Final = Prepared(delete(outbox).where(_o.number == bindparam("number")))
 _GOING: Final = Prepared(
-    select(_o.number, _o.state, _o.due_ms, _o.at_ms, _o.lane)
+    select(_o.number, _o.state, _o.due_ms, _o.at_ms, _o.lane, _o.error)
     .where(or_(*(_o.state == state for state in _GOES)))
     .order_by(_o.number)
 )
@@ -199,10 +202,10 @@ def next_due(c: Connection, now_ms: int) -> Next:
     next_ms: int | None = None
     blocked: set[str] = set()
     with closing(_GOING(c, {})) as rows:
-        for number, state, asked_ms, at_ms, lane in rows:
+        for number, state, asked_ms, at_ms, lane, error in rows:
             if lane in blocked:
                 continue
-            due_ms = _due_ms(state, asked_ms, at_ms, now_ms)
+            due_ms = _due_ms(state, asked_ms, at_ms, error, now_ms)
             if due_ms <= now_ms:
                 return Next(_entry(_Row(*_NUMBERED(c, {"number": number}).fetchone())))
             if due_ms < _NEVER_MS:
@@ -212,12 +215,14 @@ def next_due(c: Connection, now_ms: int) -> Next:
     return Next(None, next_ms)
 
 
-def _due_ms(state: str, due_ms: int, at_ms: int, now_ms: int) -> int:
+def _due_ms(state: str, due_ms: int, at_ms: int, error: str, now_ms: int) -> int:
     """When it is due. A clock that was set back keeps nobody's words for longer than was asked."""
     if state == "sending":
         return 0
     if state == "scheduled" or due_ms == _NEVER_MS or now_ms >= at_ms:
         return due_ms
+    if error:  # after a refusal for now: no pause is longer than the longest, and none is left out
+        return min(due_ms, now_ms + int(1000 * limits.REFUSED_AGAIN_LONGEST_S))
     return min(due_ms, now_ms + max(0, due_ms - at_ms))
 
 
@@ -226,21 +231,32 @@ def begin(c: Connection, request_id: str, prepared: bytes = b"") -> None:
     values: dict[str, object] = {"state": "sending", "error": ""}
     if prepared:
         values["prepared"] = prepared
-    entry = _must_find(c, request_id)
+    entry = must_find(c, request_id)
     _set(c, entry, **values)
 
 
+def unprepared(c: Connection, request_id: str) -> None:
+    """What it was prepared as does not hold any more. The service may have it all the same: it cannot be taken back."""
+    _set(c, must_find(c, request_id), prepared=b"")
+
+
 def held(c: Connection, request_id: str, why: str) -> None:
-    """Somebody's keys changed, and the person has not seen it."""
-    _set(c, _must_find(c, request_id), state="held", error=why)
+    """Somebody's keys changed, and the person has not seen it. Of a part, the message stands where he sees it."""
+    entry = must_find(c, request_id)
+    _set(c, entry, state="held", error=why)
+    whole = _whole_of(c, entry)
+    if whole is not None:
+        _set(c, whole, state="held", error=why)
 
 
 def refused(c: Connection, request_id: str, why: str) -> None:
     """It will not be sent, until the person does something about it. Parts take their message with them."""
-    entry = _must_find(c, request_id)
+    entry = find(c, request_id)
+    if entry is None:
+        return
     if entry.content.part is not None:
         _remove(c, entry)
-        whole = find(c, entry.content.part.request_id)
+        whole = _whole_of(c, entry)
         if whole is not None:
             _set(c, whole, state="refused", due_ms=0, error=why)
         return
@@ -251,15 +267,26 @@ def refused(c: Connection, request_id: str, why: str) -> None:
 
 
 def later(c: Connection, request_id: str, due_ms: int, why: str) -> None:
-    """The service takes it only later: it goes again then, under the same id."""
-    _set(c, _must_find(c, request_id), state="waiting", due_ms=due_ms, error=why)
+    """The service takes it only later: it goes again then, under the same id; a part of what is there no more never."""
+    entry = find(c, request_id)
+    if entry is None:
+        return
+    whole = _whole_of(c, entry)
+    if entry.content.part is not None and whole is None:
+        _remove(c, entry)
+        return
+    _set(c, entry, state="waiting", due_ms=due_ms, error=why)
+    if whole is not None:
+        _set(c, whole, error=why)
 
 
 def release_held(c: Connection, now_ms: int) -> int:
     """Changed keys were seen: what was held is tried again. How many there were."""
     names = c.scalars(select(outbox.c.request_id).where(outbox.c.state == "held").order_by(outbox.c.number)).all()
     for name in names:
-        _set(c, _must_find(c, name), state="waiting", due_ms=now_ms, error="")
+        entry = must_find(c, name)
+        due_ms = _NEVER_MS if parts_of(c, entry) else now_ms
+        _set(c, entry, state="waiting", due_ms=due_ms, error="")
     return len(names)
 
 
@@ -269,6 +296,13 @@ def ended(c: Connection, request_id: str, message: str) -> Entry | None:
     if entry is not None:
         _remove(c, entry, message)
     return entry
+
+
+def take_out(c: Connection, request_id: str) -> None:
+    """Its person has taken it back, while the service surely has not all of it."""
+    entry = find(c, request_id)
+    if entry is not None:
+        _remove(c, entry)
 
 
 def act(
@@ -295,10 +329,12 @@ def act(
     else:
         if entry.state not in {"held", "refused"}:
             raise Conflict("it was not refused: it goes out by itself")
-        name = random_bytes(limits.REQUEST_ID_BYTES).hex() if entry.prepared else request_id
+        name = random_bytes(limits.REQUEST_ID_BYTES).hex() if entry.prepared not in {b"", PLAIN} else request_id
         if name != request_id:
             changes.emit(c, "outbox", models.OutboxEvent(request_id))
         _set(c, entry, state="waiting", due_ms=now_ms, error="", prepared=b"", request_id=name)
+        if entry.content.in_parts:
+            _go_on(c, must_find(c, name), now_ms, random_bytes)
     return entry
 
 
@@ -314,11 +350,8 @@ def drop_confirmation(c: Connection, message: str, copy: str) -> None:
 def go_in_parts(c: Connection, entry: Entry, files: Sequence[File], now_ms: int, random_bytes: RandomBytes) -> None:
     """These files, some with transfers, go ahead: the entry waits for the last part, and nothing of its lane passes."""
     content = msgspec.structs.replace(entry.content, files=tuple(files), in_parts=True)
-    transfers = [place for place, one in enumerate(files) if one.transfer is not None]
-    due_ms = _NEVER_MS if transfers else entry.due_ms
-    _set(c, entry, state="waiting", due_ms=due_ms, content=msgspec.json.encode(content), sent=0)
-    if transfers:
-        _enqueue_part(c, content, entry.request_id, transfers[0], 0, now_ms, random_bytes)
+    _set(c, entry, state="waiting", content=msgspec.json.encode(content), sent=0)
+    _go_on(c, must_find(c, entry.request_id), now_ms, random_bytes)
 
 
 def part_sent(c: Connection, part: Entry, now_ms: int, random_bytes: RandomBytes) -> None:
@@ -330,29 +363,38 @@ def part_sent(c: Connection, part: Entry, now_ms: int, random_bytes: RandomBytes
     if whole is None:  # taken back meanwhile
         return
     sent = c.scalar(select(outbox.c.sent).where(outbox.c.number == whole.number)) or 0
-    _set(c, whole, sent=sent + of.size)
-    transfer = whole.content.files[of.file].transfer
-    if transfer is not None and of.place + 1 < transfer.parts:
-        _enqueue_part(c, whole.content, whole.request_id, of.file, of.place + 1, now_ms, random_bytes)
+    _set(c, whole, sent=sent + of.size, error="")
+    if whole.state in {"waiting", "held"}:  # a refused one goes on when its person says so
+        _go_on(c, whole, now_ms, random_bytes)
+
+
+def _go_on(c: Connection, whole: Entry, now_ms: int, random_bytes: RandomBytes) -> None:
+    """Whatever the service has not of the files that go ahead: the next part; and after the last the entry itself."""
+    held_back = parts_of(c, whole)
+    if held_back:
+        _set(c, whole, due_ms=_NEVER_MS)
+        for one in held_back:
+            _set(c, one, state="waiting", due_ms=now_ms, error="")
         return
-    for place in range(of.file + 1, len(whole.content.files)):
-        if whole.content.files[place].transfer is not None:
-            _enqueue_part(c, whole.content, whole.request_id, place, 0, now_ms, random_bytes)
-            return
-    _set(c, whole, due_ms=now_ms)
+    sent = c.scalar(select(outbox.c.sent).where(outbox.c.number == whole.number)) or 0
+    part = _part_at(whole, sent)
+    _set(c, whole, due_ms=_NEVER_MS if part is not None else now_ms)
+    if part is not None:
+        content = whole.content
+        of_part = Content(to=content.to, thread=content.thread, files=(content.files[part.file],), part=part)
+        enqueue(c, "part", of_part, now_ms, now_ms, random_bytes)
 
 
-def _enqueue_part(
-    c: Connection, content: Content, request_id: str, file: int, place: int, now_ms: int, random_bytes: RandomBytes
-) -> None:
-    one = content.files[file]
-    if one.transfer is None:
-        raise ValueError("the file does not go in parts")
-    octets = -(-one.size // one.transfer.parts)
-    start = place * octets
-    part = PartOf(request_id, file, place, start, min(octets, one.size - start))
-    of_part = Content(to=content.to, thread=content.thread, files=(one,), part=part)
-    enqueue(c, "part", of_part, now_ms, now_ms, random_bytes)
+def _part_at(whole: Entry, sent: int) -> PartOf | None:
+    """The part that begins when so many octets of all parts have been sent; None: there are no more."""
+    for file, one in enumerate(whole.content.files):
+        if one.transfer is None:
+            continue
+        if sent < one.size:
+            octets = -(-one.size // one.transfer.parts)
+            return PartOf(whole.request_id, file, sent // octets, sent, min(octets, one.size - sent))
+        sent -= one.size
+    return None
 
 
 # -- looking ---------------------------------------------------------------------------------------------------------
@@ -408,14 +450,25 @@ def _set(c: Connection, entry: Entry, **values: object) -> None:
     _changed(c, str(values.get("request_id", entry.request_id)), entry.kind, entry.content.thread)
 
 
+def _whole_of(c: Connection, part: Entry) -> Entry | None:
+    """The message of a part."""
+    return find(c, part.content.part.request_id) if part.content.part is not None else None
+
+
+def parts_of(c: Connection, entry: Entry) -> list[Entry]:
+    """The parts that go ahead of it now."""
+    if not entry.content.in_parts:
+        return []
+    parts = [_entry(row) for row in c.execute(select(outbox).where(outbox.c.kind == "part"))]
+    return [one for one in parts if one.content.part is not None and one.content.part.request_id == entry.request_id]
+
+
 def _remove(c: Connection, entry: Entry, message: str = "") -> None:
-    """With the parts that go ahead of it."""
+    """With the parts that go ahead of it; of one that is being sent the service says what became of it."""
+    for part in parts_of(c, entry):
+        if part.state != "sending":
+            _REMOVE(c, {"number": part.number})
     _REMOVE(c, {"number": entry.number})
-    if entry.content.in_parts:
-        for row in c.execute(select(outbox).where(outbox.c.kind == "part")).all():
-            part = _CONTENT.decode(row.content).part
-            if part is not None and part.request_id == entry.request_id:
-                c.execute(delete(outbox).where(outbox.c.number == row.number))
     _changed(c, entry.request_id, entry.kind, entry.content.thread, message)
 
 
@@ -428,7 +481,8 @@ def _changed(c: Connection, request_id: str, kind: str, thread_id: str, message:
     changes.emit(c, "outbox", models.OutboxEvent(request_id, view(c, request_id), message))
 
 
-def _must_find(c: Connection, request_id: str) -> Entry:
+def must_find(c: Connection, request_id: str) -> Entry:
+    """An entry. Raises KeyError."""
     entry = find(c, request_id)
     if entry is None:
         raise KeyError(request_id)

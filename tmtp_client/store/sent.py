@@ -53,6 +53,6 @@ def record(
 
 def _attachments(content: Content) -> tuple[NewAttachment, ...]:
     return tuple(
-        NewAttachment(kind=one.kind, name=one.name, form=one.form, size=one.size, file=one.file, have=one.size)
+        NewAttachment(one.kind, one.name, one.form, one.size, one.file, one.size, hash=one.hash)
         for one in content.files
     )

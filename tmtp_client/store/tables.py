@@ -160,6 +160,7 @@ attachment = Table(
     Column("size", Integer, nullable=False),
     Column("file", String, nullable=False),  # in the vault's files; "" until all of it is here
     Column("have", Integer, nullable=False),  # octets that are here
+    Column("hash", LargeBinary, nullable=False),  # BLAKE2b-256 of all of them, for who sends it on; b"": not known
     Column("transfer", String, nullable=False),  # of one that comes in parts; else ""
     Index("attachment_by_transfer", "transfer"),
 )
@@ -319,6 +320,7 @@ shared_key = Table(  # suite 1
     Column("ops", Integer, nullable=False),  # what the passphrase cost; 0: random
     Column("memory_kib", Integer, nullable=False),
     Column("author", String, nullable=False),  # who passed it on
+    Column("heads", String, nullable=False),  # JSON: uid of who has it -> head of its log when it got it
 )
 chain = Table(  # what a sending device said came before: nothing is left out, turned round or told twice
     "chain",

@@ -7,6 +7,7 @@ goes last, because it is what says that there is something to do. Whatever cuts 
 """
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import itertools
@@ -179,8 +180,10 @@ def _paths(old: Path, history: sqlite3.Connection) -> Iterator[tuple[str, Path]]
 def _encrypted(path: Path, files: Files) -> StoredFile | None:
     """A copy in the vault; None where there is no such file any more."""
     try:
+        if not path.is_file():  # a pipe would be waited for, for ever
+            return None
         source = path.open("rb")
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+    except FileNotFoundError:
         return None
     with source, files.writer() as writer:
         while piece := source.read(limits.READ_CHUNK_BYTES):
@@ -298,7 +301,7 @@ class _Taking:
                 self.missing.append(row["name"])
                 yield NewAttachment("file", row["name"], "", row["size"], "", 0)
             else:
-                yield NewAttachment("file", row["name"], "", row["size"], stored.file, stored.size)
+                yield NewAttachment("file", row["name"], "", row["size"], stored.file, stored.size, hash=stored.hash)
 
     def _waiting(self, identity: Identity, row: sqlite3.Row, now_ms: int) -> None:
         """What the service may have already, or not: under the id that it had."""
@@ -396,9 +399,7 @@ def _remove(old: Path) -> None:
     attachments, waited_for = old / "attachments", old / "sending"
     for folder in (attachments, waited_for):
         if folder.is_dir():
-            for path in folder.iterdir():
-                destroy(path)
-            folder.rmdir()
+            _remove_files(folder)
     for name in (f"{FILE}-wal", f"{FILE}-shm", "engine.lock", _TAKEN):
         destroy(old / name)
     try:
@@ -406,6 +407,22 @@ def _remove(old: Path) -> None:
     except OSError:  # something else is in it
         return
     sync_folder(old.parent)
+
+
+def _remove_files(folder: Path) -> None:
+    """Those of the first client, and the folder, unless it is a link or something else is in it. What has a second name
+    is somebody's copy, and is not written over.
+    """
+    if folder.is_symlink():
+        folder.unlink()
+        return
+    for path in folder.iterdir():
+        if path.is_symlink() or (path.is_file() and path.stat().st_nlink > 1):
+            path.unlink()
+        elif path.is_file():
+            destroy(path)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 @contextmanager

@@ -30,7 +30,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from tmtp_client import limits
 from tmtp_client.api import models
 from tmtp_client.store import changes, views
-from tmtp_client.store.tables import attachment, message, outbox, reader, tag, thread
+from tmtp_client.store.tables import attachment, member, message, outbox, reader, tag, thread
 from tmtp_core.prepared import Prepared
 
 Of = Literal["inbox", "archived", "snoozed", "unseen", "tag", "all"]
@@ -167,7 +167,7 @@ def set_flags(
 
 def set_tag(connection: Connection, id: str, name: str, on: bool) -> bool:
     """Tag it, or take the tag away. False where there is no such thread, or nothing changed."""
-    if connection.scalar(select(thread.c.id).where(thread.c.id == id)) is None:
+    if not is_known(connection, id):
         return False
     if on:
         changed = connection.execute(upsert(tag).values(name=name, thread=id).on_conflict_do_nothing()).rowcount
@@ -225,6 +225,14 @@ def drop_reader(connection: Connection, id: str, uid: str) -> bool:
     if dropped:
         changes.touch(connection, "thread", id)
     return bool(dropped)
+
+
+def reads(connection: Connection, id: str, uid: str) -> bool:
+    """Whether somebody reads a thread: is named, or has joined a group that is, as far as this device knows."""
+    r, m = reader.c, member.c
+    mine = select(r.uid).where(r.thread == id, _SUBSCRIBED)
+    joined = mine.join(member, m.gid == r.uid).where(m.uid == uid, m.stands == "joined")
+    return any(connection.scalar(one.limit(1)) is not None for one in (mine.where(r.uid == uid), joined))
 
 
 def readers(connection: Connection, id: str) -> list[models.Reader]:

@@ -94,10 +94,12 @@ def whole(c: Connection) -> tuple[Whole, ...]:
     return tuple(found)
 
 
-def put_together(c: Connection, name: str, file: str) -> None:
-    """It stands in the vault as `file`: the messages that wait for it have it. "": it was not what they named."""
+def put_together(c: Connection, name: str, file: str, hash: bytes = b"") -> None:
+    """It stands in the vault as `file`, with this `hash`: the messages that wait for it have it. "": it was not what
+    they named.
+    """
     for one in progress(c, name):
-        messages.set_attachment(c, one.message, one.place, have=one.size if file else 0, file=file)
+        messages.set_attachment(c, one.message, one.place, have=one.size if file else 0, file=file, hash=hash)
     _forget(c, name)
 
 

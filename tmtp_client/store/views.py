@@ -30,8 +30,11 @@ class _Doubted(msgspec.Struct):
     """What a view needs of `message.sealed`."""
 
     doubts: tuple[str, ...] = ()
+    accounts: tuple[str, ...] = ()
+    settled: bool = True
 
 
+_NOT_SEALED: Final = _Doubted()
 _DOUBTED: Final = msgspec.json.Decoder(_Doubted)
 
 
@@ -72,14 +75,49 @@ def messages_of(connection: Connection, rows: Sequence[Row[Any]]) -> list[models
     ghosts = {
         row.uid: row
         for row in connection.execute(
-            select(p.uid, p.via, p.proof).where(among(p.uid, (row.author for row in rows)), p.via != "")
+            select(p.uid, p.via, p.proof, p.stands).where(among(p.uid, (row.author for row in rows)), p.via != "")
         )
     }
-    return [_message(row, tuple(files[row.id]), ghosts.get(row.author)) for row in rows]
+    to = _recipients(connection, rows)
+    outside = set(connection.scalars(_NOT_READERS, {"names": named(row.id for row in rows)}))
+    return [
+        _message(
+            row,
+            tuple(files[row.id]),
+            ghosts.get(row.author),
+            to.get(row.id, ()),
+            (NOT_A_READER,) if row.id in outside else (),
+        )
+        for row in rows
+    ]
 
 
-def _message(row: Row[Any], files: tuple[models.Attachment, ...], ghost: Any) -> models.Message:
+def _recipients(connection: Connection, rows: Sequence[Row[Any]]) -> dict[str, tuple[str, ...]]:
+    """To whom one's own messages went, as they are called here; a group, or who has no name here, as it is."""
+    sent_to = {row.id: [one for one, _ in json.loads(row.to)] for row in rows if row.outgoing}
+    p = person.c
+    asked = select(p.uid, p.alias).where(among(p.uid, (one for to in sent_to.values() for one in to)))
+    names = {row.uid: row.alias for row in connection.execute(asked)} if sent_to else {}
+    return {id: tuple(names.get(one) or one for one in to) for id, to in sent_to.items()}
+
+
+NOT_A_READER: Final = "Its sender is not among those who read this conversation, as far as this device knows."
+_NOT_READERS: Final = sql(  # a thread's id is no secret; where its first message is not here, nobody knows who reads it
+    "SELECT m.id FROM message AS m JOIN message AS f ON f.id = m.thread "
+    "WHERE m.id IN (SELECT value FROM json_each(:names)) "
+    "AND m.kind = 'message' AND m.outgoing = 0 AND m.state <> 'unconfirmed' AND m.author <> f.author "
+    "AND f.kind = 'message' AND f.state IN ('received', 'partial', 'sent') "
+    "AND NOT EXISTS (SELECT 1 FROM reader AS r WHERE r.thread = m.thread AND r.uid = m.author) "
+    "AND NOT EXISTS (SELECT 1 FROM reader AS r JOIN member AS g ON g.gid = r.uid "
+    "WHERE r.thread = m.thread AND g.uid = m.author AND g.stands = 'joined')"
+)
+
+
+def _message(
+    row: Row[Any], files: tuple[models.Attachment, ...], ghost: Any, names: tuple[str, ...], doubts: tuple[str, ...]
+) -> models.Message:
     to = json.loads(row.to) if row.kind == "invitation" else []
+    sealed = _DOUBTED.decode(row.sealed) if row.sealed else _NOT_SEALED
     return models.Message(
         id=row.id,
         kind=row.kind,
@@ -95,12 +133,16 @@ def _message(row: Row[Any], files: tuple[models.Attachment, ...], ghost: Any) ->
         seen=bool(row.seen),
         mentions=bool(row.mentions),
         suite=row.suite,
-        doubts=_DOUBTED.decode(row.sealed).doubts if row.sealed else (),
+        doubts=sealed.doubts + doubts,
+        unsettled=not sealed.settled,
+        sealed_for=sealed.accounts,
         via="" if ghost is None else ghost.via,
         proof="" if ghost is None else ghost.proof,
         of=row.of,
         gid=to[0][0] if to else "",
+        to=names,
         attachments=files,
+        plain=row.kind in {"ping", "invitation"} or (ghost is not None and ghost.stands == "outside"),
     )
 
 

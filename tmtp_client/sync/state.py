@@ -21,6 +21,7 @@ TAG: Final = "tag:"
 """Before a tag's name in the field of a thread's register: true, or taken away."""
 
 _STANDS: Final = ("contact", "ignored")  # what a person decides; all else follows from messages
+_OF_TRUST: Final = ("encrypt", "presence_shown")
 _ENCRYPTION: Final = ("off", "on", "shared")
 
 
@@ -39,6 +40,15 @@ def set_many(c: Connection, at: At, edits: Collection[tuple[str, str, Mapping[st
 def apply(c: Connection, at: At, told: Iterable[Change]) -> None:
     """What another device tells (`journal.read`): merged, and what follows from it."""
     _serve(c, at, registers.merge(c, at, told))
+
+
+def decides(one: Change) -> bool:
+    """Whether a change says with whom one has to do, how it is sealed, or what a device is called (B4)."""
+    return (
+        one.kind in {"person", "device"}
+        or (one.kind == "thread" and one.field == "encryption")
+        or (one.kind == settings.KIND and (one.key in _OF_TRUST or one.key not in settings.BY_NAME))
+    )
 
 
 def applied_to(c: Connection, at: At, kind: str, key: str) -> None:

@@ -95,6 +95,16 @@ def gone(c: Rows, request_id: str, uids: Iterable[str] | None = None) -> None:
     c.execute(update(t.link).where(which).values(gone=1))
 
 
+def has(c: Rows, request_id: str) -> bool:
+    """Whether a request was sealed to anybody."""
+    return c.scalar(select(t.link.c.uid).where(t.link.c.request_id == request_id).limit(1)) is not None
+
+
+def rename(c: Rows, request_id: str, name: str) -> None:
+    """A request's places go by another name."""
+    c.execute(update(t.link).where(t.link.c.request_id == request_id).values(request_id=name))
+
+
 # -- in --------------------------------------------------------------------------------------------------------------
 def repeats(c: Rows, place: Place) -> str:
     """The message that this one is again, under another id of the service; empty: none."""
@@ -210,3 +220,5 @@ BEFORE_FIRST: Final = "This message is older than the first that this device had
 TWO_AT_ONE_PLACE: Final = (
     "Its sender's device has written two messages in one place: it was set back to an earlier state, or copied."
 )
+OF_ORDER: Final = frozenset({MISSING, OUT_OF_ORDER, BEFORE_FIRST, TWO_AT_ONE_PLACE})
+"""Doubts about what came before or after a message, and none about who signed it."""

@@ -63,8 +63,11 @@ class Planning:
         self._following = following
         self._clock = clock
 
-    def plan(self, c: Rows, uids: Iterable[str]) -> Plan | Held | Unsealable:
-        """For a message to these accounts, and to one's own devices, the sending one among them: it reads it again."""
+    def plan(self, c: Rows, uids: Iterable[str], *, by_box: bool = False) -> Plan | Held | Unsealable:
+        """For a message to these accounts, and to one's own devices, the sending one among them: it reads it again.
+
+        `by_box`: to what their logs name, and to no prekey.
+        """
         everybody = sorted({*uids, self._own.uid})
         unseen = tuple(one for uid in everybody if (one := self.unseen(c, uid)) is not None)
         if unseen:
@@ -81,7 +84,7 @@ class Planning:
             heads[uid] = log.head
             for device in log.state.unrevoked():
                 if device.suspended_by is None:
-                    prekey = prekeys.usable(c, uid, device.key, now_ms)
+                    prekey = None if by_box else prekeys.usable(c, uid, device.key, now_ms)
                     targets.append(Target(uid, device.key, prekey or device.box, prekey is not None))
         return Plan(tuple(targets), heads)
 

@@ -21,14 +21,20 @@ def write_durably(path: Path, data: bytes) -> None:
 
 
 def destroy(path: Path) -> None:
-    """A secret is no more: written over, then unlinked; durable when this returns. Idempotent.
+    """A secret is no more: written over, then unlinked; durable when this returns. Idempotent. Of a link only the link.
 
     Writing over helps where a file system writes in place; a flash disk may keep what was there until it needs room.
     """
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return
+    if not path.is_symlink():
+        _write_over(path)
+    path.unlink()
+    sync_folder(path.parent)
+
+
+def _write_over(path: Path) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         size = os.fstat(descriptor).st_size
         for start in range(0, size, _PIECE_BYTES):
@@ -36,8 +42,6 @@ def destroy(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    path.unlink()
-    sync_folder(path.parent)
 
 
 def make_folder(path: Path) -> None:

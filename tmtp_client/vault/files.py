@@ -99,7 +99,7 @@ class Files:
         if not self.folder.exists():
             return 0
         names = {self._path(file).name for file in keep}
-        gone = [path for path in self.folder.iterdir() if path.name not in names]
+        gone = [path for path in self.folder.iterdir() if path.name not in names and not path.is_dir()]
         for path in gone:
             path.unlink()
         sync_folder(self.folder)

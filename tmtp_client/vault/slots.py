@@ -76,6 +76,14 @@ def seal(data: bytes, key: bytes, bound: bytes, random_bytes: RandomBytes) -> st
     return to_text(nonce + sodium.crypto_aead_xchacha20poly1305_ietf_encrypt(data, bound, nonce, key))
 
 
+def is_sealed(sealed: str) -> bool:
+    """Whether this can be what `seal` gave for a key."""
+    try:
+        return len(from_text(sealed)) == _NONCE_BYTES + KEY_BYTES + sodium.crypto_aead_xchacha20poly1305_ietf_ABYTES
+    except ValueError:
+        return False
+
+
 def unseal(sealed: str, key: bytes, bound: bytes) -> bytes | None:
     """Undo `seal`; None with another key, for what belongs elsewhere, and for what was altered."""
     try:

@@ -30,7 +30,18 @@ from tmtp_client.engine.recovery import WORDS, seed_of
 from tmtp_client.vault.disk import destroy, make_folder, write_durably
 from tmtp_client.vault.files import Files
 from tmtp_client.vault.keyrings import Keyring, KeyringUnusable
-from tmtp_client.vault.slots import KEY_BYTES, Kind, Slot, SlotUnfit, new_slot, opened, passphrase_bytes, seal, unseal
+from tmtp_client.vault.slots import (
+    KEY_BYTES,
+    Kind,
+    Slot,
+    SlotUnfit,
+    is_sealed,
+    new_slot,
+    opened,
+    passphrase_bytes,
+    seal,
+    unseal,
+)
 from tmtp_core.crypto.encoding import to_text
 from tmtp_core.crypto.signing import SEED_BYTES
 from tmtp_core.ids import RandomBytes
@@ -129,6 +140,10 @@ class Vault:
         """Make a vault, which opens by itself until there is a better slot; it is open."""
         if self._file is not None:
             raise ValueError(f"{self.home} has a vault already")
+        if self.accounts():  # a new one would open none of them, and take the place of what does
+            raise VaultDamaged(
+                f"{self.home / 'vault.json'} is missing, and accounts are here: put it back from a backup"
+            )
         make_folder(self.home)
         self._key = bytearray(self._random_bytes(KEY_BYTES))
         self._file = _File(VERSION, to_text(self._random_bytes(_ID_BYTES)), ())
@@ -252,7 +267,7 @@ class Vault:
             make_folder(folder)
             sealed = seal(self._random_bytes(KEY_BYTES), home_key, _account(name), self._random_bytes)
             write_durably(path, sealed.encode())
-        key = unseal(path.read_text(errors="replace"), home_key, _account(name))
+        key = unseal(self._sealed_key(name), home_key, _account(name))
         if key is None:
             raise VaultDamaged(f"{path} is damaged or another home's: its history cannot be read; restore the file")
         files = Files(folder / "files", _derived(key, b"files"), self._random_bytes)
@@ -304,15 +319,34 @@ class Vault:
             except SlotUnfit as unfit:
                 raise VaultDamaged(f"{self.home / 'vault.json'}: {unfit}") from None
             if key is not None:
+                if not self._fits(key):
+                    raise VaultDamaged(
+                        f"{self.home / 'vault.json'} is another home's: it opens none of the accounts here; put the "
+                        "right one back from a backup"
+                    )
                 self._key = bytearray(key)
                 self._tidy()
                 return True
         return False
 
+    def _fits(self, key: bytes) -> bool:
+        """Whether it can be this home's: who slips in slots of another would have what is made under its key."""
+        sealed = {name: self._sealed_key(name) for name in self.accounts()}
+        whole = {name: text for name, text in sealed.items() if is_sealed(text)}
+        return not whole or any(unseal(text, key, _account(name)) is not None for name, text in whole.items())
+
+    def _sealed_key(self, name: str) -> str:
+        with (self.home / "accounts" / name / "key").open("rb") as source:
+            return source.read(limits.ACCOUNT_KEY_MAX_BYTES).decode(errors="replace")
+
     def _tidy(self) -> None:
-        """Finish what was cut off."""
+        """Finish what was cut off, and make again what was lost."""
+        for name in ("vault.json.new", "device.key.new"):
+            destroy(self.home / name)
         if "device" not in self._kinds():
             destroy(self.home / "device.key")
+        elif not self._opens_alone():
+            self._settle([slot for slot in self._slots() if slot.kind != "device"])
         accounts = self.home / "accounts"
         for folder in list(accounts.iterdir()) if accounts.is_dir() else []:
             if folder.is_dir() and not (folder / "key").exists():
@@ -331,7 +365,7 @@ class Vault:
         write_durably(self.home / "vault.json", msgspec.json.format(msgspec.json.encode(file), indent=1))
         self._file = file
         for slot in dropped:
-            if slot.kind == "device":
+            if slot.kind == "device" and "device" not in self._kinds():
                 destroy(self.home / "device.key")
             elif slot.kind == "keyring" and self._keyring is not None:
                 with contextlib.suppress(KeyringUnusable):  # it opens nothing any more
@@ -341,6 +375,12 @@ class Vault:
         secret = self._random_bytes(KEY_BYTES)
         write_durably(self.home / "device.key", secret)
         return self._new("device", secret)
+
+    def _opens_alone(self) -> bool:
+        """Whether the device's file is the one of its slot."""
+        secret = self._device_secret()
+        slots = [slot for slot in self._slots() if slot.kind == "device"]
+        return secret is not None and any(opened(slot, secret) == self._opened_key() for slot in slots)
 
     def _device_secret(self) -> bytes | None:
         try:
@@ -382,6 +422,14 @@ def _read(path: Path) -> _File | None:
         raise VaultDamaged(f"{path} is damaged ({error}); put it back from a backup") from None
     if len(file.slots) > limits.SLOTS_MAX:
         raise VaultDamaged(f"{path} is damaged ({len(file.slots)} slots); put it back from a backup")
+    kinds = [slot.kind for slot in file.slots]
+    for kind in ("passphrase", "keyring", "device"):  # each slot of a passphrase would be tried, and that is dear
+        if kinds.count(kind) > 1:
+            raise VaultDamaged(f"{path} is damaged: two slots of the kind {kind}; put it back from a backup")
+    if "device" in kinds and {"passphrase", "keyring"} & set(kinds):
+        raise VaultDamaged(
+            f"{path} was altered: a slot of the kind device stands beside a better one; put it back from a backup"
+        )
     return file
 
 

@@ -135,6 +135,7 @@ def upgrade() -> None:
         sa.Column("size", sa.Integer, nullable=False),
         sa.Column("file", sa.String, nullable=False),
         sa.Column("have", sa.Integer, nullable=False),
+        sa.Column("hash", sa.LargeBinary, nullable=False),
         sa.Column("transfer", sa.String, nullable=False),
     )
     op.create_table(
@@ -273,6 +274,7 @@ def upgrade() -> None:
         sa.Column("ops", sa.Integer, nullable=False),
         sa.Column("memory_kib", sa.Integer, nullable=False),
         sa.Column("author", sa.String, nullable=False),
+        sa.Column("heads", sa.String, nullable=False),
     )
     op.create_table(
         "chain",
