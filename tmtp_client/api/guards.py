@@ -22,7 +22,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from tmtp_client.api.dispatcher import INTERNAL, to_stderr
 from tmtp_client.api.entrance import Entrance
-from tmtp_client.api.models import ErrorCode, Problem
+from tmtp_client.api.frames import ErrorCode, Problem
 from tmtp_client.api.neighbours import Whose, whose
 
 DOOR: Final = "/enter"

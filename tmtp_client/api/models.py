@@ -12,36 +12,8 @@ from msgspec import Struct, field
 
 VERSION = 1
 
-ErrorCode = Literal["usage", "not_found", "locked", "refused", "not_now", "conflict", "unseen_keys", "internal"]
-"""usage: what was asked makes no sense, `field` says where. not_now: temporary, try again. conflict: it was changed
-meanwhile. unseen_keys: somebody's keys changed, and the person has not seen it yet."""
-
 
 # -- frames ----------------------------------------------------------------------------------------------------------
-class Request(Struct, frozen=True, forbid_unknown_fields=True):
-    """From a client: `params` are those of the operation. Answers come in any order, each with its request's `id`."""
-
-    id: int
-    method: str
-    params: dict[str, Any] = {}
-
-
-class Problem(Struct, frozen=True, omit_defaults=True):
-    """Why something was not done, in words for a person."""
-
-    code: ErrorCode
-    text: str
-    field: str = ""
-
-
-class Answer(Struct, frozen=True, omit_defaults=True):
-    """To a client: `result` as the operation has it, or `problem`."""
-
-    id: int
-    result: Any = None
-    problem: Problem | None = None
-
-
 class Event(Struct, frozen=True, omit_defaults=True):
     """To a client that watches. `number` rises within an account; of presence and progress it is 0: they are not kept.
 

@@ -18,8 +18,9 @@ from aiohttp import web
 from tmtp_client import limits
 from tmtp_client.api import problems
 from tmtp_client.api.dispatcher import Dispatcher
+from tmtp_client.api.frames import ErrorCode, Problem
 from tmtp_client.api.guards import SANDBOX, SHOWN, refused
-from tmtp_client.api.models import ErrorCode, Problem, Staged
+from tmtp_client.api.models import Staged
 from tmtp_client.api.problems import ProblemError
 
 INLINE: Final = frozenset(

@@ -4,7 +4,7 @@
 import socket
 import ssl
 
-from tmtp_client.api.models import Problem
+from tmtp_client.api.frames import Problem
 from tmtp_client.api.problems import LOCKED
 from tmtp_client.connection import REFUSALS, Disconnected, LogInRefused, Refused, RefusedHere, WrongService
 from tmtp_client.engine.joining import Occupied
