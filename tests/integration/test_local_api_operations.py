@@ -18,6 +18,7 @@ import pytest
 from gateway.app import Gateway
 from tests.support.client_engine import Person, acquainted, device, until
 from tests.support.gateway import endpoint, running_gateway
+from tmtp_client.api import frames
 from tmtp_client.api import models as m
 from tmtp_client.api import operations as o
 from tmtp_client.api.entrance import Entrance
@@ -71,7 +72,7 @@ class World:
         return await self.ada.message("work", text), there
 
 
-async def problem(asked: Any) -> m.Problem:
+async def problem(asked: Any) -> frames.Problem:
     with pytest.raises(ProblemError) as raised:
         await asked
     assert raised.value.problem.code != "internal"
