@@ -193,7 +193,7 @@ async def test_a_further_device_is_linked_confirmed_and_barred(service: TestInst
     assert "the phone" in (await ada.does("devices")).out
     assert (await ada.run("devices", "suspend", "no such device")).code == 1
     suspended = (await ada.does("devices", "suspend", "the phone", "--json")).json
-    assert "suspended" in [one["stands"] for one in suspended["devices"]]
+    assert "provisional suspended" in [one["stands"] for one in suspended["devices"]]
     assert (await phone.run("inbox")).code == 1
     assert (await ada.run("devices", "revoke", "the phone")).code == 2  # it has to be meant
 
