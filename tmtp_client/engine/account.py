@@ -15,7 +15,6 @@ from sqlalchemy import Connection as Rows
 
 from tmtp_client import limits
 from tmtp_client.api import models
-from tmtp_client.api.events import Since
 from tmtp_client.connection import Connection, Disconnected, Endpoint, PersistentConnection, Refused, WrongService
 from tmtp_client.engine import arriving, groups, meeting, notifying, regaining
 from tmtp_client.engine.arrival import After
@@ -25,6 +24,7 @@ from tmtp_client.engine.presence import Presence
 from tmtp_client.engine.receiving import Receiving
 from tmtp_client.engine.sending import Sending
 from tmtp_client.store import changes, outbox, people, threads
+from tmtp_client.store.changes import Since
 from tmtp_client.sync import state
 from tmtp_client.sync.telling import keep_telling
 from tmtp_client.trust.logs import standing

@@ -15,15 +15,15 @@ from msgspec import Struct
 
 from tmtp_client import limits
 from tmtp_client.api import models
-from tmtp_client.api.events import Since
 from tmtp_client.engine import staging
 from tmtp_client.engine.account import Account
 from tmtp_client.engine.context import Context, NowMs
+from tmtp_client.engine.takeover import take_over_home
 from tmtp_client.store import changes
 from tmtp_client.store import identity as identities
+from tmtp_client.store.changes import Since
 from tmtp_client.store.database import Database
 from tmtp_client.store.kept_files import kept_files
-from tmtp_client.store.takeover import take_over_home
 from tmtp_client.trust.account import Trust
 from tmtp_client.vault.disk import make_folder, write_durably
 from tmtp_client.vault.vault import Vault, VaultDamaged

@@ -7,6 +7,7 @@ listener that was away hears of each thing once, as it is by then. Of all else t
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import msgspec
@@ -23,6 +24,17 @@ About = Literal["message", "thread", "person", "group"]
 
 _KEEP: Final = Prepared(insert(change), "type", "key", "new", "data")
 _LATEST: Final = text("SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'change'), 0)")
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """Events of an account after a number; a `gap` alone, where they are not kept any more.
+
+    `upto`: from here one reads on. It may be more than the last event's number: what is gone since is not told.
+    """
+
+    events: Sequence[models.Event]
+    upto: int
 
 
 def touch(connection: Connection, type: About, key: str, *, new: bool = False) -> None:
