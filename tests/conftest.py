@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 
 _QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
-settings.register_profile("ci", max_examples=2_000, deadline=None, suppress_health_check=_QUIET, derandomize=True)
+settings.register_profile("ci", max_examples=1_000, deadline=None, suppress_health_check=_QUIET, derandomize=True)
 _EXAMPLES = int(os.environ.get("HYPOTHESIS_EXAMPLES", "100000"))  # of a night's round, after which come others
 settings.register_profile("nightly", max_examples=_EXAMPLES, deadline=None, suppress_health_check=_QUIET)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))

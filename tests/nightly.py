@@ -90,6 +90,14 @@ def steps() -> list[Step]:
             fuzz,
         ),
         Step(
+            "data of every earlier form",
+            "HYPOTHESIS_PROFILE=nightly pytest tests/integration/test_upgrade.py",
+            "runs",
+            1,
+            1,
+            5,
+        ),
+        Step(
             "ends of data",
             "TMTP_SESSION_WORDS=8 pytest tests/unit/test_end_of_data.py",
             "runs",
@@ -104,6 +112,15 @@ def steps() -> list[Step]:
             10_000,
             10_000,
             5,
+        ),
+        Step(
+            "lies of a service",
+            "pytest --hypothesis-seed={seed} tests/unit/test_trust_by_chance.py",
+            "histories a lie",
+            50,
+            2_000,
+            10,
+            {"HYPOTHESIS_PROFILE": "nightly", "HYPOTHESIS_EXAMPLES": "30000"},
         ),
         Step("power cuts", "python -m tests.faults.power_cut --cuts {count} --seed {seed}", "cuts", 50, 1_000, 20),
         Step(

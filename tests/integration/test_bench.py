@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import client_engine
 from bench.load import Crowd, Shape, measure
 from bench.member import Member, Tally
 from bench.plot import draw
@@ -99,6 +100,14 @@ def test_it_notices_what_must_not_happen(numbers: list[int], said: list[str]) ->
     for number in numbers:
         member.take_delivery(Member.stamp(7, number, 0), 1)
     assert [problem.partition("member 3 ")[2] for problem in tally.problems] == said
+
+
+def test_engines_send_and_receive_all_of_it_and_the_rest_is_measured() -> None:
+    figures = client_engine.measure(client_engine.Size(messages=20, history=300, idle_s=0.2))
+    assert figures["problems"] == []
+    assert [figures[name]["count"] for name in ("sent", "received_sealed", "received_plain")] == [20, 20, 20]
+    assert (figures["received_sealed"]["sealed"], figures["received_plain"]["sealed"]) == (20, 20)
+    assert figures["daemon"]["searches"] > 0
 
 
 @pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.instance import TestInstance, running_instance
 from tests.support.terminal import PATIENCE_S, Terminal, acquainted, joined, link
-from tmtp_client.engine.recovery import seed_of
+from tmtp_client.vault.recovery import seed_of
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from tests.support.revision1 import only_revision_1
 from tmtp_client.connection import Connection, Disconnected, Payload, Refused, WrongService
 from tmtp_client.engine import joining
 from tmtp_client.engine.joining import Place, Service, Ways, service_at
-from tmtp_client.engine.recovery import words_of
 from tmtp_client.store import identity as identities
 from tmtp_client.store.database import Database
+from tmtp_client.vault.recovery import words_of
 from tmtp_client.vault.vault import Vault, WrongSecret
 from tmtp_core.crypto.encoding import from_text
 from tmtp_core.wire import messages as m

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.small_engine import Visitor, visited
 from tmtp_client import limits
+from tmtp_client.api import frames
 from tmtp_client.api import models as m
 from tmtp_client.api import operations as o
 from tmtp_client.api.client import Client, Local, to_daemon
@@ -51,7 +52,7 @@ async def test_a_large_answer(client: Client) -> None:
 async def test_failures_are_problems(client: Client) -> None:
     with pytest.raises(ProblemError) as raised:
         await client.call("messages.show", o.OfMessage("work", "m"))
-    assert raised.value.problem == m.Problem("not_found", "no message has this id", "message")
+    assert raised.value.problem == frames.Problem("not_found", "no message has this id", "message")
     with pytest.raises(ProblemError) as raised:
         await client.call("messages.seen", o.MarkSeen("work"))
     assert raised.value.problem.code == "internal"

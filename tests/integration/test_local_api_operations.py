@@ -18,6 +18,7 @@ import pytest
 from gateway.app import Gateway
 from tests.support.client_engine import Person, acquainted, device, until
 from tests.support.gateway import endpoint, running_gateway
+from tmtp_client.api import frames
 from tmtp_client.api import models as m
 from tmtp_client.api import operations as o
 from tmtp_client.api.entrance import Entrance
@@ -71,7 +72,7 @@ class World:
         return await self.ada.message("work", text), there
 
 
-async def problem(asked: Any) -> m.Problem:
+async def problem(asked: Any) -> frames.Problem:
     with pytest.raises(ProblemError) as raised:
         await asked
     assert raised.value.problem.code != "internal"
@@ -174,7 +175,7 @@ async def test_a_person_has_accounts_on_two_services_and_leaves_one(world: World
     revised = await ada("accounts.revise_skin", o.ReviseSkin("club", {"font": "serif"}))
     assert revised.revised == {"font": "serif"}
     again = o.Join("club", f"{where.host}:{where.port}", "Some Body Else", pin=where.pin or "")
-    assert (await problem(ada("accounts.join", again))).code == "refused"
+    assert (await problem(ada("accounts.join", again))).field == "account"
     assert (await problem(ada("accounts.sign_in", WORK))).code == "refused"  # the service asks no provider
     await world.talk("Here, not there")
     assert {one.account for one in await threads(ada, account="")} == {"work"}
@@ -221,7 +222,7 @@ async def test_a_sheet_that_nobody_wrote_down_is_shown_again(gateway: Gateway, t
         assert again.recovery == first.recovery != ""
         assert (await ada("devices.check_recovery", o.CheckRecovery("work", first.recovery))).done
         await ada("accounts.told", WORK)
-        assert (await problem(ada("accounts.join", join))).code == "refused"
+        assert (await problem(ada("accounts.join", join))).field == "account"
 
 
 async def test_coming_back_by_the_recovery_sheet(gateway: Gateway, tmp_path: Path) -> None:
@@ -262,8 +263,25 @@ async def test_people(world: World) -> None:
     assert (await ada("people.answer", o.AnswerPing("work", stranger.uid, "ignore"))).stands == "ignored"
     assert (await ada("people.answer", o.AnswerPing("work", stranger.uid, "block"))).blocked
     assert not (await ada("people.answer", o.AnswerPing("work", stranger.uid, "unblock"))).blocked
+    assert not (await ada("people.introductions", o.SetIntroductions("work", wanted=False))).introductions
+    assert (await ada("people.introductions", o.SetIntroductions("work", wanted=True))).introductions
     assert (await problem(ada("people.show", o.OfPerson("work", "nobody")))).code == "not_found"
     assert (await problem(ada("people.ping", o.SendPing("work", BOB, "x" * 141)))).field == "text"
+
+
+async def test_numbers_and_names_beyond_all_bounds_are_answered_in_words(world: World) -> None:
+    ada, far = world.ada, 2**63
+    mine, _ = await world.talk()
+    asked = [
+        ada("messages.send", o.Send("work", (BOB,), text="x", due_ms=far)),
+        ada("messages.fill", o.FillForm("work", mine.id, far, {})),
+        ada("files.save", o.SaveFile("work", mine.id, far, "/")),
+        ada("groups.act", o.ActOnGroup("work", "Analytical Engine", "join", "x" * 300_000)),
+        ada("groups.act", o.ActOnGroup("work", "Analytical Engine", "drop", "x" * 300_000)),
+    ]
+    for one in asked:
+        assert (await problem(one)).code in {"usage", "not_found"}
+    assert await ada("people.find", o.Find("work", "x" * 300_000)) == []
 
 
 async def test_groups(world: World) -> None:
@@ -383,9 +401,10 @@ async def test_a_page_hands_a_file_in_and_another_takes_a_piece_of_it_out(world:
             urls.append(server.url)
             keys.append({"Authorization": f"Bearer {entrance.key}"})
         headers = keys[0] | {"Content-Type": "application/octet-stream"}
-        async with http.post(f"{urls[0]}/files/work?name=../a%20b.png", data=octets, headers=headers) as answer:
+        name = "../a%20b%E2%80%AE.png"  # turned round from there on, as a person would see it
+        async with http.post(f"{urls[0]}/files/work?name={name}", data=octets, headers=headers) as answer:
             staged = msgspec.json.decode(await answer.read(), type=m.Staged)
-        assert (staged.name, staged.size) == ("a b.png", 200_000)
+        assert (staged.name, staged.size) == ("a b_.png", 200_000)
         _, there = await world.talk("A picture", files=(staged.file,))
         url = f"{urls[1]}/files/work/{there.id}/{there.attachments[0].place}"
         async with http.get(url, headers=keys[1] | {"Range": "bytes=65000-66999"}) as answer:

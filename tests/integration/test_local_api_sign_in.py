@@ -14,6 +14,7 @@ from tests.integration.test_sign_in_provider import gateway_with
 from tests.support.canaille import Canaille, running_canaille
 from tests.support.client_engine import Person, device, until
 from tests.support.gateway import accounts_of
+from tmtp_client.api import frames
 from tmtp_client.api import models as m
 from tmtp_client.api import operations as o
 from tmtp_client.api.problems import ProblemError
@@ -47,7 +48,7 @@ async def finished(person: Person, asked: o.Join, sign_in: m.SignIn) -> m.Joined
     return joined
 
 
-async def refused(asked: object) -> m.Problem:
+async def refused(asked: object) -> frames.Problem:
     with pytest.raises(ProblemError) as raised:
         await asked  # type: ignore[misc]
     return raised.value.problem

@@ -384,7 +384,10 @@ async def test_files_are_handed_out_to_keep_and_never_to_run(visitor: Visitor, t
         assert answer.headers["Content-Type"] == media
         shown = "inline" if media != "application/octet-stream" else "attachment"
         assert answer.headers["Content-Disposition"] == (f"{shown}; filename*=UTF-8''%C3%84rger%22%0D%0A%2F..%5Cx.html")
-        assert answer.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
+        framed = "self" if shown == "inline" else "none"
+        policy = f"default-src 'none'; sandbox; frame-ancestors '{framed}'"
+        assert answer.headers["Content-Security-Policy"] == policy
+        assert answer.headers["X-Frame-Options"] == ("SAMEORIGIN" if shown == "inline" else "DENY")
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 

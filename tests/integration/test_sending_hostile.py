@@ -224,6 +224,11 @@ async def test_an_account_of_revision_1_sends_all_that_it_can(tmp_path: Path, mo
         assert "takes no message as long as this" in stopped.error
         await written(ada, "Bob Builder", "Never mind")
         await has_text(bob, "Never mind")
+        link = await ada.context.current()
+        again, _ = await staged(ada, tmp_path, "film.mkv", 1_500_000)
+        await written(ada, "Bob Builder", "And then at this, please", again)
+        await look_until(ada, lambda c: len([1 for one in outbox.waiting(c) if one.state == "refused"]) == 2)
+        assert await ada.context.current() is link, "it is not tried again: that costs the connection"
 
 
 @pytest.mark.parametrize("encrypted", [True, False], ids=["sealed", "plain"])

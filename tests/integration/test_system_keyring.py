@@ -56,6 +56,33 @@ keyring.forget(vault._keyring_name(slot))
 """
 
 
+_API = """
+import asyncio
+from tmtp_client.api import operations as o
+from tmtp_client.api.problems import ProblemError
+from tmtp_client.api.running import running
+
+async def main(first: bool) -> None:
+    async with running(Path(sys.argv[1])) as engine:
+        ask = engine.dispatcher.ask
+        state = await ask("home.state", o.Nothing())
+        assert not state.locked
+        if first:
+            try:
+                await ask("home.keyring", o.Nothing())
+            except ProblemError as error:
+                assert "set a passphrase first" in error.problem.text
+            else:
+                raise AssertionError("a keyring goes with its system")
+            await ask("home.passphrase", o.SetPassphrase("correct horse battery"))
+            state = await ask("home.keyring", o.Nothing())
+            assert {slot.kind for slot in state.slots} == {"passphrase", "keyring"} and state.protected
+        else:
+            state = await ask("home.forget_keyring", o.Nothing())
+            assert {slot.kind for slot in state.slots} == {"passphrase"}
+"""
+
+
 def _needed() -> None:
     for program in ("dbus-run-session", "gnome-keyring-daemon"):
         if shutil.which(program) is None:
@@ -88,6 +115,17 @@ def test_the_desktops_keyring_opens_it(tmp_path: Path) -> None:
     assert not Vault(home, os.urandom, None, lambda: 1).open_alone()  # the disk without the session
     _in_session(session, _FORGET, home)
     assert Vault(home, os.urandom, None, lambda: 1).open_alone()  # by the device's file again
+
+
+def test_the_local_api_gives_the_home_to_the_keyring_and_takes_it_back(tmp_path: Path) -> None:
+    _needed()
+    session, home = tmp_path / "session", tmp_path / "home"
+    session.mkdir(mode=0o700)
+    _in_session(session, _API + "asyncio.run(main(True))", home)
+    assert Vault(home, os.urandom, None, lambda: 1).open_alone() is False
+    _in_session(session, _API + "asyncio.run(main(False))", home)  # it opened by itself
+    assert Vault(home, os.urandom, None, lambda: 1).open_alone() is False
+    Vault(home, os.urandom, None, lambda: 1).unlock("correct horse battery")
 
 
 def test_on_a_server_there_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -16,13 +16,13 @@ import pytest
 
 from tests.support.instance import TestInstance, running_instance
 from tmtp_client.connection import AccountKeys, Connection, DeviceKeys, Disconnected, Endpoint, Payload
-from tmtp_client.engine.recovery import words_of
 from tmtp_client.store import messages
 from tmtp_client.store.database import Database
 from tmtp_client.trust import Held, Plan, Sealed, ToSeal, Trust, linking
 from tmtp_client.trust.devices import Changed, NotPossible
 from tmtp_client.trust.linking import LinkRefused, Place, check_joined, read_offer
 from tmtp_client.trust.wrapping import ASK, GIVE, Wish
+from tmtp_client.vault.recovery import words_of
 from tmtp_core.crypto.envelope import Delivered, Octets, Opened, Opening, Sealing
 from tmtp_core.crypto.sealed_heads import decode_outer
 from tmtp_core.wire import messages as m

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from tests.support.trust_world import Device, Post
 from tmtp_client.api import models
 from tmtp_client.connection import Connection
-from tmtp_client.engine import between, posting, regaining
+from tmtp_client.engine import arriving, posting, regaining
 from tmtp_client.engine.arrival import After
 from tmtp_client.engine.context import Context
 from tmtp_client.engine.receiving import Receiving
@@ -96,7 +96,7 @@ class Engine:
             asker = cast(Connection, self.device)
             await self.device.trust.settle(asker, self.context.database)
             await self.device.trust.look_at(asker, self.context.database, uids)
-            self.afters += self.do(lambda c: between.again(c, self.context))
+            self.afters += self.do(lambda c: arriving.again(c, self.context))
         for id in sorted({id for after in (*afters, *self.afters) for id in after.keys}):
             after = await regaining.open_again(self.context, id)
             if after is not None:

@@ -196,9 +196,9 @@ class Got:
 
 
 @asynccontextmanager
-async def visited(folder: Path) -> AsyncIterator[Visitor]:
+async def visited(folder: Path, kind: type[SmallEngine] = SmallEngine) -> AsyncIterator[Visitor]:
     """A small engine behind the real server."""
-    engine = SmallEngine(folder)
+    engine = kind(folder)
     entrance = Entrance(time.monotonic, os.urandom)
     server = Server(engine.dispatcher, engine, engine, entrance)
     async with server.listening(server.bound()), aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.small_engine import SmallEngine
-from tmtp_client.api import models as m
+from tmtp_client.api import frames
 from tmtp_client.api import operations as o
 from tmtp_client.api.dispatcher import Dispatcher, to_stderr
 from tmtp_client.api.problems import ProblemError
@@ -20,8 +20,8 @@ def engine(tmp_path: Path) -> SmallEngine:
     return SmallEngine(tmp_path)
 
 
-async def problem(engine: SmallEngine, method: str, **params: Any) -> m.Problem:
-    answer = await engine.dispatcher.answer(m.Request(1, method, params))
+async def problem(engine: SmallEngine, method: str, **params: Any) -> frames.Problem:
+    answer = await engine.dispatcher.answer(frames.Request(1, method, params))
     assert answer.problem is not None
     return answer.problem
 
@@ -45,7 +45,9 @@ async def test_what_does_not_fit_is_named_with_its_field(
 
 async def test_a_field_of_a_field_is_named_too(tmp_path: Path) -> None:
     dispatcher = Dispatcher({"drafts.save": lambda params: params}, lambda: False, lambda: None)
-    answer = await dispatcher.answer(m.Request(1, "drafts.save", {"account": "a", "draft": {"key": "k", "to": [1]}}))
+    answer = await dispatcher.answer(
+        frames.Request(1, "drafts.save", {"account": "a", "draft": {"key": "k", "to": [1]}})
+    )
     assert answer.problem is not None
     assert answer.problem.field == "draft.to[0]"
 
@@ -87,7 +89,7 @@ async def test_what_nobody_foresaw_is_internal_and_its_words_stay_inside(
 async def test_a_handlers_problem_is_the_answer(engine: SmallEngine) -> None:
     with pytest.raises(ProblemError, match="no message has this id") as raised:
         await engine.dispatcher.ask("messages.show", o.OfMessage("a", "b"))
-    assert raised.value.problem == m.Problem("not_found", "no message has this id", "message")
+    assert raised.value.problem == frames.Problem("not_found", "no message has this id", "message")
 
 
 @pytest.mark.parametrize(

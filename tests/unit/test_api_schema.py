@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from tmtp_client.api import generate, models, schema
+from tmtp_client.api import frames, generate, models, schema
 from tmtp_client.api.client import typed_answer, typed_event
 from tmtp_client.api.operations import OPERATIONS
 
@@ -51,7 +51,7 @@ def test_every_operations_parameters_and_answers_survive_the_wire(data: st.DataO
     assert msgspec.json.decode(msgspec.json.encode(params), type=operation.params) == params
     answer = data.draw(st.one_of([values(kind) for kind in schema.answers(operation.answer)]))
     sent = [answer] if operation.many else answer
-    came = msgspec.json.decode(msgspec.json.encode(models.Answer(1, sent)))
+    came = msgspec.json.decode(msgspec.json.encode(frames.Answer(1, sent)))
     assert typed_answer(operation, came["result"]) == sent
 
 

@@ -57,6 +57,7 @@ def test_a_message_is_kept_once_and_shown_as_it_came(kept: Connection) -> None:
             models.Attachment(0, "file", "list.pdf", 3, 3, "application/pdf"),
             models.Attachment(1, "form", "f.json", 9, 4, "application/json", "ffn-1"),
         ),
+        plain=True,  # of one who writes from outside, and is not accepted
     )
     assert messages.view(kept, id_of(2)) is None
 

@@ -2,6 +2,7 @@
 """What an account makes of what a service brings, against a peer that does what no real service does (B3, D1, D2)."""
 
 import asyncio
+import errno
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,7 +17,10 @@ from tests.support.client_peer import POSTED, PeerLink, ScriptedPeer, delivery_e
 from tests.support.homes import look_until, places, running_home, texts
 from tmtp_client import limits
 from tmtp_client.api import models
+from tmtp_client.engine import arriving
 from tmtp_client.engine.account import Account
+from tmtp_client.engine.arrival import Arrival
+from tmtp_client.engine.context import Context
 from tmtp_client.store import changes, groups, messages, people, threads
 from tmtp_client.store import identity as identities
 from tmtp_client.store.identity import Identity
@@ -87,6 +91,79 @@ async def test_a_post_that_makes_no_sense_is_kept_as_it_came_and_stops_nobody(tm
         file = kept.attachments[0]
         assert (file.name, file.size) == ("message.bin", len(head) + 4)
         assert await texts(account) == [kept.text, "after it"]
+
+
+STRANGE = [
+    b'{"attach":[{"name":"u:x","transfer":{"id":"t","size":18446744073709551615,"hash":"","parts":1}}]}',
+    b'{"attach":[{"name":"u:x","transfer":{"id":"t","size":9007199254740993,"hash":"","parts":9999999999}}]}',
+    b'{"subject":"\\ud800"}',
+    b'{"subject":"\\u0000\\u202e","alias":"\\u0000"}',
+    b'{"threadid":"\\u0000"}',
+    b'{"threadid":" 0 \\n"}',
+    b'{"alias":"' + b"x" * 60_000 + b'"}',
+    b'{"cc":[{"who":"\\u0000","whouid":"' + b"y" * 60_000 + b'","subscribe":true}]}',
+    b'{"part":{"transfer":"t","size":18446744073709551615,"parts":18446744073709551615}}',
+    b'{"confirmid":"' + b"z" * 60_000 + b'"}',
+    b'{"copies":true,"threadid":"x"}',
+    b'{"adds":"x","threadid":"x"}',
+    b'{"control":"give-key"}',
+    b'{"nodesync":true,"sync":1}',
+]
+
+
+async def test_what_is_strange_in_a_head_stops_nobody(tmp_path: Path) -> None:
+    """Each is kept in some way or means nothing, and what follows is received on the same connection."""
+    async with running(tmp_path) as (account, link, _):
+        for number, head in enumerate(STRANGE):
+            await post(link, 3 * number + 1, head, b"rest")
+            await post(link, 3 * number + 2, head, b"rest", from_=ADA)
+            await post(link, 3 * number + 3, PostHead(), b"after %d" % number)
+        await acked(link, *range(1, 3 * len(STRANGE) + 1))
+        found = await account.context.database.read(lambda c: messages.latest(c, 200))
+        assert {f"after {number}" for number in range(len(STRANGE))} <= {one.text for one in found}
+        assert max(len(one.alias) for one in found) <= limits.ALIAS_SHOWN_CHARACTERS
+
+
+async def test_a_message_that_cannot_be_taken_in_is_kept_with_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever goes wrong inside, what came is not lost."""
+    learn = arriving._learn_author
+
+    def broken(c: Rows, context: Context, arrival: Arrival) -> None:
+        if arrival.state == "received" and arrival.head.attach:
+            raise RuntimeError
+        learn(c, context, arrival)
+
+    monkeypatch.setattr(arriving, "_learn_author", broken)
+    async with running(tmp_path) as (account, link, _):
+        await post(link, 1, PostHead(attach=(Attached("u:a.txt", 3),)), b"textabc")
+        await post(link, 2, PostHead(), b"after it")
+        await acked(link, 1, 2)
+        kept = await look_until(account, lambda c: one(c, 1))
+        assert (kept.state, [file.name for file in kept.attachments]) == ("unreadable", ["a.txt"])
+        assert len(list(account.context.files.folder.iterdir())) == 1
+
+
+async def test_a_full_disk_keeps_nobody_from_locking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """B8: whatever cannot be written down when an account ends, the keys are forgotten."""
+    async with scripted_peer(tmp_path) as peer, running_home(tmp_path / "home") as home:
+        where = peer.endpoint
+        async with places(home)("work") as place:
+            identity = Identity(ADA, "N" * 40, "Ada Lovelace", where.host, where.port, where.pin, None, "Scripted")
+            await place.database.write(lambda c: identities.put(c, identity))
+        starting = asyncio.create_task(home.start("work"))
+        link = await peer.link()
+        await link.greet()
+        await starting
+
+        def full(c: Rows) -> None:
+            raise OSError(errno.ENOSPC, "the disk is full")
+
+        monkeypatch.setattr(people, "forget_presence", full)
+        await home.lock()
+        assert home.locked
+        assert home.accounts() == []
 
 
 async def test_names_of_files_are_only_names(tmp_path: Path) -> None:
@@ -237,11 +314,11 @@ async def test_a_thread_has_the_readers_that_its_first_message_names(tmp_path: P
 async def test_ids_of_events_are_not_kept_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "HEARD_MAX", 5)
     async with running(tmp_path) as (account, link, _):
-        for number in range(1, 21):
+        for number in range(1, 33):
             await link.send(m.LoginEvent(id=f"{number:016x}", from_=ADA, posted=POSTED, datalen=0, node="tbd"))
-        await acked(link, *range(1, 21))
+        await acked(link, *range(1, 33))
         kept = await account.context.database.read(lambda c: list(c.scalars(select(heard.c.id).order_by(heard.c.id))))
-        assert kept == [f"{number:016x}" for number in range(16, 21)]
+        assert kept == [f"{number:016x}" for number in range(28, 33)]
 
 
 async def test_nobody_is_told_of_what_is_muted_ignored_or_his_own(tmp_path: Path) -> None:

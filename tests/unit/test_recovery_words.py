@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tmtp_client.engine.recovery import WORDS, seed_of, words_of
+from tmtp_client.vault.recovery import WORDS, seed_of, words_of
 
 SHEET = words_of(bytes(range(32)))
 

@@ -179,9 +179,8 @@ TARGETS = [
 def test_no_markup_of_the_writer_is_markup(script: str, around: str) -> None:
     html = render(around.format(script))
     check(html)
-    assert (
-        lxml.html.fragment_fromstring(html, create_parent="div").xpath(".//a[not(contains(@href, 'a.example'))]") == []
-    )
+    links = lxml.html.fragment_fromstring(html, create_parent="div").xpath(".//a[not(contains(@href, 'a.example'))]")
+    assert all(one.text_content() == one.get("href") for one in links)  # an address that stands in the text, and is it
 
 
 @pytest.mark.parametrize("form", ["[x]({})", "[x](<{}>)", "<{}>", "![x]({})", "[x]\n\n[x]: {}", "[![x]({})]({})"])
@@ -223,6 +222,37 @@ def test_a_link_says_where_it_leads_unless_its_words_do() -> None:
     assert shown("[a.example](mailto:me@evil.example)") == [(differs, "(me@evil.example)")]
     assert shown("[join](tmtp://evil.example:4433/x#k)") == [(host, "(evil.example)")]
     assert "bcc" not in render("[m](mailto:a@b.example?bcc=c@d.example&attach=/etc/passwd)")
+
+
+@pytest.mark.parametrize(
+    ("text", "links"),
+    [
+        ("see https://a.example/x?y=1#z.", ["https://a.example/x?y=1#z"]),
+        ("(https://a.example/w_(x)) and http://b.example:8080!", ["https://a.example/w_(x)", "http://b.example:8080"]),
+        ("(see https://a.example)", ["https://a.example"]),
+        ("HTTPS://A.example, *https://b.example*", ["HTTPS://A.example", "https://b.example"]),
+        ("- https://a.example/a_b_c\n- x", ["https://a.example/a_b_c"]),
+        ("https://xn--pple-43d.com", ["https://xn--pple-43d.com"]),
+        # What two programs could read differently, or what goes on behind it in other letters, is a text.
+        ("https://a.example@evil.example/", []),
+        ("https://a.example\u0430.evil.example", []),
+        ("https://a.example\u3002evil.example https://\u0430pple.com", []),
+        ("https://a.example\\@evil.example", []),
+        ("javascript:https://a.example xhttps://a.example //a.example www.a.example https:// https://-", []),
+        ("`https://a.example`", []),
+        ("    https://a.example", []),
+        ("[https://a.example](https://b.example)", ["https://b.example"]),
+    ],
+)
+def test_a_bare_address_is_a_link_to_what_it_says(text: str, links: list[str]) -> None:
+    html = render(text)
+    check(html)
+    tree = lxml.html.fragment_fromstring(html, create_parent="div")
+    found = list(tree.iterfind(".//a"))
+    assert [one.get("href") for one in found] == links
+    if "[" not in text:
+        assert [one.text_content() for one in found] == links
+        assert ("(xn--" in tree.text_content()) == ("xn--" in text)
 
 
 def test_a_picture_is_a_link_and_never_loaded() -> None:

@@ -3,6 +3,7 @@
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -11,8 +12,12 @@ from nacl import bindings
 from tests.vectors.e2e.cast import ADA, BOB, CAT, OTHER_SERVICE, SERVICE, octets
 from tests.vectors.e2e.make import CHEAP
 from tmtp_core import limits
+from tmtp_core.crypto import content_key
+from tmtp_core.crypto.content_key import WRAPPED_BYTES
+from tmtp_core.crypto.encoding import to_text
 from tmtp_core.crypto.passphrase import Cost, key_from_passphrase, passphrase_octets
 from tmtp_core.crypto.safety_number import SafetyCode, Side, compare, decode_code, encode_code, safety_number
+from tmtp_core.crypto.sealed_heads import decode_inner, decode_outer, encode_outer
 from tmtp_core.crypto.stream import (
     HEADER_BYTES,
     KEY_BYTES,
@@ -22,6 +27,7 @@ from tmtp_core.crypto.stream import (
     StreamWriter,
     stream_size,
 )
+from tmtp_core.wire.payload import E2e, Wrapped
 
 KEY, HEADER = octets("key", KEY_BYTES), octets("header", HEADER_BYTES)
 AROUND_PIECES = [PIECE_BYTES * pieces + more for pieces in (0, 1, 2) for more in (0, 1, -1) if pieces or more >= 0]
@@ -51,6 +57,13 @@ def test_a_stream_is_libsodiums_also_by_its_own_way_of_writing() -> None:
     )
     writer = StreamWriter(KEY, header)
     assert writer.push(b"".join(pieces)) + writer.finish() == theirs
+
+
+@pytest.mark.parametrize("size", [0, 16, 65_553 + 1, 65_553 + 16, 65_553 + 17, 2 * 65_553 + 17])
+def test_no_stream_has_another_length(size: int) -> None:
+    """One plaintext has one: an empty piece has no place behind others."""
+    with pytest.raises(EnvelopeRefused, match="no stream has this length"):
+        StreamReader(KEY, HEADER, size)
 
 
 # -- passphrases -----------------------------------------------------------------------------------------------------
@@ -126,3 +139,107 @@ def test_a_code_says_whose_log_differs() -> None:
 def test_no_code_brings_a_reader_down(text: str) -> None:
     with pytest.raises(EnvelopeRefused):
         decode_code(text)
+
+
+# -- outer heads -----------------------------------------------------------------------------------------------------
+KEYS = (Wrapped("A" * 43, to_text(bytes(WRAPPED_BYTES))), Wrapped("E" * 43, to_text(bytes(WRAPPED_BYTES)), "I" * 43))
+BY_DEVICES = E2e(2, keys=KEYS, commit="A" * 43, header=to_text(bytes(HEADER_BYTES)))
+BY_RANDOM = E2e(1, 1, commit="A" * 43, header=to_text(bytes(HEADER_BYTES)), nonce="A" * 43)
+BY_WORDS = msgspec.structs.replace(BY_RANDOM, salt=to_text(bytes(16)), ops=CHEAP.ops, memory=CHEAP.memory_kib)
+
+
+@pytest.mark.parametrize("e2e", [BY_DEVICES, BY_RANDOM, BY_WORDS])
+def test_an_outer_head_is_read_as_it_was_written(e2e: E2e) -> None:
+    assert decode_outer(encode_outer(e2e)) == e2e
+
+
+@pytest.mark.parametrize(
+    ("e2e", "wrong"),
+    [
+        *[(one, {"commit": "AAAA"}) for one in (BY_DEVICES, BY_RANDOM)],
+        *[(one, {"header": "AAAA"}) for one in (BY_DEVICES, BY_RANDOM)],
+        *[(one, {"suite": 3}) for one in (BY_DEVICES, BY_RANDOM)],
+        (BY_DEVICES, {"keys": ()}),
+        (BY_DEVICES, {"epoch": 1}),
+        (BY_DEVICES, {"nonce": "A" * 43}),
+        (BY_DEVICES, {"salt": to_text(bytes(16))}),
+        (BY_DEVICES, {"ops": 2}),
+        (BY_DEVICES, {"memory": 32_768}),
+        (BY_DEVICES, {"keys": (KEYS[0], KEYS[0])}),
+        (BY_DEVICES, {"keys": (msgspec.structs.replace(KEYS[0], device="AAAA"),)}),
+        (BY_DEVICES, {"keys": (msgspec.structs.replace(KEYS[0], sealed="AAAA"),)}),
+        (BY_DEVICES, {"keys": (msgspec.structs.replace(KEYS[0], prekey="AAAA"),)}),
+        (BY_RANDOM, {"keys": KEYS}),
+        (BY_RANDOM, {"nonce": "AAAA"}),
+        (BY_RANDOM, {"ops": 2}),
+        (BY_RANDOM, {"memory": 32_768}),
+        (BY_WORDS, {"salt": "AAAA"}),
+        (BY_WORDS, {"ops": limits.PASSPHRASE_OPS_MAX + 1}),
+        (BY_WORDS, {"memory": limits.PASSPHRASE_MEMORY_MAX_KIB + 1}),
+        (BY_WORDS, {"ops": limits.PASSPHRASE_OPS_MIN - 1}),
+        (BY_WORDS, {"memory": limits.PASSPHRASE_MEMORY_MIN_KIB - 1}),
+    ],
+)
+def test_an_outer_head_with_one_thing_wrong_is_refused(e2e: E2e, wrong: dict[str, object]) -> None:
+    with pytest.raises(EnvelopeRefused):
+        decode_outer(encode_outer(msgspec.structs.replace(e2e, **wrong)))
+
+
+def test_an_outer_head_has_its_bounds() -> None:
+    names = (to_text(number.to_bytes(32)) for number in range(limits.SEALED_KEYS_MAX + 1))
+    keys = tuple(Wrapped(name, KEYS[0].sealed) for name in names)
+    most = msgspec.structs.replace(BY_DEVICES, keys=keys[:-1])
+    assert decode_outer(encode_outer(most)) == most
+    with pytest.raises(EnvelopeRefused, match="more than"):
+        decode_outer(encode_outer(msgspec.structs.replace(BY_DEVICES, keys=keys)))
+    with pytest.raises(EnvelopeRefused, match="octets"):
+        decode_outer(encode_outer(BY_DEVICES) + b" " * limits.OUTER_HEAD_MAX_BYTES)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"subject":"a","Subject":"b"}',
+        b'{"attach":[{"name":"u:a"},{"name":"u:a"}]}',
+        b'{"e2e":{"suite":2}}',
+        b'{"subject":"a"}' + b" " * limits.INNER_HEAD_MAX_BYTES,
+    ],
+)
+def test_an_inner_head_that_two_could_read_differently_is_refused(raw: bytes) -> None:
+    with pytest.raises(EnvelopeRefused):
+        decode_inner(raw)
+
+
+# -- content keys and bounds, by themselves --------------------------------------------------------------------------
+def test_what_a_recipient_is_given_is_his_accounts_half_and_no_more() -> None:
+    sender, e2e = content_key.for_shared(KEY, 1, lambda size: bytes(range(size)))
+    given_to = content_key.key_of_shared(e2e, KEY, "uid")
+    assert given_to is not None
+    assert given_to[:KEY_BYTES] == sender[:KEY_BYTES]
+    assert given_to[KEY_BYTES:] != sender[KEY_BYTES:]
+    assert given_to != content_key.key_of_shared(e2e, KEY, "another")
+    assert content_key.key_of_shared(e2e, bytes(KEY_BYTES), "uid") is None
+    assert content_key.commitment(given_to) == content_key.commitment(sender) == e2e.commit
+    assert content_key.stream_key(sender, b"service", b"outer") != content_key.stream_key(sender, b"servicE", b"outer")
+    assert content_key.stream_key(sender, b"service", b"outer") != content_key.stream_key(sender, b"service", b"outeR")
+
+
+@pytest.mark.parametrize(
+    "cost",
+    [
+        Cost(limits.PASSPHRASE_OPS_MIN - 1, CHEAP.memory_kib),
+        Cost(limits.PASSPHRASE_OPS_MAX + 1, CHEAP.memory_kib),
+        Cost(CHEAP.ops, limits.PASSPHRASE_MEMORY_MIN_KIB - 1),
+        Cost(CHEAP.ops, limits.PASSPHRASE_MEMORY_MAX_KIB + 1),
+    ],
+)
+def test_no_header_makes_a_device_pay_too_much_or_guard_too_little(cost: Cost) -> None:
+    with pytest.raises(EnvelopeRefused, match="are allowed"):
+        key_from_passphrase("one", bytes(16), cost)
+
+
+def test_a_number_does_not_depend_on_who_looks_but_on_how_a_uid_is_cut() -> None:
+    assert safety_number(SERVICE.public_key, YOURS, MINE) == NUMBER
+    shown = SafetyCode(SERVICE.public_key, YOURS, MINE)
+    seen = SafetyCode(SERVICE.public_key, MINE, YOURS)
+    assert compare(replace(shown, other=replace(MINE, uid=CAT.uid)), seen) == ("account",)

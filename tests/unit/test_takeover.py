@@ -21,13 +21,14 @@ from tests.support import first_client as first
 from tests.support.canary import plain_text_in
 from tests.support.first_client import BOB, CAROL, DAVE, GHOST, UID, FirstClient
 from tests.support.homes import running_home
-from tmtp_client.engine.recovery import words_of
-from tmtp_client.store import groups, messages, outbox, people, takeover, threads
+from tmtp_client.engine import takeover
+from tmtp_client.engine.takeover import Into, TakenOver, old_profiles, take_over, take_over_home
+from tmtp_client.store import groups, messages, outbox, people, threads
 from tmtp_client.store import identity as identities
 from tmtp_client.store import tables as t
 from tmtp_client.store.database import Database
-from tmtp_client.store.takeover import Into, TakenOver, old_profiles, take_over, take_over_home
 from tmtp_client.trust.logs import Logs
+from tmtp_client.vault.recovery import words_of
 from tmtp_client.vault.vault import Vault, WrongSecret
 
 PLAN = bytes(range(256)) * 1_000

@@ -334,7 +334,10 @@ class Liar:
         self.victim.queue.append((event, data))
 
     def forks_a_log(self) -> None:
-        """A new beginning that no administrator asked for, with a device of the service's making."""
+        """A new beginning that no administrator asked for, with a device of the service's making; the victim knew the old
+        one. (Of who is met for the first time nothing can be held: safety numbers are for that.)
+        """
+        self.looks()
         log = self.author.log.copy()
         keys, recovery = DeviceKeys.new(self.world.random_bytes), Signer(self.world.random_bytes(32))
         entry = Entry("genesis", "", device=keys.signer.public, box=keys.box, recovery=recovery.public)

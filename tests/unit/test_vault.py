@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tmtp_client import limits
-from tmtp_client.engine.recovery import words_of
 from tmtp_client.vault import vault as vaults
 from tmtp_client.vault.keyrings import KeyringUnusable
+from tmtp_client.vault.recovery import words_of
 from tmtp_client.vault.slots import Slot, SlotUnfit, new_slot, opened, passphrase_bytes
 from tmtp_client.vault.vault import Locked, Vault, VaultDamaged, WrongSecret
 

@@ -12,8 +12,8 @@ import pytest
 
 from tests.unit.test_vault import PASSPHRASE, kinds, made, vault_of
 from tmtp_client import limits
-from tmtp_client.engine.recovery import words_of
 from tmtp_client.vault import disk, slots
+from tmtp_client.vault.recovery import words_of
 from tmtp_client.vault.vault import VaultDamaged
 
 

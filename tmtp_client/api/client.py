@@ -22,7 +22,8 @@ from tmtp_client.api import problems
 from tmtp_client.api.daemon_file import API, DaemonFile
 from tmtp_client.api.dispatcher import WATCH, Dispatcher, parameters
 from tmtp_client.api.events import Source, Watch
-from tmtp_client.api.models import EVENTS, Event, Problem, Request, Watching
+from tmtp_client.api.frames import Problem, Request
+from tmtp_client.api.models import EVENTS, Event, Watching
 from tmtp_client.api.operations import BY_NAME, Nothing, Operation
 from tmtp_client.api.operations import Watch as WatchParams
 from tmtp_client.api.problems import ProblemError

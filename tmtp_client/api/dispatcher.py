@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from tmtp_client.api import problems
-from tmtp_client.api.models import Answer, Request
+from tmtp_client.api.frames import Answer, Request
 from tmtp_client.api.operations import BY_NAME, Operation
 from tmtp_client.api.problems import ProblemError
 

@@ -7,23 +7,12 @@ committed. So it misses none, gets none twice, and one that does not read costs 
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from tmtp_client import limits
 from tmtp_client.api.models import Event, HomeEvent, Watching
-
-
-@dataclass(frozen=True, slots=True)
-class Since:
-    """Events of an account after a number; a `gap` alone, where they are not kept any more.
-
-    `upto`: from here one reads on. It may be more than the last event's number: what is gone since is not told.
-    """
-
-    events: Sequence[Event]
-    upto: int
+from tmtp_client.store.changes import Since
 
 
 class Source(Protocol):

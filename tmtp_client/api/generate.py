@@ -43,6 +43,9 @@ Everything else is refused: a `Host` that is not 127.0.0.1, localhost or [::1] w
 `Sec-Fetch-Site`, of another site; a page's WebSocket or upload without an `Origin`; on Linux, connections of other
 users of the machine. Answers carry a policy under which nothing runs, loads or is framed.
 
+A home that is locked says nothing of an account any more: what had been asked for is answered `locked`, and a socket
+that has not taken what was on its way is cut off; who comes again resumes.
+
 ## The WebSocket `/api/{version}`
 Texts of JSON. A request is `{{"id": 1, "method": "threads.list", "params": {{"account": "work"}}}}`; its answer has the
 same `id`, and `result` or `problem`. Answers come in any order. Unknown fields of a request are refused, with their
@@ -53,6 +56,7 @@ names.
 | a frame to the engine | {frame} MiB |
 | requests of one socket that wait for their answers | {requests}; no more is read meanwhile |
 | sockets | {sockets} |
+| a connection without cookie or key | is cut off after {stranger:.0f} s, or when {strangers} others have come |
 | a socket that takes nothing | is cut off after {slow:.0f} s |
 | files taken in, handed out at once | {uploads}, {downloads} |
 
@@ -72,7 +76,9 @@ to be asked for.
 `POST /files/ACCOUNT?name=NAME` with the octets as `application/octet-stream` takes in a file, of any size, and answers
 `Staged`; its `file` goes into `messages.send`. `GET /files/ACCOUNT/MESSAGE/PLACE` hands out an attachment: `Range`,
 `If-Range` and `If-None-Match` work. It comes as a file to keep; with `?inline=1` as what it is, if that is one of
-{inline}. Problems come as JSON, with a status.
+{inline}. A page may show that in a frame: one without a `sandbox`
+of its own, with which Chromium shows no PDF; the answer has one that lets nothing run or load. Locking the home cuts
+off whatever is on its way. Problems come as JSON, with a status.
 
 ## In Python
 ```python
@@ -142,6 +148,8 @@ def _introduction() -> str:
         requests=limits.API_REQUESTS_MAX,
         sockets=limits.API_SOCKETS_MAX,
         slow=limits.API_SLOW_READER_S,
+        stranger=limits.API_STRANGER_S,
+        strangers=limits.API_STRANGERS_MAX,
         uploads=limits.API_UPLOADS_MAX,
         downloads=limits.API_DOWNLOADS_MAX,
         inline=", ".join(sorted(INLINE)),

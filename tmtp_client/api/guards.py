@@ -22,11 +22,16 @@ from aiohttp.typedefs import Handler, Middleware
 
 from tmtp_client.api.dispatcher import INTERNAL, to_stderr
 from tmtp_client.api.entrance import Entrance
-from tmtp_client.api.models import ErrorCode, Problem
+from tmtp_client.api.frames import ErrorCode, Problem
 from tmtp_client.api.neighbours import Whose, whose
 
 DOOR: Final = "/enter"
-SANDBOX: Final = "default-src 'none'; sandbox"
+SANDBOX: Final = "default-src 'none'; sandbox; frame-ancestors 'none'"
+SHOWN: Final = {
+    "Content-Security-Policy": "default-src 'none'; sandbox; frame-ancestors 'self'",
+    "X-Frame-Options": "SAMEORIGIN",
+}
+"""Of a file that one of this server's own pages shows in a frame: it is of no origin there, and loads nothing."""
 HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Cross-Origin-Embedder-Policy": "require-corp",

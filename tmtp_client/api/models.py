@@ -12,36 +12,8 @@ from msgspec import Struct, field
 
 VERSION = 1
 
-ErrorCode = Literal["usage", "not_found", "locked", "refused", "not_now", "conflict", "unseen_keys", "internal"]
-"""usage: what was asked makes no sense, `field` says where. not_now: temporary, try again. conflict: it was changed
-meanwhile. unseen_keys: somebody's keys changed, and the person has not seen it yet."""
-
 
 # -- frames ----------------------------------------------------------------------------------------------------------
-class Request(Struct, frozen=True, forbid_unknown_fields=True):
-    """From a client: `params` are those of the operation. Answers come in any order, each with its request's `id`."""
-
-    id: int
-    method: str
-    params: dict[str, Any] = {}
-
-
-class Problem(Struct, frozen=True, omit_defaults=True):
-    """Why something was not done, in words for a person."""
-
-    code: ErrorCode
-    text: str
-    field: str = ""
-
-
-class Answer(Struct, frozen=True, omit_defaults=True):
-    """To a client: `result` as the operation has it, or `problem`."""
-
-    id: int
-    result: Any = None
-    problem: Problem | None = None
-
-
 class Event(Struct, frozen=True, omit_defaults=True):
     """To a client that watches. `number` rises within an account; of presence and progress it is 0: they are not kept.
 
@@ -107,6 +79,7 @@ class Account(Struct, frozen=True, omit_defaults=True):
     pings: int = 0
     waiting: int = 0
     device: str = ""  # this one's key
+    introductions: bool = True  # whether others may introduce people to it; False as far as is known here
 
 
 class Joined(Struct, frozen=True, omit_defaults=True):
@@ -199,7 +172,13 @@ by another, its author has not confirmed it."""
 
 
 class Message(Struct, frozen=True, omit_defaults=True):
-    """One message. `doubts`: what its encryption does not bear out, in plain words; empty is good."""
+    """One message. `doubts`: what is not borne out about it, in plain words; empty is good. `sealed_for`: the accounts
+    (uids) that a sealed one was sealed for, by what its device signed, and not by what it says of its readers.
+    `unsettled`: whether a device of its author has signed it is being looked at; until then it may be anybody's.
+
+    `plain`: a first contact, also of a ghost who is not accepted: shown as it was written, with no links, its
+    attachments not opened (D2).
+    """
 
     id: str
     kind: MessageKind
@@ -216,6 +195,8 @@ class Message(Struct, frozen=True, omit_defaults=True):
     mentions: bool = False
     suite: int = 0
     doubts: tuple[str, ...] = ()
+    sealed_for: tuple[str, ...] = ()
+    unsettled: bool = False
     via: str = ""
     proof: str = ""
     of: str = ""
@@ -223,6 +204,7 @@ class Message(Struct, frozen=True, omit_defaults=True):
     to: tuple[str, ...] = ()  # of one's own: how those are called here to whom it went
     attachments: tuple[Attachment, ...] = ()
     tags: tuple[str, ...] = ()
+    plain: bool = False
 
 
 class Reader(Struct, frozen=True, omit_defaults=True):
@@ -445,6 +427,17 @@ class MessageEvent(Struct, frozen=True):
     new: bool
 
 
+class RemovedEvent(Struct, frozen=True, omit_defaults=True):
+    """A message is not here any more: a copy whose author has spoken, or one that comes anew, opened or in its thread.
+
+    `thread_gone`: its conversation went with it.
+    """
+
+    message: str
+    thread: str
+    thread_gone: bool = False
+
+
 class ThreadEvent(Struct, frozen=True):
     """A thread has changed otherwise."""
 
@@ -502,7 +495,10 @@ class KeysEvent(Struct, frozen=True):
 
 
 class NotificationEvent(Struct, frozen=True, omit_defaults=True):
-    """Something that a person should be told of now: not muted, not snoozed, not seen elsewhere."""
+    """Something that a person should be told of now: not muted, not snoozed, not seen elsewhere.
+
+    It is not told any more once its message is seen; who shows it takes it back when a `message` event says so.
+    """
 
     service: str
     title: str
@@ -540,6 +536,7 @@ class GapEvent(Struct, frozen=True):
 
 EVENTS: dict[str, type[Struct]] = {
     "message": MessageEvent,
+    "removed": RemovedEvent,
     "thread": ThreadEvent,
     "person": PersonEvent,
     "group": GroupEvent,

@@ -15,12 +15,12 @@ from tmtp_client.api.sign_ins import SignIns
 from tmtp_client.connection import Refused, WrongService
 from tmtp_client.engine import joining, looks
 from tmtp_client.engine.being_linked import BeingLinked
-from tmtp_client.engine.recovery import seed_of, words_of
 from tmtp_client.engine.signing_in import OpenUrl
 from tmtp_client.store import identity as identities
 from tmtp_client.store.database import Database
 from tmtp_client.sync import settings, state
 from tmtp_client.trust.safety import qr
+from tmtp_client.vault.recovery import seed_of, words_of
 from tmtp_core.ids import RandomBytes
 from tmtp_core.names import check_name
 

@@ -14,15 +14,15 @@ from tmtp_client.api.rooms import NO_KEYS, NO_MESSAGE, Handlers, Rooms, changed,
 from tmtp_client.connection import Disconnected, LogInRefused, Refused
 from tmtp_client.engine import between
 from tmtp_client.engine.context import Context
-from tmtp_client.engine.recovery import seed_of
 from tmtp_client.store import messages, outbox, people
 from tmtp_client.sync import registers, settings, state
 from tmtp_client.trust import Trust
 from tmtp_client.trust.following import NAME
 from tmtp_client.trust.linking import Place
 from tmtp_client.trust.safety import qr
+from tmtp_client.vault.recovery import seed_of
 
-_NO_PERSON = "nobody of this uid is known here"
+_NO_PERSON = "this person is not known here"
 
 
 class OnDevices:
@@ -185,7 +185,7 @@ class OnDevices:
             id = found(messages.named(c, p.message), NO_MESSAGE, "message")
             message = found(messages.view(c, id), NO_MESSAGE, "message")
             if message.state != "sealed":
-                raise problems.refused("this message is open already, or was never sealed", "message")
+                raise problems.refused("this message can be read already, or was never encrypted", "message")
             between.ask_for_key(c, context, id, message.author)
 
         await context.database.write(ask)

@@ -85,7 +85,7 @@ class OnFiles:
     async def find(self, account: str, message: str, place: int) -> Download:
         """See `FileRoom`. An attachment's octets never change; the vault's name of them is theirs alone."""
         row = await _attached(self._rooms.context(account), message, place)
-        return Download(row.name, views.media_of(row.name), row.size, row.file)
+        return Download(staging.file_name(row.name), views.media_of(row.name), row.size, row.file)
 
     async def read(self, account: str, message: str, place: int, start: int) -> AsyncGenerator[bytes, None]:
         """See `FileRoom`. Ends with a problem when the home is locked, or the account was left, meanwhile."""
@@ -108,7 +108,9 @@ async def _attached(context: Context, message: str, place: int) -> Any:
 
     row = found(await context.database.read(find), _NO_ATTACHMENT, "place")
     if not row.file:
-        raise problems.not_now(f"{row.have} of {row.size} octets of {row.name} are here; the rest is on its way")
+        raise problems.not_now(
+            f"{row.name} is not here yet: {row.have} of {row.size} bytes are, the rest is on its way"
+        )
     return row
 
 

@@ -18,7 +18,7 @@ from tmtp_client.store import groups, people
 from tmtp_core.limits import NAME_MAX_CHARACTERS
 from tmtp_core.names import check_name
 
-NO_PERSON: Final = "nobody of this uid is known here"
+NO_PERSON: Final = "this person is not known here"
 
 
 class OnPeople:
@@ -35,6 +35,7 @@ class OnPeople:
             "people.find": self.find,
             "people.ping": self.ping,
             "people.answer": self.answer,
+            "people.introductions": self.introductions,
             "groups.list": self.list_groups,
             "groups.show": self.show_group,
             "groups.invite": self.invite,
@@ -70,6 +71,13 @@ class OnPeople:
     async def answer(self, p: o.AnswerPing) -> m.Person:
         """Accept, ignore, block."""
         return await acquaintance.answer(self._rooms.context(p.account), p.uid, p.act, p.text)
+
+    async def introductions(self, p: o.SetIntroductions) -> m.Account:
+        """Whether others may introduce people."""
+        account = self._rooms.account(p.account)
+        await acquaintance.introductions(account.context, p.wanted)
+        account.changed()
+        return await account.view()
 
     # -- groups ------------------------------------------------------------------------------------------------------
     async def list_groups(self, p: o.OfAccount) -> list[m.Group]:

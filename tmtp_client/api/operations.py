@@ -135,6 +135,13 @@ class AnswerPing(Struct, frozen=True, forbid_unknown_fields=True):
     text: str = ""
 
 
+class SetIntroductions(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether others may make people known to this account by addressing both (A3)."""
+
+    account: str
+    wanted: bool
+
+
 class OfGroup(Struct, frozen=True, forbid_unknown_fields=True):
     """A group."""
 
@@ -511,6 +518,7 @@ OPERATIONS: Final = (
     Operation("people.find", Find, m.Person, "Whom one could write to.", many=True),
     Operation("people.ping", SendPing, m.Waiting, "A first contact."),
     Operation("people.answer", AnswerPing, m.Person, "Accept, ignore, block."),
+    Operation("people.introductions", SetIntroductions, m.Account, "Let others introduce people, or not."),
     Operation("groups.list", OfAccount, m.Group, "Groups.", many=True),
     Operation("groups.show", OfGroup, m.Group, "One, with its members as the service has them."),
     Operation("groups.invite", InviteToGroup, m.Waiting, "Invite somebody; found a group."),

@@ -4,7 +4,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tmtp_client.api.models import ErrorCode, Problem
+from tmtp_client.api.frames import ErrorCode, Problem
 
 
 class ProblemError(Exception):

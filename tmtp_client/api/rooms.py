@@ -18,7 +18,7 @@ Got = TypeVar("Got")
 Handlers = Mapping[str, Callable[[Any], Awaitable[Any]]]
 
 NO_MESSAGE: Final = "no message here is called so, or more than one"
-NO_KEYS: Final = "this account speaks revision 1, which knows no keys of devices"
+NO_KEYS: Final = "the service of this account knows no keys of devices yet (it speaks revision 1)"
 NO_THREAD: Final = "there is no such conversation"
 
 

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hi
 import msgspec
 from msgspec import NODEFAULT, Struct
 
-from tmtp_client.api import models
+from tmtp_client.api import frames, models
 from tmtp_client.api.operations import OPERATIONS
 
 _FIELD: Final = re.compile(r"\s+(\w+):")
@@ -46,8 +46,8 @@ class Shape:
 def shapes() -> list[Shape]:
     """All objects that requests, answers and events are made of, frames first, each once."""
     found: dict[type[Struct], None] = {}
-    frames = (models.Request, models.Answer, models.Problem, models.Event)
-    for root in (*frames, *_roots(), *models.EVENTS.values()):
+    framing = (frames.Request, frames.Answer, frames.Problem, models.Event)
+    for root in (*framing, *_roots(), *models.EVENTS.values()):
         _collect(root, found)
     return [shape(kind) for kind in found]
 

@@ -17,7 +17,8 @@ from tmtp_client import limits
 from tmtp_client.api import problems
 from tmtp_client.api.dispatcher import WATCH, Dispatcher
 from tmtp_client.api.events import Source, Watch
-from tmtp_client.api.models import Answer, Problem, Request, Watching
+from tmtp_client.api.frames import Answer, Problem, Request
+from tmtp_client.api.models import Watching
 from tmtp_client.api.operations import BY_NAME
 from tmtp_client.api.problems import ProblemError
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Files of messages over the local server: streamed both ways, in constant memory.
 
-What others sent is handed out as a file to keep, of no type that a browser runs. A picture, sound or text is shown in a
-page only when the page asks for it (`?inline=1`), under a policy that lets it do nothing.
+What others sent is handed out as a file to keep, of no type that a browser runs. A picture, sound, text or PDF is shown
+in a page only when the page asks for it (`?inline=1`), under a policy that lets it do nothing.
 """
 
 import asyncio
@@ -18,15 +18,17 @@ from aiohttp import web
 from tmtp_client import limits
 from tmtp_client.api import problems
 from tmtp_client.api.dispatcher import Dispatcher
-from tmtp_client.api.guards import SANDBOX, refused
-from tmtp_client.api.models import ErrorCode, Problem, Staged
+from tmtp_client.api.frames import ErrorCode, Problem
+from tmtp_client.api.guards import SANDBOX, SHOWN, refused
+from tmtp_client.api.models import Staged
 from tmtp_client.api.problems import ProblemError
 
 INLINE: Final = frozenset(
-    {"image/png", "image/jpeg", "image/gif", "image/webp", "audio/mpeg", "audio/ogg", "audio/wav", "video/mp4"}
-    | {"video/webm", "text/plain"}
+    {"image/png", "image/jpeg", "image/gif", "image/webp", "audio/mpeg", "audio/ogg", "audio/wav", "audio/flac"}
+    | {"audio/mp4", "video/mp4", "video/webm", "text/plain", "text/csv", "application/pdf"}
 )
-"""Types that run nothing. Neither SVG nor PDF is one."""
+"""Types that run nothing, or like PDF only in a viewer of the browser's own. SVG and HTML are none."""
+_AS_TEXT: Final = frozenset({"text/plain", "text/csv"})
 _OCTETS: Final = "application/octet-stream"
 _STATUS: Final[dict[ErrorCode, int]] = {
     "usage": 400,
@@ -170,11 +172,11 @@ class Transfers:
 
 def _headers(request: web.Request, found: Download) -> dict[str, str]:
     inline = request.query.get("inline") == "1" and found.media in INLINE
-    media = f"{found.media}; charset=utf-8" if found.media == "text/plain" else found.media
-    return {
+    media = "text/plain; charset=utf-8" if found.media in _AS_TEXT else found.media
+    policy = SHOWN if inline else {"Content-Security-Policy": SANDBOX}
+    return policy | {
         "Content-Type": media if inline else _OCTETS,
         "Content-Disposition": f"{'inline' if inline else 'attachment'}; filename*=UTF-8''{quote(found.name, safe='')}",
-        "Content-Security-Policy": SANDBOX,
         "Accept-Ranges": "bytes",
         "ETag": f'"{found.tag}"',
     }

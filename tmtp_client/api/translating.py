@@ -4,11 +4,12 @@
 import socket
 import ssl
 
-from tmtp_client.api.models import Problem
+from tmtp_client.api.frames import Problem
 from tmtp_client.api.problems import LOCKED
 from tmtp_client.connection import REFUSALS, Disconnected, LogInRefused, Refused, RefusedHere, WrongService
 from tmtp_client.engine.joining import Occupied
 from tmtp_client.engine.recipients import Unknown
+from tmtp_client.engine.refusals import advice
 from tmtp_client.store.outbox import Conflict
 from tmtp_client.trust.devices import Changed, NotPossible
 from tmtp_client.vault.files import FileDamaged
@@ -32,7 +33,7 @@ def _of_service(error: BaseException) -> Problem | None:  # noqa: PLR0911 - a ta
         case WrongService() | RefusedHere():
             return Problem("refused", str(error))
         case Refused():
-            return Problem("refused", f"the service refused it: {error}")
+            return Problem("refused", f"the service refused it: {advice(str(error), ())}")
         case LogInRefused():
             return Problem("refused", f"the service says: {error}{_MENDS.get(str(error), '')}")
         case Disconnected() if str(error) in REFUSALS:
@@ -42,7 +43,8 @@ def _of_service(error: BaseException) -> Problem | None:  # noqa: PLR0911 - a ta
         case ssl.SSLCertVerificationError():
             return Problem("refused", f"the certificate cannot be trusted ({error.verify_message}); {_SELF_SIGNED}")
         case TimeoutError():
-            return Problem("not_now", "the service did not answer in time")
+            said = str(error) if error.errno is None else ""  # the system's own are not for people
+            return Problem("not_now", said or "the service did not answer in time")
         case ConnectionError() | socket.gaierror():
             return Problem("not_now", f"the service cannot be reached: {error.strerror or type(error).__name__}")
         case OSError():

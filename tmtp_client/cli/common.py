@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tmtp_client import limits
-from tmtp_client.api.models import ErrorCode, Problem
+from tmtp_client.api.frames import ErrorCode, Problem
 from tmtp_core.text import visible
 
 FAILED: Final = 1

@@ -15,9 +15,8 @@ from sqlalchemy import Connection as Rows
 
 from tmtp_client import limits
 from tmtp_client.api import models
-from tmtp_client.api.events import Since
 from tmtp_client.connection import Connection, Disconnected, Endpoint, PersistentConnection, Refused, WrongService
-from tmtp_client.engine import arriving, between, groups, notifying, regaining
+from tmtp_client.engine import arriving, groups, meeting, notifying, regaining
 from tmtp_client.engine.arrival import After
 from tmtp_client.engine.context import Context
 from tmtp_client.engine.parts import Assembling
@@ -25,6 +24,7 @@ from tmtp_client.engine.presence import Presence
 from tmtp_client.engine.receiving import Receiving
 from tmtp_client.engine.sending import Sending
 from tmtp_client.store import changes, outbox, people, threads
+from tmtp_client.store.changes import Since
 from tmtp_client.sync import state
 from tmtp_client.sync.telling import keep_telling
 from tmtp_client.trust.logs import standing
@@ -79,7 +79,8 @@ class Account:
         self.caught_up.clear()
         if connection is not None:
             await connection.stop()
-            await self._presence.ended()
+            with contextlib.suppress(OSError):  # a full disk keeps nobody from locking; the next start forgets it
+                await self._presence.ended()
 
     def _connect(self, endpoint: Endpoint) -> None:
         self.context.connection = PersistentConnection(
@@ -94,6 +95,7 @@ class Account:
     def _begin(self, c: Rows) -> None:
         context = self.context
         people.learn(c, context.uid, context.identity.alias, "self", context.clock())
+        people.forget_presence(c)
         context.aliases = people.own_aliases(c)
 
     async def _kept_up(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
@@ -154,22 +156,20 @@ class Account:
                 head = ""
                 if uids:
                     await trust.look_at(connection, context.database, uids)
-                for after in await context.database.write(lambda c: between.again(c, context)):
+                for after in await context.database.write(lambda c: arriving.again(c, context)):
                     self._follow(after)
             context.to_send.set()
             await asyncio.sleep(limits.SETTLE_PAUSE_S)
 
     async def _ask_for_members(self, connection: Connection) -> None:
-        """Who else is in a group that was just joined (op 20)."""
-        if self._groups:  # the connection broke before they were asked for
-            self._to_ask.set()
+        """Who else is in a group that was just joined (op 20). What is not answered is asked on the next connection."""
+        self._to_ask.set()
         while True:
             await self._to_ask.wait()
             self._to_ask.clear()
-            while self._groups:
-                gid = min(self._groups)
-                await groups.refresh(self.context, connection, gid)
-                self._groups.discard(gid)
+            for gid in tuple(self._groups):
+                if await groups.refresh(self.context, connection, gid):
+                    self._groups.discard(gid)
 
     # -- what came ---------------------------------------------------------------------------------------------------
     def _arrived(self, done: Sequence[After]) -> None:
@@ -303,6 +303,7 @@ class Account:
             pings=totals.pings,
             waiting=len(outbox.waiting(c)),
             device=identity.keys.signer.public if identity.keys is not None else "",
+            introductions=meeting.introductions(c),
         )
 
     def _stands(self) -> tuple[models.AccountState, str]:

@@ -55,6 +55,15 @@ async def answer(context: Context, uid: str, act: Act, text: str = "") -> models
     return await _person(context, uid)
 
 
+async def introductions(context: Context, wanted: bool) -> None:
+    """Whether others may introduce people to this account (A3). Raises `ProblemError`, `Refused`, `Disconnected`."""
+    if context.revision < 2:
+        raise problems.usage("the service knows no introductions: this account is of revision 1", "account")
+    act = "introductions_on" if wanted else "introductions_off"
+    await (await context.current()).ask(m2.BlockEdit(context.request_id(), act))
+    await context.database.write(lambda c: meeting.set_introductions(c, context, wanted))
+
+
 def _decide(c: Rows, context: Context, person: models.Person, stands: str, text: str) -> None:
     """Accepting somebody who pinged is a ping back: without it the service lets him post nothing (A3)."""
     if stands == "contact" and not person.via and person.stands in {"asks", "ignored", "stranger"}:

@@ -81,7 +81,7 @@ def _keep(c: Rows, context: Context, arrival: Arrival) -> After:  # noqa: PLR091
             return _returned(c, context, event, now_ms)
         case m2.BlockEvent() as event:
             meeting.block(c, context, event, now_ms)
-            return After()
+            return After(counts=True)
         case m2.LogEvent() as event:
             if context.trust is None or context.trust.heard(c, event, arrival.data):
                 return After()
@@ -140,9 +140,53 @@ def _post(c: Rows, context: Context, arrival: Arrival) -> After:
     elif said is not None and said.forged:
         nobodys = replace(arrival, head=PostHead(), files=(), state="unreadable", problem=" ".join(said.doubts))
         after = replace(_message(c, context, nobodys), remove=gone)
+    elif _says_who_reads(arrival):
+        after = _asked_in(c, context, arrival, said)
     else:
         after = _message(c, context, arrival, believed=_is_believed(c, context, arrival, said))
     return replace(after, own_log=True) if said is not None and not said.settled else after
+
+
+def again(c: Rows, context: Context) -> list[After]:
+    """Logs have been looked at: what waited for that is acted on, where its device still stands in one."""
+    done = []
+    for arrival, said in between.again(c, context):
+        if not _says_who_reads(arrival):
+            done.append(between.believed(c, context, arrival, said, ()))
+        elif not said.forged:
+            done.append(_asked_in(c, context, arrival, said))
+    return done
+
+
+def _says_who_reads(arrival: Arrival) -> bool:
+    """Whether it asks people into a thread: they are sealed to from then on."""
+    event, head = arrival.delivery, arrival.head
+    notified = isinstance(event, m.Notify) or (isinstance(event, m.Delivery) and event.notify)
+    return arrival.state == "received" and not head.confirmid and bool(notified or head.adds or head.copies)
+
+
+def _asked_in(c: Rows, context: Context, arrival: Arrival, said: Sealed | None) -> After:
+    """People are asked into a thread. Into a sealed one only by a device that has signed it and was not barred since:
+    else the service could ask somebody in, and every reader's device would seal to him.
+    """
+    gone = tuple(one.file for one in arrival.files)
+    thread = arrival.head.threadid or ""
+    if arrival.opened is not None and said is not None:
+        if between.waits(c, context, arrival, said):
+            between.defer(c, arrival)
+            return After(remove=gone, own_log=True)
+        why = _BY_BARRED if between.is_barred(c, context, arrival, said) else ""
+    else:
+        wanted_plain = registers.get(c, "thread", thread, "encryption") == "off"
+        why = _BY_NOBODY if sealing.was_sealed(c, thread) and not wanted_plain else ""
+    if not why:
+        return _message(c, context, arrival, believed=_is_believed(c, context, arrival, said))
+    unheard = replace(arrival, head=PostHead(threadid=thread), files=(), state="unreadable", problem=why)
+    return replace(_message(c, context, unheard), remove=gone)
+
+
+_BY_BARRED: Final = "it asks people into this conversation, and a device that was barred has signed it"
+_BY_NOBODY: Final = "it asks people into this encrypted conversation, and nobody has signed it"
 
 
 def _judged(c: Rows, context: Context, arrival: Arrival) -> Sealed | None:
@@ -240,7 +284,7 @@ def _new(c: Rows, context: Context, arrival: Arrival) -> NewMessage:
         kind="message",
         outgoing=outgoing,
         author=event.from_,
-        alias=alias or head.alias or event.from_,
+        alias=alias or head.alias[: limits.ALIAS_SHOWN_CHARACTERS] or event.from_,
         verified=bool(alias),
         to=(_signed_to(arrival) if outgoing else ()) or _groups_of(c, head),
         thread=head.threadid or event.id,

@@ -17,7 +17,7 @@ from tmtp_client.store import outbox, threads
 from tmtp_client.store.outbox import Content
 from tmtp_client.store.tables import attachment, deferred, message
 from tmtp_client.sync import journal, state
-from tmtp_client.trust import shared_keys
+from tmtp_client.trust import shared_keys, words
 from tmtp_client.trust.judging import Sealed
 from tmtp_client.trust.shared_keys import SharedKey
 from tmtp_client.trust.wrapping import ASK, GIVE, Given, Wish
@@ -45,27 +45,49 @@ def clients(c: Rows, context: Context, arrival: Arrival, said: Sealed | None) ->
         return After(remove=gone, progress=progress, parts=True)
     if len(arrival.text) > limits.SYNC_POST_MAX_BYTES:  # nor is it kept until it may be believed
         return After(remove=gone)
-    if said is not None and not said.settled:
-        _defer(c, arrival)
+    if said is not None and waits(c, context, arrival, said):
+        defer(c, arrival)
         return After(remove=gone, own_log=True)
-    return _believed(c, context, arrival, said, gone)
+    return believed(c, context, arrival, said, gone)
 
 
-def again(c: Rows, context: Context) -> list[After]:
-    """Logs have been looked at: what was deferred is judged once more, in its order."""
-    done = []
+def waits(c: Rows, context: Context, arrival: Arrival, said: Sealed) -> bool:
+    """Whether nothing may be done yet for who signed this: a log has to be looked at, or his device is suspended now. A
+    thief's is at first; and the service that lets it in can date back what it says.
+    """
+    return not said.settled or _stands(c, context, arrival, said) == words.SUSPENDED
+
+
+def again(c: Rows, context: Context) -> list[tuple[Arrival, Sealed]]:
+    """What was deferred and can be acted on now, by devices that still are some. Logs have been looked at.
+
+    In its order.
+    """
+    ready = []
     for row in c.execute(select(deferred).order_by(deferred.c.id)).all():
         assert context.trust is not None
         opened = msgspec.json.decode(row.opened, type=Opened)
         said = context.trust.judge(c, row.id, row.author, row.posted, opened, waited=True)
-        if said.settled:
+        event = m.Delivery(
+            id=row.id, from_=row.author, posted=row.posted, datalen=0, alias=meeting.alias_of(c, row.author)
+        )
+        head = decode_post_head(row.head)
+        arrival = Arrival(event, context.clock(), head, row.text, suite=said.suite, opened=opened)
+        if not waits(c, context, arrival, said):
             c.execute(delete(deferred).where(deferred.c.id == row.id))
-            event = m.Delivery(id=row.id, from_=row.author, posted=row.posted, datalen=0)
-            head = decode_post_head(row.head)
-            arrival = Arrival(event, context.clock(), head, row.text, suite=said.suite, opened=opened)
-            if not said.forged:
-                done.append(_believed(c, context, arrival, said, ()))
-    return done
+            ready.append((replace(arrival, sealed=msgspec.json.encode(said).decode()), said))
+    return ready
+
+
+def is_barred(c: Rows, context: Context, arrival: Arrival, said: Sealed) -> bool:
+    """Whether it was signed by a device that was not to, or is none of its account any more."""
+    return said.forged or said.barred or _stands(c, context, arrival, said) != ""
+
+
+def _stands(c: Rows, context: Context, arrival: Arrival, said: Sealed) -> str:
+    """Why the device that signed it may do nothing, by its account's log as it is now; empty: it may."""
+    log = context.trust.logs.kept(c, arrival.event.from_) if context.trust is not None else None
+    return words.not_standing(log.state, said.device) if log is not None else words.UNKNOWN
 
 
 def ask_for_key(c: Rows, context: Context, message_id: str, author: str) -> None:
@@ -83,8 +105,10 @@ def answer_wish(c: Rows, context: Context, message_id: str, uid: str, device: st
     return answer is not None
 
 
-def _believed(c: Rows, context: Context, arrival: Arrival, said: Sealed | None, gone: tuple[str, ...]) -> After:
+def believed(c: Rows, context: Context, arrival: Arrival, said: Sealed | None, gone: tuple[str, ...]) -> After:
     head, author = arrival.head, arrival.event.from_
+    if said is not None and is_barred(c, context, arrival, said):
+        return After(remove=gone)
     if author == context.uid and head.nodesync:
         if journal.is_ours(head) and (said is not None or context.trust is None):
             with suppress(ValueError):
@@ -111,7 +135,7 @@ def _in_step(c: Rows, context: Context, arrival: Arrival, said: Sealed | None) -
     believed = told if weight == "all" else tuple(one for one in told if not state.decides(one))
     state.apply(c, context.at(), believed)
     if len(believed) < len(told):
-        _defer(c, arrival)
+        defer(c, arrival)
 
 
 def _controlled(c: Rows, context: Context, arrival: Arrival, said: Sealed) -> After:
@@ -133,13 +157,22 @@ def _controlled(c: Rows, context: Context, arrival: Arrival, said: Sealed) -> Af
         came = trust.wrapping.regained(c, text, author, _waits_for(c, context, text))
         return After(keys=(came,) if came else ())
     if arrival.head.control == shared_keys.CONTROL:
-        shared = shared_keys.received(text, author)
-        if not _may_share(c, context, shared, said):
+        heads = arrival.opened.manifest.heads if arrival.opened is not None else None
+        if not _keep_shared(c, context, shared_keys.received(text, author, heads), said):
             return After()
-        shared_keys.keep(c, shared)
         waiting = select(message.c.id).where(message.c.state == "sealed", message.c.suite == SHARED)
         return After(keys=tuple(c.scalars(waiting)))
     return After()
+
+
+def _keep_shared(c: Rows, context: Context, key: SharedKey, said: Sealed) -> bool:
+    """A conversation's next key, of who may give it one: of anybody else it would be a way to read it."""
+    if not _may_share(c, context, key, said):
+        return False
+    present = shared_keys.of_thread(c, key.thread)
+    if key.epoch > (present.epoch if present is not None else 0) + limits.EPOCH_STEP_MAX:
+        return False
+    return shared_keys.keep(c, key)
 
 
 def _waits_for(c: Rows, context: Context, text: bytes) -> E2e | None:
@@ -184,7 +217,8 @@ def _control(c: Rows, context: Context, uid: str, kind: str, text: bytes) -> Non
     outbox.enqueue(c, "control", content, now_ms, now_ms, context.random_bytes)
 
 
-def _defer(c: Rows, arrival: Arrival) -> None:
+def defer(c: Rows, arrival: Arrival) -> None:
+    """Keep a post until more is known of who signed it."""
     event = arrival.delivery
     assert event is not None
     row = {

@@ -59,9 +59,9 @@ class Context:
     tell: Tell
     aliases: Set[str] = frozenset()  # own ones, as the service verified them
     connection: PersistentConnection | None = None  # None: the account does not run
+    caught_up: asyncio.Event = field(default_factory=asyncio.Event)  # what was queued at log-in has come
     to_send: asyncio.Event = field(default_factory=asyncio.Event)  # the outbox has changed: the sender looks again
     underway: Underway | None = None  # the sender's
-    caught_up: asyncio.Event = field(default_factory=asyncio.Event)  # what was queued at log-in has come
     to_sync: asyncio.Event = field(default_factory=asyncio.Event)  # registers have changed that other devices lack
 
     @property

@@ -7,6 +7,7 @@ service can have, so that nothing that was really written is ever taken for know
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -112,7 +113,7 @@ def copied(c: Rows, context: Context, arrival: Arrival, *, believed: bool = True
                 thread=thread,
                 subject=one.subject,
                 text=one.text,
-                posted=one.posted,
+                posted=_dated(one.posted, event.posted),
                 received_ms=arrival.received_ms,
                 state="unconfirmed",
                 seen=False,
@@ -211,6 +212,15 @@ def _is_aside(row: Any, people: Sequence[Any], own: str) -> bool:
 
 def _attachments(c: Rows, id: str) -> list:  # type: ignore[type-arg]
     return list(c.execute(select(attachment).where(attachment.c.message == id).order_by(attachment.c.place)).all())
+
+
+def _dated(claimed: str, came: str) -> str:
+    """The date of a message of a copy, where it is one, and before the copy: else it would be the latest for ever."""
+    try:
+        datetime.fromisoformat(claimed)
+    except ValueError:
+        return came
+    return claimed if len(claimed) == len(came) and claimed <= came else came
 
 
 def _knows(c: Rows, thread: str, id: str) -> bool:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What a person does with groups (A6), and who is in them as the service has it. Inviting: `composing`."""
 
-import contextlib
 from typing import Literal
 
 import msgspec
@@ -28,11 +27,17 @@ async def show(context: Context, gid: str) -> models.Group:
     return await _view(context, gid)
 
 
-async def refresh(context: Context, connection: Connection, gid: str) -> None:
-    """Ask who has joined (op 20). What the service does not say stays as it is known."""
-    if context.revision > 1:
-        with contextlib.suppress(Refused, Disconnected, TimeoutError):
-            await ask_who_joined(context, connection, gid)
+async def refresh(context: Context, connection: Connection, gid: str) -> bool:
+    """Ask who has joined (op 20). What the service does not say stays as it is known. False: it did not answer."""
+    if context.revision < 2:
+        return True
+    try:
+        await ask_who_joined(context, connection, gid)
+    except (Disconnected, TimeoutError):
+        return False
+    except Refused:
+        return True
+    return True
 
 
 async def ask_who_joined(context: Context, connection: Connection, gid: str) -> None:

@@ -15,15 +15,15 @@ from msgspec import Struct
 
 from tmtp_client import limits
 from tmtp_client.api import models
-from tmtp_client.api.events import Since
 from tmtp_client.engine import staging
 from tmtp_client.engine.account import Account
 from tmtp_client.engine.context import Context, NowMs
+from tmtp_client.engine.takeover import take_over_home
 from tmtp_client.store import changes
 from tmtp_client.store import identity as identities
+from tmtp_client.store.changes import Since
 from tmtp_client.store.database import Database
 from tmtp_client.store.kept_files import kept_files
-from tmtp_client.store.takeover import take_over_home
 from tmtp_client.trust.account import Trust
 from tmtp_client.vault.disk import make_folder, write_durably
 from tmtp_client.vault.vault import Vault, VaultDamaged
@@ -100,8 +100,10 @@ class Home:
             self._idle.cancel()
             await asyncio.gather(self._idle, return_exceptions=True)
         async with self._changing:
-            await self._stop_all()
-            self.vault.lock()
+            try:
+                await self._stop_all()
+            finally:
+                self.vault.lock()
 
     async def unlock(self, secret: str) -> None:
         """Open the vault and start all accounts. Raises `WrongSecret`, `OSError`, `VaultDamaged`."""
@@ -116,8 +118,10 @@ class Home:
         """End connections, close databases, forget the keys."""
         await self.before_lock()
         async with self._changing:
-            await self._stop_all()
-            self.vault.lock()
+            try:
+                await self._stop_all()
+            finally:  # whatever the disk does: the keys are forgotten
+                self.vault.lock()
         await self.tell_state()
 
     @property
@@ -306,7 +310,11 @@ class Home:
         return account
 
     async def _stop_all(self) -> None:
-        await asyncio.gather(*(self._end(name) for name in tuple(self._accounts)))
+        """Each of them to its end. Raises what one of them raised."""
+        ended = await asyncio.gather(*(self._end(name) for name in tuple(self._accounts)), return_exceptions=True)
+        for failed in ended:
+            if failed is not None:
+                raise failed
 
     async def _end(self, name: str) -> None:
         account = self._accounts.pop(name, None)

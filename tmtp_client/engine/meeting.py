@@ -17,10 +17,12 @@ from tmtp_client.store import groups, people
 from tmtp_client.store.outbox import Content
 from tmtp_client.store.people import KnownBy
 from tmtp_client.store.tables import group, member, message
+from tmtp_client.sync import registers
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
 from tmtp_core.wire.messages import TO_UID
 
+_INTRODUCTIONS: Final = "introductions"
 _NOT_ANSWERED: Final = frozenset({"stranger", "asks", "asked", "outside"})
 
 
@@ -92,10 +94,22 @@ def _was_pinged(c: Rows, alias: str) -> bool:
 
 
 def block(c: Rows, context: Context, event: m2.BlockEvent, now_ms: int) -> None:
-    """Another of one's devices blocked or unblocked somebody (op 16)."""
+    """Another of one's devices blocked or unblocked somebody, or said whether others may introduce people (op 16)."""
     if event.act in {"block", "unblock"} and event.uid:
         people.learn(c, event.uid, "", "introduction", now_ms)
         set_blocked(c, context, event.uid, event.act == "block")
+    elif event.act in {"introductions_on", "introductions_off"}:
+        set_introductions(c, context, event.act == "introductions_on")
+
+
+def set_introductions(c: Rows, context: Context, wanted: bool) -> None:
+    """As the service has it now."""
+    registers.set(c, context.at(), registers.HERE, _INTRODUCTIONS, {_INTRODUCTIONS: wanted})
+
+
+def introductions(c: Rows) -> bool:
+    """Whether others may introduce people to this account, as far as this device has heard; at first they may."""
+    return registers.get(c, registers.HERE, _INTRODUCTIONS, _INTRODUCTIONS) is not False
 
 
 def set_blocked(c: Rows, context: Context, uid: str, blocked: bool) -> None:

@@ -4,11 +4,12 @@
 from collections.abc import Sequence
 from typing import Final
 
+TOO_LONG: Final = "data too long for request type"
 HOPELESS: Final = frozenset(  # quits that a request earns by what it is: it would earn them again (wire.md §2, §6)
     {
         "invalid header",
         "invalid header length",
-        "data too long for request type",
+        TOO_LONG,
         "data too short for request type",
         "data not valid UTF8",
         "recipient list empty",

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What others wrote as HTML that is safe to show: nothing runs or is loaded, and links say where they lead (B6, D2).
 
-CommonMark with tables, strikethrough and task lists; HTML in it is text. A picture is a link to itself, never loaded. A
-link leads to http, https, mailto or tmtp, and its true host stands behind its words unless they are just that host, in
-ASCII: so letters that look like others, and words that name another address, deceive nobody. The result is judged once
-more by nh3, from a closed list of elements and attributes.
+CommonMark with tables, strikethrough and task lists; HTML in it is text. A picture is a link to itself, never loaded; a
+bare address of the web is one, too. A link leads to http, https, mailto or tmtp, and its true host stands behind its
+words unless they are just that host, in ASCII: so letters that look like others, and words that name another address,
+deceive nobody. The result is judged once more by nh3, from a closed list of elements and attributes.
 
 `render` is a function of the text alone; what it may cost is bounded by who calls it (`rendering_process`).
 """
@@ -45,6 +45,8 @@ _LOCAL: Final = r"[!#$&'*+/=?^_`{|}~.A-Za-z0-9-]{1,64}"
 _MAIL: Final = re.compile(rf"(mailto:)({_LOCAL}@(?:{_HOST}))(?:\?[!-~]*)?", re.IGNORECASE)
 _SAYS_HOST: Final = re.compile(rf"(?:https?://|tmtp://)?({_HOST})(?::[0-9]{{1,5}})?(?:[/?#][!-~]*)?", re.IGNORECASE)
 _SEEMS_ADDRESS: Final = re.compile(r"\w[.\u3002\uff0e\uff61]\w{2}|://|@")
+_BARE: Final = re.compile(r"(?<![\w/.@:-])https?://[^\s<>]+", re.IGNORECASE)
+_ADDRESS_END: Final = re.compile(r"[.,;:!?'\"*_\]}]+\Z")
 _TASK: Final = re.compile(r"\[([ xX])\] ")
 _TASK_SIGNS: Final = {" ": "\u2610 ", "x": "\u2611 "}
 _ALIGNMENT: Final = re.compile(r"text-align:(left|center|right)")
@@ -185,9 +187,33 @@ def _inline(tokens: Sequence[Token]) -> Iterator[Token]:
             link = []
         elif link:
             link.append(token)
+        elif token.type == "text":
+            yield from _bare(token)
         else:
             yield token
     yield from link
+
+
+def _bare(token: Token) -> Iterator[Token]:
+    """A text whose bare addresses of the web are links: all up to the next blank, or nothing of it.
+
+    So no letter that is not in ASCII stands right behind a link, as if it belonged to it.
+    """
+    end = 0
+    for found in _BARE.finditer(token.content):
+        address = _ADDRESS_END.sub("", found[0])
+        while address.endswith(")") and address.count(")") > address.count("("):
+            address = _ADDRESS_END.sub("", address[:-1])
+        if not found[0][len(address) :].isascii() or target_of(address) is None:
+            continue
+        if found.start() > end:
+            yield _text(token.content[end : found.start()])
+        yield from _link([_link_open(address), _text(address)])
+        end = found.start() + len(address)
+    if end == 0:
+        yield token
+    elif end < len(token.content):
+        yield _text(token.content[end:])
 
 
 def _link(tokens: Sequence[Token]) -> Iterator[Token]:

@@ -18,6 +18,7 @@ from tmtp_client import limits
 from tmtp_client.engine import posting, recipients
 from tmtp_client.engine.context import Context
 from tmtp_client.engine.posting import Body, ReadsFiles, Slice
+from tmtp_client.store import outbox
 from tmtp_client.store.outbox import PLAIN, Entry
 from tmtp_client.store.tables import message
 from tmtp_client.sync import registers, settings
@@ -86,14 +87,14 @@ class Stopped:
 
 def concerns(c: Rows, context: Context, entry: Entry) -> tuple[str, ...]:
     """Whose keys have to be looked at before it is judged."""
-    if context.trust is None or entry.prepared or entry.kind in {"ping", "invitation", "sync"}:
+    if context.trust is None or entry.kind in {"ping", "invitation", "sync"}:
         return ()
     return recipients.uids_of(c, entry.content.to + entry.content.known, context.uid)
 
 
 def groups_of(context: Context, entry: Entry) -> tuple[str, ...]:
     """Groups of which it has to be known who is in them before it is judged."""
-    if context.trust is None or entry.prepared or entry.kind in {"ping", "invitation", "sync"}:
+    if context.trust is None or entry.kind in {"ping", "invitation", "sync"}:
         return ()
     to = entry.content.to + entry.content.known
     return tuple(one for one, kind in to if kind in {TO_GROUP, TO_GROUP_NOT_SELF})
@@ -106,6 +107,25 @@ def is_stale(c: Rows, context: Context, entry: Entry, looked_at: str) -> bool:
     now_ms = context.clock()
     asked_ms = (logs.standing(c, uid).asked_ms for uid in concerns(c, context, entry))
     return any(not 0 <= now_ms - one < limits.LOOK_AGAIN_MS for one in asked_ms)
+
+
+def is_outdated(c: Rows, context: Context, entry: Entry) -> bool:
+    """Whether what was sealed, and may not have left, was sealed for others than it would be now: a device was barred
+    or has come, a member left; or somebody's keys have to be seen.
+    """
+    if not entry.prepared or entry.prepared == PLAIN or context.trust is None:
+        return False
+    sealed_for = context.trust.sealed_for(c, entry.request_id)
+    plan = _plan(c, context, entry.content.to)
+    return not isinstance(plan, Plan) or dict(plan.heads) != sealed_for
+
+
+def unseal(c: Rows, context: Context, entry: Entry) -> None:
+    """Give up how an entry was sealed: it is judged anew, and sealed under the same request. Where the service has the
+    first after all it sends nothing twice.
+    """
+    _trust(context).unseal(c, entry.request_id)
+    outbox.unprepared(c, entry.request_id)
 
 
 def judge(c: Rows, context: Context, entry: Entry, body: Body, hashes: Hashes) -> Sealed | Stopped | None:
@@ -140,6 +160,11 @@ def _sealed(
 ) -> Sealed | Stopped | None:
     """Sealed, where everybody has keys and the person has seen what changed of them."""
     content, trust = entry.content, _trust(context)
+    unknown = groups_unknown(c, context, content.to + content.known)
+    if unknown:  # neither is it sealed for nobody, nor sent in the open for want of a list
+        return Stopped("later", f"who else is in {', '.join(unknown)} is not known yet")
+    if shared is not None and (why := _outlived(c, context, shared)):
+        return Stopped("refused", why)
     plan = _plan(c, context, content.to + content.known, by_box=content.control == GIVE)
     if isinstance(plan, Held):
         for one in plan.unseen:
@@ -190,11 +215,14 @@ def lacks_hashes(context: Context, entry: Entry, hashes: Hashes) -> bool:
 
 
 # -- inside ----------------------------------------------------------------------------------------------------------
+def groups_unknown(c: Rows, context: Context, to: recipients.To) -> tuple[str, ...]:
+    """The groups among these of which nothing is known here, not even that one is in it."""
+    groups = (one for one in to if one[1] in {TO_GROUP, TO_GROUP_NOT_SELF})
+    return tuple(one[0] for one in groups if not recipients.uids_of(c, (one,), ""))
+
+
 def _plan(c: Rows, context: Context, to: recipients.To, *, by_box: bool = False) -> Plan | Held | Unsealable:
-    """To whose devices; a group of whose members nothing is known here has no keys."""
-    for one, kind in to:
-        if kind in {TO_GROUP, TO_GROUP_NOT_SELF} and not recipients.uids_of(c, ((one, kind),), ""):
-            return Unsealable((one,))
+    """To whose devices."""
     return _trust(context).plan(c, recipients.uids_of(c, to, context.uid), by_box=by_box)
 
 
@@ -207,6 +235,20 @@ def _without_keys(c: Rows, context: Context, uids: tuple[str, ...]) -> Stopped:
         f"this conversation is encrypted, and no keys of {names} are known here: leave them out, or switch encryption "
         "off for it",
     )
+
+
+def _outlived(c: Rows, context: Context, shared: SharedKey) -> str:
+    """Why a conversation's key is not used any more; empty: it is (docs/protocol.md: the next epoch)."""
+    readers = recipients.of_uids(c, recipients.readers_of(c, shared.thread, context.uid))
+    among = {*recipients.uids_of(c, readers.to, context.uid), context.uid}
+    uid, device = shared_keys.outlived(c, _trust(context).logs, shared, among)
+    if not uid and shared.author not in among:
+        uid = shared.author
+    if not uid:
+        return ""
+    whose = "yours" if uid == context.uid else recipients.name_of(c, uid)
+    who = f"a device of {whose} that was barred has" if device else f"{whose}, who does not read it any more, has"
+    return f"{who} the key of this conversation: give it a new one, and send this again"
 
 
 def was_sealed(c: Rows, thread: str) -> bool:

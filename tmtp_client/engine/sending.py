@@ -56,6 +56,7 @@ class Sending:
         self._context = context
         self._tries: dict[str, int] = {}  # of what the service did not take, since this began
         self._message_max_bytes = limits.MESSAGE_MAX_BYTES_UNKNOWN
+        self._too_long_bytes = limits.MESSAGE_MAX_BYTES_UNKNOWN  # what a service did not take that announces no limit
         self._members_ms: dict[str, int] = {}  # when the service was asked who is in a group
 
     async def run(self) -> NoReturn:
@@ -103,7 +104,7 @@ class Sending:
         groups, and whose keys are which. Raises `Refused`, `Disconnected`, TimeoutError.
         """
         context = self._context
-        if context.trust is None or entry.prepared or entry.kind in {"ping", "invitation"}:
+        if context.trust is None or entry.kind in {"ping", "invitation"}:
             return
         await self._caught_up(connection)
         for gid in sealing.groups_of(context, entry):
@@ -115,7 +116,10 @@ class Sending:
             await context.trust.look_at(connection, context.database, uids)
 
     async def _caught_up(self, connection: Connection) -> None:
-        """Wait, but not for ever, for what was queued at log-in: it may say of whom one does not write to any more."""
+        """Wait, but not for ever, for what was queued at log-in: it may say of whom one does not write to any more.
+
+        A service that keeps it back stops nobody, and shows the logs that are looked at instead.
+        """
         if self._context.caught_up.is_set():
             return
         waits = [asyncio.ensure_future(one) for one in (self._context.caught_up.wait(), connection.closed())]
@@ -125,10 +129,12 @@ class Sending:
             for one in waits:
                 one.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
+        if connection.is_open:
+            self._context.caught_up.set()
 
     def _is_looked_at(self, entry: Entry, looked_at: str) -> bool:
         context = self._context
-        if context.trust is None or entry.prepared or entry.request_id == looked_at:
+        if context.trust is None or entry.request_id == looked_at:
             return True
         unasked = any(self._is_unasked(gid) for gid in sealing.groups_of(context, entry))
         return context.caught_up.is_set() and not unasked
@@ -156,9 +162,11 @@ class Sending:
             if entry.kind in {"ping", "invitation"}:
                 outbox.begin(c, entry.request_id)
                 return Job(entry, posting.Body(PostHead(), entry.content.text.encode()))
-            if sealing.lacks_hashes(context, entry, hashes) or sealing.is_stale(c, context, entry, looked_at):
+            stale = sealing.lacks_hashes(context, entry, hashes) or sealing.is_stale(c, context, entry, looked_at)
+            if stale or not self._is_looked_at(entry, looked_at):
                 return None  # files are read and keys looked at outside of transactions
-            if not self._is_looked_at(entry, looked_at):
+            if sealing.is_outdated(c, context, entry):
+                sealing.unseal(c, context, entry)
                 return None
             try:
                 if parts.are_due(c, context, entry, self._message_max_bytes, hashes):
@@ -172,6 +180,9 @@ class Sending:
                 self._stop(c, entry, judged)
                 continue
             job = Job(entry, body, judged)
+            if job.size >= self._too_long_bytes:
+                self._refused(c, entry, refusals.advice(refusals.TOO_LONG, entry.content.names))
+                continue
             if job.size > self._message_max_bytes:
                 self._refused(c, entry, _too_large(job.size, self._message_max_bytes))
                 continue
@@ -192,6 +203,9 @@ class Sending:
     # -- saying it ---------------------------------------------------------------------------------------------------
     async def _send(self, job: Job) -> Job | None:
         """One try, unless its person takes it back in time; the next job, when one is due."""
+        connection = self._context.connection
+        if connection is None or not connection.is_connected:
+            return None  # days may pass until there is one: it is judged once more then
         underway = self._underway(job)
         try:
             return await self._try(job, underway)
@@ -208,11 +222,13 @@ class Sending:
         try:
             acked = await self._until_taken_back(underway, self._say(connection, job))
         except TimeoutError:
-            return job
+            return None
         except Disconnected as ended:
             if not self._earned(entry, str(ended)):
-                return job
+                return None  # it is judged once more: days may pass until there is a connection
             why = str(ended)
+            if why == refusals.TOO_LONG:
+                self._too_long_bytes = min(job.size, self._too_long_bytes)
         except Refused as refused:
             why = str(refused)
         except (OSError, ValueError, FileDamaged) as error:

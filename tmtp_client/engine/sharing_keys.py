@@ -7,7 +7,7 @@ conversation that they belong to stands inside, so all of its readers' are tried
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection as Rows
 from sqlalchemy import select
@@ -33,10 +33,13 @@ _NO_THREAD = "there is no such conversation"
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What is known before: the present key, who else reads, which sealed messages wait and how they are sealed."""
+    """What is known before: the present key, who else reads, which sealed messages wait and how they are sealed.
+    `heads`: of the logs of all who read.
+    """
 
     present: SharedKey | None
     readers: tuple[str, ...]
+    heads: dict[str, str]
     waiting: tuple[str, ...]
     sealed: tuple[E2e, ...]
 
@@ -48,6 +51,7 @@ async def share(context: Context, thread: str, passphrase: str) -> tuple[str, ..
         key = await _agreed(context, thread, passphrase, known)
     else:
         key = shared_keys.random(thread, _next(known), context.random_bytes, context.uid)
+    key = replace(key, heads=known.heads)
 
     def keep(c: Rows) -> None:
         if not shared_keys.keep(c, key):
@@ -77,7 +81,7 @@ async def _agreed(context: Context, thread: str, passphrase: str, known: _Asked)
             if content_key.key_of_shared(e2e, key.key, context.uid) is not None:
                 return key
         if known.sealed:
-            raise problems.refused("the messages that wait here were sealed with another passphrase", "passphrase")
+            raise problems.refused("the messages that wait here were encrypted with another passphrase", "passphrase")
         salt = shared_keys.new_salt(context.random_bytes)
         return await asyncio.to_thread(
             shared_keys.from_passphrase, thread, _next(known), passphrase, salt, Cost(), context.uid
@@ -95,7 +99,17 @@ def _look(c: Rows, context: Context, thread: str) -> _Asked:
         .order_by(m.posted.desc(), m.id)
     ).all()
     own = [row.id for row in rows if row.thread == thread or row.author in (*readers, context.uid)]
-    return _Asked(shared_keys.of_thread(c, thread), readers, tuple(own), _ways(c, context, own))
+    return _Asked(
+        shared_keys.of_thread(c, thread), readers, _heads(c, context, readers), tuple(own), _ways(c, context, own)
+    )
+
+
+def _heads(c: Rows, context: Context, readers: tuple[str, ...]) -> dict[str, str]:
+    """Of the logs of all who read a conversation, this account's among them; empty of whose log is not known."""
+    trust = context.trust
+    uids = (*recipients.uids_of(c, recipients.of_uids(c, readers).to, context.uid), context.uid)
+    logs = {uid: trust.logs.kept(c, uid) if trust is not None else None for uid in uids}
+    return {uid: log.head if log is not None else "" for uid, log in logs.items()}
 
 
 def _ways(c: Rows, context: Context, ids: list[str]) -> tuple[E2e, ...]:

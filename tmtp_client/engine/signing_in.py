@@ -57,8 +57,11 @@ async def signed_in(provider: m.SignIn, nonce: str, open_url: OpenUrl) -> str:
         }
         address = _checked(provider.login[0])
         open_url(provider.label, f"{address}{'&' if '?' in address else '?'}{urlencode(asked)}")
-        async with asyncio.timeout(limits.SIGN_IN_PATIENCE_S):
-            code = await waiting.code
+        try:
+            async with asyncio.timeout(limits.SIGN_IN_PATIENCE_S):
+                code = await waiting.code
+        except TimeoutError:
+            raise TimeoutError("nobody came back from the provider's pages in time; begin again") from None
     form = {**token, "code": code, "redirect_uri": waiting.redirect_uri, "code_verifier": verifier}
     answer = await _posted(_checked(provider.token[0]), form)
     found = answer.get("id_token")

@@ -7,6 +7,7 @@ listener that was away hears of each thing once, as it is by then. Of all else t
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import msgspec
@@ -23,6 +24,17 @@ About = Literal["message", "thread", "person", "group"]
 
 _KEEP: Final = Prepared(insert(change), "type", "key", "new", "data")
 _LATEST: Final = text("SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'change'), 0)")
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """Events of an account after a number; a `gap` alone, where they are not kept any more.
+
+    `upto`: from here one reads on. It may be more than the last event's number: what is gone since is not told.
+    """
+
+    events: Sequence[models.Event]
+    upto: int
 
 
 def touch(connection: Connection, type: About, key: str, *, new: bool = False) -> None:
@@ -70,7 +82,14 @@ def _told(connection: Connection, account: str, rows: Sequence[Row[Any]]) -> lis
         what = msgspec.json.decode(data, type=models.EVENTS[type]) if data else seen[type](key, new)
         if what is not None:
             events.append(models.Event(type, account, number, what))
-    return events
+    return _still_news(connection, events)
+
+
+def _still_news(connection: Connection, events: list[models.Event]) -> list[models.Event]:
+    """Without notifications of messages that were seen meanwhile, here or on another device."""
+    about = [event.data.message for event in events if event.type == "notification" and event.data.message]
+    seen = {one.id for one in views.messages_by_id(connection, about) if one.seen and not one.outgoing}
+    return [event for event in events if event.type != "notification" or event.data.message not in seen]
 
 
 def trim(connection: Connection) -> None:

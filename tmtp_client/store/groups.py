@@ -46,8 +46,10 @@ def drop_member(connection: Connection, gid: str, uid: str) -> bool:
 
 
 def replace_members(connection: Connection, gid: str, members: Iterable[models.Member]) -> None:
-    """Who is in it, as the service has it."""
-    connection.execute(delete(member).where(member.c.gid == gid))
+    """Who has joined, as the service has it: who is invited or barred it does not tell, so that stays."""
+    members = list(members)
+    there = member.c.uid.in_([one.uid for one in members])
+    connection.execute(delete(member).where(member.c.gid == gid, (member.c.stands == "joined") | there))
     rows = [
         {"gid": gid, "uid": one.uid, "alias": one.alias, "stands": one.stands, "owner": int(one.owner)}
         for one in members

@@ -174,10 +174,14 @@ def remove(connection: Connection, ids: Sequence[str]) -> list[str]:
     connection.execute(delete(attachment).where(views.among(a.message, gone)))
     connection.execute(delete(message).where(views.among(m.id, gone)))
     index.remove(connection, [row.number for row in rows])
+    left = {}
     for id in {row.thread for row in rows}:
         if threads.recount(connection, id):
             index.put_thread(connection, id)
+        left[id] = threads.is_known(connection, id)
         changes.touch(connection, "thread", id)
+    for row in rows:
+        changes.emit(connection, "removed", models.RemovedEvent(row.id, row.thread, thread_gone=not left[row.thread]))
     return sorted(files - set(connection.scalars(select(a.file).where(views.among(a.file, files)))))
 
 

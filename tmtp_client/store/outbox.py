@@ -235,6 +235,11 @@ def begin(c: Connection, request_id: str, prepared: bytes = b"") -> None:
     _set(c, entry, **values)
 
 
+def unprepared(c: Connection, request_id: str) -> None:
+    """What it was prepared as does not hold any more. The service may have it all the same: it cannot be taken back."""
+    _set(c, must_find(c, request_id), prepared=b"")
+
+
 def held(c: Connection, request_id: str, why: str) -> None:
     """Somebody's keys changed, and the person has not seen it. Of a part, the message stands where he sees it."""
     entry = must_find(c, request_id)

@@ -320,6 +320,7 @@ shared_key = Table(  # suite 1
     Column("ops", Integer, nullable=False),  # what the passphrase cost; 0: random
     Column("memory_kib", Integer, nullable=False),
     Column("author", String, nullable=False),  # who passed it on
+    Column("heads", String, nullable=False),  # JSON: uid of who has it -> head of its log when it got it
 )
 chain = Table(  # what a sending device said came before: nothing is left out, turned round or told twice
     "chain",

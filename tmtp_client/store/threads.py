@@ -167,7 +167,7 @@ def set_flags(
 
 def set_tag(connection: Connection, id: str, name: str, on: bool) -> bool:
     """Tag it, or take the tag away. False where there is no such thread, or nothing changed."""
-    if connection.scalar(select(thread.c.id).where(thread.c.id == id)) is None:
+    if not is_known(connection, id):
         return False
     if on:
         changed = connection.execute(upsert(tag).values(name=name, thread=id).on_conflict_do_nothing()).rowcount

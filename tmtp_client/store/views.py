@@ -30,8 +30,11 @@ class _Doubted(msgspec.Struct):
     """What a view needs of `message.sealed`."""
 
     doubts: tuple[str, ...] = ()
+    accounts: tuple[str, ...] = ()
+    settled: bool = True
 
 
+_NOT_SEALED: Final = _Doubted()
 _DOUBTED: Final = msgspec.json.Decoder(_Doubted)
 
 
@@ -72,7 +75,7 @@ def messages_of(connection: Connection, rows: Sequence[Row[Any]]) -> list[models
     ghosts = {
         row.uid: row
         for row in connection.execute(
-            select(p.uid, p.via, p.proof).where(among(p.uid, (row.author for row in rows)), p.via != "")
+            select(p.uid, p.via, p.proof, p.stands).where(among(p.uid, (row.author for row in rows)), p.via != "")
         )
     }
     to = _recipients(connection, rows)
@@ -114,6 +117,7 @@ def _message(
     row: Row[Any], files: tuple[models.Attachment, ...], ghost: Any, names: tuple[str, ...], doubts: tuple[str, ...]
 ) -> models.Message:
     to = json.loads(row.to) if row.kind == "invitation" else []
+    sealed = _DOUBTED.decode(row.sealed) if row.sealed else _NOT_SEALED
     return models.Message(
         id=row.id,
         kind=row.kind,
@@ -129,13 +133,16 @@ def _message(
         seen=bool(row.seen),
         mentions=bool(row.mentions),
         suite=row.suite,
-        doubts=(_DOUBTED.decode(row.sealed).doubts if row.sealed else ()) + doubts,
+        doubts=sealed.doubts + doubts,
+        unsettled=not sealed.settled,
+        sealed_for=sealed.accounts,
         via="" if ghost is None else ghost.via,
         proof="" if ghost is None else ghost.proof,
         of=row.of,
         gid=to[0][0] if to else "",
         to=names,
         attachments=files,
+        plain=row.kind in {"ping", "invitation"} or (ghost is not None and ghost.stands == "outside"),
     )
 
 

@@ -54,7 +54,6 @@ ALL: Final = (
     _whole("undo_s", 10, limits.UNDO_MAX_S, "seconds"),  # how long a message can be taken back before it leaves
     _one_of("notifications", "all", "mentions", "none"),  # of what a person is told
     _switch("notification_text", True),  # whether a notification shows what was written, or only that something was
-    _whole("idle_lock_s", 0, limits.IDLE_LOCK_MAX_S, "seconds"),  # the history locks itself; 0: never
     Setting(
         "language",
         "",

@@ -45,7 +45,7 @@ def apply(c: Connection, at: At, told: Iterable[Change]) -> None:
 def decides(one: Change) -> bool:
     """Whether a change says with whom one has to do, how it is sealed, or what a device is called (B4)."""
     return (
-        one.kind == "person"
+        one.kind in {"person", "device"}
         or (one.kind == "thread" and one.field == "encryption")
         or (one.kind == settings.KIND and (one.key in _OF_TRUST or one.key not in settings.BY_NAME))
     )

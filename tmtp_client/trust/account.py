@@ -5,6 +5,7 @@ Methods that take a database connection belong into the transaction of what they
 ask the service first, and never while a transaction waits.
 """
 
+import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
 from itertools import count
@@ -67,27 +68,40 @@ class Trust:
         await self._publish_prekey(asker, database)
         asks = await database.read(self._judging.asks)
         if asks:
-            await self.look_at(asker, database, asks, anew=True)
-            await database.write(lambda c: self._judging.settle(c, asks))
+            not_shown = await self.look_at(asker, database, asks, anew=True)
+            await database.write(lambda c: self._judging.settle(c, asks, not_shown))
 
-    async def look_at(self, asker: Asker, database: Kept, uids: Iterable[str], *, anew: bool = False) -> None:
+    async def look_at(self, asker: Asker, database: Kept, uids: Iterable[str], *, anew: bool = False) -> frozenset[str]:
         """Logs and prekeys of these accounts, where they were last looked at ten minutes ago or more; `anew`: in any
-        case. Call it before `plan`. One whose log the service shows to nobody here is passed over.
+        case. Call it before `plan`. Those whose log the service does not show to this account are returned.
 
         Raises `Disconnected`, TimeoutError.
         """
-        for uid in sorted({*uids, self.own.uid} if not anew else set(uids)):
-            asked_ms = (await database.read(lambda c, uid=uid: logs.standing(c, uid))).asked_ms  # type: ignore[misc]
-            if not anew and 0 <= self._clock() - asked_ms < limits.LOOK_AGAIN_MS:
-                continue
-            if uid == self.own.uid and await self.following.settle(asker, database) is Shown.OTHER:
-                continue
-            with suppress(Refused):
-                looked = await self.following.look(asker, database, uid)
-                if looked.log is not None and looked.prekeys:
-                    await database.write(
-                        lambda c, looked=looked: prekeys.take(c, self.own.service_key, looked.log, looked.prekeys)  # type: ignore[misc]
-                    )
+        wanted = sorted({*uids, self.own.uid} if not anew else set(uids))
+        now_ms = self._clock()
+        asked_ms = await database.read(lambda c: {uid: logs.standing(c, uid).asked_ms for uid in wanted})
+        stale = [uid for uid in wanted if anew or not 0 <= now_ms - asked_ms[uid] < limits.LOOK_AGAIN_MS]
+        not_shown: set[str] = set()
+        if self.own.uid in stale and await self.following.settle(asker, database) is not Shown.OTHER:
+            await self._look(asker, database, self.own.uid, not_shown)
+        others = [uid for uid in stale if uid != self.own.uid]
+        for start in range(0, len(others), limits.LOOKS_AT_ONCE):
+            some = others[start : start + limits.LOOKS_AT_ONCE]
+            looks = (self._look(asker, database, uid, not_shown) for uid in some)
+            for ended in await asyncio.gather(*looks, return_exceptions=True):
+                if ended is not None:
+                    raise ended
+        return frozenset(not_shown)
+
+    async def _look(self, asker: Asker, database: Kept, uid: str, not_shown: set[str]) -> None:
+        try:
+            looked = await self.following.look(asker, database, uid)
+        except Refused:
+            not_shown.add(uid)
+            return
+        if looked.log is not None and looked.prekeys:
+            log, shown = looked.log, looked.prekeys
+            await database.write(lambda c: prekeys.take(c, self.own.service_key, log, shown))
 
     async def _publish_prekey(self, asker: Asker, database: Kept) -> None:
         """One a week. A service that does not take it, for one since a clock is wrong, leaves the device its `box`."""
@@ -149,6 +163,14 @@ class Trust:
     def refused(self, c: Rows, request_id: str) -> None:
         """The service will not have it, or the person has dropped it."""
         self._sealer.refused(c, request_id)
+
+    def unseal(self, c: Rows, request_id: str) -> None:
+        """It may not have left, and is to be prepared once more, for others, under the same request."""
+        self._sealer.unseal(c, request_id)
+
+    def sealed_for(self, c: Rows, request_id: str) -> dict[str, str]:
+        """For which accounts a request was prepared, and at which heads of their logs."""
+        return self._sealer.sealed_for(c, request_id)
 
     def returned(self, c: Rows, message: str, uids: Iterable[str]) -> None:
         """A `return` event (A4)."""

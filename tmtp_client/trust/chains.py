@@ -95,6 +95,16 @@ def gone(c: Rows, request_id: str, uids: Iterable[str] | None = None) -> None:
     c.execute(update(t.link).where(which).values(gone=1))
 
 
+def has(c: Rows, request_id: str) -> bool:
+    """Whether a request was sealed to anybody."""
+    return c.scalar(select(t.link.c.uid).where(t.link.c.request_id == request_id).limit(1)) is not None
+
+
+def rename(c: Rows, request_id: str, name: str) -> None:
+    """A request's places go by another name."""
+    c.execute(update(t.link).where(t.link.c.request_id == request_id).values(request_id=name))
+
+
 # -- in --------------------------------------------------------------------------------------------------------------
 def repeats(c: Rows, place: Place) -> str:
     """The message that this one is again, under another id of the service; empty: none."""

@@ -16,12 +16,12 @@ from sqlalchemy import Connection as Rows
 from tmtp_client import limits
 from tmtp_client.api.models import Device, Devices
 from tmtp_client.connection import Refused
-from tmtp_client.engine.recovery import seed_of, words_of
 from tmtp_client.trust import logs as kept
 from tmtp_client.trust import words
 from tmtp_client.trust.following import MOVED_ON, Following
 from tmtp_client.trust.logs import KeptLog, Logs, Shown
 from tmtp_client.trust.ports import Asker, Kept, NowMs, Own
+from tmtp_client.vault.recovery import seed_of, words_of
 from tmtp_core.crypto.account_log import RECOVERY, ActName, Entry, LogRefused, LogState
 from tmtp_core.crypto.encoding import from_text
 from tmtp_core.crypto.log_records import compose, encode_entry

@@ -6,7 +6,7 @@ may be, a service that has lost records, or as what it must be, one that shows t
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
 from itertools import count
@@ -56,13 +56,14 @@ class Following:
         none is known; `Disconnected`, TimeoutError.
         """
         page: m2.LogPage
+        met = await database.read(lambda c: not self._logs.length(c, uid) and not kept.standing(c, uid).seen_head)
         for _ in range(limits.LOG_PAGES_MAX):
             since = await database.read(lambda c: self._logs.length(c, uid))
             answer, data = await asker.inquire(m2.LogFetch(self._request_id(), uid, since))
             assert isinstance(answer, m2.LogPage)
             page = answer
             records = _decoded(data)
-            taken = await database.write(partial(self._take, uid=uid, since=since, records=records, page=page))
+            taken = await database.write(partial(self._take, uid=uid, since=since, records=records, page=page, met=met))
             if not page.more or records is None or taken.shown in {Shown.OTHER, Shown.LOST}:
                 return Looked(taken.shown, taken.log, page.prekeys)
         return Looked(taken.shown, taken.log, page.prekeys)
@@ -104,14 +105,19 @@ class Following:
         return True
 
     # -- what is kept of it ------------------------------------------------------------------------------------------
-    def _take(self, c: Rows, *, uid: str, since: int, records: list[Record] | None, page: m2.LogPage) -> Taken:
-        """One page. What is no page at all is another log."""
+    def _take(
+        self, c: Rows, *, uid: str, since: int, records: list[Record] | None, page: m2.LogPage, met: bool
+    ) -> Taken:
+        """One page; of who is just `met`, nothing of it is a change. What is no page at all is another log."""
         if records is None:
             taken = Taken(Shown.OTHER, self._logs.kept(c, uid), why=_NONE)
         elif not records and page.more:
             taken = Taken(Shown.OTHER, self._logs.kept(c, uid), why="there should be more of it, and there is not")
         else:
             taken = self._logs.take(c, uid, since, records, None if page.more else page.head)
+        if met and taken.log is not None:
+            taken = replace(taken, first=True)
+            kept.keep(c, kept.standing(c, uid), seen_head="")
         return self._note(c, taken, uid, page.head)
 
     def _note(self, c: Rows, taken: Taken, uid: str = "", head: str = "") -> Taken:

@@ -6,8 +6,8 @@ What is wrong is a doubt, in plain words, which stands beside the message. Where
 this device does not know yet, the log is looked at before anything is said.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Literal
 
@@ -17,7 +17,7 @@ from sqlalchemy import Connection as Rows
 from sqlalchemy import bindparam, delete, func, insert, literal_column, select, update
 
 from tmtp_client import limits
-from tmtp_client.store import changes
+from tmtp_client.store import changes, messages
 from tmtp_client.store import tables as t
 from tmtp_client.trust import chains, words
 from tmtp_client.trust.chains import Circumstances, Place
@@ -34,9 +34,7 @@ from tmtp_core.prepared import Prepared
 _TAKES_AWAY: Final = frozenset({"suspend", "contest", "revoke", "genesis"})
 _m = t.message.c
 _SEALED_BEFORE: Final = Prepared(
-    select(_m.id)
-    .where(_m.thread == bindparam("thread"), _m.author == bindparam("author"), _m.suite > literal_column("0"))
-    .limit(1)
+    select(_m.id).where(_m.thread == bindparam("thread"), _m.suite > literal_column("0")).limit(1)
 )
 
 
@@ -47,8 +45,9 @@ Weight = Literal["none", "little", "all"]
 class Sealed(Struct, frozen=True, omit_defaults=True):
     """What `message.sealed` keeps: which device sealed it, at which head of its log, and what is not borne out.
 
-    `forged`: no device of its author's has signed it; it is nobody's word. `again_of`: the message that came before and
-    is the same: this one is not to be shown. `settled` false: a log is being looked at.
+    `forged`: no device of its author's has signed it; it is nobody's word. `barred`: a device has that was not to, any
+    more: nothing is done for it. `again_of`: the message that came before and is the same: this one is not to be shown.
+    `accounts`: all whom it was sealed for. `settled` false: a log is being looked at.
     """
 
     device: str
@@ -57,8 +56,20 @@ class Sealed(Struct, frozen=True, omit_defaults=True):
     head: str
     doubts: tuple[str, ...] = ()
     forged: bool = False
+    barred: bool = False
     again_of: str = ""
+    accounts: tuple[str, ...] = ()
     settled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Borne:
+    """What the two logs bear out of a message. `ask`: whose have to be looked at."""
+
+    doubts: tuple[str, ...]
+    forged: bool
+    barred: bool
+    ask: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,27 +95,29 @@ class Judging:
         """A message that was opened whole (`tmtp_core.crypto.envelope.Opening`). Writes down that it came."""
         manifest = opened.manifest
         sealed = Sealed(manifest.device, manifest.request, manifest.suite, manifest.heads[manifest.sender])
+        sealed = msgspec.structs.replace(sealed, accounts=tuple(manifest.heads))
         place = Place(manifest.device, came.author, came.message, manifest.request, opened.manifest_hash, opened.link)
         again = chains.repeats(c, place)
         if again:
             return msgspec.structs.replace(sealed, doubts=(AGAIN,), again_of=again)
         posted_ms = _ms_of(came.posted)
-        doubts, forged, ask = self._of_logs(c, manifest, posted_ms)
+        borne = self._of_logs(c, manifest, posted_ms)
+        doubts, ask = borne.doubts, borne.ask
         if ask:
             self._defer(c, came, manifest, posted_ms, ask)
             doubts = tuple(doubt for doubt in doubts if doubt not in _OF_UNKNOWN)
-        elif forged:  # whoever signed it has no place in a chain
+        elif borne.forged:  # whoever signed it has no place in a chain
             return msgspec.structs.replace(sealed, doubts=doubts, forged=True)
         doubts += chains.take(c, place, lambda: self._about(c, came, manifest))
         for message in chains.found(c, manifest.device, opened.manifest_hash):
             self._revise(c, message, take_back=chains.MISSING)
-        return msgspec.structs.replace(sealed, doubts=doubts, forged=forged and not ask, settled=not ask)
+        return msgspec.structs.replace(sealed, doubts=doubts, barred=borne.barred, settled=not ask)
 
     def plain(self, c: Rows, author: str, thread: str) -> tuple[str, ...]:
-        """What to say of a message that is not sealed, in a thread where this author's were."""
-        if not thread or _SEALED_BEFORE(c, {"thread": thread, "author": author}).fetchone() is None:
+        """What to say of a message that is not sealed, in a thread where others are, if its author has keys."""
+        if not thread or _SEALED_BEFORE(c, {"thread": thread}).fetchone() is None:
             return ()
-        return (NOT_SEALED,)
+        return (NOT_SEALED,) if self._logs.kept(c, author) is not None else ()
 
     def weight(self, c: Rows, said: Sealed, now_ms: int) -> Weight:
         """Of what a device of this account tells the others: by the log as it was then, and as it is now.
@@ -130,28 +143,33 @@ class Judging:
             asks.update(msgspec.json.decode(text, type=list[str]))
         return asks
 
-    def settle(self, c: Rows, looked_at: Iterable[str]) -> list[str]:
-        """Judge once more what was deferred, now that these logs were looked at. The messages that have changed."""
+    def settle(self, c: Rows, looked_at: Iterable[str], not_shown: Collection[str] = ()) -> list[str]:
+        """Judge once more what was deferred, now that these logs were looked at; the service does not show those of
+        `not_shown` to this account, as when a common group has ended. The messages that have changed.
+        """
         looked = set(looked_at)
         settled = []
         for row in c.execute(select(t.unsettled)).all():
             manifest = manifests.decode(row.manifest)
-            doubts, forged, ask = self._of_logs(c, manifest, row.posted_ms)
-            if ask - looked:
+            borne = self._of_logs(c, manifest, row.posted_ms)
+            if borne.ask - looked:
                 continue
+            if manifest.sender in borne.ask and manifest.sender in not_shown:
+                rest = tuple(doubt for doubt in borne.doubts if doubt not in {NO_DEVICE, THEIR_LOG_UNKNOWN})
+                borne = replace(borne, doubts=(THEIR_LOG_NOT_SHOWN, *rest), forged=False)
             c.execute(delete(t.unsettled).where(t.unsettled.c.message == row.message))
-            self._revise(c, row.message, add=doubts, forged=forged)
+            self._revise(c, row.message, add=borne.doubts, forged=borne.forged, barred=borne.barred)
             settled.append(row.message)
         return settled
 
     # -- inside ------------------------------------------------------------------------------------------------------
-    def _of_logs(self, c: Rows, manifest: Manifest, posted_ms: int) -> tuple[tuple[str, ...], bool, set[str]]:
-        """What the two logs do not bear out, whether nobody's device signed it, and whose log has to be looked at."""
+    def _of_logs(self, c: Rows, manifest: Manifest, posted_ms: int) -> _Borne:
+        """What the two logs bear out."""
         ask = set()
         theirs, own = self._logs.kept(c, manifest.sender), self._logs.kept(c, self._own.uid)
         their_head, own_head = manifest.heads[manifest.sender], manifest.heads[self._own.uid]
         doubts: tuple[str, ...] = ()
-        forged = False
+        forged = barred = False
         then = self._logs.at(c, manifest.sender, their_head)
         if theirs is None or then is None:
             ask.add(manifest.sender)
@@ -163,17 +181,18 @@ class Judging:
             forged = manifest.device not in then.devices
             if forged:
                 doubts += (NO_DEVICE,)
-            elif why:
-                doubts += (f"It was signed by a device that {why} when it was written.",)
             else:
-                doubts += self._gone_since(c, theirs, their_head, manifest.device, posted_ms)
+                signed: tuple[str, ...] = (f"It was signed by a device that {why} when it was written.",) if why else ()
+                signed = signed or self._gone_since(c, theirs, their_head, manifest.device, posted_ms)
+                barred = bool(signed)
+                doubts += signed
         if own is None or own_head not in own.heads:
             if own_head or manifest.suite > 1:
                 ask.add(self._own.uid)
                 doubts += (OWN_LOG_UNKNOWN,)
         elif own_head != own.head:
             doubts += self._kept_from(c, own, own_head, min(posted_ms, manifest.time))
-        return doubts, forged, ask
+        return _Borne(doubts, forged, barred, frozenset(ask))
 
     def _gone_since(self, c: Rows, log: KeptLog, head: str, device: str, posted_ms: int) -> tuple[str, ...]:
         """Whether the device was barred, by the log as it is now, before the service took the message."""
@@ -214,7 +233,7 @@ class Judging:
             unopened=bool(c.scalar(waiting)),
         )
 
-    def _defer(self, c: Rows, came: Came, manifest: Manifest, posted_ms: int, ask: set[str]) -> None:
+    def _defer(self, c: Rows, came: Came, manifest: Manifest, posted_ms: int, ask: frozenset[str]) -> None:
         row = {
             "message": came.message,
             "author": came.author,
@@ -225,7 +244,14 @@ class Judging:
         c.execute(insert(t.unsettled).prefix_with("OR REPLACE"), row)
 
     def _revise(
-        self, c: Rows, message: str, *, add: tuple[str, ...] = (), take_back: str = "", forged: bool = False
+        self,
+        c: Rows,
+        message: str,
+        *,
+        add: tuple[str, ...] = (),
+        take_back: str = "",
+        forged: bool = False,
+        barred: bool = False,
     ) -> None:
         """Change what is said of a message that is kept already."""
         text = c.scalar(select(t.message.c.sealed).where(t.message.c.id == message))
@@ -237,9 +263,16 @@ class Judging:
             sealed,
             doubts=kept + tuple(doubt for doubt in add if doubt not in kept),
             forged=forged or sealed.forged,
+            barred=barred or sealed.barred,
             settled=sealed.settled or not take_back,
         )
-        c.execute(update(t.message).where(t.message.c.id == message).values(sealed=msgspec.json.encode(new).decode()))
+        encoded = msgspec.json.encode(new).decode()
+        if forged and not sealed.forged:  # it stood there while a log was looked at, and is nobody's word
+            text = f"(This message cannot be read: {NO_DEVICE})"
+            content = {"state": "unreadable", "sealed": encoded}
+            messages.replace_content(c, message, subject="", text=text, attachments=(), own=frozenset(), **content)
+            return
+        c.execute(update(t.message).where(t.message.c.id == message).values(sealed=encoded))
         changes.touch(c, "message", message)
 
 
@@ -253,9 +286,13 @@ def _ms_of(posted: str) -> int:
 
 NO_DEVICE: Final = "No device of its sender has signed this message: the service, or somebody else, has made it up."
 AGAIN: Final = "The service has brought this message a second time."
-NOT_SEALED: Final = "This message was not encrypted, as others of its sender in this conversation were."
+NOT_SEALED: Final = "This message was not encrypted, as others in this conversation were: anybody may have written it."
 THEIR_LOG_UNKNOWN: Final = (
     "Its sender's devices stand as the service does not show it here: it keeps changes back, or shows two lists."
+)
+THEIR_LOG_NOT_SHOWN: Final = (
+    "The service does not show its sender's devices here, as after a common group has ended: whether one of them has "
+    "signed this cannot be told."
 )
 OWN_LOG_UNKNOWN: Final = "Its sender was shown another list of your devices than there is."
 BARRED_BEFORE: Final = "It came from a device that was barred before: the service should not have taken it."

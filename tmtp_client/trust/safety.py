@@ -22,6 +22,8 @@ _TOLD: Final = {
     "other": "The service shows this device another list of their devices than they have.",
 }
 
+_AGAIN: Final = "connect both, and compare again; if it stays so, the service keeps it back"
+
 
 def qr(text: str) -> str:
     """A QR code as SVG, on white whatever the page's colours are: cameras expect it so."""
@@ -48,7 +50,28 @@ def compare(c: Rows, own: Own, logs: Logs, uid: str, text: str) -> tuple[str, ..
     seen = _code(c, own, logs, uid)
     if seen is None:
         raise ValueError("there is nothing to compare yet: no keys of theirs are known here")
-    return tuple(_TOLD[wrong] for wrong in safety_number.compare(safety_number.decode_code(text), seen))
+    shown = safety_number.decode_code(text)
+    mine, theirs = logs.kept(c, own.uid), logs.kept(c, uid)
+    assert mine is not None
+    assert theirs is not None
+    told = []
+    for wrong in safety_number.compare(shown, seen):
+        behind = ""
+        if wrong == "own":
+            behind = _behind(shown.other, mine, "your")
+        elif wrong == "other":
+            behind = _behind(shown.own, theirs, "their")
+        told.append(behind or _TOLD[wrong])
+    return tuple(told)
+
+
+def _behind(shown: Side, kept_here: KeptLog, whose: str) -> str:
+    """Whether one of the two devices only knows less of a log than the other, and which; empty: they know two logs."""
+    if shown.head in kept_here.heads:
+        return f"The other device has not heard yet of the latest change of {whose} devices: {_AGAIN}"
+    if shown.count > len(kept_here.heads):
+        return f"This device has not heard yet of the latest change of {whose} devices: {_AGAIN}"
+    return ""
 
 
 def _code(c: Rows, own: Own, logs: Logs, uid: str) -> SafetyCode | None:

@@ -29,7 +29,6 @@ from tmtp_core.prepared import Prepared
 from tmtp_core.wire.messages import Recipient
 from tmtp_core.wire.payload import E2e
 
-_BEFORE: Final = Prepared(select(t.link.c.uid).where(t.link.c.request_id == bindparam("request_id")).limit(1))
 _KEEP: Final = Prepared(insert(t.content_key), *(column.name for column in t.content_key.c))
 _SENT: Final = Prepared(
     update(t.content_key).where(t.content_key.c.request_id == bindparam("request")).values(message=bindparam("message"))
@@ -48,6 +47,10 @@ class ToSeal:
     files: tuple[Piece, ...] = ()
 
 
+_UNSEALED: Final = " (given up)"
+"""Behind a request's name in the chains: how it was sealed before."""
+
+
 class Sealer:
     """Of one account."""
 
@@ -62,7 +65,7 @@ class Sealer:
 
         Raises `EnvelopeRefused` for what no recipient would open; ValueError for a request that was prepared before.
         """
-        if _BEFORE(c, {"request_id": message.request_id}).fetchone() is not None:
+        if chains.has(c, message.request_id):
             raise ValueError("this request was prepared before")
         if shared is None:
             key, e2e = content_key.for_devices(plan.targets, self._random_bytes)
@@ -83,6 +86,8 @@ class Sealer:
             key, e2e, act, message.text, message.files, self._own.keys.signer, from_text(self._own.service_key)
         )
         chains.sealed(c, message.request_id, [(uid, link.count) for uid, link in links.items()], composed.manifest_hash)
+        if chains.has(c, message.request_id + _UNSEALED):
+            chains.gone(c, message.request_id)
         row = {
             "request_id": message.request_id,
             "message": "",
@@ -102,6 +107,19 @@ class Sealer:
         """The service will not have it, or it was dropped: it reaches nobody."""
         chains.gone(c, request_id)
         c.execute(delete(t.content_key).where(t.content_key.c.request_id == request_id))
+
+    def unseal(self, c: Rows, request_id: str) -> None:
+        """It is to be prepared once more under the same request. Nobody knows which of the two the service takes, so
+        neither is named as the last.
+        """
+        chains.gone(c, request_id)
+        chains.rename(c, request_id, request_id + _UNSEALED)
+        c.execute(delete(t.content_key).where(t.content_key.c.request_id == request_id))
+
+    def sealed_for(self, c: Rows, request_id: str) -> dict[str, str]:
+        """For which accounts it was prepared, and at which heads."""
+        heads = c.scalar(select(t.content_key.c.heads).where(t.content_key.c.request_id == request_id))
+        return msgspec.json.decode(heads, type=dict[str, str]) if heads is not None else {}
 
     def returned(self, c: Rows, message: str, uids: Iterable[str]) -> None:
         """The service has given it back: it did not reach these accounts (A4)."""

@@ -84,11 +84,15 @@ def knows_less(whose: str, count: int) -> str:
     )
 
 
+UNKNOWN: Final = "is none of their devices"
+SUSPENDED: Final = "was suspended"
+
+
 def not_standing(log: LogState, device: str) -> str:
     """Why a device may not read or write, at this state of its log; empty: it may."""
     state = log.devices.get(device)
     if state is None:
-        return "is none of their devices"
+        return UNKNOWN
     if state.revoked:
         return "was revoked"
-    return "was suspended" if state.suspended_by is not None else ""
+    return SUSPENDED if state.suspended_by is not None else ""

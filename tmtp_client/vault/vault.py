@@ -26,10 +26,10 @@ from msgspec import Struct
 
 from tmtp_client import limits
 from tmtp_client.api import models
-from tmtp_client.engine.recovery import WORDS, seed_of
 from tmtp_client.vault.disk import destroy, make_folder, write_durably
 from tmtp_client.vault.files import Files
 from tmtp_client.vault.keyrings import Keyring, KeyringUnusable
+from tmtp_client.vault.recovery import WORDS, seed_of
 from tmtp_client.vault.slots import (
     KEY_BYTES,
     Kind,

@@ -274,6 +274,7 @@ def upgrade() -> None:
         sa.Column("ops", sa.Integer, nullable=False),
         sa.Column("memory_kib", sa.Integer, nullable=False),
         sa.Column("author", sa.String, nullable=False),
+        sa.Column("heads", sa.String, nullable=False),
     )
     op.create_table(
         "chain",
