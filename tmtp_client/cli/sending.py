@@ -80,7 +80,9 @@ async def _sent(client: Client, compose: Compose, account: str, *, undo_s: int) 
             problem = error.problem
             text = f"{problem.text[:1].upper()}{problem.text[1:]}. {_KEPT}"
             fail(text, FAILED if problem.code == "refused" else NOT_NOW)
-    if fate.gone and not fate.message and fate.waiting.kind != "note":  # a copy of a thread is no message
+    if fate.gone and not fate.message and fate.waiting.kind == "note":  # the copy of a sealed thread; its note follows
+        await client.call("accounts.settle", o.Settle(meant.name, limits.PATIENCE_S))
+    elif fate.gone and not fate.message:
         fail("It was taken back elsewhere; nothing was sent.", FAILED)
     if fate.waiting.state == "held" and not fate.gone:
         fail(f"Not sent yet: {fate.waiting.error}. {_KEPT} Look at the keys: tmtp keys NAME", NOT_NOW)
