@@ -356,7 +356,9 @@ async def test_undoing_scheduling_dropping(world: World) -> None:
     await ada("outbox.act", o.OfWaiting("work", waiting.request, "undo"))
     assert await ada("outbox.list", WORK) == []
     assert (await problem(ada("outbox.act", o.OfWaiting("work", waiting.request, "undo")))).code == "not_found"
-    later = await ada("messages.send", o.Send("work", (BOB,), text="Tomorrow", due_ms=4_000_000_000_000))
+    later = await ada(
+        "messages.send", o.Send("work", (BOB,), text="Tomorrow", due_ms=time.time_ns() // 1_000_000 + 86_400_000)
+    )
     assert later.state == "scheduled"
     await ada("outbox.act", o.OfWaiting("work", later.request, "now"))
     assert (await world.bob.message("work", "Tomorrow")).alias == ADA

@@ -84,6 +84,7 @@ def is_plain(device: Device, thread: str) -> bool:
 def test_a_barred_device_switches_no_encryption_off(world: World, ada: Device, act: str) -> None:
     """The service lets a thief's device in after all. Also where it says that the post came before."""
     stolen = world.add(ada.account, ada)
+    world.act(ada.account, "confirm", target=stolen.name)
     meet(ada, stolen)
     early = says_plain(stolen, "early")
     before = says_plain(stolen, "before")
@@ -103,6 +104,7 @@ def test_a_barred_device_switches_no_encryption_off(world: World, ada: Device, a
 
 def test_what_a_suspended_device_said_before_counts_once_it_is_back(world: World, ada: Device) -> None:
     tablet = world.add(ada.account, ada)
+    world.act(ada.account, "confirm", target=tablet.name)
     meet(ada, tablet)
     said = says_plain(tablet, "thread")
     world.act(ada.account, "suspend", ada, target=tablet.name)
@@ -233,7 +235,10 @@ def writes(device: Device, thread: str, text: str, *uids: str) -> str:
 
 def begins(device: Device) -> Job | None:
     """What the sender would say next."""
-    sending = Sending(context_of(device))
+    context = context_of(device)
+    context.caught_up.set()
+    sending = Sending(context)
+    sending._members_ms["chess"] = device.world.now_ms  # who is in it was asked for
     return device.database.do(lambda c: sending._begin(c, {}))
 
 
@@ -372,6 +377,7 @@ class Link:
     """A connection that is there, at whose other end the world answers."""
 
     is_connected = True
+    is_open = True
 
     def __init__(self, device: Device) -> None:
         self.inquire, self.ask = device.inquire, device.ask
@@ -380,6 +386,9 @@ class Link:
 
     async def current(self, timeout_s: float | None = None) -> "Link":
         return self
+
+    async def closed(self) -> str:
+        return await asyncio.get_running_loop().create_future()
 
 
 def test_nothing_is_sealed_before_what_waited_at_log_in_has_come(world: World, ada: Device, bob: Device) -> None:
@@ -400,7 +409,6 @@ def test_nothing_is_sealed_before_what_waited_at_log_in_has_come(world: World, a
         ada.take()
         context.caught_up.set()
         assert await looking is None
-        assert await sending._wait_for_one() is None
 
     asyncio.run(sends())
     assert entry(ada, request).state == "held"

@@ -189,13 +189,14 @@ def _waits_for(c: Rows, context: Context, text: bytes) -> E2e | None:
 
 
 def _may_share(c: Rows, context: Context, shared: SharedKey, said: Sealed) -> bool:
-    """Whether who passes a key on may: a reader of the conversation, where it is here, on a device that decides.
+    """Whether who passes a key on may: a reader of the conversation, or one's own device that decides.
 
-    Else whoever knows a conversation's id could shut its readers out, with a key of a later epoch.
+    Else whoever knows a conversation's id could shut its readers out, with a key of a later epoch; or lay one down for a
+    conversation that is to come.
     """
     if shared.author == context.uid:
         return context.trust is not None and context.trust.weight(c, said) == "all"
-    return threads.view(c, shared.thread) is None or threads.reads(c, shared.thread, shared.author)
+    return threads.reads(c, shared.thread, shared.author)
 
 
 def waiting_file(c: Rows, message_id: str) -> ArrivedFile | None:

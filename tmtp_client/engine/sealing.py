@@ -216,9 +216,9 @@ def lacks_hashes(context: Context, entry: Entry, hashes: Hashes) -> bool:
 
 # -- inside ----------------------------------------------------------------------------------------------------------
 def groups_unknown(c: Rows, context: Context, to: recipients.To) -> tuple[str, ...]:
-    """The groups among these of which nothing is known here, not even that one is in it."""
+    """The groups among these of which no other member is known here."""
     groups = (one for one in to if one[1] in {TO_GROUP, TO_GROUP_NOT_SELF})
-    return tuple(one[0] for one in groups if not recipients.uids_of(c, (one,), ""))
+    return tuple(one[0] for one in groups if not recipients.uids_of(c, (one,), context.uid))
 
 
 def _plan(c: Rows, context: Context, to: recipients.To, *, by_box: bool = False) -> Plan | Held | Unsealable:
