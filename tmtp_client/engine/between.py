@@ -191,8 +191,8 @@ def _waits_for(c: Rows, context: Context, text: bytes) -> E2e | None:
 def _may_share(c: Rows, context: Context, shared: SharedKey, said: Sealed) -> bool:
     """Whether who passes a key on may: a reader of the conversation, or one's own device that decides.
 
-    Else whoever knows a conversation's id could shut its readers out, with a key of a later epoch; or lay one down for a
-    conversation that is to come.
+    Else whoever knows a conversation's id could shut its readers out, with a key of a later epoch; or lay one down for
+    a conversation that is to come.
     """
     if shared.author == context.uid:
         return context.trust is not None and context.trust.weight(c, said) == "all"
