@@ -326,7 +326,7 @@ async def test_an_upload_goes_on_where_it_was_when_its_engine_is_killed(tmp_path
             sys.executable, "-m", "tests.support.sending_process", *arguments, stdout=asyncio.subprocess.PIPE
         )
         assert process.stdout is not None
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while (line := await process.stdout.readline()) and int(line) < size // 4:
                 pass
             process.send_signal(signal.SIGKILL)

@@ -250,7 +250,7 @@ async def test_a_file_on_its_way_can_be_taken_back_until_all_of_it_was_said(
         monkeypatch.setattr(posting, "slice_pieces", slow)
         file, _ = await staged(ada, tmp_path, "film.mkv", 2_000_000)
         waiting = await written(ada, "Bob Builder", "Look at this", file)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             await reached.wait()
             await Composing(ada.context).act(waiting.request, "drop")
         await nothing_waits(ada)
@@ -276,7 +276,7 @@ async def test_what_was_said_cannot_be_taken_back(tmp_path: Path, monkeypatch: p
 
         monkeypatch.setattr(Link, "post", slow)
         waiting = await written(ada, "Bob Builder", "Look at this")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             await reached.wait()
             with pytest.raises(ProblemError, match="may have it already"):
                 await Composing(ada.context).act(waiting.request, "drop")

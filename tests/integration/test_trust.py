@@ -406,7 +406,7 @@ async def test_what_a_restored_service_has_lost_is_handed_over(site: Site) -> No
 
 async def until(holds: Callable[[], bool]) -> None:
     """Wait for what the service sends."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while not holds():
             await asyncio.sleep(0.02)
 

@@ -17,7 +17,7 @@ from tmtp_client.api import operations as o
 from tmtp_client.api.client import Client, Local, typed_answer
 from tmtp_client.api.running import Engine, running
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 
 
 class Person:

@@ -29,7 +29,7 @@ from tmtp_client.trust import linking
 from tmtp_client.vault.vault import Vault
 
 Got = TypeVar("Got")
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 
 
 def now_ms() -> int:
