@@ -74,6 +74,7 @@ async def shown(visitor: Visitor, inline: bool) -> AsyncIterator[tuple[Page, Fra
         page = await browser.new_page()
         await page.route("**/shown", page_with_frame)
         await page.goto(visitor.server.way_in())
+        await page.wait_for_url(f"{visitor.server.url}/")  # its way in leads on there
         await page.goto(f"{visitor.server.url}/shown", wait_until="load")
         await page.wait_for_timeout(1_000)
         yield page, page.frames[1]

@@ -35,6 +35,7 @@ class _Watch:
         self._as_json = as_json
         self._known: set[tuple[str, str]] = set()
         self._troubles: dict[str, str] = {}
+        self._refused: dict[str, ProblemError] = {}
         self._said = False
 
     async def run(self) -> None:
@@ -69,6 +70,7 @@ class _Watch:
             for account in await client.call("accounts.list"):
                 self._tell_how(account, several=several)
             while True:
+                self._go_on(names)
                 event = await heard.next()
                 data = event.data
                 if isinstance(data, m.HomeEvent) and data.home.locked:
@@ -79,6 +81,11 @@ class _Watch:
                     await self._show(client, event.account, [data.message], several=several)
                 elif isinstance(data, m.AccountEvent):
                     self._tell_how(data.account, several=several)
+
+    def _go_on(self, names: list[str]) -> None:
+        """Raises `ProblemError` once no service lets any of these in: nothing will come until the person mends that."""
+        if all(name in self._refused for name in names):
+            raise self._refused[names[0]]
 
     async def _show(self, client: Client, account: str, messages: Iterable[m.Message], *, several: bool) -> None:
         new = [one for one in messages if not one.outgoing and not one.seen and (account, one.id) not in self._known]
@@ -96,6 +103,10 @@ class _Watch:
         problem = trouble_of(account)
         where = f" ({account.name})" if several else ""
         trouble = problem.problem.text if problem is not None else account.trouble if account.state == "online" else ""
+        if account.state == "refused" and problem is not None:
+            self._refused[account.name] = problem
+        elif account.state == "online":
+            self._refused.pop(account.name, None)
         before = self._troubles.get(account.name, "")
         if account.state == "connecting" or trouble == before:
             return
