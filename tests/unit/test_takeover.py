@@ -27,7 +27,7 @@ from tmtp_client.store import groups, messages, outbox, people, threads
 from tmtp_client.store import identity as identities
 from tmtp_client.store import tables as t
 from tmtp_client.store.database import Database
-from tmtp_client.trust.logs import Logs
+from tmtp_client.trust.logs import Logs, standing
 from tmtp_client.vault.recovery import words_of
 from tmtp_client.vault.vault import Vault, WrongSecret
 
@@ -143,6 +143,7 @@ async def whole(home: Path) -> None:
         log = await ask(lambda c: Logs(first.SERVICE_KEY).kept(c, UID))
         assert log is not None
         assert list(log.state.devices) == [first.DEVICE.public]
+        assert (await ask(lambda c: standing(c, UID))).seen_head == log.head  # or no message would leave
         assert await ask(lambda c: c.scalar(select(func.count()).select_from(t.staged))) == 0
         kept = set(files.values()) | await ask(_files_waiting)
         assert into.account.files.sweep(kept) <= 1  # of what was being written when it was cut off

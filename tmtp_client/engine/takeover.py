@@ -34,7 +34,7 @@ from tmtp_client.store.database import Database
 from tmtp_client.store.identity import Identity
 from tmtp_client.store.messages import NewAttachment, NewMessage
 from tmtp_client.store.tables import staged
-from tmtp_client.trust.logs import Logs
+from tmtp_client.trust.logs import Logs, keep, standing
 from tmtp_client.vault.disk import destroy, sync_folder
 from tmtp_client.vault.files import Files, StoredFile
 from tmtp_client.vault.vault import AccountVault, Vault, VaultDamaged
@@ -345,7 +345,9 @@ class _Taking:
         except (LogInvalid, ValueError):
             return
         if records:
-            Logs(identity.service_key).take(self.c, identity.uid, 0, records)
+            taken = Logs(identity.service_key).take(self.c, identity.uid, 0, records)
+            if taken.log is not None:  # as with who is met for the first time: what comes after it is a change
+                keep(self.c, standing(self.c, identity.uid), seen_head=taken.log.head)
 
 
 # -- the old files ---------------------------------------------------------------------------------------------------
