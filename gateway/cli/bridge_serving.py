@@ -35,6 +35,8 @@ async def serve_bridge_until_told(settings: Settings, bridge: SmtpBridge, folder
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
+    hangup = asyncio.Event()  # taken from the first moment: by default this signal ends a process
+    loop.add_signal_handler(signal.SIGHUP, hangup.set)
     secure_descriptors(limits.DESCRIPTORS_FOR_FILES + bridge.limits.connections_max)
     keys, place = await asyncio.to_thread(lambda: (folder.keys(), folder.service()))
     intake = await started_intake(bridge, folder, place, keys, SystemClock(), os.urandom)
@@ -53,6 +55,8 @@ async def serve_bridge_until_told(settings: Settings, bridge: SmtpBridge, folder
             look.set()
 
         loop.add_signal_handler(signal.SIGHUP, look_again)
+        if hangup.is_set():
+            look_again()
         log.info("ready", bridge=bridge.name, control=str(folder.path / SOCKET_NAME))
         supervisor.ready(f"bridge {bridge.name}")
         background = [

@@ -86,9 +86,13 @@ async def serve_until_told(settings: Settings, *, process: int = 1, http: Addres
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
     gateway = Gateway(settings, SystemClock(), os.urandom, process=process, http=http)
+    hangup = asyncio.Event()  # taken from the first moment: by default this signal ends a process
+    loop.add_signal_handler(signal.SIGHUP, hangup.set)
     secure_descriptors(gateway.descriptors_needed)
     await gateway.start()
     loop.add_signal_handler(signal.SIGHUP, gateway.reload_certificates)
+    if hangup.is_set():
+        gateway.reload_certificates()
     _spare_the_collector()
     for name in gateway.instances:
         log.info("serving", instance=name, link=gateway.client_address(name).link())

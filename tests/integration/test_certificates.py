@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import ssl
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -245,6 +246,42 @@ async def test_a_hangup_signal_reloads(tmp_path: Path) -> None:
         await connection.quit()
     finally:
         await process.end(signal.SIGTERM)
+
+
+_HANGS_UP_WHILE_IT_STARTS = """
+import os, signal, sys
+from gateway.app import Gateway
+start = Gateway.start
+
+async def hung_up(self):
+    os.kill(os.getpid(), signal.SIGHUP)
+    await start(self)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+reload = Gateway.reload_certificates
+
+def told(self):
+    print("reloaded", len(self.instances), flush=True)
+    reload(self)
+
+Gateway.start, Gateway.reload_certificates = hung_up, told
+import asyncio, pathlib
+from gateway.cli.serving import serve_until_told
+from gateway.settings import load_settings
+sys.exit(not asyncio.run(serve_until_told(load_settings(pathlib.Path(sys.argv[1])))))
+"""
+
+
+async def test_a_hangup_signal_while_it_starts_is_heard_and_ends_nothing(tmp_path: Path) -> None:
+    """By default it would: certbot's hook and `systemctl reload` come when they come (C1)."""
+    config = tmp_path / "gateway.yaml"
+    config.write_text(SETTINGS)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _HANGS_UP_WHILE_IT_STARTS, str(config), stdout=-1, stderr=-1, cwd=tmp_path
+    )
+    printed, complained = await process.communicate()
+    assert (process.returncode, complained) == (0, b""), printed
+    assert b"reloaded 2" in printed
 
 
 async def _shown_at(port: int, *, starttls: bool = False) -> str:

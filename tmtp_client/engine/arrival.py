@@ -2,8 +2,9 @@
 """One message of the service, streamed in and not kept yet: what `receiving` makes and `arriving` takes."""
 
 import re
-from dataclasses import dataclass, field
-from typing import Final, Literal
+from dataclasses import dataclass, field, fields
+from itertools import chain
+from typing import Any, Final, Literal
 
 from tmtp_client import limits
 from tmtp_client.api import models
@@ -83,6 +84,17 @@ class After:
     sends: bool = False
     parts: bool = False
     counts: bool = False
+
+
+def together(*afters: After) -> After:
+    """What is to be done after several events of one transaction."""
+    if len(afters) == 1:
+        return afters[0]
+    found: dict[str, Any] = {}
+    for name in (one.name for one in fields(After)):
+        values = [getattr(one, name) for one in afters]
+        found[name] = any(values) if isinstance(values[0], bool) else tuple(chain.from_iterable(values))
+    return After(**found)
 
 
 def safe_name(attached: Attached) -> str:

@@ -16,7 +16,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from tmtp_client import limits
 from tmtp_client.api import models
 from tmtp_client.engine import between, forwarding, gathering, meeting, notifying, parts, sealing
-from tmtp_client.engine.arrival import After, Arrival, safe_name
+from tmtp_client.engine.arrival import After, Arrival, safe_name, together
 from tmtp_client.engine.context import Context
 from tmtp_client.store import groups, messages, people, threads, views
 from tmtp_client.store.messages import NewAttachment, NewMessage
@@ -50,7 +50,9 @@ def arrive(c: Rows, context: Context, arrival: Arrival) -> After:
     """Keep an event and all that follows from it."""
     if _IS_KNOWN(c, {"id": arrival.event.id}).fetchone() is not None:
         return After(remove=tuple(one.file for one in arrival.files))
-    after = _keep(c, context, arrival)
+    # Who signed it may be known since a moment ago: what he wrote before is acted on before.
+    before = again(c, context, arrival.event.from_) if isinstance(arrival.event, m.Delivery | m.Notify) else []
+    after = together(*before, _keep(c, context, arrival))
     _HEARD(c, {"id": arrival.event.id})
     if after.caught_up:
         trim(c)
@@ -144,14 +146,21 @@ def _post(c: Rows, context: Context, arrival: Arrival) -> After:
         after = _asked_in(c, context, arrival, said)
     else:
         after = _message(c, context, arrival, believed=_is_believed(c, context, arrival, said))
+        if arrival.head.confirmid and arrival.opened is not None and said is not None and not said.settled:
+            between.defer(c, arrival)
     return replace(after, own_log=True) if said is not None and not said.settled else after
 
 
-def again(c: Rows, context: Context) -> list[After]:
-    """Logs have been looked at: what waited for that is acted on, where its device still stands in one."""
+def again(c: Rows, context: Context, author: str = "") -> list[After]:
+    """Logs have been looked at: what waited for that is acted on, where its device still stands in one. `author`: only
+    what this account wrote.
+    """
     done = []
-    for arrival, said in between.again(c, context):
-        if not _says_who_reads(arrival):
+    for arrival, said in between.again(c, context, author):
+        if arrival.head.confirmid:
+            if not between.is_barred(c, context, arrival, said) and _is_believed(c, context, arrival, said):
+                done.append(After(remove=tuple(forwarding.confirmed_late(c, arrival)), counts=True))
+        elif not _says_who_reads(arrival):
             done.append(between.believed(c, context, arrival, said, ()))
         elif not said.forged:
             done.append(_asked_in(c, context, arrival, said))
@@ -247,7 +256,8 @@ def _message(c: Rows, context: Context, arrival: Arrival, *, believed: bool = Tr
     new = _new(c, context, arrival)
     is_first = not threads.is_known(c, new.thread or new.id)
     _record(c, context, new)
-    if is_first or (new.id == new.thread and new.state != "sealed"):  # what answers it may have been read before
+    # What answers it may have been read before; the readers of a confirmed message come with its copy.
+    if not head.confirmid and (is_first or (new.id == new.thread and new.state != "sealed")):
         _read_by(c, context, arrival, new.thread or new.id)
     if new.state == "sealed" and arrival.suite == DEVICES and context.trust is not None and arrival.via is None:
         between.ask_for_key(c, context, new.id, new.author)

@@ -58,13 +58,16 @@ def waits(c: Rows, context: Context, arrival: Arrival, said: Sealed) -> bool:
     return not said.settled or _stands(c, context, arrival, said) == words.SUSPENDED
 
 
-def again(c: Rows, context: Context) -> list[tuple[Arrival, Sealed]]:
+def again(c: Rows, context: Context, author: str = "") -> list[tuple[Arrival, Sealed]]:
     """What was deferred and can be acted on now, by devices that still are some. Logs have been looked at.
 
-    In its order.
+    In its order. `author`: only what this account wrote, and the first `limits.DEFERRED_AT_ONCE` of that.
     """
     ready = []
-    for row in c.execute(select(deferred).order_by(deferred.c.id)).all():
+    rows = select(deferred).order_by(deferred.c.id)
+    if author:
+        rows = rows.where(deferred.c.author == author).limit(limits.DEFERRED_AT_ONCE)
+    for row in c.execute(rows).all():
         assert context.trust is not None
         opened = msgspec.json.decode(row.opened, type=Opened)
         said = context.trust.judge(c, row.id, row.author, row.posted, opened, waited=True)

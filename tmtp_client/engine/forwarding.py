@@ -7,6 +7,7 @@ service can have, so that nothing that was really written is ever taken for know
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -22,8 +23,7 @@ from tmtp_client.engine.context import Context
 from tmtp_client.store import messages, outbox, threads
 from tmtp_client.store.messages import NewMessage
 from tmtp_client.store.outbox import Content, Entry, File
-from tmtp_client.store.tables import attachment, message, reader
-from tmtp_client.store.tables import thread as thread_table
+from tmtp_client.store.tables import attachment, deferred, message, reader
 from tmtp_core.wire.messages import TO_GROUP_NOT_SELF, TO_UID
 from tmtp_core.wire.payload import Attached, Subscriber
 
@@ -93,8 +93,7 @@ def copied(c: Rows, context: Context, arrival: Arrival, *, believed: bool = True
     if not believed:
         raise ValueError("it is the copy of an encrypted conversation, and nobody is known to have signed it")
     found, readers = thread_copy.read(arrival.text.encode())
-    known = c.scalar(select(thread_table.c.id).where(thread_table.c.id == thread)) is not None
-    if not thread or (known and not threads.reads(c, thread, event.from_)):
+    if not thread or (threads.readers(c, thread) and not threads.reads(c, thread, event.from_)):
         raise ValueError("who sent the copy does not read this thread")
     new = 0
     for place, one in enumerate(found):
@@ -145,30 +144,52 @@ def noted(c: Rows, context: Context, arrival: Arrival, note_id: str) -> tuple[Su
 
 def confirmed(c: Rows, context: Context, arrival: Arrival, new: NewMessage) -> tuple[NewMessage | None, list[str]]:
     """An author confirms what a copy said, or says it differently: his words count. The message to keep, if any, and
-    files that nothing needs any more.
+    files that nothing needs any more. Where the copy is deferred, what it will say is confirmed before it is here.
     """
     event, head = arrival.event, arrival.head
     if event.from_ == context.uid:  # another of one's devices was faster
         outbox.drop_confirmation(c, head.confirmid, head.confirmfor)
         return None, [one.file for one in arrival.files]
     thread = head.threadid or ""
-    rows = c.execute(
-        select(message.c.id, message.c.posted).where(
-            message.c.thread == thread,
-            message.c.state == "unconfirmed",
-            message.c.of == head.confirmid,
-            message.c.author == event.from_,
-        )
-    ).all()
-    if not rows and (_knows(c, thread, head.confirmid) or not threads.reads(c, thread, event.from_)):
-        return None, [one.file for one in arrival.files]
-    gone = messages.remove(c, [row.id for row in rows]) if rows else []
-    posted = head.confirmposted if any(row.posted == head.confirmposted for row in rows) else new.posted
-    kept = {**{name: getattr(new, name) for name in new.__slots__}, "posted": posted, "confirms": head.confirmid}
-    return NewMessage(**kept), gone
+    dates, gone = _take_copies(c, arrival)
+    if not dates:
+        may_come = threads.reads(c, thread, event.from_) or _is_deferred(c, head.confirmfor)
+        if _knows(c, thread, head.confirmid) or not may_come:
+            return None, [one.file for one in arrival.files]
+    posted = head.confirmposted if head.confirmposted in dates else new.posted
+    return replace(new, posted=posted, confirms=head.confirmid), gone
+
+
+def confirmed_late(c: Rows, arrival: Arrival) -> list[str]:
+    """What was kept as a message of its own, since nobody could say yet who signed it, is the confirmation that it says
+    it is. Files that nothing needs any more.
+    """
+    event, head = arrival.event, arrival.head
+    dates, gone = _take_copies(c, arrival)
+    if dates:
+        posted = head.confirmposted if head.confirmposted in dates else event.posted
+        messages.confirm(c, event.id, head.confirmid, posted)
+    return gone
 
 
 # -- inside ----------------------------------------------------------------------------------------------------------
+def _take_copies(c: Rows, arrival: Arrival) -> tuple[set[str], list[str]]:
+    """Take away what copies say of the message that its author confirms: its dates there; files needed no more."""
+    event, head = arrival.event, arrival.head
+    copies = select(message.c.id, message.c.posted).where(
+        message.c.thread == (head.threadid or ""),
+        message.c.state == "unconfirmed",
+        message.c.of == head.confirmid,
+        message.c.author == event.from_,
+    )
+    rows = c.execute(copies).all()
+    return {row.posted for row in rows}, messages.remove(c, [row.id for row in rows]) if rows else []
+
+
+def _is_deferred(c: Rows, copy: str) -> bool:
+    return bool(copy) and c.scalar(select(deferred.c.id).where(deferred.c.id == copy)) is not None
+
+
 def _confirm_own(
     c: Rows, context: Context, thread: str, copy: str, newcomers: tuple[Subscriber, ...], delay_ms: int
 ) -> None:

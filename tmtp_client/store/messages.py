@@ -163,6 +163,16 @@ def replace_content(
     return True
 
 
+def confirm(connection: Connection, id: str, confirms: str, posted: str) -> None:
+    """A message that is here confirms a forwarded one: it stands where that one was written."""
+    m = message.c
+    row = connection.execute(select(m.number, m.thread).where(m.id == id)).one_or_none()
+    if row is not None:
+        connection.execute(update(message).where(m.id == id).values(confirms=confirms, posted=posted))
+        _follow(connection, row.number, row.thread, row.thread)
+        changes.touch(connection, "message", id)
+
+
 def remove(connection: Connection, ids: Sequence[str]) -> list[str]:
     """Take messages out of the history, as an unconfirmed copy whose author has spoken; the vault's files that were
     theirs alone, to be removed after the commit.

@@ -196,7 +196,7 @@ answer = Table(  # what people filled into forms
 heard = Table(  # events that were acted on, the latest of them: the service repeats what was not acknowledged
     "heard", metadata, Column("id", String, primary_key=True)
 )
-deferred = Table(  # posts between one's own devices, signed by one of which its log does not tell here yet
+deferred = Table(  # posts that something follows from, signed by a device of which its log does not tell here yet
     "deferred",
     metadata,
     Column("id", String, primary_key=True),
