@@ -42,7 +42,11 @@ async def running(folder: Path) -> AsyncIterator[tuple[Account, PeerLink, Script
         starting = asyncio.create_task(home.start("work"))
         link = await peer.link()
         await link.greet()
-        yield await starting, link, peer
+        account = await starting
+        try:
+            yield account, link, peer
+        finally:
+            peer.part()
 
 
 async def acked(link: PeerLink, *numbers: int) -> None:
@@ -161,6 +165,7 @@ async def test_a_full_disk_keeps_nobody_from_locking(tmp_path: Path, monkeypatch
             raise OSError(errno.ENOSPC, "the disk is full")
 
         monkeypatch.setattr(people, "forget_presence", full)
+        peer.part()
         await home.lock()
         assert home.locked
         assert home.accounts() == []
