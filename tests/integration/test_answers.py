@@ -81,7 +81,7 @@ def outgoing(folder: Path) -> list[Path]:
 
 async def settled(folder: Path) -> None:
     """Nothing waits any more."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while outgoing(folder):
             await asyncio.sleep(0.05)
 
@@ -124,7 +124,7 @@ async def test_each_member_of_a_group_is_told_and_nobody_else(tmp_path: Path) ->
         await bob.connection.ask(m.GroupEdit(fresh_id(), "join", "The Team"))
         await smtp(gateway, lambda client: client.send_message(a_mail()))
         for one in (desk, bob):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not any(isinstance(event, m.Delivery) for event, _ in one.got):
                     await asyncio.sleep(0.05)
             one.got[:] = [got for got in one.got if isinstance(got[0], m.Delivery)]

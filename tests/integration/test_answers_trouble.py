@@ -70,7 +70,7 @@ async def test_a_relay_that_is_away_is_waited_for_over_a_restart(tmp_path: Path)
         port, given = ours.port, settings(ours)
     async with answering(tmp_path, given) as (_, desk):
         await answer(desk)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not outgoing(tmp_path):
                 await asyncio.sleep(0.05)
     left = await asyncio.to_thread(lambda: [path.read_bytes() for path in outgoing(tmp_path)])
@@ -237,7 +237,7 @@ async def test_a_full_disk_leaves_the_answer_with_the_service_until_there_is_roo
     async with relay(tmp_path / "relay") as ours:
         async with answering(tmp_path, settings(ours)) as (gateway, desk):
             await answer(desk, "It waits.")
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while tries < 3:
                     await asyncio.sleep(0.05)
             await smtp(gateway, lambda client: client.send_message(a_mail(**{"Message-ID": "<2@p>"})))
@@ -267,7 +267,7 @@ async def test_a_full_disk_sends_no_answer_again_and_again(tmp_path: Path, monke
     monkeypatch.setattr(outgoing_room.Outbox, "_set", sometimes)
     async with relay(tmp_path / "relay") as ours, answering(tmp_path, settings(ours)) as (_, desk):
         await answer(desk)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while tries < 4:
                 await asyncio.sleep(0.05)
         assert len(ours.mails) == 1
@@ -344,7 +344,7 @@ async def test_what_waits_for_a_relay_that_is_no_longer_named_is_told(tmp_path: 
     async with relay(tmp_path / "relay") as ours, answering(tmp_path, settings(ours)) as (gateway, desk):
         ours.says = lambda verb, address: "451 4.7.1 later" if verb == "RCPT" else None
         await answer(desk)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not outgoing(tmp_path):
                 await asyncio.sleep(0.05)
         intake: Any = gateway.bridges["intake"]
