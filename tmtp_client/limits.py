@@ -43,6 +43,7 @@ OUTBOX_JUDGED_AT_ONCE = 100  # entries that are refused or held in one transacti
 MESSAGE_MAX_BYTES_UNKNOWN = 1 << 50  # of a service that announces no limit (revision 1)
 CAUGHT_UP_PATIENCE_S = 30.0  # of a sealed message, with what was queued at log-in
 HOPELESS_TRIES = 2  # a quit that a request may have earned was perhaps earned by another of the connection
+ENDED_TRIES = 8  # of what the service ended the connection at, for whatever reason: within two minutes or so
 REFUSED_AGAIN_FIRST_S = 30.0  # after a refusal that is only for now
 REFUSED_AGAIN_LONGEST_S = 3600.0
 REFUSED_DOUBLINGS_MAX = 16  # of the pause, until it is the longest

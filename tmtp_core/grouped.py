@@ -28,9 +28,11 @@ class Grouped(ABC):
 
     What `work` raises, and what the database refuses of it, undoes this change alone: others of its group are kept.
     Where it ended their transaction, too, or has left no room on the disk, they are made once more, each by itself: so
-    `work` changes nothing but the database. What else the disk does is told to all of them. `error` is the root of what the database's module raises; `name` begins the names of its threads;
-    `readers` look at once, beside the writer; `group_max` changes are in one transaction. `on_commit` is called in the
-    event loop that opened this, after each group that is on the disk, before those who wait for it go on.
+    `work` changes nothing but the database. What else the disk does is told to all of them.
+
+    `error` is the root of what the database's module raises; `name` begins the names of its threads; `readers` look at
+    once, beside the writer; `group_max` changes are in one transaction. `on_commit` is called in the event loop that
+    opened this, after each group that is on the disk, before those who wait for it go on.
     """
 
     def __init__(
