@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from sqlalchemy import Connection as Rows
-from sqlalchemy import exists, select
+from sqlalchemy import literal_column, select
 
 from tmtp_client.engine.context import Context
 from tmtp_client.store import groups, people
@@ -89,8 +89,9 @@ def alias_of(c: Rows, uid: str) -> str:
 
 def _was_pinged(c: Rows, alias: str) -> bool:
     to = json.dumps([[alias, 0]], ensure_ascii=False)
-    pinged = select(message.c.id).where(message.c.kind == "ping", message.c.outgoing == 1, message.c.to == to)
-    return bool(c.scalar(select(exists(pinged))))
+    m_ = message.c
+    pinged = select(m_.id).where(m_.kind == literal_column("'ping'"), m_.outgoing == literal_column("1"), m_.to == to)
+    return c.scalar(pinged.limit(1)) is not None
 
 
 def block(c: Rows, context: Context, event: m2.BlockEvent, now_ms: int) -> None:

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, literal_column, select
 
 from tmtp_client.api import models
 from tmtp_client.store import changes, messages, people, threads
@@ -20,6 +20,7 @@ from tmtp_client.sync.registers import At, Change
 TAG: Final = "tag:"
 """Before a tag's name in the field of a thread's register: true, or taken away."""
 
+_ZERO: Final[Any] = literal_column("0")  # in so many words: else SQLite does not know which index has all
 _STANDS: Final = ("contact", "ignored")  # what a person decides; all else follows from messages
 _OF_TRUST: Final = ("encrypt", "presence_shown")
 _ENCRYPTION: Final = ("off", "on", "shared")
@@ -89,14 +90,14 @@ def _told_seen(c: Connection, at: At, ids: list[str], seen: bool) -> list[str]:
 def next_wake_ms(c: Connection) -> int | None:
     """When the next snoozed thread comes back; None where none is snoozed."""
     until = thread.c.snoozed_until_ms
-    earliest: int | None = c.scalar(select(func.min(until)).where(until > 0))
+    earliest: int | None = c.scalar(select(func.min(until)).where(until > _ZERO))
     return earliest
 
 
 def wake(c: Connection, now_ms: int) -> list[str]:
     """Bring back what was snoozed until now; which threads. Each device does so by itself: nothing is told."""
     until = thread.c.snoozed_until_ms
-    woken = list(c.scalars(select(thread.c.id).where(until > 0, until <= now_ms).order_by(until, thread.c.id)))
+    woken = list(c.scalars(select(thread.c.id).where(until > _ZERO, until <= now_ms).order_by(until, thread.c.id)))
     for id in woken:
         threads.set_flags(c, id, snoozed_until_ms=0)
     return woken
