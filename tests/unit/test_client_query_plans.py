@@ -13,12 +13,13 @@ from sqlalchemy import Connection, event
 
 from tests.unit.test_client_database import KEY, message
 from tmtp_client.engine import between, forwarding, meeting, sealing
-from tmtp_client.store import changes, messages, outbox, people, threads
+from tmtp_client.store import changes, messages, outbox, people, threads, transfers
 from tmtp_client.store.database import Database
 from tmtp_client.store.messages import NewAttachment
 from tmtp_client.store.outbox import Content
 from tmtp_client.sync import registers, state, telling
 from tmtp_core.prepared import Prepared
+from tmtp_core.wire.payload import Part
 
 THREAD, ID = f"{1:016x}", f"{3:016x}"
 SHORT = ("json_each", "CONSTANT", "sqlite_sequence")
@@ -72,6 +73,9 @@ PLANS: dict[str, Callable[[Connection], object]] = {
     "whether anything is untold": registers.is_untold,
     "whether it is being told": telling._is_waiting,
     "a register": lambda c: registers.get(c, "thread", THREAD, "muted"),
+    "a part": lambda c: transfers.arrived(
+        c, "B" * 32, False, Part("t", 0, 10, 2), "f", 5, 1, transfers.Room(1, 1 << 40)
+    ),
     "events": lambda c: changes.since(c, "a", 0, 100),
 }
 

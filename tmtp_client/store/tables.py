@@ -179,15 +179,17 @@ transfer = Table(  # a large file that comes in parts, each a post of its own, u
     Column("parts", Integer, nullable=False),
     Column("hash", String, nullable=False),  # BLAKE2b-256 in base64url, of the message that names it; "" before
     Column("at_ms", Integer, nullable=False),  # when something of it came last
+    Column("lacks", Integer, nullable=False),  # 1: there was no room for a part, so it will never be whole
 )
 part = Table(
     "part",
     metadata,
     Column("transfer", String, primary_key=True),
     Column("place", Integer, primary_key=True),
-    Column("author", String, nullable=False, index=True),
+    Column("author", String, nullable=False),
     Column("file", String, nullable=False),
     Column("size", Integer, nullable=False),
+    Index("part_by_author", "author", "size"),
 )
 answer = Table(  # what people filled into forms
     "answer",

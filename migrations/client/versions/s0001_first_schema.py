@@ -146,12 +146,13 @@ def upgrade() -> None:
         sa.Column("parts", sa.Integer, nullable=False),
         sa.Column("hash", sa.String, nullable=False),
         sa.Column("at_ms", sa.Integer, nullable=False),
+        sa.Column("lacks", sa.Integer, nullable=False),
     )
     op.create_table(
         "part",
         sa.Column("transfer", sa.String, primary_key=True),
         sa.Column("place", sa.Integer, primary_key=True),
-        sa.Column("author", sa.String, nullable=False, index=True),
+        sa.Column("author", sa.String, nullable=False),
         sa.Column("file", sa.String, nullable=False),
         sa.Column("size", sa.Integer, nullable=False),
     )
@@ -354,6 +355,7 @@ def _make_indexes() -> None:
     op.create_index("message_of", "message", ["of"], sqlite_where=sa.text("of <> ''"))
     op.create_index("attachment_by_transfer", "attachment", ["transfer"])
     op.create_index("attachment_by_file", "attachment", ["file"])
+    op.create_index("part_by_author", "part", ["author", "size"])
     op.create_index("deferred_by_author", "deferred", ["author", "id"])
     op.create_index("outbox_by_state", "outbox", ["state", "number"])
     op.create_index("outbox_by_thread", "outbox", ["thread"])
