@@ -31,8 +31,16 @@ async def test_conversations_are_found_marked_and_put_away(service: TestInstance
     found = (await ada.does("search", "algebra", "from:bob", "--json")).json
     (hit,) = found["found"]
     assert (hit["subject"], hit["message"]["text"]) == ("The plan", "The engine weaves algebra.")
-    assert "The engine weaves algebra." in (await ada.does("search", "alge*", "--", "-lunch")).out
     assert "Nothing found" in (await ada.does("search", "nonsense")).out
+    plan, food = "The engine weaves algebra.", "Lunch at noon?"
+    for query, texts in (
+        (("alge*", "--", "-lunch"), {plan}),
+        (("from:Bob Builder", "-noon", "-n", "5"), {plan}),
+        (("-weaves algebra", "from:bob", "-has:file", "after:2020"), {food}),
+        (("to:me -in:food from:bob",), {plan}),
+    ):
+        got = (await ada.does("search", "--json", *query)).json
+        assert {one["message"]["text"] for one in got["found"]} - {"Hello"} == texts, query
     assert (await ada.run("search", "x", "-a", "nobody")).code == 2
 
     id = hit["message"]["id"]
@@ -51,6 +59,26 @@ async def test_conversations_are_found_marked_and_put_away(service: TestInstance
     assert [one["text"] for one in whole["messages"]] == ["The engine weaves algebra."]
     assert (await ada.does("mark", id, "--plain", "--json")).json["encryption"] == "off"
     assert (await ada.run("thread", "ffffffff")).code == 1
+
+
+async def test_a_safety_number_is_held_against_what_the_other_device_shows(
+    service: TestInstance, tmp_path: Path
+) -> None:
+    """B9: by the code of a camera, or the digits; what differs is said, and nothing is kept then."""
+    ada, bob = await acquainted(service, tmp_path)
+    theirs = (await bob.does("keys", "Ada Lovelace", "--json")).json["safety_number"]
+    mine = (await ada.does("keys", "Bob Builder", "--json")).json["safety_number"]
+    wrong = await ada.run("keys", "Bob Builder", "--shown", mine["code"])
+    assert (wrong.code, "somebody else" in wrong.err) == (1, True)
+    digits = await ada.run("keys", "Bob Builder", "--shown", theirs["digits"][::-1], "--json")
+    assert (digits.code, digits.json["compared"]["same"], "other digits" in digits.err) == (1, False, True)
+    for nonsense in ("12345", "hello", "-"):
+        assert (await ada.run("keys", "Bob Builder", "--shown", nonsense)).code == 2
+    assert "(you have)" not in (await ada.does("keys", "Bob Builder")).out
+    assert "nothing differs" in (await ada.does("keys", "Bob Builder", "--shown", theirs["digits"])).out
+    assert "(you have)" in (await ada.does("keys", "Bob Builder")).out
+    again = await bob.does("keys", "Ada Lovelace", "--shown", "-", "--json", given=mine["code"] + "\n")
+    assert (again.json["compared"]["same"], again.json["person"]["keys"]) == (True, "compared")
 
 
 async def test_forwarding_asking_in_and_answering_all(service: TestInstance, tmp_path: Path) -> None:

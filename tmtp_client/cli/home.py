@@ -62,8 +62,11 @@ def list_accounts(context: typer.Context, as_json: JsonOption = False) -> None:
     rows = [(one.name, one.alias, one.service, _news(one)) for one in home.accounts]
     if rows:
         print_table(out, ("account", "name", "service", ""), rows)
-    elif not home.damaged:
+    elif not home.damaged and not home.coming:
         say("None yet; see tmtp join --help")
+    for one in home.coming:
+        waits = f"waits until a device of the account takes this one in; the number is {one.fingerprint}"
+        say(f"{one.account} on {one.service}: {one.trouble or waits}", style="yellow")
     for name, why in home.damaged.items():
         say(f"{name} cannot be opened: {why}", style="red")
 

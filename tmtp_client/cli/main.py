@@ -9,8 +9,9 @@ import sys
 
 import typer
 
-from tmtp_client.cli import daemon, devices, home, joining, people, reading, watching, writing
+from tmtp_client.cli import daemon, devices, home, joining, keys, people, reading, watching, writing
 from tmtp_client.cli.common import FAILED, INTERRUPTED, default_home, err, say
+from tmtp_client.cli.query import QueryCommand
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
@@ -34,7 +35,7 @@ app.command()(writing.outbox)
 app.command()(reading.inbox)
 app.command()(reading.read)
 app.command()(reading.thread)
-app.command()(reading.search)
+app.command(cls=QueryCommand)(reading.search)
 app.command()(reading.mark)
 app.command()(watching.watch)
 app.command()(people.people)
@@ -42,7 +43,8 @@ app.command()(people.accept)
 app.command()(people.ignore)
 app.command()(people.block)
 app.command()(people.unblock)
-app.command()(people.keys)
+app.command()(keys.keys)
+app.add_typer(keys.wishes, name="wishes")
 app.add_typer(people.group, name="group")
 app.add_typer(devices.devices, name="devices")
 app.add_typer(devices.link, name="link")
