@@ -27,7 +27,7 @@ def commands() -> Iterator[tuple[str, ...]]:
 
     def below(one: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         if isinstance(one, typer.core.TyperGroup):
-            if path[0] in {"accounts", "devices", "wishes"}:  # which list, by themselves
+            if path[0] in {"accounts", "devices", "drafts", "wishes"}:  # which list, by themselves
                 yield path
             for name, command in one.commands.items():
                 yield from below(command, (*path, name))
@@ -58,6 +58,16 @@ def commands() -> Iterator[tuple[str, ...]]:
         (["recovery", "new"], 2, "--yes"),
         (["fly"], 2, "No such command"),
         (["search"], 2, "Missing argument"),
+        (["drafts", "edit"], 2, "say what: --text"),
+        (["drafts", "edit", "1f2e3d4c", "--reply", "1f2e3d4c", "-t", "x"], 2, "either"),
+        (["drafts", "delete", "1f2e3d4c"], 2, "--yes"),
+        (["form", "write", "Bob Builder"], 2, "say what you ask: --ask"),
+        (["form", "write", "Bob Builder", "-q", "day"], 2, "--ask takes 'day! date Which day?'"),
+        (["form", "write", "Bob Builder", "-q", "day year When?"], 2, "not day year When?"),
+        (["form", "write", "Bob Builder", "-q", "n integer(few..many)"], 2, "--ask takes"),
+        (["form", "write", "Bob Builder", "-q", "day date(2026)"], 2, "--ask takes"),
+        (["form", "fill", "1f2e3d4c", "day"], 2, "an answer is NAME=ANSWER; not day"),
+        (["keys", "Bob Builder", "--shown", "12345", "--compared"], 2, "either"),
         (["search", "-n", "5"], 2, "Missing argument"),
         (["search", "-word", "-n"], 2, "requires an argument"),
         (["search", "--nonsense"], 2, "No such option"),

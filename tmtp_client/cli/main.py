@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from tmtp_client.cli import daemon, devices, home, joining, keys, people, reading, watching, writing
+from tmtp_client.cli import daemon, devices, drafts, forms, home, joining, keys, people, reading, watching, writing
 from tmtp_client.cli.common import FAILED, INTERRUPTED, default_home, err, say
 from tmtp_client.cli.query import QueryCommand
 
@@ -32,6 +32,8 @@ app.command()(writing.reply)
 app.command()(writing.forward)
 app.command()(writing.add)
 app.command()(writing.outbox)
+app.add_typer(drafts.drafts, name="drafts")
+app.add_typer(forms.form, name="form")
 app.command()(reading.inbox)
 app.command()(reading.read)
 app.command()(reading.thread)
@@ -54,7 +56,6 @@ app.command()(home.lock)
 app.command()(home.unlock)
 app.command()(home.settings)
 app.command()(home.export)
-app.add_typer(home.form, name="form")
 app.command()(daemon.daemon)
 
 
