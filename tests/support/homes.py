@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 from sqlalchemy import Connection as Rows
 
 from gateway.app import Gateway
@@ -28,6 +29,7 @@ from tmtp_client.store import messages, outbox, people
 from tmtp_client.store.database import Database
 from tmtp_client.trust import linking
 from tmtp_client.vault.vault import Vault
+from tmtp_core.crypto.encoding import from_text, to_text
 
 Got = TypeVar("Got")
 PATIENCE_S = 60.0  # of a test, on a machine that has much else to do
@@ -189,6 +191,14 @@ async def linked(account: Account, home: Home) -> Account:
     finally:
         await being.stop()
     return home.account(context.name)
+
+
+def of_another(offer: str) -> str:
+    """A first text that was changed on its way: it names another device as the one that offers."""
+    prefix, _, rest = offer.partition(":")
+    said = msgspec.json.decode(from_text(rest), type=linking.Offer)
+    changed = msgspec.structs.replace(said, sponsor=to_text(os.urandom(32)))
+    return f"{prefix}:{to_text(msgspec.json.encode(changed))}"
 
 
 async def look_at_keys(context: Context) -> None:
