@@ -32,11 +32,18 @@ SHOWN: Final = {
     "X-Frame-Options": "SAMEORIGIN",
 }
 """Of a file that one of this server's own pages shows in a frame: it is of no origin there, and loads nothing."""
+_NOT_ALLOWED: Final = (
+    "accelerometer autoplay camera display-capture encrypted-media geolocation gyroscope hid idle-detection"
+    " magnetometer microphone midi payment picture-in-picture publickey-credentials-get screen-wake-lock serial usb web-share"
+    " xr-spatial-tracking"
+)
+"""Of browsers' abilities (W3C Permissions Policy): none is needed, and so no attachment in a frame has it either."""
 HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Cross-Origin-Embedder-Policy": "require-corp",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": ", ".join(f"{one}=()" for one in _NOT_ALLOWED.split()),
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
