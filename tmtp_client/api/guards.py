@@ -34,8 +34,8 @@ SHOWN: Final = {
 """Of a file that one of this server's own pages shows in a frame: it is of no origin there, and loads nothing."""
 _NOT_ALLOWED: Final = (
     "accelerometer autoplay camera display-capture encrypted-media geolocation gyroscope hid idle-detection"
-    " magnetometer microphone midi payment picture-in-picture publickey-credentials-get screen-wake-lock serial usb web-share"
-    " xr-spatial-tracking"
+    " magnetometer microphone midi payment picture-in-picture publickey-credentials-get screen-wake-lock serial"
+    " usb xr-spatial-tracking"
 )
 """Of browsers' abilities (W3C Permissions Policy): none is needed, and so no attachment in a frame has it either."""
 HEADERS: Final = {
