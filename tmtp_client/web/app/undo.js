@@ -77,7 +77,8 @@ function Bar({ now }) {
   const bad = now.state === "refused" || now.state === "held";
   return html`<section class="undo-bar ${bad ? "bad" : ""}" aria-label=${t("writing.undo_bar")}>
     <${Icon} name=${bad ? "warn" : now.state === "sent" ? "good" : "clock"} />
-    <span><span role="status">${said(now)}</span>${now.state === "undo" && html` <span aria-hidden="true">${t("writing.seconds_left", { count: seconds })}</span>`}</span>
+    <span><span role="status" class=${now.state === "undo" ? "spoken" : ""}>${said(now)}</span>
+      ${now.state === "undo" && html`<span aria-hidden="true">${t("writing.leaves_in", { name: (now.to ?? []).join(", "), count: seconds })}</span>`}</span>
     ${canUndo && html`<button class="button small" type="button" onClick=${takeBack}>${t("writing.undo")}</button>`}
     ${now.state === "sent" && now.message && html`<a class="button small" href=${link({ account: now.account, pane: "thread", thread: now.draft?.thread || now.message })}>${t("writing.show")}</a>`}
     <button class="button quiet small" type="button" aria-label=${t("writing.dismiss")} onClick=${() => (leaving.value = null)}>×</button>
