@@ -20,7 +20,7 @@ from tmtp_client.api.dispatcher import Dispatcher
 from tmtp_client.api.doorkeeper import Doorkeeper
 from tmtp_client.api.entrance import Entrance
 from tmtp_client.api.events import Source
-from tmtp_client.api.guards import DOOR, Guard, refused
+from tmtp_client.api.guards import DOOR, Guard, in_words, refused
 from tmtp_client.api.models import Event, HomeEvent
 from tmtp_client.api.pages import Pages
 from tmtp_client.api.socket import Socket
@@ -117,7 +117,8 @@ class Server:
     async def _enter(self, request: web.Request) -> web.Response:
         session = self._entrance.redeem(request.query.get("token", ""))
         if session is None:
-            answer = refused(403, "refused", "this link is used, or too old; let the program open another")
+            used = refused(403, "refused", "this link is used, or too old; let the program open another: tmtp open")
+            answer = in_words(request, used)
             answer.force_close()
             return answer
         self._admit(request.protocol)
