@@ -11,6 +11,7 @@ import { PeoplePicker } from "./person_picker.js";
 import { MarkdownHint, Preview } from "./preview.js";
 import { Schedule } from "./schedule.js";
 import { accountOf, route, select } from "./state.js";
+import { joined, told, visible } from "./text.js";
 import { leaves } from "./undo.js";
 import { forgetFile, useDropping, useUploads } from "./uploads.js";
 import { t } from "./words.js";
@@ -84,7 +85,7 @@ function OtherDrafts({ account, current, onChoose }) {
   if (!others.length) return null;
   return html`<details class="more drafts"><summary>${t("writing.other_drafts", { count: others.length })}</summary>
     <ul class="list">${others.map((one) => html`<li key=${one.key}><button class="button quiet" type="button" onClick=${() => onChoose(one.key)}>
-      <bdi>${one.subject || one.text.slice(0, 60) || one.to.join(", ") || t("writing.no_words")}</bdi></button></li>`)}</ul>
+      <bdi>${told(one.subject || one.text.slice(0, 60)) || joined(one.to.map(visible)) || t("writing.no_words")}</bdi></button></li>`)}</ul>
   </details>`;
 }
 
@@ -118,12 +119,12 @@ function Reply({ account, thread, known, reply }) {
     await call("drafts.drop", { account, key: thread }).catch(() => {});
     writing.end();
   };
-  const everybody = t("writing.reply_all", { name: names.join(", ") || target.alias });
+  const everybody = t("writing.reply_all", { name: joined((names.length ? names : [target.alias]).map(visible)) });
   const whom = canChoose
     ? html`<label class="spoken" for="reply-to">${t("writing.reply_to")}</label>
       <select id="reply-to" value=${onlyAuthor ? "author" : "all"} onChange=${(event) => setOnlyAuthor(event.currentTarget.value === "author")}>
         <option value="all">${everybody}</option>
-        <option value="author">${t("writing.reply_author", { name: target.alias })}</option>
+        <option value="author">${t("writing.reply_author", { name: visible(target.alias) })}</option>
       </select>`
     : html`<p class="muted">${everybody}</p>`;
   return html`<form class="compose reply" aria-label=${t("writing.reply_title")} onSubmit=${submit(send)} onKeyDown=${sendKey(send)} ...${writing.dropping.attributes}>
@@ -159,7 +160,7 @@ function useWriting(account, key, thread) {
       const waiting = await call("messages.send", { account, text: draft.text, files: draft.files, draft: draft.key, ...fields });
       end();
       setTimes((now) => now + 1);
-      leaves({ account, waiting, draft, onUndo });
+      leaves({ account, waiting, draft, takesFocus: !thread, onUndo });
       onSent();
     });
   return { ...kept, busy, problem, clear, uploads, dropping, leaveOut, send, times };

@@ -57,7 +57,7 @@ export function FirstRun() {
     setStep("write");
   };
   const now = step === "again" || step === "other" ? "invitation" : step;
-  return html`<div class="first-run">
+  return html`<main class="first-run">
     <header class="first-head"><div class="brand"><${Icon} name="mark" /> TMTP</div>
       ${accounts.value.length > 0 && step !== "sheet" && html`<a class="button quiet" href="#/">${t("first.leave")}</a>`}</header>
     <ol class="steps screen-only" aria-label=${t("first.steps")}>${steps.map((one) => html`<li key=${one} class=${steps.indexOf(one) <= steps.indexOf(now) ? "some" : ""}
@@ -68,7 +68,7 @@ export function FirstRun() {
     ${step === "other" && html`<${Other} onJoined=${took} onBack=${() => setStep("invitation")} />`}
     ${step === "sheet" && html`<${Sheet} joined=${joined} onTold=${told} />`}
     ${step === "write" && html`<${Write} joined=${joined} />`}
-  </div>`;
+  </main>`;
 }
 
 // -- what opens the history ----------------------------------------------------------------------------------------------

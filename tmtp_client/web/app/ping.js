@@ -93,7 +93,7 @@ export function PingForm({ account, alias = "", heading = true }) {
           <${PingText} label=${t("contacts.ping_words")} hint=${t("contacts.ping_plain")} value=${text} onInput=${setText} wrong=${wrongOf(problem, "text")} />
           <${Trouble} problem=${problem} except=${["alias", "text"]} />
           <div class="form-acts"><button class="button first" type="submit" disabled=${busy || !to.trim() || !text.trim() || text.length > PING_MAX_UNITS}>
-            <${Icon} name="next" /> ${t("contacts.ping_send")}</button></div>
+            <${Icon} name="send" /> ${t("contacts.ping_send")}</button></div>
         </form>`}
   </section>`;
 }
