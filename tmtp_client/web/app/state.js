@@ -17,6 +17,11 @@ export const route = signal(parse(location.hash));
 
 export const locked = computed(() => home.value?.locked ?? false);
 
+const little = matchMedia("(max-width: 699.98px)");
+/** Whether there is room for one pane only. */
+export const narrow = signal(little.matches);
+little.addEventListener("change", () => (narrow.value = little.matches));
+
 /** @param {string} name */
 export const accountOf = (name) => accounts.value.find((one) => one.name === name);
 
@@ -43,7 +48,12 @@ export async function refreshHome() {
 
 /** Begin: hear, ask, and follow the address. */
 export function begin() {
-  const follow = () => (route.value = parse(location.hash));
+  let followed = location.hash;
+  const follow = () => {
+    if (location.hash === followed && link(route.peek()) === location.hash) return; // told twice: by hashchange and popstate
+    followed = location.hash;
+    route.value = parse(location.hash);
+  };
   addEventListener("hashchange", follow);
   addEventListener("popstate", follow);
   listen(hear);
