@@ -101,6 +101,8 @@ API_TOKENS_MAX = 16  # one-time tokens that nobody has used yet; the eldest is f
 API_SESSIONS_MAX = 32  # browsers that came in; the eldest is forgotten
 API_CLOSE_TIMEOUT_S = 2.0  # a person has asked to end: whoever has not finished by then is cut off
 API_CONNECT_TIMEOUT_S = 5.0  # to the engine of this device
+DAEMON_AGAIN_S = 1.0  # until a daemon is begun again that found another process at work in its home
+LAST_WORDS_MAX_CHARACTERS = 500  # of a daemon that could not begin, shown to who asked for it
 
 # -- this device's disk ----------------------------------------------------------------------------------------------
 HISTORY_READERS = 3  # at once: a search, a page and a file do not wait for one another

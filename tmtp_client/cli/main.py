@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from tmtp_client.cli import daemon, devices, home, joining, people, reading, watching, writing
+from tmtp_client.cli import daemon, devices, home, joining, opening, people, reading, watching, writing
 from tmtp_client.cli.common import FAILED, INTERRUPTED, default_home, err, say
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
@@ -21,6 +21,7 @@ def _about() -> None:
 
 
 app.command()(joining.join)
+app.command("open")(opening.open_pages)
 app.command()(joining.recover)
 app.command("sign-in")(joining.sign_in_again)
 app.command("alias")(joining.take_alias)

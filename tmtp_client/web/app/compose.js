@@ -11,6 +11,7 @@ import { PeoplePicker } from "./person_picker.js";
 import { MarkdownHint, Preview } from "./preview.js";
 import { Schedule } from "./schedule.js";
 import { accountOf, route, select } from "./state.js";
+import { joined, told, visible } from "./text.js";
 import { leaves } from "./undo.js";
 import { forgetFile, useDropping, useUploads } from "./uploads.js";
 import { t } from "./words.js";
@@ -68,8 +69,8 @@ function NewMessage({ account }) {
       <${Field} label=${t("writing.subject")} optional wrong=${wrongOf(writing.problem, "subject")}>
         ${(attributes) => html`<input ...${attributes} dir="auto" maxlength="300" value=${draft.subject} onInput=${(event) => change({ subject: event.currentTarget.value })} />`}
       <//>
-      <${Text} account=${account} writing=${writing} label=${t("writing.text")} rows=${10} />
-      <${Foot} account=${account} writing=${writing} encryption=${encryption} onSend=${send} onDrop=${drop} ready=${draft.to.length > 0} />
+      <${Text} writing=${writing} label=${t("writing.text")} rows=${10} />
+      <${Foot} writing=${writing} encryption=${encryption} onSend=${send} onDrop=${drop} ready=${draft.to.length > 0} />
     </form>
   </section>`;
 }
@@ -84,7 +85,7 @@ function OtherDrafts({ account, current, onChoose }) {
   if (!others.length) return null;
   return html`<details class="more drafts"><summary>${t("writing.other_drafts", { count: others.length })}</summary>
     <ul class="list">${others.map((one) => html`<li key=${one.key}><button class="button quiet" type="button" onClick=${() => onChoose(one.key)}>
-      <bdi>${one.subject || one.text.slice(0, 60) || one.to.join(", ") || t("writing.no_words")}</bdi></button></li>`)}</ul>
+      <bdi>${told(one.subject || one.text.slice(0, 60)) || joined(one.to.map(visible)) || t("writing.no_words")}</bdi></button></li>`)}</ul>
   </details>`;
 }
 
@@ -118,18 +119,17 @@ function Reply({ account, thread, known, reply }) {
     await call("drafts.drop", { account, key: thread }).catch(() => {});
     writing.end();
   };
+  const everybody = t("writing.reply_all", { name: joined((names.length ? names : [target.alias]).map(visible)) });
+  const whom = canChoose
+    ? html`<label class="spoken" for="reply-to">${t("writing.reply_to")}</label>
+      <select id="reply-to" value=${onlyAuthor ? "author" : "all"} onChange=${(event) => setOnlyAuthor(event.currentTarget.value === "author")}>
+        <option value="all">${everybody}</option>
+        <option value="author">${t("writing.reply_author", { name: visible(target.alias) })}</option>
+      </select>`
+    : html`<p class="muted">${everybody}</p>`;
   return html`<form class="compose reply" aria-label=${t("writing.reply_title")} onSubmit=${submit(send)} onKeyDown=${sendKey(send)} ...${writing.dropping.attributes}>
-    <div class="reply-head">
-      ${canChoose
-        ? html`<label class="spoken" for="reply-to">${t("writing.reply_to")}</label>
-          <select id="reply-to" value=${onlyAuthor ? "author" : "all"} onChange=${(event) => setOnlyAuthor(event.currentTarget.value === "author")}>
-            <option value="all">${t("writing.reply_all", { name: names.join(", ") || target.alias })}</option>
-            <option value="author">${t("writing.reply_author", { name: target.alias })}</option>
-          </select>`
-        : html`<p class="muted">${t("writing.reply_all", { name: names.join(", ") || target.alias })}</p>`}
-    </div>
-    <${Text} account=${account} writing=${writing} label=${t("writing.reply_text")} rows=${3} quiet />
-    <${Foot} account=${account} writing=${writing} encryption=${encryption} onSend=${send} onDrop=${drop} ready />
+    <${Text} writing=${writing} label=${t("writing.reply_text")} rows=${3} head=${whom} />
+    <${Foot} writing=${writing} encryption=${encryption} onSend=${send} onDrop=${drop} ready />
   </form>`;
 }
 
@@ -160,14 +160,14 @@ function useWriting(account, key, thread) {
       const waiting = await call("messages.send", { account, text: draft.text, files: draft.files, draft: draft.key, ...fields });
       end();
       setTimes((now) => now + 1);
-      leaves({ account, waiting, draft, onUndo });
+      leaves({ account, waiting, draft, takesFocus: !thread, onUndo });
       onSent();
     });
   return { ...kept, busy, problem, clear, uploads, dropping, leaveOut, send, times };
 }
 
-/** The text, with what it is shown like. */
-function Text({ account, writing, label, rows, quiet = false }) {
+/** The text, with what it is shown like. `head`: what stands above it, in place of its label. */
+function Text({ writing, label, rows, head = null }) {
   const id = useId("text");
   const [preview, setPreview] = useState(false);
   const area = useRef(/** @type {HTMLTextAreaElement | null} */ (null));
@@ -183,7 +183,7 @@ function Text({ account, writing, label, rows, quiet = false }) {
   }, [draft.text, preview]);
   const wrong = wrongOf(problem, "text");
   return html`<div class="field compose-text ${dropping.over ? "dropping" : ""}">
-    <div class="text-head"><label for=${id} class=${quiet ? "spoken" : ""}>${label}</label>
+    <div class="text-head"><label for=${id} class=${head ? "spoken" : ""}>${label}</label>${head}
       <div class="segments" role="group" aria-label=${t("writing.view")}>
         <button type="button" aria-pressed=${preview ? "false" : "true"} onClick=${() => setPreview(false)}>${t("writing.write")}</button>
         <button type="button" aria-pressed=${preview ? "true" : "false"} disabled=${!draft.text.trim()} onClick=${() => setPreview(true)}>${t("writing.preview")}</button>
@@ -191,7 +191,7 @@ function Text({ account, writing, label, rows, quiet = false }) {
     ${preview
       ? html`<${Preview} text=${draft.text} />`
       : html`<textarea id=${id} ref=${area} rows=${rows} dir="auto" value=${draft.text} aria-invalid=${wrong ? "true" : undefined}
-          placeholder=${quiet ? label : undefined} onInput=${(event) => change({ text: event.currentTarget.value })}></textarea>`}
+          placeholder=${head ? label : undefined} onInput=${(event) => change({ text: event.currentTarget.value })}></textarea>`}
     ${wrong && html`<p class="wrong" role="alert">${wrong}</p>`}
     <p class="drop-here" aria-hidden="true">${t("writing.drop_here")}</p>
     <${Attachments} writing=${writing} />

@@ -7,6 +7,7 @@ import { html, Icon, useEffect, useMemo, useState } from "./html.js";
 import { PING_MAX_UNITS, PingText } from "./ping.js";
 import { link } from "./routes.js";
 import { accountOf } from "./state.js";
+import { joined, visible } from "./text.js";
 import { language, t } from "./words.js";
 
 const LATEST = 200;
@@ -94,17 +95,17 @@ function Asking({ account, person, ping }) {
   const [answering, setAnswering] = useState("");
   const { busy, problem, run } = useRequest();
   const act = (name, text = "") => run(() => call("people.answer", { account, uid: person.uid, act: name, text }));
-  return html`<li class="card ping"><article class="card-body" aria-label=${t("contacts.ping_of", { name: person.alias })}>
-    <div class="ping-head"><strong><bdi>${person.alias}</bdi></strong>
+  return html`<li class="card ping"><article class="card-body" aria-label=${t("contacts.ping_of", { name: visible(person.alias) })}>
+    <div class="ping-head"><strong><bdi>${visible(person.alias)}</bdi></strong>
       ${person.via && html`<span class="badge warn">${t("contacts.from_outside")}</span>`}
       ${ping && html`<time class="muted" datetime=${ping.posted}>${whenText(Date.parse(ping.posted), language.value)}</time>`}</div>
-    <pre class="ping-shown" dir="auto">${ping?.text || t("contacts.no_words")}</pre>
-    <p class="hint">${t("contacts.ping_verified", { name: person.alias })}</p>
+    <pre class="ping-shown" dir="auto">${visible(ping?.text ?? "") || t("contacts.no_words")}</pre>
+    <p class="hint">${t("contacts.ping_verified", { name: visible(person.alias) })}</p>
     <${Trouble} problem=${problem} />
     <div class="form-acts">
-      <button class="button first" type="button" disabled=${busy} onClick=${() => setAnswering("accept")}>${t("contacts.accept")}<span class="spoken"> ${person.alias}</span></button>
-      <button class="button" type="button" disabled=${busy} onClick=${() => act("ignore")}>${t("contacts.ignore")}<span class="spoken"> ${person.alias}</span></button>
-      <button class="button danger" type="button" disabled=${busy} onClick=${() => setAnswering("block")}>${t("contacts.block")}<span class="spoken"> ${person.alias}</span></button>
+      <button class="button first" type="button" disabled=${busy} onClick=${() => setAnswering("accept")}>${t("contacts.accept")}<span class="spoken"> ${visible(person.alias)}</span></button>
+      <button class="button" type="button" disabled=${busy} onClick=${() => act("ignore")}>${t("contacts.ignore")}<span class="spoken"> ${visible(person.alias)}</span></button>
+      <button class="button danger" type="button" disabled=${busy} onClick=${() => setAnswering("block")}>${t("contacts.block")}<span class="spoken"> ${visible(person.alias)}</span></button>
     </div>
     ${answering === "accept" && html`<${Accept} account=${account} person=${person} onClose=${() => setAnswering("")} />`}
     ${answering === "block" && html`<${Block} account=${account} person=${person} onClose=${() => setAnswering("")} />`}
@@ -123,9 +124,9 @@ function Accept({ account, person, onClose }) {
       onClose();
     });
   };
-  return html`<${Dialog} label=${t("contacts.accept_title", { name: person.alias })} onClose=${onClose}>
+  return html`<${Dialog} label=${t("contacts.accept_title", { name: visible(person.alias) })} onClose=${onClose}>
     <form class="confirm" onSubmit=${accept}>
-      <h2>${t("contacts.accept_title", { name: person.alias })}</h2>
+      <h2>${t("contacts.accept_title", { name: visible(person.alias) })}</h2>
       <p>${t("contacts.accept_text")}</p>
       <${PingText} label=${t("contacts.accept_answer")} optional rows=${3} value=${text} onInput=${setText} wrong=${wrongOf(problem, "text")} />
       <${Trouble} problem=${problem} except=${["text"]} />
@@ -142,7 +143,7 @@ function Block({ account, person, onClose }) {
       await call("people.answer", { account, uid: person.uid, act: "block" });
       onClose();
     });
-  return html`<${Confirm} title=${t("contacts.block_title", { name: person.alias })} text=${t("contacts.block_text")} act=${t("contacts.block")}
+  return html`<${Confirm} title=${t("contacts.block_title", { name: visible(person.alias) })} text=${t("contacts.block_text")} act=${t("contacts.block")}
     busy=${busy} problem=${problem} onAct=${block} onClose=${onClose} />`;
 }
 
@@ -163,18 +164,18 @@ function Person({ account, person }) {
   const others = person.aliases.filter((name) => name !== person.alias);
   const mayWrite = person.stands === "contact" || person.stands === "outside";
   return html`<li>
-    <div class="person-name"><bdi>${person.alias}</bdi>
+    <div class="person-name"><bdi>${visible(person.alias)}</bdi>
       ${person.present && html`<span class="badge good dot">${t("contacts.present")}</span>`}
       ${person.via && html`<span class="badge warn">${t("contacts.from_outside")}</span>`}
       ${KEYS[person.keys] && html`<span class="badge ${KEYS[person.keys]}">${t(`contacts.keys_${person.keys}`)}</span>`}
-      ${others.length > 0 && html`<small class="muted">${t("contacts.also")} <bdi>${others.join(", ")}</bdi></small>`}
+      ${others.length > 0 && html`<small class="muted">${t("contacts.also")} <bdi>${joined(others.map(visible))}</bdi></small>`}
       <${Trouble} problem=${problem} /></div>
     <div class="form-acts">
-      ${mayWrite && !person.blocked && html`<a class="button small" href=${link({ account, pane: "new", query: { to: person.alias } })}>${t("contacts.write")}<span class="spoken"> ${person.alias}</span></a>`}
-      ${person.stands === "ignored" && !person.blocked && html`<button class="button small" type="button" onClick=${() => setAsking("accept")}>${t("contacts.accept")}<span class="spoken"> ${person.alias}</span></button>`}
+      ${mayWrite && !person.blocked && html`<a class="button small" href=${link({ account, pane: "new", query: { to: person.alias } })}>${t("contacts.write")}<span class="spoken"> ${visible(person.alias)}</span></a>`}
+      ${person.stands === "ignored" && !person.blocked && html`<button class="button small" type="button" onClick=${() => setAsking("accept")}>${t("contacts.accept")}<span class="spoken"> ${visible(person.alias)}</span></button>`}
       ${person.blocked
-        ? html`<button class="button small" type="button" disabled=${busy} onClick=${() => act("unblock")}>${t("contacts.unblock")}<span class="spoken"> ${person.alias}</span></button>`
-        : html`<button class="button small quiet danger" type="button" onClick=${() => setAsking("block")}>${t("contacts.block")}<span class="spoken"> ${person.alias}</span></button>`}
+        ? html`<button class="button small" type="button" disabled=${busy} onClick=${() => act("unblock")}>${t("contacts.unblock")}<span class="spoken"> ${visible(person.alias)}</span></button>`
+        : html`<button class="button small quiet danger" type="button" onClick=${() => setAsking("block")}>${t("contacts.block")}<span class="spoken"> ${visible(person.alias)}</span></button>`}
     </div>
     ${asking === "accept" && html`<${Accept} account=${account} person=${person} onClose=${() => setAsking("")} />`}
     ${asking === "block" && html`<${Block} account=${account} person=${person} onClose=${() => setAsking("")} />`}

@@ -79,7 +79,7 @@ export function Copy({ text, label }) {
       () => setSaid(t("writing.copy_not_allowed")),
     );
   return html`<div class="copy">
-    <code>${text}</code>
+    <code tabindex="0">${text}</code>
     <button class="button small screen-only" type="button" onClick=${copy}>
       <${Icon} name="copy" /><span aria-live="polite">${said || t("writing.copy")}</span><span class="spoken"> ${label}</span>
     </button>
@@ -158,16 +158,6 @@ export function Choices({ legend, name, value, choices, onChange }) {
       <input type="radio" name=${name} value=${one} checked=${value === one} onChange=${() => onChange(one)} />
       <span>${label}${hint && html`<small class="muted">${hint}</small>`}</span></label>`)}
   </fieldset>`;
-}
-
-/** A size for people. @param {number} octets @param {string} language */
-export function sizeText(octets, language) {
-  const units = ["byte", "kilobyte", "megabyte", "gigabyte"];
-  let power = 0;
-  for (; octets >= 1000 && power < units.length - 1; power++) octets /= 1000;
-  return new Intl.NumberFormat(language, {
-    style: "unit", unit: units[power], unitDisplay: power ? "short" : "long", maximumFractionDigits: octets < 10 && power ? 1 : 0,
-  }).format(octets);
 }
 
 /** A day and a time. @param {number} ms @param {string} language */

@@ -7,6 +7,7 @@
 import { call, listen } from "./api.js";
 import { html, Icon, useEffect, useState } from "./html.js";
 import { accountOf } from "./state.js";
+import { joined, visible } from "./text.js";
 import { t } from "./words.js";
 
 /** @typedef {{state: "on" | "shared" | "open" | "held" | "unknown", why: string, people: any[]}} Encryption */
@@ -52,16 +53,18 @@ function judge({ people, groups, encrypt, ready }, names, thread, account) {
   if (!shared && thread?.encryption !== "on" && !encrypt) return nothing("open", t("writing.open_by_setting"));
   const without = found.filter((one) => one.keys === "none");
   if (without.length) {
-    const name = without.map((one) => one.alias).join(", ");
+    const name = namesOf(without);
     if (thread?.encryption === "on" || shared) return nothing("held", t("writing.held_no_keys", { name, count: without.length }), without);
     return nothing("open", t(without.some((one) => one.via) ? "writing.open_outside" : "writing.open_no_keys", { name, count: without.length }), without);
   }
   const unseen = found.filter((one) => one.keys === "unseen" || one.keys === "trouble");
-  if (unseen.length) return nothing("held", t("writing.held_unseen", { name: unseen.map((one) => one.alias).join(", "), count: unseen.length }), unseen);
+  if (unseen.length) return nothing("held", t("writing.held_unseen", { name: namesOf(unseen), count: unseen.length }), unseen);
   if (shared) return nothing("shared", t("writing.shared_key"));
   const compared = found.length > 0 && found.every((one) => one.keys === "compared");
   return nothing("on", t(compared ? "writing.on_compared" : "writing.on_not_compared"), found);
 }
+
+const namesOf = (people) => joined(people.map((one) => visible(one.alias)));
 
 /** Somebody, or whoever is in a group, as people are known here. */
 function peopleOf(name, people, groups, self) {

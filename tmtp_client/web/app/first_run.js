@@ -25,6 +25,9 @@ export function FirstRun() {
   const steps = began ? ["protect", "invitation", "sheet", "write"] : ["invitation", "sheet", "write"];
   const title = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => title.current?.focus(), [step]);
+  useEffect(() => {
+    if (route.value.page !== "join") select({ page: "join" }, { instead: true }); // or the page goes on when the account is there
+  }, []);
 
   useEffect(() => {
     if (step !== "again") return;
@@ -39,7 +42,6 @@ export function FirstRun() {
   }, []);
 
   const took = (answer) => {
-    if (route.value.page !== "join") select({ page: "join" }, { instead: true });
     setJoined(answer);
     if (answer.recovery) {
       const { name, host, port, alias } = answer.account;
@@ -55,7 +57,7 @@ export function FirstRun() {
     setStep("write");
   };
   const now = step === "again" || step === "other" ? "invitation" : step;
-  return html`<div class="first-run">
+  return html`<main class="first-run">
     <header class="first-head"><div class="brand"><${Icon} name="mark" /> TMTP</div>
       ${accounts.value.length > 0 && step !== "sheet" && html`<a class="button quiet" href="#/">${t("first.leave")}</a>`}</header>
     <ol class="steps screen-only" aria-label=${t("first.steps")}>${steps.map((one) => html`<li key=${one} class=${steps.indexOf(one) <= steps.indexOf(now) ? "some" : ""}
@@ -66,7 +68,7 @@ export function FirstRun() {
     ${step === "other" && html`<${Other} onJoined=${took} onBack=${() => setStep("invitation")} />`}
     ${step === "sheet" && html`<${Sheet} joined=${joined} onTold=${told} />`}
     ${step === "write" && html`<${Write} joined=${joined} />`}
-  </div>`;
+  </main>`;
 }
 
 // -- what opens the history ----------------------------------------------------------------------------------------------
@@ -252,7 +254,7 @@ function Write({ joined }) {
   return html`<div class="stacked">
     ${error && html`<${Notice} kind="warn" role="alert"><strong>${t("first.name_not_given")}</strong> ${sentence(error)} <a href="#/settings/account">${t("first.name_choose")}</a><//>`}
     ${unprotected && html`<${Notice} kind="warn"><strong>${t("first.unprotected")}</strong> ${t("first.unprotected_text")} <a href="#/settings/lock">${t("first.set_passphrase")}</a><//>`}
-    <div class="card first-card"><div class="card-body"><${PingForm} account=${account.name} /></div></div>
+    <${PingForm} account=${account.name} heading=${false} />
     <p><a class="button" href="#/a/${encodeURIComponent(account.name)}">${t("first.to_inbox")}</a></p>
   </div>`;
 }

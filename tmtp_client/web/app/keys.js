@@ -248,6 +248,13 @@ const HELP = [
 ];
 
 /** Which keys there are. */
+export function KeyList() {
+  return html`${!lettersAreKeys.value && html`<p>${t("main.keys_off")}</p>`}
+    <div class="key-columns" tabindex="0" role="group" aria-label=${t("main.keys")}>${HELP.map(([group, keys]) => html`<section aria-label=${t(`main.keys_${group}`)}><h3>${t(`main.keys_${group}`)}</h3>
+        <dl>${keys.map((one) => html`<div><dt>${one.map((key) => html`<kbd>${key}</kbd> `)}</dt><dd>${t(`main.key_${one.join("_").replace("/", "slash").replace("?", "help").replace(".", "more")}`)}</dd></div>`)}</dl></section>`)}</div>`;
+}
+
+/** The same in a window, for who asks. */
 export function KeyHelp() {
   const dialog = useRef(null);
   useEffect(() => {
@@ -257,9 +264,7 @@ export function KeyHelp() {
   return html`<dialog ref=${dialog} class="key-help" aria-labelledby="keys-title" onClose=${() => (helpIsOpen.value = false)}>
     <div class="confirm">
       <h2 id="keys-title">${t("main.keys")}</h2>
-      ${!lettersAreKeys.value && html`<p>${t("main.keys_off")}</p>`}
-      <div class="key-columns" tabindex="0" role="group" aria-label=${t("main.keys")}>${HELP.map(([group, keys]) => html`<section aria-label=${t(`main.keys_${group}`)}><h3>${t(`main.keys_${group}`)}</h3>
-        <dl>${keys.map((one) => html`<div><dt>${one.map((key) => html`<kbd>${key}</kbd> `)}</dt><dd>${t(`main.key_${one.join("_").replace("/", "slash").replace("?", "help").replace(".", "more")}`)}</dd></div>`)}</dl></section>`)}</div>
+      <${KeyList} />
       <div class="form-acts"><button class="button" type="button" autofocus onClick=${() => dialog.current.close()}>${t("main.close")}</button></div>
     </div>
   </dialog>`;

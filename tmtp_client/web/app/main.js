@@ -16,6 +16,7 @@ import { keepSettings } from "./settings_of.js";
 import { keepSkins, learnSkin, skins, tokensOf } from "./skin.js";
 import { accountOf, accounts, begin, home, narrow, route, select } from "./state.js";
 import { ThreadPane } from "./thread.js";
+import { showTheme } from "./theme.js";
 import { keepLists } from "./threads.js";
 import { learnWords, t } from "./words.js";
 
@@ -123,6 +124,7 @@ function keepTitle() {
   });
 }
 
+showTheme();
 await learnWords();
 begin();
 keepLists();

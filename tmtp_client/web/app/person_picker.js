@@ -3,7 +3,8 @@
 
 import { call } from "./api.js";
 import { Field, useId } from "./controls.js";
-import { html, useEffect, useRef, useState } from "./html.js";
+import { html, Icon, useEffect, useRef, useState } from "./html.js";
+import { visible } from "./text.js";
 import { t } from "./words.js";
 
 const ASK_AFTER_MS = 150;
@@ -99,7 +100,7 @@ function Combobox({ account, attributes, value, onInput, onChoose, onBack, group
     <ul class="suggestions" role="listbox" id=${list} aria-label=${t("writing.suggestions")} hidden=${!shown}>
       ${found.map((one, place) => html`<li role="option" id="${list}-${place}" key=${one.uid || one.alias} aria-selected=${place === at ? "true" : "false"}
         onMouseDown=${(event) => event.preventDefault()} onClick=${() => choose(one.alias)}>
-        <bdi>${one.alias}</bdi> <small class="muted">${one.group ? t("writing.group") : t(`contacts.stands_${one.stands}`)}</small></li>`)}
+        <bdi>${visible(one.alias)}</bdi> <small class="muted">${one.group ? t("writing.group") : t(`contacts.stands_${one.stands}`)}</small></li>`)}
     </ul>
   </div>`;
 }
@@ -126,8 +127,8 @@ export function PeoplePicker({ account, label, names, onChange, hint = "", wrong
   };
   return html`<${Field} label=${label} hint=${hint} wrong=${wrong}>
     ${(attributes) => html`<div class="people-picker">
-      ${names.length > 0 && html`<ul class="chips" aria-label=${label}>${names.map((name) => html`<li key=${name}><bdi>${name}</bdi>
-        <button type="button" aria-label=${t("writing.leave_out", { name })} onClick=${() => onChange(names.filter((one) => one !== name))}>×</button></li>`)}</ul>`}
+      ${names.length > 0 && html`<ul class="chips" aria-label=${label}>${names.map((name) => html`<li key=${name}><bdi>${visible(name)}</bdi>
+        <button type="button" aria-label=${t("writing.leave_out", { name })} onClick=${() => onChange(names.filter((one) => one !== name))}><${Icon} name="close" /></button></li>`)}</ul>`}
       <${Combobox} account=${account} attributes=${attributes} value=${text} onInput=${setText} onChoose=${add} groups known takesTyped autofocus=${autofocus}
         onBack=${() => names.length && onChange(names.slice(0, -1))} />
     </div>`}

@@ -33,9 +33,9 @@ export function PingText({ label, value, onInput, hint = "", wrong = "", optiona
 
 /**
  * Write to somebody who does not know one yet.
- * @param {{account: string, alias?: string}} of
+ * @param {{account: string, alias?: string, heading?: boolean}} of `heading`: whether it says itself what it is
  */
-export function PingForm({ account, alias = "" }) {
+export function PingForm({ account, alias = "", heading = true }) {
   const [to, setTo] = useState(alias);
   const [text, setText] = useState("");
   const [sent, setSent] = useState(/** @type {any} */ (null));
@@ -71,8 +71,10 @@ export function PingForm({ account, alias = "" }) {
     call("outbox.act", { account, request: sent.request, act: "drop" }).catch(() => {});
     setSent(null);
   };
-  return html`<section class="writing-page" aria-labelledby="ping-title">
-    <header class="page-head"><div><h1 id="ping-title">${t("contacts.ping_title")}</h1><p>${t("contacts.ping_text")}</p></div></header>
+  return html`<section class="writing-page" aria-label=${t("contacts.ping_title")}>
+    ${heading
+      ? html`<header class="page-head"><div><h1>${t("contacts.ping_title")}</h1><p>${t("contacts.ping_text")}</p></div></header>`
+      : html`<p class="muted">${t("contacts.ping_text")}</p>`}
     ${sent
       ? html`<div class="card narrow"><div class="card-body">
           ${sent.state === "refused"
@@ -91,7 +93,7 @@ export function PingForm({ account, alias = "" }) {
           <${PingText} label=${t("contacts.ping_words")} hint=${t("contacts.ping_plain")} value=${text} onInput=${setText} wrong=${wrongOf(problem, "text")} />
           <${Trouble} problem=${problem} except=${["alias", "text"]} />
           <div class="form-acts"><button class="button first" type="submit" disabled=${busy || !to.trim() || !text.trim() || text.length > PING_MAX_UNITS}>
-            <${Icon} name="next" /> ${t("contacts.ping_send")}</button></div>
+            <${Icon} name="send" /> ${t("contacts.ping_send")}</button></div>
         </form>`}
   </section>`;
 }

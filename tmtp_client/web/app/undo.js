@@ -3,19 +3,21 @@
 
 import { call, listen } from "./api.js";
 import { sentence } from "./controls.js";
-import { html, Icon, signal, useEffect, useState } from "./html.js";
+import { html, Icon, signal, useEffect, useRef, useState } from "./html.js";
 import { link } from "./routes.js";
-import { language, t } from "./words.js";
+import { fullMoment, joined, visible } from "./text.js";
+import { t } from "./words.js";
 
 /** @type {import("./html.js").signal<any>} account, request, due_ms, state, what it was as a draft, and which message it became */
 export const leaving = signal(null);
 
 /**
- * It waits to leave. @param {{account: string, waiting: any, draft: any, onUndo?: (draft: any) => void}} of
+ * It waits to leave. `takesFocus`: where it was written goes, so that the focus needs another place.
+ * @param {{account: string, waiting: any, draft: any, takesFocus?: boolean, onUndo?: (draft: any) => void}} of
  */
-export function leaves({ account, waiting, draft, onUndo }) {
+export function leaves({ account, waiting, draft, takesFocus = false, onUndo }) {
   leaving.value = {
-    account, request: waiting.request, due_ms: waiting.due_ms ?? 0, state: waiting.state, kind: waiting.kind, to: waiting.to, draft, onUndo,
+    account, request: waiting.request, due_ms: waiting.due_ms ?? 0, state: waiting.state, kind: waiting.kind, to: waiting.to, draft, takesFocus, onUndo,
     message: "", error: waiting.error ?? "",
   };
 }
@@ -66,6 +68,10 @@ const GONE_AFTER_MS = 6000;
 
 function Bar({ now }) {
   const seconds = useSecondsLeft(now.due_ms);
+  const undo = useRef(/** @type {HTMLButtonElement | null} */ (null));
+  useEffect(() => {
+    if (now.takesFocus) undo.current?.focus();
+  }, []);
   useEffect(() => {
     if (now.state !== "sent") return undefined;
     const timer = setTimeout(() => {
@@ -77,19 +83,22 @@ function Bar({ now }) {
   const bad = now.state === "refused" || now.state === "held";
   return html`<section class="undo-bar ${bad ? "bad" : ""}" aria-label=${t("writing.undo_bar")}>
     <${Icon} name=${bad ? "warn" : now.state === "sent" ? "good" : "clock"} />
-    <span><span role="status">${said(now)}</span>${now.state === "undo" && html` <span aria-hidden="true">${t("writing.seconds_left", { count: seconds })}</span>`}</span>
-    ${canUndo && html`<button class="button small" type="button" onClick=${takeBack}>${t("writing.undo")}</button>`}
+    <span><span role="status" class=${now.state === "undo" ? "spoken" : ""}>${said(now)}</span>
+      ${now.state === "undo" && html`<span aria-hidden="true">${t("writing.leaves_in", { name: namesOf(now), count: seconds })}</span>`}</span>
+    ${canUndo && html`<button ref=${undo} class="button small" type="button" onClick=${takeBack}>${t("writing.undo")}</button>`}
     ${now.state === "sent" && now.message && html`<a class="button small" href=${link({ account: now.account, pane: "thread", thread: now.draft?.thread || now.message })}>${t("writing.show")}</a>`}
-    <button class="button quiet small" type="button" aria-label=${t("writing.dismiss")} onClick=${() => (leaving.value = null)}>×</button>
+    <button class="button quiet small" type="button" aria-label=${t("writing.dismiss")} onClick=${() => (leaving.value = null)}><${Icon} name="close" /></button>
   </section>`;
 }
 
 /** @param {any} now */
+const namesOf = (now) => joined((now.to ?? []).map(visible));
+
+/** @param {any} now */
 function said(now) {
-  const name = (now.to ?? []).join(", ");
+  const name = namesOf(now);
   if (now.state === "scheduled") {
-    const when = new Date(now.due_ms).toLocaleString(language.value, { dateStyle: "medium", timeStyle: "short" });
-    return t("writing.said_scheduled", { when });
+    return t("writing.said_scheduled", { when: fullMoment(now.due_ms) });
   }
   if (now.state === "refused" || now.state === "held") return `${t(`writing.said_${now.state}`, { name })} ${sentence(now.error)}`;
   if (now.state === "sent" && now.error) return sentence(now.error);

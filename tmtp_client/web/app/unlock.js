@@ -25,7 +25,7 @@ export function Unlock() {
       home.value = opened;
     });
   };
-  return html`<div class="alone">
+  return html`<main class="alone">
     <div class="brand"><${Icon} name="mark" /> TMTP</div>
     <section class="card" aria-labelledby="unlock"><div class="card-body">
       <div><h1 id="unlock">${t("first.unlock")}</h1><p class="muted">${t("first.unlock_text")}</p></div>
@@ -38,5 +38,5 @@ export function Unlock() {
         <button class="button first wide" type="submit" disabled=${busy}>${busy ? t("first.unlocking") : t("first.unlock_act")}</button>
       </form>
     </div></section>
-  </div>`;
+  </main>`;
 }

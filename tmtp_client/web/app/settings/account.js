@@ -5,6 +5,7 @@ import { call } from "../api.js";
 import { Confirm, Field, Notice, sentence, Trouble, useRequest, wrongOf } from "../controls.js";
 import { html, useState } from "../html.js";
 import { select } from "../state.js";
+import { joined } from "../text.js";
 import { t } from "../words.js";
 
 /** @param {{account: any}} of */
@@ -33,7 +34,7 @@ export function Account({ account }) {
     <section class="card narrow" aria-labelledby="alias"><div class="card-head"><h2 id="alias">${t("settings.alias")}</h2></div><div class="card-body">
       <p>${t("settings.alias_text")}</p>
       <form class="stacked" onSubmit=${take}>
-        <${Field} label=${t("settings.alias_label")} hint=${others.length ? t("settings.alias_others", { names: others.join(", ") }) : ""} wrong=${wrongOf(naming.problem, "alias")}>
+        <${Field} label=${t("settings.alias_label")} hint=${others.length ? t("settings.alias_others", { names: joined(others) }) : ""} wrong=${wrongOf(naming.problem, "alias")}>
           ${(attributes) => html`<input ...${attributes} dir="auto" maxlength="64" required value=${alias} onInput=${(event) => setAlias(event.currentTarget.value)} />`}
         <//>
         <${Trouble} problem=${naming.problem} except=${["alias"]} />
