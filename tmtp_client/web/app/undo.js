@@ -5,6 +5,7 @@ import { call, listen } from "./api.js";
 import { sentence } from "./controls.js";
 import { html, Icon, signal, useEffect, useRef, useState } from "./html.js";
 import { link } from "./routes.js";
+import { route } from "./state.js";
 import { fullMoment, joined, visible } from "./text.js";
 import { t } from "./words.js";
 
@@ -58,15 +59,23 @@ function useSecondsLeft(due_ms) {
   return seconds;
 }
 
-/** The bar; nothing where nothing has just been sent. */
+/** The bar; nothing where nothing has just been sent, or where its conversation is open, which shows it. */
 export function UndoBar() {
   const now = leaving.value;
-  return now ? html`<${Bar} now=${now} key=${now.request} />` : null;
+  if (!now || route.value.thread === (now.draft?.thread || now.message || null)) return null;
+  return html`<${Bar} now=${now} key=${now.request} />`;
+}
+
+/** The same in its conversation, above what is written next. @param {{thread: string}} of */
+export function UndoHere({ thread }) {
+  const now = leaving.value;
+  if (!now || now.draft?.thread !== thread || now.state === "sent") return null;
+  return html`<${Bar} now=${now} key=${now.request} here />`;
 }
 
 const GONE_AFTER_MS = 6000;
 
-function Bar({ now }) {
+function Bar({ now, here = false }) {
   const seconds = useSecondsLeft(now.due_ms);
   const undo = useRef(/** @type {HTMLButtonElement | null} */ (null));
   useEffect(() => {
@@ -81,7 +90,7 @@ function Bar({ now }) {
   }, [now.state]);
   const canUndo = now.state === "undo" || now.state === "scheduled" || now.state === "waiting";
   const bad = now.state === "refused" || now.state === "held";
-  return html`<section class="undo-bar ${bad ? "bad" : ""}" aria-label=${t("writing.undo_bar")}>
+  return html`<section class="undo-bar ${bad ? "bad" : ""} ${here ? "here" : ""}" aria-label=${t("writing.undo_bar")}>
     <${Icon} name=${bad ? "warn" : now.state === "sent" ? "good" : "clock"} />
     <span><span role="status" class=${now.state === "undo" ? "spoken" : ""}>${said(now)}</span>
       ${now.state === "undo" && html`<span aria-hidden="true">${t("writing.leaves_in", { name: namesOf(now), count: seconds })}</span>`}</span>
