@@ -35,8 +35,9 @@ function Shell() {
   const now = route.value;
   const account = now.account ?? "";
   useEffect(() => {
-    if (!narrow.value && now.page === "first") select({ account: accounts.value[0].name }, { instead: true });
-    else if (now.page === "service" && !accountOf(account)) select({ page: "first" }, { instead: true });
+    const { page, account: named } = route.peek(); // as it is by now
+    if (!narrow.value && page === "first") select({ account: accounts.value[0].name }, { instead: true });
+    else if (page === "service" && !accountOf(named)) select({ page: "first" }, { instead: true });
   }, [now, narrow.value, accounts.value]);
   useEffect(() => accounts.value.forEach(({ name }) => learnSkin(name)), [accounts.value]);
   const tokens = tokensOf(skins.value[account]);
@@ -45,7 +46,8 @@ function Shell() {
   return html`<${Offline} />
     <div class="client" ref=${shell}>
       <a class="skip" href="#main" onClick=${skip}>${t("main.skip")}</a>
-      ${(!which || which === "rail") && html`<${Rail} />`}
+      ${!which && html`<${Rail} />`}
+      ${which === "rail" && html`<main id="main" tabindex="-1"><h1 class="spoken">${t("main.services")}</h1><${Rail} /></main>`}
       ${now.page === "settings"
         ? (!which || which === "details") && html`<${Details} />`
         : html`${(!which || which === "list") && (now.page === "search" ? html`<${SearchPane} />` : html`<${ListPane} />`)}
