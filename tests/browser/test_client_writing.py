@@ -63,12 +63,12 @@ def looked_at(page: Page, axe: str, screens: Path, name: str) -> None:
     page.set_viewport_size(before)
 
 
-def tab_to(page: Page, target: Locator) -> None:
-    """Press Tab until the focus is there, as who has no mouse does."""
+def tab_to(page: Page, target: Locator, key: str = "Tab") -> None:
+    """Press Tab, or Shift+Tab, until the focus is there, as who has no mouse does."""
     for _ in range(TABS_MAX):
         if target.count() == 1 and target.evaluate("element => element === document.activeElement"):
             return
-        page.keyboard.press("Tab")
+        page.keyboard.press(key)
     raise AssertionError(f"the focus does not come to {target}")
 
 
@@ -301,9 +301,11 @@ def test_two_people_ping_accept_write_with_an_attachment_reply_and_take_back(
     reply = his.get_by_role("form", name="Reply").get_by_role("textbox")
     type_into(his, reply, "Thank you")
     his.keyboard.press("Control+Enter")
-    press(his, his.get_by_role("button", name="Undo"))
+    tab_to(his, his.get_by_role("button", name="Undo"), "Shift+Tab")
+    his.keyboard.press("Enter")
     expect(reply).to_have_value("Thank you")
-    reply.press("End")
+    tab_to(his, reply)
+    his.keyboard.press("End")
     his.keyboard.type(", Ann")
     ben.ask("settings.set", o.SetSetting("work", "undo_s", 0))
     his.keyboard.press("Control+Enter")
