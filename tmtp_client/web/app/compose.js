@@ -12,7 +12,7 @@ import { MarkdownHint, Preview } from "./preview.js";
 import { Schedule } from "./schedule.js";
 import { accountOf, route, select } from "./state.js";
 import { joined, told, visible } from "./text.js";
-import { leaves, UndoHere } from "./undo.js";
+import { leaves } from "./undo.js";
 import { forgetFile, useDropping, useUploads } from "./uploads.js";
 import { t } from "./words.js";
 
@@ -128,7 +128,6 @@ function Reply({ account, thread, known, reply }) {
       </select>`
     : html`<p class="muted">${everybody}</p>`;
   return html`<form class="compose reply" aria-label=${t("writing.reply_title")} onSubmit=${submit(send)} onKeyDown=${sendKey(send)} ...${writing.dropping.attributes}>
-    <${UndoHere} thread=${thread} />
     <${Text} writing=${writing} label=${t("writing.reply_text")} rows=${3} head=${whom} />
     <${Foot} writing=${writing} encryption=${encryption} onSend=${send} onDrop=${drop} ready />
   </form>`;

@@ -5,6 +5,7 @@ import { call, listen } from "./api.js";
 import { sentence } from "./controls.js";
 import { html, Icon, signal, useEffect, useRef, useState } from "./html.js";
 import { link } from "./routes.js";
+import { say, sayProblem } from "./saying.js";
 import { route } from "./state.js";
 import { fullMoment, joined, visible } from "./text.js";
 import { t } from "./words.js";
@@ -25,27 +26,40 @@ export function leaves({ account, waiting, draft, takesFocus = false, onUndo }) 
 
 listen(({ account, type, data }) => {
   const now = leaving.value;
-  if (type !== "outbox" || now?.account !== account || now.request !== data.request) return;
+  if (type !== "outbox" || now?.account !== account || now.request !== data.request || now.state === "undone") return;
   if (data.waiting) leaving.value = { ...now, state: data.waiting.state, due_ms: data.waiting.due_ms ?? 0, error: data.waiting.error ?? "" };
-  else if (now.state !== "undone") leaving.value = { ...now, state: "sent", message: data.message ?? "" };
+  else leaving.value = data.message ? { ...now, state: "sent", message: data.message } : null;
 });
 
-/** Take it back: what was written is a draft again. */
-async function takeBack() {
-  const now = leaving.value;
-  leaving.value = { ...now, state: "undone" };
+/**
+ * Take back what waits: what was written is a draft again, before whatever was written there meanwhile.
+ * @param {string} account @param {any} waiting of the outbox
+ */
+export async function takeBack(account, waiting) {
+  const now = leaving.value?.request === waiting.request ? leaving.value : null;
+  if (now) leaving.value = { ...now, state: "undone" };
   try {
-    await call("outbox.act", { account: now.account, request: now.request, act: "undo" });
+    await call("outbox.act", { account, request: waiting.request, act: "undo" });
   } catch (error) {
-    leaving.value = { ...now, state: "sent", error: error.message };
-    return;
+    if (now) leaving.value = null;
+    return sayProblem(error);
   }
-  if (!now.draft) return void (leaving.value = null);
-  const { staged, ...kept } = now.draft;
-  await call("drafts.save", { account: now.account, draft: kept }).catch(() => {});
-  now.onUndo?.(now.draft);
-  leaving.value = null;
+  const draft = now ? now.draft : waiting.kind === "message" ? draftOf(waiting) : null;
+  if (draft) {
+    const { staged, ...kept } = draft;
+    const later = (await call("drafts.list", { account })).find((one) => one.key === draft.key);
+    const text = [kept.text, later?.text].filter(Boolean).join("\n\n");
+    await call("drafts.save", { account, draft: { ...kept, text, files: [...kept.files, ...(later?.files ?? [])] } });
+    if (!now && waiting.files?.length) say(t("writing.files_again"));
+  }
+  if (now) leaving.value = null;
+  now?.onUndo?.(draft);
 }
+
+/** What waited, as a draft: its files are in the outbox, and went with it. */
+const draftOf = ({ thread = "", to, subject = "", text = "" }) => ({
+  key: thread || `new-${crypto.randomUUID()}`, thread, to: thread ? [] : to, subject, text, files: [], staged: [],
+});
 
 /** Seconds until then, from second to second. @param {number} due_ms */
 function useSecondsLeft(due_ms) {
@@ -66,16 +80,9 @@ export function UndoBar() {
   return html`<${Bar} now=${now} key=${now.request} />`;
 }
 
-/** The same in its conversation, above what is written next. @param {{thread: string}} of */
-export function UndoHere({ thread }) {
-  const now = leaving.value;
-  if (!now || now.draft?.thread !== thread || now.state === "sent") return null;
-  return html`<${Bar} now=${now} key=${now.request} here />`;
-}
-
 const GONE_AFTER_MS = 6000;
 
-function Bar({ now, here = false }) {
+function Bar({ now }) {
   const seconds = useSecondsLeft(now.due_ms);
   const undo = useRef(/** @type {HTMLButtonElement | null} */ (null));
   useEffect(() => {
@@ -90,11 +97,11 @@ function Bar({ now, here = false }) {
   }, [now.state]);
   const canUndo = now.state === "undo" || now.state === "scheduled" || now.state === "waiting";
   const bad = now.state === "refused" || now.state === "held";
-  return html`<section class="undo-bar ${bad ? "bad" : ""} ${here ? "here" : ""}" aria-label=${t("writing.undo_bar")}>
+  return html`<section class="undo-bar ${bad ? "bad" : ""}" aria-label=${t("writing.undo_bar")}>
     <${Icon} name=${bad ? "warn" : now.state === "sent" ? "good" : "clock"} />
     <span><span role="status" class=${now.state === "undo" ? "spoken" : ""}>${said(now)}</span>
       ${now.state === "undo" && html`<span aria-hidden="true">${t("writing.leaves_in", { name: namesOf(now), count: seconds })}</span>`}</span>
-    ${canUndo && html`<button ref=${undo} class="button small" type="button" onClick=${takeBack}>${t("writing.undo")}</button>`}
+    ${canUndo && html`<button ref=${undo} class="button small" type="button" onClick=${() => takeBack(now.account, now)}>${t("writing.undo")}</button>`}
     ${now.state === "sent" && now.message && html`<a class="button small" href=${link({ account: now.account, pane: "thread", thread: now.draft?.thread || now.message })}>${t("writing.show")}</a>`}
     <button class="button quiet small" type="button" aria-label=${t("writing.dismiss")} onClick=${() => (leaving.value = null)}><${Icon} name="close" /></button>
   </section>`;
