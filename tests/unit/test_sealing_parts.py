@@ -66,6 +66,36 @@ def test_no_stream_has_another_length(size: int) -> None:
         StreamReader(KEY, HEADER, size)
 
 
+def _sealed(plain: bytes) -> bytes:
+    writer = StreamWriter(KEY, HEADER)
+    return writer.push(plain) + writer.finish()
+
+
+def test_what_follows_the_end_is_refused_also_in_the_same_pieces() -> None:
+    """The rest of the stream and one octet more, when a part of it waits already."""
+    stream = _sealed(b"plain")
+    reader = StreamReader(KEY, HEADER, len(stream))
+    assert reader.push(stream[:10]) == b""
+    with pytest.raises(EnvelopeRefused, match="follows the end"):
+        reader.push(stream[10:] + b"\0")
+
+
+@pytest.mark.parametrize("trouble", ["altered", "cut off"])
+def test_a_stream_that_was_refused_stays_refused(trouble: str) -> None:
+    stream = _sealed(bytes(PIECE_BYTES) + b"end")
+    first, rest = stream[: PIECE_BYTES + 17], stream[PIECE_BYTES + 17 :]
+    reader = StreamReader(KEY, HEADER, len(stream))
+    with pytest.raises(EnvelopeRefused, match=trouble):
+        if trouble == "altered":
+            reader.push(first[:-1] + bytes([first[-1] ^ 1]))
+        else:
+            reader.push(first)
+            reader.finish()
+    for again in (lambda: reader.push(rest), lambda: reader.push(b""), reader.finish):
+        with pytest.raises(EnvelopeRefused, match=trouble):
+            again()
+
+
 # -- passphrases -----------------------------------------------------------------------------------------------------
 def test_a_passphrase_is_the_same_on_every_keyboard() -> None:
     assert passphrase_octets("cafe\u0301 ﬁ Ａ") == passphrase_octets("caf\u00e9 fi A") == "café fi A".encode()
