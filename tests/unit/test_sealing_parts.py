@@ -59,6 +59,17 @@ def test_a_stream_is_libsodiums_also_by_its_own_way_of_writing() -> None:
     assert writer.push(b"".join(pieces)) + writer.finish() == theirs
 
 
+@pytest.mark.parametrize("tags", [(3, 3), (0, 0), (1, 3), (2, 3), (0, 2)])
+def test_a_stream_has_no_other_tags(tags: tuple[int, int]) -> None:
+    """Else what a sender writes could end in two places."""
+    state = bindings.crypto_secretstream_xchacha20poly1305_state()
+    header = bindings.crypto_secretstream_xchacha20poly1305_init_push(state, KEY)
+    push = bindings.crypto_secretstream_xchacha20poly1305_push
+    stream = push(state, bytes(PIECE_BYTES), None, tags[0]) + push(state, b"end", None, tags[1])
+    with pytest.raises(EnvelopeRefused, match="does not end where it says"):
+        StreamReader(KEY, header, len(stream)).push(stream)
+
+
 @pytest.mark.parametrize("size", [0, 16, 65_553 + 1, 65_553 + 16, 65_553 + 17, 2 * 65_553 + 17])
 def test_no_stream_has_another_length(size: int) -> None:
     """One plaintext has one: an empty piece has no place behind others."""
