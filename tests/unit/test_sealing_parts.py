@@ -9,13 +9,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from nacl import bindings
 
-from tests.vectors.e2e.cast import ADA, BOB, CAT, OTHER_SERVICE, SERVICE, octets
+from tests.vectors.e2e.cast import ADA, BOB, CAT, OTHER_SERVICE, SERVICE, TABLET, Chance, octets
 from tests.vectors.e2e.make import CHEAP
 from tmtp_core import limits
-from tmtp_core.crypto import content_key
+from tmtp_core.crypto import content_key, passphrase
 from tmtp_core.crypto.content_key import WRAPPED_BYTES
 from tmtp_core.crypto.encoding import to_text
-from tmtp_core.crypto.passphrase import Cost, key_from_passphrase, passphrase_octets
+from tmtp_core.crypto.passphrase import Cost, check_cost, key_from_passphrase, passphrase_octets
 from tmtp_core.crypto.safety_number import SafetyCode, Side, compare, decode_code, encode_code, safety_number
 from tmtp_core.crypto.sealed_heads import decode_inner, decode_outer, encode_outer
 from tmtp_core.crypto.stream import (
@@ -59,11 +59,52 @@ def test_a_stream_is_libsodiums_also_by_its_own_way_of_writing() -> None:
     assert writer.push(b"".join(pieces)) + writer.finish() == theirs
 
 
+@pytest.mark.parametrize("tags", [(3, 3), (0, 0), (1, 3), (2, 3), (0, 2)])
+def test_a_stream_has_no_other_tags(tags: tuple[int, int]) -> None:
+    """Else what a sender writes could end in two places."""
+    state = bindings.crypto_secretstream_xchacha20poly1305_state()
+    header = bindings.crypto_secretstream_xchacha20poly1305_init_push(state, KEY)
+    push = bindings.crypto_secretstream_xchacha20poly1305_push
+    stream = push(state, bytes(PIECE_BYTES), None, tags[0]) + push(state, b"end", None, tags[1])
+    with pytest.raises(EnvelopeRefused, match="does not end where it says"):
+        StreamReader(KEY, header, len(stream)).push(stream)
+
+
 @pytest.mark.parametrize("size", [0, 16, 65_553 + 1, 65_553 + 16, 65_553 + 17, 2 * 65_553 + 17])
 def test_no_stream_has_another_length(size: int) -> None:
     """One plaintext has one: an empty piece has no place behind others."""
     with pytest.raises(EnvelopeRefused, match="no stream has this length"):
         StreamReader(KEY, HEADER, size)
+
+
+def _sealed(plain: bytes) -> bytes:
+    writer = StreamWriter(KEY, HEADER)
+    return writer.push(plain) + writer.finish()
+
+
+def test_what_follows_the_end_is_refused_also_in_the_same_pieces() -> None:
+    """The rest of the stream and one octet more, when a part of it waits already."""
+    stream = _sealed(b"plain")
+    reader = StreamReader(KEY, HEADER, len(stream))
+    assert reader.push(stream[:10]) == b""
+    with pytest.raises(EnvelopeRefused, match="follows the end"):
+        reader.push(stream[10:] + b"\0")
+
+
+@pytest.mark.parametrize("trouble", ["altered", "cut off"])
+def test_a_stream_that_was_refused_stays_refused(trouble: str) -> None:
+    stream = _sealed(bytes(PIECE_BYTES) + b"end")
+    first, rest = stream[: PIECE_BYTES + 17], stream[PIECE_BYTES + 17 :]
+    reader = StreamReader(KEY, HEADER, len(stream))
+    with pytest.raises(EnvelopeRefused, match=trouble):
+        if trouble == "altered":
+            reader.push(first[:-1] + bytes([first[-1] ^ 1]))
+        else:
+            reader.push(first)
+            reader.finish()
+    for again in (lambda: reader.push(rest), lambda: reader.push(b""), reader.finish):
+        with pytest.raises(EnvelopeRefused, match=trouble):
+            again()
 
 
 # -- passphrases -----------------------------------------------------------------------------------------------------
@@ -88,8 +129,32 @@ def test_a_key_depends_on_passphrase_salt_and_cost() -> None:
         key_from_passphrase("one", bytes(16), Cost(CHEAP.ops, CHEAP.memory_kib + 8)),
     }
     assert len(keys) == 5
-    with pytest.raises(EnvelopeRefused, match="16 are due"):
-        key_from_passphrase("one", bytes(15), CHEAP)
+    for size in (15, 17):
+        with pytest.raises(EnvelopeRefused, match="16 are due"):
+            key_from_passphrase("one", bytes(size), CHEAP)
+
+
+def test_what_is_just_within_its_bounds_is_taken() -> None:
+    longest = "x" * limits.PASSPHRASE_MAX_BYTES
+    assert passphrase_octets(longest) == longest.encode()
+    check_cost(Cost(limits.PASSPHRASE_OPS_MIN, limits.PASSPHRASE_MEMORY_MIN_KIB))
+    check_cost(Cost(limits.PASSPHRASE_OPS_MAX, limits.PASSPHRASE_MEMORY_MAX_KIB))
+
+
+def test_what_is_too_long_is_refused_before_it_is_normalised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which takes its time, and lengthens it eighteenfold."""
+    asked: list[str] = []
+    monkeypatch.setattr(passphrase.unicodedata, "normalize", lambda form, text: asked.append(form) or text)
+    with pytest.raises(ValueError, match="at most"):
+        passphrase_octets("\ufdfa" * 100_000)
+    assert asked == []
+
+
+def test_an_error_does_not_carry_the_passphrase() -> None:
+    """Python's own would, as `object`."""
+    with pytest.raises(ValueError, match="characters that no text has") as refused:
+        passphrase_octets("correct horse \ud800")
+    assert type(refused.value) is ValueError
 
 
 # -- safety numbers --------------------------------------------------------------------------------------------------
@@ -126,6 +191,22 @@ def test_a_code_says_whose_log_differs() -> None:
     assert compare(seen, seen) == ("account",)  # one's own code, in a mirror
     assert compare(replace(shown, other=replace(MINE, head=CAT.head)), seen) == ("own",)
     assert compare(replace(shown, own=replace(YOURS, head=CAT.head)), seen) == ("other",)
+
+
+def test_a_code_is_read_up_to_its_bound_and_with_its_beginning_only() -> None:
+    code = encode_code(SafetyCode(SERVICE.public_key, MINE, YOURS))
+    assert decode_code(code) == SafetyCode(SERVICE.public_key, MINE, YOURS)
+    with pytest.raises(EnvelopeRefused, match="not the code"):
+        decode_code(code.removeprefix("TMTP-SAFETY:1:"))
+    with pytest.raises(EnvelopeRefused, match="damaged"):
+        decode_code("TMTP-SAFETY:1:".ljust(limits.SAFETY_CODE_MAX_CHARACTERS, "A"))
+    with pytest.raises(EnvelopeRefused, match="not the code"):
+        decode_code("TMTP-SAFETY:1:".ljust(limits.SAFETY_CODE_MAX_CHARACTERS + 1, "A"))
+
+
+def test_a_code_is_of_heads_of_logs() -> None:
+    with pytest.raises(ValueError):
+        encode_code(SafetyCode(SERVICE.public_key, MINE, replace(YOURS, head=to_text(bytes(31)))))
 
 
 @given(
@@ -243,3 +324,21 @@ def test_a_number_does_not_depend_on_who_looks_but_on_how_a_uid_is_cut() -> None
     shown = SafetyCode(SERVICE.public_key, YOURS, MINE)
     seen = SafetyCode(SERVICE.public_key, MINE, YOURS)
     assert compare(replace(shown, other=replace(MINE, uid=CAT.uid)), seen) == ("account",)
+
+
+@pytest.mark.parametrize("size", [0, 32, 63, 65, 96])
+def test_a_content_key_has_one_length(size: int) -> None:
+    """A shorter one, sealed by whom one trusts, would leave the secret of the account empty."""
+    sealed = content_key.wrap(octets("content key", size), TABLET.public("box"), Chance("wrap"))
+    with pytest.raises(EnvelopeRefused, match="not sealed to this device"):
+        content_key.unwrap(sealed, TABLET.secret("box"))
+
+
+@pytest.mark.parametrize("size", [0, 16, 31, 33])
+def test_a_shared_keys_nonce_has_one_length(size: int) -> None:
+    """So that one content key is derived from one nonce."""
+    nonce = octets("nonce", size)
+    key = content_key.derived(KEY, nonce)
+    e2e = E2e(content_key.SHARED, 1, commit=content_key.commitment(key), nonce=to_text(nonce))
+    with pytest.raises(ValueError):
+        content_key.key_of_shared(e2e, KEY, BOB.uid)
