@@ -84,6 +84,15 @@ def come_in(context: BrowserContext) -> Iterator[ComeIn]:
         yield opened
 
 
+@pytest.fixture
+def other_come_in(browser: Browser) -> Iterator[ComeIn]:
+    """The same as `come_in`, in the browser of somebody else."""
+    with browser.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce") as context:
+        context.set_default_timeout(10_000)
+        with coming_in(context) as opened:
+            yield opened
+
+
 @contextmanager
 def entering(world: World, context: BrowserContext) -> Iterator[Enter]:
     """What signs somebody in, in a page that is looked at until the end: no script fails, nothing is refused."""

@@ -24,6 +24,7 @@ import { t } from "./words.js";
 
 const SECOND_KEY_MS = 1500; // after g
 const PANES = ["rail", "list", "details"];
+const FOCUS_PATIENCE_MS = 3000; // for what one goes to, to be there
 
 const helpIsOpen = signal(false);
 const jumpIsOpen = signal(false);
@@ -115,29 +116,45 @@ function open(what) {
 function goTo(key) {
   if (/^[1-9]$/.test(key)) return toService(Number(key) - 1);
   PLACES[key]?.();
-  if (PLACES[key]) setTimeout(focusPane, 80);
+  if (PLACES[key]) soon(focusPane);
   return key in PLACES;
 }
 
-/** The focus goes to what one came for. */
+/** The focus goes to what one came for; false while that is not there. */
 function focusPane() {
   const { pane, page } = route.value;
-  if (pane || page === "settings") focusFirst("details");
-  else list()?.focus() || focusFirst("list");
+  if (pane || page === "settings") return focusFirst("details");
+  if (page === "first" && narrow.value) return focusFirst("rail");
+  return list()?.focus() || (document.querySelector('[data-pane="list"] .empty') && focusFirst("list"));
+}
+
+/**
+ * Once what one goes to is there; not if somebody has moved the focus meanwhile.
+ * @param {() => boolean} attempt
+ */
+function soon(attempt) {
+  const started = Date.now();
+  const before = document.activeElement;
+  const again = () => {
+    const moved = document.activeElement !== before && document.activeElement !== document.body;
+    if (moved || attempt() || Date.now() - started > FOCUS_PATIENCE_MS) return;
+    requestAnimationFrame(again);
+  };
+  requestAnimationFrame(() => requestAnimationFrame(again)); // what was there before is gone by then
 }
 
 function toService(place) {
   const account = accounts.value[place];
   if (!account) return false;
   select({ account: account.name });
-  setTimeout(focusPane, 80);
+  soon(focusPane);
   return true;
 }
 
 /** Among messages where the focus is there, or where there is nothing else; else among rows. */
 function move(by) {
   if (inPane("details") && route.value.pane === "thread") return moveMessage(by);
-  if (list()?.element()?.isConnected) return list().move(by);
+  if (list()) return list().move(by);
   return route.value.pane === "thread" ? moveMessage(by) : false;
 }
 
@@ -190,17 +207,17 @@ function back(target) {
     const key = `${account} ${route.value.thread}`;
     const foundKey = `${account} ${route.value.query.at}`;
     if (narrow.value || inPane("list")) leaveThread();
-    setTimeout(() => list()?.focus(page === "search" ? foundKey : key) || list()?.focus(), narrow.value ? 80 : 0);
+    soon(() => list()?.focus(page === "search" ? foundKey : key) || list()?.focus());
     return true;
   }
   if (page === "search") {
     select(route.value.query.in ? { account: route.value.query.in } : { page: "first" });
-    setTimeout(focusPane, 80);
+    soon(focusPane);
     return true;
   }
   if (pane || page === "settings") {
     select(account ? { account } : { page: "first" });
-    setTimeout(focusPane, 80);
+    soon(focusPane);
     return true;
   }
   return false;
@@ -216,11 +233,12 @@ function nextPane(by) {
 
 /** @param {string} name */
 function focusFirst(name) {
-  if (name === "list" && list()?.element()?.isConnected && list().focus()) return;
-  if (name === "details" && route.value.pane === "thread" && focusThread()) return;
+  if (name === "list" && list()?.focus()) return true;
+  if (name === "details" && route.value.pane === "thread" && focusThread()) return true;
   const pane = document.querySelector(`[data-pane="${name}"]`);
   const first = name === "rail" ? pane?.querySelector('[aria-current="page"]') : null;
   (first ?? pane?.querySelector("a, button, input, textarea, select, [tabindex='0']") ?? pane)?.focus();
+  return Boolean(pane);
 }
 
 const HELP = [
@@ -232,7 +250,7 @@ const HELP = [
 /** Which keys there are. */
 export function KeyList() {
   return html`${!lettersAreKeys.value && html`<p>${t("main.keys_off")}</p>`}
-    <div class="key-columns">${HELP.map(([group, keys]) => html`<section aria-label=${t(`main.keys_${group}`)}><h3>${t(`main.keys_${group}`)}</h3>
+    <div class="key-columns" tabindex="0" role="group" aria-label=${t("main.keys")}>${HELP.map(([group, keys]) => html`<section aria-label=${t(`main.keys_${group}`)}><h3>${t(`main.keys_${group}`)}</h3>
         <dl>${keys.map((one) => html`<div><dt>${one.map((key) => html`<kbd>${key}</kbd> `)}</dt><dd>${t(`main.key_${one.join("_").replace("/", "slash").replace("?", "help").replace(".", "more")}`)}</dd></div>`)}</dl></section>`)}</div>`;
 }
 

@@ -44,7 +44,7 @@ export function ListPane() {
   const account = accountOf(place.account);
   if (now.page === "first" || (now.page === "service" && !account)) return html`<section class="pane" data-pane="list"></section>`;
   const title = account ? serviceName(account) : t("main.all");
-  return html`<section class="pane list-pane" aria-labelledby="list-title" data-pane="list">
+  return html`<section class="pane list-pane" aria-labelledby="list-title" data-pane="list" ...${asMain()}>
     <header class="pane-head">
       ${narrow.value && html`<button class="button quiet small" type="button" aria-label=${t("main.back_services")} onClick=${() => select({ page: "first" })}>
         <${Icon} name="back" />
@@ -64,6 +64,9 @@ export function ListPane() {
         : html`<${Threads} place=${place} key=${JSON.stringify(place)} />`}
   </section>`;
 }
+
+/** Where the list is all that there is, it is the page's main part. */
+export const asMain = () => (narrow.value ? { role: "main", id: "main", tabindex: -1 } : {});
 
 /** Which of the conversations. */
 function Views({ place }) {

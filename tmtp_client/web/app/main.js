@@ -3,7 +3,7 @@
 
 import { online } from "./api.js";
 import { keepConversation } from "./conversation.js";
-import { effect, html, Icon, render, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
+import { effect, html, Icon, render, useEffect, useLayoutEffect, useState } from "./html.js";
 import { KeyHelp, Jump, keepKeys } from "./keys.js";
 import { Fetched } from "./fetched.js";
 import { LinkAsked } from "./links.js";
@@ -31,28 +31,36 @@ function App() {
 
 /** Three panes beside one another; where there is little room one of them, by where one is. */
 function Shell() {
-  const shell = useRef(null);
   const now = route.value;
   const account = now.account ?? "";
   useEffect(() => {
-    if (!narrow.value && now.page === "first") select({ account: accounts.value[0].name }, { instead: true });
-    else if (now.page === "service" && !accountOf(account)) select({ page: "first" }, { instead: true });
+    const { page, account: named } = route.peek(); // as it is by now
+    if (!narrow.value && page === "first") select({ account: accounts.value[0].name }, { instead: true });
+    else if (page === "service" && !accountOf(named)) select({ page: "first" }, { instead: true });
   }, [now, narrow.value, accounts.value]);
   useEffect(() => accounts.value.forEach(({ name }) => learnSkin(name)), [accounts.value]);
   const tokens = tokensOf(skins.value[account]);
   useLayoutEffect(() => dress(document.documentElement, tokens), [JSON.stringify(tokens)]);
-  const which = narrow.value ? oneOf(now) : "";
   return html`<${Offline} />
-    <div class="client" ref=${shell}>
-      <a class="skip" href="#main" onClick=${skip}>${t("main.skip")}</a>
-      ${(!which || which === "rail") && html`<${Rail} />`}
-      ${now.page === "settings"
-        ? (!which || which === "details") && html`<${Details} />`
-        : html`${(!which || which === "list") && (now.page === "search" ? html`<${SearchPane} />` : html`<${ListPane} />`)}
-            ${(!which || which === "details") && html`<${Details} />`}`}
+    <div class="client">
+      <a class="skip" href="#main" onClick=${skip} key="skip">${t("main.skip")}</a>
+      ${panes(now)}
     </div>
     <${Fetched} from="undo" part="UndoBar" />
     <${Said} /><${LinkAsked} /><${KeyHelp} /><${Jump} />`;
+}
+
+/** What stands beside one another; each with a key of its own, for they come and go. */
+function panes(now) {
+  const which = narrow.value ? oneOf(now) : "";
+  if (which === "rail") return [html`<main id="main" tabindex="-1" key="rail-main"><h1 class="spoken">${t("main.services")}</h1><${Rail} /></main>`];
+  const found = [];
+  if (!which) found.push(html`<${Rail} key="rail" />`);
+  if (which !== "details" && now.page !== "settings") {
+    found.push(now.page === "search" ? html`<${SearchPane} key="search" />` : html`<${ListPane} key="list" />`);
+  }
+  if (which !== "list") found.push(html`<${Details} key="details" />`);
+  return found;
 }
 
 /** Which pane there is room for. */

@@ -59,7 +59,6 @@ function Service({ account }) {
   const name = serviceName(account);
   const accent = tokensOf(skins.value[account.name]);
   const tile = accent["--accent-fill"] ? { background: accent["--accent-fill"], color: accent["--on-fill"] } : undefined;
-  const waits = (account.unseen ?? 0) + (account.pings ?? 0);
   const spoken = [
     name,
     t("main.as", { alias: account.alias }),
@@ -77,7 +76,7 @@ function Service({ account }) {
     </span>
     <span class="counts" aria-hidden="true">
       ${account.mentions ? html`<span class="count named">@${capped(account.mentions)}</span>` : null}
-      ${waits ? html`<span class="count">${capped(waits)}</span>` : null}
+      ${account.unseen ? html`<span class="count">${capped(account.unseen)}</span>` : null}
     </span>
   </a>`;
 }

@@ -3,6 +3,7 @@
 
 import { call } from "./api.js";
 import { html, Icon, useEffect, useRef, useState } from "./html.js";
+import { asMain } from "./list.js";
 import { serviceName } from "./rail.js";
 import { link } from "./routes.js";
 import { accountOf, accounts, narrow, route, select } from "./state.js";
@@ -74,7 +75,7 @@ export function SearchPane() {
       foundMovable.current?.focus();
     }
   };
-  return html`<section class="pane list-pane" aria-labelledby="search-title" data-pane="list">
+  return html`<section class="pane list-pane" aria-labelledby="search-title" data-pane="list" ...${asMain()}>
     <header class="pane-head search-head">
       ${narrow.value && html`<button class="button quiet small" type="button" aria-label=${t("main.back")} onClick=${() => select(account ? { account } : { page: "first" })}><${Icon} name="back" /></button>`}
       <h1 id="search-title" class="spoken">${t("main.search")}</h1>

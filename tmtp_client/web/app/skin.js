@@ -12,6 +12,7 @@ import { signal } from "./html.js";
 const COLOUR = /^#[0-9a-f]{6}$/;
 const CONTRAST = 4.5;
 const STEPS = 20;
+const RAISED = 0.08; // of the text's colour, in what lies under the pointer, or behind somebody's initials
 const OWN = {
   light: { background: "#f8f8f7", surface: "#ffffff", text: "#1b1c1e", muted: "#5b5d62", accent: "#3451c7", on_accent: "#ffffff" },
   dark: { background: "#101114", surface: "#17181c", text: "#ececee", muted: "#a3a6ad", accent: "#9db0ff", on_accent: "#101114" },
@@ -85,7 +86,8 @@ function palette(scheme, ofService, ofPerson) {
   const said = { ...(ofService ?? {}), ...(ofPerson ?? {}) };
   const pick = (name) => (COLOUR.test(said[name]) ? said[name] : own[name]);
   const [ground, surface] = [pick("background"), pick("surface")];
-  const text = readable(pick("text"), [ground, surface]);
+  const near = readable(pick("text"), [ground, surface]);
+  const text = readable(near, [ground, surface, mixed(near, ground, RAISED), mixed(near, surface, RAISED)]);
   const sunken = mixed(text, ground, 0.05);
   const muted = readable(pick("muted"), [ground, surface, sunken]);
   const accent = readable(pick("accent"), [ground, surface]);

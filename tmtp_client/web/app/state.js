@@ -34,8 +34,18 @@ export function select(to, { instead = false } = {}) {
   const address = link(to);
   if (instead) history.replaceState(null, "", address);
   else history.pushState(null, "", address);
-  route.value = parse(address);
+  follow();
 }
+
+let followed = location.hash;
+/** Be where the address says. It may be told twice of one change: by `hashchange` and by `popstate`. */
+function follow() {
+  if (location.hash === followed) return;
+  followed = location.hash;
+  route.value = parse(followed);
+}
+addEventListener("hashchange", follow);
+addEventListener("popstate", follow);
 
 /** Ask anew what this device is, and its accounts. */
 export async function refreshHome() {
@@ -46,16 +56,8 @@ export async function refreshHome() {
   });
 }
 
-/** Begin: hear, ask, and follow the address. */
+/** Begin to hear and to ask. */
 export function begin() {
-  let followed = location.hash;
-  const follow = () => {
-    if (location.hash === followed && link(route.peek()) === location.hash) return; // told twice: by hashchange and popstate
-    followed = location.hash;
-    route.value = parse(location.hash);
-  };
-  addEventListener("hashchange", follow);
-  addEventListener("popstate", follow);
   listen(hear);
   effect(() => {
     if (online.value) refreshHome().catch(() => {});

@@ -20,6 +20,7 @@ import { t } from "./words.js";
 
 const NEAR_PX = 400; // from here on further messages are asked for
 const SEEN_AFTER_MS = 700; // a message that was in sight for so long was read
+const SETTLED_MS = 120; // a list has changed by then
 const SEEN_PART = 0.5; // so much of it, or of the window
 
 /** The message that keys act upon; "": the last. */
@@ -60,7 +61,7 @@ export function enter() {
 export function ThreadPane() {
   const now = conversation.value;
   if (!now) return null;
-  if (now.problem || now.code) return html`<${Bar} /><div class="empty"><${Icon} name="warn" /><h2>${t("thread.not_here")}</h2><p>${now.problem || t("thread.gone")}</p></div>`;
+  if (now.problem || now.code) return html`<${Bar} /><div class="empty"><${Icon} name="warn" /><h1 class="empty-title">${t("thread.not_here")}</h1><p>${now.problem || t("thread.gone")}</p></div>`;
   if (!now.thread) return html`<${Bar} />`;
   return html`<${Opened} now=${now} key=${`${now.account} ${now.id}`} />`;
 }
@@ -128,7 +129,7 @@ export async function archiveOpen(thread) {
   await archive(thread);
   if (conversation.value?.id !== thread.id) return;
   leaveThread();
-  if (!narrow.value) setTimeout(() => movable.current?.focus(next), 80);
+  if (!narrow.value) setTimeout(() => movable.current?.focus(next) || movable.current?.focus(), SETTLED_MS);
 }
 
 /** @param {any} thread */
@@ -159,12 +160,12 @@ function Messages({ now, people }) {
     if (messages.length && was.placed !== wanted) {
       was.placed = wanted;
       const element = target && box.querySelector(`[data-message="${CSS.escape(target)}"]`);
-      if (element) box.scrollTop = element.offsetTop - box.offsetTop - (at ? box.clientHeight / 3 : 48);
+      if (element) box.scrollTop = topOf(element, box) - (at ? box.clientHeight / 3 : 48);
       else box.scrollTop = box.scrollHeight;
       if (at) currentMessage.value = at;
     } else if (messages[0]?.id !== was.first && was.first) {
       const element = box.querySelector(`[data-message="${CSS.escape(was.first)}"]`); // older ones came above
-      if (element) box.scrollTop += element.offsetTop - was.firstTop;
+      if (element) box.scrollTop += topOf(element, box) - was.firstTop;
     } else if (was.atBottom) {
       box.scrollTop = box.scrollHeight;
     }
@@ -173,9 +174,17 @@ function Messages({ now, people }) {
       focusThread();
     }
     was.first = messages[0]?.id ?? "";
-    was.firstTop = box.querySelector("[data-message]")?.offsetTop ?? 0;
+    const first = box.querySelector("[data-message]");
+    was.firstTop = first ? topOf(first, box) : 0;
     noteBottom();
   }, [messages, waiting, at]);
+  // What is written below takes room from above: the end stays in sight.
+  useLayoutEffect(() => {
+    const { current: box } = scroller;
+    const observer = new ResizeObserver(() => place.current.atBottom && (box.scrollTop = box.scrollHeight));
+    observer.observe(box);
+    return () => observer.disconnect();
+  }, []);
 
   const noteBottom = () => {
     const { current: box } = scroller;
@@ -203,6 +212,9 @@ function Messages({ now, people }) {
     ${!now.atEnd && html`<p class="messages-more"><button class="button small" type="button" onClick=${toTheEnd}>${t("thread.to_latest")}</button></p>`}
   </div>`;
 }
+
+/** Where something stands in what is scrolled. @param {Element} element @param {Element} box */
+const topOf = (element, box) => element.getBoundingClientRect().top - box.getBoundingClientRect().top + box.scrollTop;
 
 /** @param {any} before @param {any} one */
 const newDay = (before, one) => !before || new Date(before.posted).toDateString() !== new Date(one.posted).toDateString();

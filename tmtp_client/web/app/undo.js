@@ -5,6 +5,8 @@ import { call, listen } from "./api.js";
 import { sentence } from "./controls.js";
 import { html, Icon, signal, useEffect, useRef, useState } from "./html.js";
 import { link } from "./routes.js";
+import { say, sayProblem } from "./saying.js";
+import { route } from "./state.js";
 import { fullMoment, joined, visible } from "./text.js";
 import { t } from "./words.js";
 
@@ -24,27 +26,40 @@ export function leaves({ account, waiting, draft, takesFocus = false, onUndo }) 
 
 listen(({ account, type, data }) => {
   const now = leaving.value;
-  if (type !== "outbox" || now?.account !== account || now.request !== data.request) return;
+  if (type !== "outbox" || now?.account !== account || now.request !== data.request || now.state === "undone") return;
   if (data.waiting) leaving.value = { ...now, state: data.waiting.state, due_ms: data.waiting.due_ms ?? 0, error: data.waiting.error ?? "" };
-  else if (now.state !== "undone") leaving.value = { ...now, state: "sent", message: data.message ?? "" };
+  else leaving.value = data.message ? { ...now, state: "sent", message: data.message } : null;
 });
 
-/** Take it back: what was written is a draft again. */
-async function takeBack() {
-  const now = leaving.value;
-  leaving.value = { ...now, state: "undone" };
+/**
+ * Take back what waits: what was written is a draft again, before whatever was written there meanwhile.
+ * @param {string} account @param {any} waiting of the outbox
+ */
+export async function takeBack(account, waiting) {
+  const now = leaving.value?.request === waiting.request ? leaving.value : null;
+  if (now) leaving.value = { ...now, state: "undone" };
   try {
-    await call("outbox.act", { account: now.account, request: now.request, act: "undo" });
+    await call("outbox.act", { account, request: waiting.request, act: "undo" });
   } catch (error) {
-    leaving.value = { ...now, state: "sent", error: error.message };
-    return;
+    if (now) leaving.value = null;
+    return sayProblem(error);
   }
-  if (!now.draft) return void (leaving.value = null);
-  const { staged, ...kept } = now.draft;
-  await call("drafts.save", { account: now.account, draft: kept }).catch(() => {});
-  now.onUndo?.(now.draft);
-  leaving.value = null;
+  const draft = now ? now.draft : waiting.kind === "message" ? draftOf(waiting) : null;
+  if (draft) {
+    const { staged, ...kept } = draft;
+    const later = (await call("drafts.list", { account })).find((one) => one.key === draft.key);
+    const text = [kept.text, later?.text].filter(Boolean).join("\n\n");
+    await call("drafts.save", { account, draft: { ...kept, text, files: [...kept.files, ...(later?.files ?? [])] } });
+    if (!now && waiting.files?.length) say(t("writing.files_again"));
+  }
+  if (now) leaving.value = null;
+  now?.onUndo?.(draft);
 }
+
+/** What waited, as a draft: its files are in the outbox, and went with it. */
+const draftOf = ({ thread = "", to, subject = "", text = "" }) => ({
+  key: thread || `new-${crypto.randomUUID()}`, thread, to: thread ? [] : to, subject, text, files: [], staged: [],
+});
 
 /** Seconds until then, from second to second. @param {number} due_ms */
 function useSecondsLeft(due_ms) {
@@ -58,10 +73,11 @@ function useSecondsLeft(due_ms) {
   return seconds;
 }
 
-/** The bar; nothing where nothing has just been sent. */
+/** The bar; nothing where nothing has just been sent, or where its conversation is open, which shows it. */
 export function UndoBar() {
   const now = leaving.value;
-  return now ? html`<${Bar} now=${now} key=${now.request} />` : null;
+  if (!now || route.value.thread === (now.draft?.thread || now.message || null)) return null;
+  return html`<${Bar} now=${now} key=${now.request} />`;
 }
 
 const GONE_AFTER_MS = 6000;
@@ -85,7 +101,7 @@ function Bar({ now }) {
     <${Icon} name=${bad ? "warn" : now.state === "sent" ? "good" : "clock"} />
     <span><span role="status" class=${now.state === "undo" ? "spoken" : ""}>${said(now)}</span>
       ${now.state === "undo" && html`<span aria-hidden="true">${t("writing.leaves_in", { name: namesOf(now), count: seconds })}</span>`}</span>
-    ${canUndo && html`<button ref=${undo} class="button small" type="button" onClick=${takeBack}>${t("writing.undo")}</button>`}
+    ${canUndo && html`<button ref=${undo} class="button small" type="button" onClick=${() => takeBack(now.account, now)}>${t("writing.undo")}</button>`}
     ${now.state === "sent" && now.message && html`<a class="button small" href=${link({ account: now.account, pane: "thread", thread: now.draft?.thread || now.message })}>${t("writing.show")}</a>`}
     <button class="button quiet small" type="button" aria-label=${t("writing.dismiss")} onClick=${() => (leaving.value = null)}><${Icon} name="close" /></button>
   </section>`;

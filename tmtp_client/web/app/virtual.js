@@ -10,7 +10,7 @@ const OVERSCAN = 6;
 
 /**
  * What keys do to the list that is shown.
- * @typedef {{move: (by: number) => void, focus: (key?: string) => boolean, current: () => any, element: () => Element | null}} Movable
+ * @typedef {{of: object, move: (by: number) => void, focus: (key?: string) => boolean, current: () => any}} Movable
  */
 
 /**
@@ -35,6 +35,7 @@ export function VirtualList({ items, keyOf, row_rem, label, whole, current, row,
   const keys = items.map(keyOf);
 
   const measure = () => {
+    if (!scroller.current) return;
     const { scrollTop, clientHeight } = scroller.current;
     setRowPx(row_rem * rootPx());
     setSeen((was) => (was.top === scrollTop && was.height === clientHeight ? was : { top: scrollTop, height: clientHeight }));
@@ -43,7 +44,10 @@ export function VirtualList({ items, keyOf, row_rem, label, whole, current, row,
     measure();
     const observer = new ResizeObserver(measure);
     observer.observe(scroller.current);
-    return () => observer.disconnect();
+    return () => {
+      observer.disconnect();
+      if (movable.current?.of === scroller) movable.current = null;
+    };
   }, []);
   useEffect(() => {
     if (current) setActive(current);
@@ -80,7 +84,7 @@ export function VirtualList({ items, keyOf, row_rem, label, whole, current, row,
 
   const goTo = (at) => {
     const key = keys[at];
-    if (key === undefined) return false;
+    if (key === undefined || !scroller.current) return false;
     const { current: element } = scroller;
     if (at * rowPx < element.scrollTop) element.scrollTop = at * rowPx;
     else if ((at + 1) * rowPx > element.scrollTop + element.clientHeight) element.scrollTop = (at + 1) * rowPx - element.clientHeight;
@@ -95,10 +99,10 @@ export function VirtualList({ items, keyOf, row_rem, label, whole, current, row,
     return true;
   };
   movable.current = {
-    move: (by) => void goTo(Math.min(Math.max(activeAt + (scroller.current.contains(document.activeElement) ? by : 0), 0), items.length - 1)),
+    of: scroller,
+    move: (by) => void goTo(Math.min(Math.max(activeAt + (scroller.current?.contains(document.activeElement) ? by : 0), 0), items.length - 1)),
     focus: (key) => goTo(key ? keys.indexOf(key) : activeAt),
     current: () => items[activeAt],
-    element: () => scroller.current,
   };
   const keyed = (event) => {
     const page = Math.max(1, Math.floor(seen.height / rowPx) - 1);

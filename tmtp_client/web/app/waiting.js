@@ -39,6 +39,7 @@ export function WaitingList({ account }) {
  */
 export function Waiting({ account, waiting, whole }) {
   const act = (what) => call("outbox.act", { account, request: waiting.request, act: what }).catch(sayProblem);
+  const undo = () => import("./undo.js").then(({ takeBack }) => takeBack(account, waiting)).catch(sayProblem);
   const { state, error } = waiting;
   const left = useSecondsLeft(state === "undo" ? waiting.due_ms : 0);
   const words = state === "undo" ? t("thread.wait_undo", { count: left }) : t(`thread.wait_${state}`, { when: moment(waiting.due_ms) });
@@ -54,7 +55,7 @@ export function Waiting({ account, waiting, whole }) {
     ${(waiting.files ?? []).length > 0 && html`<p class="muted"><${Icon} name="clip" /> ${joined(waiting.files.map(visible))}</p>`}
     ${error && html`<p class=${bad ? "wrong" : "hint"}>${error}</p>`}
     <div class="form-acts">
-      ${(state === "undo" || state === "scheduled" || state === "waiting") && html`<button class="button small" type="button" onClick=${() => act("undo")}>${t("thread.take_back")}</button>`}
+      ${(state === "undo" || state === "scheduled" || state === "waiting") && html`<button class="button small" type="button" onClick=${undo}>${t("thread.take_back")}</button>`}
       ${(state === "undo" || state === "scheduled") && html`<button class="button small quiet" type="button" onClick=${() => act("now")}>${t("thread.send_now")}</button>`}
       ${bad && html`<button class="button small" type="button" onClick=${() => act("retry")}>${t("thread.retry")}</button>
         <button class="button small danger" type="button" onClick=${() => act("drop")}>${t("thread.drop")}</button>`}

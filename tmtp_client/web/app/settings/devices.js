@@ -58,7 +58,7 @@ function Device({ account, device, onChanged }) {
     <div class="device-what">
       <div><strong><bdi>${device.label}</bdi></strong>
         ${device.this && html` <span class="badge">${t("settings.this_device")}</span>`}
-        <span class="badge ${STANDS[device.stands] ?? ""}">${t(`settings.stands_${device.stands}`)}</span></div>
+        ${device.stands.split(" ").map((one) => html`<span key=${one} class="badge ${STANDS[one] ?? ""}">${t(`settings.stands_${one}`)}</span>`)}</div>
       <small class="muted">${device.added_ms ? t("settings.added", { when: whenText(device.added_ms, language.value) }) : ""}</small>
       ${(device.cannot ?? []).map((one) => html`<small class="muted" key=${one}>${sentence(one)}</small>`)}
     </div>

@@ -17,11 +17,11 @@ import { Notifications } from "./notifications.js";
 const SECTIONS = [
   ["account", "person", Account, true],
   ["devices", "device", Devices, true],
-  ["notifications", "overview", Notifications, true],
-  ["appearance", "token", Appearance, true],
-  ["lock", "shield", Lock, false],
-  ["language", "about", Language, false],
-  ["keyboard", "settings", Keyboard, false],
+  ["notifications", "bell", Notifications, true],
+  ["appearance", "palette", Appearance, true],
+  ["lock", "lock", Lock, false],
+  ["language", "globe", Language, false],
+  ["keyboard", "keyboard", Keyboard, false],
 ];
 
 /** Of which account the settings are shown. */
