@@ -42,9 +42,8 @@ PLANS: dict[str, Callable[[Connection], object]] = {
     "a ping came": lambda c: meeting._was_pinged(c, "Bob Builder"),
     "a thread was sealed": lambda c: sealing.was_sealed(c, THREAD),
     "what waits for a shared key": lambda c: messages.unopened(c, 1),
-    "a copy's message": lambda c: forwarding._knows(c, THREAD, ID),
+    "a copy's message": lambda c: forwarding._knows(c, THREAD, ID, "B" * 32),
     "what a copy says": lambda c: forwarding._copies(c, THREAD, ID, "B" * 32),
-    "a copy that waits": lambda c: forwarding._is_deferred(c, ID),
     "what an author wrote before": lambda c: between.again(c, None, "X" * 32),  # type: ignore[arg-type]
     "what waits in a thread": lambda c: threads.recount_waiting(c, THREAD),
     "what is to be sent": lambda c: outbox.next_due(c, 1),

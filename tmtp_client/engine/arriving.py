@@ -53,6 +53,8 @@ def arrive(c: Rows, context: Context, arrival: Arrival) -> After:
     # Who signed it may be known since a moment ago: what he wrote before is acted on before.
     before = again(c, context, arrival.event.from_) if isinstance(arrival.event, m.Delivery | m.Notify) else []
     after = together(*before, _keep(c, context, arrival))
+    if arrival.head.copies:  # whose note may have come before it
+        after = together(after, *again(c, context, arrival.event.from_))
     _HEARD(c, {"id": arrival.event.id})
     if after.caught_up:
         trim(c)
@@ -147,7 +149,7 @@ def _post(c: Rows, context: Context, arrival: Arrival) -> After:
     else:
         after = _message(c, context, arrival, believed=_is_believed(c, context, arrival, said))
         if arrival.head.confirmid and arrival.opened is not None and said is not None and not said.settled:
-            between.defer(c, arrival)
+            between.defer(c, replace(arrival, text=""))  # which is kept: it is a message of its own until then
     return replace(after, own_log=True) if said is not None and not said.settled else after
 
 
@@ -159,7 +161,7 @@ def again(c: Rows, context: Context, author: str = "") -> list[After]:
     for arrival, said in between.again(c, context, author):
         if arrival.head.confirmid:
             if not between.is_barred(c, context, arrival, said) and _is_believed(c, context, arrival, said):
-                done.append(After(remove=tuple(forwarding.confirmed_late(c, arrival)), counts=True))
+                done.append(After(remove=tuple(forwarding.confirmed_late(c, context, arrival)), counts=True))
         elif not _says_who_reads(arrival):
             done.append(between.believed(c, context, arrival, said, ()))
         elif not said.forged:
@@ -222,7 +224,8 @@ def _is_believed(c: Rows, context: Context, arrival: Arrival, said: Sealed | Non
     is missing says nothing against that.
     """
     thread = arrival.head.threadid or ""
-    if context.trust is None or not sealing.was_sealed(c, thread):
+    confirms = bool(arrival.head.confirmid and arrival.opened is not None)  # perhaps what is not here yet
+    if context.trust is None or not (confirms or sealing.was_sealed(c, thread)):
         return True
     if arrival.opened is None:
         return bool(registers.get(c, "thread", thread, "encryption") == "off")
@@ -238,10 +241,13 @@ def _message(c: Rows, context: Context, arrival: Arrival, *, believed: bool = Tr
     _learn_author(c, context, arrival)
     if arrival.state == "received":
         if head.confirmid and believed:
-            kept, gone = forwarding.confirmed(c, context, arrival, _new(c, context, arrival))
-            if kept is not None:
-                _record(c, context, kept)
-            return After(remove=tuple(gone), sends=True, counts=True)
+            kept, copies = forwarding.confirmed(c, context, arrival, _new(c, context, arrival))
+            if kept is None:
+                return After(remove=tuple(one.file for one in arrival.files), sends=True, counts=True)
+            _record(c, context, kept)
+            gone = messages.remove(c, copies)
+            has_parts = any(one.transfer is not None for one in head.attach)
+            return After(remove=tuple(gone), parts=has_parts, sends=True, counts=True)
         if isinstance(event, m.Notify):
             return _note(c, context, arrival, event.postid, believed=believed)
         if head.adds:
@@ -266,13 +272,17 @@ def _message(c: Rows, context: Context, arrival: Arrival, *, believed: bool = Tr
 
 
 def _note(c: Rows, context: Context, arrival: Arrival, copy: str, *, believed: bool) -> After:
-    """People were asked into a thread; the note goes by the id of the copy that they got, on all devices."""
+    """People were asked into a thread; the note of op 8 goes by the id of the copy that they got, on all devices."""
     added = forwarding.noted(c, context, arrival, copy) if believed else arrival.head.cc
     if added is None:
+        if arrival.opened is not None and not threads.readers(c, arrival.head.threadid or ""):
+            between.defer(c, arrival)  # it has overtaken the copy that it goes with
         return After(remove=tuple(one.file for one in arrival.files))
     notes = dict.fromkeys(one.note for one in added if one.note)
     text = arrival.text or "\n".join(notes)
-    new = replace(_new(c, context, arrival), id=copy, kind="note", text=text, attachments=(), of=copy)
+    # What its author calls the copy is no name for it: a message that is to come would be taken for known.
+    id = copy if isinstance(arrival.event, m.Notify) else arrival.event.id
+    new = replace(_new(c, context, arrival), id=id, kind="note", text=text, attachments=(), of=copy)
     _record(c, context, new)
     return After(remove=tuple(one.file for one in arrival.files), sends=True, counts=True)
 
@@ -391,11 +401,11 @@ def _returned(c: Rows, context: Context, event: m2.ReturnEvent, now_ms: int) -> 
     """What somebody did not get, and why (A4). Of what no person wrote, nobody is told."""
     if context.trust is not None:
         context.trust.returned(c, event.msgid, event.for_)
-    sent = messages.view(c, event.msgid)
+    sent = messages.view(c, event.msgid) or messages.note_of(c, event.msgid)
     if sent is None or not sent.outgoing:
         return After()
     missed = [meeting.alias_of(c, uid) or uid for uid in event.for_]
-    messages.change(c, event.msgid, state="returned")
+    messages.change(c, sent.id, state="returned")
     new = NewMessage(
         id=event.id,
         kind="return",
@@ -411,7 +421,7 @@ def _returned(c: Rows, context: Context, event: m2.ReturnEvent, now_ms: int) -> 
         received_ms=now_ms,
         state="received",
         seen=False,
-        of=event.msgid,
+        of=sent.id,
     )
     _record(c, context, new)
     return After(counts=True)

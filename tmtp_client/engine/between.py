@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import msgspec
 from sqlalchemy import Connection as Rows
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, func, insert, select
 
 from tmtp_client import limits
 from tmtp_client.engine import meeting, notifying, parts
@@ -233,5 +233,9 @@ def defer(c: Rows, arrival: Arrival) -> None:
         "opened": msgspec.json.encode(arrival.opened),
     }
     c.execute(insert(deferred).prefix_with("OR REPLACE"), row)
-    latest = select(deferred.c.id).order_by(deferred.c.id.desc()).limit(1).offset(limits.DEFERRED_MAX)
-    c.execute(delete(deferred).where(deferred.c.id <= latest.scalar_subquery()))
+    if (c.scalar(select(func.count()).select_from(deferred)) or 0) > limits.DEFERRED_MAX:
+        # The eldest of whom most waits: who posts a thousand that cannot be believed pushes out nobody else's.
+        number = func.count()
+        most = select(deferred.c.author).group_by(deferred.c.author).order_by(number.desc(), func.min(deferred.c.id))
+        eldest = select(func.min(deferred.c.id)).where(deferred.c.author == most.limit(1).scalar_subquery())
+        c.execute(delete(deferred).where(deferred.c.id == eldest.scalar_subquery()))

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 from sqlalchemy import Connection as Rows
-from sqlalchemy import and_, literal_column, select
+from sqlalchemy import literal_column, select
 
 from tmtp_client import limits
 from tmtp_client.api import models
@@ -23,7 +23,7 @@ from tmtp_client.engine.context import Context
 from tmtp_client.store import messages, outbox, threads
 from tmtp_client.store.messages import NewMessage
 from tmtp_client.store.outbox import Content, Entry, File
-from tmtp_client.store.tables import attachment, deferred, message, reader
+from tmtp_client.store.tables import attachment, message, reader
 from tmtp_core.wire.messages import TO_GROUP_NOT_SELF, TO_UID
 from tmtp_core.wire.payload import Attached, Subscriber
 
@@ -98,7 +98,7 @@ def copied(c: Rows, context: Context, arrival: Arrival, *, believed: bool = True
         raise ValueError("who sent the copy does not read this thread")
     new = 0
     for place, one in enumerate(found):
-        if _knows(c, thread, one.id):
+        if _knows(c, thread, one.id, one.author):
             continue
         new += messages.record(
             c,
@@ -145,42 +145,44 @@ def noted(c: Rows, context: Context, arrival: Arrival, note_id: str) -> tuple[Su
 
 def confirmed(c: Rows, context: Context, arrival: Arrival, new: NewMessage) -> tuple[NewMessage | None, list[str]]:
     """An author confirms what a copy said, or says it differently: his words count. The message to keep, if any, and
-    files that nothing needs any more. Where the copy is deferred, what it will say is confirmed before it is here.
+    the copies that are to go once it is kept: their thread, of which they may be all there is, stays with its readers.
+    What came before its copy is confirmed before that is here.
     """
     event, head = arrival.event, arrival.head
     if event.from_ == context.uid:  # another of one's devices was faster
         outbox.drop_confirmation(c, head.confirmid, head.confirmfor)
-        return None, [one.file for one in arrival.files]
+        return None, []
     thread = head.threadid or ""
-    dates, gone = _take_copies(c, arrival)
-    if not dates:
-        may_come = threads.reads(c, thread, event.from_) or _is_deferred(c, head.confirmfor)
-        if _knows(c, thread, head.confirmid) or not may_come:
-            return None, [one.file for one in arrival.files]
+    if _has_said(c, thread, head.confirmid, event.from_):
+        return None, []
+    copies = _copies(c, thread, head.confirmid, event.from_)
+    if not copies and not _may_be_copied(c, arrival):
+        return new, []
+    dates = {row.posted for row in copies}
     posted = head.confirmposted if head.confirmposted in dates else new.posted
-    return replace(new, posted=posted, confirms=head.confirmid), gone
+    return replace(new, posted=posted, confirms=head.confirmid), [row.id for row in copies]
 
 
-def confirmed_late(c: Rows, arrival: Arrival) -> list[str]:
+def confirmed_late(c: Rows, context: Context, arrival: Arrival) -> list[str]:
     """What was kept as a message of its own, since nobody could say yet who signed it, is the confirmation that it says
-    it is. Files that nothing needs any more.
+    it is; or one of what is confirmed already. Files that nothing needs any more.
     """
     event, head = arrival.event, arrival.head
-    dates, gone = _take_copies(c, arrival)
-    if dates:
+    if event.from_ == context.uid:
+        outbox.drop_confirmation(c, head.confirmid, head.confirmfor)
+        return messages.remove(c, [event.id])
+    thread = head.threadid or ""
+    if _has_said(c, thread, head.confirmid, event.from_):
+        return messages.remove(c, [event.id])
+    copies = _copies(c, thread, head.confirmid, event.from_)
+    if copies or _may_be_copied(c, arrival):
+        dates = {row.posted for row in copies}
         posted = head.confirmposted if head.confirmposted in dates else event.posted
         messages.confirm(c, event.id, head.confirmid, posted)
-    return gone
+    return messages.remove(c, [row.id for row in copies])
 
 
 # -- inside ----------------------------------------------------------------------------------------------------------
-def _take_copies(c: Rows, arrival: Arrival) -> tuple[set[str], list[str]]:
-    """Take away what copies say of the message that its author confirms: its dates there; files needed no more."""
-    head = arrival.head
-    rows = _copies(c, head.threadid or "", head.confirmid, arrival.event.from_)
-    return {row.posted for row in rows}, messages.remove(c, [row.id for row in rows]) if rows else []
-
-
 def _copies(c: Rows, thread: str, id: str, author: str) -> Sequence[Any]:
     """What copies say here that an author wrote in a thread under this id."""
     m = message.c
@@ -188,8 +190,14 @@ def _copies(c: Rows, thread: str, id: str, author: str) -> Sequence[Any]:
     return c.execute(select(m.id, m.posted).where(*mine)).all()
 
 
-def _is_deferred(c: Rows, copy: str) -> bool:
-    return bool(copy) and c.scalar(select(deferred.c.id).where(deferred.c.id == copy)) is not None
+def _may_be_copied(c: Rows, arrival: Arrival) -> bool:
+    """Whether a copy may say of this confirmation's author that he wrote something: he reads the thread, or it is not
+    here yet and he has signed. Else what a service makes up would stand in the place of what he signs.
+    """
+    thread = arrival.head.threadid or ""
+    if threads.readers(c, thread):
+        return threads.reads(c, thread, arrival.event.from_)
+    return arrival.opened is not None
 
 
 def _confirm_own(
@@ -246,11 +254,18 @@ def _dated(claimed: str, came: str) -> str:
     return claimed if len(claimed) == len(came) and claimed <= came else came
 
 
-def _knows(c: Rows, thread: str, id: str) -> bool:
-    """Whether a message is in a thread here: itself, confirmed, or as a copy."""
+def _knows(c: Rows, thread: str, id: str, author: str) -> bool:
+    """Whether what somebody wrote in a thread is here: itself, confirmed, or as a copy says it. What another confirms
+    under this id, or a copy says that he wrote, says nothing of it.
+    """
+    return _has_said(c, thread, id, author) or bool(_copies(c, thread, id, author))
+
+
+def _has_said(c: Rows, thread: str, id: str, author: str) -> bool:
+    """The same, by himself."""
     m = message.c
-    ways = (m.id == id, and_(m.confirms == id, m.confirms != _NOTHING), and_(m.of == id, m.of != _NOTHING))
-    return any(c.scalar(select(m.id).where(way, m.thread == thread).limit(1)) is not None for way in ways)
+    ways = ((m.id == id,), (m.confirms == id, m.confirms != _NOTHING, m.author == author))
+    return any(c.scalar(select(m.id).where(*way, m.thread == thread).limit(1)) is not None for way in ways)
 
 
 def _as_readers(entries: tuple[Subscriber, ...]) -> list[models.Reader]:

@@ -171,7 +171,7 @@ class Assembling:
         is_it = stored.size == whole.size and to_text(stored.hash) == whole.hash
         file = stored.file if is_it else ""
         hashed = stored.hash if is_it else b""
-        await context.database.write(lambda c: transfers.put_together(c, whole.transfer, file, hashed))
-        gone = whole.files if is_it else (*whole.files, stored.file)
+        wanted = await context.database.write(lambda c: transfers.put_together(c, whole.transfer, file, hashed))
+        gone = whole.files if is_it and wanted else (*whole.files, stored.file)
         for one in gone:
             await asyncio.to_thread(context.files.remove, one)

@@ -265,6 +265,14 @@ def view(connection: Connection, id: str) -> models.Message | None:
     return found[0] if found else None
 
 
+def note_of(connection: Connection, copy: str) -> models.Message | None:
+    """One's own note that goes with this copy of a sealed thread, which is shown nowhere itself."""
+    m = message.c
+    mine = select(m.id).where(m.of == copy, m.of != literal_column("''"), m.kind == "note", m.outgoing == 1)
+    id = connection.scalar(mine.limit(1))
+    return None if id is None else view(connection, id)
+
+
 def named(connection: Connection, text: str) -> str | None:
     """The id of the message that is called so, or whose id alone ends so."""
     m = message.c

@@ -18,7 +18,6 @@ def record(
 ) -> bool:
     """The service has `entry` as message `msgid`: into the history with it. False: it was known, or shows nowhere."""
     content = entry.content
-    msgid = content.adds or msgid  # a note is known by the copy that it goes with
     if outbox.ended(c, entry.request_id, msgid) is None:
         return False
     for one in content.files:
@@ -42,6 +41,7 @@ def record(
         state="sent",
         seen=True,
         suite=suite,
+        of=content.adds,
         attachments=_attachments(content),
     )
     is_new = messages.record(c, new, frozenset(own))

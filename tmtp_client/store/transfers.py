@@ -120,13 +120,15 @@ def whole(c: Connection) -> tuple[Whole, ...]:
     return tuple(found)
 
 
-def put_together(c: Connection, name: str, file: str, hash: bytes = b"") -> None:
+def put_together(c: Connection, name: str, file: str, hash: bytes = b"") -> bool:
     """It stands in the vault as `file`, with this `hash`: the messages that wait for it have it. "": it was not what
-    they named.
+    they named. Whether any waits: one that was said twice is kept once.
     """
-    for one in progress(c, name):
+    waiting = progress(c, name)
+    for one in waiting:
         messages.set_attachment(c, one.message, one.place, have=one.size if file else 0, file=file, hash=hash)
     _forget(c, name)
+    return bool(waiting)
 
 
 def expire(c: Connection, before_ms: int) -> int:
