@@ -299,7 +299,7 @@ def test_two_people_ping_accept_write_with_an_attachment_reply_and_take_back(
     his.keyboard.press("Control+Enter")
     answer = ann.message("work", "Thank you, Ann")
     assert answer.thread == received.thread
-    expect(hers.get_by_text("Thank you, Ann")).to_be_visible()
+    expect(hers.get_by_role("list", name="Messages").get_by_text("Thank you, Ann")).to_be_visible()
 
 
 # -- writing -------------------------------------------------------------------------------------------------------------
@@ -451,6 +451,7 @@ def test_a_message_is_forwarded_and_people_are_added_with_a_note(
     ada.ask("settings.set", o.SetSetting("work", "undo_s", 0))
     page = come_in(ada)
     goes_to(page, ada, f"a/work/t/{thread}")
+    page.get_by_role("list", name="Messages").get_by_text("Granite or slate?").hover()
     page.get_by_role("button", name=re.compile("^Forward")).last.click()
     dialog = page.get_by_role("dialog", name="Forward a message")
     to = dialog.get_by_role("combobox", name="To")
