@@ -17,9 +17,9 @@ from tmtp_client.api import problems
 from tmtp_client.api.daemon_file import DaemonFile
 from tmtp_client.api.dispatcher import Dispatcher
 from tmtp_client.api.entrance import Entrance
-from tmtp_client.api.events import Since
 from tmtp_client.api.server import Server
 from tmtp_client.api.transfers import Download
+from tmtp_client.store.changes import Since
 
 
 class SmallEngine:
