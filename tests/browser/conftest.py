@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from tests.support.axe import axe_source
 from tests.support.console import World, populate
 from tests.support.mail_world import MailWorld, populate_with_mail
+from tests.support.pages import ComeIn, Town, coming_in
 
 CHROMIUM = shutil.which("chromium")
 Enter = Callable[..., Page]
@@ -28,6 +29,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def mail_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MailWorld]:
     with MailWorld(tmp_path_factory.mktemp("mail-gateway")) as made:
         populate_with_mail(made)
+        yield made
+
+
+@pytest.fixture(scope="package")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    """Two services, for the tests of the client's pages: tests/support/pages.py."""
+    with Town(tmp_path_factory.mktemp("town")) as made:
         yield made
 
 
@@ -66,6 +74,22 @@ def enter_mail(mail_world: MailWorld, context: BrowserContext) -> Iterator[Enter
     """The same, where there is an intake with mail."""
     with entering(mail_world, context) as sign_in:
         yield sign_in
+
+
+@pytest.fixture
+def come_in(context: BrowserContext) -> Iterator[ComeIn]:
+    """Opens somebody's pages of the client."""
+    with coming_in(context) as opened:
+        yield opened
+
+
+@pytest.fixture
+def other_come_in(browser: Browser) -> Iterator[ComeIn]:
+    """The same as `come_in`, in the browser of somebody else."""
+    with browser.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce") as context:
+        context.set_default_timeout(10_000)
+        with coming_in(context) as opened:
+            yield opened
 
 
 @contextmanager

@@ -94,7 +94,7 @@ async def test_a_second_one_says_that_one_runs(tmp_path: Path) -> None:
     async with daemon(tmp_path) as (process, said):
         other = await begun(tmp_path)
         _, err = await other.communicate()
-        assert other.returncode == 1
+        assert other.returncode == 3
         assert f"A daemon runs already: process {process.pid}, {said['url']}" in err.decode()
         async with connected(tmp_path) as client:  # the first one is none the worse
             assert not (await client.call("home.state")).locked
@@ -122,7 +122,7 @@ async def test_a_home_that_another_process_runs_without_a_daemon_is_said_to_be_b
         assert raised.value.problem.code == "not_now"
         other = await begun(tmp_path)
         _, err = await other.communicate()
-        assert other.returncode == 1
+        assert other.returncode == 3
         assert "Another process runs the accounts" in err.decode()
 
 

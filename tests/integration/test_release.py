@@ -71,6 +71,8 @@ def test_two_builds_are_the_same_bytes_and_have_everything_in_them(tmp_path: Pat
         inside = set(archive.namelist())
     packages = {"tmtp_core", "gateway", "bridges", "tmtp_client", "migrations", "config"}
     assert {name for name in files if name.split("/")[0] in packages and (ROOT / name).is_file()} <= inside
+    pages = {f"tmtp_client/web/lib/{name}" for name in ("preact.js", "signals.js", "htm.js", "LICENSES.txt")}
+    assert pages <= inside, "what the pages take from npm is made, and comes with its licences"
     assert any(name.endswith("share/tmtp-gateway/tmtp-gateway.service") for name in inside)
     assert not any(name.split("/")[0] in {"tests", "bench", "scripts", "docs"} for name in inside)
     with tarfile.open(next(tmp_path.glob("one/*.tar.gz"))) as archive:
@@ -78,4 +80,5 @@ def test_two_builds_are_the_same_bytes_and_have_everything_in_them(tmp_path: Pat
         assert {(member.mtime, member.uid, member.mode & 0o022) for member in archive} == {
             (int(subprocess.check_output(["git", "log", "-1", "--format=%ct"], cwd=ROOT)), 0, 0)
         }
+    assert pages <= sources, "who builds from the source archive needs no npm"
     assert not {name for name in files if (ROOT / name).is_file() and not name.startswith(".")} - sources

@@ -12,6 +12,7 @@ A server on loopback is reached by every page that the person's browser shows, a
 """
 
 import asyncio
+import html
 from collections.abc import Callable
 from typing import Final
 from weakref import WeakKeyDictionary
@@ -32,16 +33,29 @@ SHOWN: Final = {
     "X-Frame-Options": "SAMEORIGIN",
 }
 """Of a file that one of this server's own pages shows in a frame: it is of no origin there, and loads nothing."""
+_NOT_ALLOWED: Final = (
+    "accelerometer autoplay camera display-capture encrypted-media geolocation gyroscope hid idle-detection"
+    " magnetometer microphone midi payment picture-in-picture publickey-credentials-get screen-wake-lock serial"
+    " usb xr-spatial-tracking"
+)
+"""Of browsers' abilities (W3C Permissions Policy): none is needed, and so no attachment in a frame has it either."""
 HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Cross-Origin-Embedder-Policy": "require-corp",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": ", ".join(f"{one}=()" for one in _NOT_ALLOWED.split()),
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Cache-Control": "no-store",
 }
+_WORDS: Final = (
+    '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="color-scheme" content="light dark">'
+    '<meta name="viewport" content="width=device-width"><title>TMTP</title><h1>TMTP</h1><p>{text}.</p>{way_on}</html>'
+)
+_WAY_ON: Final = '<p><a href="/">Go to your messages</a></p>'
+_NOT_FOUND: Final = 404
 _SAFE: Final = frozenset({"GET", "HEAD"})
 _OWN_PAGES: Final = frozenset({"same-origin", "none"})  # none: the person typed or clicked it outside of any page
 
@@ -66,14 +80,16 @@ class Guard:
         async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
             refusal = await self._refusal(request)
             if refusal is not None:
-                refusal.force_close()
-                return refusal
+                answer = in_words(request, refusal)
+                answer.force_close()
+                return answer
             if request.path != DOOR:
                 self._admit(request.protocol)
             try:
                 return await handler(request)
             except web.HTTPException as error:  # a path or method that is not there
-                return refused(error.status, "not_found", f"{request.method} {request.path[:80]} is not there")
+                nothing = refused(error.status, "not_found", f"{request.method} {request.path[:80]} is not there")
+                return in_words(request, nothing)
             except ConnectionError:  # whoever asked is gone
                 raise
             except Exception as error:
@@ -108,7 +124,7 @@ class Guard:
         if origin is None and (request.method not in _SAFE or "Upgrade" in request.headers):
             return refused(403, "refused", "a page has to say its Origin")
         if not self._entrance.knows(request.cookies.get(self.cookie, "")):
-            return refused(401, "refused", "open this page anew by the program, which knows the way in")
+            return refused(401, "refused", "open this page anew by the program, which knows the way in: tmtp open")
         return None
 
     async def _neighbour(self, request: web.Request) -> bool:
@@ -121,6 +137,17 @@ class Guard:
         if transport not in self._whose:
             self._whose[transport] = await asyncio.to_thread(whose, peer, own)
         return self._whose[transport] == "other"
+
+
+def in_words(request: web.Request, refusal: web.Response) -> web.Response:
+    """The same as a page, for a person who opened the address in a browser: its own words, and a way on."""
+    if request.headers.get("Sec-Fetch-Dest") != "document":
+        return refusal
+    assert isinstance(refusal.body, bytes)
+    text = msgspec.json.decode(refusal.body, type=Problem).text
+    way_on = _WAY_ON if refusal.status == _NOT_FOUND else ""
+    page = _WORDS.format(text=html.escape(text[:1].upper() + text[1:]), way_on=way_on)
+    return web.Response(status=refusal.status, text=page, content_type="text/html")
 
 
 def refused(status: int, code: ErrorCode, text: str, field: str = "") -> web.Response:

@@ -278,8 +278,19 @@ class Waiting(Struct, frozen=True, omit_defaults=True):
     error: str = ""
 
 
+class Staged(Struct, frozen=True):
+    """A file that was handed over to be sent."""
+
+    file: str
+    name: str
+    size: int
+
+
 class Draft(Struct, frozen=True, omit_defaults=True):
-    """What is being written, on whichever device. `key`: the thread's id, or `new-` and what the client chose."""
+    """What is being written, on whichever device. `key`: the thread's id, or `new-` and what the client chose.
+
+    `staged` tells what its `files` are called; of a draft to be saved it is not looked at.
+    """
 
     key: str
     thread: str = ""
@@ -288,14 +299,7 @@ class Draft(Struct, frozen=True, omit_defaults=True):
     text: str = ""
     files: tuple[str, ...] = ()
     changed_ms: int = 0
-
-
-class Staged(Struct, frozen=True):
-    """A file that was handed over to be sent."""
-
-    file: str
-    name: str
-    size: int
+    staged: tuple[Staged, ...] = ()
 
 
 class Found(Struct, frozen=True, omit_defaults=True):

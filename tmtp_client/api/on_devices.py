@@ -16,7 +16,7 @@ from tmtp_client.connection import Disconnected, LogInRefused, Refused
 from tmtp_client.engine import between
 from tmtp_client.engine.context import Context
 from tmtp_client.store import messages, outbox, people
-from tmtp_client.sync import registers, settings, state
+from tmtp_client.sync import handing_on, settings, state
 from tmtp_client.trust import Trust
 from tmtp_client.trust.following import NAME
 from tmtp_client.trust.linking import Place
@@ -132,7 +132,7 @@ class OnDevices:
         asker = await context.current(limits.ANSWER_TIMEOUT_S)
         with problems.explained("answer"):
             await trust.linking.finish(asker, context.database, p.answer, p.fingerprint)
-        await changed(context, lambda c, at: registers.tell_everything(c))
+        await changed(context, handing_on.tell_everything)
         return await _listed(context, trust)
 
     # -- others' keys ------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 """The local API's server: HTTP and a WebSocket on 127.0.0.1, and nowhere else (B1).
 
 `/enter?token=…` lets a browser in; `POST /tokens` makes such a token for a program that has the key; `/api/1` is the
-WebSocket; `/files` has what frames are too small for.
+WebSocket; `/files` has what frames are too small for; `/` and the rest are the client's pages.
 """
 
 import asyncio
@@ -20,8 +20,9 @@ from tmtp_client.api.dispatcher import Dispatcher
 from tmtp_client.api.doorkeeper import Doorkeeper
 from tmtp_client.api.entrance import Entrance
 from tmtp_client.api.events import Source
-from tmtp_client.api.guards import DOOR, Guard, refused
+from tmtp_client.api.guards import DOOR, Guard, in_words, refused
 from tmtp_client.api.models import Event, HomeEvent
+from tmtp_client.api.pages import Pages
 from tmtp_client.api.socket import Socket
 from tmtp_client.api.transfers import FileRoom, Transfers
 
@@ -32,10 +33,6 @@ TOKENS: Final = "/tokens"
 _COME_IN: Final = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="0;url=/">'
     '<title>TMTP</title><p><a href="/">Come in</a></html>'
-)
-_NOTHING_HERE: Final = (
-    '<!doctype html><html lang="en"><meta charset="utf-8"><title>TMTP</title>'
-    "<p>The engine runs. It has no pages here; programs find its API at <code>/api/1</code>.</html>"
 )
 
 
@@ -52,6 +49,7 @@ class Server:
         self._dispatcher = dispatcher
         self._source = source
         self._transfers = Transfers(room, dispatcher)
+        self._pages = Pages()
         self._entrance = entrance
         self._sockets: set[Socket] = set()
         self._left: set[asyncio.Task[None]] = set()  # requests of sockets that have gone
@@ -109,7 +107,7 @@ class Server:
         application.router.add_get(API, self._converse, allow_head=False)
         application.router.add_post("/files/{account}", self._transfers.take_in)
         application.router.add_get(r"/files/{account}/{message}/{place:\d{1,6}}", self._transfers.hand_out)
-        application.router.add_get("/", self._front)
+        self._pages.add_to(application.router)
         return application
 
     def _admit(self, protocol: asyncio.BaseProtocol) -> None:
@@ -119,7 +117,8 @@ class Server:
     async def _enter(self, request: web.Request) -> web.Response:
         session = self._entrance.redeem(request.query.get("token", ""))
         if session is None:
-            answer = refused(403, "refused", "this link is used, or too old; let the program open another")
+            used = refused(403, "refused", "this link is used, or too old; let the program open another: tmtp open")
+            answer = in_words(request, used)
             answer.force_close()
             return answer
         self._admit(request.protocol)
@@ -164,6 +163,3 @@ class Server:
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
-
-    async def _front(self, request: web.Request) -> web.Response:
-        return web.Response(text=_NOTHING_HERE, content_type="text/html")

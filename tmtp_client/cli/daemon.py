@@ -10,10 +10,13 @@ from typing import Annotated
 import msgspec
 import typer
 
+from tmtp_client import limits
 from tmtp_client.api import daemon_file
-from tmtp_client.cli.common import FAILED, JsonOption, default_home, err, fail, out, print_json, say
+from tmtp_client.api.problems import ProblemError
+from tmtp_client.cli.common import FAILED, JsonOption, default_home, err, fail, fail_by, out, print_json, say
 
 PortOption = Annotated[int, typer.Option("--port", min=0, max=65_535, help="Where it listens; 0: the system chooses.")]
+StopOption = Annotated[bool, typer.Option("--stop", help="End the one that runs, also one that tmtp open began.")]
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -26,20 +29,34 @@ class Started(msgspec.Struct, frozen=True):
     locked: bool
 
 
-def daemon(port: PortOption = 0, as_json: JsonOption = False) -> None:
+def daemon(port: PortOption = 0, stop: StopOption = False, as_json: JsonOption = False) -> None:
     """Run your accounts until Ctrl-C: windows and commands then use this one engine.
 
     Example: tmtp daemon
     """
-    from tmtp_client.api.serving import HomeBusy, PortTaken  # noqa: PLC0415 - other commands need not load an engine
+    if stop:
+        _stop(default_home())
+        return
+    from tmtp_client.api.opening import BUSY  # noqa: PLC0415 - other commands need not load an engine
+    from tmtp_client.api.serving import HomeBusy, PortTaken  # noqa: PLC0415
 
     home = default_home()
     try:
         asyncio.run(_run(home, port, as_json=as_json))
     except HomeBusy:
-        fail(_who_runs(home), FAILED)
+        fail(_who_runs(home), BUSY)
     except PortTaken as taken:
         fail(f"The port {port} cannot be had: {taken}", FAILED)
+
+
+def _stop(home: Path) -> None:
+    from tmtp_client.api.opening import ended  # noqa: PLC0415
+
+    try:
+        found = asyncio.run(ended(home, limits.PATIENCE_S))
+    except ProblemError as error:
+        fail_by(error.problem)
+    say("The daemon has ended." if found else "No daemon runs.", to=err)
 
 
 async def _run(home: Path, port: int, *, as_json: bool) -> None:

@@ -9,7 +9,20 @@ import sys
 
 import typer
 
-from tmtp_client.cli import daemon, devices, drafts, forms, home, joining, keys, people, reading, watching, writing
+from tmtp_client.cli import (
+    daemon,
+    devices,
+    drafts,
+    forms,
+    home,
+    joining,
+    keys,
+    opening,
+    people,
+    reading,
+    watching,
+    writing,
+)
 from tmtp_client.cli.common import FAILED, INTERRUPTED, default_home, err, say
 from tmtp_client.cli.query import QueryCommand
 
@@ -22,6 +35,7 @@ def _about() -> None:
 
 
 app.command()(joining.join)
+app.command("open")(opening.open_pages)
 app.command()(joining.recover)
 app.command("sign-in")(joining.sign_in_again)
 app.command("alias")(joining.take_alias)

@@ -4,12 +4,14 @@
 A draft is there as long as it has text, a subject, recipients, or files. Its thread alone makes none.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 from sqlalchemy import Connection, select
 
-from tmtp_client.api.models import Draft
+from tmtp_client import limits
+from tmtp_client.api.models import Draft, Staged
 from tmtp_client.store import tables
 from tmtp_client.sync import clock, registers
 from tmtp_client.sync.registers import HERE
@@ -32,7 +34,8 @@ def get(c: Connection, key: str) -> Draft | None:
     if not (to or files or fields.get("subject") or fields.get("text")):
         return None
     stamps = [stamp.ms for row in rows if (stamp := clock.read_stamp(row.stamp)) is not None]
-    return Draft(key, to=to, files=tuple(files), changed_ms=max(stamps, default=0), **fields)
+    changed_ms = max(stamps, default=0)
+    return Draft(key, to=to, files=tuple(files), changed_ms=changed_ms, staged=_called(c, files), **fields)
 
 
 def all_of(c: Connection) -> list[Draft]:
@@ -50,6 +53,16 @@ def files_in_use(c: Connection) -> frozenset[str]:
 def here(key: str) -> str:
     """Under which key this device keeps what is its own of a draft."""
     return _PREFIX + key
+
+
+def _called(c: Connection, files: Sequence[str]) -> tuple[Staged, ...]:
+    """Those that are still here, in their order: who goes on with a draft sees what is in it."""
+    if not files:
+        return ()
+    s = tables.staged.c
+    rows = c.execute(select(s.file, s.name, s.size).where(s.file.in_(files[: limits.ATTACHMENTS_MAX]))).all()
+    known = {row.file: Staged(row.file, row.name, row.size) for row in rows}
+    return tuple(known[file] for file in files if file in known)
 
 
 def _with_files(c: Connection) -> dict[str, list[str]]:

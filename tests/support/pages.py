@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""The client's pages with all that is behind them: two real gateways, people with real engines, and a browser that came
+in by a token. Gateways and engines run in a thread of their own, so that a test drives the browser beside them.
+
+    def test_a_message_comes(town: Town, come_in: ComeIn) -> None:
+        ada, bob = town.person("Ada Lovelace", "work", "club"), town.person("Bob Builder", "work")
+        town.acquaint(ada, bob, "work")
+        page = come_in(ada)
+        bob.ask("messages.send", o.Send("work", ("Ada Lovelace",), "", "Hello"))
+        expect(page.get_by_text("Hello")).to_be_visible()
+
+What a page must never do is noted while it is open, and fails the test at its end: a script that fails, something that
+its policy refuses, a request to anywhere but its own server (B6).
+"""
+
+import asyncio
+import itertools
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request
+
+from gateway.app import Gateway
+from tests.support.client_engine import Person, acquainted, until
+from tests.support.gateway import invited, running_gateway
+from tmtp_client.api import models as m
+from tmtp_client.api.client import Local
+from tmtp_client.api.server import Server
+from tmtp_client.api.serving import Served, serving
+
+T = TypeVar("T")
+ComeIn = Callable[..., Page]
+
+SERVICES: Final = {"work": ("Example Works", "members"), "club": ("Chess Club", "public")}
+"""The name of an account there: the service's title and its instance. Each is a gateway of its own. `members` takes
+invitations, and nobody writes there whom one has not accepted; `public` takes everybody."""
+_SETTINGS: Final = """\
+data_dir: ./data
+http: {{listen: "127.0.0.1:0"}}
+log: {{level: error}}
+instances:
+  - {{name: members, title: {title}, policy: members, registration: invite, listen: [{{tls: "127.0.0.1:0"}}]}}
+  - {{name: public, title: {title}, policy: public, registration: open, listen: [{{tls: "127.0.0.1:0"}}]}}
+"""
+_TIMEOUT_S: Final = 180
+_OWN: Final = frozenset({"blob", "data", "about"})  # made by the page itself: nothing is asked of anybody
+
+
+class Town:
+    """Two services, and people who are on them, until the block ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._stack = AsyncExitStack()
+        self._homes = itertools.count(1)
+        self.gateways: dict[str, Gateway] = {}
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        try:
+            self.do(self._begin())
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+
+    def do(self, work: Awaitable[T]) -> T:
+        """Run it where gateways and engines run, to its end."""
+
+        async def run() -> T:
+            return await work
+
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(_TIMEOUT_S)
+
+    def person(self, name: str, *services: str) -> "Someone":
+        """Somebody with a device of his own, a member of these services; each account is called as its service."""
+        someone = self.device(name)
+        for service in services:
+            someone.join(service)
+        return someone
+
+    def device(self, name: str) -> "Someone":
+        """Somebody who has joined nothing yet."""
+        home = self._folder / f"home-{next(self._homes)}"
+
+        async def begin() -> Served:
+            return await self._stack.enter_async_context(serving(home))
+
+        return Someone(self, name, home, self.do(begin()))
+
+    def acquaint(self, one: "Someone", other: "Someone", service: str) -> tuple[str, str]:
+        """They have pinged and accepted each other there; their uids."""
+        return self.do(acquainted(one.person, other.person, service, (one.name, other.name)))
+
+    async def _begin(self) -> None:
+        for service, (title, _) in SERVICES.items():
+            folder = self._folder / service
+            folder.mkdir()
+            settings = _SETTINGS.format(title=title)
+            self.gateways[service] = await self._stack.enter_async_context(running_gateway(folder, settings))
+
+    def _end(self) -> None:
+        try:
+            self.do(self._stack.aclose())
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(_TIMEOUT_S)
+            self._loop.close()
+
+
+class Someone:
+    """A person with a device: its engine, and its server with the pages. `person` is the same for who is in the loop."""
+
+    def __init__(self, town: Town, name: str, home: Path, served: Served) -> None:
+        self._town = town
+        self._served = served
+        self.name = name
+        self.home = home
+        self.person = Person(Local(served.engine.dispatcher, served.engine.home), served.engine)
+
+    @property
+    def server(self) -> Server:
+        """What serves the pages."""
+        return self._served.server
+
+    @property
+    def url(self) -> str:
+        """Where the pages are, for who has come in."""
+        return self.server.url
+
+    def way_in(self) -> str:
+        """Where a browser comes in, once."""
+        return self._town.do(self._way_in())
+
+    def ask(self, operation: str, params: Struct | None = None) -> Any:
+        """An operation of the local API, as a page asks it."""
+        return self._town.do(self.person(operation, params))
+
+    def join(self, service: str) -> m.Joined:
+        """Become a member, with an invitation where one is wanted; the account is online."""
+        instance = SERVICES[service][1]
+        return self._town.do(self.person.join(self._town.gateways[service], instance, service, self.name))
+
+    def message(self, account: str, text: str) -> m.Message:
+        """Wait for the message whose text begins so."""
+        return self._town.do(self.person.message(account, text))
+
+    def sent(self, account: str) -> None:
+        """Wait until nothing waits to be sent."""
+        self._town.do(self.person.sent(account))
+
+    def until(self, operation: str, params: Struct | None, look: Callable[[Any], T | None]) -> T:
+        """Ask this again and again, until `look` finds something in the answer."""
+
+        async def looking() -> T | None:
+            return look(await self.person(operation, params))
+
+        found: T = self._town.do(until(looking))
+        return found
+
+    def invitation(self, service: str) -> str:
+        """A link to that service for one more member, as a card has it."""
+        return self._town.do(invited(self._town.gateways[service], SERVICES[service][1])).link
+
+    async def _way_in(self) -> str:
+        return self.server.way_in()
+
+
+@contextmanager
+def coming_in(context: BrowserContext) -> Iterator[ComeIn]:
+    """What opens somebody's pages; what each of them must not do is told at the end."""
+    troubles: list[str] = []
+
+    def come_in(someone: Someone, path: str = "/") -> Page:
+        page = context.new_page()
+        watch(page, someone.url, troubles)
+        enter(page, someone)
+        if path != "/":
+            page.goto(someone.url + path)
+        return page
+
+    yield come_in
+    assert not troubles, "\n".join(troubles)
+
+
+def enter(page: Page, someone: Someone) -> None:
+    """Come in, and on to the page that the door leads to."""
+    page.goto(someone.way_in())
+    page.wait_for_url(lambda url: urlsplit(url).path == "/")
+
+
+def watch(page: Page, url: str, troubles: list[str]) -> None:
+    """Note what no page may do that is served at this address."""
+
+    def said(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            troubles.append(f"the console says: {message.text}")
+
+    def asked(request: Request) -> None:
+        leaves(request.url)
+
+    def leaves(to: str) -> None:
+        parts = urlsplit(to)
+        if parts.scheme not in _OWN and parts.netloc != urlsplit(url).netloc:
+            troubles.append(f"a request leaves the page's origin: {to}")
+
+    page.on("console", said)
+    page.on("pageerror", lambda error: troubles.append(f"a script fails: {error}"))
+    page.on("request", asked)
+    page.on("websocket", lambda socket: leaves(socket.url))
+
+
+@contextmanager
+def canary() -> Iterator[tuple[str, list[str]]]:
+    """A server on loopback that no page may ever ask: where it is, and what it was asked for all the same."""
+    heard: list[str] = []
+
+    class Ears(BaseHTTPRequestHandler):
+        def handle_one_request(self) -> None:
+            heard.append(self.rfile.readline(1_000).decode("latin-1"))
+            self.close_connection = True
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Ears) as server:
+        listening = threading.Thread(target=server.serve_forever, args=(0.05,))
+        listening.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}", heard
+        finally:
+            server.shutdown()
+            listening.join()

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+/** Files of a message: how much of each is here, looked at in the page on request, or kept. */
+
+import { listen } from "./api.js";
+import { html, Icon, useEffect, useState } from "./html.js";
+import { size, visible } from "./text.js";
+import { t } from "./words.js";
+
+const IMAGES = new Set(["image/gif", "image/jpeg", "image/png", "image/webp"]);
+const AUDIO = new Set(["audio/flac", "audio/mp4", "audio/mpeg", "audio/ogg", "audio/wav"]);
+const VIDEO = new Set(["video/mp4", "video/webm"]);
+const FRAMED = new Set(["application/pdf", "text/csv", "text/plain"]);
+
+/** How a file is looked at; "": only kept. @param {any} file */
+function viewOf({ media = "", kind }) {
+  if (kind !== "file") return "";
+  if (IMAGES.has(media)) return "image";
+  if (AUDIO.has(media)) return "audio";
+  if (VIDEO.has(media)) return "video";
+  return FRAMED.has(media) ? "frame" : "";
+}
+
+export function Attached({ account, message }) {
+  return html`<ul class="files" aria-label=${t("thread.files")}>
+    ${message.attachments.map((file) => html`<li key=${file.place}><${File} account=${account} message=${message} file=${file} /></li>`)}
+  </ul>`;
+}
+
+function File({ account, message, file }) {
+  const [isOpen, setOpen] = useState(false);
+  const have = useProgress(account, `${message.id}/${file.place}`, file.have);
+  const name = visible(file.name) || t("thread.unnamed_file");
+  const address = `/files/${encodeURIComponent(account)}/${encodeURIComponent(message.id)}/${file.place}`;
+  const view = viewOf(file);
+  const whole = have >= file.size;
+  const here = whole && !message.plain;
+  return html`<div class="file">
+    <div class="file-line">
+      <${Icon} name=${file.kind === "file" ? "file" : "audit"} />
+      <span class="file-name"><bdi>${name}</bdi> <span class="muted">${file.kind === "file" ? size(file.size) : t(`thread.file_${file.kind}`)}</span></span>
+      ${here && view && html`<button class="button small" type="button" aria-expanded=${isOpen} onClick=${() => setOpen(!isOpen)}>
+        ${t(isOpen ? "thread.file_close" : "thread.file_open")}<span class="spoken"> ${name}</span></button>`}
+      ${here && html`<a class="button small" href=${address} download=${file.name}>${t("thread.file_keep")}<span class="spoken"> ${name}</span></a>`}
+    </div>
+    ${!whole && html`<p class="hint"><progress max=${file.size} value=${have} aria-label=${t("thread.file_coming", { name })} /> ${t("thread.file_have", { have: size(have), size: size(file.size) })}</p>`}
+    ${whole && message.plain && html`<p class="hint">${t("thread.file_not_yet")}</p>`}
+    ${isOpen && here && html`<${View} view=${view} address=${`${address}?inline=1`} name=${name} />`}
+  </div>`;
+}
+
+/** The file itself, of no origin: what is in it neither runs nor loads. */
+function View({ view, address, name }) {
+  const [failed, setFailed] = useState(false);
+  if (failed) return html`<p class="wrong" role="alert">${t("thread.file_not_shown")}</p>`;
+  const fail = () => setFailed(true);
+  if (view === "image") return html`<img class="file-view" src=${address} alt=${t("thread.file_picture", { name })} onError=${fail} />`;
+  if (view === "audio") return html`<audio class="file-view" controls src=${address} aria-label=${name} onError=${fail}></audio>`;
+  if (view === "video") return html`<video class="file-view" controls src=${address} aria-label=${name} onError=${fail}></video>`;
+  return html`<iframe class="file-view framed" src=${address} title=${name} referrerpolicy="no-referrer"></iframe>`;
+}
+
+/** Octets that are here, as they come. @param {string} account @param {string} what @param {number} have */
+function useProgress(account, what, have) {
+  const [now, setNow] = useState(have);
+  useEffect(() => {
+    setNow(have);
+    return listen(({ account: of, type, data }) => {
+      if (type === "progress" && of === account && data.what === what) setNow(data.have);
+    });
+  }, [account, what, have]);
+  return Math.max(now, have);
+}

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+/** The keys of the pages, and whether single letters are among them (WCAG 2.1.4). */
+
+import { call } from "../api.js";
+import { Switch, Trouble, useRequest } from "../controls.js";
+import { html } from "../html.js";
+import { KeyList } from "../keys.js";
+import { lettersAreKeys } from "../settings_of.js";
+import { accounts } from "../state.js";
+import { t } from "../words.js";
+
+/** Letters are switched for the person: on all accounts. */
+export function Keyboard() {
+  const letters = lettersAreKeys.value;
+  const { busy, problem, run } = useRequest();
+  const change = (on) => run(() => Promise.all(accounts.value.map((one) => call("settings.set", { account: one.name, name: "single_letter_keys", value: on }))));
+  return html`<div class="stacked wide-gap">
+    <div class="card narrow"><div class="card-body">
+      <${Switch} label=${t("settings.letters")} hint=${t("settings.letters_hint")} checked=${letters} disabled=${busy || !accounts.value.length} onChange=${change} />
+      <${Trouble} problem=${problem} /></div></div>
+    <section class="card narrow" aria-labelledby="keys"><div class="card-head"><h2 id="keys">${t("settings.keys")}</h2></div><div class="card-body"><${KeyList} /></div></section>
+  </div>`;
+}

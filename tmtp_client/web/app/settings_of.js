@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+/** The settings of accounts, as far as the page itself follows them: asked for once, kept true by events. */
+
+import { call, listen } from "./api.js";
+import { computed, signal } from "./html.js";
+import { accounts } from "./state.js";
+
+/** @type {import("./html.js").signal<Record<string, Record<string, any>>>} */
+const settings = signal({});
+
+/** Whether single letters are keys of the page: not where any account says no (WCAG 2.1.4). */
+export const lettersAreKeys = computed(
+  () => !accounts.value.some((one) => settings.value[one.name]?.single_letter_keys === false),
+);
+
+/** Follow what is set. */
+export function keepSettings() {
+  accounts.subscribe((now) => now.forEach(({ name }) => name in settings.peek() || ask(name)));
+  listen(({ account, type, data }) => {
+    if (type === "setting" && settings.value[account]) {
+      settings.value = { ...settings.value, [account]: { ...settings.value[account], [data.name]: data.value } };
+    } else if (type === "gap") ask(account);
+  });
+}
+
+/** @param {string} account */
+async function ask(account) {
+  settings.value = { ...settings.peek(), [account]: {} };
+  const found = await call("settings.list", { account }).catch(() => null);
+  if (found) settings.value = { ...settings.peek(), [account]: found.values };
+}

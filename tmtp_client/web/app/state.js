@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+/**
+ * What the page knows: this device, its accounts, where one is. Kept true by events; rooms of their own (threads.js) keep
+ * what only they show.
+ */
+
+import { call, listen, online } from "./api.js";
+import { batch, computed, effect, signal } from "./html.js";
+import { link, parse } from "./routes.js";
+
+/** What home.state says; null: not asked yet. @type {import("./html.js").signal<any>} */
+export const home = signal(null);
+/** The accounts, as they are now. @type {import("./html.js").signal<any[]>} */
+export const accounts = signal([]);
+/** Where one is. @type {import("./html.js").signal<import("./routes.js").Route>} */
+export const route = signal(parse(location.hash));
+
+export const locked = computed(() => home.value?.locked ?? false);
+
+const little = matchMedia("(max-width: 699.98px)");
+/** Whether there is room for one pane only. */
+export const narrow = signal(little.matches);
+little.addEventListener("change", () => (narrow.value = little.matches));
+
+/** @param {string} name */
+export const accountOf = (name) => accounts.value.find((one) => one.name === name);
+
+/**
+ * Go somewhere.
+ * @param {Partial<import("./routes.js").Route>} to
+ * @param {{instead?: boolean}} [how] instead: Back does not come here again
+ */
+export function select(to, { instead = false } = {}) {
+  const address = link(to);
+  if (instead) history.replaceState(null, "", address);
+  else history.pushState(null, "", address);
+  follow();
+}
+
+let followed = location.hash;
+/** Be where the address says. It may be told twice of one change: by `hashchange` and by `popstate`. */
+function follow() {
+  if (location.hash === followed) return;
+  followed = location.hash;
+  route.value = parse(followed);
+}
+addEventListener("hashchange", follow);
+addEventListener("popstate", follow);
+
+/** Ask anew what this device is, and its accounts. */
+export async function refreshHome() {
+  const found = await call("home.state");
+  batch(() => {
+    home.value = found;
+    accounts.value = found.accounts;
+  });
+}
+
+/** Begin to hear and to ask. */
+export function begin() {
+  listen(hear);
+  effect(() => {
+    if (online.value) refreshHome().catch(() => {});
+  });
+}
+
+/** @param {{account: string, type: string, data: any}} event */
+function hear({ type, data }) {
+  if (type === "home") {
+    batch(() => {
+      home.value = data.home;
+      accounts.value = data.home.accounts;
+    });
+  } else if (type === "account") {
+    const changed = data.account;
+    const known = accounts.value.some((one) => one.name === changed.name);
+    accounts.value = known
+      ? accounts.value.map((one) => (one.name === changed.name ? changed : one))
+      : [...accounts.value, changed];
+  } else if (type === "gap") {
+    refreshHome().catch(() => {});
+  }
+}

@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+/** A conversation: who reads it and how it is locked, its messages, what waits in it, and where one answers. */
+
+import { archive, markRead, markUnread, mute, SnoozeMenu, TagMenu } from "./acts.js";
+import { call } from "./api.js";
+import { conversation, loadEarlier, loadLater, toTheEnd } from "./conversation.js";
+import { html, Icon, signal, useEffect, useLayoutEffect, useRef } from "./html.js";
+import { ChangedKeys, Lock } from "./keys_of.js";
+import { Fetched } from "./fetched.js";
+import { followLink } from "./links.js";
+import { movable, othersOf, placeOf } from "./list.js";
+import { Message } from "./message.js";
+import { peopleOf } from "./people.js";
+import { Popup } from "./popup.js";
+import { link } from "./routes.js";
+import { accountOf, narrow, route, select } from "./state.js";
+import { day, joined, told, visible } from "./text.js";
+import { Waiting } from "./waiting.js";
+import { t } from "./words.js";
+
+const NEAR_PX = 400; // from here on further messages are asked for
+const SEEN_AFTER_MS = 700; // a message that was in sight for so long was read
+const SETTLED_MS = 120; // a list has changed by then
+const SEEN_PART = 0.5; // so much of it, or of the window
+
+/** The message that keys act upon; "": the last. */
+export const currentMessage = signal("");
+/** Which message is answered; null: the conversation. @type {import("./html.js").signal<any>} */
+export const replyTo = signal(null);
+
+/** Which message is handed on; null: none. @type {import("./html.js").signal<any>} */
+const forwarding = signal(null);
+/** Whether somebody is asked into the conversation. */
+const adding = signal(false);
+/** Whether the focus is to go into the conversation once it is there. */
+const entering = signal(false);
+
+/** Back to the list it was opened from. */
+export function leaveThread() {
+  const { page, account, query } = route.value;
+  const { at, ...kept } = query;
+  select(page === "service" ? { account, query: kept } : { page, query: kept });
+}
+
+/** Answer a message. @param {any} message */
+export function reply(message) {
+  replyTo.value = message;
+  setTimeout(() => document.querySelector('[data-part="compose"] textarea')?.focus(), 60);
+}
+
+/** Hand a message on. @param {any} message */
+export function forward(message) {
+  forwarding.value = message;
+}
+
+/** The focus follows into the conversation that is being opened. */
+export function enter() {
+  entering.value = true;
+}
+
+export function ThreadPane() {
+  const now = conversation.value;
+  if (!now) return null;
+  if (now.problem || now.code) return html`<${Bar} /><div class="empty"><${Icon} name="warn" /><h1 class="empty-title">${t("thread.not_here")}</h1><p>${now.problem || t("thread.gone")}</p></div>`;
+  if (!now.thread) return html`<${Bar} />`;
+  return html`<${Opened} now=${now} key=${`${now.account} ${now.id}`} />`;
+}
+
+function Bar() {
+  if (!narrow.value) return null;
+  return html`<div class="back-bar"><button class="button quiet small" type="button" onClick=${leaveThread}><${Icon} name="back" /> ${t("main.back")}</button></div>`;
+}
+
+function Opened({ now }) {
+  const { account, thread } = now;
+  useEffect(() => {
+    currentMessage.value = "";
+    replyTo.value = null;
+    forwarding.value = null;
+    adding.value = false;
+  }, []);
+  const people = peopleOf(account).value;
+  const changed = (thread.readers ?? []).map((one) => people.get(one.uid)).filter((one) => one && (one.keys_changed ?? []).length > 0 && one.stands !== "self");
+  const canWrite = now.messages.some((one) => one.kind === "message") || now.waiting.length > 0;
+  return html`
+    <${Head} now=${now} people=${people} />
+    <${Messages} now=${now} people=${people} />
+    <footer class="thread-foot" data-part="compose">
+      ${changed.map((person) => html`<${ChangedKeys} account=${account} person=${person} key=${person.uid} />`)}
+      ${!changed.length && canWrite && html`<${Fetched} from="compose" part="Compose" account=${account} thread=${thread.id} reply=${replyTo.value} key=${thread.id} />`}
+    </footer>
+    ${forwarding.value && html`<${Fetched} from="forward" part="Forward" account=${account} thread=${thread.id} messages=${[forwarding.value.id]} onClose=${() => (forwarding.value = null)} />`}
+    ${adding.value && html`<${Fetched} from="forward" part="AddReaders" account=${account} thread=${thread.id} onClose=${() => (adding.value = false)} />`}`;
+}
+
+function Head({ now, people }) {
+  const { thread, account } = now;
+  const names = othersOf(thread);
+  const subject = told(thread.subject).trim() || t("list.no_subject");
+  return html`<header class="pane-head thread-head">
+    ${narrow.value && html`<button class="button quiet small" type="button" aria-label=${t("main.back")} onClick=${leaveThread}><${Icon} name="back" /></button>`}
+    <div class="pane-title"><h1 id="thread-title" tabindex="-1"><bdi>${subject}</bdi></h1>
+      <p><bdi>${names.length ? joined(names) : t("list.nobody")}</bdi>
+        ${(thread.tags ?? []).map((name) => html` <span class="badge"><bdi>${told(name)}</bdi></span>`)}
+        ${thread.muted ? html` <span class="badge"><${Icon} name="mute" /> ${t("thread.is_muted")}</span>` : null}</p>
+    </div>
+    <${Lock} thread=${thread} messages=${now.messages} people=${people} />
+    <div class="acts" role="toolbar" aria-label=${t("thread.acts")}>
+      <button class="button small quiet" type="button" title=${t(thread.archived ? "thread.unarchive" : "thread.archive")} aria-label=${t(thread.archived ? "thread.unarchive" : "thread.archive")}
+        onClick=${() => archiveOpen(thread)}><${Icon} name=${thread.archived ? "inbox" : "archive"} /></button>
+      <${SnoozeMenu} thread=${thread} />
+      <${TagMenu} thread=${thread} />
+      <${Popup} id="act-more" name=${t("thread.more")} label=${html`<${Icon} name="more" />`}>
+        ${(close) => html`
+          <button class="choice-line" type="button" onClick=${() => (close(), mute(thread))}><${Icon} name="mute" /> ${t(thread.muted ? "thread.unmute" : "thread.mute")}</button>
+          <button class="choice-line" type="button" onClick=${() => (close(), unreadOpen(thread))}><${Icon} name="dot" /> ${t("thread.mark_unread")}</button>
+          ${thread.unseen > 0 && html`<button class="choice-line" type="button" onClick=${() => (close(), markRead(thread))}><${Icon} name="good" /> ${t("thread.mark_read")}</button>`}
+          ${now.messages.some((one) => one.kind === "message") && html`<button class="choice-line" type="button" onClick=${() => (close(), (adding.value = true))}><${Icon} name="people" /> ${t("thread.add_people")}</button>`}
+          <a class="choice-line" href=${link({ page: "search", query: { q: thread.subject ? `in:"${thread.subject.replaceAll('"', " ")}" ` : "", in: account } })} onClick=${close}><${Icon} name="search" /> ${t("thread.search_in")}</a>
+        `}
+      <//>
+    </div>
+  </header>`;
+}
+
+/** Put away, and on to the list. @param {any} thread */
+export async function archiveOpen(thread) {
+  const next = neighbour(thread);
+  await archive(thread);
+  if (conversation.value?.id !== thread.id) return;
+  leaveThread();
+  if (!narrow.value) setTimeout(() => movable.current?.focus(next) || movable.current?.focus(), SETTLED_MS);
+}
+
+/** @param {any} thread */
+export async function unreadOpen(thread) {
+  const open = conversation.value?.id === thread.id;
+  if (open) leaveThread(); // else it is read at once again
+  await markUnread(thread);
+}
+
+/** The row that the focus goes to when this one leaves the list. */
+function neighbour(thread) {
+  const row = document.querySelector(`[data-row="${CSS.escape(`${thread.account} ${thread.id}`)}"]`);
+  const beside = row?.closest("li")?.nextElementSibling ?? row?.closest("li")?.previousElementSibling;
+  return beside?.querySelector("[data-row]")?.dataset.row ?? "";
+}
+
+function Messages({ now, people }) {
+  const scroller = useRef(null);
+  const place = useRef({ height: 0, top: 0, atBottom: false, first: "", placed: "" });
+  const { messages, waiting, firstUnseen, at } = now;
+
+  // Where one begins to read: at the message that was asked for, at the first unread one, or at the end.
+  useLayoutEffect(() => {
+    const { current: box } = scroller;
+    const was = place.current;
+    const target = at || firstUnseen;
+    const wanted = `${at} ${messages.length > 0}`;
+    if (messages.length && was.placed !== wanted) {
+      was.placed = wanted;
+      const element = target && box.querySelector(`[data-message="${CSS.escape(target)}"]`);
+      if (element) box.scrollTop = topOf(element, box) - (at ? box.clientHeight / 3 : 48);
+      else box.scrollTop = box.scrollHeight;
+      if (at) currentMessage.value = at;
+    } else if (messages[0]?.id !== was.first && was.first) {
+      const element = box.querySelector(`[data-message="${CSS.escape(was.first)}"]`); // older ones came above
+      if (element) box.scrollTop += topOf(element, box) - was.firstTop;
+    } else if (was.atBottom) {
+      box.scrollTop = box.scrollHeight;
+    }
+    if (messages.length && entering.value) {
+      entering.value = false;
+      focusThread();
+    }
+    was.first = messages[0]?.id ?? "";
+    const first = box.querySelector("[data-message]");
+    was.firstTop = first ? topOf(first, box) : 0;
+    noteBottom();
+  }, [messages, waiting, at]);
+  // What is written below takes room from above: the end stays in sight.
+  useLayoutEffect(() => {
+    const { current: box } = scroller;
+    const observer = new ResizeObserver(() => place.current.atBottom && (box.scrollTop = box.scrollHeight));
+    observer.observe(box);
+    return () => observer.disconnect();
+  }, []);
+
+  const noteBottom = () => {
+    const { current: box } = scroller;
+    place.current.atBottom = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
+  };
+  const scrolled = () => {
+    const { current: box } = scroller;
+    noteBottom();
+    if (box.scrollTop < NEAR_PX && now.before) loadEarlier();
+    if (box.scrollHeight - box.scrollTop - box.clientHeight < NEAR_PX && !now.atEnd) loadLater();
+  };
+  useEffect(scrolled, [messages]);
+  useSeen(scroller, now);
+  const current = currentMessage.value || messages.at(-1)?.id;
+  return html`<div class="scroller messages-place" ref=${scroller} onScroll=${scrolled} onClick=${followLink} onKeyDown=${followLink} onAuxClick=${followLink}>
+    ${now.before && html`<p class="messages-more"><button class="button small quiet" type="button" onClick=${loadEarlier}>${t("thread.earlier")}</button></p>`}
+    <ol class="messages" aria-label=${t("thread.messages")}>
+      ${messages.map((one, place) => html`<li key=${one.id}>
+        ${newDay(messages[place - 1], one) && html`<p class="day"><span>${day(one.posted)}</span></p>`}
+        ${one.id === firstUnseen && html`<p class="day new"><span>${t("thread.new")}</span></p>`}
+        <${Message} account=${now.account} message=${one} thread=${now.thread} person=${people.get(one.author)} isCurrent=${one.id === current} />
+      </li>`)}
+      ${now.atEnd && waiting.map((one) => html`<li key=${one.request}><${Waiting} account=${now.account} waiting=${one} whole=${true} /></li>`)}
+    </ol>
+    ${!now.atEnd && html`<p class="messages-more"><button class="button small" type="button" onClick=${toTheEnd}>${t("thread.to_latest")}</button></p>`}
+  </div>`;
+}
+
+/** Where something stands in what is scrolled. @param {Element} element @param {Element} box */
+const topOf = (element, box) => element.getBoundingClientRect().top - box.getBoundingClientRect().top + box.scrollTop;
+
+/** @param {any} before @param {any} one */
+const newDay = (before, one) => !before || new Date(before.posted).toDateString() !== new Date(one.posted).toDateString();
+
+/** What was in sight for a while, in a window that somebody looks at, was read. */
+function useSeen(scroller, now) {
+  const inSight = useRef(new Set());
+  const told = useRef(new Set());
+  useEffect(() => {
+    let timer = 0;
+    const unseen = new Map(now.messages.filter((one) => one.seen === false && !one.outgoing).map((one) => [one.id, one]));
+    if (!unseen.size) return undefined;
+    const tell = () => {
+      timer = 0;
+      if (!document.hasFocus()) return;
+      const messages = [...inSight.current].filter((id) => unseen.has(id) && !told.current.has(id));
+      if (!messages.length) return;
+      messages.forEach((id) => told.current.add(id));
+      call("messages.seen", { account: now.account, messages }).catch(() => messages.forEach((id) => told.current.delete(id)));
+    };
+    const soon = () => (timer ||= window.setTimeout(tell, SEEN_AFTER_MS));
+    const observer = new IntersectionObserver(
+      (entries) => {
+        for (const { target, isIntersecting, intersectionRatio, intersectionRect, rootBounds } of entries) {
+          const enough = intersectionRatio >= SEEN_PART || intersectionRect.height >= (rootBounds?.height ?? 1) * SEEN_PART;
+          if (isIntersecting && enough) inSight.current.add(target.dataset.message);
+          else inSight.current.delete(target.dataset.message);
+        }
+        soon();
+      },
+      { root: scroller.current, threshold: [0, 0.1, 0.25, SEEN_PART, 0.75, 1] },
+    );
+    for (const id of unseen.keys()) {
+      told.current.delete(id);
+      const element = scroller.current.querySelector(`[data-message="${CSS.escape(id)}"]`);
+      if (element) observer.observe(element);
+    }
+    addEventListener("focus", soon);
+    return () => {
+      clearTimeout(timer);
+      observer.disconnect();
+      removeEventListener("focus", soon);
+    };
+  }, [now.messages]);
+}
+
+/** The message before or behind the current one gets the focus. @param {number} by */
+export function moveMessage(by) {
+  const all = [...document.querySelectorAll(".messages [data-message]")];
+  if (!all.length) return;
+  const at = all.findIndex((one) => one.contains(document.activeElement));
+  const from = at >= 0 ? at : all.findIndex((one) => one.dataset.message === currentMessage.value);
+  const to = all[Math.min(Math.max((from < 0 ? all.length : from) + by, 0), all.length - 1)];
+  currentMessage.value = to.dataset.message;
+  to.focus({ preventScroll: true });
+  to.scrollIntoView({ block: "nearest" });
+}
+
+/** The focus goes into the conversation: to where one reads. */
+export function focusThread() {
+  const { current } = { current: currentMessage.value || conversation.value?.at || conversation.value?.firstUnseen };
+  const all = [...document.querySelectorAll(".messages [data-message]")];
+  const to = all.find((one) => one.dataset.message === current) ?? all.at(-1) ?? document.getElementById("thread-title");
+  if (to?.dataset?.message) currentMessage.value = to.dataset.message;
+  to?.focus({ preventScroll: true });
+  return Boolean(to);
+}
