@@ -88,3 +88,8 @@ async def test_a_service_that_shows_another_list_of_devices_is_found_by_comparin
     forked = dataclasses.replace(code, other=dataclasses.replace(code.other, head=to_text(os.urandom(32))))
     wrong = await ada("keys.compare", o.CompareKeys("work", world.bob_uid, encode_code(forked)))
     assert wrong.wrong == ("The service shows them another list of your devices than this device has.",)
+
+
+async def test_a_device_is_called_what_its_person_said_when_it_joined(world: World) -> None:
+    [mine] = (await world.ada("devices.list", o.OfAccount("work"))).devices
+    assert mine.label == "laptop"

@@ -38,7 +38,7 @@ AddressArgument = Annotated[str, typer.Argument(help="host:port, or the tmtp:// 
 PinOption = Annotated[str, typer.Option(help="sha256:… of a self-signed service, if the link has none.")]
 BrowserOption = Annotated[bool, typer.Option(help="Open the browser for a sign-in, or only print its address.")]
 CaOption = Annotated[Path | None, typer.Option(help="PEM file of a private certificate authority.")]
-LabelOption = Annotated[str, typer.Option(help="What you call this device; else its host name.")]
+LabelOption = Annotated[str, typer.Option(help="What you call this device, on all your devices.")]
 
 
 def join(
