@@ -53,7 +53,7 @@ async def test_what_was_cut_off_goes_out_with_the_next_command(service: TestInst
     assert "is kept and goes out next time" in kept.err
     offline = await ada.run("inbox")
     assert offline.code == 3
-    assert "cannot be reached" in offline.err
+    assert "cannot be reached: nothing answers at its address" in offline.err
     assert "Write to me" in offline.out
     plan.write_bytes(b"changed meanwhile")
     await service.start()

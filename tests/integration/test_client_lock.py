@@ -19,6 +19,7 @@ from tests.support.first_client import FirstClient
 from tests.support.instance import TestInstance, running_instance
 from tests.support.terminal import PATIENCE_S, TMTP, Terminal, acquainted, joined, link
 
+CTRL_C = "\x03"
 PASSPHRASE = "correct horse battery"
 
 
@@ -108,7 +109,10 @@ async def on_a_terminal(terminal: Terminal, *arguments: str, typed: str) -> tupl
                 except OSError:  # it has closed its end
                     break
                 if lines and _asks(own, shown):
-                    os.write(own, lines.pop(0).encode() + b"\n")
+                    if (line := lines.pop(0)) == CTRL_C:  # a terminal that controls no process sends no signal
+                        process.send_signal(signal.SIGINT)
+                    else:
+                        os.write(own, line.encode() + b"\n")
                     shown += b"\n"
                 await asyncio.sleep(0.02)
             code = await process.wait()
@@ -123,7 +127,7 @@ async def on_a_terminal(terminal: Terminal, *arguments: str, typed: str) -> tupl
 def _asks(own: int, shown: bytes) -> bool:
     """Whether something is asked: of a secret only once nothing that is typed is shown any more."""
     hides = not termios.tcgetattr(own)[3] & termios.ECHO
-    return shown.endswith(b"]: ") or (hides and shown.endswith(b": "))
+    return shown.endswith((b"]: ", b"sheet: ")) or (hides and shown.endswith(b": "))
 
 
 async def test_on_a_terminal_it_asks_and_shows_nothing_of_a_secret(service: TestInstance, tmp_path: Path) -> None:
@@ -137,6 +141,19 @@ async def test_on_a_terminal_it_asks_and_shows_nothing_of_a_secret(service: Test
     await Terminal(ada.home).run("lock")
     code, shown = await on_a_terminal(ada, "accounts", "leave", "default", typed="n\n")
     assert code != 0
+
+
+async def test_ctrl_c_ends_a_question_at_once(service: TestInstance, tmp_path: Path) -> None:
+    """And the terminal shows again what is typed."""
+    ada = await joined(service, tmp_path / "ada", "Ada Lovelace")
+    for command in (("lock", "--set-passphrase"), ("recovery", "check"), ("accounts", "leave", "default")):
+        assert (await on_a_terminal(ada, *command, typed=CTRL_C))[0] == 130, command
+    code, shown = await on_a_terminal(ada, "lock", "--set-passphrase", typed=f"one of them\nanother\n{CTRL_C}")
+    assert (code, "two different" in shown) == (130, True), shown
+    await ada.does("lock", "--set-passphrase", given=f"{PASSPHRASE}\n")
+    assert (await on_a_terminal(ada, "whoami", typed=CTRL_C))[0] == 130
+    code, shown = await on_a_terminal(ada, "whoami", typed="\x04")
+    assert (code, "Nothing was done" in shown) == (1, True), shown
 
 
 async def test_who_reads_only_the_beginning_breaks_nothing(service: TestInstance, tmp_path: Path) -> None:

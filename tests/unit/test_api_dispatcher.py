@@ -101,6 +101,7 @@ async def test_a_handlers_problem_is_the_answer(engine: SmallEngine) -> None:
         (Disconnected("shutting down"), "not_now"),
         (TimeoutError(), "not_now"),
         (OSError(111, "Connection refused"), "not_now"),
+        (OSError("Multiple exceptions: [Errno 111] Connect call failed"), "not_now"),
     ],
 )
 def test_what_the_rooms_raise_is_a_problem(error: Exception, code: str) -> None:
@@ -108,3 +109,4 @@ def test_what_the_rooms_raise_is_a_problem(error: Exception, code: str) -> None:
     assert said is not None
     assert said.code == code
     assert said.text
+    assert "Errno" not in said.text

@@ -10,7 +10,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from tmtp_client.cli.common import default_home, moment_ms
+from tmtp_client.api.frames import Problem
+from tmtp_client.cli.common import bare, default_home, fail_by, moment_ms
 from tmtp_client.cli.main import app, main
 from tmtp_client.cli.query import query_of
 
@@ -42,9 +43,12 @@ def commands() -> Iterator[tuple[str, ...]]:
     ("arguments", "code", "words"),
     [
         (["join", "http://example.org", "--alias", "Ada Lovelace"], 2, "begins with tmtp://"),
-        (["join", "127.0.0.1:1", "--alias", "Ada Lovelace"], 3, "cannot be reached"),
+        (["join", "127.0.0.1:1", "--alias", "Ada Lovelace"], 3, "reached: nothing answers at its address"),
+        (["join", "no-such-host.invalid:1", "--alias", "Ada Lovelace"], 3, "cannot be reached: "),
         (["join", "127.0.0.1:1", "--alias", "Ada Lovelace", "--ca", "/no/such/file"], 2, "no certificates"),
         (["join"], 2, "Missing argument"),
+        (["join", "", "--alias", "Ada Lovelace"], 2, "say the link that you were given"),
+        (["join", "127.0.0.1:here", "--alias", "Ada Lovelace"], 2, "has no port between"),
         (["inbox"], 2, "tmtp join"),
         (["watch"], 2, "tmtp join"),
         (["search", "x", "-a", "nobody"], 2, "tmtp join"),
@@ -134,6 +138,27 @@ def test_a_home_that_cannot_be_used_is_said_without_a_traceback(
         main()
     assert ended.value.code == 1
     assert "cannot be used" in capsys.readouterr().err
+
+
+def test_an_id_is_never_nothing_which_every_id_ends_in(capsys: pytest.CaptureFixture[str]) -> None:
+    """`tmtp devices revoke '#'` would else bar the only one that there is."""
+    assert bare("#1f2e") == bare("1f2e") == "1f2e"
+    for nothing in ("", "#"):
+        with pytest.raises(typer.Exit) as ended:
+            bare(nothing)
+        assert ended.value.exit_code == 2
+    assert "say an ID" in capsys.readouterr().err
+
+
+def test_a_problem_says_what_is_meant_and_not_how_the_api_calls_it(capsys: pytest.CaptureFixture[str]) -> None:
+    for problem, said in (
+        (Problem("usage", "a passphrase has 8 characters or more", "new"), "A passphrase has 8 characters or more\n"),
+        (Problem("usage", "the form has no such question", "wine"), "Wine: the form has no such question\n"),
+        (Problem("not_found", "no message", "message"), "No message. tmtp inbox and tmtp thread show their ids\n"),
+    ):
+        with pytest.raises(typer.Exit):
+            fail_by(problem)
+        assert capsys.readouterr().err == said
 
 
 def test_home_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from tmtp_client.engine.signing_in import OpenUrl
 from tmtp_client.store import identity as identities
 from tmtp_client.store.database import Database
 from tmtp_client.sync import settings, state
+from tmtp_client.trust.following import NAME
 from tmtp_client.trust.safety import qr
 from tmtp_client.vault.recovery import seed_of, words_of
 from tmtp_core.ids import RandomBytes
@@ -103,6 +104,7 @@ class OnAccounts:
         async with self._one_at_a_time, self._place(p.account) as place:
             await joining.recover(place, service, p.uid, seed, p.label, revoke_others=p.revoke_others)
         await self._rooms.home.start(p.account)
+        await self._name(p.account, p.label)
         error = ""
         try:
             await self._take_alias(p.account, p.alias)
@@ -170,8 +172,17 @@ class OnAccounts:
         async with self._one_at_a_time, self._place(p.account) as place:
             joined = await joining.join(place, service, p.alias, p.label, ways)
         account = await self._rooms.home.start(p.account)
+        await self._name(p.account, p.label)
         words = words_of(joined.recovery) if joined.recovery else ""
         return m.Joined(await account.view(), words, qr(words) if words else "", joined.error)
+
+    async def _name(self, account: str, label: str) -> None:
+        """What its person calls this device is known to all devices of the account; nothing said: no name."""
+        context = self._rooms.context(account)
+        called = "".join(filter(str.isprintable, " ".join(label.split())))[: limits.DEVICE_LABEL_MAX_CHARACTERS]
+        if called and context.trust is not None:
+            key = NAME + context.trust.own.device
+            await changed(context, lambda c, at: state.set(c, at, settings.KIND, key, {settings.FIELD: called}))
 
     async def _take_alias(self, account: str, alias: str) -> None:
         context = self._rooms.context(account)

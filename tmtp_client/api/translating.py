@@ -6,7 +6,7 @@ import ssl
 
 from tmtp_client.api.frames import Problem
 from tmtp_client.api.problems import LOCKED
-from tmtp_client.connection import REFUSALS, Disconnected, LogInRefused, Refused, RefusedHere, WrongService
+from tmtp_client.connection import REFUSALS, Disconnected, LogInRefused, Refused, RefusedHere, WrongService, said
 from tmtp_client.engine.joining import Occupied
 from tmtp_client.engine.recipients import Unknown
 from tmtp_client.engine.refusals import advice
@@ -43,12 +43,12 @@ def _of_service(error: BaseException) -> Problem | None:  # noqa: PLR0911 - a ta
         case ssl.SSLCertVerificationError():
             return Problem("refused", f"the certificate cannot be trusted ({error.verify_message}); {_SELF_SIGNED}")
         case TimeoutError():
-            said = str(error) if error.errno is None else ""  # the system's own are not for people
-            return Problem("not_now", said or "the service did not answer in time")
+            text = str(error) if error.errno is None else ""  # the system's own are not for people
+            return Problem("not_now", text or "the service did not answer in time")
         case ConnectionError() | socket.gaierror():
-            return Problem("not_now", f"the service cannot be reached: {error.strerror or type(error).__name__}")
+            return Problem("not_now", f"the service cannot be reached: {said(error)}")
         case OSError():
-            return Problem("not_now", f"it cannot be done now: {error.strerror or type(error).__name__}")
+            return Problem("not_now", f"it cannot be done now: {said(error)}")
     return None
 
 

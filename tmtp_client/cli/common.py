@@ -6,7 +6,7 @@ import sys
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn, cast
+from typing import Annotated, Any, Final, NoReturn
 
 import msgspec
 import typer
@@ -23,6 +23,25 @@ NOT_NOW: Final = 3
 INTERRUPTED: Final = 130
 _CODES: Final[dict[ErrorCode, int]] = {"usage": USAGE, "locked": NOT_NOW, "not_now": NOT_NOW, "unseen_keys": NOT_NOW}
 _UNITS: Final = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+# Fields of which the text says what is meant; nobody has typed their names on the command line.
+_PLAIN_FIELDS: Final = frozenset(
+    (
+        "",
+        "account",
+        "address",
+        "alias",
+        "answer",
+        "form",
+        "gid",
+        "new",
+        "note",
+        "offer",
+        "path",
+        "place",
+        "shown",
+        "text",
+    )
+)
 _ENDING: Final = 8  # characters of an id that are shown, and are enough to name it
 LOCKED: Final = (
     "The history is locked. On a terminal you are asked for the passphrase; a script names a file that has it: "
@@ -79,8 +98,10 @@ def fail_by(problem: Problem) -> NoReturn:
     if problem.code == "locked":
         fail(LOCKED, NOT_NOW)
     text = problem.text
-    if problem.code == "usage" and problem.field and not text.startswith(problem.field):
+    if problem.code == "usage" and problem.field not in _PLAIN_FIELDS and not text.startswith(problem.field):
         text = f"{problem.field}: {text}"
+    if problem.code == "not_found" and problem.field == "message":
+        text += ". tmtp inbox and tmtp thread show their ids"
     if problem.code == "not_found" and problem.field == "to":
         text += ". If they have answered that, look first: tmtp inbox"
     fail(text[:1].upper() + text[1:], _CODES.get(problem.code, FAILED))
@@ -117,30 +138,6 @@ def print_qr(text: str) -> None:
 
 
 # -- asking ----------------------------------------------------------------------------------------------------------
-def confirm(question: str, *, yes: bool) -> None:
-    """Go on only if the person means it; without a terminal only with --yes."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        fail(f"{question} Say so with --yes", USAGE)
-    if not typer.confirm(visible(question), err=True):
-        fail("Nothing was done.", FAILED)
-
-
-def secret_of(question: str, *, again: bool = False) -> str:
-    """Typed unseen on a terminal (twice with `again`), else a line of standard input. Never an argument."""
-    if sys.stdin.isatty():
-        return cast(str, typer.prompt(question, hide_input=True, confirmation_prompt=again, err=True))
-    return sys.stdin.readline().rstrip("\r\n")
-
-
-def words_of(question: str) -> str:
-    """24 words, which may be seen while they are typed; from standard input they may have several lines."""
-    if sys.stdin.isatty():
-        return cast(str, typer.prompt(question, err=True))
-    return sys.stdin.read(limits.PASSPHRASE_MAX_BYTES)
-
-
 def text_of(argument: str) -> str:
     """What was typed, or with `-` what standard input has."""
     text = sys.stdin.read(limits.TEXT_MAX_BYTES + 1) if argument == "-" else argument
@@ -177,5 +174,7 @@ def ending(id: str) -> str:
 
 
 def bare(id: str) -> str:
-    """An id as it was typed, with the mark that stands before those that are shown."""
-    return id.removeprefix("#")
+    """An id as it was typed, without the mark that stands before those that are shown. Ends the command for none: every
+    id ends in nothing.
+    """
+    return id.removeprefix("#") or fail("say an ID: the end of one, as the lists show it", USAGE)

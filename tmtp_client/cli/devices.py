@@ -13,6 +13,7 @@ from tmtp_client.api import models as m
 from tmtp_client.api import operations as o
 from tmtp_client.api.client import Client
 from tmtp_client.api.problems import ProblemError
+from tmtp_client.cli.asking import confirm, confirmed, words_of
 from tmtp_client.cli.common import (
     FAILED,
     USAGE,
@@ -20,7 +21,6 @@ from tmtp_client.cli.common import (
     JsonOption,
     YesOption,
     bare,
-    confirm,
     ending,
     err,
     fail,
@@ -29,7 +29,6 @@ from tmtp_client.cli.common import (
     print_qr,
     say,
     time_text,
-    words_of,
 )
 from tmtp_client.cli.joining import print_words
 from tmtp_client.cli.session import FIRST_NAME, account_of, listening, reach, run
@@ -147,9 +146,11 @@ def _act(device: str, act: Act, account: str, *, as_json: bool) -> None:
         one = _key(await client.call("devices.list", o.OfAccount(of.name)), device)
         words = ""
         if act in one.by_words and act not in one.acts:
-            words = await asyncio.to_thread(words_of, _WORDS)
+            words = await words_of(_WORDS)
         elif act not in one.acts:
-            fail(f"That cannot be done to {one.label or device} now. {' '.join(one.cannot)}".strip(), FAILED)
+            why = " ".join(text for text in one.cannot if text.startswith(f"To {act} ") or not text.startswith("To "))
+            why = why or ("It is this one: another of yours can." if one.this else f"It is {one.stands}.")
+            fail(f"That cannot be done to {one.label or device} now. {why}", FAILED)
         done: m.Devices = await client.call("devices.act", o.OnDevice(of.name, act, one.key, words))
         return done
 
@@ -284,7 +285,7 @@ def finish(
             if not sys.stdin.isatty():
                 fail("say the number that the new device shows: --fingerprint", USAGE)
             say(f"The number is {seen.fingerprint}.", to=err)
-            confirm("Does the new device show the same?", yes=False)
+            await confirmed("Does the new device show the same?")
             number = seen.fingerprint
         done: m.Devices = await client.call("devices.finish_link", o.FinishLink(of.name, carried, number))
         await client.call("accounts.settle", o.Settle(of.name))
@@ -313,7 +314,7 @@ def check(account: AccountOption = "", as_json: JsonOption = False) -> None:
 
     Example: tmtp recovery check
     """
-    words = words_of(_WORDS)
+    words = asyncio.run(words_of(_WORDS))
 
     async def work(client: Client) -> m.Done:
         of = await account_of(client, account)
@@ -336,7 +337,7 @@ def new(yes: YesOption = False, account: AccountOption = "", as_json: JsonOption
     Example: tmtp recovery new
     """
     confirm("Make a new recovery sheet? The old one is void then.", yes=yes)
-    words = words_of(_WORDS)
+    words = asyncio.run(words_of(_WORDS))
 
     async def work(client: Client) -> o.RecoverySheet:
         of = await account_of(client, account)

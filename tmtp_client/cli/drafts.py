@@ -10,6 +10,7 @@ import typer
 from tmtp_client.api import models as m
 from tmtp_client.api import operations as o
 from tmtp_client.api.client import Client
+from tmtp_client.cli.asking import confirm
 from tmtp_client.cli.common import (
     FAILED,
     USAGE,
@@ -17,7 +18,6 @@ from tmtp_client.cli.common import (
     JsonOption,
     YesOption,
     bare,
-    confirm,
     ending,
     fail,
     out,

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """`tmtp form`: ask several people the same questions, answer, and see the answers as a table (docs/client.md)."""
 
-import asyncio
+import contextlib
 import re
 import sys
+from datetime import date
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -13,6 +14,7 @@ from tmtp_client.api import models as m
 from tmtp_client.api import operations as o
 from tmtp_client.api.client import Client
 from tmtp_client.api.problems import ProblemError
+from tmtp_client.cli.asking import line
 from tmtp_client.cli.common import (
     USAGE,
     AccountOption,
@@ -30,7 +32,6 @@ from tmtp_client.cli.common import (
 from tmtp_client.cli.sending import at_once, send_and_tell
 from tmtp_client.cli.session import account_of, fetched, run
 from tmtp_client.cli.show import print_table
-from tmtp_core.text import visible
 
 _ASK: Final = re.compile(
     r"(?P<name>[^\s!]+)(?P<required>!?)\s+(?P<type>\w+)(?:\((?P<within>.*?)\))?(?:\s+(?P<title>.+))?"
@@ -158,7 +159,9 @@ def fill(
         fail(f"an answer is NAME=ANSWER; not {wrong}", USAGE)
     typed = text_of(text) if text else ""
 
-    async def compose(client: Client, of: m.Account) -> m.Waiting:
+    filled: list[o.FillForm] = []
+
+    async def ask(client: Client, of: m.Account) -> None:
         id, at, asked = await _blank(client, of.name, message_id, place)
         by_name = {one.name: one for one in asked.fields}
         if not given and not sys.stdin.isatty():
@@ -167,18 +170,12 @@ def fill(
         values = {name: _value(by_name[name], value) if name in by_name else value for name, _, value in given}
         for one in asked.fields if not given else ():
             values[one.name] = await _asked(one)
-        while True:
-            try:
-                filled = o.FillForm(of.name, id, at, values, typed)
-                return await at_once(client, of, await client.call("messages.fill", filled))
-            except ProblemError as error:
-                again = by_name.get(error.problem.field)
-                if given or again is None or error.problem.code != "usage":
-                    raise
-                warn(f"{error.problem.text[:1].upper()}{error.problem.text[1:]}.")
-                values[again.name] = await _asked(again)
+        filled.append(o.FillForm(of.name, id, at, values, typed))
 
-    send_and_tell(compose, account, as_json=as_json)
+    async def compose(client: Client, of: m.Account) -> m.Waiting:
+        return await at_once(client, of, await client.call("messages.fill", filled[0]))
+
+    send_and_tell(compose, account, as_json=as_json, first=ask)
 
 
 async def _blank(client: Client, account: str, message_id: str, place: int | None) -> tuple[str, int, m.Form]:
@@ -193,14 +190,27 @@ async def _blank(client: Client, account: str, message_id: str, place: int | Non
 
 
 async def _asked(one: m.FormField) -> Any:
-    """On a terminal."""
-    words = visible(f"{one.title or one.name}{'' if one.required else ' (or nothing)'} [{_hint(one)}]")
+    """On a terminal, until it is an answer. What only the engine judges, length and bounds, it says afterwards."""
     if one.help:
         say(one.help, to=err, style="dim")
-    typed = await asyncio.to_thread(
-        typer.prompt, words, default=None if one.required else "", show_default=False, err=True
-    )
-    return _value(one, typed)
+    while True:
+        typed = await line(f"{one.title or one.name}{'' if one.required else ' (or nothing)'} [{_hint(one)}]")
+        value = _value(one, typed.strip())
+        if _fits(one, value):
+            return value
+        warn(f"It must be {_hint(one)}.")
+
+
+def _fits(one: m.FormField, value: Any) -> bool:
+    if value in ("", []):
+        return not one.required
+    if one.choices:
+        return all(choice in one.choices for choice in (value if isinstance(value, list) else [value]))
+    if one.type == "date":
+        with contextlib.suppress(ValueError):
+            return bool(date.fromisoformat(value))
+        return False
+    return one.type in {"text", "long"} or not isinstance(value, str)
 
 
 def _value(one: m.FormField, typed: str) -> Any:

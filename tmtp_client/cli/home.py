@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """`tmtp accounts`, `lock`, `unlock`, `settings`, `export`: what is on this device, who opens it (B1, B8)."""
 
-import asyncio
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -11,17 +10,16 @@ import typer
 from tmtp_client.api import models as m
 from tmtp_client.api import operations as o
 from tmtp_client.api.client import Client, Remote
+from tmtp_client.cli.asking import confirm, secret_of
 from tmtp_client.cli.common import (
     USAGE,
     AccountOption,
     JsonOption,
     YesOption,
-    confirm,
     fail,
     out,
     print_json,
     say,
-    secret_of,
     time_text,
 )
 from tmtp_client.cli.sending import bar_of
@@ -31,7 +29,7 @@ from tmtp_client.cli.show import print_table
 _SLOTS: Final = {
     "passphrase": "your passphrase",
     "keyring": "the system's keyring",
-    "recovery": "the recovery sheet of an account",
+    "recovery": "the recovery sheet of the account",
     "device": "anybody who has this device's files",
 }
 
@@ -130,7 +128,7 @@ def lock(
         if not changes and not status:
             home = await client.call("home.lock")
         if set_passphrase:
-            new = await asyncio.to_thread(secret_of, "The new passphrase", again=True)
+            new = await secret_of("The new passphrase", again=True)
             if not new:
                 fail("a passphrase has to say something", USAGE)
             home = await client.call("home.passphrase", o.SetPassphrase(new))
@@ -172,7 +170,7 @@ def unlock(as_json: JsonOption = False) -> None:
     async def work(client: Client) -> tuple[m.Home, bool]:
         home: m.Home = await client.call("home.state")
         if home.locked:
-            secret = passphrase_file() or await asyncio.to_thread(secret_of, "Passphrase")
+            secret = passphrase_file() or await secret_of("Passphrase")
             home = await client.call("home.unlock", o.Unlock(secret))
         return home, isinstance(client, Remote)
 
@@ -252,4 +250,6 @@ def export(
     if as_json:
         print_json(written)
     else:
-        say(f"{written.messages} messages and {written.files} files are in {written.path}, in plain text.")
+        files = f"{written.files} file{'' if written.files == 1 else 's'}"
+        messages = f"{written.messages} message{'' if written.messages == 1 else 's'}"
+        say(f"{messages} and {files} are in {written.path}, in plain text.")

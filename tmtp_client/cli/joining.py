@@ -15,6 +15,7 @@ import typer
 from tmtp_client.api import models as m
 from tmtp_client.api import operations as o
 from tmtp_client.api.client import Client
+from tmtp_client.cli.asking import words_of
 from tmtp_client.cli.common import (
     FAILED,
     USAGE,
@@ -25,7 +26,6 @@ from tmtp_client.cli.common import (
     print_json,
     say,
     warn,
-    words_of,
 )
 from tmtp_client.cli.sending import bar_of
 from tmtp_client.cli.session import FIRST_NAME, account_of, progressing, reach, run
@@ -38,7 +38,7 @@ AddressArgument = Annotated[str, typer.Argument(help="host:port, or the tmtp:// 
 PinOption = Annotated[str, typer.Option(help="sha256:… of a self-signed service, if the link has none.")]
 BrowserOption = Annotated[bool, typer.Option(help="Open the browser for a sign-in, or only print its address.")]
 CaOption = Annotated[Path | None, typer.Option(help="PEM file of a private certificate authority.")]
-LabelOption = Annotated[str, typer.Option(help="What you call this device; else its host name.")]
+LabelOption = Annotated[str, typer.Option(help="What you call this device, on all your devices.")]
 
 
 def join(
@@ -64,6 +64,8 @@ def join(
 
     Example: tmtp join 'tmtp://chat.example.org:4433#invite=…' --alias 'Ada Lovelace'
     """
+    if not address.strip():
+        fail("say the link that you were given, tmtp://…, or host:port", USAGE)
     check_alias(alias)
     name = account or FIRST_NAME
     asked = o.Join(name, address, alias, label, invite, pin, _ca_file(ca), sign_in)
@@ -107,7 +109,7 @@ def recover(
     """
     check_alias(alias)
     name = account or FIRST_NAME
-    words = words_of("The 24 words of your recovery sheet")
+    words = asyncio.run(words_of("The 24 words of your recovery sheet"))
     asked = o.Recover(name, address, uid, alias, words, label, pin, _ca_file(ca), revoke_others)
 
     async def work(client: Client) -> tuple[m.Joined, int]:

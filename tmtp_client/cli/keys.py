@@ -9,6 +9,7 @@ from tmtp_client.api import models as m
 from tmtp_client.api import operations as o
 from tmtp_client.api.client import Client
 from tmtp_client.api.problems import ProblemError
+from tmtp_client.cli.asking import confirmed
 from tmtp_client.cli.common import (
     FAILED,
     NOT_NOW,
@@ -17,7 +18,6 @@ from tmtp_client.cli.common import (
     JsonOption,
     YesOption,
     bare,
-    confirm,
     ending,
     err,
     fail,
@@ -80,8 +80,8 @@ def keys(
         if carried:
             held = await client.call("keys.compare", o.CompareKeys(of.name, person.uid, carried))
             head, same = held.head, held.same
-        elif compared:
-            confirm(f"Does {person.alias} have the same number?", yes=yes)
+        elif compared and not yes:
+            await confirmed(f"Does {person.alias} have the same number?")
         if seen or same:
             person = await client.call("keys.seen", o.SeenKeys(of.name, person.uid, head, same))
             await pushed(client, of.name)  # what was held
@@ -168,7 +168,7 @@ def _decide(ids: list[str], device: str, account: str, *, agreed: bool, as_json:
         of = await account_of(client, account)
         await reach(client, of.name)
         asked = await _wishes(client, of.name)
-        meant = [one for id in ids for one in _named(asked, bare(id), bare(device))]
+        meant = [one for id in ids for one in _named(asked, bare(id), device.removeprefix("#"))]
         decided = []
         for one in dict.fromkeys(meant):
             word = o.GrantKey(of.name, one.message, one.uid, one.device, agreed)

@@ -9,7 +9,7 @@ import typer
 
 from tmtp_client import limits
 from tmtp_client.api.problems import ProblemError
-from tmtp_client.cli.common import FAILED, USAGE, default_home, err, fail, fail_by, out, say
+from tmtp_client.cli.common import FAILED, USAGE, JsonOption, default_home, err, fail, fail_by, out, print_json, say
 
 PrintOption = Annotated[bool, typer.Option("--print", help="Only print the address, for a browser of your choice.")]
 WindowOption = Annotated[bool, typer.Option("--window", help="A window of its own, by pywebview.")]
@@ -19,16 +19,20 @@ _NO_WINDOW = (
 )
 
 
-def open_pages(only_print: PrintOption = False, window: WindowOption = False) -> None:
+def open_pages(only_print: PrintOption = False, window: WindowOption = False, as_json: JsonOption = False) -> None:
     """Open your accounts in a browser. The engine is started when it does not run, and runs on.
+
+    With --json it prints the address, as --print does, and opens nothing.
 
     Example: tmtp open
     """
-    if only_print and window:
+    if (only_print or as_json) and window:
         fail("--print opens nothing, and --window opens a window: choose one", USAGE)
     webview = _webview() if window else None
     url = _way_in()
-    if only_print:
+    if as_json:
+        print_json({"url": url})
+    elif only_print:
         say(url, to=out)
     elif webview is not None:
         _show(webview, url)

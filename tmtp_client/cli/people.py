@@ -9,11 +9,11 @@ import typer
 from tmtp_client.api import models as m
 from tmtp_client.api import operations as o
 from tmtp_client.api.client import Client
+from tmtp_client.cli.asking import confirm
 from tmtp_client.cli.common import (
     AccountOption,
     JsonOption,
     YesOption,
-    confirm,
     out,
     print_json,
     say,

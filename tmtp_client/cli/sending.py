@@ -31,16 +31,30 @@ _BAR_FROM_BYTES: Final = 4 << 20  # what is smaller is gone before a bar is read
 
 Compose = Callable[[Client, m.Account], Coroutine[Any, Any, m.Waiting]]
 """Makes an entry of the outbox."""
+Ask = Callable[[Client, m.Account], Coroutine[Any, Any, None]]
 
 
 def send_and_tell(
-    compose: Compose, account: str, *, as_json: bool, undo_s: int = 0, keep_refused: bool = False
+    compose: Compose,
+    account: str,
+    *,
+    as_json: bool,
+    undo_s: int = 0,
+    keep_refused: bool = False,
+    first: Ask | None = None,
 ) -> None:
-    """Put it into the outbox, wait until it is sent or cannot be now, and say so.
+    """Put it into the outbox, wait until it is sent or cannot be now, and say so. `first`: what is to be asked before.
 
     What the service refuses leaves the outbox, as its person knows what he typed; unless `keep_refused`.
     """
-    fate = run(lambda client: _sent(client, compose, account, undo_s=undo_s, keep_refused=keep_refused))
+
+    async def work(client: Client) -> _Fate:
+        meant = await _writer(client, account)
+        if first is not None:
+            await first(client, meant)
+        return await _sent(client, compose, meant, undo_s=undo_s, keep_refused=keep_refused)
+
+    fate = run(work)
     if as_json:
         print_json({"sent": fate.gone, "request_id": fate.waiting.request, "message": fate.message})
     elif fate.gone:
@@ -65,10 +79,14 @@ class _Fate:
         return self.gone or self.waiting.state in {"refused", "held", "scheduled"}
 
 
-async def _sent(client: Client, compose: Compose, account: str, *, undo_s: int, keep_refused: bool) -> _Fate:
+async def _writer(client: Client, account: str) -> m.Account:
     meant = await account_of(client, account)
     if not meant.alias:
         fail("You have no name yet; choose one: tmtp alias 'Your Name'", USAGE)
+    return meant
+
+
+async def _sent(client: Client, compose: Compose, meant: m.Account, *, undo_s: int, keep_refused: bool) -> _Fate:
     async with listening(client) as heard:
         composing = asyncio.ensure_future(compose(client, meant))
         try:

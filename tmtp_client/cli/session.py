@@ -23,6 +23,7 @@ from tmtp_client.api import operations as o
 from tmtp_client.api.client import Client
 from tmtp_client.api.connecting import connected
 from tmtp_client.api.problems import ProblemError
+from tmtp_client.cli.asking import secret_of
 from tmtp_client.cli.common import (
     FAILED,
     NOT_NOW,
@@ -31,7 +32,6 @@ from tmtp_client.cli.common import (
     err,
     fail,
     fail_by,
-    secret_of,
     warn,
 )
 
@@ -87,7 +87,7 @@ async def _unlock(client: Client) -> None:
         return
     for _ in range(_TRIES if sys.stdin.isatty() else 0):
         try:
-            await client.call("home.unlock", o.Unlock(await asyncio.to_thread(secret_of, "Passphrase")))
+            await client.call("home.unlock", o.Unlock(await secret_of("Passphrase")))
         except ProblemError as error:
             if error.problem.code != "refused":
                 raise

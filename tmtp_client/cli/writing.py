@@ -84,7 +84,14 @@ def send(
     async def compose(client: Client, of: m.Account) -> m.Waiting:
         files = await staged(client, of.name, attach or ())
         asked = o.Send(
-            of.name, (to, *(also or ())), subject, typed, bare(reply), files=files, delay_s=undo, due_ms=due_ms
+            of.name,
+            (to, *(also or ())),
+            subject,
+            typed,
+            bare(reply) if reply else "",
+            files=files,
+            delay_s=undo,
+            due_ms=due_ms,
         )
         waiting: m.Waiting = await client.call("messages.send", asked)
         return waiting

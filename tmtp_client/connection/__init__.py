@@ -5,7 +5,7 @@ Record first, ack after: a message is acknowledged to the service only when `on_
 per post: whoever tries a post again passes the same `request_id`, and the service stores it once.
 """
 
-from tmtp_client.connection.endpoint import Endpoint, WrongService, certificate_pin
+from tmtp_client.connection.endpoint import Endpoint, WrongService, certificate_pin, said
 from tmtp_client.connection.link import Connection, OnBatch, OnEvent, OnPresence
 from tmtp_client.connection.login import AccountKeys, DeviceKeys, KeyLogin, Login, PasswordLogin
 from tmtp_client.connection.payload import Disconnected, LogInRefused, Payload
@@ -34,4 +34,5 @@ __all__ = [
     "RefusedHere",
     "WrongService",
     "certificate_pin",
+    "said",
 ]

@@ -3,6 +3,7 @@
 
 import asyncio
 import base64
+import os
 import socket
 import ssl
 from dataclasses import dataclass
@@ -68,3 +69,15 @@ def set_user_timeout(writer: asyncio.StreamWriter) -> None:
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         connection = writer.get_extra_info("socket")
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limits.TCP_USER_TIMEOUT_MS)
+
+
+def said(error: BaseException) -> str:
+    """Why no connection came about, for a person: the system's words, not those of a library."""
+    if isinstance(error, ConnectionRefusedError):
+        return "nothing answers at its address"
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError | socket.gaierror | TimeoutError):
+        if error.errno:
+            return os.strerror(error.errno)
+        if str(error).startswith("Multiple exceptions"):  # asyncio, of a name that has several addresses
+            return "nothing answers at any of its addresses"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from tmtp_client import limits
-from tmtp_client.connection.endpoint import Endpoint, WrongService
+from tmtp_client.connection.endpoint import Endpoint, WrongService, said
 from tmtp_client.connection.link import Connection, OnBatch, OnEvent, OnPresence, ignore
 from tmtp_client.connection.login import Login
 from tmtp_client.connection.payload import Disconnected, LogInRefused
@@ -101,7 +101,7 @@ class PersistentConnection:
             try:
                 await self._live()
             except (OSError, ssl.SSLError, ValueError, WrongService, Disconnected, TimeoutError) as error:
-                self.trouble = str(error) or type(error).__name__
+                self.trouble = said(error)
             await self._set(None, self.trouble if self.trouble in REFUSALS else None)
             if loop.time() - began_s >= limits.STEADY_AFTER_S:
                 pause_s = limits.RECONNECT_FIRST_S
