@@ -77,7 +77,7 @@ def fuzzed() -> list[str]:
 def steps() -> list[Step]:
     """What a night is for."""
     fuzz = {"HYPOTHESIS_PROFILE": "nightly", "HYPOTHESIS_EXAMPLES": "2000"}
-    postgresql = {"TMTP_TEST_ENGINE": "postgresql"}
+    postgresql = {"TMTP_TEST_ENGINE": "postgresql", "TMTP_TEST_BENCH": "whole"}
     return [
         Step("tests on PostgreSQL", "pytest tests/integration tests/drills", "runs", 1, 1, 20, postgresql),
         Step(

@@ -26,10 +26,13 @@ Got = TypeVar("Got")
 class Grouped(ABC):
     """One file, owned by one process. All methods raise `OSError` when the disk does not do its part.
 
-    What is refused by `work` itself, by an exception of its own, is undone alone: others of its group are not. `error`
-    is the root of what the database's module raises; `name` begins the names of its threads; `readers` look at once,
-    beside the writer; `group_max` changes are in one transaction. `on_commit` is called in the event loop that opened
-    this, after each group that is on the disk, before those who wait for it go on.
+    What `work` raises, and what the database refuses of it, undoes this change alone: others of its group are kept.
+    Where it ended their transaction, too, or has left no room on the disk, they are made once more, each by itself: so
+    `work` changes nothing but the database. What else the disk does is told to all of them.
+
+    `error` is the root of what the database's module raises; `name` begins the names of its threads; `readers` look at
+    once, beside the writer; `group_max` changes are in one transaction. `on_commit` is called in the event loop that
+    opened this, after each group that is on the disk, before those who wait for it go on.
     """
 
     def __init__(
@@ -120,11 +123,24 @@ class Grouped(ABC):
                 return
             try:
                 self._told(partial(self._commit, group))
-            except Exception as error:  # the disk's; or a change that ended the transaction under the others
-                for change in group:
-                    change.failed = error
+            except Exception as error:
+                self._apart(group, error)
             for change in group:
                 change.tell()
+
+    def _apart(self, group: "list[_Work[Any]]", error: Exception) -> None:
+        """A group that is not on the disk, perhaps because of one of them: each by itself, unless it is the disk."""
+        is_ones = isinstance(error, _Ended) or (isinstance(error, OSError) and error.errno == errno.ENOSPC)
+        for change in group:
+            if change.failed is not None:
+                continue
+            if len(group) == 1 or not is_ones:
+                change.failed = error
+                continue
+            try:
+                self._told(partial(self._commit, [change]))
+            except Exception as alone:
+                change.failed = change.failed or alone
 
     def _read_all(self) -> None:
         """On a reader's thread: its share of what waits by now, in one transaction, each told as soon as it is done."""
@@ -166,12 +182,12 @@ class Grouped(ABC):
                 driver.execute("SAVEPOINT one")
                 try:
                     change.got = change.work(connection)
-                except (OSError, DBAPIError, self._error):
-                    raise
                 except Exception as error:
+                    change.failed = self._said(error)
+                    if not driver.in_transaction:
+                        raise _Ended from None
                     driver.execute("ROLLBACK TO one")
                     del self._afterwards[before:]
-                    change.failed = error
                 driver.execute("RELEASE one")
         for call in self._afterwards:
             call()
@@ -183,10 +199,16 @@ class Grouped(ABC):
         try:
             return work()
         except (DBAPIError, self._error) as error:
-            said = str(error.orig if isinstance(error, DBAPIError) else error)
-            raise OSError(errno.ENOSPC if "full" in said else errno.EIO, f"{self.path}: {said}") from None
+            raise self._said(error) from None
         except TmtpError as error:
             raise OSError(errno.EINVAL, str(error)) from None
+
+    def _said(self, error: Exception) -> Exception:
+        """What the database's module or SQLAlchemy raised, as the `OSError` that it is; else the same."""
+        if not isinstance(error, DBAPIError | self._error):
+            return error
+        said = str(error.orig if isinstance(error, DBAPIError) else error)
+        return OSError(errno.ENOSPC if "full" in said else errno.EIO, f"{self.path}: {said}")
 
     def _closed(self) -> OSError:
         return OSError(errno.EBADF, f"{self.path} is closed")
@@ -209,6 +231,10 @@ def engine_of(url: str, pragmas: Sequence[str], **options: Any) -> Engine:
         connection.exec_driver_sql("BEGIN")
 
     return engine
+
+
+class _Ended(Exception):
+    """One change has ended the transaction of its group: SQLite has undone the others, too."""
 
 
 class _Work(Generic[Got]):

@@ -6,6 +6,7 @@ replaced rather than another one started: it keeps its number, which the supervi
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -20,6 +21,7 @@ def become(config: Path, process: int, http: str | None) -> NoReturn:
     """Replace the command line by a process that serves, and reads the file once more. `http`: as it was given."""
     sys.stdout.flush()
     sys.stderr.flush()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # inherited: a reload that comes too early ends nothing
     program = [sys.executable, "-P", "-m", __name__]  # -P: no code from here
     os.execv(sys.executable, [*program, str(config), str(process), http or _NOBODY])  # noqa: S606 - this program
 

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from tests.support.axe import axe_source
 from tests.support.console import World, populate
 from tests.support.mail_world import MailWorld, populate_with_mail
-from tests.support.pages import ComeIn, Town, coming_in
+from tests.support.pages import ComeIn, Town, coming_in, make_library
 
 CHROMIUM = shutil.which("chromium")
 Enter = Callable[..., Page]
@@ -35,6 +35,7 @@ def mail_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MailWorld]:
 @pytest.fixture(scope="package")
 def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
     """Two services, for the tests of the client's pages: tests/support/pages.py."""
+    make_library()
     with Town(tmp_path_factory.mktemp("town")) as made:
         yield made
 
@@ -81,6 +82,15 @@ def come_in(context: BrowserContext) -> Iterator[ComeIn]:
     """Opens somebody's pages of the client."""
     with coming_in(context) as opened:
         yield opened
+
+
+@pytest.fixture
+def other_come_in(browser: Browser) -> Iterator[ComeIn]:
+    """The same as `come_in`, in the browser of somebody else."""
+    with browser.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce") as context:
+        context.set_default_timeout(10_000)
+        with coming_in(context) as opened:
+            yield opened
 
 
 @contextmanager

@@ -4,6 +4,9 @@
 import gzip
 import http.client
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -101,6 +104,20 @@ def test_what_a_browser_has_is_asked_for_and_not_sent_again(ada: Someone, come_i
         assert "Content-Encoding" not in plain.headers
 
 
+def test_what_tmtp_open_prints_leads_a_browser_to_the_pages(context: BrowserContext, tmp_path: Path) -> None:
+    """The whole way, with a daemon of its own (B1)."""
+    environment = os.environ | {"TMTP_HOME": str(tmp_path / "home"), "PYTHONPATH": str(CLIENT.parent)}
+    tmtp = (sys.executable, "-P", "-m", "tmtp_client")
+    url = subprocess.check_output([*tmtp, "open", "--print"], env=environment, text=True).strip()
+    try:
+        page = context.new_page()
+        page.goto(url)
+        page.wait_for_url(lambda now: "/enter" not in now)
+        expect(page.locator("#app")).not_to_be_empty()
+    finally:
+        subprocess.run([*tmtp, "daemon", "--stop"], env=environment, check=True, capture_output=True)
+
+
 # -- who is not let in -----------------------------------------------------------------------------------------------
 def test_who_has_no_session_sees_no_page_and_is_told_what_to_do(context: BrowserContext, ada: Someone) -> None:
     page = context.new_page()
@@ -161,6 +178,21 @@ def test_another_persons_session_opens_nothing(town: Town, ada: Someone, come_in
         assert answer.status == 401
 
 
+def refused_as(page: Page, attempt: str) -> str:
+    """Which part of the policy refuses what a script does; fails when nothing is refused.
+
+    A task of the page's own: what a debugger runs may evaluate text.
+    """
+    directive: str = page.evaluate(
+        f"""() => new Promise((heard, failed) => {{
+            addEventListener('securitypolicyviolation', (event) => heard(event.effectiveDirective), {{once: true}});
+            setTimeout(() => failed(new Error('nothing was refused')), 5000);
+            setTimeout(() => {{ {attempt} }}, 0);
+        }})"""
+    )
+    return directive
+
+
 # -- what the page may do --------------------------------------------------------------------------------------------
 def test_every_answer_says_what_browsers_may_not_do(ada: Someone, come_in: ComeIn) -> None:
     cookie = session(come_in(ada))
@@ -198,12 +230,7 @@ def test_every_answer_says_what_browsers_may_not_do(ada: Someone, come_in: ComeI
 def test_what_an_injection_would_do_is_refused(ada: Someone, context: BrowserContext, attempt: str) -> None:
     page = context.new_page()
     enter(page, ada)
-    page.evaluate(
-        "window.refusals = [];"
-        " document.addEventListener('securitypolicyviolation', (event) => window.refusals.push(event.violatedDirective))"
-    )
-    page.evaluate(f"() => {{ try {{ {attempt} }} catch (error) {{ window.thrown = `${{error}}` }} }}")
-    page.wait_for_function("window.refusals.length > 0")
+    refused_as(page, attempt)
     assert page.evaluate("window.taken") is None
 
 
@@ -233,12 +260,7 @@ def _ask_for(page: Page, url: str) -> None:
         f"document.head.append(Object.assign(document.createElement('link'), {{rel: 'prefetch', href: '{url}/p'}}))",
         f"document.body.append(Object.assign(document.createElement('video'), {{src: '{url}/video'}}))",
     ):
-        page.evaluate(
-            "() => void (window.refused = new Promise((heard) =>"
-            " document.addEventListener('securitypolicyviolation', () => heard(true), {once: true})))"
-        )
-        page.evaluate(f"() => {{ try {{ const asked = {attempt}; asked?.catch?.(() => {{}}) }} catch {{ }} }}")
-        assert page.evaluate("window.refused"), attempt
+        refused_as(page, f"const asked = {attempt}; asked?.catch?.(() => {{}})")
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,14 @@
 """The client's pages for who writes: first run, first contacts, messages, people, by keyboard alone and at both widths."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.support.axe import violations
-from tests.support.pages import ComeIn, Someone, Town, coming_in
+from tests.support.pages import ComeIn, Someone, Town
 from tmtp_client.api import models as m
 from tmtp_client.api import operations as o
 
@@ -36,15 +35,6 @@ def cast(town: Town) -> Cast:
     town.acquaint(ada, bob, "work")
     town.acquaint(ada, carol, "work")
     return Cast(ada, bob, carol)
-
-
-@pytest.fixture
-def other_come_in(browser: Browser) -> Iterator[ComeIn]:
-    """The same as `come_in`, in the browser of somebody else."""
-    with browser.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce") as context:
-        context.set_default_timeout(10_000)
-        with coming_in(context) as opened:
-            yield opened
 
 
 def looked_at(page: Page, axe: str, screens: Path, name: str) -> None:
@@ -207,9 +197,7 @@ def test_a_ping_is_counted_in_utf16_units_while_it_is_written(
     expect(words).to_have_value("é" * 138 + "🙂")
 
 
-def test_a_ping_is_shown_as_it_was_written_and_answered(
-    town: Town, come_in: ComeIn, axe: str, screens: Path
-) -> None:
+def test_a_ping_is_shown_as_it_was_written_and_answered(town: Town, come_in: ComeIn, axe: str, screens: Path) -> None:
     """D2, A3: in a box of one width, nothing rendered, nothing a link; accepted, ignored, blocked by keyboard."""
     host = town.person("Hugo Listener", "work")
     callers = [town.person(name, "work") for name in ("Ann Caller", "Ben Caller", "Cid Caller")]
@@ -311,7 +299,7 @@ def test_two_people_ping_accept_write_with_an_attachment_reply_and_take_back(
     his.keyboard.press("Control+Enter")
     answer = ann.message("work", "Thank you, Ann")
     assert answer.thread == received.thread
-    expect(hers.get_by_text("Thank you, Ann")).to_be_visible()
+    expect(hers.get_by_role("list", name="Messages").get_by_text("Thank you, Ann")).to_be_visible()
 
 
 # -- writing -------------------------------------------------------------------------------------------------------------
@@ -349,7 +337,9 @@ def test_a_draft_is_kept_as_typed_and_survives_a_reload(cast: Cast, come_in: Com
     looked_at(page, axe, screens, "new-formatting")
     page.get_by_role("button", name="Discard draft").click()
     expect(text_of(page)).to_have_value("")
-    cast.ada.until("drafts.list", o.OfAccount("work"), lambda all: not [one for one in all if one.text == typed] or None)
+    cast.ada.until(
+        "drafts.list", o.OfAccount("work"), lambda all: not [one for one in all if one.text == typed] or None
+    )
 
 
 def test_words_of_another_device_come_into_the_draft_that_is_open(cast: Cast, come_in: ComeIn) -> None:
@@ -461,6 +451,7 @@ def test_a_message_is_forwarded_and_people_are_added_with_a_note(
     ada.ask("settings.set", o.SetSetting("work", "undo_s", 0))
     page = come_in(ada)
     goes_to(page, ada, f"a/work/t/{thread}")
+    page.get_by_role("list", name="Messages").get_by_text("Granite or slate?").hover()
     page.get_by_role("button", name=re.compile("^Forward")).last.click()
     dialog = page.get_by_role("dialog", name="Forward a message")
     to = dialog.get_by_role("combobox", name="To")

@@ -79,7 +79,7 @@ def test_an_account_is_barred_and_let_in_again(world: World, enter: Enter) -> No
     page.get_by_role("link", name="Bar", exact=True).click()
     press(page, "Bar")
     expect(page.get_by_role("status").filter(has_text="is barred")).to_be_visible()
-    assert world.do(asyncio.wait_for(desk.connection.closed(), 10))  # its connection has ended
+    assert world.do(asyncio.wait_for(desk.connection.closed(), 60))  # its connection has ended
     page.get_by_role("button", name="Let in again").click()
     expect(page.get_by_role("status").filter(has_text="let in again")).to_be_visible()
 

@@ -45,13 +45,19 @@ SMALL = Scale(
 )
 
 
+WHOLE = os.environ.get("TMTP_TEST_BENCH") == "whole"  # as every night
+BY_DAY = ("steady", "groups", "stalled", "attachments", "idle", "storm", "history")
+"""One of each kind that needs no minute: the others are the same load in other shapes, a filled database, PostgreSQL."""
+CHOSEN = tuple(SCENARIOS) if WHOLE else BY_DAY
+
+
 @pytest.fixture(scope="module")
 def results() -> dict[str, Result]:
-    """The whole suite, made small."""
-    return run(SCENARIOS, SMALL, lambda name, result, seconds: None)
+    """The suite, made small."""
+    return run(CHOSEN, SMALL, lambda name, result, seconds: None)
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("name", CHOSEN)
 def test_each_scenario_sees_everything_arrive_once_and_in_order(results: dict[str, Result], name: str) -> None:
     assert results[name]["problems"] == []
 
@@ -59,11 +65,13 @@ def test_each_scenario_sees_everything_arrive_once_and_in_order(results: dict[st
 def test_what_is_to_be_reached_was_measured_and_can_be_told_and_drawn(
     results: dict[str, Result], tmp_path: Path
 ) -> None:
-    assert [aim.what for aim in AIMS if aim.measured(results) is None] == []
+    assert {aim.path[0] for aim in AIMS} <= set(SCENARIOS)
+    aims = [aim for aim in AIMS if aim.path[0] in CHOSEN]
+    assert [aim.what for aim in aims if aim.measured(results) is None] == []
     everything = json.loads(json.dumps(report(results)))
-    assert len(everything["reach"]) == len(AIMS)
+    assert len(everything["reach"]) == len(aims) > 5
     told = markdown(everything, everything["results"])
-    assert all(aim.what in told for aim in AIMS)
+    assert all(aim.what in told for aim in aims)
     drawn = draw(everything, tmp_path / "bench.svg").read_text("utf-8")
     assert drawn.rstrip().endswith("</svg>")
 

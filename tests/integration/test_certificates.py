@@ -234,7 +234,7 @@ async def test_a_hangup_signal_reloads(tmp_path: Path) -> None:
         process.tell(signal.SIGHUP)
         after = process.endpoint()
         assert after.pin != before.pin
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     fresh = await Connection.open(after, revision="2")
@@ -317,7 +317,7 @@ async def test_the_administrators_page_and_the_intake_show_the_new_certificate(
         page, intake = gateway.administration_address[1], gateway.bridges["intake"].address[1]
 
         async def shown(pin: str) -> None:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while {await _shown_at(page), await _shown_at(intake, starttls=True)} != {pin}:
                     assert not told
                     await asyncio.sleep(0.02)

@@ -12,9 +12,6 @@ import pytest
 
 from tests.support.instance import TestInstance, running_instance
 from tests.support.terminal import PATIENCE_S, Terminal, acquainted, joined
-from tmtp_client.api import models as m
-from tmtp_client.api import operations as o
-from tmtp_client.api.connecting import connected
 
 
 @pytest.fixture
@@ -31,8 +28,16 @@ async def test_conversations_are_found_marked_and_put_away(service: TestInstance
     found = (await ada.does("search", "algebra", "from:bob", "--json")).json
     (hit,) = found["found"]
     assert (hit["subject"], hit["message"]["text"]) == ("The plan", "The engine weaves algebra.")
-    assert "The engine weaves algebra." in (await ada.does("search", "alge*", "--", "-lunch")).out
     assert "Nothing found" in (await ada.does("search", "nonsense")).out
+    plan, food = "The engine weaves algebra.", "Lunch at noon?"
+    for query, texts in (
+        (("alge*", "--", "-lunch"), {plan}),
+        (("from:Bob Builder", "-noon", "-n", "5"), {plan}),
+        (("-weaves algebra", "from:bob", "-has:file", "after:2020"), {food}),
+        (("to:me -in:food from:bob",), {plan}),
+    ):
+        got = (await ada.does("search", "--json", *query)).json
+        assert {one["message"]["text"] for one in got["found"]} - {"Hello"} == texts, query
     assert (await ada.run("search", "x", "-a", "nobody")).code == 2
 
     id = hit["message"]["id"]
@@ -51,6 +56,26 @@ async def test_conversations_are_found_marked_and_put_away(service: TestInstance
     assert [one["text"] for one in whole["messages"]] == ["The engine weaves algebra."]
     assert (await ada.does("mark", id, "--plain", "--json")).json["encryption"] == "off"
     assert (await ada.run("thread", "ffffffff")).code == 1
+
+
+async def test_a_safety_number_is_held_against_what_the_other_device_shows(
+    service: TestInstance, tmp_path: Path
+) -> None:
+    """B9: by the code of a camera, or the digits; what differs is said, and nothing is kept then."""
+    ada, bob = await acquainted(service, tmp_path)
+    theirs = (await bob.does("keys", "Ada Lovelace", "--json")).json["safety_number"]
+    mine = (await ada.does("keys", "Bob Builder", "--json")).json["safety_number"]
+    wrong = await ada.run("keys", "Bob Builder", "--shown", mine["code"])
+    assert (wrong.code, "somebody else" in wrong.err) == (1, True)
+    digits = await ada.run("keys", "Bob Builder", "--shown", theirs["digits"][::-1], "--json")
+    assert (digits.code, digits.json["compared"]["same"], "other digits" in digits.err) == (1, False, True)
+    for nonsense in ("12345", "hello", "-"):
+        assert (await ada.run("keys", "Bob Builder", "--shown", nonsense)).code == 2
+    assert "(you have)" not in (await ada.does("keys", "Bob Builder")).out
+    assert "nothing differs" in (await ada.does("keys", "Bob Builder", "--shown", theirs["digits"])).out
+    assert "(you have)" in (await ada.does("keys", "Bob Builder")).out
+    again = await bob.does("keys", "Ada Lovelace", "--shown", "-", "--json", given=mine["code"] + "\n")
+    assert (again.json["compared"]["same"], again.json["person"]["keys"]) == (True, "compared")
 
 
 async def test_forwarding_asking_in_and_answering_all(service: TestInstance, tmp_path: Path) -> None:
@@ -140,7 +165,7 @@ async def test_people_and_groups(service: TestInstance, tmp_path: Path) -> None:
     assert (await ada.does("group", "list", "--json")).json[0]["stands"] == "joined"
 
 
-async def test_all_of_it_comes_out_and_a_form_as_a_spreadsheet(service: TestInstance, tmp_path: Path) -> None:
+async def test_all_of_it_comes_out(service: TestInstance, tmp_path: Path) -> None:
     ada, bob = await acquainted(service, tmp_path)
     plan = tmp_path / "plan.bin"
     plan.write_bytes(os.urandom(100_000))
@@ -155,22 +180,81 @@ async def test_all_of_it_comes_out_and_a_form_as_a_spreadsheet(service: TestInst
     again = await ada.run("export", str(tmp_path / "ada.mbox"))
     assert (again.code, "already" in again.err) == (1, True)
 
-    form = m.Form("", "Lunch", (m.FormField("dish", "one", "What", choices=("soup", "bread")),))
-    async with connected(tmp_path / "ada") as client:
-        await client.call("messages.send", o.Send("default", ("Bob Builder",), form=form, delay_s=0))
-        await client.call("accounts.settle", o.Settle("default"))
+
+async def test_a_form_is_asked_answered_and_gathered(service: TestInstance, tmp_path: Path) -> None:
+    ada, bob = await acquainted(service, tmp_path)
+    questions = (
+        "day! date Which day?",
+        "dish one(soup|bread) What?",
+        "n integer(0..10)",
+        "with many(salt|oil)",
+        "ok yes",
+    )
+    ask = [one for question in questions for one in ("--ask", question)]
+    sent = (await ada.does("form", "write", "Bob Builder", "Please say.", "--title", "Lunch", *ask, "--json")).json
     asked = (await bob.does("inbox", "--json")).json[-1]
-    await bob.does("settings", "undo_s", "0")  # else it could be taken back for a while
-    async with connected(tmp_path / "bob") as client:
-        await client.call("messages.fill", o.FillForm("default", asked["id"], 0, {"dish": "soup"}))
-        await client.call("accounts.settle", o.Settle("default"))
-    await ada.does("inbox")
-    answers = (await ada.does("form", "answers", asked["id"][-8:], "--json")).json
-    assert [row[-1] for row in answers["rows"]] == ["soup"]
-    csv = (await ada.does("form", "answers", asked["id"], "--csv")).out
-    assert "soup" in csv.splitlines()[1]
+    assert (asked["id"], asked["text"], asked["attachments"][0]["kind"]) == (sent["message"], "Please say.", "form")
+    id = asked["id"][-8:]
+    shown = (await bob.does("form", "show", id)).out
+    assert "Which day?" in shown
+    assert "one of soup | bread" in shown
+    assert "0 or more, 10 or less" in shown
+    assert [one["name"] for one in (await bob.does("form", "show", id, "--json")).json["fields"]][:2] == ["day", "dish"]
+    for wrong, words in (
+        ((), "day! (a date such as"),
+        (("dish=soup",), "must be answered"),
+        (("day=2026-12-24", "n=many"), "whole number"),
+        (("day=2026-12-24", "wine=red"), "no such question"),
+    ):
+        refused = await bob.run("form", "fill", id, *wrong)
+        assert (refused.code, words in refused.err) == (2, True), (wrong, refused)
+    good = ("day=2026-12-24", "dish=soup", "n=2", "with=oil|salt", "ok=no")
+    assert (await bob.does("form", "fill", id, *good, "--text", "With pleasure")).out == "Sent to Ada Lovelace.\n"
+    table = (await ada.does("form", "answers", id)).out
+    assert "salt, oil" in table
+    assert "Bob Builder" in table
+    answers = (await ada.does("form", "answers", sent["message"][-8:], "--json")).json
+    assert [row[-5:] for row in answers["rows"]] == [["2026-12-24", "soup", 2, ["salt", "oil"], False]]
+    csv = (await ada.does("form", "answers", id, "--csv")).out
+    assert csv.splitlines()[1].endswith('2026-12-24,soup,2,"salt, oil",no')
     assert "soup" in (await ada.does("form", "answers", asked["attachments"][0]["form"])).out
     assert (await ada.run("form", "answers", "nothing")).code == 1
+
+
+async def test_drafts_are_begun_changed_sent_and_thrown_away(service: TestInstance, tmp_path: Path) -> None:
+    ada, bob = await acquainted(service, tmp_path)
+    assert "No drafts" in (await ada.does("drafts")).out
+    plan = tmp_path / "plan.txt"
+    plan.write_text("as agreed", "utf-8")
+    begun = (await ada.does("drafts", "edit", "--text", "-", "-s", "The plan", "--json", given="Dear Bob,\n")).json
+    id = begun["key"][-8:]
+    early = await ada.run("drafts", "send", id)
+    assert (early.code, "--to" in early.err) == (2, True)
+    await ada.does("drafts", "edit", id, "--to", "Bob Builder", "--attach", str(plan))
+    listed = (await ada.does("drafts")).out
+    assert f"#{id}" in listed
+    assert "Bob Builder" in listed
+    assert "1 file" in listed
+    assert (await ada.does("drafts", "send", f"#{id}")).out == "Sent to Bob Builder.\n"
+    got = (await bob.does("inbox", "--json")).json[-1]
+    assert (got["subject"], got["text"], got["attachments"][0]["name"]) == ("The plan", "Dear Bob,\n", "plan.txt")
+    assert (await ada.does("drafts", "--json")).json == []
+
+    answer = (await bob.does("drafts", "edit", "--reply", got["id"][-8:], "--text", "Thank", "--json")).json
+    assert answer["thread"] == got["thread"]
+    again = (await bob.does("drafts", "edit", "--reply", got["id"], "--text", "Thank you.", "--json")).json
+    assert (again["key"], again["text"]) == (answer["key"], "Thank you.")
+    await bob.does("drafts", "send", again["key"][-8:])
+    assert (await ada.does("inbox", "--json")).json[-1]["thread"] == got["thread"]
+
+    lost = (await ada.does("drafts", "edit", "--to", "Nobody Here", "-t", "Hello", "--json")).json["key"][-8:]
+    unknown = await ada.run("drafts", "send", lost)
+    assert (unknown.code, "Nobody Here" in unknown.err) == (1, True)
+    assert (await ada.run("drafts", "delete", lost)).code == 2  # it has to be meant
+    assert (await ada.does("drafts", "delete", lost, "--yes", "--json")).json == {"done": True}
+    for wrong in (("edit", "ffffffff", "-t", "x"), ("send", lost)):
+        assert (await ada.run("drafts", *wrong)).code == 1
+    assert (await ada.does("drafts", "--json")).json == []
 
 
 async def test_settings_and_accounts(service: TestInstance, tmp_path: Path) -> None:

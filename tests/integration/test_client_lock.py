@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import homes
 from tests.support.first_client import FirstClient
 from tests.support.instance import TestInstance, running_instance
 from tests.support.terminal import PATIENCE_S, TMTP, Terminal, acquainted, joined, link
@@ -207,6 +208,30 @@ async def test_a_further_device_is_linked_confirmed_and_barred(service: TestInst
     assert "for your eyes only" in (await ada.does("inbox")).out
     compared = await bob.does("keys", "Ada Lovelace", "--compared", "--yes", "--json")
     assert compared.json["person"]["keys"] == "compared"
+
+
+async def test_who_is_linked_to_something_else_is_told_so(service: TestInstance, tmp_path: Path) -> None:
+    """The first text was changed on its way: the new device waits no longer, and says why (B4)."""
+    ada = await joined(service, tmp_path / "ada", "Ada Lovelace")
+    offer = (await ada.does("link", "start", "--json")).json["text"]
+    phone = Terminal(tmp_path / "phone")
+    answering = await phone.start("link", "answer", homes.of_another(offer))
+    assert answering.stdout is not None
+    try:
+        said = ""
+        while "same number" not in said:
+            said += (await asyncio.wait_for(answering.stdout.readline(), PATIENCE_S)).decode()
+        answer = next(line for line in said.splitlines() if line.startswith("tmtp-link"))
+        await ada.does("link", "finish", answer, "--fingerprint", said.rpartition(": ")[2].strip())
+        _, errors = await asyncio.wait_for(answering.communicate(), PATIENCE_S)
+    finally:
+        if answering.returncode is None:
+            answering.kill()
+            await answering.wait()
+    assert answering.returncode == 1
+    assert b"added by another device than the one that offered it" in errors
+    assert b"tmtp link start" in errors
+    assert (await phone.run("link", "answer", "tmtp-link:nonsense")).code == 2
 
 
 async def test_the_recovery_sheet_is_checked_and_replaced(service: TestInstance, tmp_path: Path) -> None:

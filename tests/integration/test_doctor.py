@@ -28,13 +28,28 @@ pytestmark = pytest.mark.slow  # real processes
 HOUR_S = 3_600
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Site, Path]:
+    """A gateway that has run, with a backup; and a copy of all that it has, from before any test."""
+    folder = tmp_path_factory.mktemp("site")
+    site = Site(folder)
+
+    async def make() -> None:
+        await site.process.start()
+        await site.process.end(signal.SIGTERM)
+        await site.back_up()
+
+    asyncio.run(make())
+    copy = shutil.copytree(folder, tmp_path_factory.mktemp("copy") / "site")
+    return site, copy
+
+
 @pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Site]:
-    """A gateway that has run, with a backup; it does not run now."""
-    site = Site(tmp_path)
-    await site.process.start()
-    await site.process.end(signal.SIGTERM)
-    await site.back_up()
+async def site(made: tuple[Site, Path]) -> AsyncIterator[Site]:
+    """That gateway, as it was made; it does not run now."""
+    site, copy = made
+    shutil.rmtree(site.folder)
+    shutil.copytree(copy, site.folder)
     yield site
     if site.process.is_running:
         await site.process.end(signal.SIGTERM)

@@ -28,7 +28,7 @@ from tmtp_core.wire import revision2 as m2
 from tmtp_core.wire.address import ServiceAddress
 
 ALIAS = "Ada Lovelace"
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@
 
 import asyncio
 import os
+from contextlib import AsyncExitStack
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from gateway.app import Gateway
@@ -14,12 +14,11 @@ from tests.integration.test_local_api_operations import gateway as gateway  # no
 from tests.integration.test_local_api_operations import world as world  # noqa: PLC0414 - a fixture
 from tests.support import homes
 from tests.support.client_engine import Person, acquainted, device, until
+from tests.support.terminal import Terminal
 from tmtp_client import limits
 from tmtp_client.api import models as m
 from tmtp_client.api import operations as o
 from tmtp_client.engine.home import Home
-from tmtp_client.trust.linking import Offer
-from tmtp_core.crypto.encoding import from_text, to_text
 
 
 # -- a device that is to be added ------------------------------------------------------------------------------------
@@ -38,10 +37,7 @@ async def test_a_link_that_turns_out_to_be_another_one_is_said(world: World) -> 
     """The first text was changed on its way: the device that offered is not the one that signed."""
     ada, tablet = world.ada, await world.device("tablet")
     offer = (await ada("devices.start_link", o.StartLink("work"))).text
-    prefix, _, rest = offer.partition(":")
-    said = msgspec.json.decode(from_text(rest), type=Offer)
-    changed = msgspec.structs.replace(said, sponsor=to_text(os.urandom(32)))
-    answer = await _answered(ada, tablet, f"{prefix}:{to_text(msgspec.json.encode(changed))}")
+    answer = await _answered(ada, tablet, homes.of_another(offer))
     waits = await _coming(tablet)
     assert waits is not None
     assert (waits.account, waits.fingerprint, waits.trouble) == ("mine", answer.fingerprint, "")
@@ -50,6 +46,16 @@ async def test_a_link_that_turns_out_to_be_another_one_is_said(world: World) -> 
     assert "another device" in await told
     assert await tablet("accounts.list") == []
     assert "another device" in (await tablet("home.state")).coming[0].trouble
+
+    # What was added is suspended, and the same tablet is linked, under the same name.
+    listed = await ada("devices.list", WORK)
+    [added] = [one for one in listed.devices if not one.this]
+    await ada("devices.act", o.OnDevice("work", "suspend", added.key))
+    again = await _answered(ada, tablet, (await ada("devices.start_link", o.StartLink("work"))).text)
+    await ada("devices.finish_link", o.FinishLink("work", again.text, again.fingerprint))
+    await until(lambda: tablet("accounts.list"))
+    await tablet.online("mine")
+    assert (await tablet("home.state")).coming == ()
 
 
 async def _event_with_trouble(tablet: Person) -> str:
@@ -89,22 +95,21 @@ async def test_a_device_that_locks_while_it_waits_is_added_all_the_same(world: W
 
 
 # -- keys ------------------------------------------------------------------------------------------------------------
-async def test_a_device_that_came_later_asks_for_a_key_and_gets_it_when_the_sender_agrees(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ada, bob, tablet = world.ada, world.bob, await world.device("tablet")
+async def wished(world: World, tablet: Person, monkeypatch: pytest.MonkeyPatch) -> m.KeyWish:
+    """Bob's tablet asks Ada for what she wrote when she did not know of it yet."""
+    ada, bob = world.ada, world.bob
     await world.talk("Before")
     # Ada's device hears nothing of Bob's log for now, as if the service were slow.
     context = ada.engine.home.account("work").context
     assert context.trust is not None
-    monkeypatch.setattr(type(context.trust), "heard", lambda self, *args: None)
-    monkeypatch.setattr(type(context.trust), "look_at", _nothing)
-    answer = await _answered(bob, tablet, (await bob("devices.start_link", o.StartLink("work"))).text)
-    await bob("devices.finish_link", o.FinishLink("work", answer.text, answer.fingerprint))
-    await until(lambda: tablet("accounts.list"))
-    await tablet.online("mine")
-    _, there = await world.talk("Only for the laptop")
-    monkeypatch.undo()
+    with monkeypatch.context() as slow:
+        slow.setattr(type(context.trust), "heard", lambda self, *args: None)
+        slow.setattr(type(context.trust), "look_at", _nothing)
+        answer = await _answered(bob, tablet, (await bob("devices.start_link", o.StartLink("work"))).text)
+        await bob("devices.finish_link", o.FinishLink("work", answer.text, answer.fingerprint))
+        await until(lambda: tablet("accounts.list"))
+        await tablet.online("mine")
+        await world.talk("Only for the laptop")
 
     async def sealed() -> m.Message | None:
         found = [one for one in await tablet("messages.latest", o.Latest("mine")) if one.state == "sealed"]
@@ -119,6 +124,15 @@ async def test_a_device_that_came_later_asks_for_a_key_and_gets_it_when_the_send
         return found[0] if found else None
 
     asked = await until(wish)
+    assert isinstance(asked, m.KeyWish)
+    return asked
+
+
+async def test_a_device_that_came_later_asks_for_a_key_and_gets_it_when_the_sender_agrees(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, tablet = world.ada, await world.device("tablet")
+    asked = await wished(world, tablet, monkeypatch)
     assert (asked.uid, asked.alias) == (world.bob_uid, BOB)
     assert "asks to read" in asked.text
     wrong = o.GrantKey("work", asked.message, asked.uid, "A" * 43, agreed=True)
@@ -135,7 +149,43 @@ async def test_a_device_that_came_later_asks_for_a_key_and_gets_it_when_the_send
     opened = await tablet.message("mine", "Only for the laptop")
     assert (opened.state, opened.alias) == ("received", ADA)
     assert await ada("keys.wishes", WORK) == []
-    assert there.text == opened.text
+
+
+async def test_on_the_command_line_a_wish_is_shown_and_granted(
+    gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with AsyncExitStack() as stack:
+        world = World(gateway, tmp_path, stack)
+        world.bob = await world.device("bob")
+        tablet = await world.device("tablet")
+        async with device(tmp_path / "ada") as world.ada:
+            await world.ada.join(gateway, "public", "work", ADA)
+            await world.bob.join(gateway, "public", "work", BOB)
+            world.ada_uid, world.bob_uid = await acquainted(world.ada, world.bob, "work", (ADA, BOB))
+            asked = await wished(world, tablet, monkeypatch)
+        ada = Terminal(tmp_path / "ada")
+        shown = await ada.does("wishes")
+        assert asked.message[-8:] in shown.out
+        assert "asks to read" in shown.out
+        assert [one["device"] for one in (await ada.does("wishes", "--json")).json] == [asked.device]
+        assert (await ada.run("wishes", "grant", "ffffffff")).code == 1
+        unseen = await ada.run("wishes", "grant", asked.message[-8:])
+        assert (unseen.code, f"tmtp keys '{BOB}'" in unseen.err) == (3, True)
+        await ada.does("keys", BOB, "--seen")
+        granted = await ada.does("wishes", "grant", f"#{asked.message[-8:]}", "--device", asked.device[-6:], "--json")
+        assert [one["granted"] for one in granted.json] == [True]
+        assert (await tablet.message("mine", "Only for the laptop")).state == "received"
+        assert (await ada.does("wishes")).out == "Nobody asks.\n"
+
+
+async def test_who_is_refused_cannot_read_it(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ada, tablet = world.ada, await world.device("tablet")
+    asked = await wished(world, tablet, monkeypatch)
+    refusal = o.GrantKey("work", asked.message, asked.uid, asked.device, agreed=False)
+    assert not (await ada("keys.grant", refusal)).done
+    assert await ada("keys.wishes", WORK) == []
+    [sealed] = [one for one in await tablet("messages.latest", o.Latest("mine")) if one.id == asked.message]
+    assert sealed.state == "sealed"
 
 
 async def _nothing(*args: object, **more: object) -> None:
@@ -160,7 +210,7 @@ async def test_a_laptop_that_slept_is_locked_when_it_wakes(tmp_path: Path, monke
         home.stir()
         assert home.locked
         assert (await home.state()).locked
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not home.vault.locked:
                 await asyncio.sleep(0.01)
         await home.unlock("correct horse battery")

@@ -23,7 +23,7 @@ async def visitor(tmp_path: Path) -> AsyncIterator[Visitor]:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not holds():
             await asyncio.sleep(0.01)
 
@@ -73,7 +73,7 @@ async def test_whoever_does_not_say_in_time_who_he_is_is_cut_off(
     known = await visitor.socket()
     [(reader, writer)] = await connected(visitor, 1)
     writer.write(said.format(host=f"127.0.0.1:{visitor.server.port}").encode())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         with contextlib.suppress(ConnectionError):
             while await reader.read(4096):
                 pass
@@ -103,7 +103,7 @@ async def test_a_page_that_left_takes_no_place_while_what_it_asked_for_is_done(
 
 async def _next_socket(visitor: Visitor) -> aiohttp.ClientWebSocketResponse:
     """The server hears of a closed one in its own time."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             try:
                 return await visitor.socket()

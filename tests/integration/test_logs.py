@@ -101,7 +101,7 @@ async def _send(address: Any, request: bytes) -> None:
     writer.write(request)
     writer.write_eof()
     with contextlib.suppress(ConnectionError):
-        await asyncio.wait_for(reader.read(), 20)
+        await asyncio.wait_for(reader.read(), 60)
     writer.close()
 
 

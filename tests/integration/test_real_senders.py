@@ -113,7 +113,7 @@ def hand_over(port: int, mail: bytes, *recipients: str) -> None:
 async def said_in(log: Path, *words: str) -> None:
     """Wait until all of these stand in a log."""
     try:
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(60):
             while not all(word in log.read_text() for word in words):
                 await asyncio.sleep(0.1)
     except TimeoutError:

@@ -29,7 +29,7 @@ from tmtp_core.wire import messages as m
 
 pytestmark = pytest.mark.skipif(binaries() is None, reason="PostgreSQL is not installed: apt-get install postgresql")
 
-PATIENCE_S = 20
+PATIENCE_S = 60.0
 EVERYONE = Policy(acquaintance=Acquaintance.EVERYONE)
 
 

@@ -65,7 +65,7 @@ class Stream:
 
     async def _take(self, size: int) -> bytes:
         while len(self._buffer) < size:
-            message = await asyncio.wait_for(self.socket.receive(), 20)
+            message = await asyncio.wait_for(self.socket.receive(), 60)
             if message.type is not aiohttp.WSMsgType.BINARY:
                 raise EOFError(message.type)
             self._buffer += message.data
@@ -199,7 +199,7 @@ async def test_a_slow_reader_pauses_itself_and_nobody_else(instance: TestInstanc
 async def test_deadlines(instance: TestInstance) -> None:
     async with socket_to(instance) as socket:  # a socket that never says a word
         await instance.advance(limits.LOGIN_DEADLINE_S)
-        assert (await asyncio.wait_for(socket.receive(), 20)).type in {
+        assert (await asyncio.wait_for(socket.receive(), 60)).type in {
             aiohttp.WSMsgType.CLOSE,
             aiohttp.WSMsgType.CLOSED,
         }
@@ -209,10 +209,10 @@ async def test_deadlines(instance: TestInstance) -> None:
     await instance.advance(0.0)
     await instance.advance(limits.LOGIN_DEADLINE_S)
     with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-        await asyncio.wait_for(reader.readexactly(1), 20)
+        await asyncio.wait_for(reader.readexactly(1), 60)
     writer.close()
     with pytest.raises((ConnectionError, ssl.SSLError, TimeoutError)):
-        await asyncio.wait_for(writer.wait_closed(), 20)
+        await asyncio.wait_for(writer.wait_closed(), 60)
         raise TimeoutError
 
 
@@ -222,12 +222,12 @@ async def test_a_stop_closes_it(tmp_path: Path) -> None:
         async with socket_to(instance) as socket:
             await registered(socket, "Ada Lovelace")
             stopping = asyncio.create_task(instance.stop())
-            message = await asyncio.wait_for(socket.receive(), 20)
+            message = await asyncio.wait_for(socket.receive(), 60)
             while message.type is aiohttp.WSMsgType.BINARY:
-                message = await asyncio.wait_for(socket.receive(), 20)
+                message = await asyncio.wait_for(socket.receive(), 60)
             assert message.type is aiohttp.WSMsgType.CLOSE
             await socket.close()
-            await asyncio.wait_for(stopping, 20)
+            await asyncio.wait_for(stopping, 60)
         await instance.start()
 
 

@@ -43,6 +43,14 @@ class PeerLink:
         await self.request()
         await self.send(m.Info("login ok"))
 
+    async def part(self) -> None:
+        """Read on until the client logs out, and answer as a service does: who gets no answer waits for it."""
+        async for request, _ in self._requests:
+            if isinstance(request, m.Quit):
+                await self.send(m.QuitNotice(""))
+                break
+        await self.close()
+
     async def close(self) -> None:
         """Close without a word."""
         self.writer.transport.abort()
@@ -71,6 +79,7 @@ class ScriptedPeer:
         make_self_signed(self.certificate, self._key, "peer", datetime.now(UTC))
         self._links: asyncio.Queue[PeerLink] = asyncio.Queue()
         self._all: list[PeerLink] = []
+        self._parting: asyncio.Task[object] | None = None
         self._server: asyncio.Server
         self.port = 0
 
@@ -83,6 +92,12 @@ class ScriptedPeer:
         """The next connection that was accepted."""
         return await self._links.get()
 
+    def part(self) -> None:
+        """The test has seen enough: from now on all links only wait for their clients to log out."""
+        self._parting = asyncio.ensure_future(
+            asyncio.gather(*(link.part() for link in self._all), return_exceptions=True)
+        )
+
     async def start(self) -> None:
         """Listen."""
         context = server_context(self.certificate, self._key)
@@ -92,6 +107,9 @@ class ScriptedPeer:
     async def stop(self) -> None:
         """Drop everything."""
         self._server.close()
+        if self._parting is not None:
+            self._parting.cancel()
+            await asyncio.gather(self._parting, return_exceptions=True)
         for link in self._all:
             link.writer.transport.abort()
         await self._server.wait_closed()

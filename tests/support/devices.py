@@ -21,7 +21,7 @@ from tmtp_core.wire import revision2 as m2
 
 E = TypeVar("E", bound=m.Stored)
 
-PATIENCE_S = 20
+PATIENCE_S = 60.0
 _ids = itertools.count(1)
 
 

@@ -96,7 +96,7 @@ class Desk:
 
     async def until(self, count: int) -> list[tuple[m2.StoredEvent, bytes]]:
         """The first `count` messages."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(self.got) < count:
                 self.heard.clear()
                 await self.heard.wait()

@@ -2,14 +2,16 @@
 """Homes of the client's engine in this process, with accounts on real services."""
 
 import asyncio
+import linecache
 import os
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 from sqlalchemy import Connection as Rows
 
 from gateway.app import Gateway
@@ -27,9 +29,10 @@ from tmtp_client.store import messages, outbox, people
 from tmtp_client.store.database import Database
 from tmtp_client.trust import linking
 from tmtp_client.vault.vault import Vault
+from tmtp_core.crypto.encoding import from_text, to_text
 
 Got = TypeVar("Got")
-PATIENCE_S = 180.0
+PATIENCE_S = 60.0  # of a test, on a machine that has much else to do
 
 
 def now_ms() -> int:
@@ -93,18 +96,37 @@ def connected(account: Account) -> bool:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    """Wait until this holds."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not holds():
-            await asyncio.sleep(0.01)
+    """Wait until this holds. Raises AssertionError with what was waited for."""
+    with waiting_for(holds):
+        async with asyncio.timeout(PATIENCE_S):
+            while not holds():
+                await asyncio.sleep(0.01)
 
 
 async def look_until(account: Account, look: Callable[[Rows], Got | None]) -> Got:
-    """Wait until a look at an account's database finds something."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not (found := await account.context.database.read(look)):
-            await asyncio.sleep(0.05)
+    """Wait until a look at an account's database finds something. Raises AssertionError with what was waited for."""
+    with waiting_for(look):
+        async with asyncio.timeout(PATIENCE_S):
+            while not (found := await account.context.database.read(look)):
+                await asyncio.sleep(0.05)
     return found
+
+
+@contextmanager
+def waiting_for(look: Callable[..., object]) -> Iterator[None]:
+    """Say what was looked for in vain: where the look stands, and how it reads."""
+    try:
+        yield
+    except TimeoutError:
+        code = look.__code__
+        lines = "".join(linecache.getlines(code.co_filename)[code.co_firstlineno - 1 :][:4]).rstrip()
+        known = {
+            name: repr(cell.cell_contents)[:200]
+            for name, cell in zip(code.co_freevars, look.__closure__ or (), strict=True)
+        }
+        raise AssertionError(
+            f"not within {PATIENCE_S:.0f} s, {code.co_filename}:{code.co_firstlineno}, with {known}:\n{lines}"
+        ) from None
 
 
 async def texts(account: Account) -> list[str]:
@@ -169,6 +191,14 @@ async def linked(account: Account, home: Home) -> Account:
     finally:
         await being.stop()
     return home.account(context.name)
+
+
+def of_another(offer: str) -> str:
+    """A first text that was changed on its way: it names another device as the one that offers."""
+    prefix, _, rest = offer.partition(":")
+    said = msgspec.json.decode(from_text(rest), type=linking.Offer)
+    changed = msgspec.structs.replace(said, sponsor=to_text(os.urandom(32)))
+    return f"{prefix}:{to_text(msgspec.json.encode(changed))}"
 
 
 async def look_at_keys(context: Context) -> None:

@@ -83,7 +83,7 @@ class Talk:
     async def reply(self) -> str:
         """One reply, all its lines; "" when the other end closed."""
         lines = []
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while line := (await self.reader.readline()).decode():
                 lines.append(line.rstrip())
                 if line[3:4] != "-":

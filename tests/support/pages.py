@@ -15,6 +15,8 @@ its policy refuses, a request to anywhere but its own server (B6).
 
 import asyncio
 import itertools
+import subprocess
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
@@ -24,6 +26,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import urlsplit
 
+import pytest
 from msgspec import Struct
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request
 
@@ -49,6 +52,7 @@ instances:
   - {{name: members, title: {title}, policy: members, registration: invite, listen: [{{tls: "127.0.0.1:0"}}]}}
   - {{name: public, title: {title}, policy: public, registration: open, listen: [{{tls: "127.0.0.1:0"}}]}}
 """
+_LIBRARY: Final = Path(__file__).parents[2] / "packaging" / "pages" / "library.py"
 _TIMEOUT_S: Final = 180
 _OWN: Final = frozenset({"blob", "data", "about"})  # made by the page itself: nothing is asked of anybody
 
@@ -178,6 +182,13 @@ class Someone:
 
     async def _way_in(self) -> str:
         return self.server.way_in()
+
+
+def make_library() -> None:
+    """What the pages take from npm, where nobody has made it; skips by name where it cannot be had."""
+    done = subprocess.run([sys.executable, _LIBRARY], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"what the pages take from npm cannot be had: {done.stderr.strip()}")
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from tmtp_core.crypto.possession import Channel, login_proof
 from tmtp_core.crypto.signing import Signer
 from tmtp_core.wire import messages as m
 
-PATIENCE_S = 20
+PATIENCE_S = 60.0
 _BUFFER_BYTES = 8_192
 _UPGRADE = (
     b"GET /tmtp HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"

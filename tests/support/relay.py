@@ -37,7 +37,7 @@ class Relay:
 
     async def until(self, count: int) -> list["Taken"]:
         """The first `count` mails."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(self.mails) < count:
                 self.heard.clear()
                 await self.heard.wait()

@@ -13,7 +13,7 @@ from tests.support.instance import TestInstance
 from tmtp_core.wire.address import ServiceAddress
 
 TMTP = (sys.executable, "-c", "from tmtp_client.program import main; main()")
-PATIENCE_S = 180.0
+PATIENCE_S = 120.0
 
 
 @dataclass(frozen=True)

@@ -481,3 +481,10 @@ class Device:
         log = self.database.do(lambda c: self.trust.logs.kept(c, uid or self.account.uid))
         assert log is not None
         return log
+
+
+def meet(*devices: Device) -> None:
+    """Everybody looks at everybody's log, and takes what waits."""
+    for device in devices:
+        run(device.trust.look_at(device, device.database, device.world.accounts, anew=True))
+        device.take()

@@ -4,7 +4,7 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.oracle.account_log_model import HOUR_MS, Limits
@@ -33,6 +33,7 @@ def test_generated_histories_take_and_refuse_every_act() -> None:
 
 
 @pytest.mark.slow
-def test_ten_thousand_histories_are_judged_alike() -> None:
-    for seed in range(10_000):
+def test_thousands_of_histories_are_judged_alike() -> None:
+    """1,500 by day; 10,000 in a round of the night."""
+    for seed in range(settings().max_examples * 5):
         compare(*random_history(seed))

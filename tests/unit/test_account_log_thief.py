@@ -299,7 +299,7 @@ def games(honest: str, count: int) -> Counter[str]:
 
 @pytest.mark.parametrize("honest", ["A", "AB"])
 def test_a_thief_can_at_worst_freeze_the_account(honest: str) -> None:
-    count = settings().max_examples // 4
+    count = settings().max_examples * 5 // 6
     reached = games(honest, count)
     assert min(reached[state] for state in REACHABLE) > count / 50, reached
 

@@ -16,7 +16,7 @@ from tmtp_client.api.events import Watch
 
 async def told(watch: Watch, count: int) -> list[m.Event]:
     events: list[m.Event] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(events) < count:
             events += await watch.next()
     return events

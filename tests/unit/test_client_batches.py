@@ -77,7 +77,7 @@ async def _send(link: PeerLink, first: int, count: int) -> None:
 async def _acked(link: PeerLink, count: int) -> list[list[str]]:
     """The ids of acks, frame by frame, until there are so many."""
     frames: list[list[str]] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while sum(len(frame) for frame in frames) < count:
             request, _ = await link.request()
             assert isinstance(request, m.Ack)

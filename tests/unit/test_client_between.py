@@ -19,6 +19,7 @@ from tmtp_client.engine import arriving
 from tmtp_client.store import messages, people, tables, threads
 from tmtp_client.trust import shared_keys
 from tmtp_client.trust.wrapping import ASK
+from tmtp_core.wire import messages as m
 from tmtp_core.wire.payload import Attached, PostHead, Subscriber
 
 FILE = b"a file's octets" * 10_000
@@ -147,6 +148,19 @@ async def test_devices_that_stand_are_believed(world: World, tmp_path: Path) -> 
     thread = one.do(lambda c: threads.view(c, bob.id))
     assert (thread.archived, thread.encryption) == (True, "shared")
     assert one.do(lambda c: people.view(c, bob.author)).stands == "ignored"
+
+
+async def test_what_was_decided_about_somebody_holds_also_where_he_is_heard_of_later(
+    world: World, tmp_path: Path
+) -> None:
+    one, other, bob = await two_devices(world, tmp_path)
+    cara = "C" * 32
+    other.set("person", cara, stands="ignored")
+    other.tell()
+    await one.take()
+    ping = m.PingEvent(id="0000000000ffffff", from_=cara, posted=bob.posted, datalen=2, alias="Cara Cook", to="Ada")
+    await one.hear(ping, b"Hi")
+    assert one.do(lambda c: people.view(c, cara)).stands == "ignored"
 
 
 @pytest.mark.parametrize("act", ["suspend", "revoke"])

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from tmtp_client.cli.common import default_home, moment_ms
 from tmtp_client.cli.main import app, main
+from tmtp_client.cli.query import query_of
 
 
 def run(home: Path, *arguments: str) -> tuple[int, str]:
@@ -26,7 +27,7 @@ def commands() -> Iterator[tuple[str, ...]]:
 
     def below(one: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         if isinstance(one, typer.core.TyperGroup):
-            if path[0] in {"accounts", "devices"}:  # which list, by themselves
+            if path[0] in {"accounts", "devices", "drafts", "wishes"}:  # which list, by themselves
                 yield path
             for name, command in one.commands.items():
                 yield from below(command, (*path, name))
@@ -56,6 +57,21 @@ def commands() -> Iterator[tuple[str, ...]]:
         (["accounts", "leave", "club"], 2, "--yes"),
         (["recovery", "new"], 2, "--yes"),
         (["fly"], 2, "No such command"),
+        (["search"], 2, "Missing argument"),
+        (["drafts", "edit"], 2, "say what: --text"),
+        (["drafts", "edit", "1f2e3d4c", "--reply", "1f2e3d4c", "-t", "x"], 2, "either"),
+        (["drafts", "delete", "1f2e3d4c"], 2, "--yes"),
+        (["form", "write", "Bob Builder"], 2, "say what you ask: --ask"),
+        (["form", "write", "Bob Builder", "-q", "day"], 2, "--ask takes 'day! date Which day?'"),
+        (["form", "write", "Bob Builder", "-q", "day year When?"], 2, "not day year When?"),
+        (["form", "write", "Bob Builder", "-q", "n integer(few..many)"], 2, "--ask takes"),
+        (["form", "write", "Bob Builder", "-q", "day date(2026)"], 2, "--ask takes"),
+        (["form", "fill", "1f2e3d4c", "day"], 2, "an answer is NAME=ANSWER; not day"),
+        (["keys", "Bob Builder", "--shown", "12345", "--compared"], 2, "either"),
+        (["search", "-n", "5"], 2, "Missing argument"),
+        (["search", "-word", "-n"], 2, "requires an argument"),
+        (["search", "--nonsense"], 2, "No such option"),
+        (["search", "-word", "--limit", "many"], 2, "valid integer"),
     ],
 )
 def test_wrong_use_is_said_in_words(tmp_path: Path, arguments: list[str], code: int, words: str) -> None:
@@ -74,6 +90,32 @@ def test_every_command_explains_itself_with_an_example_and_prints_json(
     assert example is not None
     assert example[1].startswith(" ".join(command))
     assert "--json" in text
+
+
+@pytest.mark.parametrize(
+    ("typed", "query", "options"),
+    [
+        (("plan", "-draft"), "plan -draft", {}),
+        (("-draft", "plan"), "-draft plan", {}),
+        (("-note", "-a", "club", "-another", "-plan"), "-note -another -plan", {"account": "club"}),
+        (("-n", "5", "-n5x", "x"), "-n5x x", {"limit": 5}),
+        (("-n5", "x", "-p", "club", "--json"), "x", {"limit": 5, "account": "club", "as_json": True}),
+        (("--limit=7", "x", "--", "-n", "--json"), "x -n --json", {"limit": 7}),
+        (("x", "--account", "-club"), "x", {"account": "-club"}),
+        (("from:Bob Builder", "-in:the plan"), 'from:"Bob Builder" -in:"the plan"', {}),
+        (("weaves algebra", "-lunch at noon"), '"weaves algebra" -"lunch at noon"', {}),
+        (("plan from:bob -draft",), "plan from:bob -draft", {}),
+        (('plan "as agreed"', "alge*"), 'plan "as agreed" alge*', {}),
+        (("-from:bob", "-has:file", "after:2026-11-01", "-"), "-from:bob -has:file after:2026-11-01 -", {}),
+    ],
+)
+def test_words_of_a_search_may_begin_with_a_minus(
+    typed: tuple[str, ...], query: str, options: dict[str, object]
+) -> None:
+    command = typer.main.get_command(app).commands["search"]  # type: ignore[attr-defined]
+    read = command.make_context("search", [*typed]).params
+    assert query_of(read.pop("query")) == query
+    assert read == {"limit": 20, "account": "", "as_json": False, **options}
 
 
 @pytest.mark.parametrize("damage", ["a file where home should be", "no database"])

@@ -3,6 +3,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import sqlite3
 import threading
@@ -139,7 +140,7 @@ async def test_a_long_look_stops_nobody(database: Database) -> None:
 
     looking = asyncio.ensure_future(database.read(long))
     await asyncio.to_thread(begun.wait, 20)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await database.write(adding("meanwhile"))
         assert await asyncio.gather(*(database.read(count) for _ in range(20))) == [1] * 20
     go_on.set()
@@ -155,6 +156,69 @@ async def test_what_fails_takes_nothing_else_with_it(database: Database) -> None
     got = await asyncio.gather(*changes[:9], database.write(refuse), *changes[9:], return_exceptions=True)
     assert [type(one) for one in got if isinstance(one, BaseException)] == [LookupError]
     assert await database.read(count) == 20
+
+
+async def test_what_the_database_or_a_file_refuses_takes_nothing_else_with_it(database: Database) -> None:
+    """B3: a row that cannot be, a statement that is none, a file that cannot be read: each is the trouble of one."""
+
+    def twice(c: Connection) -> None:
+        adding("undone")(c)
+        database.afterwards(lambda: called.append("undone"))
+        adding("undone")(c)
+
+    def nonsense(c: Connection) -> None:
+        adding("undone")(c)
+        c.exec_driver_sql("INSERT INTO nowhere VALUES (1)")
+
+    def unreadable(c: Connection) -> None:
+        adding("undone")(c)
+        raise FileNotFoundError("no such file")
+
+    def kept(number: int) -> Callable[[Connection], None]:
+        def work(c: Connection) -> None:
+            adding(f"{number}")(c)
+            database.afterwards(lambda: called.append(f"{number}"))
+
+        return work
+
+    called: list[str] = []
+    works = [work for number, bad in enumerate((twice, nonsense, unreadable)) for work in (kept(number), bad)]
+    got = await asyncio.gather(*(database.write(work) for work in (*works, kept(3))), return_exceptions=True)
+    assert [type(one) for one in got[1::2]] == [OSError, OSError, FileNotFoundError]
+    assert got[::2] == [None] * 4
+    assert await database.read(lambda c: list(c.scalars(select(stamp.c.latest)))) == ["0", "1", "2", "3"]
+    assert called == ["0", "1", "2", "3"]
+
+
+async def test_a_change_that_the_disk_has_no_room_for_leaves_room_for_others(database: Database) -> None:
+    def full(c: Connection) -> None:
+        adding("undone")(c)
+        pages = c.exec_driver_sql("PRAGMA page_count").scalar()
+        c.exec_driver_sql(f"PRAGMA max_page_count={pages + 3}")
+        try:
+            adding("x" * 1_000_000)(c)
+        finally:
+            c.exec_driver_sql("PRAGMA max_page_count=1000000")
+
+    got = await asyncio.gather(
+        *(database.write(work) for work in (adding("a"), adding("b"), full, adding("c"))), return_exceptions=True
+    )
+    assert [one.errno if isinstance(one, OSError) else one for one in got] == [None, None, errno.ENOSPC, None]
+    assert await database.read(count) == 3
+
+
+async def test_a_change_that_ends_the_transaction_is_undone_alone(database: Database) -> None:
+    def ends(c: Connection) -> None:
+        adding("undone")(c)
+        c.exec_driver_sql("INSERT OR ROLLBACK INTO stamp SELECT * FROM stamp")
+
+    def refuse(c: Connection) -> None:
+        raise LookupError("not this one")
+
+    works = (adding("a"), adding("b"), refuse, ends, adding("c"))
+    got = await asyncio.gather(*(database.write(work) for work in works), return_exceptions=True)
+    assert [type(one) for one in got] == [type(None), type(None), LookupError, OSError, type(None)]
+    assert await database.read(lambda c: list(c.scalars(select(stamp.c.latest)))) == ["a", "b", "c"]
 
 
 async def test_another_key_opens_nothing(database: Database, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from tmtp_client import limits
 from tmtp_client.store.database import Database
 from tmtp_client.store.tables import stamp
 
-PATIENCE_S = 20
+PATIENCE_S = 60.0
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ def test_an_mbox_is_read_by_the_standard_library(kept: Connection, files: Files,
     seen: list[tuple[int, int]] = []
     exported = export.to_mbox(kept, files, path, lambda done, total: seen.append((done, total)))
     assert exported == models.Exported(str(path), 3, 2)
-    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert seen == [(0, 3), (1, 3), (2, 3), (3, 3)]
     assert path.stat().st_mode & 0o777 == 0o600
     box = mailbox.mbox(path, create=False)
     try:

@@ -42,13 +42,17 @@ async def running(folder: Path) -> AsyncIterator[tuple[Account, PeerLink, Script
         starting = asyncio.create_task(home.start("work"))
         link = await peer.link()
         await link.greet()
-        yield await starting, link, peer
+        account = await starting
+        try:
+            yield account, link, peer
+        finally:
+            peer.part()
 
 
 async def acked(link: PeerLink, *numbers: int) -> None:
     """Wait until these are acknowledged; other requests of the account are left alone."""
     wanted = {f"{number:016x}" for number in numbers}
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while wanted:
             request, _ = await link.request()
             if isinstance(request, m.Ack):
@@ -161,6 +165,7 @@ async def test_a_full_disk_keeps_nobody_from_locking(tmp_path: Path, monkeypatch
             raise OSError(errno.ENOSPC, "the disk is full")
 
         monkeypatch.setattr(people, "forget_presence", full)
+        peer.part()
         await home.lock()
         assert home.locked
         assert home.accounts() == []
@@ -265,7 +270,7 @@ async def test_one_that_breaks_off_in_the_middle_leaves_nothing_and_comes_again(
         link.writer.write(m.encode_head(event) + raw + b"text" + octets[: 2 << 20])
         await link.writer.drain()
         folder = account.context.files.folder
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while not folder.exists() or not list(folder.iterdir()):
                 await asyncio.sleep(0.01)
         await link.close()
@@ -287,7 +292,7 @@ async def test_a_log_in_that_is_refused_is_told_and_not_tried_for_ever(tmp_path:
         await again.send(m.TmtpRevAnswer("1", "Scripted"))
         await again.request()
         await again.send(m.QuitNotice("login failed"))
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while (view := await account.view()).state != "refused":
                 await asyncio.sleep(0.01)
         assert view.trouble == "login failed"

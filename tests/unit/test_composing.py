@@ -35,7 +35,7 @@ def made(
     return octets, mail
 
 
-@settings(max_examples=settings.default.max_examples // 5)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(anything, anything, anything, anything, st.lists(st.tuples(anything, st.binary(max_size=300)), max_size=3))
 def test_nothing_steers_a_header_and_everything_arrives(
     subject: str, theirs: str, alias: str, text: str, files: list[tuple[str, bytes]]

@@ -173,7 +173,7 @@ async def test_a_pipe_is_no_file(context: Context, tmp_path: Path) -> None:
     import os  # noqa: PLC0415 - for this alone
 
     os.mkfifo(tmp_path / "pipe")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         with pytest.raises(ProblemError, match="it is no file"):
             await staging.stage(context, tmp_path / "pipe")
 

@@ -2,16 +2,19 @@
 """Large files that come in parts: bounded, their author's alone, and ended when nothing comes any more (D3)."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, func, select
 
 from tests.support.account_context import memory_engine
+from tests.support.sealed_engine import Engine
+from tests.support.trust_world import World
 from tmtp_client import limits
-from tmtp_client.store import messages, transfers
+from tmtp_client.store import messages, people, transfers
 from tmtp_client.store.messages import NewAttachment, NewMessage
 from tmtp_client.store.tables import part
-from tmtp_core.wire.payload import Part, Transfer
+from tmtp_core.wire.payload import Attached, Part, PostHead, Transfer
 
 ADA, BOB = "1" * 32, "2" * 32
 WHOLE = Transfer("film", 25, "hash", 3)  # parts of 9, 9 and 7 octets
@@ -25,8 +28,21 @@ def c() -> Iterator[Connection]:
     engine.dispose()
 
 
-def come(c: Connection, place: int, size: int, author: str = ADA, now_ms: int = 0, *, own: bool = False) -> bool:
-    return transfers.arrived(c, author, own, Part("film", place, 25, 3), f"{author[0]}-{place}", size, now_ms)
+ROOMY = transfers.Room(1, 1 << 40)
+
+
+def come(
+    c: Connection,
+    place: int,
+    size: int,
+    author: str = ADA,
+    now_ms: int = 0,
+    *,
+    own: bool = False,
+    room: transfers.Room = ROOMY,
+    name: str = "film",
+) -> bool:
+    return transfers.arrived(c, author, own, Part(name, place, 25, 3), f"{author[0]}-{place}", size, now_ms, room)
 
 
 def named(c: Connection, author: str = ADA) -> None:
@@ -73,8 +89,8 @@ def test_a_part_that_is_told_again_or_is_no_part_is_not_kept(c: Connection) -> N
     assert not come(c, 1, 8)
     assert not come(c, 2, 9)
     assert not come(c, 3, 0)
-    assert not transfers.arrived(c, ADA, False, Part("film", 1, 26, 3), "f", 9, 0)
-    assert not transfers.arrived(c, ADA, False, Part("x" * 200, 0, 25, 3), "f", 9, 0)
+    assert not transfers.arrived(c, ADA, False, Part("film", 1, 26, 3), "f", 9, 0, ROOMY)
+    assert not transfers.arrived(c, ADA, False, Part("x" * 200, 0, 25, 3), "f", 9, 0, ROOMY)
 
 
 def test_nobody_puts_a_part_into_anothers_file(c: Connection) -> None:
@@ -85,14 +101,45 @@ def test_nobody_puts_a_part_into_anothers_file(c: Connection) -> None:
 
 
 def test_one_author_may_have_so_much_unfinished_and_no_more(c: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "UNFINISHED_MAX_BYTES", 20)
+    """D3. What will never be whole takes no room, and of each further file of this author nobody is told again."""
+    monkeypatch.setattr(limits, "UNFINISHED_PARTS_A_GIB", 2)
     assert come(c, 0, 9)
     assert come(c, 1, 9)
-    assert not come(c, 2, 7)
+    with pytest.raises(transfers.NoRoom) as none:
+        come(c, 2, 7)
+    assert (none.value.files, none.value.is_first, none.value.disk) == (("1-0", "1-1"), True, False)
+    assert not come(c, 0, 9), "it will never be whole"
+    named(c)
+    assert transfers.whole(c) == ()
     assert come(c, 0, 9, BOB)
-    monkeypatch.setattr(limits, "UNFINISHED_OF_ALL_MAX_BYTES", 30)
-    assert not come(c, 1, 9, BOB)
-    assert come(c, 2, 7, own=True)
+    assert come(c, 0, 9, name="another")
+    assert come(c, 1, 9, name="another")
+    with pytest.raises(transfers.NoRoom) as none:
+        come(c, 0, 9, name="a third")
+    assert (none.value.files, none.value.is_first) == ((), False)
+    assert come(c, 0, 9, own=True, name="from my telephone")
+    assert come(c, 1, 9, own=True, name="from my telephone")
+    assert come(c, 2, 7, own=True, name="from my telephone")
+
+
+def test_octets_are_bounded_by_what_a_person_has_set(c: Connection) -> None:
+    big = Part("film", 0, 3 << 30, 3)
+    assert transfers.arrived(c, ADA, False, big, "f0", 1 << 30, 0, ROOMY)
+    with pytest.raises(transfers.NoRoom):
+        transfers.arrived(c, ADA, False, Part("film", 1, 3 << 30, 3), "f1", 1 << 30, 0, ROOMY)
+    wide = transfers.Room(3, 1 << 40)
+    for place in range(3):
+        assert transfers.arrived(c, BOB, False, Part("film", place, 3 << 30, 3), f"f{place}", 1 << 30, 0, wide)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_unfinished_files_leave_room_on_the_disk(c: Connection, own: bool) -> None:
+    full = transfers.Room(1, limits.UNFINISHED_LEAVES_BYTES - 1)
+    assert come(c, 0, 9, own=own)
+    with pytest.raises(transfers.NoRoom) as none:
+        come(c, 1, 9, own=own, room=full)
+    assert none.value.disk
+    assert come(c, 1, 9, BOB, room=transfers.Room(1, limits.UNFINISHED_LEAVES_BYTES))
 
 
 def test_what_does_not_come_for_days_is_given_up_and_the_message_says_so(c: Connection) -> None:
@@ -104,3 +151,24 @@ def test_what_does_not_come_for_days_is_given_up_and_the_message_says_so(c: Conn
     assert view is not None
     assert (view.state, view.attachments[0].have) == ("partial", 0)
     assert c.scalar(select(func.count()).select_from(part)) == 0
+
+
+async def test_who_has_no_room_is_told_once_and_keeps_nothing_of_it(tmp_path: Path) -> None:
+    world = World()
+    ada, bob = Engine(world.account(), tmp_path / "a"), Engine(world.account(), tmp_path / "b", "Bob Builder")
+    bob.do(lambda c: people.learn(c, ada.uid, "Ada Lovelace", "ping", 0))
+    bob.device.plan(ada.uid)
+    bob.set("setting", "large_files_gib", value=0)
+    for name in ("a film", "another"):
+        for place in (0, 1):
+            head = PostHead(attach=(Attached("u:part", 10),), part=Part(name, place, 20, 2))
+            ada.post(head, b"", bob.uid, files=[b"0123456789"])
+    await bob.take()
+    assert [(one.title, "large_files_gib" in one.text) for one in bob.told("notification")] == [("Ada Lovelace", True)]
+    assert bob.on_disk() == 0
+    bob.set("setting", "large_files_gib", value=1)
+    for place in (0, 1):
+        head = PostHead(attach=(Attached("u:part", 10),), part=Part("once more", place, 20, 2))
+        ada.post(head, b"", bob.uid, files=[b"0123456789"])
+    await bob.take()
+    assert bob.on_disk() == 2

@@ -14,6 +14,7 @@ from tmtp_client.engine import parts
 from tmtp_client.store import outbox
 from tmtp_client.store.outbox import Content, Entry, File
 from tmtp_client.store.tables import log_record
+from tmtp_client.sync import state
 from tmtp_core.wire.payload import Transfer
 
 BOB = "2" * 32
@@ -122,18 +123,21 @@ def test_a_clock_that_is_set_back_does_not_make_refusals_come_without_a_pause(c:
 @pytest.mark.parametrize(
     ("size", "message_max_bytes"),
     [
-        (limits.UNFINISHED_MAX_BYTES + 1, 1 << 30),
-        (limits.UNFINISHED_PARTS_MAX * 1_000 + 1, limits.PART_OVERHEAD_BYTES + 1_000),
+        ((limits.UNFINISHED_GIB << 30) + 1, 1 << 30),
+        (limits.UNFINISHED_GIB * limits.UNFINISHED_PARTS_A_GIB * 1_000 + 1, limits.PART_OVERHEAD_BYTES + 1_000),
     ],
 )
 def test_a_file_of_which_a_recipient_would_not_keep_all_parts_is_refused_in_words(
     c: Connection, clock: Clock, size: int, message_max_bytes: int
 ) -> None:
     context = bare_context(clock)
+    at = context.at()
     context.identity = cast(Any, SimpleNamespace(uid=context.identity.uid, revision=2))
     c.execute(insert(log_record).values(uid=BOB, place=0, record=b"", head=""))
     file = File("film.mkv", "file", "f1", size, b"h" * 32)
     whole = Content(to=((BOB, 1),), thread="thread-a", text="Look", files=(file,))
     name = outbox.enqueue(c, "message", whole, 0, clock(), context.random_bytes)
-    with pytest.raises(parts.TooLarge, match="film"):
+    with pytest.raises(parts.TooLarge, match=r"film.*large_files_gib"):
         parts.are_due(c, context, outbox.must_find(c, name), message_max_bytes, {})
+    state.set_setting(c, at, "large_files_gib", 2 * limits.UNFINISHED_GIB)
+    assert parts.are_due(c, context, outbox.must_find(c, name), message_max_bytes, {})

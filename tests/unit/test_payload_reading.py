@@ -10,7 +10,7 @@ import pytest
 
 from tmtp_core.store.payloads import Reading
 
-PATIENCE_S = 20
+PATIENCE_S = 60.0
 
 
 class Disk:

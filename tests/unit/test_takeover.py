@@ -342,10 +342,13 @@ async def test_another_account_is_not_written_over(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_wherever_it_is_killed_the_next_start_goes_on(tmp_path: Path) -> None:
-    """kill -9 before every call of the disk and in the midst of the transaction: nothing lost, nothing twice."""
+    """kill -9 before every call of the disk and in the midst of the transaction: nothing lost, nothing twice.
+
+    By day before every third: what one of them breaks, its neighbours mostly break too.
+    """
     count, finished = 0, False
     while not finished:
-        count += 1
+        count += 1 if settings().max_examples > 1_000 else 3
         home = tmp_path / str(count)
         home.mkdir()
         history(home)
@@ -455,5 +458,5 @@ async def test_a_pipe_that_was_to_be_sent_is_not_waited_for(tmp_path: Path) -> N
     old = history(tmp_path)
     os.mkfifo(tmp_path / "pipe")
     old.waiting("r6", 6, files=str(tmp_path / "pipe"))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         assert str(tmp_path / "pipe") not in (await taken(tmp_path)).missing

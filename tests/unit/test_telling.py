@@ -95,7 +95,7 @@ async def test_edits_are_told_by_themselves_and_together(database: Database) -> 
         )
     )
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await to_send.wait()  # what was untold when it started
             to_send.clear()
             await database.write(sent)

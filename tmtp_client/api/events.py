@@ -8,11 +8,13 @@ committed. So it misses none, gets none twice, and one that does not read costs 
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tmtp_client import limits
 from tmtp_client.api.models import Event, HomeEvent, Watching
-from tmtp_client.store.changes import Since
+
+if TYPE_CHECKING:  # a program that asks the API loads no database
+    from tmtp_client.store.changes import Since
 
 
 class Source(Protocol):
@@ -24,7 +26,7 @@ class Source(Protocol):
     async def latest(self) -> Mapping[str, int]:
         """The number of each open account's latest event; no account while the home is locked."""
 
-    async def since(self, account: str, number: int, limit: int) -> Since:
+    async def since(self, account: str, number: int, limit: int) -> "Since":
         """Kept events after a number, at most so many. An account that is not open: none, up to the same number."""
 
 

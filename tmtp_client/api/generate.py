@@ -42,8 +42,8 @@ home (mode 0600, there while the daemon runs) says where:
 Everything else is refused: a `Host` that is not 127.0.0.1, localhost or [::1] with the port; an `Origin`, or
 `Sec-Fetch-Site`, of another site; a page's WebSocket or upload without an `Origin`; on Linux, connections of other
 users of the machine. Answers carry a policy under which nothing runs, loads or is framed; that of the
-client's pages, at `/`, lets them run and load what the same server has, and nothing else. A browser that is refused gets
-the reason as a page, in words.
+client's pages, at `/`, lets them run and load what the same server has, and nothing else. A browser that is
+refused gets the reason as a page, in words.
 
 A home that is locked says nothing of an account any more: what had been asked for is answered `locked`, and a socket
 that has not taken what was on its way is cut off; who comes again resumes.

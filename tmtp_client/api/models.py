@@ -577,6 +577,13 @@ class Rendered(Struct, frozen=True):
     html: str
 
 
+class Renderings(Struct, frozen=True):
+    """HTML by messages' ids. `left`: for these there was no room or time any more; ask for them again."""
+
+    html: dict[str, str]
+    left: tuple[str, ...]
+
+
 class Text(Struct, frozen=True):
     """Plain text: CSV, for one."""
 

@@ -3,6 +3,7 @@
 
 import asyncio
 import contextlib
+import re
 
 from sqlalchemy import Connection as Rows
 
@@ -15,7 +16,7 @@ from tmtp_client.connection import Disconnected, LogInRefused, Refused
 from tmtp_client.engine import between
 from tmtp_client.engine.context import Context
 from tmtp_client.store import messages, outbox, people
-from tmtp_client.sync import registers, settings, state
+from tmtp_client.sync import handing_on, settings, state
 from tmtp_client.trust import Trust
 from tmtp_client.trust.following import NAME
 from tmtp_client.trust.linking import Place
@@ -23,6 +24,12 @@ from tmtp_client.trust.safety import qr
 from tmtp_client.vault.recovery import seed_of
 
 _NO_PERSON = "this person is not known here"
+_NO_KEYS_OF_THEIRS = "no keys of this account are known here"
+_OTHER_DIGITS = (
+    "These are other digits. Look whether both devices are connected and show the number for each other, and compare "
+    "once more; if it stays so, somebody may stand between you: the QR code tells what differs."
+)
+_BETWEEN_DIGITS = re.compile(r"[\s.,:-]+")
 
 
 class OnDevices:
@@ -45,6 +52,7 @@ class OnDevices:
             "devices.finish_link": self.finish_link,
             "keys.seen": self.seen,
             "keys.safety": self.safety,
+            "keys.compare": self.compare,
             "keys.wishes": self.wishes,
             "keys.grant": self.grant,
             "messages.ask_key": self.ask_key,
@@ -124,7 +132,7 @@ class OnDevices:
         asker = await context.current(limits.ANSWER_TIMEOUT_S)
         with problems.explained("answer"):
             await trust.linking.finish(asker, context.database, p.answer, p.fingerprint)
-        await changed(context, lambda c, at: registers.tell_everything(c))
+        await changed(context, handing_on.tell_everything)
         return await _listed(context, trust)
 
     # -- others' keys ------------------------------------------------------------------------------------------------
@@ -149,7 +157,25 @@ class OnDevices:
         await self._person(context, p.uid)
         await _look(context, trust, p.uid)
         number = await context.database.read(lambda c: trust.safety_number(c, p.uid))
-        return found(number, "no keys of this account are known here", "uid")
+        return found(number, _NO_KEYS_OF_THEIRS, "uid")
+
+    async def compare(self, p: o.CompareKeys) -> o.Compared:
+        """Nothing is kept by it. Either device may know less than the other: both logs are looked at first."""
+        context, trust = self._of(p.account)
+        await self._person(context, p.uid)
+        await _look(context, trust, context.uid, p.uid)
+
+        def compare(c: Rows) -> o.Compared:
+            number = found(trust.safety_number(c, p.uid), _NO_KEYS_OF_THEIRS, "uid")
+            typed = _BETWEEN_DIGITS.sub("", p.shown)
+            if typed.isascii() and typed.isdecimal():
+                wrong = _other_digits(typed, number.digits)
+            else:
+                wrong = trust.compare(c, p.uid, p.shown.strip())
+            return o.Compared(not wrong, wrong, number.head)
+
+        with problems.explained("shown"):
+            return await context.database.read(compare)
 
     async def wishes(self, p: o.OfAccount) -> list[m.KeyWish]:
         """What the person is asked: the device stands in the log now, and did not when the message was sent."""
@@ -203,13 +229,21 @@ class OnDevices:
         return found(await context.database.read(lambda c: people.view(c, uid)), _NO_PERSON, "uid")
 
 
+def _other_digits(typed: str, digits: str) -> tuple[str, ...]:
+    """What is wrong with a number that was typed. Raises ValueError for one that is none."""
+    right = digits.replace(" ", "")
+    if len(typed) != len(right):
+        raise ValueError(f"the number has {len(right)} digits; these are {len(typed)}")
+    return () if typed == right else (_OTHER_DIGITS,)
+
+
 async def _listed(context: Context, trust: Trust) -> m.Devices:
     return await context.database.read(lambda c: trust.devices.listed(c, context.uid))
 
 
-async def _look(context: Context, trust: Trust, uid: str) -> None:
+async def _look(context: Context, trust: Trust, *uids: str) -> None:
     """What the service has now; without it what was known before is told."""
     if context.connection is None or not context.connection.is_connected:
         return
     with contextlib.suppress(Refused, Disconnected, LogInRefused, TimeoutError):
-        await trust.look_at(await context.current(limits.ANSWER_TIMEOUT_S), context.database, [uid], anew=True)
+        await trust.look_at(await context.current(limits.ANSWER_TIMEOUT_S), context.database, uids, anew=True)

@@ -21,6 +21,7 @@ from tmtp_client.store import export, messages, views
 from tmtp_client.store.tables import attachment
 
 _NO_ATTACHMENT: Final = "the message has no such attachment"
+_CLOSED: Final = "the history was closed meanwhile: nothing of this was kept; unlock it, and ask once more"
 _TRIES_MAX: Final = 1_000  # of names for a file that is saved
 
 
@@ -54,8 +55,11 @@ class OnFiles:
         context = self._rooms.context(p.account)
         folder = absolute(p.folder, "folder")
         row = await _attached(context, p.message, p.place)
+        pieces = export.WhileOpen(context.files, context.closing).read(row.file)
         try:
-            path = await asyncio.to_thread(_write_beside, folder, _visible(row.name), context.files.read(row.file))
+            path = await asyncio.to_thread(_write_beside, folder, _visible(row.name), pieces)
+        except export.Stopped:
+            raise problems.not_now(_CLOSED) from None
         except OSError as error:
             raise problems.usage(f"{folder}: {error.strerror}", "folder") from None
         return m.Exported(str(path), 0, 1)
@@ -65,13 +69,17 @@ class OnFiles:
         context = self._rooms.context(p.account)
         path = absolute(p.path, "path")
         loop = asyncio.get_running_loop()
+        files = export.WhileOpen(context.files, context.closing)
 
         def progress(have: int, size: int) -> None:
+            files.check()
             loop.call_soon_threadsafe(context.tell, "progress", m.ProgressEvent(str(path), have, size))
 
         write = export.to_mbox if p.format == "mbox" else export.to_json
         try:
-            return await context.database.read(lambda c: write(c, context.files, path, progress))
+            return await context.database.read(lambda c: write(c, files, path, progress))
+        except export.Stopped:
+            raise problems.not_now(_CLOSED) from None
         except FileExistsError:
             raise problems.ProblemError("conflict", f"there is something at {path} already", "path") from None
         except OSError as error:

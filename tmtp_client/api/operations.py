@@ -357,6 +357,13 @@ class Render(Struct, frozen=True, forbid_unknown_fields=True):
     text: str
 
 
+class RenderMessages(Struct, frozen=True, forbid_unknown_fields=True):
+    """Their ids, whole. A first contact comes as it was written (D2), and one that is not here any more not at all."""
+
+    account: str
+    messages: tuple[str, ...]
+
+
 class SetSetting(Struct, frozen=True, forbid_unknown_fields=True):
     """For all devices of an account; known names: tmtp_client.sync.settings."""
 
@@ -407,6 +414,22 @@ class SeenKeys(Struct, frozen=True, forbid_unknown_fields=True):
     uid: str
     head: str
     compared: bool = False
+
+
+class CompareKeys(Struct, frozen=True, forbid_unknown_fields=True):
+    """`shown`: what the other's device shows, as the camera read its QR code, or its 60 digits as they were typed."""
+
+    account: str
+    uid: str
+    shown: str
+
+
+class Compared(Struct, frozen=True):
+    """`wrong`: what differs, in plain words. Nothing: `keys.seen` with this `head` and `compared` keeps that."""
+
+    same: bool
+    wrong: tuple[str, ...]
+    head: str
 
 
 class GrantKey(Struct, frozen=True, forbid_unknown_fields=True):
@@ -533,6 +556,7 @@ OPERATIONS: Final = (
     Operation("messages.send", Send, m.Waiting, "Send or reply."),
     Operation("messages.forward", Forward, m.Waiting, "Forward with originals."),
     Operation("messages.fill", FillForm, m.Waiting, "Fill in a form."),
+    Operation("messages.render", RenderMessages, m.Renderings, "Many texts as safe HTML.", keeps_open=False),
     Operation("messages.seen", MarkSeen, m.Done, "Read, or unread again."),
     Operation("messages.ask_key", OfMessage, m.Done, "Ask its sender to wrap its key for this device again."),
     Operation("outbox.list", OfAccount, m.Waiting, "What waits.", many=True, keeps_open=False),
@@ -565,6 +589,7 @@ OPERATIONS: Final = (
     Operation("keys.wishes", OfAccount, m.KeyWish, "Who asks to read what was sent before they were there.", many=True),
     Operation("keys.grant", GrantKey, m.Done, "Let them, or not."),
     Operation("keys.safety", OfPerson, m.SafetyNumber, "The number to compare."),
+    Operation("keys.compare", CompareKeys, Compared, "Hold it against what the other's device shows."),
 )
 
 BY_NAME: Final = {operation.name: operation for operation in OPERATIONS}

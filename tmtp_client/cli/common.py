@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn, cast
 
 import msgspec
-import segno
 import typer
 from rich.console import Console
 from rich.text import Text
@@ -112,6 +111,8 @@ def plain(value: Any) -> Any:
 def print_qr(text: str) -> None:
     """For a camera; a text that is not shown on a terminal is carried otherwise."""
     if out.is_terminal:
+        import segno  # noqa: PLC0415 - of all commands two draw
+
         segno.make_qr(text, error="m").terminal(out=sys.stdout, compact=True, border=2)
 
 

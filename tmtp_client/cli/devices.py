@@ -12,6 +12,7 @@ from tmtp_client import limits
 from tmtp_client.api import models as m
 from tmtp_client.api import operations as o
 from tmtp_client.api.client import Client
+from tmtp_client.api.problems import ProblemError
 from tmtp_client.cli.common import (
     FAILED,
     USAGE,
@@ -238,11 +239,17 @@ def answer(
                 print_qr(made.text)
                 say(f"It must show the same number as this one: {made.fingerprint}", style="bold")
             while True:
-                accounts: list[m.Account] = await client.call("accounts.list")
-                found = next((one for one in accounts if one.name == name), None)
+                home: m.Home = await client.call("home.state")
+                found = next((one for one in home.accounts if one.name == name), None)
                 if found is not None:
                     await client.call("accounts.settle", o.Settle(name))
                     return found
+                given_up = next((one.trouble for one in home.coming if one.account == name and one.trouble), "")
+                if given_up:
+                    say(f"This device is none of the account's. {given_up}", to=err, style="red")
+                    fail("Look there at what was added: tmtp devices. Then begin again: tmtp link start", FAILED)
+                if home.locked:
+                    raise ProblemError("locked", "")
                 await _any(heard.next)
 
     now = run(work)

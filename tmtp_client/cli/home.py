@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""`tmtp accounts`, `lock`, `unlock`, `settings`, `export`, `form`: what is on this device, who opens it (B1, B8)."""
+"""`tmtp accounts`, `lock`, `unlock`, `settings`, `export`: what is on this device, who opens it (B1, B8)."""
 
 import asyncio
-import sys
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -12,13 +11,11 @@ import typer
 from tmtp_client.api import models as m
 from tmtp_client.api import operations as o
 from tmtp_client.api.client import Client, Remote
-from tmtp_client.api.problems import ProblemError
 from tmtp_client.cli.common import (
     USAGE,
     AccountOption,
     JsonOption,
     YesOption,
-    bare,
     confirm,
     fail,
     out,
@@ -39,7 +36,6 @@ _SLOTS: Final = {
 }
 
 accounts = typer.Typer()
-form = typer.Typer(no_args_is_help=True, help="Forms that were sent, and what was answered.")
 
 
 @accounts.callback(invoke_without_command=True)
@@ -62,8 +58,11 @@ def list_accounts(context: typer.Context, as_json: JsonOption = False) -> None:
     rows = [(one.name, one.alias, one.service, _news(one)) for one in home.accounts]
     if rows:
         print_table(out, ("account", "name", "service", ""), rows)
-    elif not home.damaged:
+    elif not home.damaged and not home.coming:
         say("None yet; see tmtp join --help")
+    for one in home.coming:
+        waits = f"waits until a device of the account takes this one in; the number is {one.fingerprint}"
+        say(f"{one.account} on {one.service}: {one.trouble or waits}", style="yellow")
     for name, why in home.damaged.items():
         say(f"{name} cannot be opened: {why}", style="red")
 
@@ -254,47 +253,3 @@ def export(
         print_json(written)
     else:
         say(f"{written.messages} messages and {written.files} files are in {written.path}, in plain text.")
-
-
-@form.command("answers")
-def answers(
-    id: Annotated[str, typer.Argument(metavar="ID", help="Of the message that has the form, or the form's own.")],
-    csv: Annotated[bool, typer.Option("--csv", help="As CSV, for a spreadsheet.")] = False,
-    account: AccountOption = "",
-    as_json: JsonOption = False,
-) -> None:
-    """What was answered to a form.
-
-    Example: tmtp form answers 1f2e3d4c --csv > answers.csv
-    """
-
-    async def work(client: Client) -> m.FormAnswers | m.Text:
-        of = await account_of(client, account)
-        ffn = await _ffn(client, of.name, bare(id))
-        found: m.FormAnswers | m.Text = await client.call(
-            "forms.csv" if csv else "forms.answers", o.OfForm(of.name, ffn)
-        )
-        return found
-
-    found = run(work)
-    if isinstance(found, m.Text):
-        sys.stdout.write(found.text)
-    elif as_json:
-        print_json(found)
-    else:
-        say(found.form.title, style="bold")
-        print_table(out, found.columns, [["" if cell is None else str(cell) for cell in row] for row in found.rows])
-
-
-async def _ffn(client: Client, account: str, id: str) -> str:
-    """Of the form that a message has; what names no message is taken for a form's own name."""
-    try:
-        message: m.Message = await client.call("messages.show", o.OfMessage(account, id))
-    except ProblemError as error:
-        if error.problem.code != "not_found":
-            raise
-        return id
-    forms = [one.form for one in message.attachments if one.kind in {"form", "filled"}]
-    if not forms:
-        fail(f"the message {id} has no form", USAGE)
-    return forms[0]

@@ -9,8 +9,22 @@ import sys
 
 import typer
 
-from tmtp_client.cli import daemon, devices, home, joining, opening, people, reading, watching, writing
+from tmtp_client.cli import (
+    daemon,
+    devices,
+    drafts,
+    forms,
+    home,
+    joining,
+    keys,
+    opening,
+    people,
+    reading,
+    watching,
+    writing,
+)
 from tmtp_client.cli.common import FAILED, INTERRUPTED, default_home, err, say
+from tmtp_client.cli.query import QueryCommand
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
@@ -32,10 +46,12 @@ app.command()(writing.reply)
 app.command()(writing.forward)
 app.command()(writing.add)
 app.command()(writing.outbox)
+app.add_typer(drafts.drafts, name="drafts")
+app.add_typer(forms.form, name="form")
 app.command()(reading.inbox)
 app.command()(reading.read)
 app.command()(reading.thread)
-app.command()(reading.search)
+app.command(cls=QueryCommand)(reading.search)
 app.command()(reading.mark)
 app.command()(watching.watch)
 app.command()(people.people)
@@ -43,7 +59,8 @@ app.command()(people.accept)
 app.command()(people.ignore)
 app.command()(people.block)
 app.command()(people.unblock)
-app.command()(people.keys)
+app.command()(keys.keys)
+app.add_typer(keys.wishes, name="wishes")
 app.add_typer(people.group, name="group")
 app.add_typer(devices.devices, name="devices")
 app.add_typer(devices.link, name="link")
@@ -53,7 +70,6 @@ app.command()(home.lock)
 app.command()(home.unlock)
 app.command()(home.settings)
 app.command()(home.export)
-app.add_typer(home.form, name="form")
 app.command()(daemon.daemon)
 
 

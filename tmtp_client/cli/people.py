@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""`tmtp people`, `accept`, `ignore`, `block`, `unblock`, `keys`, `group`: who others are, what they may (A3, B9)."""
+"""`tmtp people`, `accept`, `ignore`, `block`, `unblock`, `group`: who others are, what they may (A3, A6)."""
 
 import asyncio
 from typing import Annotated, Final, Literal
@@ -16,7 +16,6 @@ from tmtp_client.cli.common import (
     confirm,
     out,
     print_json,
-    print_qr,
     say,
 )
 from tmtp_client.cli.sending import send_and_tell
@@ -131,57 +130,6 @@ def _answer(name: str, act: Act, text: str, account: str, *, as_json: bool) -> N
         print_json(person)
     else:
         say(f"{person.alias}: {_how(person) or 'may write to you'}")
-
-
-# -- keys ------------------------------------------------------------------------------------------------------------
-def keys(
-    name: NameArgument,
-    seen: Annotated[bool, typer.Option("--seen", help="You have seen what changed; what was held goes out.")] = False,
-    compared: Annotated[bool, typer.Option("--compared", help="You have compared the number; it is theirs.")] = False,
-    yes: YesOption = False,
-    account: AccountOption = "",
-    as_json: JsonOption = False,
-) -> None:
-    """Somebody's devices and keys: what changed, and the number to compare with them, face to face or by telephone.
-
-    Example: tmtp keys 'Bob Builder' --seen
-    """
-
-    async def work(client: Client) -> tuple[m.Person, m.SafetyNumber, m.Devices]:
-        of = await account_of(client, account)
-        person = await person_of(client, of.name, name)
-        number: m.SafetyNumber = await client.call("keys.safety", o.OfPerson(of.name, person.uid))
-        devices: m.Devices = await client.call("devices.of", o.OfPerson(of.name, person.uid))
-        if not as_json:
-            _print_keys(person, number, devices)
-        if compared:
-            confirm(f"Does {person.alias} have the same number?", yes=yes)
-        if seen or compared:
-            shown = o.SeenKeys(of.name, person.uid, devices.head, compared)
-            person = await client.call("keys.seen", shown)
-            await pushed(client, of.name)  # what was held
-        return person, number, devices
-
-    person, number, devices = run(work)
-    if as_json:
-        print_json({"person": person, "safety_number": number, "devices": devices})
-    elif seen or compared:
-        say("Compared." if compared else "Seen. What was held for it goes out.")
-    elif devices.unseen or devices.trouble:
-        say(f"Once you have looked at this: tmtp keys '{person.alias}' --seen")
-
-
-def _print_keys(person: m.Person, number: m.SafetyNumber, devices: m.Devices) -> None:
-    say(f"{person.alias} ({person.uid})", style="bold")
-    for change in devices.unseen:
-        say(f"  changed: {change}", style="yellow")
-    if devices.trouble:
-        say(f"  mind: {devices.trouble}", style="red")
-    for device in devices.devices:
-        say(f"  device {device.label}  {device.stands}")
-    say(f"  the number to compare{' (you have)' if number.compared else ''}:")
-    say(f"    {number.digits}", style="bold")
-    print_qr(number.code)
 
 
 # -- groups ----------------------------------------------------------------------------------------------------------

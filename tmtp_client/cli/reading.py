@@ -26,6 +26,7 @@ from tmtp_client.cli.common import (
     time_text,
     warn,
 )
+from tmtp_client.cli.query import query_of
 from tmtp_client.cli.session import account_of, fetched, run, with_subjects
 from tmtp_client.cli.show import print_message, print_table, snippet_text
 from tmtp_client.cli.writing import IdArgument
@@ -134,19 +135,20 @@ def thread(
 
 
 def search(
-    query: Annotated[list[str], typer.Argument(help="Words, 'phrases in \"quotes\"', pref*, from: to: in: has: …")],
+    query: Annotated[list[str], typer.Argument(help="Words, 'a phrase', pref*, -without, from: to: in: has: …")],
     limit: LimitOption = 20,
     account: AccountOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Find messages, in all your accounts unless one is named; best first.
 
-    Words must all be there; -word must not, and stands behind --. from:, to:, in: (a thread's subject or group),
-    has:file, before: and after: a day, tag: narrow it.
+    Words must all be there, -word must not. from: and to: (a name, or me), in: (a thread's subject, a group, inbox,
+    archive), has: (file, form, link, image), before: and after: (a day, month or year), tag: narrow it; with a minus
+    before them they turn round. What is quoted is a phrase; pref* is how a word begins. Behind -- all are words.
 
-    Example: tmtp search plan from:bob after:2026-11-01 -- -draft
+    Example: tmtp search plan from:bob after:2026-11-01 -draft
     """
-    words = " ".join(f'"{word}"' if " " in word and '"' not in word and ":" not in word else word for word in query)
+    words = query_of(query)
 
     async def work(client: Client) -> m.Results:
         await account_of(client, account) if account else None

@@ -33,9 +33,14 @@ Compose = Callable[[Client, m.Account], Coroutine[Any, Any, m.Waiting]]
 """Makes an entry of the outbox."""
 
 
-def send_and_tell(compose: Compose, account: str, *, as_json: bool, undo_s: int = 0) -> None:
-    """Put it into the outbox, wait until it is sent or cannot be now, and say so."""
-    fate = run(lambda client: _sent(client, compose, account, undo_s=undo_s))
+def send_and_tell(
+    compose: Compose, account: str, *, as_json: bool, undo_s: int = 0, keep_refused: bool = False
+) -> None:
+    """Put it into the outbox, wait until it is sent or cannot be now, and say so.
+
+    What the service refuses leaves the outbox, as its person knows what he typed; unless `keep_refused`.
+    """
+    fate = run(lambda client: _sent(client, compose, account, undo_s=undo_s, keep_refused=keep_refused))
     if as_json:
         print_json({"sent": fate.gone, "request_id": fate.waiting.request, "message": fate.message})
     elif fate.gone:
@@ -60,7 +65,7 @@ class _Fate:
         return self.gone or self.waiting.state in {"refused", "held", "scheduled"}
 
 
-async def _sent(client: Client, compose: Compose, account: str, *, undo_s: int) -> _Fate:
+async def _sent(client: Client, compose: Compose, account: str, *, undo_s: int, keep_refused: bool) -> _Fate:
     meant = await account_of(client, account)
     if not meant.alias:
         fail("You have no name yet; choose one: tmtp alias 'Your Name'", USAGE)
@@ -87,10 +92,11 @@ async def _sent(client: Client, compose: Compose, account: str, *, undo_s: int) 
     if fate.waiting.state == "held" and not fate.gone:
         fail(f"Not sent yet: {fate.waiting.error}. {_KEPT} Look at the keys: tmtp keys NAME", NOT_NOW)
     if fate.waiting.state == "refused" and not fate.gone:
-        await client.call(
-            "outbox.act", o.OfWaiting(meant.name, fate.waiting.request, "drop")
-        )  # its person has heard it
-        fail(f"The service refused it: {fate.waiting.error}", FAILED)
+        why = f"The service refused it: {fate.waiting.error}"
+        if keep_refused:
+            fail(f"{why}. It is kept; tmtp outbox shows it, and can try again or drop it.", FAILED)
+        await client.call("outbox.act", o.OfWaiting(meant.name, fate.waiting.request, "drop"))
+        fail(why, FAILED)
     return fate
 
 
@@ -176,6 +182,15 @@ async def _interrupted(client: Client, account: str, fate: _Fate) -> None:
         warn("Taken back; nothing was sent.")
     else:
         warn(f"Interrupted. {_KEPT}")
+
+
+async def at_once(client: Client, of: m.Account, waiting: m.Waiting) -> m.Waiting:
+    """Without the time to undo that is set for windows: on the command line one has seen what one typed."""
+    if waiting.state != "undo":
+        return waiting
+    await client.call("outbox.act", o.OfWaiting(of.name, waiting.request, "now"))
+    listed: list[m.Waiting] = await client.call("outbox.list", o.OfAccount(of.name))
+    return next((one for one in listed if one.request == waiting.request), waiting)
 
 
 def bar_of(size: int, what: str, *, counts: bool = False) -> tuple[Progress, TaskID]:

@@ -24,7 +24,7 @@ from tmtp_client.cli.common import (
     text_of,
     time_text,
 )
-from tmtp_client.cli.sending import send_and_tell, staged
+from tmtp_client.cli.sending import at_once, send_and_tell, staged
 from tmtp_client.cli.session import account_of, run
 
 Act = Literal["undo", "now", "retry", "drop"]
@@ -140,7 +140,7 @@ def forward(
             fail("these messages are of several threads; forward them one after the other", USAGE)
         ids = tuple(dict.fromkeys(one.id for one in named))
         asked = o.Forward(of.name, named[0].thread, ids, tuple(to), typed)
-        return await _at_once(client, of, await client.call("messages.forward", asked))
+        return await at_once(client, of, await client.call("messages.forward", asked))
 
     send_and_tell(compose, account, as_json=as_json)
 
@@ -201,15 +201,6 @@ def outbox(
 
 
 # -- inside ----------------------------------------------------------------------------------------------------------
-async def _at_once(client: Client, of: m.Account, waiting: m.Waiting) -> m.Waiting:
-    """Without the time to undo that is set for windows: on the command line one has seen what one typed."""
-    if waiting.state != "undo":
-        return waiting
-    await client.call("outbox.act", o.OfWaiting(of.name, waiting.request, "now"))
-    listed: list[m.Waiting] = await client.call("outbox.list", o.OfAccount(of.name))
-    return next((one for one in listed if one.request == waiting.request), waiting)
-
-
 def _request(waiting: list[m.Waiting], id: str) -> str:
     found = [one.request for one in waiting if one.request.endswith(id)]
     if len(found) != 1:

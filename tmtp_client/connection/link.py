@@ -73,6 +73,7 @@ class Connection:
         self._registered: asyncio.Future[m.Registered] = loop.create_future()
         self._entered: asyncio.Future[m.Info] = loop.create_future()
         self._ended: asyncio.Future[str] = loop.create_future()
+        self.was_ended_there = False  # by the service, with or without a word; not by the network, nor by this side
         self._writing = asyncio.Lock()
         self._acks = bytearray()  # not sent yet, because a request is being sent
         self._events = Incoming()
@@ -445,8 +446,9 @@ class Connection:
             self._end(f"the connection broke: {error}")
             raise Disconnected(self._ended.result()) from None
 
-    def _end(self, reason: str) -> None:
+    def _end(self, reason: str, *, there: bool = False) -> None:
         if not self._ended.done():
+            self.was_ended_there = there
             self._ended.set_result(reason)
             self._writer.close()
 
@@ -465,11 +467,11 @@ class Connection:
                         payload = None
                     elif payload is not None:
                         await payload.feed(bytes(event.chunk))
-            self._end("the service closed the connection")
+            self._end("the service closed the connection", there=True)
         except (OSError, ssl.SSLError) as error:
             self._end(f"the connection broke: {error}")
         except ProtocolError as error:
-            self._end(f"the service does not speak TMTP: {error.quit_text}")
+            self._end(f"the service does not speak TMTP: {error.quit_text}", there=True)
         except Exception as error:
             self._end(f"presence could not be shown: {type(error).__name__}: {error}")
             raise
@@ -493,7 +495,7 @@ class Connection:
             if self._on_presence is not None:
                 self._on_presence(event)
         elif isinstance(event, m.QuitNotice):
-            self._end(event.error)
+            self._end(event.error, there=True)
         elif isinstance(event, m.TmtpRevAnswer):
             self.service.set_result(event)
         elif isinstance(event, m.Registered):

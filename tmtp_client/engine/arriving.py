@@ -352,10 +352,12 @@ def _learn_author(c: Rows, context: Context, arrival: Arrival) -> None:
         return
     via = arrival.via
     if via is not None:
-        people.learn(c, event.from_, via.address, "ping", arrival.received_ms, via=via.bridge, proof=via.proof)
+        received_ms = arrival.received_ms
+        meeting.learn(c, context, event.from_, via.address, "ping", received_ms, via=via.bridge, proof=via.proof)
         return
     in_group = any(one.who == one.whouid for one in arrival.head.cc)
-    people.learn(c, event.from_, event.alias, "group" if in_group else "introduction", arrival.received_ms)
+    known_by: people.KnownBy = "group" if in_group else "introduction"
+    meeting.learn(c, context, event.from_, event.alias, known_by, arrival.received_ms)
     if not in_group:
         meeting.wrote(c, event.from_)
 
@@ -420,5 +422,5 @@ def members(c: Rows, context: Context, gid: str, listed: Iterable[m2.MemberListe
     found = list(listed)
     for one in found:
         if one.uid != context.uid:
-            people.learn(c, one.uid, one.alias, "group", now_ms)
+            meeting.learn(c, context, one.uid, one.alias, "group", now_ms)
     groups.replace_members(c, gid, [models.Member(one.uid, one.alias, "joined", one.owner) for one in found])

@@ -135,6 +135,8 @@ class BeingLinked:
         await trust.settle(connection, place.database)
         wrong = await place.database.write(lambda c: linking.check_joined(c, trust.logs, trust.own, offer))
         if wrong:
+            # Its keys stand in a log already, and nobody adds them to one again: who begins anew has others.
+            await place.database.write(identities.forget_pending)
             raise LinkRefused(wrong)
         identity = Identity(
             uid=offer.uid,

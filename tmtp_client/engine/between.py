@@ -13,7 +13,7 @@ from tmtp_client.engine import meeting, notifying, parts
 from tmtp_client.engine.arrival import After, Arrival, ArrivedFile
 from tmtp_client.engine.context import Context
 from tmtp_client.engine.opening import SEALED_FILE, outer_of
-from tmtp_client.store import outbox, threads
+from tmtp_client.store import messages, outbox, threads
 from tmtp_client.store.outbox import Content
 from tmtp_client.store.tables import attachment, deferred, message
 from tmtp_client.sync import journal, state
@@ -163,8 +163,7 @@ def _controlled(c: Rows, context: Context, arrival: Arrival, said: Sealed) -> Af
         heads = arrival.opened.manifest.heads if arrival.opened is not None else None
         if not _keep_shared(c, context, shared_keys.received(text, author, heads), said):
             return After()
-        waiting = select(message.c.id).where(message.c.state == "sealed", message.c.suite == SHARED)
-        return After(keys=tuple(c.scalars(waiting)))
+        return After(keys=tuple(row.id for row in messages.unopened(c, SHARED)))
     return After()
 
 

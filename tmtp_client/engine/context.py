@@ -6,6 +6,7 @@ and chance stay outside, and what the function needs of them it is given.
 """
 
 import asyncio
+import threading
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -59,6 +60,7 @@ class Context:
     tell: Tell
     aliases: Set[str] = frozenset()  # own ones, as the service verified them
     connection: PersistentConnection | None = None  # None: the account does not run
+    closing: threading.Event = field(default_factory=threading.Event)  # its files and database are about to be closed
     caught_up: asyncio.Event = field(default_factory=asyncio.Event)  # what was queued at log-in has come
     to_send: asyncio.Event = field(default_factory=asyncio.Event)  # the outbox has changed: the sender looks again
     underway: Underway | None = None  # the sender's

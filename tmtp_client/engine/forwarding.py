@@ -9,11 +9,11 @@ service can have, so that nothing that was really written is ever taken for know
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from sqlalchemy import Connection as Rows
-from sqlalchemy import select
+from sqlalchemy import and_, literal_column, select
 
 from tmtp_client import limits
 from tmtp_client.api import models
@@ -27,6 +27,7 @@ from tmtp_client.store.tables import attachment, deferred, message, reader
 from tmtp_core.wire.messages import TO_GROUP_NOT_SELF, TO_UID
 from tmtp_core.wire.payload import Attached, Subscriber
 
+_NOTHING: Final[Any] = literal_column("''")  # in so many words: else SQLite does not know which index has all
 _PREFIXES = {"file": "u:", "form": "f:", "filled": "r:"}
 
 
@@ -175,15 +176,16 @@ def confirmed_late(c: Rows, arrival: Arrival) -> list[str]:
 # -- inside ----------------------------------------------------------------------------------------------------------
 def _take_copies(c: Rows, arrival: Arrival) -> tuple[set[str], list[str]]:
     """Take away what copies say of the message that its author confirms: its dates there; files needed no more."""
-    event, head = arrival.event, arrival.head
-    copies = select(message.c.id, message.c.posted).where(
-        message.c.thread == (head.threadid or ""),
-        message.c.state == "unconfirmed",
-        message.c.of == head.confirmid,
-        message.c.author == event.from_,
-    )
-    rows = c.execute(copies).all()
+    head = arrival.head
+    rows = _copies(c, head.threadid or "", head.confirmid, arrival.event.from_)
     return {row.posted for row in rows}, messages.remove(c, [row.id for row in rows]) if rows else []
+
+
+def _copies(c: Rows, thread: str, id: str, author: str) -> Sequence[Any]:
+    """What copies say here that an author wrote in a thread under this id."""
+    m = message.c
+    mine = (m.of == id, m.of != _NOTHING, m.thread == thread, m.author == author, m.state == "unconfirmed")
+    return c.execute(select(m.id, m.posted).where(*mine)).all()
 
 
 def _is_deferred(c: Rows, copy: str) -> bool:
@@ -246,10 +248,9 @@ def _dated(claimed: str, came: str) -> str:
 
 def _knows(c: Rows, thread: str, id: str) -> bool:
     """Whether a message is in a thread here: itself, confirmed, or as a copy."""
-    mine = select(message.c.id).where(
-        message.c.thread == thread, (message.c.id == id) | (message.c.confirms == id) | (message.c.of == id)
-    )
-    return c.execute(mine.limit(1)).one_or_none() is not None
+    m = message.c
+    ways = (m.id == id, and_(m.confirms == id, m.confirms != _NOTHING), and_(m.of == id, m.of != _NOTHING))
+    return any(c.scalar(select(m.id).where(way, m.thread == thread).limit(1)) is not None for way in ways)
 
 
 def _as_readers(entries: tuple[Subscriber, ...]) -> list[models.Reader]:

@@ -319,6 +319,7 @@ class Home:
     async def _end(self, name: str) -> None:
         account = self._accounts.pop(name, None)
         if account is not None:
+            account.context.closing.set()  # before anything is waited for: an export would take hours
             try:
                 await account.stop()
             finally:

@@ -10,23 +10,30 @@ from collections.abc import Iterable
 from typing import Final
 
 from sqlalchemy import Connection as Rows
-from sqlalchemy import exists, select
+from sqlalchemy import literal_column, select
 
 from tmtp_client.engine.context import Context
 from tmtp_client.store import groups, people
 from tmtp_client.store.outbox import Content
 from tmtp_client.store.people import KnownBy
 from tmtp_client.store.tables import group, member, message
-from tmtp_client.sync import registers
+from tmtp_client.sync import handing_on, registers, state
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
 from tmtp_core.wire.messages import TO_UID
 
-_INTRODUCTIONS: Final = "introductions"
 _NOT_ANSWERED: Final = frozenset({"stranger", "asks", "asked", "outside"})
 
 
 # -- persons ---------------------------------------------------------------------------------------------------------
+def learn(
+    c: Rows, context: Context, uid: str, alias: str, known_by: KnownBy, now_ms: int, *, via: str = "", proof: str = ""
+) -> None:
+    """As `people.learn`; and of who is new here that holds which other devices have told of him already."""
+    if people.learn(c, uid, alias, known_by, now_ms, via=via, proof=proof):
+        state.applied_to(c, context.at(), "person", uid)
+
+
 def first_contact(c: Rows, context: Context, event: m.PingEvent | m.InviteEvent, now_ms: int) -> None:
     """A ping, or an invitation to a group, of another account; or one that another of one's own devices sent."""
     known_by: KnownBy = "ping" if isinstance(event, m.PingEvent) else "invitation"
@@ -35,7 +42,7 @@ def first_contact(c: Rows, context: Context, event: m.PingEvent | m.InviteEvent,
         if asked is not None and isinstance(event, m.PingEvent):
             pinged(c, asked)
         return
-    people.learn(c, event.from_, event.alias, known_by, now_ms)
+    learn(c, context, event.from_, event.alias, known_by, now_ms)
     wrote(c, event.from_, was_asked=_was_pinged(c, event.alias))
 
 
@@ -89,14 +96,15 @@ def alias_of(c: Rows, uid: str) -> str:
 
 def _was_pinged(c: Rows, alias: str) -> bool:
     to = json.dumps([[alias, 0]], ensure_ascii=False)
-    pinged = select(message.c.id).where(message.c.kind == "ping", message.c.outgoing == 1, message.c.to == to)
-    return bool(c.scalar(select(exists(pinged))))
+    m_ = message.c
+    pinged = select(m_.id).where(m_.kind == literal_column("'ping'"), m_.outgoing == literal_column("1"), m_.to == to)
+    return c.scalar(pinged.limit(1)) is not None
 
 
 def block(c: Rows, context: Context, event: m2.BlockEvent, now_ms: int) -> None:
     """Another of one's devices blocked or unblocked somebody, or said whether others may introduce people (op 16)."""
     if event.act in {"block", "unblock"} and event.uid:
-        people.learn(c, event.uid, "", "introduction", now_ms)
+        learn(c, context, event.uid, "", "introduction", now_ms)
         set_blocked(c, context, event.uid, event.act == "block")
     elif event.act in {"introductions_on", "introductions_off"}:
         set_introductions(c, context, event.act == "introductions_on")
@@ -104,16 +112,18 @@ def block(c: Rows, context: Context, event: m2.BlockEvent, now_ms: int) -> None:
 
 def set_introductions(c: Rows, context: Context, wanted: bool) -> None:
     """As the service has it now."""
-    registers.set(c, context.at(), registers.HERE, _INTRODUCTIONS, {_INTRODUCTIONS: wanted})
+    name = handing_on.INTRODUCTIONS
+    registers.set(c, context.at(), registers.HERE, name, {name: wanted})
 
 
 def introductions(c: Rows) -> bool:
     """Whether others may introduce people to this account, as far as this device has heard; at first they may."""
-    return registers.get(c, registers.HERE, _INTRODUCTIONS, _INTRODUCTIONS) is not False
+    return handing_on.introductions(c)
 
 
 def set_blocked(c: Rows, context: Context, uid: str, blocked: bool) -> None:
     """As the service has it now."""
+    handing_on.heard_of_block(c, context.at(), uid)
     if people.set_blocked(c, uid, blocked) and not blocked and context.trust is not None:
         context.trust.unblocked(c, uid)
 
@@ -169,7 +179,7 @@ def _joined(c: Rows, context: Context, event: m.MemberEvent, alias: str, now_ms:
         people.learn(c, context.uid, "", "self", now_ms)
         groups.put(c, event.gid, "joined", alias, "", now_ms)
     else:
-        people.learn(c, event.from_, alias, "group", now_ms)
+        learn(c, context, event.from_, alias, "group", now_ms)
     groups.set_member(c, event.gid, event.from_, alias, "joined", owner=_is_owner(c, event.gid, event.from_))
     return own and before != "joined"
 

@@ -9,24 +9,27 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal, NoReturn
+from typing import Final, Literal, NoReturn
 
 import msgspec
 from sqlalchemy import Connection as Rows
 
 from tmtp_client import limits
 from tmtp_client.api import models
-from tmtp_client.engine import posting
+from tmtp_client.engine import notifying, posting
 from tmtp_client.engine.arrival import Arrival
 from tmtp_client.engine.context import Context
 from tmtp_client.engine.recipients import has_keys, uids_of
 from tmtp_client.engine.sealing import Hashes
-from tmtp_client.store import outbox, transfers
+from tmtp_client.store import outbox, people, transfers
 from tmtp_client.store.messages import NewAttachment
 from tmtp_client.store.outbox import Entry, File
+from tmtp_client.sync import settings
 from tmtp_core.crypto.encoding import to_text
 from tmtp_core.wire import messages as m
 from tmtp_core.wire.payload import Attached, Transfer
+
+_LARGE: Final = "large_files_gib"
 
 
 class TooLarge(Exception):
@@ -50,7 +53,7 @@ def are_due(c: Rows, context: Context, entry: Entry, message_max_bytes: int, has
     uids = uids_of(c, content.to, context.uid)
     if not uids or not all(has_keys(c, uid) for uid in uids):
         return False
-    _check_room(content.files, octets)
+    _check_room(content.files, octets, settings.get(c, _LARGE))
     files = []
     for one in content.files:
         if one.size > octets:
@@ -63,14 +66,19 @@ def are_due(c: Rows, context: Context, entry: Entry, message_max_bytes: int, has
     return True
 
 
-def _check_room(files: Sequence[File], octets: int) -> None:
-    """All parts of a message wait at its recipients until it names them, and there is a bound to what waits."""
+def _check_room(files: Sequence[File], octets: int, gib: int) -> None:
+    """All parts of a message wait at its recipients until it names them, and there is a bound to what waits; theirs is
+    not known here, so it is taken to be one's own.
+    """
     large = [one for one in files if one.size > octets]
     size, number = sum(one.size for one in large), sum(-(-one.size // octets) for one in large)
-    if size > limits.UNFINISHED_MAX_BYTES or number > limits.UNFINISHED_PARTS_MAX:
-        most = min(limits.UNFINISHED_MAX_BYTES, limits.UNFINISHED_PARTS_MAX * octets)
+    if size > gib << 30 or number > gib * limits.UNFINISHED_PARTS_A_GIB:
+        most = min(gib << 30, gib * limits.UNFINISHED_PARTS_A_GIB * octets)
         names = ", ".join(one.name for one in large)
-        raise TooLarge(f"recipients take in {most >> 20} MiB of files in parts with one message: {names} has more")
+        raise TooLarge(
+            f"with one message go {most >> 20} MiB of files in parts, and {names} has more: where the recipients have "
+            f"set {_LARGE} to more, set it here, too"
+        )
 
 
 # -- coming ----------------------------------------------------------------------------------------------------------
@@ -85,10 +93,27 @@ def arrived(c: Rows, context: Context, arrival: Arrival) -> tuple[tuple[str, ...
         return gone, ()
     file = arrival.files[0]
     own = event.from_ == context.uid
-    if not transfers.arrived(c, event.from_, own, of, file.file, file.size, arrival.received_ms):
+    room = transfers.Room(settings.get(c, _LARGE), context.files.free_bytes())
+    try:
+        kept = transfers.arrived(c, event.from_, own, of, file.file, file.size, arrival.received_ms, room)
+    except transfers.NoRoom as none:
+        if none.is_first:
+            _tell_no_room(c, context, event.from_, room, disk=none.disk)
+        return (*gone, *none.files), ()
+    if not kept:
         return gone, ()
     waiting = transfers.progress(c, transfers.key(event.from_, of.transfer))
     return (), tuple(models.ProgressEvent(f"{one.message}/{one.place}", one.have, one.size) for one in waiting)
+
+
+def _tell_no_room(c: Rows, context: Context, author: str, room: transfers.Room, *, disk: bool) -> None:
+    """What happened, and what its person can do: its sender still has the file."""
+    who = people.alias_of(c, author) or author
+    if disk:
+        why = "the disk has too little room: make some"
+    else:
+        why = f"it is more than {room.author_gib} GiB: set {_LARGE} to more, where you want it"
+    notifying.tell(c, context, who, f"A large file cannot be taken in, since {why}, and ask {who} for it once more.")
 
 
 def attachment(c: Rows, author: str, attached: Attached, name: str, now_ms: int) -> NewAttachment:

@@ -15,6 +15,15 @@ HOPELESS: Final = frozenset(  # quits that a request earns by what it is: it wou
         "recipient list empty",
     }
 )
+UNANSWERED: Final = "the service has not answered to it"
+
+
+def ended(quit: str) -> str:
+    """What became of a request at which the service ended the connection, time after time; in words for a person."""
+    return (
+        f"each time that this was sent the service ended the connection, at last with the words: {quit}. Nobody knows "
+        "here whether it has the message: ask those whom it is for before you try again"
+    )
 
 
 def is_temporary(text: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 from sqlalchemy import Connection as Rows
-from sqlalchemy import select
+from sqlalchemy import literal_column, select
 
 from tmtp_client import limits
 from tmtp_client.engine import posting, recipients
@@ -255,7 +255,7 @@ def was_sealed(c: Rows, thread: str) -> bool:
     """Whether anything in a thread that is here was sealed."""
     if not thread:
         return False
-    sealed = select(message.c.id).where(message.c.thread == thread, message.c.suite > 0).limit(1)
+    sealed = select(message.c.id).where(message.c.thread == thread, message.c.suite > literal_column("0")).limit(1)
     return c.scalar(sealed) is not None
 
 

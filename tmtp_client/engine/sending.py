@@ -55,6 +55,7 @@ class Sending:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._tries: dict[str, int] = {}  # of what the service did not take, since this began
+        self._ended: dict[str, int] = {}  # connections that it ended at a request, or did not answer to it
         self._message_max_bytes = limits.MESSAGE_MAX_BYTES_UNKNOWN
         self._too_long_bytes = limits.MESSAGE_MAX_BYTES_UNKNOWN  # what a service did not take that announces no limit
         self._members_ms: dict[str, int] = {}  # when the service was asked who is in a group
@@ -221,20 +222,17 @@ class Sending:
         connection = await self._until_taken_back(underway, context.current())
         try:
             acked = await self._until_taken_back(underway, self._say(connection, job))
-        except TimeoutError:
-            return None
-        except Disconnected as ended:
-            if not self._earned(entry, str(ended)):
-                return None  # it is judged once more: days may pass until there is a connection
-            why = str(ended)
-            if why == refusals.TOO_LONG:
-                self._too_long_bytes = min(job.size, self._too_long_bytes)
+        except (Disconnected, TimeoutError) as ended:
+            unanswered = isinstance(ended, TimeoutError)
+            if unanswered or connection.was_ended_there:
+                await self._has_ended(job, refusals.UNANSWERED if unanswered else str(ended))
+            return None  # it is judged once more: days may pass until there is a connection
         except Refused as refused:
             why = str(refused)
         except (OSError, ValueError, FileDamaged) as error:
             why = _unreadable(error)
         else:
-            self._tries.pop(entry.request_id, None)
+            self._forget(entry)
             return await context.database.write(lambda c: self._sent(c, job, acked))
         await self._not_taken(entry, why)
         return None
@@ -266,12 +264,28 @@ class Sending:
         sealing.never_sent(c, self._context, entry.request_id)
         outbox.take_out(c, entry.request_id)
 
-    def _earned(self, entry: Entry, quit: str) -> bool:
-        """Whether a connection ended because of this entry, and would end so again; or perhaps of another request."""
-        if quit not in refusals.HOPELESS:
-            return False
-        self._tries[entry.request_id] = tries = self._tries.get(entry.request_id, 0) + 1
-        return tries >= limits.HOPELESS_TRIES
+    async def _has_ended(self, job: Job, why: str) -> None:
+        """The service ended the connection at this entry, or did not answer to it: perhaps because of another request,
+        or of its own troubles. Time after time it is this one, which then lets others go first, for now or for good.
+        """
+        entry = job.entry
+        self._ended[entry.request_id] = times = self._ended.get(entry.request_id, 0) + 1
+        hopeless = why in refusals.HOPELESS
+        if times < (limits.HOPELESS_TRIES if hopeless else limits.ENDED_TRIES):
+            return
+        if why == refusals.TOO_LONG:
+            self._too_long_bytes = min(job.size, self._too_long_bytes)
+        if hopeless:
+            await self._not_taken(entry, why)
+        elif why == refusals.UNANSWERED or refusals.is_temporary(why) or entry.kind not in (*outbox.SHOWN, "part"):
+            await self._later(entry, why)  # also what no person would ask for again
+        else:
+            await self._set_aside(entry, refusals.ended(why))
+
+    def _forget(self, entry: Entry) -> None:
+        """What its tries came to: it is over."""
+        self._tries.pop(entry.request_id, None)
+        self._ended.pop(entry.request_id, None)
 
     def _sent(self, c: Rows, job: Job, acked: m.Acked) -> Job | None:
         """In one transaction: out of the outbox, into the history; and what is next begins."""
@@ -293,13 +307,15 @@ class Sending:
 
     async def _not_taken(self, entry: Entry, why: str) -> None:
         """The service does not take it: for now, or for good."""
-        context = self._context
         if refusals.is_temporary(why):
             await self._later(entry, why)
             return
-        self._tries.pop(entry.request_id, None)
-        text = refusals.advice(why, entry.content.names)
-        await context.database.write(lambda c: self._refused(c, entry, text))
+        await self._set_aside(entry, refusals.advice(why, entry.content.names))
+
+    async def _set_aside(self, entry: Entry, why: str) -> None:
+        """Until its person says more."""
+        self._forget(entry)
+        await self._context.database.write(lambda c: self._refused(c, entry, why))
 
     async def _later(self, entry: Entry, why: str) -> None:
         """Again, after a pause that grows."""

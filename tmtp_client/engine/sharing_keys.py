@@ -10,15 +10,13 @@ import asyncio
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection as Rows
-from sqlalchemy import select
 
 from tmtp_client import limits
 from tmtp_client.api import problems
 from tmtp_client.engine import between, opening, recipients, tags
 from tmtp_client.engine.context import Context
-from tmtp_client.store import outbox, threads
+from tmtp_client.store import messages, outbox, threads
 from tmtp_client.store.outbox import Content
-from tmtp_client.store.tables import message
 from tmtp_client.trust import shared_keys
 from tmtp_client.trust.shared_keys import SharedKey
 from tmtp_core.crypto import content_key
@@ -92,12 +90,7 @@ def _look(c: Rows, context: Context, thread: str) -> _Asked:
     if threads.view(c, thread) is None:
         raise problems.not_found(_NO_THREAD, "thread")
     readers = recipients.readers_of(c, thread, context.uid)
-    m = message.c
-    rows = c.execute(
-        select(m.id, m.author, m.thread)
-        .where(m.state == "sealed", m.suite == content_key.SHARED)
-        .order_by(m.posted.desc(), m.id)
-    ).all()
+    rows = messages.unopened(c, content_key.SHARED)
     own = [row.id for row in rows if row.thread == thread or row.author in (*readers, context.uid)]
     return _Asked(
         shared_keys.of_thread(c, thread), readers, _heads(c, context, readers), tuple(own), _ways(c, context, own)

@@ -10,6 +10,7 @@ import base64
 import os
 import re
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -46,6 +47,29 @@ class Files(Protocol):
     def read(self, file: str, start: int = 0) -> Iterator[bytes]: ...
 
 
+class Stopped(Exception):
+    """The history is being closed: nobody waits for what takes long."""
+
+
+class WhileOpen:
+    """Files that can be read until `closing` is set: then `Stopped` is raised, within a piece."""
+
+    def __init__(self, files: Files, closing: threading.Event) -> None:
+        self._files = files
+        self._closing = closing
+
+    def read(self, file: str, start: int = 0) -> Iterator[bytes]:
+        """As `Files` does."""
+        for piece in self._files.read(file, start):
+            self.check()
+            yield piece
+
+    def check(self) -> None:
+        """Raises `Stopped`, where it is time."""
+        if self._closing.is_set():
+            raise Stopped
+
+
 class _Unreadable(Exception):
     """A file is not here, or is damaged."""
 
@@ -74,7 +98,7 @@ def to_json(connection: Connection, files: Files, path: Path, progress: Progress
             out.write(b'{"version": %d,\n"account": %s' % (FORMAT_VERSION, _account(connection)))
             _array(out, "people", map(msgspec.json.encode, views.people_where(connection, true())))
             _array(out, "groups", map(msgspec.json.encode, views.groups_where(connection, true())))
-            _array(out, "threads", map(msgspec.json.encode, _threads(connection)))
+            _array(out, "threads", map(msgspec.json.encode, _threads(connection, progress)))
             out.write(b',\n"messages": [')
             for one, text_of in _messages(connection, progress):
                 paths = _files_of(connection, files, one, kept)
@@ -94,8 +118,9 @@ def to_json(connection: Connection, files: Files, path: Path, progress: Progress
 def _messages(connection: Connection, progress: Progress) -> Iterator[tuple[models.Message, str]]:
     """Every message and its text, in the order in which this device got to know them."""
     m = message.c
-    total = connection.scalar(select(func.count()).select_from(message)) or 0
+    total = _total(connection)
     done = latest = 0
+    progress(done, total)
     while numbers := connection.scalars(
         select(m.number).where(m.number > latest).order_by(m.number).limit(limits.EXPORT_NUMBERS)
     ).all():
@@ -108,11 +133,16 @@ def _messages(connection: Connection, progress: Progress) -> Iterator[tuple[mode
         latest = numbers[-1]
 
 
-def _threads(connection: Connection) -> Iterator[models.Thread]:
-    t, latest = thread.c, ""
+def _total(connection: Connection) -> int:
+    return connection.scalar(select(func.count()).select_from(message)) or 0
+
+
+def _threads(connection: Connection, progress: Progress) -> Iterator[models.Thread]:
+    t, latest, total = thread.c, "", _total(connection)
     while rows := connection.execute(
         select(thread).where(t.id > latest).order_by(t.id).limit(limits.EXPORT_NUMBERS)
     ).all():
+        progress(0, total)
         yield from views.threads_of(connection, rows)
         latest = rows[-1].id
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, delete, insert, literal, select, tuple_, update
+from sqlalchemy import Connection, delete, insert, literal, literal_column, select, tuple_, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from tmtp_client import limits
@@ -272,6 +272,13 @@ def named(connection: Connection, text: str) -> str | None:
         return text
     rows = connection.scalars(select(m.id).where(m.id.endswith(text, autoescape=True)).limit(2)).all()
     return rows[0] if len(rows) == 1 else None
+
+
+def unopened(connection: Connection, suite: int) -> Sequence[Any]:
+    """What is sealed so and waits for its key: `id`, `author` and `thread` of each, the latest first."""
+    m = message.c
+    waiting = select(m.id, m.author, m.thread).where(m.state == literal_column("'sealed'"), m.suite == suite)
+    return connection.execute(waiting.order_by(m.posted.desc(), m.id)).all()
 
 
 def latest(connection: Connection, limit: int) -> list[models.Message]:

@@ -148,6 +148,11 @@ message = Table(
     Index("message_by_thread", "thread", "posted", "id"),
     Index("message_by_time", "posted", "id"),
     Index("message_unseen", "seen", "thread", sqlite_where=text("seen = 0")),
+    Index("message_pinged", "to", sqlite_where=text("kind = 'ping' AND outgoing = 1")),
+    Index("message_encrypted", "thread", sqlite_where=text("suite > 0")),
+    Index("message_unopened", "suite", sqlite_where=text("state = 'sealed'")),
+    Index("message_confirms", "confirms", sqlite_where=text("confirms <> ''")),
+    Index("message_of", "of", sqlite_where=text("of <> ''")),
 )
 attachment = Table(
     "attachment",
@@ -163,6 +168,7 @@ attachment = Table(
     Column("hash", LargeBinary, nullable=False),  # BLAKE2b-256 of all of them, for who sends it on; b"": not known
     Column("transfer", String, nullable=False),  # of one that comes in parts; else ""
     Index("attachment_by_transfer", "transfer"),
+    Index("attachment_by_file", "file"),
 )
 transfer = Table(  # a large file that comes in parts, each a post of its own, until it is whole
     "transfer",
@@ -173,15 +179,17 @@ transfer = Table(  # a large file that comes in parts, each a post of its own, u
     Column("parts", Integer, nullable=False),
     Column("hash", String, nullable=False),  # BLAKE2b-256 in base64url, of the message that names it; "" before
     Column("at_ms", Integer, nullable=False),  # when something of it came last
+    Column("lacks", Integer, nullable=False),  # 1: there was no room for a part, so it will never be whole
 )
 part = Table(
     "part",
     metadata,
     Column("transfer", String, primary_key=True),
     Column("place", Integer, primary_key=True),
-    Column("author", String, nullable=False, index=True),
+    Column("author", String, nullable=False),
     Column("file", String, nullable=False),
     Column("size", Integer, nullable=False),
+    Index("part_by_author", "author", "size"),
 )
 answer = Table(  # what people filled into forms
     "answer",
@@ -205,6 +213,7 @@ deferred = Table(  # posts that something follows from, signed by a device of wh
     Column("head", LargeBinary, nullable=False),
     Column("text", String, nullable=False),
     Column("opened", LargeBinary, nullable=False),
+    Index("deferred_by_author", "author", "id"),
 )
 
 # -- what is to be sent ----------------------------------------------------------------------------------------------
@@ -225,6 +234,8 @@ outbox = Table(
     Column("error", String, nullable=False),
     Column("at_ms", Integer, nullable=False),
     Index("outbox_by_state", "state", "number"),
+    Index("outbox_by_thread", "thread"),
+    Index("outbox_by_kind", "kind"),
 )
 staged = Table(  # files that were handed over for a message that is not sent yet
     "staged",

@@ -6,7 +6,7 @@ names them, so who sends any could fill a disk with what no message ever asks fo
 """
 
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final
 
 from sqlalchemy import Connection, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
@@ -40,24 +40,50 @@ class Whole:
     files: tuple[str, ...]
 
 
+class NoRoom(Exception):
+    """A part is not kept, so its file will never be whole. `files`: its other parts, which nobody needs any more.
+    `is_first`: of this author it is the first such file, for as long as those are remembered; so that he cannot
+    have the person told as often as he likes. `disk`: it is the disk that has no room, not what one author may have.
+    """
+
+    def __init__(self, files: tuple[str, ...], *, is_first: bool, disk: bool) -> None:
+        super().__init__("there is no room for the file")
+        self.files = files
+        self.is_first = is_first
+        self.disk = disk
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How much may be unfinished: GiB of one author, and what is free on the disk."""
+
+    author_gib: int
+    free_bytes: int
+
+
 def key(author: str, name: str) -> str:
     """What a transfer is called here: nobody can name another's."""
     return f"{author} {name}"
 
 
-def arrived(c: Connection, author: str, own: bool, of: Part, file: str, size: int, now_ms: int) -> bool:
+def arrived(c: Connection, author: str, own: bool, of: Part, file: str, size: int, now_ms: int, room: Room) -> bool:
     """A part is in the vault as `file`. False: it is not kept, and the file can go: it is known, or no part of
-    anything, or its author has more unfinished than he may have.
+    anything, or of a file that will never be whole. Raises `NoRoom` when that turns out: the change is to be kept.
+
+    One's `own` other devices may have as much as there is.
     """
     name = key(author, of.transfer)
-    if not _sound(of, size) or not (own or _has_room(c, author, size)):
+    if not _sound(of, size):
         return False
     known = c.execute(select(transfer).where(transfer.c.transfer == name)).one_or_none()
-    if known is None:
-        values = {"author": author, "size": of.size, "parts": of.parts, "hash": "", "at_ms": now_ms}
-        c.execute(upsert(transfer).values(transfer=name, **values))
-    elif (known.size, known.parts) != (of.size, of.parts):
+    if known is not None and (known.lacks or (known.size, known.parts) != (of.size, of.parts)):
         return False
+    disk = room.free_bytes < limits.UNFINISHED_LEAVES_BYTES  # with this part on it
+    if disk or not (own or _has_room(c, author, size, room.author_gib)):
+        files, is_first = _give_up(c, author, of, now_ms)
+        raise NoRoom(files, is_first=is_first, disk=disk)
+    if known is None:
+        _begin(c, author, of, now_ms)
     row = {"transfer": name, "place": of.place, "author": author, "file": file, "size": size}
     if not c.execute(upsert(part).values(**row).on_conflict_do_nothing()).rowcount:
         return False
@@ -73,7 +99,7 @@ def named(c: Connection, author: str, of: Transfer, now_ms: int) -> int:
     known = c.execute(select(transfer).where(transfer.c.transfer == name)).one_or_none()
     if known is not None and (known.size, known.parts) != (of.size, of.parts):
         c.execute(delete(part).where(part.c.transfer == name))
-    row = upsert(transfer).values(transfer=name, author=author, at_ms=now_ms, **values)
+    row = upsert(transfer).values(transfer=name, author=author, at_ms=now_ms, lacks=0, **values)
     c.execute(row.on_conflict_do_update(index_elements=["transfer"], set_=values))
     return _have(c, name)
 
@@ -111,6 +137,22 @@ def expire(c: Connection, before_ms: int) -> int:
     return len(names)
 
 
+def _give_up(c: Connection, author: str, of: Part, now_ms: int) -> tuple[tuple[str, ...], bool]:
+    """Its file will never be whole: what is here of it, and whether it is the author's first such file. Of the others
+    nothing is remembered that he could make more of.
+    """
+    name = key(author, of.transfer)
+    t = transfer.c
+    is_first = c.scalar(select(t.transfer).where(t.author == author, t.lacks == 1).limit(1)) is None
+    if is_first:
+        _begin(c, author, of, now_ms)
+    c.execute(update(transfer).where(t.transfer == name).values(lacks=1, at_ms=now_ms))
+    files = tuple(c.scalars(select(part.c.file).where(part.c.transfer == name)))
+    c.execute(delete(part).where(part.c.transfer == name))
+    _keep_count(c, name)
+    return files, is_first
+
+
 def _forget(c: Connection, name: str) -> None:
     c.execute(delete(part).where(part.c.transfer == name))
     c.execute(delete(transfer).where(transfer.c.transfer == name))
@@ -124,15 +166,15 @@ def _sound(of: Part, size: int) -> bool:
     return size == max(0, min(octets, of.size - of.place * octets))
 
 
-def _has_room(c: Connection, author: str, size: int) -> bool:
-    kept = select(func.count(), func.coalesce(func.sum(part.c.size), 0))
-    number, octets = c.execute(kept.where(part.c.author == author)).one()
-    all_octets = cast(int, c.execute(kept).one()[1])
-    return (
-        number < limits.UNFINISHED_PARTS_MAX
-        and octets + size <= limits.UNFINISHED_MAX_BYTES
-        and all_octets + size <= limits.UNFINISHED_OF_ALL_MAX_BYTES
-    )
+def _has_room(c: Connection, author: str, size: int, gib: int) -> bool:
+    kept = select(func.count(), func.coalesce(func.sum(part.c.size), 0)).where(part.c.author == author)
+    number, octets = c.execute(kept).one()
+    return bool(number < gib * limits.UNFINISHED_PARTS_A_GIB and octets + size <= gib << 30)
+
+
+def _begin(c: Connection, author: str, of: Part, now_ms: int) -> None:
+    values = {"author": author, "size": of.size, "parts": of.parts, "hash": "", "at_ms": now_ms, "lacks": 0}
+    c.execute(upsert(transfer).values(transfer=key(author, of.transfer), **values).on_conflict_do_nothing())
 
 
 def _have(c: Connection, name: str) -> int:

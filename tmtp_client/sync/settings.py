@@ -63,6 +63,7 @@ ALL: Final = (
     _switch("single_letter_keys", True),  # of the pages; people who dictate switch them off (WCAG 2.1.4)
     _switch("presence_shown", True),  # whether contacts see that one is there (A6)
     _switch("encrypt", True),  # whether new threads are sealed where all their readers have keys (B9)
+    _whole("large_files_gib", limits.UNFINISHED_GIB, limits.UNFINISHED_MAX_GIB, "GiB"),  # of one author, not whole yet
     _one_of("order", "newest", "unseen"),  # of the inbox
     Setting(  # the person's own tokens over the service's look (B2); who shows it checks it part by part
         "skin",

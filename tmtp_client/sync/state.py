@@ -9,18 +9,18 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, literal_column, select
 
 from tmtp_client.api import models
-from tmtp_client.store import changes, messages, people, threads
+from tmtp_client.store import changes, messages, threads
 from tmtp_client.store.tables import tag, thread
-from tmtp_client.sync import drafts, registers, settings
+from tmtp_client.sync import drafts, handing_on, registers, settings
 from tmtp_client.sync.registers import At, Change
 
 TAG: Final = "tag:"
 """Before a tag's name in the field of a thread's register: true, or taken away."""
 
-_STANDS: Final = ("contact", "ignored")  # what a person decides; all else follows from messages
+_ZERO: Final[Any] = literal_column("0")  # in so many words: else SQLite does not know which index has all
 _OF_TRUST: Final = ("encrypt", "presence_shown")
 _ENCRYPTION: Final = ("off", "on", "shared")
 
@@ -45,7 +45,7 @@ def apply(c: Connection, at: At, told: Iterable[Change]) -> None:
 def decides(one: Change) -> bool:
     """Whether a change says with whom one has to do, how it is sealed, or what a device is called (B4)."""
     return (
-        one.kind in {"person", "device"}
+        one.kind in {handing_on.PERSON, handing_on.GROUP, handing_on.ACCOUNT, "device"}
         or (one.kind == "thread" and one.field == "encryption")
         or (one.kind == settings.KIND and (one.key in _OF_TRUST or one.key not in settings.BY_NAME))
     )
@@ -89,14 +89,14 @@ def _told_seen(c: Connection, at: At, ids: list[str], seen: bool) -> list[str]:
 def next_wake_ms(c: Connection) -> int | None:
     """When the next snoozed thread comes back; None where none is snoozed."""
     until = thread.c.snoozed_until_ms
-    earliest: int | None = c.scalar(select(func.min(until)).where(until > 0))
+    earliest: int | None = c.scalar(select(func.min(until)).where(until > _ZERO))
     return earliest
 
 
 def wake(c: Connection, now_ms: int) -> list[str]:
     """Bring back what was snoozed until now; which threads. Each device does so by itself: nothing is told."""
     until = thread.c.snoozed_until_ms
-    woken = list(c.scalars(select(thread.c.id).where(until > 0, until <= now_ms).order_by(until, thread.c.id)))
+    woken = list(c.scalars(select(thread.c.id).where(until > _ZERO, until <= now_ms).order_by(until, thread.c.id)))
     for id in woken:
         threads.set_flags(c, id, snoozed_until_ms=0)
     return woken
@@ -156,10 +156,11 @@ def _serve_draft(c: Connection, at: At, key: str, announce: bool) -> None:
 
 
 def _serve_person(c: Connection, at: At, uid: str, announce: bool) -> None:
-    stands = registers.get(c, "person", uid, "stands")
-    known = people.view(c, uid)
-    if stands in _STANDS and known is not None and known.stands != "self":
-        people.set_stands(c, uid, stands)
+    handing_on.serve_person(c, at, uid)
+
+
+def _serve_group(c: Connection, at: At, gid: str, announce: bool) -> None:
+    handing_on.serve_group(c, at, gid)
 
 
 def _serve_setting(c: Connection, at: At, name: str, announce: bool) -> None:
@@ -170,6 +171,7 @@ def _serve_setting(c: Connection, at: At, name: str, announce: bool) -> None:
 _SERVED: Final[dict[str, Callable[[Connection, At, str, bool], None]]] = {
     "thread": _serve_thread,
     drafts.KIND: _serve_draft,
-    "person": _serve_person,
+    handing_on.PERSON: _serve_person,
+    handing_on.GROUP: _serve_group,
     settings.KIND: _serve_setting,
 }

@@ -88,6 +88,12 @@ class Files:
             if source.read(1):
                 raise FileDamaged("something was added to an attachment's file")
 
+    def free_bytes(self) -> int:
+        """What this user may still write to the disk. Raises `OSError`."""
+        make_folder(self.folder)
+        disk = os.statvfs(self.folder)
+        return disk.f_bavail * disk.f_frsize
+
     def remove(self, file: str) -> None:
         """It is gone; durable when this returns. Idempotent."""
         self._path(file).unlink(missing_ok=True)

@@ -146,12 +146,13 @@ def upgrade() -> None:
         sa.Column("parts", sa.Integer, nullable=False),
         sa.Column("hash", sa.String, nullable=False),
         sa.Column("at_ms", sa.Integer, nullable=False),
+        sa.Column("lacks", sa.Integer, nullable=False),
     )
     op.create_table(
         "part",
         sa.Column("transfer", sa.String, primary_key=True),
         sa.Column("place", sa.Integer, primary_key=True),
-        sa.Column("author", sa.String, nullable=False, index=True),
+        sa.Column("author", sa.String, nullable=False),
         sa.Column("file", sa.String, nullable=False),
         sa.Column("size", sa.Integer, nullable=False),
     )
@@ -331,6 +332,14 @@ def upgrade() -> None:
         sa.Column("data", sa.LargeBinary, nullable=False),
         sqlite_autoincrement=True,
     )
+    _make_indexes()
+    op.execute(
+        "CREATE VIRTUAL TABLE IF NOT EXISTS search USING fts5(subject, text, names, files, topic, keys, "
+        "content='', contentless_delete=1, tokenize='ascii', prefix='2 3')"
+    )
+
+
+def _make_indexes() -> None:
     op.create_index("thread_by_state", "thread", ["archived", "last_posted", "id"])
     op.create_index("thread_by_time", "thread", ["last_posted", "id"])
     op.create_index("thread_snoozed", "thread", ["snoozed_until_ms"], sqlite_where=sa.text("snoozed_until_ms > 0"))
@@ -338,12 +347,19 @@ def upgrade() -> None:
     op.create_index("message_by_thread", "message", ["thread", "posted", "id"])
     op.create_index("message_by_time", "message", ["posted", "id"])
     op.create_index("message_unseen", "message", ["seen", "thread"], sqlite_where=sa.text("seen = 0"))
+    pinged = sa.text("kind = 'ping' AND outgoing = 1")
+    op.create_index("message_pinged", "message", ["to"], sqlite_where=pinged)
+    op.create_index("message_encrypted", "message", ["thread"], sqlite_where=sa.text("suite > 0"))
+    op.create_index("message_unopened", "message", ["suite"], sqlite_where=sa.text("state = 'sealed'"))
+    op.create_index("message_confirms", "message", ["confirms"], sqlite_where=sa.text("confirms <> ''"))
+    op.create_index("message_of", "message", ["of"], sqlite_where=sa.text("of <> ''"))
     op.create_index("attachment_by_transfer", "attachment", ["transfer"])
+    op.create_index("attachment_by_file", "attachment", ["file"])
+    op.create_index("part_by_author", "part", ["author", "size"])
+    op.create_index("deferred_by_author", "deferred", ["author", "id"])
     op.create_index("outbox_by_state", "outbox", ["state", "number"])
+    op.create_index("outbox_by_thread", "outbox", ["thread"])
+    op.create_index("outbox_by_kind", "outbox", ["kind"])
     op.create_index("register_untold", "register", ["told"], sqlite_where=sa.text("told = 0"))
     op.create_index("opened_by_hash", "opened", ["device", "hash"])
     op.create_index("missing_by_hash", "missing", ["device", "hash"])
-    op.execute(
-        "CREATE VIRTUAL TABLE IF NOT EXISTS search USING fts5(subject, text, names, files, topic, keys, "
-        "content='', contentless_delete=1, tokenize='ascii', prefix='2 3')"
-    )

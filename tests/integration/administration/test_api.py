@@ -274,7 +274,7 @@ async def ended(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> b
     """What still comes until the other side ends it."""
     got = b""
     with contextlib.suppress(ConnectionError):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             got = await reader.read()
     writer.close()
     with contextlib.suppress(ConnectionError):

@@ -284,7 +284,7 @@ async def test_a_change_goes_on_when_nobody_waits_for_it_any_more(tmp_path: Path
         asking.cancel()
         with suppress(asyncio.CancelledError):
             await asking
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not await outcomes(gateway.administration):
                 await asyncio.sleep(0.01)
         assert await outcomes(gateway.administration) == [("invitations.create", "done")]

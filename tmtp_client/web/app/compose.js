@@ -85,7 +85,7 @@ function OtherDrafts({ account, current, onChoose }) {
   if (!others.length) return null;
   return html`<details class="more drafts"><summary>${t("writing.other_drafts", { count: others.length })}</summary>
     <ul class="list">${others.map((one) => html`<li key=${one.key}><button class="button quiet" type="button" onClick=${() => onChoose(one.key)}>
-      <bdi>${told(one.subject || one.text.slice(0, 60)) || joined(one.to.map(visible)) || t("writing.no_words")}</bdi></button></li>`)}</ul>
+      <bdi>${told(one.subject || (one.text ?? "").slice(0, 60)) || joined((one.to ?? []).map(visible)) || t("writing.no_words")}</bdi></button></li>`)}</ul>
   </details>`;
 }
 

@@ -144,9 +144,16 @@ export function Confirm({ title, text, act, danger = true, busy = false, problem
 /** A switch with its words. @param {{label: string, hint?: string, checked: boolean, onChange: (on: boolean) => void, disabled?: boolean}} of */
 export function Switch({ label, hint = "", checked, onChange, disabled = false }) {
   const id = useId("switch");
+  const [wish, setWish] = useState(/** @type {boolean | null} */ (null)); // shown until it is known what became of it
+  useEffect(() => {
+    if (!disabled) setWish(null);
+  }, [checked, disabled]);
   return html`<div class="switch">
-    <label class="choice"><input type="checkbox" checked=${checked} disabled=${disabled} aria-describedby=${hint ? id : undefined}
-      onChange=${(event) => onChange(event.currentTarget.checked)} /> ${label}</label>
+    <label class="choice"><input type="checkbox" checked=${wish ?? checked} disabled=${disabled} aria-describedby=${hint ? id : undefined}
+      onChange=${(event) => {
+        setWish(event.currentTarget.checked);
+        onChange(event.currentTarget.checked);
+      }} /> ${label}</label>
     ${hint && html`<p class="hint" id=${id}>${hint}</p>`}
   </div>`;
 }

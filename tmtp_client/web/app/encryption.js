@@ -51,7 +51,7 @@ function judge({ people, groups, encrypt, ready }, names, thread, account) {
   const found = wanted.flatMap((name) => peopleOf(name, people, groups, self));
   const shared = thread?.encryption === "shared";
   if (!shared && thread?.encryption !== "on" && !encrypt) return nothing("open", t("writing.open_by_setting"));
-  const without = found.filter((one) => one.keys === "none");
+  const without = found.filter((one) => (one.keys ?? "none") === "none");
   if (without.length) {
     const name = namesOf(without);
     if (thread?.encryption === "on" || shared) return nothing("held", t("writing.held_no_keys", { name, count: without.length }), without);

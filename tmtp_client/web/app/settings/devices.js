@@ -52,13 +52,14 @@ export function Devices({ account }) {
 function Device({ account, device, onChanged }) {
   const [act, setAct] = useState("");
   const [naming, setNaming] = useState(false);
+  const stands = device.stands.split(" ").at(-1); // of one that is suspended: that, and not what it was before
   const acts = [...(device.acts ?? []), ...(device.by_words ?? []).filter((one) => !device.acts?.includes(one))];
   return html`<li>
     <span class="device-picture"><${Icon} name="device" /></span>
     <div class="device-what">
       <div><strong><bdi>${device.label}</bdi></strong>
         ${device.this && html` <span class="badge">${t("settings.this_device")}</span>`}
-        <span class="badge ${STANDS[device.stands] ?? ""}">${t(`settings.stands_${device.stands}`)}</span></div>
+        <span class="badge ${STANDS[stands] ?? ""}">${t(`settings.stands_${stands}`)}</span></div>
       <small class="muted">${device.added_ms ? t("settings.added", { when: whenText(device.added_ms, language.value) }) : ""}</small>
       ${(device.cannot ?? []).map((one) => html`<small class="muted" key=${one}>${sentence(one)}</small>`)}
     </div>

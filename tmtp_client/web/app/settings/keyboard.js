@@ -15,9 +15,9 @@ export function Keyboard() {
   const { busy, problem, run } = useRequest();
   const change = (on) => run(() => Promise.all(accounts.value.map((one) => call("settings.set", { account: one.name, name: "single_letter_keys", value: on }))));
   return html`<div class="stacked wide-gap">
-    <section class="card narrow" aria-label=${t("settings.letters")}><div class="card-body">
+    <div class="card narrow"><div class="card-body">
       <${Switch} label=${t("settings.letters")} hint=${t("settings.letters_hint")} checked=${letters} disabled=${busy || !accounts.value.length} onChange=${change} />
-      <${Trouble} problem=${problem} /></div></section>
+      <${Trouble} problem=${problem} /></div></div>
     <section class="card narrow" aria-labelledby="keys"><div class="card-head"><h2 id="keys">${t("settings.keys")}</h2></div><div class="card-body"><${KeyList} /></div></section>
   </div>`;
 }

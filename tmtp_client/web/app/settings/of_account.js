@@ -24,6 +24,15 @@ export function useSettings(account) {
     };
   }, [account]);
   const set = (name, value) =>
-    run(async () => setValues((await call("settings.set", { account, name, value })).values));
+    run(async () => {
+      const before = values;
+      setValues((now) => now && { ...now, [name]: value }); // at once: a choice that springs back confuses
+      try {
+        setValues((await call("settings.set", { account, name, value })).values);
+      } catch (error) {
+        setValues(before);
+        throw error;
+      }
+    });
   return { values, set, busy, problem };
 }
