@@ -188,10 +188,12 @@ function Messages({ now, people }) {
 
   const noteBottom = () => {
     const { current: box } = scroller;
+    if (!box) return; // it has gone since this was to be done
     place.current.atBottom = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
   };
   const scrolled = () => {
     const { current: box } = scroller;
+    if (!box) return;
     noteBottom();
     if (box.scrollTop < NEAR_PX && now.before) loadEarlier();
     if (box.scrollHeight - box.scrollTop - box.clientHeight < NEAR_PX && !now.atEnd) loadLater();
@@ -266,7 +268,7 @@ function useSeen(scroller, now) {
       },
       { root: scroller.current, threshold: [0, 0.1, 0.25, SEEN_PART, 0.75, 1] },
     );
-    for (const element of scroller.current.querySelectorAll("[data-message]")) {
+    for (const element of scroller.current?.querySelectorAll("[data-message]") ?? []) {
       const id = element.dataset.message;
       if (!unseen.has(id)) continue;
       told.current.delete(id);
