@@ -218,6 +218,7 @@ def test_every_answer_says_what_browsers_may_not_do(ada: Someone, come_in: ComeI
         "const s = document.createElement('script'); s.textContent = 'window.taken = 1'; document.head.append(s)",
         "document.body.setAttribute('onclick', 'window.taken = 1'); document.body.click()",
         "document.body.innerHTML = '<img src=x onerror=\"window.taken = 1\">'",
+        "document.body.innerHTML = '<b>of no use to anybody</b>'",
         "trustedTypes.createPolicy('mine', {createHTML: (text) => text})",
         "setTimeout('window.taken = 1', 0)",
         "const s = document.createElement('script'); s.src = 'data:text/javascript,window.taken=1';"
