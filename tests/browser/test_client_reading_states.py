@@ -55,6 +55,7 @@ def test_changed_keys_are_seen_before_anything_is_written(town: Town, come_in: C
     number = ada.ask("keys.safety", o.OfPerson("work", uid))
     expect(asked.get_by_role("group", name="Number to compare with Bob Changes")).to_have_text(number.digits)
     expect(asked.get_by_role("img", name=re.compile("QR code"))).to_be_visible()
+    assert asked.get_by_role("img", name=re.compile("QR code")).locator("path").get_attribute("d")
     assert not violations(page, axe)
     asked.get_by_role("button", name="The numbers are the same").click()
     expect(asked).to_have_count(0)

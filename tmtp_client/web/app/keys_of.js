@@ -2,7 +2,8 @@
 /** How a conversation is locked, and why; and what one has to look at before anything is sealed to changed keys (B9). */
 
 import { call } from "./api.js";
-import { html, Icon, useEffect, useState } from "./html.js";
+import { QrCode } from "./controls.js";
+import { html, Icon, useState } from "./html.js";
 import { peopleOf, refreshPerson } from "./people.js";
 import { Popup } from "./popup.js";
 import { say, sayProblem } from "./saying.js";
@@ -79,16 +80,10 @@ export function ChangedKeys({ account, person }) {
   </div></section>`;
 }
 
-/** The number to compare, and its code as a picture of its own. */
+/** The number to compare, and the same as a picture. */
 function Number60({ number, name }) {
-  const [picture, setPicture] = useState("");
-  useEffect(() => {
-    const url = URL.createObjectURL(new Blob([number.qr], { type: "image/svg+xml" }));
-    setPicture(url);
-    return () => URL.revokeObjectURL(url);
-  }, [number.qr]);
   return html`<div class="safety">
     <p class="safety-digits" aria-label=${t("thread.keys_number", { name })} role="group"><code>${number.digits}</code></p>
-    ${picture && html`<img class="qr" src=${picture} alt=${t("thread.keys_code", { name })} width="176" height="176" />`}
+    <${QrCode} svg=${number.qr} label=${t("thread.keys_code", { name })} />
   </div>`;
 }

@@ -131,7 +131,7 @@ function keepTitle() {
 }
 
 showTheme();
-await learnWords();
+const words = learnWords();
 begin();
 keepLists();
 keepConversation();
@@ -139,5 +139,6 @@ keepPeople();
 keepSettings();
 keepSkins();
 keepKeys();
+await words;
 keepTitle();
 render(html`<${App} />`, document.getElementById("app"));

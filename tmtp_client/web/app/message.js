@@ -7,7 +7,6 @@ import { AnswerContact, AnswerInvitation } from "./first_contact.js";
 import { html, Icon, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
 import { htmlOf, isRendered, nodesOf } from "./rendering.js";
 import { sayProblem } from "./saying.js";
-import { accountOf } from "./state.js";
 import { fullMoment, initials, joined, moment, told, visible } from "./text.js";
 import { currentMessage, forward, reply } from "./thread.js";
 import { t } from "./words.js";
@@ -21,16 +20,16 @@ const GOOD = new Set(["sent"]);
  * @param {object} of
  * @param {string} of.account
  * @param {any} of.message
- * @param {any} of.thread
+ * @param {string} of.subject of its conversation
  * @param {any} of.person its author, as far as known
+ * @param {string} of.me how one is called oneself
  * @param {boolean} of.isCurrent whether it takes part in the order of Tab
  */
-export function Message({ account, message, thread, person, isCurrent }) {
+export function Message({ account, message, subject: topic, person, me, isCurrent }) {
   const { kind, outgoing, state } = message;
-  const me = accountOf(account);
   const name = outgoing && kind !== "return" ? t("thread.you") : visible(message.alias || person?.alias || message.author);
   const subject = told(message.subject ?? "").trim();
-  const other = subject && subject !== told(thread.subject).trim() ? subject : "";
+  const other = subject && subject !== told(topic).trim() ? subject : "";
   const states = statesOf(message);
   const spoken = t("thread.message_name", {
     who: name,
@@ -41,7 +40,7 @@ export function Message({ account, message, thread, person, isCurrent }) {
   const classes = ["message", kind, outgoing ? "own" : "", state, message.seen === false && !outgoing ? "unseen" : ""].filter(Boolean);
   return html`<article class=${classes.join(" ")} data-message=${message.id} aria-label=${spoken} tabindex=${isCurrent ? 0 : -1}
     onFocus=${() => (currentMessage.value = message.id)}>
-    <span class="avatar" aria-hidden="true">${initials(outgoing ? (me?.alias ?? "") : message.alias || "")}</span>
+    <span class="avatar" aria-hidden="true">${initials(outgoing ? me : message.alias || "")}</span>
     <header class="message-head">
       <strong class="message-who"><bdi>${name}</bdi></strong>
       ${outgoing && (message.to ?? []).length > 0 && html`<span class="muted message-to">${t("thread.to", { names: joined(message.to.map(visible)) })}</span>`}

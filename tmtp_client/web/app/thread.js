@@ -188,10 +188,12 @@ function Messages({ now, people }) {
 
   const noteBottom = () => {
     const { current: box } = scroller;
+    if (!box) return; // it has gone since this was to be done
     place.current.atBottom = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
   };
   const scrolled = () => {
     const { current: box } = scroller;
+    if (!box) return;
     noteBottom();
     if (box.scrollTop < NEAR_PX && now.before) loadEarlier();
     if (box.scrollHeight - box.scrollTop - box.clientHeight < NEAR_PX && !now.atEnd) loadLater();
@@ -199,18 +201,37 @@ function Messages({ now, people }) {
   useEffect(scrolled, [messages]);
   useSeen(scroller, now);
   const current = currentMessage.value || messages.at(-1)?.id;
+  const me = accountOf(now.account)?.alias ?? "";
+  const same = useSame();
   return html`<div class="scroller messages-place" ref=${scroller} onScroll=${scrolled} onClick=${followLink} onKeyDown=${followLink} onAuxClick=${followLink}>
     ${now.before && html`<p class="messages-more"><button class="button small quiet" type="button" onClick=${loadEarlier}>${t("thread.earlier")}</button></p>`}
     <ol class="messages" aria-label=${t("thread.messages")}>
       ${messages.map((one, place) => html`<li key=${one.id}>
         ${newDay(messages[place - 1], one) && html`<p class="day"><span>${day(one.posted)}</span></p>`}
         ${one.id === firstUnseen && html`<p class="day new"><span>${t("thread.new")}</span></p>`}
-        <${Message} account=${now.account} message=${one} thread=${now.thread} person=${people.get(one.author)} isCurrent=${one.id === current} />
+        ${same(one.id, { account: now.account, message: one, subject: now.thread.subject, person: people.get(one.author), me, isCurrent: one.id === current })}
       </li>`)}
       ${now.atEnd && waiting.map((one) => html`<li key=${one.request}><${Waiting} account=${now.account} waiting=${one} whole=${true} /></li>`)}
     </ol>
     ${!now.atEnd && html`<p class="messages-more"><button class="button small" type="button" onClick=${toTheEnd}>${t("thread.to_latest")}</button></p>`}
   </div>`;
+}
+
+/**
+ * Messages as they were made the last time, where nothing of theirs has changed: the page looks at none of them again.
+ * @returns {(id: string, props: Record<string, any>) => any}
+ */
+function useSame() {
+  const made = useRef(new Map());
+  const before = made.current;
+  made.current = new Map();
+  return (id, props) => {
+    const was = before.get(id);
+    const kept = was && Object.keys(props).every((name) => was.props[name] === props[name]);
+    const one = kept ? was : { props, element: html`<${Message} ...${props} />` };
+    made.current.set(id, one);
+    return one.element;
+  };
 }
 
 /** Where something stands in what is scrolled. @param {Element} element @param {Element} box */
@@ -247,10 +268,11 @@ function useSeen(scroller, now) {
       },
       { root: scroller.current, threshold: [0, 0.1, 0.25, SEEN_PART, 0.75, 1] },
     );
-    for (const id of unseen.keys()) {
+    for (const element of scroller.current?.querySelectorAll("[data-message]") ?? []) {
+      const id = element.dataset.message;
+      if (!unseen.has(id)) continue;
       told.current.delete(id);
-      const element = scroller.current.querySelector(`[data-message="${CSS.escape(id)}"]`);
-      if (element) observer.observe(element);
+      observer.observe(element);
     }
     addEventListener("focus", soon);
     return () => {

@@ -61,9 +61,14 @@ export async function more(place) {
   try {
     const page = await call("threads.list", { ...place, after: list.value.next ?? "", limit: PAGE });
     const own = page.threads.map((one) => ({ ...one, account: one.account || place.account }));
-    const here = new Set(own.map(threadKey));
-    const kept = list.value.threads.filter((one) => !here.has(threadKey(one)));
-    list.value = { threads: [...kept, ...own].sort(later), next: page.next ?? "", busy: false, problem: "" };
+    const last = list.value.threads.at(-1);
+    let threads = [...list.value.threads, ...own];
+    if (last && own.length && later(own[0], last) < 0) {
+      // Something moved meanwhile: what came with the page is as it is now.
+      const here = new Set(own.map(threadKey));
+      threads = [...list.value.threads.filter((one) => !here.has(threadKey(one))), ...own].sort(later);
+    }
+    list.value = { threads, next: page.next ?? "", busy: false, problem: "" };
   } catch (problem) {
     list.value = { ...list.value, busy: false, problem: problem.message };
   }

@@ -4,7 +4,7 @@
  * each saying its place; one of them takes part in the order of Tab, and keys move among all.
  */
 
-import { html, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
+import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./html.js";
 
 const OVERSCAN = 6;
 
@@ -32,7 +32,7 @@ export function VirtualList({ items, keyOf, row_rem, label, whole, current, row,
   const [active, setActive] = useState(current ?? "");
   const wanted = useRef(""); // the row that is to get the focus once it is in the page
   const before = useRef({ first: "", top: 0 });
-  const keys = items.map(keyOf);
+  const keys = useMemo(() => items.map(keyOf), [items]);
 
   const measure = () => {
     if (!scroller.current) return;
@@ -65,7 +65,7 @@ export function VirtualList({ items, keyOf, row_rem, label, whole, current, row,
 
   const from = Math.max(0, Math.floor(seen.top / rowPx) - OVERSCAN);
   const upto = Math.min(items.length, Math.ceil((seen.top + seen.height) / rowPx) + OVERSCAN);
-  const activeAt = Math.max(0, keys.indexOf(active));
+  const activeAt = useMemo(() => Math.max(0, keys.indexOf(active)), [keys, active]);
   const shown = [];
   for (let at = from; at < upto; at += 1) shown.push(at);
   if (items.length && (activeAt < from || activeAt >= upto)) shown.push(activeAt); // the focus is not lost by scrolling
