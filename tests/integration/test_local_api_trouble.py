@@ -58,6 +58,15 @@ async def test_a_link_that_turns_out_to_be_another_one_is_said(world: World) -> 
     assert (await tablet("home.state")).coming == ()
 
 
+async def test_a_link_to_a_service_that_nobody_vouches_for_is_given_up_at_once(world: World) -> None:
+    """It was polled for an hour, and nothing was said."""
+    tablet = await world.device("tablet")
+    offer = (await world.ada("devices.start_link", o.StartLink("work"))).text
+    told = asyncio.create_task(_event_with_trouble(tablet))
+    await _answered(world.ada, tablet, homes.without_its_pin(offer))
+    assert "cannot be trusted" in await told
+
+
 async def _event_with_trouble(tablet: Person) -> str:
     async with asyncio.timeout(30):
         async for event in tablet.client.events():

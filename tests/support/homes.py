@@ -195,10 +195,18 @@ async def linked(account: Account, home: Home) -> Account:
 
 def of_another(offer: str) -> str:
     """A first text that was changed on its way: it names another device as the one that offers."""
+    return _changed(offer, sponsor=to_text(os.urandom(32)))
+
+
+def without_its_pin(offer: str) -> str:
+    """A first text by which authorities have to vouch for the service."""
+    return _changed(offer, pin="")
+
+
+def _changed(offer: str, **fields: str) -> str:
     prefix, _, rest = offer.partition(":")
     said = msgspec.json.decode(from_text(rest), type=linking.Offer)
-    changed = msgspec.structs.replace(said, sponsor=to_text(os.urandom(32)))
-    return f"{prefix}:{to_text(msgspec.json.encode(changed))}"
+    return f"{prefix}:{to_text(msgspec.json.encode(msgspec.structs.replace(said, **fields)))}"
 
 
 async def look_at_keys(context: Context) -> None:

@@ -215,7 +215,9 @@ def start(account: AccountOption = "", as_json: JsonOption = False) -> None:
 @link.command("answer")
 def answer(
     text: TextArgument,
-    label: Annotated[str, typer.Option(help="What you call this device; else its host name.")] = "",
+    label: Annotated[
+        str, typer.Option(help="What this device calls itself here; the others name it by `tmtp devices name`.")
+    ] = "",
     account: AccountOption = "",
     as_json: JsonOption = False,
 ) -> None:

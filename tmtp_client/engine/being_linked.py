@@ -7,6 +7,7 @@ How each waits, and why it waits no more, is told until another text is answered
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -104,6 +105,9 @@ class BeingLinked:
             await connection.login_by_key(offer.uid, keys.signer, offer.service_key)
             async with self._open_place(name) as place:
                 await self._keep(place, connection, offer, keys, label)
+        except ssl.SSLCertVerificationError as untrusted:  # waiting does not mend it
+            words = f"The certificate of {offer.host} cannot be trusted ({untrusted.verify_message})."
+            raise WrongService(words) from None
         except (Disconnected, OSError, TimeoutError, Locked):
             return False
         finally:
