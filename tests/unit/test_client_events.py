@@ -180,7 +180,7 @@ async def test_whoever_shows_a_copy_hears_that_its_author_has_spoken(ada: Engine
     own = PostHead(threadid=first, subject="Plans", confirmid=first, confirmposted="2026-11-20T10:00:00.000Z")
     confirmed = await service.post(own, b"as I wrote it")
     assert ada.texts() == ["as I wrote it"]
-    assert ada.told("removed") == [models.RemovedEvent(f"{came}-0", first, thread_gone=True)]
+    assert ada.told("removed") == [models.RemovedEvent(f"{came}-0", first, thread_gone=False)]
     assert [one.message.id for one in ada.told("message")] == [confirmed]
 
 
