@@ -12,6 +12,7 @@ from tests.support.axe import violations
 from tests.support.pages import ComeIn, Someone, Town, canary
 from tmtp_client.api import operations as o
 
+WORK = "/a/work"  # the page of the account that most of it is about
 WIDE = {"width": 1280, "height": 800}
 NARROW = {"width": 390, "height": 844}
 PLAN = """\
@@ -324,15 +325,15 @@ def pages(cast: Cast) -> dict[str, str]:
     ping = cast.ada.message("work", "We met in Bath").thread
     return {
         "services": "/",
-        "inbox": "/a/work",
+        "inbox": WORK,
         "empty": "/a/club",
         "archive, empty": "/a/work?of=archived",
         "later, empty": "/a/work?of=snoozed",
         "outbox": "/a/work?of=outbox",
         "drafts": "/a/work?of=drafts",
-        "conversation": f"/a/work/t/{cast.plan}",
-        "first contact": f"/a/work/t/{ping}",
-        "no conversation": "/a/work/t/0000",
+        "conversation": f"{WORK}/t/{cast.plan}",
+        "first contact": f"{WORK}/t/{ping}",
+        "no conversation": f"{WORK}/t/0000",
         "all": "/all",
         "search, empty": "/search",
         "search": "/search?q=stone",
@@ -356,7 +357,7 @@ def test_nothing_keeps_anybody_from_using_a_page(
         if troubles := violations(page, axe):
             found[name] = troubles
         assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth"), name
-    open_at(page, cast.ada, f"/a/work/t/{cast.plan}")
+    open_at(page, cast.ada, f"{WORK}/t/{cast.plan}")
     for what, opened in {
         "keys": lambda: page.keyboard.press("?"),
         "jump": lambda: page.keyboard.press("Control+k"),

@@ -6,6 +6,7 @@ import pytest
 from tests.support.trust_world import DAY_MS, Device, Post, Read, World, meet, run
 from tmtp_client import limits
 from tmtp_client.api import models
+from tmtp_client.store import changes, people
 from tmtp_client.store import tables as t
 from tmtp_client.trust import Held, Plan, SharedKey, ToSeal, Unsealable, logs, shared_keys
 from tmtp_client.trust.following import device_names
@@ -112,6 +113,18 @@ def test_watchers_hear_of_a_change_in_plain_words(world: World, ada: Device, bob
     assert event.uid == bob.account.uid
     assert added.name[:8] in event.changes[0]
     assert event.head == ada.log(bob.account.uid).head
+
+
+def test_watchers_hear_that_somebody_has_keys_once_they_are_known(world: World, ada: Device, bob: Device) -> None:
+    """Else a message that is being written is said to go open, when it will not."""
+    uid = bob.account.uid
+    ada.database.do(lambda c: people.learn(c, uid, "Bob Builder", "ping", 0))
+    before = ada.database.do(changes.latest)
+    ada.plan(uid)
+    ada.plan(uid)
+    heard = ada.database.do(lambda c: changes.since(c, "a", before, 100))
+    assert [(one.type, one.data.person.uid) for one in heard] == [("person", uid)]
+    assert heard[0].data.person.keys not in {"", "none"}
 
 
 # -- logs ------------------------------------------------------------------------------------------------------------

@@ -128,6 +128,8 @@ class Following:
         news = taken.added and not taken.first
         if news or (after.trouble and after.trouble != before.trouble) or after.behind > before.behind:
             self.tell(c, uid)
+        elif taken.first and taken.added and uid != self._own.uid:
+            changes.touch(c, "person", uid)  # who had no keys as far as was known has some
         return taken
 
     def _follow(self, c: Rows, uid: str, before: Standing, taken: Taken, head: str) -> dict[str, object]:

@@ -7,6 +7,7 @@
  */
 
 import { archive, markRead, markUnread, mute } from "./acts.js";
+import { currentMessage, forward, reply } from "./at_hand.js";
 import { conversation } from "./conversation.js";
 import { html, Icon, signal, useEffect, useRef, useState } from "./html.js";
 import { movable, threadRoute } from "./list.js";
@@ -18,7 +19,7 @@ import { foundMovable } from "./search.js";
 import { lettersAreKeys } from "./settings_of.js";
 import { accountOf, accounts, narrow, route, select } from "./state.js";
 import { told, visible } from "./text.js";
-import { archiveOpen, currentMessage, enter, focusThread, forward, leaveThread, moveMessage, reply, unreadOpen } from "./thread.js";
+import { archiveOpen, enter, focusThread, leaveThread, moveMessage, unreadOpen } from "./thread.js";
 import { listOf } from "./threads.js";
 import { t } from "./words.js";
 

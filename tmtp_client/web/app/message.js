@@ -3,12 +3,12 @@
 
 import { Attached } from "./attached.js";
 import { call } from "./api.js";
+import { currentMessage, forward, reply } from "./at_hand.js";
 import { AnswerContact, AnswerInvitation } from "./first_contact.js";
 import { html, Icon, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
 import { htmlOf, isRendered, nodesOf } from "./rendering.js";
 import { sayProblem } from "./saying.js";
 import { fullMoment, initials, joined, moment, told, visible } from "./text.js";
-import { currentMessage, forward, reply } from "./thread.js";
 import { t } from "./words.js";
 
 const NAME_CHARACTERS = 140; // of a message's text, in its name for a screen reader

@@ -3,6 +3,7 @@
 
 import { archive, markRead, markUnread, mute, SnoozeMenu, TagMenu } from "./acts.js";
 import { call } from "./api.js";
+import { currentMessage, forwarding, replyTo } from "./at_hand.js";
 import { conversation, loadEarlier, loadLater, toTheEnd } from "./conversation.js";
 import { html, Icon, signal, useEffect, useLayoutEffect, useRef } from "./html.js";
 import { ChangedKeys, Lock } from "./keys_of.js";
@@ -23,13 +24,6 @@ const SEEN_AFTER_MS = 700; // a message that was in sight for so long was read
 const SETTLED_MS = 120; // a list has changed by then
 const SEEN_PART = 0.5; // so much of it, or of the window
 
-/** The message that keys act upon; "": the last. */
-export const currentMessage = signal("");
-/** Which message is answered; null: the conversation. @type {import("./html.js").signal<any>} */
-export const replyTo = signal(null);
-
-/** Which message is handed on; null: none. @type {import("./html.js").signal<any>} */
-const forwarding = signal(null);
 /** Whether somebody is asked into the conversation. */
 const adding = signal(false);
 /** Whether the focus is to go into the conversation once it is there. */
@@ -40,17 +34,6 @@ export function leaveThread() {
   const { page, account, query } = route.value;
   const { at, ...kept } = query;
   select(page === "service" ? { account, query: kept } : { page, query: kept });
-}
-
-/** Answer a message. @param {any} message */
-export function reply(message) {
-  replyTo.value = message;
-  setTimeout(() => document.querySelector('[data-part="compose"] textarea')?.focus(), 60);
-}
-
-/** Hand a message on. @param {any} message */
-export function forward(message) {
-  forwarding.value = message;
 }
 
 /** The focus follows into the conversation that is being opened. */

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+/** What is at hand in the open conversation: the message that keys act upon, and what is done with one. */
+
+import { signal } from "./html.js";
+
+/** The message that keys act upon; "": the last. */
+export const currentMessage = signal("");
+/** Which message is answered; null: the conversation. @type {import("./html.js").signal<any>} */
+export const replyTo = signal(null);
+/** Which message is handed on; null: none. @type {import("./html.js").signal<any>} */
+export const forwarding = signal(null);
+
+/** Answer a message. @param {any} message */
+export function reply(message) {
+  replyTo.value = message;
+  setTimeout(() => document.querySelector('[data-part="compose"] textarea')?.focus(), 60);
+}
+
+/** Hand a message on. @param {any} message */
+export function forward(message) {
+  forwarding.value = message;
+}
