@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.support.axe import axe_source
 from tests.support.console import World, populate
@@ -15,7 +15,10 @@ from tests.support.mail_world import MailWorld, populate_with_mail
 from tests.support.pages import ComeIn, Town, coming_in, make_library
 
 CHROMIUM = shutil.which("chromium")
+PATIENCE_MS = 30_000  # with a page on a busy machine
 Enter = Callable[..., Page]
+
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @pytest.fixture(scope="package")
@@ -58,7 +61,7 @@ def axe() -> str:
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
     opened = browser.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
-    opened.set_default_timeout(10_000)
+    opened.set_default_timeout(PATIENCE_MS)
     yield opened
     opened.close()
 
@@ -88,7 +91,7 @@ def come_in(context: BrowserContext) -> Iterator[ComeIn]:
 def other_come_in(browser: Browser) -> Iterator[ComeIn]:
     """The same as `come_in`, in the browser of somebody else."""
     with browser.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce") as context:
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(PATIENCE_MS)
         with coming_in(context) as opened:
             yield opened
 
