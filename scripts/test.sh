@@ -9,6 +9,7 @@ set -euo pipefail
 # shellcheck source=scripts/environment.sh
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 what=${1:-all}
+unsteady_max=4 # so many failures may be a busy machine's
 
 python_tests="libpython$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)-testsuite"
 debian_packages="chromium npm swaks curl openssl strace dbus-run-session:dbus-daemon gnome-keyring-daemon:gnome-keyring valgrind systemd-analyze:systemd fusermount3:fuse3
@@ -36,6 +37,18 @@ step() {
     "$@"
 }
 
+# Thousands of tests wait for processes, and a machine that others use fails one of them now and then. What failed is tried
+# once more, alone: red is what fails again, or more than a few; what passes then is named as unsteady, and is to be mended.
+tests() {
+    local status=0 failed
+    step pytest "$@" || status=$?
+    [ "$status" = 1 ] || return "$status"
+    failed=$(python -c 'import json, pathlib; print(*json.loads(pathlib.Path(".pytest_cache/v/cache/lastfailed").read_text()), sep="\n")')
+    [ "$(printf '%s\n' "$failed" | wc -l)" -le "$unsteady_max" ] || return 1
+    step pytest --last-failed --last-failed-no-failures none || return 1
+    say "UNSTEADY: failed among the others, and not alone. Somebody has to look at it:" "$failed"
+}
+
 environment "[test]"
 cd "$root"
 PATH="$venv/bin:$PATH"
@@ -60,15 +73,15 @@ all_cores="-n $workers --dist loadfile --no-loadscope-reorder"
 python -m compileall -q tmtp_core tmtp_client gateway bridges migrations
 case $what in
     # shellcheck disable=SC2086 # a list of words
-    fast) step pytest $all_cores -m "not slow" tests/unit ;;
+    fast) tests $all_cores -m "not slow" tests/unit ;;
     nightly)
         shift
         step python -m tests.nightly "$@"
         ;;
     *)
         # shellcheck disable=SC2086 # a list of words
-        step pytest $all_cores
+        tests $all_cores
         # shellcheck disable=SC2086 # a list of words
-        TMTP_TEST_ENGINE=postgresql step pytest $all_cores $on_postgresql
+        TMTP_TEST_ENGINE=postgresql tests $all_cores $on_postgresql
         ;;
 esac
