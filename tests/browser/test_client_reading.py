@@ -102,7 +102,7 @@ def test_services_say_what_waits_and_a_list_leads_to_a_conversation(cast: Cast, 
 
 
 def test_a_link_is_followed_by_a_second_act_that_says_its_true_host(cast: Cast, come_in: ComeIn) -> None:
-    page = come_in(cast.ada, f"/#/a/work/t/{cast.plan}")
+    page = come_in(cast.ada, f"/#{WORK}/t/{cast.plan}")
     plan = message(page, "here is the plan")
     assert plan.locator("[href^='http']").count() == 0  # nothing that a click in the middle, or dragging, could follow
     plan.get_by_role("link", name="paypal.com", exact=True).click()
@@ -121,7 +121,7 @@ def test_a_link_is_followed_by_a_second_act_that_says_its_true_host(cast: Cast, 
 
 
 def test_a_file_is_looked_at_in_its_message_and_kept(cast: Cast, come_in: ComeIn) -> None:
-    page = come_in(cast.ada, f"/#/a/work/t/{cast.plan}")
+    page = come_in(cast.ada, f"/#{WORK}/t/{cast.plan}")
     page.get_by_role("button", name="Open stones.txt").click()
     expect(page.frame_locator("iframe[title='stones.txt']").locator("body")).to_contain_text("granite")
     with page.expect_download() as download:
@@ -173,7 +173,7 @@ def test_what_waits_says_how_it_stands_and_can_be_taken_back(town: Town, come_in
     town.acquaint(ada, bob, "work")
     bob.ask("messages.send", o.Send("work", ("Ada Waits",), "Question", "Well?", delay_s=0))
     first = ada.message("work", "Well?")
-    page = come_in(ada, f"/#/a/work/t/{first.thread}")
+    page = come_in(ada, f"/#{WORK}/t/{first.thread}")
     ada.ask("messages.send", o.Send("work", (), "", "In a while", reply=first.id, delay_s=100))
     waiting = message(page, "In a while")
     expect(waiting).to_have_accessible_name(re.compile("Yours, to Bob Waits, Sent in"))
@@ -194,7 +194,7 @@ def test_a_conversation_is_put_away_silenced_tagged_and_brought_back(town: Town,
     town.acquaint(ada, bob, "work")
     bob.ask("messages.send", o.Send("work", ("Ada Sorts",), "To sort", "Where to?", delay_s=0))
     thread = ada.message("work", "Where to?").thread
-    page = come_in(ada, f"/#/a/work/t/{thread}")
+    page = come_in(ada, f"/#{WORK}/t/{thread}")
     row = rows(page).filter(has_text="To sort")
     page.get_by_role("button", name="Tags").click()
     page.get_by_label("New tag").fill("stones")
@@ -210,8 +210,9 @@ def test_a_conversation_is_put_away_silenced_tagged_and_brought_back(town: Town,
     expect(row).to_be_visible()
     page.get_by_role("button", name="Archive").click()
     expect(row).to_have_count(0)
+    page.wait_for_timeout(1500)  # the list is drawn anew, and would close the menu
     page.get_by_role("button", name=re.compile("Which conversations")).click()
-    page.get_by_role("link", name="stones 1").click()
+    page.get_by_role("link", name=re.compile("^stones")).click()
     expect(row).to_be_visible()
     page.get_by_role("button", name=re.compile("Which conversations: stones")).click()
     page.get_by_role("link", name="Archive").click()
@@ -454,7 +455,7 @@ def test_hostile_messages_run_nothing_load_nothing_and_break_nothing(town: Town,
             page.set_viewport_size(size)  # type: ignore[arg-type]
             open_at(page, ada, "/a/work")
             expect(rows(page).first).to_be_visible()
-            open_at(page, ada, f"/a/work/t/{thread.id}")
+            open_at(page, ada, f"{WORK}/t/{thread.id}")
             expect(page.get_by_role("article")).to_have_count(len(texts))
             expect(page.locator(".prose")).to_have_count(len(texts))
             box = page.locator(".messages-place")

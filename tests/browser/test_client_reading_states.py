@@ -18,6 +18,7 @@ from tmtp_client.api import operations as o
 from tmtp_client.api.serving import serving
 from tmtp_client.store import messages
 
+WORK = "/a/work"  # the page of the account that all is about
 MANY = 3_000
 BATCH = 500
 
@@ -43,7 +44,7 @@ def test_changed_keys_are_seen_before_anything_is_written(town: Town, come_in: C
     offer = bob.ask("devices.start_link", o.StartLink("work"))
     answer = tablet.ask("devices.answer_link", o.AnswerLink("work", offer.text, "tablet"))
     bob.ask("devices.finish_link", o.FinishLink("work", answer.text, answer.fingerprint))
-    page = come_in(ada, f"/#/a/work/t/{thread}")
+    page = come_in(ada, f"/#{WORK}/t/{thread}")
     bob.ask("messages.send", o.Send("work", (), "", "There is a new one", reply=thread, delay_s=0))
     ada.until("people.show", o.OfPerson("work", uid), lambda person: person.keys_changed)
     asked = page.get_by_role("region", name="Bob Changes has other keys now")
@@ -73,7 +74,7 @@ def test_what_is_locked_is_gone_from_the_page_until_it_is_opened(town: Town, com
     bob.ask("messages.send", o.Send("work", ("Ada Locks",), "Private", "Nobody else reads this", delay_s=0))
     thread = ada.message("work", "Nobody else").thread
     ada.ask("home.passphrase", o.SetPassphrase("correct horse battery"))
-    page = come_in(ada, f"/#/a/work/t/{thread}")
+    page = come_in(ada, f"/#{WORK}/t/{thread}")
     expect(page.get_by_role("article").filter(has_text="Nobody else reads this")).to_be_visible()
     page.get_by_role("button", name="Lock", exact=True).click()
     expect(page.locator("input[type=password]")).to_be_visible()
@@ -140,7 +141,7 @@ def test_a_look_is_followed_at_once_and_can_be_read_whatever_it_says(
     text = "Some *words* and `code` and [a link](https://example.org)\n\n> a quote"
     bob.ask("messages.send", o.Send("work", (name,), "Colours", text, delay_s=0))
     thread = ada.message("work", "Some *words*").thread
-    page = come_in(ada, f"/#/a/work/t/{thread}")
+    page = come_in(ada, f"/#{WORK}/t/{thread}")
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     expect(page.get_by_role("article")).to_have_count(1)
     own = background(page)
@@ -202,7 +203,7 @@ def test_a_long_conversation_is_read_back_to_its_beginning_and_down_again(town: 
     made = [a_message(n, f"Word number {n} of it", thread=1, seen=True) for n in range(1, 1_001)]
     fill(town, ada, "work", made)
     thread = made[0].thread
-    page = come_in(ada, f"/#/a/work/t/{thread}")
+    page = come_in(ada, f"/#{WORK}/t/{thread}")
     article = page.get_by_role("article")
     expect(article.filter(has_text="Word number 1000 of it")).to_be_in_viewport()
     box = page.locator(".messages-place")
@@ -220,5 +221,5 @@ def test_a_long_conversation_is_read_back_to_its_beginning_and_down_again(town: 
     expect(page.get_by_role("button", name="To the latest message")).to_be_attached()
     scroll_to("box.scrollHeight", "Word number 1000 of it")
     assert article.count() <= 300
-    page.goto(f"{ada.url}/#/a/work/t/{thread}?at={made[499].id}")
+    page.goto(f"{ada.url}/#{WORK}/t/{thread}?at={made[499].id}")
     expect(article.filter(has_text="Word number 500 of it")).to_be_in_viewport()
