@@ -55,6 +55,7 @@ def looked_at(page: Page, axe: str, screens: Path, name: str) -> None:
 
 def tab_to(page: Page, target: Locator, key: str = "Tab") -> None:
     """Press Tab, or Shift+Tab, until the focus is there, as who has no mouse does."""
+    expect(target).to_be_visible()  # a page that is still on its way has nothing to come to
     for _ in range(TABS_MAX):
         if target.count() == 1 and target.evaluate("element => element === document.activeElement"):
             return
@@ -171,6 +172,17 @@ def test_an_invitation_that_is_used_says_so_beside_the_form(
     page.get_by_label("Invitation link").fill("https://example.org/")
     page.get_by_role("button", name="Join").click()
     expect(page.get_by_label("Invitation link")).to_have_attribute("aria-invalid", "true")
+
+
+def test_who_joins_later_is_found_without_typing_again(town: Town, cast: Cast, come_in: ComeIn) -> None:
+    page = come_in(cast.ada)
+    goes_to(page, cast.ada, "a/work/ping")
+    name = page.get_by_role("combobox", name="Name")
+    name.fill("Late Arr")
+    expect(page.get_by_role("option")).to_have_count(0)
+    town.person("Late Arrival", "work")
+    expect(page.get_by_role("option", name="Late Arrival")).to_be_visible()
+    goes_to(page, cast.ada, "a/work")
 
 
 # -- first contacts ------------------------------------------------------------------------------------------------------

@@ -4,38 +4,47 @@
 import { call } from "./api.js";
 import { Field, useId } from "./controls.js";
 import { html, Icon, useEffect, useRef, useState } from "./html.js";
+import { accountOf } from "./state.js";
 import { visible } from "./text.js";
 import { t } from "./words.js";
 
 const ASK_AFTER_MS = 150;
+const ASK_AGAIN_MS = 1000;
 const SHOWN_MAX = 8;
 
 /**
- * People whose names begin with what is typed, groups among them where `groups` says so.
+ * People whose names begin with what is typed, groups among them where `groups` says so. While there is nobody it is asked
+ * again, after twice the time each time, and when the account comes online: the directory answers nothing to who is not,
+ * and who joins later is in it later.
  * @param {string} account @param {string} text @param {{groups: boolean, known: boolean}} which
  */
 function useSuggestions(account, text, { groups, known }) {
   const [found, setFound] = useState(/** @type {any[]} */ ([]));
+  const state = accountOf(account)?.state;
   useEffect(() => {
     const wanted = text.trim();
     if (!wanted) return void setFound([]);
     let over = false;
-    const timer = setTimeout(async () => {
+    let timer = 0;
+    const begins = (name) => name.toLocaleLowerCase().startsWith(wanted.toLocaleLowerCase());
+    const ask = async (again_ms) => {
       const [people, lists] = await Promise.all([
         call("people.find", { account, text: wanted }).catch(() => []),
         groups ? call("groups.list", { account }).catch(() => []) : [],
       ]);
       if (over) return;
-      const begins = (name) => name.toLocaleLowerCase().startsWith(wanted.toLocaleLowerCase());
       const named = lists.filter((one) => one.stands === "joined" && begins(one.gid)).map((one) => ({ alias: one.gid, group: true }));
       const usable = people.filter((one) => one.stands !== "self" && (!known || one.stands === "contact" || one.via));
-      setFound([...named, ...usable].slice(0, SHOWN_MAX));
-    }, ASK_AFTER_MS);
+      const all = [...named, ...usable].slice(0, SHOWN_MAX);
+      setFound(all);
+      if (!all.length) timer = setTimeout(ask, again_ms, 2 * again_ms);
+    };
+    timer = setTimeout(ask, ASK_AFTER_MS, ASK_AGAIN_MS);
     return () => {
       over = true;
       clearTimeout(timer);
     };
-  }, [account, text, groups, known]);
+  }, [account, text, groups, known, state]);
   return found;
 }
 
