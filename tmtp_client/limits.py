@@ -141,6 +141,7 @@ REGISTER_NAME_MAX_CHARACTERS = 256  # a kind, a key, a field
 TAG_MAX_CHARACTERS = 64
 TAGS_PER_THREAD_MAX = 100
 DRAFT_TO_MAX = 1_000
+DRAFT_FORM_MAX_BYTES = 512 << 10  # of its form's JSON, and of what is filled in; a register holds more
 DEVICE_LABEL_MAX_CHARACTERS = 64
 UNDO_MAX_S = 120
 IDLE_LOOK_S = 2.0  # between looks whether nobody was there for too long: also right after a laptop slept

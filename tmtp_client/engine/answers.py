@@ -29,30 +29,41 @@ def record(c: Connection, id: str, place: int, ffn: str, author: str, values: Ma
     c.execute(upsert(answer).values(row).on_conflict_do_nothing())
 
 
-def blank_file(c: Connection, ffn: str) -> str | None:
-    """Where a blank form's JSON is in the vault: one's own before others', the first before later ones, so that nobody
-    replaces the questions under answers. None where there is none, or it is not here yet.
+def blank_file(c: Connection, ffn: str, id: str = "", place: int = 0) -> str | None:
+    """Where a blank form's JSON is in the vault, "" while it is not here yet, None where there is none.
+
+    The one that the message `id` has at `place`; else one of its conversation before others. Among several one's own
+    before others', the first before later ones, so that nobody replaces the questions under answers.
     """
-    a = attachment.c
-    asked = (
-        select(a.file)
-        .join(message, message.c.id == a.message)
-        .where(a.kind == "form", a.form == ffn, a.file != "")
-        .order_by(message.c.outgoing.desc(), message.c.posted, message.c.id, a.place)
-    )
-    return c.scalar(asked.limit(1))
+    a, m = attachment.c, message.c
+    blank = select(a.file).join(message, m.id == a.message).where(a.kind == "form", a.form == ffn)
+    here: str | None = c.scalar(blank.where(a.message == id, a.place == place)) if id else None
+    if here is not None:
+        return here
+    beside = (m.thread == thread_of(c, id)).desc()
+    order = (beside, m.outgoing.desc(), m.posted, m.id, a.place)
+    first: str | None = c.scalar(blank.where(a.file != "").order_by(*order).limit(1))
+    return first
 
 
-def table(c: Connection, form: Form) -> FormAnswers:
-    """All answers to a form, a row each, in the order in which they came. What fits no question is left out."""
+def thread_of(c: Connection, id: str) -> str:
+    """The conversation of a message; "" of none."""
+    return c.scalar(select(message.c.thread).where(message.c.id == id)) or ""
+
+
+def table(c: Connection, form: Form, thread: str = "") -> FormAnswers:
+    """All answers to a form, or those of one conversation, a row each, in the order in which they came. What fits no
+    question is left out.
+    """
     m, a = message.c, answer.c
-    rows = c.execute(
+    asked = (
         select(a.message, a.author, m.alias, m.posted, a["values"])
         .join(message, m.id == a.message)
         .where(a.form == form.ffn)
         .order_by(m.posted, m.id, a.place)
         .limit(limits.FORM_ROWS_MAX)
     )
+    rows = c.execute(asked.where(m.thread == thread) if thread else asked)
     columns = (*_ABOUT, *(field.name for field in form.fields))
     return FormAnswers(form, columns, tuple((*about, *_cells(form, values)) for *about, values in rows))
 
