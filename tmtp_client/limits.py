@@ -159,6 +159,7 @@ FORM_TEXT_MAX_CHARACTERS = 20_000  # of one answer
 FORM_NUMBER_MAX = 2.0**53  # beyond, a float names no integer exactly
 FILLED_MAX_BYTES = 1 << 20  # of a filled form's JSON
 FORM_ROWS_MAX = 100_000  # of one table
+FORM_TABLE_MAX_CHARACTERS = 8 << 20  # of its answers
 
 # -- rendering -------------------------------------------------------------------------------------------------------
 RENDER_MAX_CHARACTERS = 64 << 10  # of a text that is read as CommonMark; a longer one is shown as it stands

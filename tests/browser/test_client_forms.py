@@ -109,7 +109,7 @@ def test_a_form_is_made_answered_by_three_people_and_its_results_are_seen(
     press(hers, hers.get_by_role("button", name="Send", exact=True))
     press(hers, hers.get_by_role("link", name="Show"))
     asked = card(hers, "Dinner")
-    expect(asked.get_by_role("status")).to_contain_text("0 people have answered")
+    expect(asked.get_by_role("status")).to_contain_text("Nobody has answered")
     expect(asked.get_by_role("status")).to_contain_text("Not yet: Bob Answerer, Carol Answerer, and Dan Answerer")
     looked_at(hers, axe, screens, "form-nobody-answered")
 

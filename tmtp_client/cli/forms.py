@@ -271,6 +271,8 @@ def answers(
             for message, _, alias, posted, *values in found.rows
         ]
         print_table(out, ("message", "when", "who", *titles), rows)
+        if found.more:
+            warn("There are more answers than a table holds: earlier ones of the same people are left out.")
     if code:
         raise typer.Exit(code)
 

@@ -22,7 +22,7 @@ export function Results({ account, message, file, table }) {
   const counted = table.answers.filter((one) => !one.replaced);
   const missing = notYet(account, message, counted);
   return html`<div class="results">
-    <p role="status" class="results-count"><strong>${t("forms.answers", { count: counted.length })}</strong>
+    <p role="status" class="results-count"><strong>${counted.length ? t("forms.answers", { count: counted.length }) : t("forms.nobody")}</strong>
       ${missing.length > 0 && html` <span class="muted">${t("forms.not_yet", { names: shortList(missing) })}</span>`}</p>
     ${table.answers.length > 0 && html`
       <div class="results-acts">
@@ -32,6 +32,7 @@ export function Results({ account, message, file, table }) {
         </div>
         <${ForSpreadsheet} account=${account} message=${message} file=${file} title=${table.form.title} />
       </div>
+      ${table.more && html`<p class="hint"><${Icon} name="about" /> ${t("forms.more_answers")}</p>`}
       ${view === "chart" ? html`<${Chart} questions=${table.form.fields} answers=${counted} />` : html`<${Rows} table=${table} />`}`}
   </div>`;
 }
@@ -80,10 +81,10 @@ function Rows({ table }) {
   const questions = table.form.fields;
   const rows = useMemo(() => sorted(table.answers, questions, order), [table, order]);
   const sortBy = (by) => setOrder({ by, down: order.by === by ? !order.down : false });
-  const head = (by, label) => html`<th scope="col" aria-sort=${order.by === by ? (order.down ? "descending" : "ascending") : undefined}>
+  const head = (by, label, type = "") => html`<th scope="col" class=${type === "number" || type === "integer" ? "number" : ""} aria-sort=${order.by === by ? (order.down ? "descending" : "ascending") : undefined}>
     <button type="button" class="sort" onClick=${() => sortBy(by)}><bdi>${label}</bdi><span aria-hidden="true">${order.by === by ? (order.down ? "▾" : "▴") : ""}</span></button></th>`;
   return html`<div class="scroll results-table" tabindex="0" role="group" aria-label=${t("forms.table_of", { title: titleOf(table.form.title) })}>
-    <table class="table dense"><thead><tr>${head(-2, t("forms.who"))}${head(-1, t("forms.when"))}${questions.map((one, place) => head(place, asked(one)))}</tr></thead>
+    <table class="table dense"><thead><tr>${head(-2, t("forms.who"))}${head(-1, t("forms.when"))}${questions.map((one, place) => head(place, asked(one), one.type))}</tr></thead>
       <tbody>${rows.slice(0, shown).map((one) => html`<tr key=${one.message} class=${one.replaced ? "replaced" : ""}>
         <th scope="row"><bdi>${visible(one.alias)}</bdi>${one.replaced && html` <span class="badge">${t("forms.replaced")}</span>`}</th>
         <td><time datetime=${one.posted} title=${fullMoment(one.posted)}>${moment(one.posted)}</time></td>

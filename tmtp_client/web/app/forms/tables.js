@@ -11,7 +11,7 @@ const PAUSE_MS = 300; // answers that come within it are asked for at once
 
 /** @typedef {{name: string, type: string, title: string, required?: boolean, choices?: string[], minimum?: number | null, maximum?: number | null, longest?: number, help?: string}} Question */
 /** @typedef {{message: string, author: string, alias: string, posted: string, values: any[], replaced: boolean}} Answer */
-/** @typedef {{form: {ffn: string, title: string, fields: Question[]}, answers: Answer[]}} Table */
+/** @typedef {{form: {ffn: string, title: string, fields: Question[]}, answers: Answer[], more: boolean}} Table */
 
 /** What is shown now, by key. @type {Map<string, {found: any, shown: number, stop: () => void}>} */
 const here = new Map();
@@ -44,7 +44,7 @@ function keep(found, account, message, file) {
   const ask = () => {
     timer = 0;
     call("forms.answers", { account, ffn: file.form, message: message.id, place: file.place }).then(
-      (table) => (found.value = { table: { form: table.form, answers: answersOf(table.rows) }, problem: null }),
+      (table) => (found.value = { table: { form: table.form, answers: answersOf(table.rows), more: table.more }, problem: null }),
       (problem) => (found.value = { table: null, problem }),
     );
   };
