@@ -15,7 +15,7 @@ import { t } from "./words.js";
  * How what was said here is locked, by what was said last.
  * @returns {{locked: boolean, why: string[]}}
  */
-function lockOf(thread, messages, people) {
+export function lockOf(thread, messages, people) {
   const uid = accountOf(thread.account)?.uid;
   const last = messages.findLast((one) => one.kind === "message" && ["received", "sent", "partial", "sealed", "returned"].includes(one.state));
   const others = (thread.readers ?? []).filter((one) => one.uid !== uid);
@@ -81,7 +81,7 @@ export function ChangedKeys({ account, person }) {
 }
 
 /** The number to compare, and the same as a picture. */
-function Number60({ number, name }) {
+export function Number60({ number, name }) {
   return html`<div class="safety">
     <p class="safety-digits" aria-label=${t("thread.keys_number", { name })} role="group"><code>${number.digits}</code></p>
     <${QrCode} svg=${number.qr} label=${t("thread.keys_code", { name })} />

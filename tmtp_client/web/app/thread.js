@@ -26,6 +26,8 @@ const SEEN_PART = 0.5; // so much of it, or of the window
 
 /** Whether somebody is asked into the conversation. */
 const adding = signal(false);
+/** Whether what is known of the conversation stands beside it. */
+const about = signal(false);
 /** Whether the focus is to go into the conversation once it is there. */
 const entering = signal(false);
 
@@ -61,7 +63,12 @@ function Opened({ now }) {
     replyTo.value = null;
     forwarding.value = null;
     adding.value = false;
+    about.value = false;
   }, []);
+  const leaveAbout = () => {
+    about.value = false;
+    document.getElementById("act-about")?.focus();
+  };
   const people = peopleOf(account).value;
   const changed = (thread.readers ?? []).map((one) => people.get(one.uid)).filter((one) => one && (one.keys_changed ?? []).length > 0 && one.stands !== "self");
   const canWrite = now.messages.some((one) => one.kind === "message") || now.waiting.length > 0;
@@ -73,6 +80,7 @@ function Opened({ now }) {
       ${!changed.length && canWrite && html`<${Fetched} from="compose" part="Compose" account=${account} thread=${thread.id} reply=${replyTo.value} key=${thread.id} />`}
     </footer>
     ${forwarding.value && html`<${Fetched} from="forward" part="Forward" account=${account} thread=${thread.id} messages=${[forwarding.value.id]} onClose=${() => (forwarding.value = null)} />`}
+    ${about.value && html`<${Fetched} from="about" part="About" now=${now} people=${people} onClose=${leaveAbout} />`}
     ${adding.value && html`<${Fetched} from="forward" part="AddReaders" account=${account} thread=${thread.id} onClose=${() => (adding.value = false)} />`}`;
 }
 
@@ -93,6 +101,8 @@ function Head({ now, people }) {
         onClick=${() => archiveOpen(thread)}><${Icon} name=${thread.archived ? "inbox" : "archive"} /></button>
       <${SnoozeMenu} thread=${thread} />
       <${TagMenu} thread=${thread} />
+      <button id="act-about" class="button small quiet" type="button" title=${t("about.title")} aria-label=${t("about.title")} aria-expanded=${about.value}
+        onClick=${() => (about.value = !about.value)}><${Icon} name="about" /></button>
       <${Popup} id="act-more" name=${t("thread.more")} label=${html`<${Icon} name="more" />`}>
         ${(close) => html`
           <button class="choice-line" type="button" onClick=${() => (close(), mute(thread))}><${Icon} name="mute" /> ${t(thread.muted ? "thread.unmute" : "thread.mute")}</button>
