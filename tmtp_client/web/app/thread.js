@@ -4,6 +4,7 @@
 import { archive, markRead, markUnread, mute, SnoozeMenu, TagMenu } from "./acts.js";
 import { call } from "./api.js";
 import { currentMessage, forwarding, replyTo } from "./at_hand.js";
+import { sentence } from "./controls.js";
 import { conversation, loadEarlier, loadLater, toTheEnd } from "./conversation.js";
 import { html, Icon, signal, useEffect, useLayoutEffect, useRef } from "./html.js";
 import { ChangedKeys, Lock } from "./keys_of.js";
@@ -46,7 +47,7 @@ export function enter() {
 export function ThreadPane() {
   const now = conversation.value;
   if (!now) return null;
-  if (now.problem || now.code) return html`<${Bar} /><div class="empty"><${Icon} name="warn" /><h1 class="empty-title">${t("thread.not_here")}</h1><p>${now.problem || t("thread.gone")}</p></div>`;
+  if (now.problem || now.code) return html`<${Bar} /><div class="empty"><${Icon} name="warn" /><h1 class="empty-title">${t("thread.not_here")}</h1><p>${now.problem ? sentence(now.problem) : t("thread.gone")}</p></div>`;
   if (!now.thread) return html`<${Bar} />`;
   return html`<${Opened} now=${now} key=${`${now.account} ${now.id}`} />`;
 }
