@@ -141,6 +141,7 @@ REGISTER_NAME_MAX_CHARACTERS = 256  # a kind, a key, a field
 TAG_MAX_CHARACTERS = 64
 TAGS_PER_THREAD_MAX = 100
 DRAFT_TO_MAX = 1_000
+DRAFT_FORM_MAX_BYTES = 512 << 10  # of its form's JSON, and of what is filled in; a register holds more
 DEVICE_LABEL_MAX_CHARACTERS = 64
 UNDO_MAX_S = 120
 IDLE_LOOK_S = 2.0  # between looks whether nobody was there for too long: also right after a laptop slept
@@ -158,6 +159,7 @@ FORM_TEXT_MAX_CHARACTERS = 20_000  # of one answer
 FORM_NUMBER_MAX = 2.0**53  # beyond, a float names no integer exactly
 FILLED_MAX_BYTES = 1 << 20  # of a filled form's JSON
 FORM_ROWS_MAX = 100_000  # of one table
+FORM_TABLE_MAX_CHARACTERS = 8 << 20  # of its answers
 
 # -- rendering -------------------------------------------------------------------------------------------------------
 RENDER_MAX_CHARACTERS = 64 << 10  # of a text that is read as CommonMark; a longer one is shown as it stands

@@ -231,7 +231,7 @@ def test_the_language_is_chosen_and_kept(sam: Someone, come_in: ComeIn, axe: str
     expect(page.get_by_role("heading", name="Language")).to_be_visible()
 
 
-@pytest.mark.parametrize("room", ["writing", "first", "contacts", "settings"])
+@pytest.mark.parametrize("room", ["writing", "first", "contacts", "settings", "forms"])
 def test_both_languages_say_the_same_with_the_same_values(room: str) -> None:
     english, german = (json.loads((WORDS / f"{name}.json").read_text())[room] for name in ("en", "de"))
     assert list(english) == list(german)

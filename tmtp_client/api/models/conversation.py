@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Conversations: threads, messages, what waits to be sent, drafts, what a search finds."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
+
+from tmtp_client.api.models.forms import Form
 
 
 class Attachment(Struct, frozen=True, omit_defaults=True):
@@ -132,6 +134,7 @@ class Waiting(Struct, frozen=True, omit_defaults=True):
     sent: int = 0
     size: int = 0
     error: str = ""
+    filled: str = ""  # of an answer to a form: its `ffn`
 
 
 class Staged(Struct, frozen=True):
@@ -143,9 +146,8 @@ class Staged(Struct, frozen=True):
 
 
 class Draft(Struct, frozen=True, omit_defaults=True):
-    """What is being written, on whichever device. `key`: the thread's id, or `new-` and what the client chose.
-
-    `staged` tells what its `files` are called; of a draft to be saved it is not looked at.
+    """What is being written, on whichever device. `key`: the thread's id, or `new-`, of an answer to a form `fill-`,
+    and what the client chose. `staged` tells what its `files` are called; of a draft to be saved it is not looked at.
     """
 
     key: str
@@ -154,6 +156,8 @@ class Draft(Struct, frozen=True, omit_defaults=True):
     subject: str = ""
     text: str = ""
     files: tuple[str, ...] = ()
+    form: Form | None = None  # to be sent along, as far as it is made
+    filled: dict[str, Any] = {}  # of an answer to a form: its values so far
     changed_ms: int = 0
     staged: tuple[Staged, ...] = ()
 

@@ -34,3 +34,4 @@ class FormAnswers(Struct, frozen=True):
     form: Form
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
+    more: bool = False  # there are more than a table holds: earlier ones of the same people

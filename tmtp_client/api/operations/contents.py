@@ -42,10 +42,14 @@ class Search(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class OfForm(Struct, frozen=True, forbid_unknown_fields=True):
-    """A form, by its `ffn`."""
+    """A form, by its `ffn`. Two may go by one: with a `message` it is that which this has at `place`, or else its
+    thread, with the answers that were given there.
+    """
 
     account: str
     ffn: str
+    message: str = ""
+    place: int = 0
 
 
 class Render(Struct, frozen=True, forbid_unknown_fields=True):

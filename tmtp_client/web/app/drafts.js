@@ -7,13 +7,13 @@ import { useEffect, useRef, useState } from "./html.js";
 const SAVE_AFTER_MS = 250;
 const NEW = "tmtp.new."; // of this tab only: which new message it was writing; no word of it
 
-/** @typedef {{key: string, thread: string, to: string[], subject: string, text: string, files: string[], staged: any[]}} Draft */
+/** @typedef {{key: string, thread: string, to: string[], subject: string, text: string, files: string[], staged: any[], form: any, filled: Record<string, any>}} Draft */
 
 /** @param {string} key @param {string} thread @returns {Draft} */
-export const emptyDraft = (key, thread = "") => ({ key, thread, to: [], subject: "", text: "", files: [], staged: [] });
+export const emptyDraft = (key, thread = "") => ({ key, thread, to: [], subject: "", text: "", files: [], staged: [], form: null, filled: {} });
 
 /** Whether anything was written. @param {Draft} draft */
-export const saysSomething = (draft) => Boolean(draft.text || draft.subject || draft.to.length || draft.files.length);
+export const saysSomething = (draft) => Boolean(draft.text || draft.subject || draft.to.length || draft.files.length || draft.form);
 
 /** The key of the new message that this tab writes; another one after `forgetNew`. @param {string} account */
 export function keyOfNew(account) {

@@ -175,8 +175,11 @@ function Messages({ now, people }) {
   // What is written below takes room from above: the end stays in sight.
   useLayoutEffect(() => {
     const { current: box } = scroller;
-    const observer = new ResizeObserver(() => place.current.atBottom && (box.scrollTop = box.scrollHeight));
+    const list = box.querySelector(".messages");
+    const opened = () => Boolean(list.querySelector(".message :focus")); // what somebody opens there grows downwards
+    const observer = new ResizeObserver(() => place.current.atBottom && !opened() && (box.scrollTop = box.scrollHeight));
     observer.observe(box);
+    observer.observe(list); // a form is fetched after its message
     return () => observer.disconnect();
   }, []);
 

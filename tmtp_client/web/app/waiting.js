@@ -93,7 +93,7 @@ export function DraftList({ account }) {
       <span class="row-who"><bdi>${one.to?.length ? joined(one.to.map(visible)) : t("list.draft_of")}</bdi></span>
       <time class="row-when" datetime=${new Date(one.changed_ms ?? 0).toISOString()}>${moment(one.changed_ms ?? 0)}</time>
       <span class="row-subject"><bdi>${told(one.subject ?? "") || t("list.no_subject")}</bdi></span>
-      <span class="row-text"><bdi>${told(one.text ?? "")}</bdi></span>
+      <span class="row-text"><bdi>${told(one.text ?? "") || (one.filled ? t("forms.draft_filled") : one.form ? t("forms.draft_form") : "")}</bdi></span>
     </a></li>`)}
   </ul></div>`;
 }
