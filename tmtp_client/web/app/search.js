@@ -2,7 +2,7 @@
 /** Find messages: words and operators, in one service or in all; each that was found is opened where it was said. */
 
 import { call } from "./api.js";
-import { html, Icon, useEffect, useRef, useState } from "./html.js";
+import { html, Icon, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
 import { asMain } from "./list.js";
 import { serviceName } from "./rail.js";
 import { link } from "./routes.js";
@@ -57,7 +57,7 @@ export function SearchPane() {
   const { q = "", in: account = "" } = now.query;
   const input = useRef(null);
   const [results, more] = useResults(q, account);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (now.pane !== "thread") input.current?.focus();
   }, []);
   const change = (query) => select({ page: "search", query: { in: account, q, ...query } }, { instead: true });
