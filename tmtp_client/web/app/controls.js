@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 /** The parts that forms are made of: a field with its label, what went wrong, a question first, something to copy. */
 
-import { html, Icon, useEffect, useMemo, useRef, useState } from "./html.js";
+import { html, Icon, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./html.js";
 import { fromEngine, t } from "./words.js";
 
 let lastId = 0;
@@ -102,7 +102,7 @@ export function QrCode({ svg, label }) {
  */
 export function Dialog({ label, onClose, wide = false, children }) {
   const ref = useRef(/** @type {HTMLDialogElement | null} */ (null));
-  useEffect(() => {
+  useLayoutEffect(() => {
     const dialog = ref.current;
     const before = /** @type {HTMLElement | null} */ (document.activeElement);
     dialog.showModal();

@@ -3,7 +3,7 @@
 
 import { call } from "./api.js";
 import { sentence } from "./controls.js";
-import { html, Icon, useEffect, useRef, useState } from "./html.js";
+import { html, Icon, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
 import { asMain } from "./list.js";
 import { serviceName } from "./rail.js";
 import { link } from "./routes.js";
@@ -58,7 +58,7 @@ export function SearchPane() {
   const { q = "", in: account = "" } = now.query;
   const input = useRef(null);
   const [results, more] = useResults(q, account);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (now.pane !== "thread") input.current?.focus();
   }, []);
   const change = (query) => select({ page: "search", query: { in: account, q, ...query } }, { instead: true });

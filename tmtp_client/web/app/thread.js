@@ -6,6 +6,7 @@ import { call } from "./api.js";
 import { currentMessage, forwarding, replyTo } from "./at_hand.js";
 import { sentence } from "./controls.js";
 import { conversation, loadEarlier, loadLater, toTheEnd } from "./conversation.js";
+import { soon } from "./focus.js";
 import { html, Icon, signal, useEffect, useLayoutEffect, useRef } from "./html.js";
 import { ChangedKeys, Lock } from "./keys_of.js";
 import { Fetched } from "./fetched.js";
@@ -22,7 +23,6 @@ import { t } from "./words.js";
 
 const NEAR_PX = 400; // from here on further messages are asked for
 const SEEN_AFTER_MS = 700; // a message that was in sight for so long was read
-const SETTLED_MS = 120; // a list has changed by then
 const SEEN_PART = 0.5; // so much of it, or of the window
 
 /** Whether somebody is asked into the conversation. */
@@ -123,7 +123,7 @@ export async function archiveOpen(thread) {
   await archive(thread);
   if (conversation.value?.id !== thread.id) return;
   leaveThread();
-  if (!narrow.value) setTimeout(() => movable.current?.focus(next) || movable.current?.focus(), SETTLED_MS);
+  if (next && !narrow.value) soon(() => movable.current?.focus(next));
 }
 
 /** @param {any} thread */
