@@ -122,6 +122,15 @@ def steps() -> list[Step]:
             10,
             {"HYPOTHESIS_PROFILE": "nightly", "HYPOTHESIS_EXAMPLES": "30000"},
         ),
+        Step("pages in every look", "HYPOTHESIS_PROFILE=nightly pytest tests/browser", "runs", 1, 1, 10),
+        Step(
+            "pages on a slow machine",
+            "TMTP_BROWSER_SLOWNESS={count} pytest tests/browser -k client",
+            "times slower",
+            6,
+            6,
+            10,
+        ),
         Step("power cuts", "python -m tests.faults.power_cut --cuts {count} --seed {seed}", "cuts", 50, 1_000, 20),
         Step(
             "power cuts, syncs fail",

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """One gateway with people on it, one browser, for all tests here; each test has a profile of its own."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from tests.support.pages import ComeIn, Town, coming_in, make_library
 
 CHROMIUM = shutil.which("chromium")
 PATIENCE_MS = 30_000  # with a page on a busy machine
+SLOWNESS = float(os.environ.get("TMTP_BROWSER_SLOWNESS", "1"))  # so many times slower than this machine; by night 6
 Enter = Callable[..., Page]
 
 expect.set_options(timeout=PATIENCE_MS)
@@ -60,10 +62,8 @@ def axe() -> str:
 
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    opened = browser.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
-    opened.set_default_timeout(PATIENCE_MS)
-    yield opened
-    opened.close()
+    with fresh_context(browser) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -90,10 +90,23 @@ def come_in(context: BrowserContext) -> Iterator[ComeIn]:
 @pytest.fixture
 def other_come_in(browser: Browser) -> Iterator[ComeIn]:
     """The same as `come_in`, in the browser of somebody else."""
-    with browser.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce") as context:
-        context.set_default_timeout(PATIENCE_MS)
-        with coming_in(context) as opened:
-            yield opened
+    with fresh_context(browser) as context, coming_in(context) as opened:
+        yield opened
+
+
+@contextmanager
+def fresh_context(browser: Browser) -> Iterator[BrowserContext]:
+    """A profile of its own."""
+    with browser.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce") as opened:
+        opened.set_default_timeout(PATIENCE_MS)
+        if SLOWNESS > 1:
+            opened.on("page", slow_down)
+        yield opened
+
+
+def slow_down(page: Page) -> None:
+    """Let its scripts run as on a slower machine."""
+    page.context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": SLOWNESS})
 
 
 @contextmanager

@@ -3,18 +3,16 @@
 
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, ViewportSize, expect
 
-from tests.support.axe import violations
+from tests.support.axe import LOOKS, NARROW, WIDE, violations
 from tests.support.pages import ComeIn, Someone, Town, canary
 from tmtp_client.api import operations as o
 
 WORK = "/a/work"  # the page of the account that most of it is about
-WIDE = {"width": 1280, "height": 800}
-NARROW = {"width": 390, "height": 844}
 PLAN = """\
 Hello Ada Lovelace,
 
@@ -210,7 +208,6 @@ def test_a_conversation_is_put_away_silenced_tagged_and_brought_back(town: Town,
     expect(row).to_be_visible()
     page.get_by_role("button", name="Archive").click()
     expect(row).to_have_count(0)
-    page.wait_for_timeout(1500)  # the list is drawn anew, and would close the menu
     page.get_by_role("button", name=re.compile("Which conversations")).click()
     page.get_by_role("link", name=re.compile("^stones")).click()
     expect(row).to_be_visible()
@@ -322,63 +319,69 @@ def test_single_letters_can_be_switched_off(town: Town, come_in: ComeIn) -> None
 
 
 # -- accessibility, widths -----------------------------------------------------------------------------------------------
-def pages(cast: Cast) -> dict[str, str]:
+def pages(cast: Cast) -> dict[str, tuple[str, str]]:
+    """Where each is, and what is there once it is."""
     ping = cast.ada.message("work", "We met in Bath").thread
     return {
-        "services": "/",
-        "inbox": WORK,
-        "empty": "/a/club",
-        "archive, empty": "/a/work?of=archived",
-        "later, empty": "/a/work?of=snoozed",
-        "outbox": "/a/work?of=outbox",
-        "drafts": "/a/work?of=drafts",
-        "conversation": f"{WORK}/t/{cast.plan}",
-        "first contact": f"{WORK}/t/{ping}",
-        "no conversation": f"{WORK}/t/0000",
-        "all": "/all",
-        "search, empty": "/search",
-        "search": "/search?q=stone",
-        "search, nothing": "/search?q=nobodyeversaidthis",
+        "services": ("/", "nav a"),
+        "inbox": (WORK, "[data-row]"),
+        "empty": ("/a/club", ".empty h2"),
+        "archive, empty": ("/a/work?of=archived", ".empty h2"),
+        "later, empty": ("/a/work?of=snoozed", ".empty h2"),
+        "outbox": ("/a/work?of=outbox", ".empty h2"),
+        "drafts": ("/a/work?of=drafts", ".empty h2"),
+        "conversation": (f"{WORK}/t/{cast.plan}", "[data-message] .prose table"),
+        "first contact": (f"{WORK}/t/{ping}", "[data-message]"),
+        "no conversation": (f"{WORK}/t/0000", ".empty h1"),
+        "all": ("/all", "[data-row]"),
+        "search, empty": ("/search", ".search-help"),
+        "search": ("/search?q=stone", "[data-row] mark"),
+        "search, nothing": ("/search?q=nobodyeversaidthis", ".empty h2"),
     }
 
 
-@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("size", "scheme"),
+    [pytest.param(size, scheme, id=f"{width}-{scheme}") for width, size, schemes in LOOKS for scheme in schemes],
+)
 def test_nothing_keeps_anybody_from_using_a_page(
-    cast: Cast, come_in: ComeIn, axe: str, size: dict[str, int], scheme: str
+    cast: Cast, come_in: ComeIn, axe: str, size: ViewportSize, scheme: Literal["light", "dark"]
 ) -> None:
     """WCAG 2.2 AA, as far as axe sees it; and no page is wider than its window."""
     page = come_in(cast.ada)
-    page.set_viewport_size(size)  # type: ignore[arg-type]
-    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    page.set_viewport_size(size)
+    page.emulate_media(color_scheme=scheme)
     found = {}
-    for name, path in pages(cast).items():
+    for name, (path, there) in pages(cast).items():
         open_at(page, cast.ada, path)
-        page.wait_for_timeout(400)
+        expect(page.locator(there).first).to_be_visible()
         if troubles := violations(page, axe):
             found[name] = troubles
         assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth"), name
     open_at(page, cast.ada, f"{WORK}/t/{cast.plan}")
+    link = page.get_by_role("link", name="paypal.com", exact=True)
+    expect(link).to_be_visible()
     for what, opened in {
         "keys": lambda: page.keyboard.press("?"),
         "jump": lambda: page.keyboard.press("Control+k"),
-        "link": lambda: page.get_by_role("link", name="paypal.com", exact=True).click(),
+        "link": link.click,
         "tags": lambda: page.get_by_role("button", name="Tags").click(),
         "later": lambda: page.get_by_role("button", name="Show again later").click(),
         "lock": lambda: page.get_by_role("button", name="Encrypted: why").click(),
         "more": lambda: page.get_by_role("button", name="More").click(),
     }.items():
         opened()
-        page.wait_for_timeout(200)
+        expect(page.locator("dialog[open], [data-panel]")).to_be_visible()
         if troubles := violations(page, axe):
             found[what] = troubles
         page.keyboard.press("Escape")
+        expect(page.locator("dialog[open], [data-panel]")).to_have_count(0)
     assert not found, "\n".join(f"{name}: {one}" for name, some in found.items() for one in some)
 
 
 def test_one_pane_and_a_way_back_where_there_is_little_room(cast: Cast, come_in: ComeIn) -> None:
     page = come_in(cast.ada)
-    page.set_viewport_size(NARROW)  # type: ignore[arg-type]
+    page.set_viewport_size(NARROW)
     page.goto(f"{cast.ada.url}/#/")
     page.get_by_role("link", name=re.compile("^Example Works")).click()
     rows(page).filter(has_text="The plan").click()
@@ -452,7 +455,7 @@ def test_hostile_messages_run_nothing_load_nothing_and_break_nothing(town: Town,
         page = come_in(ada)
         page.add_init_script("window.alert = window.ran = () => { throw new Error('it ran') }")
         for size in (WIDE, NARROW):
-            page.set_viewport_size(size)  # type: ignore[arg-type]
+            page.set_viewport_size(size)
             open_at(page, ada, "/a/work")
             expect(rows(page).first).to_be_visible()
             open_at(page, ada, f"{WORK}/t/{thread.id}")

@@ -262,7 +262,7 @@ def test_notifications_and_letters_are_set_for_the_account(sam: Someone, come_in
         "settings.list", o.OfAccount("work"), lambda all: None if all.values["single_letter_keys"] else all.values
     )
     assert (values["notifications"], values["notification_text"]) == ("mentions", False)
-    assert not sam.ask("settings.list", o.OfAccount("club")).values["single_letter_keys"]
+    sam.until("settings.list", o.OfAccount("club"), lambda all: not all.values["single_letter_keys"] or None)
     page.get_by_label("Single letters are keys, too").check()
     sam.until("settings.list", o.OfAccount("club"), lambda all: all.values["single_letter_keys"] or None)
 

@@ -8,17 +8,14 @@ from typing import NamedTuple
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.support.axe import violations
+from tests.support.axe import LOOKS, violations
 from tests.support.pages import ComeIn, Someone, Town
 from tmtp_client.api import models as m
 from tmtp_client.api import operations as o
 
-WIDE = {"width": 1280, "height": 800}
-NARROW = {"width": 390, "height": 844}
 PASSPHRASE = "correct horse battery staple"
 HOSTILE = 'Click http://evil.example/x <b onclick="x()">now</b>\n  **two**  blanks ![x](http://evil.example/y) مرحبا'
 TABS_MAX = 60
-SETTLED_MS = 200  # colours move for a moment after the system's scheme has changed
 
 
 class Cast(NamedTuple):
@@ -41,11 +38,10 @@ def looked_at(page: Page, axe: str, screens: Path, name: str) -> None:
     """Nothing keeps anybody from using the page, light or dark, wide or narrow; nothing is cut off. A picture of each."""
     before = page.viewport_size
     assert before is not None
-    for width, size in (("wide", WIDE), ("narrow", NARROW)):
-        page.set_viewport_size(size)  # type: ignore[arg-type]
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-            page.wait_for_timeout(SETTLED_MS)
+    for width, size, schemes in LOOKS:
+        page.set_viewport_size(size)
+        for scheme in schemes:
+            page.emulate_media(color_scheme=scheme)
             assert violations(page, axe) == [], f"{name}, {width}, {scheme}"
             page.screenshot(path=screens / f"client-{name}-{width}-{scheme}.png")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is cut off, {width}"

@@ -11,13 +11,11 @@ from playwright.sync_api import Browser, BrowserContext, Page
 
 from gateway.console.rendering import part
 from tests.browser.conftest import Enter
-from tests.support.axe import violations
+from tests.support.axe import LOOKS, NARROW, WIDE, violations
 from tests.support.console import World
 
 Theme = Literal["light", "dark"]
 
-WIDE: Final = {"width": 1280, "height": 800}
-NARROW: Final = {"width": 390, "height": 844}
 PAGES: Final = {
     "overview": "/i/members",
     "overview-day": "/i/members?span=day",
@@ -48,15 +46,14 @@ PAGES: Final = {
 
 
 def look_at(page: Page, name: str, axe: str, screens: Path) -> list[str]:
-    """Pictures of a page in all four ways; what axe finds, and where it is wider than the screen."""
+    """Pictures of a page, narrow and wide, light and dark; what axe finds, and where it is wider than the screen."""
     found = []
-    for width, viewport in (("1280", WIDE), ("390", NARROW)):
+    for width, viewport, themes in LOOKS:
         page.set_viewport_size(viewport)
-        for theme in ("light", "dark"):
+        for theme in themes:
             page.emulate_media(color_scheme=theme)
-            page.screenshot(path=screens / f"{name}-{width}-{theme}.png", full_page=True)
-            if (width, theme) in {("1280", "light"), ("390", "dark")}:
-                found += [f"{name} {width} {theme}: {one}" for one in violations(page, axe)]
+            page.screenshot(path=screens / f"{name}-{viewport['width']}-{theme}.png", full_page=True)
+            found += [f"{name} {width} {theme}: {one}" for one in violations(page, axe)]
         if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
             found.append(f"{name} {width}: wider than the screen")
     page.set_viewport_size(WIDE)

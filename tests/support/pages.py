@@ -176,6 +176,31 @@ class Someone:
         found: T = self._town.do(until(looking))
         return found
 
+    @contextmanager
+    def late(self, operation: str) -> Iterator[Callable[[], None]]:
+        """What the engine answers to this is on its way to whoever asks, until the block ends. Gives what waits until one is.
+
+        So it is on a slow machine: what happens meanwhile is told before an answer that knows nothing of it.
+        """
+        handlers: Any = self._served.engine.dispatcher._handlers
+        answered, over, made = handlers[operation], asyncio.Event(), asyncio.Event()
+
+        async def later(params: Any) -> Any:
+            answer = await answered(params)
+            made.set()
+            await over.wait()
+            return answer
+
+        async def end() -> None:
+            handlers[operation] = answered
+            over.set()
+
+        handlers[operation] = later
+        try:
+            yield lambda: self._town.do(made.wait()) and None
+        finally:
+            self._town.do(end())
+
     def invitation(self, service: str) -> str:
         """A link to that service for one more member, as a card has it."""
         return self._town.do(invited(self._town.gateways[service], SERVICES[service][1])).link

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 /** What is at hand in the open conversation: the message that keys act upon, and what is done with one. */
 
+import { soon } from "./focus.js";
 import { signal } from "./html.js";
 
 /** The message that keys act upon; "": the last. */
@@ -13,7 +14,11 @@ export const forwarding = signal(null);
 /** Answer a message. @param {any} message */
 export function reply(message) {
   replyTo.value = message;
-  setTimeout(() => document.querySelector('[data-part="compose"] textarea')?.focus(), 60);
+  soon(() => {
+    const area = /** @type {HTMLElement | null} */ (document.querySelector('[data-part="compose"] textarea'));
+    area?.focus();
+    return area;
+  });
 }
 
 /** Hand a message on. @param {any} message */

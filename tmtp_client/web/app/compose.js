@@ -56,8 +56,9 @@ function NewMessage({ account }) {
     setKey(keyOfNew(account));
   };
   const drop = async () => {
+    writing.willHear(null);
+    writing.end(); // first: what is typed is saved a moment later, and would come back
     await call("drafts.drop", { account, key }).catch(() => {});
-    writing.end();
     other("");
   };
   return html`<section class="writing-page" aria-labelledby="new-title">
@@ -117,8 +118,9 @@ function Reply({ account, thread, known, reply }) {
   const canChoose = !target.outgoing && (readers.length > 1 || Boolean(gid));
   const send = (due_ms = 0) => writing.send({ reply: target.id, only_author: canChoose && onlyAuthor, due_ms });
   const drop = async () => {
-    await call("drafts.drop", { account, key: thread }).catch(() => {});
+    writing.willHear(null);
     writing.end();
+    await call("drafts.drop", { account, key: thread }).catch(() => {});
   };
   const everybody = t("writing.reply_all", { name: joined((names.length ? names : [target.alias]).map(visible)) });
   const whom = canChoose
@@ -155,12 +157,13 @@ function useWriting(account, key, thread) {
   };
   const send = (fields, onSent = () => {}, onUndo = () => {}) =>
     run(async () => {
-      const { draft, flush, end } = latest.current;
+      const { draft, flush, willHear, end } = latest.current;
       if (!draft) return;
       await flush();
+      willHear(null);
       const form = draft.form && (await import("./forms/written.js")).finished(draft.form);
       const waiting = await call("messages.send", { account, text: draft.text, files: draft.files, form, draft: draft.key, ...fields });
-      end();
+      end(draft);
       setTimes((now) => now + 1);
       leaves({ account, waiting, draft, takesFocus: !thread, onUndo });
       onSent();

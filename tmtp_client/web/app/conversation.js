@@ -29,6 +29,9 @@ const RENDERING_PATIENCE_MS = 300; // then messages are shown as they were writt
 /** @type {import("./html.js").signal<Conversation | null>} */
 export const conversation = signal(null);
 
+/** What came while pages were asked for: a page may be older than that. @type {Set<any[]>} */
+const asking = new Set();
+
 /** @param {any} one @param {any} other */
 const earlier = (one, other) =>
   one.posted === other.posted ? (one.id < other.id ? -1 : 1) : one.posted < other.posted ? -1 : 1;
@@ -112,12 +115,19 @@ async function load(at) {
 async function asked(which, put) {
   const { account, id } = conversation.value;
   const isOpen = () => conversation.value?.account === account && conversation.value.id === id;
+  const meanwhile = [];
+  asking.add(meanwhile);
   try {
     const found = await call("threads.read", { account, thread: id, limit: PAGE, ...which });
     await Promise.race([renderedAll(found.messages), new Promise((done) => setTimeout(done, RENDERING_PATIENCE_MS))]);
-    if (isOpen()) conversation.value = put(conversation.value, found);
+    asking.delete(meanwhile);
+    if (!isOpen()) return;
+    conversation.value = put(conversation.value, found);
+    meanwhile.forEach(hear);
   } catch (problem) {
     if (isOpen()) conversation.value = { ...conversation.value, busy: false, problem: problem.message, code: problem.code };
+  } finally {
+    asking.delete(meanwhile);
   }
 }
 
@@ -127,12 +137,18 @@ export function keepConversation() {
     const { pane, account, thread, query } = route.value;
     untracked(() => (pane === "thread" ? open(account, thread, query.at) : (conversation.value = null)));
   });
-  listen(({ account, type, data }) => {
-    const now = conversation.value;
-    if (!now || now.account !== account || (!now.thread && type !== "gap")) return;
-    const heard = { message, removed, thread, outbox, gap }[type];
-    if (heard) heard(now, data);
+  listen((event) => {
+    if (event.type !== "gap") asking.forEach((meanwhile) => meanwhile.push(event));
+    hear(event);
   });
+}
+
+/** @param {{account: string, type: string, data: any}} event */
+function hear({ account, type, data }) {
+  const now = conversation.value;
+  if (!now || now.account !== account || (!now.thread && type !== "gap")) return;
+  const heard = { message, removed, thread, outbox, gap }[type];
+  if (heard) heard(now, data);
 }
 
 function message(now, { message: one, thread: of }) {

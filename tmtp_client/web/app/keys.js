@@ -9,7 +9,8 @@
 import { archive, markRead, markUnread, mute } from "./acts.js";
 import { currentMessage, forward, reply } from "./at_hand.js";
 import { conversation } from "./conversation.js";
-import { html, Icon, signal, useEffect, useRef, useState } from "./html.js";
+import { soon } from "./focus.js";
+import { html, Icon, signal, useLayoutEffect, useRef, useState } from "./html.js";
 import { movable, threadRoute } from "./list.js";
 import { peopleOf } from "./people.js";
 import { serviceName } from "./rail.js";
@@ -25,7 +26,6 @@ import { t } from "./words.js";
 
 const SECOND_KEY_MS = 1500; // after g
 const PANES = ["rail", "list", "details"];
-const FOCUS_PATIENCE_MS = 3000; // for what one goes to, to be there
 
 const helpIsOpen = signal(false);
 const jumpIsOpen = signal(false);
@@ -60,12 +60,12 @@ function keyed(event) {
   if (key === "F6") return nextPane(event.shiftKey ? -1 : 1);
   if (key === "Escape") return back(event.target);
   if (typing || !lettersAreKeys.value) return false;
-  if (afterG && Date.now() - afterG < SECOND_KEY_MS) {
+  if (afterG && event.timeStamp - afterG < SECOND_KEY_MS) {
     afterG = 0;
     return goTo(key.toLowerCase());
   }
   const act = ACTS[key];
-  return act ? act() !== false : false;
+  return act ? act(event) !== false : false;
 }
 
 /** What single letters do. Those that act do so on the row with the focus, or on what is open. */
@@ -75,7 +75,7 @@ const ACTS = {
   o: () => inList() && openCurrent(),
   "/": () => search(),
   "?": () => open(helpIsOpen),
-  g: () => (afterG = Date.now()),
+  g: (event) => (afterG = event.timeStamp), // when it was pressed, however late the page comes to it
   n: () => select({ account: accountHere(), pane: "new" }),
   r: () => withMessage(reply),
   f: () => withMessage(forward),
@@ -127,21 +127,6 @@ function focusPane() {
   if (pane || page === "settings") return focusFirst("details");
   if (page === "first" && narrow.value) return focusFirst("rail");
   return list()?.focus() || (document.querySelector('[data-pane="list"] .empty') && focusFirst("list"));
-}
-
-/**
- * Once what one goes to is there; not if somebody has moved the focus meanwhile.
- * @param {() => boolean} attempt
- */
-function soon(attempt) {
-  const started = Date.now();
-  const before = document.activeElement;
-  const again = () => {
-    const moved = document.activeElement !== before && document.activeElement !== document.body;
-    if (moved || attempt() || Date.now() - started > FOCUS_PATIENCE_MS) return;
-    requestAnimationFrame(again);
-  };
-  requestAnimationFrame(() => requestAnimationFrame(again)); // what was there before is gone by then
 }
 
 function toService(place) {
@@ -258,7 +243,7 @@ export function KeyList() {
 /** The same in a window, for who asks. */
 export function KeyHelp() {
   const dialog = useRef(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (helpIsOpen.value) dialog.current?.showModal();
   }, [helpIsOpen.value]);
   if (!helpIsOpen.value) return null;
@@ -276,7 +261,7 @@ export function Jump() {
   const dialog = useRef(null);
   const [text, setText] = useState("");
   const [at, setAt] = useState(0);
-  useEffect(() => {
+  useLayoutEffect(() => { // at once: what is typed next would act as keys of the page
     if (!jumpIsOpen.value) return;
     setText("");
     setAt(0);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 /** Where a link of a message leads, said before it is followed: the second, deliberate act (B6, D1). */
 
-import { html, Icon, signal, useEffect, useRef } from "./html.js";
+import { html, Icon, signal, useLayoutEffect, useRef } from "./html.js";
 import { say } from "./saying.js";
 import { select } from "./state.js";
 import { visible } from "./text.js";
@@ -35,7 +35,7 @@ function placeOf(href) {
 export function LinkAsked() {
   const dialog = useRef(null);
   const href = asked.value;
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (href) dialog.current.showModal();
   }, [href]);
   if (!href || !SAFE.test(href) || !URL.canParse(href)) return null;

@@ -3,6 +3,7 @@
 
 import { waitsUntil } from "./acts.js";
 import { call } from "./api.js";
+import { sentence } from "./controls.js";
 import { html, Icon, signal, useEffect, useState } from "./html.js";
 import { peopleOf } from "./people.js";
 import { Popup } from "./popup.js";
@@ -55,7 +56,7 @@ export function ListPane() {
       <a class="button quiet small" href=${link({ page: "search", query: { in: place.account } })} title=${t("main.search")} aria-label=${t("main.search")}><${Icon} name="search" /></a>
       <a id="act-new" class="button first small" href=${link({ account: place.account || accounts.value[0].name, pane: "new" })}><${Icon} name="pen" /> ${t("list.new")}</a>
     </header>
-    ${account && account.trouble && account.state !== "online" && html`<div class="notice warn pane-notice"><${Icon} name="warn" /><div>${account.trouble}</div></div>`}
+    ${account && account.trouble && account.state !== "online" && html`<div class="notice warn pane-notice"><${Icon} name="warn" /><div>${sentence(account.trouble)}</div></div>`}
     <${Views} place=${place} />
     ${place.of === "outbox"
       ? html`<${WaitingList} account=${place.account} key=${place.account} />`
@@ -104,7 +105,7 @@ function Threads({ place }) {
   const list = listOf(place).value;
   const now = route.value;
   const current = now.pane === "thread" ? `${now.account} ${now.thread}` : "";
-  if (list.problem) return html`<div class="notice bad pane-notice" role="alert"><${Icon} name="warn" /><div>${list.problem} <button class="button small" type="button" onClick=${() => more(place)}>${t("main.again")}</button></div></div>`;
+  if (list.problem) return html`<div class="notice bad pane-notice" role="alert"><${Icon} name="warn" /><div>${sentence(list.problem)} <button class="button small" type="button" onClick=${() => more(place)}>${t("main.again")}</button></div></div>`;
   if (!list.threads.length && list.next === "") return html`<${Empty} place=${place} />`;
   return html`<${VirtualList} items=${list.threads} keyOf=${threadKey} row_rem=${ROW_REM} label=${t("list.conversations")} whole=${list.next === ""}
     current=${current} onNear=${() => more(place)} movable=${movable}

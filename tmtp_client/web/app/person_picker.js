@@ -3,7 +3,7 @@
 
 import { call } from "./api.js";
 import { Field, useId } from "./controls.js";
-import { html, Icon, useEffect, useRef, useState } from "./html.js";
+import { html, Icon, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
 import { accountOf } from "./state.js";
 import { visible } from "./text.js";
 import { t } from "./words.js";
@@ -48,6 +48,9 @@ function useSuggestions(account, text, { groups, known }) {
   return found;
 }
 
+/** @param {any} one who was found, or a group */
+const keyOf = (one) => one.uid || one.alias;
+
 /**
  * The input and its list. `onChoose` is given a name that was chosen or typed to its end.
  * @param {{account: string, attributes: any, value: string, onInput: (text: string) => void, onChoose: (name: string) => void, onBack?: () => void,
@@ -57,12 +60,13 @@ function Combobox({ account, attributes, value, onInput, onChoose, onBack, group
   const list = useId("people");
   const found = useSuggestions(account, value, { groups, known });
   const [open, setOpen] = useState(false);
-  const [at, setAt] = useState(-1);
+  const [marked, setMarked] = useState(""); // by whom it is: the list may be another one when the key is pressed
   const input = useRef(/** @type {HTMLInputElement | null} */ (null));
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (autofocus) input.current?.focus();
   }, []);
-  useEffect(() => setAt(-1), [value, found.length]);
+  useEffect(() => setMarked(""), [value]);
+  const at = found.findIndex((one) => keyOf(one) === marked);
   const shown = open && found.length > 0;
 
   const choose = (name) => {
@@ -75,7 +79,7 @@ function Combobox({ account, attributes, value, onInput, onChoose, onBack, group
       event.preventDefault();
       setOpen(true);
       const step = event.key === "ArrowDown" ? 1 : -1;
-      setAt((now) => (now + step + found.length + (now < 0 && step < 0 ? 1 : 0)) % found.length);
+      setMarked(keyOf(found[(at + step + found.length + (at < 0 && step < 0 ? 1 : 0)) % found.length]));
     } else if (event.key === "Enter" && !event.ctrlKey && !event.metaKey) {
       if (shown && at >= 0) {
         event.preventDefault();
@@ -107,7 +111,7 @@ function Combobox({ account, attributes, value, onInput, onChoose, onBack, group
         if (takesTyped && value.trim()) onChoose(value.trim());
       }} />
     <ul class="suggestions" role="listbox" id=${list} aria-label=${t("writing.suggestions")} hidden=${!shown}>
-      ${found.map((one, place) => html`<li role="option" id="${list}-${place}" key=${one.uid || one.alias} aria-selected=${place === at ? "true" : "false"}
+      ${found.map((one, place) => html`<li role="option" id="${list}-${place}" key=${keyOf(one)} aria-selected=${place === at ? "true" : "false"}
         onMouseDown=${(event) => event.preventDefault()} onClick=${() => choose(one.alias)}>
         <bdi>${visible(one.alias)}</bdi> <small class="muted">${one.group ? t("writing.group") : t(`contacts.stands_${one.stands}`)}</small></li>`)}
     </ul>

@@ -5,6 +5,7 @@ import { call, listen } from "./api.js";
 import { Field, Notice, sentence, Trouble, useId, useRequest, wrongOf } from "./controls.js";
 import { html, Icon, useEffect, useRef, useState } from "./html.js";
 import { PersonPicker } from "./person_picker.js";
+import { newsOf } from "./outbox.js";
 import { link } from "./routes.js";
 import { t } from "./words.js";
 
@@ -57,7 +58,8 @@ export function PingForm({ account, alias = "", heading = true }) {
     if (text.length > PING_MAX_UNITS) return;
     run(async () => {
       const waiting = await call("people.ping", { account, alias: to.trim(), text });
-      setSent({ request: waiting.request, to: to.trim(), text, state: waiting.state, error: waiting.error ?? "" });
+      const news = newsOf(account, waiting.request) ?? { waiting };
+      setSent(outcome({ request: waiting.request, to: to.trim(), text, state: "", error: "" }, news));
     });
   };
   const again = () => {

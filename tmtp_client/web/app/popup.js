@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 /** A button that opens a small panel: closed by Escape, by a click elsewhere, or when what is in it was done. */
 
-import { html, useEffect, useRef, useState } from "./html.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
 
 /**
  * @param {object} of
@@ -19,9 +19,12 @@ export function Popup({ label, name, className = "button small quiet", id, child
     setOpen(false);
     button.current?.focus();
   };
+  // At once: what is typed next would act as keys of the page.
+  useLayoutEffect(() => {
+    if (isOpen) place.current.querySelector("[data-panel] :is(a, button, input, select)")?.focus();
+  }, [isOpen]);
   useEffect(() => {
     if (!isOpen) return undefined;
-    place.current.querySelector("[data-panel] :is(a, button, input, select)")?.focus();
     const outside = (event) => place.current && !place.current.contains(event.target) && setOpen(false);
     addEventListener("pointerdown", outside, true);
     addEventListener("focusin", outside, true);

@@ -47,7 +47,7 @@ export const renderedAll = (messages) =>
   Promise.allSettled(messages.filter((one) => isRendered(one)).map((one) => htmlOf(one.text)));
 
 /** Whether a message is shown as markup; else it stands as it was written. @param {any} message */
-export const isRendered = (message) => !message.plain && Boolean(message.text) && message.state !== "unreadable";
+export const isRendered = (message) => !message.plain && Boolean(message.text) && message.state !== "unreadable" && message.kind !== "return";
 
 /**
  * The nodes of rendered HTML. The parser's document is inert: nothing in it runs or loads.

@@ -2,7 +2,8 @@
 /** Find messages: words and operators, in one service or in all; each that was found is opened where it was said. */
 
 import { call } from "./api.js";
-import { html, Icon, useEffect, useRef, useState } from "./html.js";
+import { sentence } from "./controls.js";
+import { html, Icon, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
 import { asMain } from "./list.js";
 import { serviceName } from "./rail.js";
 import { link } from "./routes.js";
@@ -57,7 +58,7 @@ export function SearchPane() {
   const { q = "", in: account = "" } = now.query;
   const input = useRef(null);
   const [results, more] = useResults(q, account);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (now.pane !== "thread") input.current?.focus();
   }, []);
   const change = (query) => select({ page: "search", query: { in: account, q, ...query } }, { instead: true });
@@ -91,7 +92,7 @@ export function SearchPane() {
       </form>
     </header>
     <p id="search-said" class="search-said" role="status">${saidOf(results, q)}</p>
-    ${results.problem && html`<div class="notice warn pane-notice"><${Icon} name="about" /><div>${results.problem}</div></div>`}
+    ${results.problem && html`<div class="notice warn pane-notice"><${Icon} name="about" /><div>${sentence(results.problem)}</div></div>`}
     ${!q.trim() && html`<div class="search-help"><h2>${t("list.search_help")}</h2>
       <ul class="operators">${OPERATORS.map(([one, name]) => html`<li><button class="button small" type="button" onClick=${() => add(one)}><code>${one}</code></button> <span>${t(`list.op_${name}`)}</span></li>`)}</ul></div>`}
     ${q.trim() && results.asked && !results.found.length && !results.problem && html`<div class="empty"><${Icon} name="search" /><h2>${t("list.found_none")}</h2><p>${t("list.found_none_help")}</p>

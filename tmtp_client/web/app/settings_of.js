@@ -17,15 +17,19 @@ export const lettersAreKeys = computed(
 export function keepSettings() {
   accounts.subscribe((now) => now.forEach(({ name }) => name in settings.peek() || ask(name)));
   listen(({ account, type, data }) => {
-    if (type === "setting" && settings.value[account]) {
-      settings.value = { ...settings.value, [account]: { ...settings.value[account], [data.name]: data.value } };
-    } else if (type === "gap") ask(account);
+    if (type === "setting" && settings.value[account]) learn(account, data.name, data.value);
+    else if (type === "gap") ask(account);
   });
+}
+
+/** A setting is this now. @param {string} account @param {string} name @param {any} value */
+export function learn(account, name, value) {
+  settings.value = { ...settings.peek(), [account]: { ...settings.peek()[account], [name]: value } };
 }
 
 /** @param {string} account */
 async function ask(account) {
   settings.value = { ...settings.peek(), [account]: {} };
   const found = await call("settings.list", { account }).catch(() => null);
-  if (found) settings.value = { ...settings.peek(), [account]: found.values };
+  if (found) settings.value = { ...settings.peek(), [account]: { ...found.values, ...settings.peek()[account] } }; // events are newer
 }

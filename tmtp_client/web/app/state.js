@@ -47,12 +47,19 @@ function follow() {
 addEventListener("hashchange", follow);
 addEventListener("popstate", follow);
 
+/** Accounts that changed while the home was asked for, whose state the answer may not know yet. @type {Map<string, any>} */
+let changed = new Map();
+let timesTold = 0; // how often an event said what the home is
+
 /** Ask anew what this device is, and its accounts. */
 export async function refreshHome() {
+  const before = timesTold;
+  changed = new Map();
   const found = await call("home.state");
+  if (timesTold !== before) return; // what was told meanwhile is newer: it may be locked by now
   batch(() => {
     home.value = found;
-    accounts.value = found.accounts;
+    accounts.value = found.accounts.map((one) => changed.get(one.name) ?? one);
   });
 }
 
@@ -67,16 +74,18 @@ export function begin() {
 /** @param {{account: string, type: string, data: any}} event */
 function hear({ type, data }) {
   if (type === "home") {
+    timesTold += 1;
     batch(() => {
       home.value = data.home;
       accounts.value = data.home.accounts;
     });
   } else if (type === "account") {
-    const changed = data.account;
-    const known = accounts.value.some((one) => one.name === changed.name);
+    const { account } = data;
+    changed.set(account.name, account);
+    const known = accounts.value.some((one) => one.name === account.name);
     accounts.value = known
-      ? accounts.value.map((one) => (one.name === changed.name ? changed : one))
-      : [...accounts.value, changed];
+      ? accounts.value.map((one) => (one.name === account.name ? account : one))
+      : [...accounts.value, account];
   } else if (type === "gap") {
     refreshHome().catch(() => {});
   }

@@ -4,7 +4,9 @@
 import { archive, markRead, markUnread, mute, SnoozeMenu, TagMenu } from "./acts.js";
 import { call } from "./api.js";
 import { currentMessage, forwarding, replyTo } from "./at_hand.js";
+import { sentence } from "./controls.js";
 import { conversation, loadEarlier, loadLater, toTheEnd } from "./conversation.js";
+import { soon } from "./focus.js";
 import { html, Icon, signal, useEffect, useLayoutEffect, useRef } from "./html.js";
 import { ChangedKeys, Lock } from "./keys_of.js";
 import { Fetched } from "./fetched.js";
@@ -21,11 +23,12 @@ import { t } from "./words.js";
 
 const NEAR_PX = 400; // from here on further messages are asked for
 const SEEN_AFTER_MS = 700; // a message that was in sight for so long was read
-const SETTLED_MS = 120; // a list has changed by then
 const SEEN_PART = 0.5; // so much of it, or of the window
 
 /** Whether somebody is asked into the conversation. */
 const adding = signal(false);
+/** Whether what is known of the conversation stands beside it. */
+const about = signal(false);
 /** Whether the focus is to go into the conversation once it is there. */
 const entering = signal(false);
 
@@ -44,7 +47,7 @@ export function enter() {
 export function ThreadPane() {
   const now = conversation.value;
   if (!now) return null;
-  if (now.problem || now.code) return html`<${Bar} /><div class="empty"><${Icon} name="warn" /><h1 class="empty-title">${t("thread.not_here")}</h1><p>${now.problem || t("thread.gone")}</p></div>`;
+  if (now.problem || now.code) return html`<${Bar} /><div class="empty"><${Icon} name="warn" /><h1 class="empty-title">${t("thread.not_here")}</h1><p>${now.problem ? sentence(now.problem) : t("thread.gone")}</p></div>`;
   if (!now.thread) return html`<${Bar} />`;
   return html`<${Opened} now=${now} key=${`${now.account} ${now.id}`} />`;
 }
@@ -61,7 +64,12 @@ function Opened({ now }) {
     replyTo.value = null;
     forwarding.value = null;
     adding.value = false;
+    about.value = false;
   }, []);
+  const leaveAbout = () => {
+    about.value = false;
+    document.getElementById("act-about")?.focus();
+  };
   const people = peopleOf(account).value;
   const changed = (thread.readers ?? []).map((one) => people.get(one.uid)).filter((one) => one && (one.keys_changed ?? []).length > 0 && one.stands !== "self");
   const canWrite = now.messages.some((one) => one.kind === "message") || now.waiting.length > 0;
@@ -73,6 +81,7 @@ function Opened({ now }) {
       ${!changed.length && canWrite && html`<${Fetched} from="compose" part="Compose" account=${account} thread=${thread.id} reply=${replyTo.value} key=${thread.id} />`}
     </footer>
     ${forwarding.value && html`<${Fetched} from="forward" part="Forward" account=${account} thread=${thread.id} messages=${[forwarding.value.id]} onClose=${() => (forwarding.value = null)} />`}
+    ${about.value && html`<${Fetched} from="about" part="About" now=${now} people=${people} onClose=${leaveAbout} />`}
     ${adding.value && html`<${Fetched} from="forward" part="AddReaders" account=${account} thread=${thread.id} onClose=${() => (adding.value = false)} />`}`;
 }
 
@@ -93,6 +102,8 @@ function Head({ now, people }) {
         onClick=${() => archiveOpen(thread)}><${Icon} name=${thread.archived ? "inbox" : "archive"} /></button>
       <${SnoozeMenu} thread=${thread} />
       <${TagMenu} thread=${thread} />
+      <button id="act-about" class="button small quiet" type="button" title=${t("about.title")} aria-label=${t("about.title")} aria-expanded=${about.value}
+        onClick=${() => (about.value = !about.value)}><${Icon} name="about" /></button>
       <${Popup} id="act-more" name=${t("thread.more")} label=${html`<${Icon} name="more" />`}>
         ${(close) => html`
           <button class="choice-line" type="button" onClick=${() => (close(), mute(thread))}><${Icon} name="mute" /> ${t(thread.muted ? "thread.unmute" : "thread.mute")}</button>
@@ -112,7 +123,7 @@ export async function archiveOpen(thread) {
   await archive(thread);
   if (conversation.value?.id !== thread.id) return;
   leaveThread();
-  if (!narrow.value) setTimeout(() => movable.current?.focus(next) || movable.current?.focus(), SETTLED_MS);
+  if (next && !narrow.value) soon(() => movable.current?.focus(next));
 }
 
 /** @param {any} thread */

@@ -18,7 +18,10 @@ const SOON_MS = 60; // events that come together are one change of a list
  * @typedef {{threads: any[], next: string | null, busy: boolean, problem: string}} List `next` null: nothing asked yet
  */
 
-/** @type {Map<string, {place: Place, list: import("./html.js").signal<List>}>} */
+/**
+ * `meanwhile`: what changed while its next page was on its way, which may be older.
+ * @type {Map<string, {place: Place, list: import("./html.js").signal<List>, meanwhile: Map<string, any>}>}
+ */
 const lists = new Map();
 /** Threads that changed and are not in their lists yet, by account and id. @type {Map<string, any>} */
 let changed = new Map();
@@ -42,7 +45,7 @@ export function listOf(place) {
   if (found) {
     lists.delete(name); // the one looked at last is forgotten last
   } else {
-    found = { place, list: signal({ threads: [], next: null, busy: false, problem: "" }) };
+    found = { place, list: signal({ threads: [], next: null, busy: false, problem: "" }), meanwhile: new Map() };
     if (lists.size >= LISTS_KEPT) lists.delete(lists.keys().next().value);
   }
   lists.set(name, found);
@@ -55,11 +58,14 @@ export function listOf(place) {
  * @param {Place} place
  */
 export async function more(place) {
-  const list = lists.get(nameOf(place))?.list;
+  const kept = lists.get(nameOf(place));
+  const list = kept?.list;
   if (!list || list.value.busy || list.value.next === "") return;
+  const meanwhile = (kept.meanwhile = new Map());
   list.value = { ...list.value, busy: true, problem: "" };
   try {
     const page = await call("threads.list", { ...place, after: list.value.next ?? "", limit: PAGE });
+    if (kept.meanwhile !== meanwhile) return; // it was asked anew
     const own = page.threads.map((one) => ({ ...one, account: one.account || place.account }));
     const last = list.value.threads.at(-1);
     let threads = [...list.value.threads, ...own];
@@ -68,9 +74,10 @@ export async function more(place) {
       const here = new Set(own.map(threadKey));
       threads = [...list.value.threads.filter((one) => !here.has(threadKey(one))), ...own].sort(later);
     }
-    list.value = { threads, next: page.next ?? "", busy: false, problem: "" };
+    const found = { threads, next: page.next ?? "", busy: false, problem: "" };
+    list.value = { ...found, threads: withChanges(place, found, [...meanwhile.values()]) };
   } catch (problem) {
-    list.value = { ...list.value, busy: false, problem: problem.message };
+    if (kept.meanwhile === meanwhile) list.value = { ...list.value, busy: false, problem: problem.message };
   }
 }
 
@@ -97,8 +104,9 @@ function applyChanged() {
   const now = [...changed.values()];
   changed = new Map();
   batch(() => {
-    for (const { place, list } of lists.values()) {
+    for (const { place, list, meanwhile } of lists.values()) {
       const mine = now.filter((one) => !place.account || one.account === place.account);
+      if (list.value.busy) mine.forEach((one) => meanwhile.set(`${one.account} ${one.id}`, one));
       if (mine.length && list.value.next !== null) list.value = { ...list.value, threads: withChanges(place, list.value, mine) };
     }
   });

@@ -4,6 +4,7 @@
 import { call, listen } from "./api.js";
 import { sentence } from "./controls.js";
 import { html, Icon, signal, useEffect, useRef, useState } from "./html.js";
+import { newsOf } from "./outbox.js";
 import { link } from "./routes.js";
 import { say, sayProblem } from "./saying.js";
 import { route } from "./state.js";
@@ -26,16 +27,23 @@ export function leaves({ account, waiting, draft, takesFocus = false, onUndo }) 
     account, request: waiting.request, due_ms: waiting.due_ms ?? 0, state: waiting.state, kind: waiting.kind, to: waiting.to, draft, takesFocus, onUndo,
     message: "", error: waiting.error ?? "",
   };
+  const news = newsOf(account, waiting.request);
+  if (news) follow(news);
 }
 
 listen(({ account, type, data }) => {
   const now = leaving.value;
   if (type === "outbox" && data.message) written.delete(data.request);
   if (type === "home" && data.home.locked) written.clear();
-  if (type !== "outbox" || now?.account !== account || now.request !== data.request || now.state === "undone") return;
+  if (type === "outbox" && now?.account === account && now.request === data.request && now.state !== "undone") follow(data);
+});
+
+/** How it stands by now. @param {any} data of an outbox event */
+function follow(data) {
+  const now = leaving.value;
   if (data.waiting) leaving.value = { ...now, state: data.waiting.state, due_ms: data.waiting.due_ms ?? 0, error: data.waiting.error ?? "" };
   else leaving.value = data.message ? { ...now, state: "sent", message: data.message } : null;
-});
+}
 
 /**
  * Take back what waits: what was written is a draft again, before whatever was written there meanwhile.

@@ -3,7 +3,7 @@
 
 import { call } from "./api.js";
 import { Field, sentence, Switch, useRequest } from "./controls.js";
-import { html, Icon, useEffect, useRef, useState } from "./html.js";
+import { html, Icon, useLayoutEffect, useRef, useState } from "./html.js";
 import { home } from "./state.js";
 import { t } from "./words.js";
 
@@ -15,7 +15,7 @@ export function Unlock() {
   const input = useRef(/** @type {HTMLInputElement | null} */ (null));
   const slots = home.value?.slots ?? [];
   const hasSheet = slots.some((slot) => slot.kind === "recovery");
-  useEffect(() => input.current?.focus(), [problem]);
+  useLayoutEffect(() => input.current?.focus(), [problem]);
 
   const unlock = (event) => {
     event.preventDefault();

@@ -77,9 +77,8 @@ export function VirtualList({ items, keyOf, row_rem, label, whole, current, row,
   useLayoutEffect(() => {
     if (!wanted.current) return;
     const found = scroller.current.querySelector(`[data-row="${CSS.escape(wanted.current)}"]`);
-    if (!found) return;
-    wanted.current = "";
-    found.focus({ preventScroll: true });
+    if (found || !keys.includes(wanted.current)) wanted.current = ""; // one that has gone is not waited for
+    found?.focus({ preventScroll: true });
   });
 
   const goTo = (at) => {

@@ -5,7 +5,7 @@ import { call } from "../api.js";
 import { Switch, Trouble, useRequest } from "../controls.js";
 import { html } from "../html.js";
 import { KeyList } from "../keys.js";
-import { lettersAreKeys } from "../settings_of.js";
+import { learn, lettersAreKeys } from "../settings_of.js";
 import { accounts } from "../state.js";
 import { t } from "../words.js";
 
@@ -13,7 +13,11 @@ import { t } from "../words.js";
 export function Keyboard() {
   const letters = lettersAreKeys.value;
   const { busy, problem, run } = useRequest();
-  const change = (on) => run(() => Promise.all(accounts.value.map((one) => call("settings.set", { account: one.name, name: "single_letter_keys", value: on }))));
+  const set = async (account, value) => {
+    await call("settings.set", { account, name: "single_letter_keys", value });
+    learn(account, "single_letter_keys", value); // the event may come later: a switch that springs back confuses
+  };
+  const change = (on) => run(() => Promise.all(accounts.value.map(({ name }) => set(name, on))));
   return html`<div class="stacked wide-gap">
     <div class="card narrow"><div class="card-body">
       <${Switch} label=${t("settings.letters")} hint=${t("settings.letters_hint")} checked=${letters} disabled=${busy || !accounts.value.length} onChange=${change} />

@@ -25,12 +25,13 @@ export function useSettings(account) {
   }, [account]);
   const set = (name, value) =>
     run(async () => {
-      const before = values;
-      setValues((now) => now && { ...now, [name]: value }); // at once: a choice that springs back confuses
+      const put = (one) => setValues((now) => now && { ...now, [name]: one }); // others may be on their way
+      const before = values?.[name];
+      put(value); // at once: a choice that springs back confuses
       try {
-        setValues((await call("settings.set", { account, name, value })).values);
+        put((await call("settings.set", { account, name, value })).values[name]);
       } catch (error) {
-        setValues(before);
+        put(before);
         throw error;
       }
     });

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: AGPL-3.0-or-later
+/** The focus goes to what one came for, however long that takes to be there. */
+
+const PATIENCE_MS = 20_000;
+
+/**
+ * Once what one goes to is there; not if somebody has moved the focus meanwhile.
+ * @param {() => any} attempt whether it is done
+ */
+export function soon(attempt) {
+  const started = Date.now();
+  const before = document.activeElement;
+  const again = () => {
+    const moved = document.activeElement !== before && document.activeElement !== document.body;
+    if (moved || attempt() || Date.now() - started > PATIENCE_MS) return;
+    requestAnimationFrame(again);
+  };
+  requestAnimationFrame(() => requestAnimationFrame(again)); // what was there before is gone by then
+}
