@@ -12,16 +12,14 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.test_client_writing import (
     NARROW,
-    SETTLED_MS,
-    WIDE,
     goes_to,
+    looked_at,
     press,
     tab_to,
     text_of,
     type_into,
     write_to,
 )
-from tests.support.axe import violations
 from tests.support.pages import ComeIn, Someone, Town
 from tmtp_client import limits
 from tmtp_client.api import models as m
@@ -65,21 +63,6 @@ def cast(town: Town) -> Cast:
         other.ask("settings.set", o.SetSetting("work", "undo_s", 0))
     ada.ask("settings.set", o.SetSetting("work", "undo_s", 0))
     return Cast(ada, *others)
-
-
-def looked_at(page: Page, axe: str, screens: Path, name: str) -> None:
-    """Nothing keeps anybody from using the page, wide and light, narrow and dark; nothing is cut off. A picture of each."""
-    before = page.viewport_size
-    assert before is not None
-    for way, size, scheme in (("wide", WIDE, "light"), ("narrow", NARROW, "dark")):
-        page.set_viewport_size(size)  # type: ignore[arg-type]
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        page.wait_for_timeout(SETTLED_MS)
-        assert violations(page, axe) == [], f"{name}, {way}"
-        page.screenshot(path=screens / f"client-{name}-{way}.png")
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is cut off, {way}"
-    page.emulate_media(color_scheme="light")
-    page.set_viewport_size(before)
 
 
 def sends(ada: Someone, text: str, *forms: m.Form, to: tuple[str, ...] = ("Bob Answerer",)) -> m.Message:
