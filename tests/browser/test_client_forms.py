@@ -11,7 +11,6 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.test_client_writing import (
-    NARROW,
     goes_to,
     looked_at,
     press,
@@ -20,6 +19,7 @@ from tests.browser.test_client_writing import (
     type_into,
     write_to,
 )
+from tests.support.axe import NARROW, WIDE
 from tests.support.pages import ComeIn, Someone, Town
 from tmtp_client import limits
 from tmtp_client.api import models as m
@@ -121,7 +121,7 @@ def test_a_form_is_made_answered_by_three_people_and_its_results_are_seen(
     ):
         theirs = other_come_in(someone)
         if size is not None:
-            theirs.set_viewport_size(size)  # type: ignore[arg-type]
+            theirs.set_viewport_size(size)
         answers_dinner(theirs, someone, dish, guests, axe, screens)
         expect(asked.get_by_role("row", name=re.compile(f"^{dish}"))).to_be_visible()
         theirs.close()
@@ -412,8 +412,8 @@ def test_a_form_from_anybody_stays_in_its_box_and_opens_on_request(
     expect(strange.get_by_label("sa\\u200bme")).to_have_count(1)
     assert "\u202e" not in strange.inner_text()
     looked_at(page, axe, screens, "form-hostile")
-    for size in (NARROW, {"width": 1280, "height": 800}):
-        page.set_viewport_size(size)  # type: ignore[arg-type]
+    for size in (NARROW, WIDE):
+        page.set_viewport_size(size)
         wide = strange.evaluate(
             "card => [...card.querySelectorAll('*')].filter(one => !one.matches('.spoken, .spoken *') && one.getBoundingClientRect().width > card.clientWidth).length"
         )
