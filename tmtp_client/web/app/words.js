@@ -18,6 +18,7 @@ export const language = signal("en");
 const catalogue = signal({});
 let fallback = {};
 let plurals = new Intl.PluralRules("en");
+let numbers = new Intl.NumberFormat("en");
 
 /** Learn the words, of the language that was chosen, or of the browser's first one that is here. */
 export async function learnWords() {
@@ -57,6 +58,7 @@ export const dir = () => (RIGHT_TO_LEFT.has(language.value) ? "rtl" : "ltr");
 async function speak(name) {
   const words = name === "en" ? fallback : await fetched(name);
   plurals = new Intl.PluralRules(name);
+  numbers = new Intl.NumberFormat(name);
   language.value = name;
   catalogue.value = words;
   document.documentElement.lang = name;
@@ -73,4 +75,4 @@ async function fetched(name) {
 const at = (words, key) => key.split(".").reduce((room, name) => room?.[name], words);
 
 /** @param {string | number | undefined} value */
-const shown = (value) => (typeof value === "number" ? value.toLocaleString(language.value) : value);
+const shown = (value) => (typeof value === "number" ? numbers.format(value) : value);
