@@ -11,7 +11,6 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.test_client_writing import (
-    NARROW,
     goes_to,
     looked_at,
     press,
@@ -20,6 +19,7 @@ from tests.browser.test_client_writing import (
     type_into,
     write_to,
 )
+from tests.support.axe import NARROW
 from tests.support.pages import ComeIn, Someone, Town
 from tmtp_client import limits
 from tmtp_client.api import models as m
