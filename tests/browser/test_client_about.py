@@ -2,16 +2,16 @@
 """What is known of a conversation, beside it: who reads, how it is locked, what was attached (B2, B9, D1)."""
 
 from pathlib import Path
+from typing import Final
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, ViewportSize, expect
 
-from tests.support.axe import violations
+from tests.support.axe import NARROW, violations
 from tests.support.pages import ComeIn, Someone, Town
 from tmtp_client.api import operations as o
 
-NARROW = {"width": 390, "height": 844}
-VAST = {"width": 1600, "height": 900}
+VAST: Final[ViewportSize] = {"width": 1600, "height": 900}
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +64,9 @@ def test_a_conversation_says_who_reads_it_and_keys_are_compared_there(
     about.get_by_role("button", name="The numbers are the same").press("Enter")
     expect(readers.get_by_text("Compared", exact=True)).to_be_visible()
 
-    page.set_viewport_size(VAST)  # type: ignore[arg-type]
+    page.set_viewport_size(VAST)
     looked_at(page, axe, screens, "vast")
-    page.set_viewport_size(NARROW)  # type: ignore[arg-type]
+    page.set_viewport_size(NARROW)
     looked_at(page, axe, screens, "narrow")
     page.keyboard.press("Escape")
     expect(about).to_have_count(0)

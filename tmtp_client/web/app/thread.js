@@ -5,9 +5,9 @@ import { archive, markRead, markUnread, mute, SnoozeMenu, TagMenu } from "./acts
 import { call } from "./api.js";
 import { currentMessage, forwarding, replyTo } from "./at_hand.js";
 import { sentence } from "./controls.js";
-import { conversation, loadEarlier, loadLater, toTheEnd } from "./conversation.js";
+import { conversation, loadEarlier, toTheEnd } from "./conversation.js";
 import { soon } from "./focus.js";
-import { html, Icon, signal, useEffect, useLayoutEffect, useRef } from "./html.js";
+import { html, Icon, signal, useEffect, useRef } from "./html.js";
 import { ChangedKeys, Lock } from "./keys_of.js";
 import { Fetched } from "./fetched.js";
 import { followLink } from "./links.js";
@@ -16,12 +16,12 @@ import { Message } from "./message.js";
 import { peopleOf } from "./people.js";
 import { Popup } from "./popup.js";
 import { link } from "./routes.js";
+import { useStanding } from "./standing.js";
 import { accountOf, narrow, route, select } from "./state.js";
 import { day, joined, told, visible } from "./text.js";
 import { Waiting } from "./waiting.js";
 import { t } from "./words.js";
 
-const NEAR_PX = 400; // from here on further messages are asked for
 const SEEN_AFTER_MS = 700; // a message that was in sight for so long was read
 const SEEN_PART = 0.5; // so much of it, or of the window
 
@@ -29,19 +29,12 @@ const SEEN_PART = 0.5; // so much of it, or of the window
 const adding = signal(false);
 /** Whether what is known of the conversation stands beside it. */
 const about = signal(false);
-/** Whether the focus is to go into the conversation once it is there. */
-const entering = signal(false);
 
 /** Back to the list it was opened from. */
 export function leaveThread() {
   const { page, account, query } = route.value;
   const { at, ...kept } = query;
   select(page === "service" ? { account, query: kept } : { page, query: kept });
-}
-
-/** The focus follows into the conversation that is being opened. */
-export function enter() {
-  entering.value = true;
 }
 
 export function ThreadPane() {
@@ -141,73 +134,19 @@ function neighbour(thread) {
 }
 
 function Messages({ now, people }) {
-  const scroller = useRef(null);
-  const place = useRef({ height: 0, top: 0, atBottom: false, first: "", placed: "" });
-  const { messages, waiting, firstUnseen, at } = now;
-
-  // Where one begins to read: at the message that was asked for, at the first unread one, or at the end.
-  useLayoutEffect(() => {
-    const { current: box } = scroller;
-    const was = place.current;
-    const target = at || firstUnseen;
-    const wanted = `${at} ${messages.length > 0}`;
-    if (messages.length && was.placed !== wanted) {
-      was.placed = wanted;
-      const element = target && box.querySelector(`[data-message="${CSS.escape(target)}"]`);
-      if (element) box.scrollTop = topOf(element, box) - (at ? box.clientHeight / 3 : 48);
-      else box.scrollTop = box.scrollHeight;
-      if (at) currentMessage.value = at;
-    } else if (messages[0]?.id !== was.first && was.first) {
-      const element = box.querySelector(`[data-message="${CSS.escape(was.first)}"]`); // older ones came above
-      if (element) box.scrollTop += topOf(element, box) - was.firstTop;
-    } else if (was.atBottom) {
-      box.scrollTop = box.scrollHeight;
-    }
-    if (messages.length && entering.value) {
-      entering.value = false;
-      focusThread();
-    }
-    was.first = messages[0]?.id ?? "";
-    const first = box.querySelector("[data-message]");
-    was.firstTop = first ? topOf(first, box) : 0;
-    noteBottom();
-  }, [messages, waiting, at]);
-  // What is written below takes room from above: the end stays in sight.
-  useLayoutEffect(() => {
-    const { current: box } = scroller;
-    const list = box.querySelector(".messages");
-    const opened = () => Boolean(list.querySelector(".message :focus")); // what somebody opens there grows downwards
-    const observer = new ResizeObserver(() => place.current.atBottom && !opened() && (box.scrollTop = box.scrollHeight));
-    observer.observe(box);
-    observer.observe(list); // a form is fetched after its message
-    return () => observer.disconnect();
-  }, []);
-
-  const noteBottom = () => {
-    const { current: box } = scroller;
-    if (!box) return; // it has gone since this was to be done
-    place.current.atBottom = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
-  };
-  const scrolled = () => {
-    const { current: box } = scroller;
-    if (!box) return;
-    noteBottom();
-    if (box.scrollTop < NEAR_PX && now.before) loadEarlier();
-    if (box.scrollHeight - box.scrollTop - box.clientHeight < NEAR_PX && !now.atEnd) loadLater();
-  };
-  useEffect(scrolled, [messages]);
+  const { messages, waiting, firstUnseen } = now;
+  const { scroller, onScroll } = useStanding(now);
   useSeen(scroller, now);
   const current = currentMessage.value || messages.at(-1)?.id;
   const me = accountOf(now.account)?.alias ?? "";
   const same = useSame();
-  return html`<div class="scroller messages-place" ref=${scroller} onScroll=${scrolled} onClick=${followLink} onKeyDown=${followLink} onAuxClick=${followLink}>
+  return html`<div class="scroller messages-place" ref=${scroller} onScroll=${onScroll} onClick=${followLink} onKeyDown=${followLink} onAuxClick=${followLink}>
     ${now.before && html`<p class="messages-more"><button class="button small quiet" type="button" onClick=${loadEarlier}>${t("thread.earlier")}</button></p>`}
     <ol class="messages" aria-label=${t("thread.messages")}>
-      ${messages.map((one, place) => html`<li key=${one.id}>
-        ${newDay(messages[place - 1], one) && html`<p class="day"><span>${day(one.posted)}</span></p>`}
-        ${one.id === firstUnseen && html`<p class="day new"><span>${t("thread.new")}</span></p>`}
-        ${same(one.id, { account: now.account, message: one, subject: now.thread.subject, person: people.get(one.author), me, isCurrent: one.id === current })}
-      </li>`)}
+      ${messages.map((one, place) => same(one.id, {
+        account: now.account, message: one, subject: now.thread.subject, person: people.get(one.author), me, isCurrent: one.id === current,
+        day: newDay(messages[place - 1], one) ? day(one.posted) : "", isNew: one.id === firstUnseen ? t("thread.new") : "",
+      }))}
       ${now.atEnd && waiting.map((one) => html`<li key=${one.request}><${Waiting} account=${now.account} waiting=${one} whole=${true} /></li>`)}
     </ol>
     ${!now.atEnd && html`<p class="messages-more"><button class="button small" type="button" onClick=${toTheEnd}>${t("thread.to_latest")}</button></p>`}
@@ -225,14 +164,18 @@ function useSame() {
   return (id, props) => {
     const was = before.get(id);
     const kept = was && Object.keys(props).every((name) => was.props[name] === props[name]);
-    const one = kept ? was : { props, element: html`<${Message} ...${props} />` };
+    const one = kept ? was : { props, element: item(id, props) };
     made.current.set(id, one);
     return one.element;
   };
 }
 
-/** Where something stands in what is scrolled. @param {Element} element @param {Element} box */
-const topOf = (element, box) => element.getBoundingClientRect().top - box.getBoundingClientRect().top + box.scrollTop;
+/** A message in its place, below its day and below where the new ones begin. */
+const item = (id, { day: name, isNew, ...props }) => html`<li key=${id}>
+  ${name && html`<p class="day"><span>${name}</span></p>`}
+  ${isNew && html`<p class="day new"><span>${isNew}</span></p>`}
+  <${Message} ...${props} />
+</li>`;
 
 /** @param {any} before @param {any} one */
 const newDay = (before, one) => !before || new Date(before.posted).toDateString() !== new Date(one.posted).toDateString();
@@ -278,26 +221,4 @@ function useSeen(scroller, now) {
       removeEventListener("focus", soon);
     };
   }, [now.messages]);
-}
-
-/** The message before or behind the current one gets the focus. @param {number} by */
-export function moveMessage(by) {
-  const all = [...document.querySelectorAll(".messages [data-message]")];
-  if (!all.length) return;
-  const at = all.findIndex((one) => one.contains(document.activeElement));
-  const from = at >= 0 ? at : all.findIndex((one) => one.dataset.message === currentMessage.value);
-  const to = all[Math.min(Math.max((from < 0 ? all.length : from) + by, 0), all.length - 1)];
-  currentMessage.value = to.dataset.message;
-  to.focus({ preventScroll: true });
-  to.scrollIntoView({ block: "nearest" });
-}
-
-/** The focus goes into the conversation: to where one reads. */
-export function focusThread() {
-  const { current } = { current: currentMessage.value || conversation.value?.at || conversation.value?.firstUnseen };
-  const all = [...document.querySelectorAll(".messages [data-message]")];
-  const to = all.find((one) => one.dataset.message === current) ?? all.at(-1) ?? document.getElementById("thread-title");
-  if (to?.dataset?.message) currentMessage.value = to.dataset.message;
-  to?.focus({ preventScroll: true });
-  return Boolean(to);
 }

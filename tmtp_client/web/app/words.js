@@ -20,6 +20,7 @@ let fallback = {};
 /** @type {import("./html.js").signal<import("./engine_words.js").EngineWords | null>} null: as the engine says it */
 const ofEngine = signal(null);
 let plurals = new Intl.PluralRules("en");
+let numbers = new Intl.NumberFormat("en");
 
 /** Learn the words, of the language that was chosen, or of the browser's first one that is here. */
 export async function learnWords() {
@@ -65,6 +66,7 @@ export const dir = () => (RIGHT_TO_LEFT.has(language.value) ? "rtl" : "ltr");
 async function speak(name) {
   const [words, sentences] = name === "en" ? [fallback, null] : await Promise.all([fetched(name), engineWords(name)]);
   plurals = new Intl.PluralRules(name);
+  numbers = new Intl.NumberFormat(name);
   language.value = name;
   catalogue.value = words;
   ofEngine.value = sentences;
@@ -88,4 +90,4 @@ async function engineWords(name) {
 const at = (words, key) => key.split(".").reduce((room, name) => room?.[name], words);
 
 /** @param {string | number | undefined} value */
-const shown = (value) => (typeof value === "number" ? value.toLocaleString(language.value) : value);
+const shown = (value) => (typeof value === "number" ? numbers.format(value) : value);
