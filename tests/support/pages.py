@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -101,20 +101,20 @@ class Town:
     def device(self, name: str) -> "Someone":
         """Somebody who has joined nothing yet."""
         home = self._folder / f"home-{next(self._homes)}"
+        return Someone(self, name, home, self.enter(serving(home)))
 
-        async def begin() -> Served:
-            return await self._stack.enter_async_context(serving(home))
+    def enter(self, context: AbstractAsyncContextManager[T]) -> T:
+        """Something else that is there, in the same loop, until the block ends."""
 
-        return Someone(self, name, home, self.do(begin()))
+        async def begin() -> T:
+            return await self._stack.enter_async_context(context)
+
+        return self.do(begin())
 
     def cable(self, service: str) -> Cable:
         """One of somebody's own to that service."""
         where = endpoint(self.gateways[service], SERVICES[service][1])
-
-        async def begin() -> Cable:
-            return await self._stack.enter_async_context(cable(where.host, where.port))
-
-        return self.do(begin())
+        return self.enter(cable(where.host, where.port))
 
     def acquaint(self, one: "Someone", other: "Someone", service: str) -> tuple[str, str]:
         """They have pinged and accepted each other there; their uids."""
