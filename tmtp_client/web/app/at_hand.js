@@ -3,6 +3,8 @@
 
 import { signal } from "./html.js";
 
+const FOCUS_PATIENCE_MS = 3000; // for where one writes, which may only be fetched now
+
 /** The message that keys act upon; "": the last. */
 export const currentMessage = signal("");
 /** Which message is answered; null: the conversation. @type {import("./html.js").signal<any>} */
@@ -13,7 +15,13 @@ export const forwarding = signal(null);
 /** Answer a message. @param {any} message */
 export function reply(message) {
   replyTo.value = message;
-  setTimeout(() => document.querySelector('[data-part="compose"] textarea')?.focus(), 60);
+  const until = Date.now() + FOCUS_PATIENCE_MS;
+  const focus = () => {
+    const field = document.querySelector('[data-part="compose"] textarea');
+    if (field) field.focus();
+    else if (Date.now() < until) requestAnimationFrame(focus);
+  };
+  requestAnimationFrame(focus);
 }
 
 /** Hand a message on. @param {any} message */

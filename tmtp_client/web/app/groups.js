@@ -118,11 +118,12 @@ function Founding({ account, onClose }) {
   <//>`;
 }
 
-/** Whom to ask in, and the words that come with it. `children` makes what stands before, of what was wrong about the name. */
-function Inviting({ account, gid, act, onClose, children = () => null }) {
+/** Whom to ask in, and the words that come with it. `children`, of a group that is not there yet, makes the field of its name, of what was wrong about it. */
+function Inviting({ account, gid, act, onClose, children }) {
   const [to, setTo] = useState("");
   const [text, setText] = useState("");
   const { asked, busy, problem, ask } = useInviting(account);
+  const founds = Boolean(children);
   const can = gid && to.trim() && !busy && text.length <= PING_MAX_UNITS;
   const isDone = asked?.state === "gone" && asked.alias === to.trim();
   const send = (event) => {
@@ -130,8 +131,8 @@ function Inviting({ account, gid, act, onClose, children = () => null }) {
     if (can) ask(gid, to.trim(), text);
   };
   return html`<form class="stacked" onSubmit=${send}>
-    ${children(wrongOf(problem, "gid"))}
-    <${PersonPicker} account=${account} label=${t("groups.whom")} value=${to} onInput=${setTo} wrong=${wrongOf(problem, "alias")} />
+    ${founds && children(wrongOf(problem, "gid"))}
+    <${PersonPicker} account=${account} label=${t("groups.whom")} value=${to} onInput=${setTo} wrong=${wrongOf(problem, "alias")} autofocus=${!founds} />
     <${PingText} label=${t("contacts.ping_words")} optional rows=${2} value=${text} onInput=${setText} wrong=${wrongOf(problem, "text")} />
     <${Trouble} problem=${problem} except=${["gid", "alias", "text"]} />
     <${Asked} asked=${asked} />
@@ -175,7 +176,7 @@ function Opened({ account, group, onClose }) {
       <${Trouble} problem=${problem} />
       <h3>${t("groups.invite_title")}</h3>
       <${Inviting} account=${account} gid=${group.gid} act=${t("groups.invite")} onClose=${onClose} />
-      <p><button class="button small quiet danger" type="button" onClick=${() => setLeaving(true)}>${t("groups.leave")}</button></p>
+      <p class="group-leave"><button class="button small quiet danger" type="button" onClick=${() => setLeaving(true)}>${t("groups.leave")}</button></p>
     </div>
   <//>`;
 }
