@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -31,8 +31,9 @@ from msgspec import Struct
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request
 
 from gateway.app import Gateway
+from tests.support.cable import Cable, cable
 from tests.support.client_engine import Person, acquainted, until
-from tests.support.gateway import invited, running_gateway
+from tests.support.gateway import endpoint, invited, running_gateway
 from tmtp_client.api import models as m
 from tmtp_client.api.client import Local
 from tmtp_client.api.server import Server
@@ -100,11 +101,20 @@ class Town:
     def device(self, name: str) -> "Someone":
         """Somebody who has joined nothing yet."""
         home = self._folder / f"home-{next(self._homes)}"
+        return Someone(self, name, home, self.enter(serving(home)))
 
-        async def begin() -> Served:
-            return await self._stack.enter_async_context(serving(home))
+    def enter(self, context: AbstractAsyncContextManager[T]) -> T:
+        """Something else that is there, in the same loop, until the block ends."""
 
-        return Someone(self, name, home, self.do(begin()))
+        async def begin() -> T:
+            return await self._stack.enter_async_context(context)
+
+        return self.do(begin())
+
+    def cable(self, service: str) -> Cable:
+        """One of somebody's own to that service."""
+        where = endpoint(self.gateways[service], SERVICES[service][1])
+        return self.enter(cable(where.host, where.port))
 
     def acquaint(self, one: "Someone", other: "Someone", service: str) -> tuple[str, str]:
         """They have pinged and accepted each other there; their uids."""
@@ -154,10 +164,10 @@ class Someone:
         """An operation of the local API, as a page asks it."""
         return self._town.do(self.person(operation, params))
 
-    def join(self, service: str) -> m.Joined:
+    def join(self, service: str, by: Cable | None = None) -> m.Joined:
         """Become a member, with an invitation where one is wanted; the account is online."""
-        instance = SERVICES[service][1]
-        return self._town.do(self.person.join(self._town.gateways[service], instance, service, self.name))
+        gateway, instance = self._town.gateways[service], SERVICES[service][1]
+        return self._town.do(self.person.join(gateway, instance, service, self.name, by.port if by else 0))
 
     def message(self, account: str, text: str) -> m.Message:
         """Wait for the message whose text begins so."""

@@ -73,9 +73,7 @@ class Reader(Struct, frozen=True, omit_defaults=True):
 
 
 class Thread(Struct, frozen=True, omit_defaults=True):
-    """A conversation, as a list shows it. `account`: in a list of all accounts, whose it is. `last_alias`: of the last
-    message's author; of a ping that went out, of whom it went to.
-    """
+    """A conversation, as a list shows it. `account`: in a list of all accounts, whose it is."""
 
     id: str
     subject: str
@@ -96,6 +94,7 @@ class Thread(Struct, frozen=True, omit_defaults=True):
     encryption: Literal["off", "on", "shared"] = "off"
     readers: tuple[Reader, ...] = ()
     account: str = ""
+    last_to: tuple[str, ...] = ()  # of one's own, whom it went to, where nobody is known to read along: a first contact
 
 
 class Page(Struct, frozen=True, omit_defaults=True):

@@ -132,7 +132,7 @@ function Join({ onJoined, onOther }) {
   if (signIn) return html`<${SignIn} signIn=${signIn} problem=${problem} onBack=${() => (setSignIn(null), clear())} />`;
   return html`<form class="card first-card" onSubmit=${join} noValidate aria-busy=${busy ? "true" : "false"}><div class="card-body">
     <${FromPicture} of="invitation" onText=${setAddress}><${Field} label=${t("first.link")} hint=${t("first.link_hint")} wrong=${wrongOf(problem, "address") || wrongOf(problem, "invite")}>
-      ${(attributes) => html`<textarea ...${attributes} rows="2" class="link-input" dir="ltr" autocapitalize="off" autocomplete="off" spellcheck=${false} required
+      ${(attributes) => html`<textarea ...${attributes} rows="3" class="link-input" dir="ltr" autocapitalize="off" autocomplete="off" spellcheck=${false} required
         placeholder="tmtp://chat.example.org:4433#invite=…" value=${address} onInput=${(event) => setAddress(event.currentTarget.value)}
         onKeyDown=${(event) => event.key === "Enter" && (event.preventDefault(), event.currentTarget.form.requestSubmit())}></textarea>`}
     <//><//>
