@@ -4,7 +4,6 @@
 import { soon } from "./focus.js";
 import { signal } from "./html.js";
 
-const FOCUS_PATIENCE_MS = 3000; // for where one writes, which may only be fetched now
 
 /** The message that keys act upon; "": the last. */
 export const currentMessage = signal("");
