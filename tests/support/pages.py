@@ -15,6 +15,7 @@ its policy refuses, a request to anywhere but its own server (B6).
 
 import asyncio
 import itertools
+import json
 import subprocess
 import sys
 import threading
@@ -40,6 +41,7 @@ from tmtp_client.api.serving import Served, serving
 
 T = TypeVar("T")
 ComeIn = Callable[..., Page]
+Watch = Callable[[Page, str, list[str]], None]
 
 SERVICES: Final = {"work": ("Example Works", "members"), "club": ("Chess Club", "public")}
 """The name of an account there: the service's title and its instance. Each is a gateway of its own. `members` takes
@@ -97,6 +99,10 @@ class Town:
             someone.join(service)
         return someone
 
+    def found(self, service: str, title: str) -> None:
+        """One more service, which takes everybody, under a title of the test's."""
+        self.do(self._found(service, json.dumps(title)))
+
     def device(self, name: str) -> "Someone":
         """Somebody who has joined nothing yet."""
         home = self._folder / f"home-{next(self._homes)}"
@@ -112,10 +118,13 @@ class Town:
 
     async def _begin(self) -> None:
         for service, (title, _) in SERVICES.items():
-            folder = self._folder / service
-            folder.mkdir()
-            settings = _SETTINGS.format(title=title)
-            self.gateways[service] = await self._stack.enter_async_context(running_gateway(folder, settings))
+            await self._found(service, title)
+
+    async def _found(self, service: str, title: str) -> None:
+        folder = self._folder / service
+        folder.mkdir()
+        settings = _SETTINGS.format(title=title)
+        self.gateways[service] = await self._stack.enter_async_context(running_gateway(folder, settings))
 
     def _end(self) -> None:
         try:
@@ -156,7 +165,7 @@ class Someone:
 
     def join(self, service: str) -> m.Joined:
         """Become a member, with an invitation where one is wanted; the account is online."""
-        instance = SERVICES[service][1]
+        instance = SERVICES[service][1] if service in SERVICES else "public"
         return self._town.do(self.person.join(self._town.gateways[service], instance, service, self.name))
 
     def message(self, account: str, text: str) -> m.Message:
@@ -193,12 +202,14 @@ def make_library() -> None:
 
 @contextmanager
 def coming_in(context: BrowserContext) -> Iterator[ComeIn]:
-    """What opens somebody's pages; what each of them must not do is told at the end."""
+    """What opens somebody's pages; what each of them must not do is told at the end. `further` watches for more."""
     troubles: list[str] = []
 
-    def come_in(someone: Someone, path: str = "/") -> Page:
+    def come_in(someone: Someone, path: str = "/", further: Watch | None = None) -> Page:
         page = context.new_page()
         watch(page, someone.url, troubles)
+        if further is not None:
+            further(page, someone.url, troubles)
         enter(page, someone)
         if path != "/":
             page.goto(someone.url + path)

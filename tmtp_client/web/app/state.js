@@ -7,6 +7,7 @@
 import { call, listen, online } from "./api.js";
 import { batch, computed, effect, signal } from "./html.js";
 import { link, parse } from "./routes.js";
+import { visible } from "./text.js";
 
 /** What home.state says; null: not asked yet. @type {import("./html.js").signal<any>} */
 export const home = signal(null);
@@ -47,12 +48,15 @@ function follow() {
 addEventListener("hashchange", follow);
 addEventListener("popstate", follow);
 
+/** An account as it may be shown: what its service calls itself are a stranger's words, and stand in the page's own (D2). */
+const shown = (account) => ({ ...account, service: visible(account.service ?? "") });
+
 /** Ask anew what this device is, and its accounts. */
 export async function refreshHome() {
   const found = await call("home.state");
   batch(() => {
     home.value = found;
-    accounts.value = found.accounts;
+    accounts.value = found.accounts.map(shown);
   });
 }
 
@@ -69,10 +73,10 @@ function hear({ type, data }) {
   if (type === "home") {
     batch(() => {
       home.value = data.home;
-      accounts.value = data.home.accounts;
+      accounts.value = data.home.accounts.map(shown);
     });
   } else if (type === "account") {
-    const changed = data.account;
+    const changed = shown(data.account);
     const known = accounts.value.some((one) => one.name === changed.name);
     accounts.value = known
       ? accounts.value.map((one) => (one.name === changed.name ? changed : one))
