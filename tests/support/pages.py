@@ -15,6 +15,7 @@ its policy refuses, a request to anywhere but its own server (B6).
 
 import asyncio
 import itertools
+import json
 import subprocess
 import sys
 import threading
@@ -41,6 +42,7 @@ from tmtp_client.api.serving import Served, serving
 
 T = TypeVar("T")
 ComeIn = Callable[..., Page]
+Watch = Callable[[Page, str, list[str]], None]
 
 SERVICES: Final = {"work": ("Example Works", "members"), "club": ("Chess Club", "public")}
 """The name of an account there: the service's title and its instance. Each is a gateway of its own. `members` takes
@@ -98,6 +100,10 @@ class Town:
             someone.join(service)
         return someone
 
+    def found(self, service: str, title: str) -> None:
+        """One more service, which takes everybody, under a title of the test's."""
+        self.do(self._found(service, json.dumps(title)))
+
     def device(self, name: str) -> "Someone":
         """Somebody who has joined nothing yet."""
         home = self._folder / f"home-{next(self._homes)}"
@@ -122,10 +128,13 @@ class Town:
 
     async def _begin(self) -> None:
         for service, (title, _) in SERVICES.items():
-            folder = self._folder / service
-            folder.mkdir()
-            settings = _SETTINGS.format(title=title)
-            self.gateways[service] = await self._stack.enter_async_context(running_gateway(folder, settings))
+            await self._found(service, title)
+
+    async def _found(self, service: str, title: str) -> None:
+        folder = self._folder / service
+        folder.mkdir()
+        settings = _SETTINGS.format(title=title)
+        self.gateways[service] = await self._stack.enter_async_context(running_gateway(folder, settings))
 
     def _end(self) -> None:
         try:
@@ -166,7 +175,8 @@ class Someone:
 
     def join(self, service: str, by: Cable | None = None) -> m.Joined:
         """Become a member, with an invitation where one is wanted; the account is online."""
-        gateway, instance = self._town.gateways[service], SERVICES[service][1]
+        gateway = self._town.gateways[service]
+        instance = SERVICES[service][1] if service in SERVICES else "public"
         return self._town.do(self.person.join(gateway, instance, service, self.name, by.port if by else 0))
 
     def message(self, account: str, text: str) -> m.Message:
@@ -228,12 +238,14 @@ def make_library() -> None:
 
 @contextmanager
 def coming_in(context: BrowserContext) -> Iterator[ComeIn]:
-    """What opens somebody's pages; what each of them must not do is told at the end."""
+    """What opens somebody's pages; what each of them must not do is told at the end. `further` watches for more."""
     troubles: list[str] = []
 
-    def come_in(someone: Someone, path: str = "/") -> Page:
+    def come_in(someone: Someone, path: str = "/", further: Watch | None = None) -> Page:
         page = context.new_page()
         watch(page, someone.url, troubles)
+        if further is not None:
+            further(page, someone.url, troubles)
         enter(page, someone)
         if path != "/":
             page.goto(someone.url + path)
