@@ -19,11 +19,13 @@ from tests.browser.test_client_writing import (
     type_into,
     write_to,
 )
-from tests.support.axe import NARROW
+from tests.support.axe import NARROW, WIDE
 from tests.support.pages import ComeIn, Someone, Town
 from tmtp_client import limits
 from tmtp_client.api import models as m
 from tmtp_client.api import operations as o
+from tmtp_client.engine.composing import Composing
+from tmtp_client.store.outbox import File
 
 FORMULA = '=HYPERLINK("http://evil.example","soup")'
 EVERY_TYPE = m.Form(
@@ -105,7 +107,6 @@ def test_a_form_is_made_answered_by_three_people_and_its_results_are_seen(
         hers.keyboard.press("Enter")
     type_into(hers, hers.get_by_label("Subject"), "Dinner together")
     makes_dinner(hers, axe, screens)
-    looked_at(hers, axe, screens, "form-in-a-new-message")
     press(hers, hers.get_by_role("button", name="Send", exact=True))
     press(hers, hers.get_by_role("link", name="Show"))
     asked = card(hers, "Dinner")
@@ -120,7 +121,7 @@ def test_a_form_is_made_answered_by_three_people_and_its_results_are_seen(
     ):
         theirs = other_come_in(someone)
         if size is not None:
-            theirs.set_viewport_size(size)  # type: ignore[arg-type]
+            theirs.set_viewport_size(size)
         answers_dinner(theirs, someone, dish, guests, axe, screens)
         expect(asked.get_by_role("row", name=re.compile(f"^{dish}"))).to_be_visible()
         theirs.close()
@@ -131,6 +132,7 @@ def test_a_form_is_made_answered_by_three_people_and_its_results_are_seen(
     expect(bars.nth(2)).to_have_text(re.compile(r"^bread\s*1\s*33%$"))
     widths = [float(str(bars.nth(place).locator(".length").get_attribute("width"))) for place in (1, 2)]
     assert widths == [100, 50]
+    tab_to(hers, asked.get_by_role("button", name="Chart"), "Shift+Tab")
     looked_at(hers, axe, screens, "form-results-chart")
     sorts_and_keeps(hers, asked, axe, screens)
 
@@ -184,8 +186,8 @@ def answers_dinner(page: Page, someone: Someone, dish: str, guests: str, axe: st
     question = form.get_by_role("radiogroup", name="Which dish? required")
     expect(question.get_by_role("alert")).to_have_text("Choose an answer.")
     expect(question.get_by_label("soup")).to_be_focused()
-    if someone.name == "Bob Answerer":
-        looked_at(page, axe, screens, "form-answered-wrongly")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("article").filter(has=form)).to_be_focused()
     tab_to(page, question.get_by_label("soup"))
     page.keyboard.press("Space" if dish == "soup" else "ArrowDown")
     expect(question.get_by_label(dish)).to_be_checked()
@@ -410,8 +412,8 @@ def test_a_form_from_anybody_stays_in_its_box_and_opens_on_request(
     expect(strange.get_by_label("sa\\u200bme")).to_have_count(1)
     assert "\u202e" not in strange.inner_text()
     looked_at(page, axe, screens, "form-hostile")
-    for size in (NARROW, {"width": 1280, "height": 800}):
-        page.set_viewport_size(size)  # type: ignore[arg-type]
+    for size in (NARROW, WIDE):
+        page.set_viewport_size(size)
         wide = strange.evaluate(
             "card => [...card.querySelectorAll('*')].filter(one => !one.matches('.spoken, .spoken *') && one.getBoundingClientRect().width > card.clientWidth).length"
         )
@@ -421,3 +423,57 @@ def test_a_form_from_anybody_stays_in_its_box_and_opens_on_request(
     expect(page.locator(".filling")).to_have_count(0)
     page.get_by_role("button", name=f"Open the form: {limits.FORM_FIELDS_MAX} questions").click()
     expect(page.locator(".filling input")).to_have_count(limits.FORM_FIELDS_MAX)
+
+
+def test_a_form_that_makes_no_sense_says_so_and_can_be_kept(
+    town: Town, cast: Cast, come_in: ComeIn, axe: str, screens: Path
+) -> None:
+    ada, bob, *_ = cast
+    town.do(sends_nonsense(ada))
+    page = come_in(bob)
+    opens(page, bob, "A riddle")
+    riddle = card(page, "riddle")
+    expect(riddle).to_contain_text("This form cannot be shown. 'pattern' is not understood here.")
+    looked_at(page, axe, screens, "form-of-no-sense")
+    with page.expect_download() as kept:
+        riddle.get_by_role("link", name="Download riddle").click()
+    assert b"pattern" in Path(kept.value.path()).read_bytes()
+
+
+async def sends_nonsense(ada: Someone) -> None:
+    """What another program may send: a form that asks for a pattern to be matched."""
+    context = ada.person.engine.home.account("work").context
+    writer = context.files.writer()
+    writer.write(b'{"type": "object", "properties": {"x": {"type": "string", "pattern": "(a+)+$"}}}')
+    stored = writer.finish()
+    file = File("riddle", "form", stored.file, stored.size, stored.hash, "riddle")
+    await Composing(context).send(o.Send("work", ("Bob Answerer",), "", "A riddle"), (file,))
+
+
+def test_what_was_answered_is_counted(cast: Cast, come_in: ComeIn) -> None:
+    """Few numbers one by one, many in ranges; days, or their months; of many choices the most chosen ones."""
+    page = come_in(cast.ada)
+    expect(page.get_by_role("link", name="New")).to_be_visible()
+
+    def counted(type: str, values: list[object], **more: object) -> list[tuple[str, int]]:
+        found = page.evaluate(
+            """async ([question, values]) => (await import("/app/forms/figures.js")).figuresOf(
+              question, values.map((value) => ({ who: "x", value }))).bars.map(({ label, count }) => [label, count])""",
+            [{"name": "q", "title": "Q", "type": type, **more}, values],
+        )
+        return [(label, count) for label, count in found]
+
+    assert counted("integer", [3, 1, None, 3]) == [("1", 1), ("3", 2)]
+    ranges = counted("number", [*range(16), 16])
+    assert ranges[0] == ("0 to 2", 2)
+    assert ranges[-1] == ("14 to 16", 3)
+    assert sum(count for _, count in ranges) == 17
+    assert counted("yes", [True, True, False]) == [("Yes", 2), ("No", 1)]
+    assert counted("date", ["2026-12-24", "2026-12-24"]) == [("Dec 24, 2026", 2)]
+    assert counted("date", [f"2026-{month:02}-{day:02}" for month in (1, 2) for day in range(1, 16)]) == [
+        ("2026-01", 15),
+        ("2026-02", 15),
+    ]
+    choices = [f"c{place}" for place in range(30)]
+    assert counted("many", [["c29", "c1"], ["c29"], []], choices=choices)[:3] == [("c29", 2), ("c1", 1), ("c0", 0)]
+    assert counted("text", ["a"]) == []

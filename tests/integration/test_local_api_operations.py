@@ -493,7 +493,10 @@ async def test_forms_of_one_name_are_told_apart_by_where_they_stand(world: World
     mine, there = await world.talk("First", form=m.Form("dinner", "Dinner", (dish,)))
     other = m.Form("dinner", "Another", (m.FormField("pin", "text", "Which number?"),))
     _, again = await world.talk("Second", form=other)
-    for message, name in ((there, "dish"), (again, "pin")):
+    third = m.Form("dinner", "Dinner", (m.FormField("date", "date", "Which day?"),))
+    await ada("messages.send", o.Send("work", text="Third", reply=mine.id, form=third, delay_s=0))
+    beside = await bob.message("work", "Third")
+    for message, name in ((there, "dish"), (again, "pin"), (beside, "date")):
         shown = await bob("forms.answers", o.OfForm("work", "dinner", message.id, 0))
         assert [one.name for one in shown.form.fields] == [name]
     waiting = await bob("messages.fill", o.FillForm("work", there.id, 0, {"dish": "soup"}, "Soup, please"))

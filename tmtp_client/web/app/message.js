@@ -36,7 +36,7 @@ export function Message({ account, message, subject: topic, person, me, isCurren
     who: name,
     when: fullMoment(message.posted),
     state: joined([t(`thread.kind_${kind}`), ...states.map(([word]) => word)].filter(Boolean)),
-    text: told(wordsOf(message)).slice(0, NAME_CHARACTERS),
+    text: told(wordsOf(message) || (message.attachments ?? []).map((one) => one.name).join(", ")).slice(0, NAME_CHARACTERS),
   });
   const classes = ["message", kind, outgoing ? "own" : "", state, message.seen === false && !outgoing ? "unseen" : ""].filter(Boolean);
   return html`<article class=${classes.join(" ")} data-message=${message.id} aria-label=${spoken} tabindex=${isCurrent ? 0 : -1}

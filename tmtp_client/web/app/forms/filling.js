@@ -2,7 +2,7 @@
 /** Answering a form: a draft at once, sent by one act, and shown with what became of it. It can be answered again. */
 
 import { call, listen } from "../api.js";
-import { Trouble, useRequest, wrongOf } from "../controls.js";
+import { sentence, Trouble, useRequest, wrongOf } from "../controls.js";
 import { conversation } from "../conversation.js";
 import { emptyDraft, useDraft } from "../drafts.js";
 import { html, Icon, useEffect, useRef, useState } from "../html.js";
@@ -116,7 +116,7 @@ function OnItsWay({ account, waiting, place }) {
   const bad = state === "held" || state === "refused";
   const back = () => takeBack(account, waiting).catch(sayProblem);
   return html`<div class="notice ${bad ? "bad" : ""}" tabindex="-1" ref=${place} role="group" aria-label=${t("forms.yours")}><${Icon} name=${ICONS[state]} /><div>
-    <p role="status">${t(`forms.wait_${state}`, { when: moment(due_ms) })}${error && html` <span class="wrong">${error}</span>`}</p>
+    <p role="status">${t(`forms.wait_${state}`, { when: moment(due_ms) })}${error && html` <span class="wrong">${sentence(error)}</span>`}</p>
     ${state !== "sending" && html`<div class="form-acts"><button class="button small" type="button" onClick=${back}>${t("thread.take_back")}</button></div>`}
   </div></div>`;
 }

@@ -60,7 +60,7 @@ function Figure({ question, place, answers }) {
     <figcaption><bdi>${asked(question)}</bdi> <span class="muted">${t("forms.answered_by", { count: answered })}</span></figcaption>
     ${bars.length > 0 && answered > 0 && html`<table class="bars">
       <caption class="spoken">${asked(question)}</caption>
-      <thead class="spoken"><tr><th scope="col">${t("forms.answer")}</th><th scope="col">${t("forms.how_often")}</th></tr></thead>
+      <thead><tr><th scope="col"><span class="spoken">${t("forms.answer")}</span></th><th scope="col"><span class="spoken">${t("forms.how_often")}</span></th></tr></thead>
       <tbody>${bars.map(({ label, count }, row) => html`<tr key=${row}>
         <th scope="row"><bdi>${label}</bdi></th>
         <td><div class="tally-place"><svg class="tally" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true"><rect class="ground" width="100" height="8" /><rect class="length" width=${(100 * count) / most} height="8" /></svg>
