@@ -19,6 +19,14 @@ for (const name of %s) window[name] = (...said) => (console.error(`a script call
 addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI, sample }) =>
   console.error(`the policy refuses ${violatedDirective}: ${blockedURI} ${sample}`));
 """
+_LAY_OUT: Final = """
+() => {
+  const all = new CSSStyleSheet();
+  all.replaceSync("* { content-visibility: visible !important }");
+  document.adoptedStyleSheets.push(all);
+  return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+}
+"""
 _AUDIT: Final = r"""
 () => {
   const found = new Set();
@@ -120,5 +128,6 @@ def attempts(page: Page, url: str, troubles: list[str]) -> None:
 
 def audit(page: Page) -> list[str]:
     """What is wrong with the page as it stands: what could run, words that steer, what lies where it should not."""
+    page.evaluate(_LAY_OUT)  # what is far from sight has no size of its own until then
     found: list[str] = page.evaluate(_AUDIT)
-    return found
+    return [one.encode("utf-8", "backslashreplace").decode("utf-8") for one in found]
