@@ -2,12 +2,13 @@
 /** The questions of a form, each with what it is answered by; and what is wrong with an answer before it is sent. */
 
 import { Field, useId } from "../controls.js";
-import { html } from "../html.js";
-import { t } from "../words.js";
+import { html, useRef } from "../html.js";
+import { language, t } from "../words.js";
 import { asked, labelsOf } from "./tables.js";
 import { told } from "../text.js";
 
 const BUTTONS_MAX = 8; // more choices than these are a list to choose from, or scroll
+const DRAWN_MAX = 12; // of more questions those are drawn that come into sight
 const NUMBER_MAX = 2 ** 53; // as the engine has it
 const TEXT_MAX = 20_000;
 
@@ -19,8 +20,18 @@ const TEXT_MAX = 20_000;
  * @param {(name: string, value: any) => void} of.onChange
  */
 export function Questions({ questions, values, wrong, onChange }) {
-  return html`<div class="questions">${questions.map((one) => html`<${Asked} key=${one.name} question=${one} value=${values[one.name]}
-    wrong=${wrong[one.name] ?? ""} onChange=${(value) => onChange(one.name, value)} />`)}</div>`;
+  const latest = useRef(onChange);
+  latest.current = onChange;
+  const made = useRef(new Map());
+  const same = (question) => {
+    const props = { question, value: values[question.name], wrong: wrong[question.name] ?? "", language: language.value };
+    const was = made.current.get(question.name);
+    if (was && Object.keys(props).every((name) => was.props[name] === props[name])) return was.element; // as one types, of hundreds one changes
+    const element = html`<${Asked} key=${question.name} ...${props} onChange=${(value) => latest.current(question.name, value)} />`;
+    made.current.set(question.name, { props, element });
+    return element;
+  };
+  return html`<div class=${questions.length > DRAWN_MAX ? "questions many" : "questions"}>${questions.map(same)}</div>`;
 }
 
 function Asked({ question, value, wrong, onChange }) {
