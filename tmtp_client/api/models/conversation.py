@@ -73,7 +73,9 @@ class Reader(Struct, frozen=True, omit_defaults=True):
 
 
 class Thread(Struct, frozen=True, omit_defaults=True):
-    """A conversation, as a list shows it. `account`: in a list of all accounts, whose it is."""
+    """A conversation, as a list shows it. `account`: in a list of all accounts, whose it is. `last_alias`: of the last
+    message's author; of a ping that went out, of whom it went to.
+    """
 
     id: str
     subject: str
