@@ -14,6 +14,7 @@ from typing import Any, Final
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
+from tests.support.axe import violations
 from tests.support.pages import ComeIn, Someone, Town, coming_in
 from tmtp_client.api import operations as o
 
@@ -222,6 +223,13 @@ ROOMS: Final = {
 }
 """Where there is something to read, and what is there once it is there."""
 
+DIALOGS: Final = {
+    "#/settings/devices": ".card-head button",
+    "#/a/club/contacts": ".asking .form-acts button, .card .form-acts button",
+    "#/settings/account": ".button.danger",
+}
+"""What opens a dialog in a room."""
+
 
 def test_no_room_has_a_word_of_english_left(ada: Someone, marked_come_in: ComeIn) -> None:
     page = marked_come_in(ada)
@@ -238,6 +246,14 @@ def test_no_room_has_a_word_of_english_left(ada: Someone, marked_come_in: ComeIn
     page.keyboard.press("?")
     expect(page.locator("dialog.key-help")).to_be_visible()
     left["keys"] = unmarked(page)
+    page.keyboard.press("Escape")
+    for room, button in DIALOGS.items():
+        page.goto(f"{ada.url}/{room}")
+        page.locator(button).first.click()
+        expect(page.locator("dialog[open]").first).to_be_visible()
+        left[f"{room} {button}"] = unmarked(page)
+        page.keyboard.press("Escape")
+        expect(page.locator("dialog[open]")).to_have_count(0)
     assert {room: found for room, found in left.items() if found} == {}
 
 
@@ -259,6 +275,26 @@ def test_a_word_that_nobody_translated_would_be_found(ada: Someone, marked_come_
     expect(page.locator(".settings-page .card").first).to_be_visible()
     page.evaluate("document.querySelector('.settings-page h1').append('Language')")
     assert unmarked(page) == ["h1: Language"]
+
+
+@pytest.mark.parametrize("size", [(1280, 800), (390, 844)], ids=["wide", "narrow"])
+def test_a_language_that_runs_from_right_to_left_has_its_place(
+    ada: Someone, come_in: ComeIn, axe: str, screens: Path, size: tuple[int, int]
+) -> None:
+    """Nothing is cut off, and what comes first stands on the right (WCAG 2.2; RTL)."""
+    page = come_in(ada)
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    for number, room in enumerate(("#/a/work", "#/a/work/new", "#/settings/notifications", "#/settings/devices")):
+        page.goto(f"{ada.url}/{room}")
+        expect(page.locator(ROOMS[room]).first).to_be_visible()
+        page.evaluate("document.documentElement.dir = 'rtl'")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), room
+        assert violations(page, axe) == [], room
+        page.screenshot(path=screens / f"client-rtl-{number}-{size[0]}.png")
+    if size[0] > 700:
+        rail = page.locator("[data-pane=rail]").bounding_box()
+        assert rail is not None
+        assert rail["x"] > size[0] / 2
 
 
 def unmarked(page: Page) -> list[str]:

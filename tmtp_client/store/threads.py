@@ -5,8 +5,7 @@ A thread's row follows from its messages, from the registers that devices agree 
 draft, encryption) and from the outbox (waiting). Whoever changes those says so here, in the same transaction.
 """
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -275,7 +274,7 @@ def count_in(connection: Connection, row: dict[str, Any], *, files: int, gid: st
         "last_posted": row["posted"],
         "last_message": row["id"],
         "last_text": row["text"][: limits.THREAD_TEXT_CHARS],
-        "last_alias": _whom(row),
+        "last_alias": row["alias"],
     }
     now = {
         "id": row["thread"],
@@ -301,12 +300,6 @@ def count_in(connection: Connection, row: dict[str, Any], *, files: int, gid: st
     _GO_ON(connection, {**now, "thread": row["thread"]})
     topic_now = Topic(now["subject"], now["gid"])
     return topic_now, topic_now != Topic(was["subject"], was["gid"])
-
-
-def _whom(row: Mapping[str, Any]) -> str:
-    """Of whom a list says that the message (its row) is: its author, but of a ping that went out whom it went to."""
-    to = json.loads(row["to"]) if row["outgoing"] and row["kind"] == "ping" else ()
-    return str(to[0][0]) if to else str(row["alias"])
 
 
 def count_seen(connection: Connection, id: str, unseen: int, mentions: int) -> None:
@@ -339,7 +332,7 @@ def recount(connection: Connection, id: str) -> bool:
         "last_posted": last.posted,
         "last_message": last.id,
         "last_text": last.text[: limits.THREAD_TEXT_CHARS],
-        "last_alias": _whom(last._asdict()),
+        "last_alias": last.alias,
         "messages": messages,
         "unseen": unseen_now,
         "mentions": mentions,

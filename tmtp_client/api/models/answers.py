@@ -32,6 +32,6 @@ class Renderings(Struct, frozen=True):
 
 
 class Text(Struct, frozen=True):
-    """Plain text: CSV, for one."""
+    """Plain text: CSV, or what a QR code says."""
 
     text: str

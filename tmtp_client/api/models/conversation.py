@@ -96,6 +96,7 @@ class Thread(Struct, frozen=True, omit_defaults=True):
     encryption: Literal["off", "on", "shared"] = "off"
     readers: tuple[Reader, ...] = ()
     account: str = ""
+    last_to: tuple[str, ...] = ()  # of one's own, whom it went to, where nobody is known to read along: a first contact
 
 
 class Page(Struct, frozen=True, omit_defaults=True):

@@ -59,6 +59,7 @@ class Account(Struct, frozen=True, omit_defaults=True):
     waiting: int = 0
     device: str = ""  # this one's key
     introductions: bool = True  # whether others may introduce people to it; False as far as is known here
+    link: str = ""  # where its service is, as an invitation has it: also how its certificate is known
 
 
 class Joined(Struct, frozen=True, omit_defaults=True):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Accounts, and how one comes in."""
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from msgspec import Struct
 
@@ -51,6 +51,16 @@ class Settle(Struct, frozen=True, forbid_unknown_fields=True):
     longest_s: float = 30.0
 
 
+class ReadCode(Struct, frozen=True, forbid_unknown_fields=True):
+    """A picture of this device, with a QR code. Pages send it instead: `POST /codes?of=…`.
+
+    `of`: an `invitation` to a service, or a text that adds a device (`link`).
+    """
+
+    path: str
+    of: Literal["invitation", "link"]
+
+
 class SetAlias(Struct, frozen=True, forbid_unknown_fields=True):
     """A further alias; messages go out under it from now on. One that is the account's already: just that."""
 
@@ -84,4 +94,5 @@ ACCOUNTS: Final = (
     Operation("accounts.skin", OfAccount, m.Skin, "The service's look.", keeps_open=False),
     Operation("accounts.revise_skin", ReviseSkin, m.Skin, "Revise it (B2)."),
     Operation("accounts.sign_in", SignInAgain, (m.Done, m.SignIn), "Sign in with the provider again."),
+    Operation("codes.read", ReadCode, m.Text, "What the QR code in a picture says (B7)."),
 )

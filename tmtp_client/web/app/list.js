@@ -61,7 +61,7 @@ export function ListPane() {
       <a class="button quiet small" href=${link({ page: "search", query: { in: place.account } })} title=${t("main.search")} aria-label=${t("main.search")}><${Icon} name="search" /></a>
       <a id="act-new" class="button first small" href=${link({ account: place.account || accounts.value[0].name, pane: "new" })}><${Icon} name="pen" /> ${t("list.new")}</a>
     </header>
-    ${account && account.trouble && account.state !== "online" && html`<div class="notice warn pane-notice"><${Icon} name="warn" /><div>${sentence(account.trouble)}</div></div>`}
+    ${account && account.trouble && account.state !== "online" && html`<div class="notice warn pane-notice"><${Icon} name="warn" /><div>${account.state === "offline" && html`<strong>${t("list.offline")}</strong> ${t("list.offline_help")} `}${sentence(account.trouble)}</div></div>`}
     <${Views} place=${place} />
     ${place.of === "outbox"
       ? html`<${WaitingList} account=${place.account} key=${place.account} />`
@@ -127,7 +127,9 @@ function Threads({ place }) {
 export function othersOf(thread) {
   const uid = accountOf(thread.account)?.uid;
   const names = (thread.readers ?? []).filter((one) => one.uid !== uid).map((one) => visible(one.alias || one.uid));
-  return names.length ? names : thread.gid ? [visible(thread.gid)] : thread.last_alias ? [visible(thread.last_alias)] : [];
+  if (names.length) return names;
+  if (thread.last_to?.length) return thread.last_to.map(visible);
+  return thread.gid ? [visible(thread.gid)] : thread.last_alias ? [visible(thread.last_alias)] : [];
 }
 
 function Row({ thread, props, isOpen, from, mixed }) {

@@ -7,7 +7,7 @@ const UNITS = ["byte", "kilobyte", "megabyte", "gigabyte"];
 const DAY_MS = 86_400_000;
 const STEERING = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/gu;
 // As the engine's rendering has it: joiners and direction marks stay, for scripts and emoji need them.
-const UNSEEN = /[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u2060-\u2065\u206a-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb]/gu;
+const UNSEEN = /[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u2060-\u2065\u206a-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb\u{e0000}-\u{e0fff}]/gu;
 const TURNING = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069\ue000-\uf8ff]/gu;
 const PILED = /(\p{M}{4})\p{M}+/gu;
 

@@ -72,16 +72,25 @@ function Opened({ now }) {
     <footer class="thread-foot" data-part="compose">
       ${changed.map((person) => html`<${ChangedKeys} account=${account} person=${person} key=${person.uid} />`)}
       ${!changed.length && canWrite && html`<${Fetched} from="compose" part="Compose" account=${account} thread=${thread.id} reply=${replyTo.value} key=${thread.id} />`}
+      ${!canWrite && html`<${WriteTo} now=${now} people=${people} />`}
     </footer>
     ${forwarding.value && html`<${Fetched} from="forward" part="Forward" account=${account} thread=${thread.id} messages=${[forwarding.value.id]} onClose=${() => (forwarding.value = null)} />`}
     ${about.value && html`<${Fetched} from="about" part="About" now=${now} people=${people} onClose=${leaveAbout} />`}
     ${adding.value && html`<${Fetched} from="forward" part="AddReaders" account=${account} thread=${thread.id} onClose=${() => (adding.value = false)} />`}`;
 }
 
+/** Under a first contact that was accepted: the way on. */
+function WriteTo({ now, people }) {
+  const person = now.messages.map((one) => people.get(one.author)).find((one) => one?.stands === "contact");
+  if (!person) return null;
+  return html`<a class="button first" href=${link({ account: now.account, pane: "new", query: { to: person.alias } })}><${Icon} name="pen" /> ${t("thread.write_to", { name: visible(person.alias) })}</a>`;
+}
+
 function Head({ now, people }) {
   const { thread, account } = now;
   const names = othersOf(thread);
-  const subject = told(thread.subject).trim() || t("list.no_subject");
+  const isContact = now.messages.length > 0 && now.messages.every((one) => one.kind === "ping");
+  const subject = told(thread.subject).trim() || t(isContact ? "thread.contact_title" : "list.no_subject");
   return html`<header class="pane-head thread-head">
     ${narrow.value && html`<button class="button quiet small" type="button" aria-label=${t("main.back")} onClick=${leaveThread}><${Icon} name="back" /></button>`}
     <div class="pane-title"><h1 id="thread-title" tabindex="-1"><bdi>${subject}</bdi></h1>
