@@ -16,7 +16,7 @@ from sqlalchemy import Connection as Rows
 from tmtp_client import limits
 from tmtp_client.api import models
 from tmtp_client.connection import Connection, Disconnected, Endpoint, PersistentConnection, Refused, WrongService
-from tmtp_client.engine import arriving, groups, meeting, notifying, regaining
+from tmtp_client.engine import arriving, groups, meeting, notifying, regaining, reporting
 from tmtp_client.engine.arrival import After
 from tmtp_client.engine.context import Context
 from tmtp_client.engine.parts import Assembling
@@ -304,6 +304,7 @@ class Account:
             waiting=len(outbox.waiting(c)),
             device=identity.keys.signer.public if identity.keys is not None else "",
             introductions=meeting.introductions(c),
+            reports=reporting.offered(context),
         )
 
     def _stands(self) -> tuple[models.AccountState, str]:

@@ -59,6 +59,7 @@ class Account(Struct, frozen=True, omit_defaults=True):
     waiting: int = 0
     device: str = ""  # this one's key
     introductions: bool = True  # whether others may introduce people to it; False as far as is known here
+    reports: bool = False  # whether its service takes `people.report`, as far as has been heard since it runs
 
 
 class Joined(Struct, frozen=True, omit_defaults=True):
