@@ -25,6 +25,7 @@ from tmtp_client.api import operations as o
 from tmtp_client.api.entrance import Entrance
 from tmtp_client.api.problems import ProblemError
 from tmtp_client.api.server import Server
+from tmtp_core.store.reports import ReportsWanted
 
 ADA, BOB, CHRIS = "Ada Lovelace", "Bob Babbage", "Chris Strachey"
 WORK = o.OfAccount("work")
@@ -264,6 +265,19 @@ async def test_people(world: World) -> None:
     assert (await ada("people.answer", o.AnswerPing("work", stranger.uid, "ignore"))).stands == "ignored"
     assert (await ada("people.answer", o.AnswerPing("work", stranger.uid, "block"))).blocked
     assert not (await ada("people.answer", o.AnswerPing("work", stranger.uid, "unblock"))).blocked
+    [account] = [one for one in (await ada("accounts.list", o.Nothing())) if one.name == "work"]
+    assert account.reports
+    reported = await ada("people.report", o.ReportPerson("work", stranger.uid, "impersonation", " not Chris "))
+    assert (reported.stands, reported.blocked) == ("ignored", False)
+    service = world.gateway.instances["public"].service
+    assert [one.words for one in await service.list_reports(ReportsWanted())] == ["not Chris"]
+    for uid, words, code in (
+        (stranger.uid, "x" * 501, "usage"),
+        (stranger.uid, "\ud800", "usage"),
+        (world.ada_uid, "", "usage"),
+        ("nobody", "", "not_found"),
+    ):
+        assert (await problem(ada("people.report", o.ReportPerson("work", uid, "spam", words)))).code == code
     assert not (await ada("people.introductions", o.SetIntroductions("work", wanted=False))).introductions
     assert (await ada("people.introductions", o.SetIntroductions("work", wanted=True))).introductions
     assert (await problem(ada("people.show", o.OfPerson("work", "nobody")))).code == "not_found"

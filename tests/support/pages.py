@@ -50,6 +50,7 @@ invitations, and nobody writes there whom one has not accepted; `public` takes e
 _SETTINGS: Final = """\
 data_dir: ./data
 http: {{listen: "127.0.0.1:0"}}
+administration: {{listen: "127.0.0.1:0"}}
 log: {{level: error}}
 instances:
   - {{name: members, title: {title}, policy: members, registration: invite, listen: [{{tls: "127.0.0.1:0"}}]}}
