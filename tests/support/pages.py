@@ -58,7 +58,8 @@ instances:
 """
 _LIBRARY: Final = Path(__file__).parents[2] / "packaging" / "pages" / "library.py"
 _TIMEOUT_S: Final = 180
-_OWN: Final = frozenset({"blob", "data", "about"})  # made by the page itself: nothing is asked of anybody
+_OWN: Final = frozenset({"blob", "data", "about", "chrome", "chrome-extension"})
+"""Of the page itself, or of the browser's viewer of PDF: nothing is asked of anybody."""
 
 
 class Town:
