@@ -19,6 +19,7 @@ from tmtp_core.crypto import spki
 
 _VALID_FOR = timedelta(days=3650)  # pinned by key, so its end protects nobody
 _CLOCK_SKEW = timedelta(days=1)
+_COMMON_NAME_MAX_BYTES: Final = 64  # RFC 5280 §A.1, ub-common-name, as libraries count it
 _CERTIFICATE: Final = re.compile(  # RFC 7468 §5
     "-----BEGIN (?:X509 )?CERTIFICATE-----([^-]*)-----END (?:X509 )?CERTIFICATE-----"
 )
@@ -42,7 +43,7 @@ def make_self_signed(certificate: Path, key: Path, name: str, now: datetime, *, 
         if not isinstance(kept, ec.EllipticCurvePrivateKey):
             raise ValueError(f"{key} is no key that was made here")
         private_key = kept
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _common_name(name))])
     built = (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -59,6 +60,11 @@ def make_self_signed(certificate: Path, key: Path, name: str, now: datetime, *, 
     if not keep_key:
         write_private(key, private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     write_private(certificate, built.public_bytes(Encoding.PEM))
+
+
+def _common_name(name: str) -> str:
+    """As much of it as a certificate has room for: a letter may take four of its octets."""
+    return name.encode()[:_COMMON_NAME_MAX_BYTES].decode("utf-8", "ignore")
 
 
 def ensure_self_signed(folder: Path, name: str) -> tuple[Path, Path]:

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """The demo organisation: two instances, an SMTP intake, two members and a support desk, on loopback.
 
+    scripts/demo.py [FOLDER]    # where it lives, var/demo by default; once more in the same folder it goes on there
+
 It uses nothing but the programs a person would: `tmtp-gateway`, `tmtp`, and a mail client's SMTP.
 """
 
 import json
 import os
-import shutil
 import smtplib
 import socket
 import subprocess
@@ -18,7 +19,7 @@ from email.message import EmailMessage
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-DEMO = ROOT / "var" / "demo"
+DEMO = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else ROOT / "var" / "demo"
 CONFIG = DEMO / "gateway.yaml"
 KEPT_PORTS = DEMO / "ports.json"
 BIN = Path(sys.executable).parent
@@ -70,7 +71,7 @@ def main() -> int:
         return 1
     CONFIG.write_text(SETTINGS.format(**ports), "utf-8")
     KEPT_PORTS.write_text(json.dumps(ports), "utf-8")
-    say("Starting a demo organisation in var/demo …")
+    say(f"Starting a demo organisation in {DEMO} …")
     gateway = subprocess.Popen([BIN / "tmtp-gateway", "serve", "-c", CONFIG])
     try:
         wait_until_ready(gateway, ports["http"])
@@ -86,6 +87,7 @@ def main() -> int:
         sys.stderr.write(f"The demo failed: {failed}\n")
         return 1
     finally:
+        run("tmtp", "daemon", "--stop", check=False)  # the engine that `tmtp open` has started
         stop(gateway)
 
 
@@ -99,7 +101,7 @@ def kept_ports() -> dict[str, int] | None:
         if bound(port) is None:
             raise DemoFailed(
                 f"port {port}, which this demo has for {name}, is taken. If a demo runs already, use that one; "
-                "else free the port, or begin anew: rm -r var/demo"
+                f"else free the port, or begin anew: rm -r {DEMO}"
             )
     return kept
 
@@ -140,12 +142,11 @@ def wait_until_ready(gateway: "subprocess.Popen[bytes]", port: int) -> None:
 
 
 def join_people() -> None:
-    """Invite everybody who has not joined yet; what an earlier run left half done is made anew."""
+    """Invite everybody who has not joined yet."""
+    joined = {one["name"] for one in json.loads(run("tmtp", "accounts", "--json").stdout)}
     for profile, (instance, alias) in PEOPLE.items():
-        if (DEMO / "home" / profile).exists():
-            if run("tmtp", "whoami", "-p", profile, check=False).returncode == 0:
-                continue
-            shutil.rmtree(DEMO / "home" / profile)
+        if profile in joined:
+            continue
         made = run("tmtp-gateway", "invite", "-c", CONFIG, "--instance", instance, "--note", alias, "--json")
         run("tmtp", "join", json.loads(made.stdout)["link"], "--alias", alias, "-p", profile)
         say(f"  {alias} was invited and has joined {instance}.")
@@ -177,22 +178,25 @@ def show_message() -> None:
         run("tmtp", "inbox", "-p", "bob")
         run("tmtp", "ping", "Ada Lovelace", "Hello Ada, go ahead.", "-p", "bob")
         run("tmtp", "inbox", "-p", "ada")
-    run("tmtp", "send", "Bob Builder", "The plan, as promised.", "-s", "Plan", "-a", ROOT / "README.md", "-p", "ada")
+    run("tmtp", "send", "Bob Builder", "The plan, as promised.", "-s", "Plan", "-f", ROOT / "README.md", "-p", "ada")
     say("Ada sent Bob a message with an attachment. At Bob's:")
     show("tmtp", "inbox", "-n", "1", "-p", "bob")
 
 
 def print_what_next(ports: dict[str, int]) -> None:
     """Commands to try, ready to copy."""
+    demo = DEMO.relative_to(ROOT) if DEMO.is_relative_to(ROOT) else DEMO
+    home, config = f"$PWD/{demo}/home" if demo != DEMO else f"{DEMO}/home", f"{demo}/gateway.yaml"
     binary = BIN.relative_to(ROOT) if BIN.is_relative_to(ROOT) else BIN
     say(f"""
 It goes on serving; Ctrl-C ends it. In another terminal, from this folder:
 
-  export TMTP_HOME="$PWD/var/demo/home" PATH="$PWD/{binary}:$PATH"
+  export TMTP_HOME="{home}" PATH="$PWD/{binary}:$PATH"
+  tmtp open                                               # all three in your browser
   tmtp watch -p bob                                       # what Bob sees, live
   tmtp send 'Bob Builder' 'Lunch?' -p ada                 # (from a third terminal)
-  tmtp-gateway account list -c var/demo/gateway.yaml -i members
-  tmtp-gateway invite -c var/demo/gateway.yaml -i members
+  tmtp-gateway account list -c {config} -i members
+  tmtp-gateway invite -c {config} -i members
   curl http://127.0.0.1:{ports["http"]}/metrics
 """)
 

@@ -15,11 +15,13 @@ from sqlalchemy import Connection
 from tmtp_core.domain import administration as admin
 from tmtp_core.domain.device_log import Signed
 from tmtp_core.domain.outcome import NO_DEVICE, Copy, Moment, Outcome
+from tmtp_core.domain.reports import Closing, ReportSummary
+from tmtp_core.domain.reports import close as close_report
 from tmtp_core.domain.rules import Rules
 from tmtp_core.domain.sign_in import SignedOut, sign_out
 from tmtp_core.errors import NotFound
 from tmtp_core.ids import RandomBytes
-from tmtp_core.store import inventory
+from tmtp_core.store import inventory, reports
 from tmtp_core.store.ledger import SqlLedger
 
 T = TypeVar("T")
@@ -119,7 +121,7 @@ class Administering(ABC):
         return await self.look(lambda connection: inventory.queues(connection, limit))
 
     async def census(self) -> inventory.Census:
-        """How many accounts and open invitations there are, and since when the eldest message waits."""
+        """How many accounts, open invitations and open reports there are, and since when the eldest message waits."""
         now_ms = self.moment().ms
         return await self.look(lambda connection: inventory.census(connection, now_ms))
 
@@ -129,6 +131,10 @@ class Administering(ABC):
         """
         since_day = self.moment().ms // _MS_PER_DAY - days + 1
         return await self.look(lambda connection: inventory.shares(connection, since_day))
+
+    async def list_reports(self, wanted: reports.ReportsWanted) -> list[ReportSummary]:
+        """A page of what members have reported, oldest first."""
+        return await self.look(lambda connection: reports.listed(connection, wanted))
 
     async def oldest_queued_ms(self) -> int | None:
         """When the message was posted that waits longest."""
@@ -213,6 +219,11 @@ class Administering(ABC):
     async def remove_account(self, who: str) -> admin.AccountSummary:
         """Delete an account, its devices and what waits for them; its names stay taken. Raises `RequestRefused`."""
         return await self._administer(partial(admin.remove, who))
+
+    async def close_report(self, number: int, outcome: Closing, note: str) -> None:
+        """A report is dealt with; nobody hears of it. Raises `RequestRefused`."""
+        now_ms = self.moment().ms
+        await self.decide(lambda ledger: close_report(number, outcome, note, ledger, now_ms))
 
     async def sign_out(self, notice: SignedOut) -> bool:
         """A provider ends a session: whoever has an account by it is barred until he signs in again (A1).

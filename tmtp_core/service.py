@@ -49,6 +49,7 @@ from tmtp_core.schema import DatabaseUnfit
 from tmtp_core.session import NONE_INTERRUPTED, Session
 from tmtp_core.store.database import Store
 from tmtp_core.store.folders import make_folder
+from tmtp_core.store.forgetting import forgetting
 from tmtp_core.store.ledger import SqlLedger
 from tmtp_core.store.opening import opened_bus, opened_database, opened_payloads
 from tmtp_core.store.payloads import Backlog, Upload
@@ -207,11 +208,8 @@ class Service(Administering, BesideOthers):
             self._writer.submit(Job(lambda ledger: ledger.write_received(), lambda result: None))
         if now_s >= self._next_forgetting_s and self.siblings.is_first:
             self._next_forgetting_s = now_s + limits.REPOST_FORGET_INTERVAL_S
-            now_ms = self.moment().ms
-            before_ms = now_ms - limits.REPOST_MEMORY_S * 1000
-            self._writer.submit(Job(lambda ledger: ledger.forget_old_posts(before_ms), lambda result: None))
-            self._writer.submit(Job(lambda ledger: ledger.forget_used(now_ms), lambda result: None))
-            self._writer.submit(Job(lambda ledger: ledger.forget_received(now_ms), lambda result: None))
+            for forget in forgetting(self.moment().ms):
+                self._writer.submit(Job(forget, lambda result: None))
 
     def connect(self, outlet: Outlet, spki_hashes: tuple[bytes, ...] = (NO_TLS,)) -> Session | None:
         """A new link, or None when there are as many as the instance allows.
@@ -543,6 +541,7 @@ class Service(Administering, BesideOthers):
             "invitations": policy.members_invite,
             "skin": bool(self.settings.skin),
             "revision1": policy.revision1,
+            m2.REPORTS: True,
         }
         return tuple(name for name, there in offered.items() if there)
 

@@ -13,7 +13,7 @@ import msgspec
 
 from tmtp_core import limits
 from tmtp_core.crypto.possession import Channel
-from tmtp_core.domain import acquaintance, device_log, directory, groups, posting, presence
+from tmtp_core.domain import acquaintance, device_log, directory, groups, posting, presence, reports
 from tmtp_core.domain.outcome import Answer, Asker, Moment, Outcome
 from tmtp_core.domain.port import EMPTY, Body, Message
 from tmtp_core.domain.rules import Rules
@@ -372,6 +372,8 @@ class Session:
             self._ask(_Step(partial(rules.invitations.edit, request), request.id, answer_bytes=lists))
         elif isinstance(request, m2.BlockEdit):
             self._ask(_Step(partial(acquaintance.edit_block, request), request.id))
+        elif isinstance(request, m2.Report):
+            self._ask(_Step(partial(reports.report, request), request.id))
         elif isinstance(request, m2.Find):
             self._ask(_Step(partial(directory.find, request), request.id, looks=True))
         elif isinstance(request, m2.KeyEdit):

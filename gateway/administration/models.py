@@ -11,6 +11,7 @@ import msgspec
 
 from gateway.administration.scopes import Scope
 from tmtp_core import limits
+from tmtp_core.domain.reports import Closing
 
 PAGE_MAX = 500
 """Rows of one page at most."""
@@ -19,6 +20,7 @@ MANY_MAX = 1_000
 """Invitations that are made at once at most."""
 
 AccountStatus = Literal["active", "barred"]
+ReportState = Literal["open", "closed"]
 Outcome = Literal["done", "refused", "denied", "failed"]
 AccountRole = Literal["member", "bridge", "ghost"]
 Note = Annotated[str, msgspec.Meta(max_length=limits.INVITATION_NOTE_MAX_CHARACTERS)]
@@ -53,6 +55,15 @@ class GiveAlias(Struct, frozen=True):
     """A further alias for an account."""
 
     alias: Name
+
+
+class CloseReport(Struct, frozen=True):
+    """How a report ends: something was done; it is so, and nothing needs to be done; it is not so. `note`: for other
+    administrators, and for the audit log; nobody else sees it.
+    """
+
+    outcome: Closing
+    note: Annotated[str, msgspec.Meta(max_length=limits.REPORT_NOTE_MAX_CHARACTERS)] = ""
 
 
 class FoundGroup(Struct, frozen=True):
@@ -99,6 +110,7 @@ class InstanceFigures(Struct, frozen=True):
     accounts: int
     accounts_barred: int
     invitations_open: int
+    reports_open: int
     messages_queued: int
     bytes_queued: int
     oldest_queued_ms: int | None
@@ -237,6 +249,29 @@ class Invitation(Struct, frozen=True):
     expires_ms: int | None
     note: str
     creator: str
+
+
+class Report(Struct, frozen=True):
+    """What a member has told of somebody. `words` are the reporter's own: nobody has verified them.
+
+    `reason` `impersonation`: pretends to be somebody else. `reported_alias`: of somebody outside, the address.
+    `about_same`: open reports about the same account. `closed_ms` null, and `outcome` empty: it is open.
+    """
+
+    report: int
+    reporter: str
+    reporter_alias: str
+    reported: str
+    reported_alias: str
+    reported_role: AccountRole
+    reported_status: AccountStatus
+    reason: Literal["spam", "abuse", "impersonation", "other"]
+    words: str
+    made_ms: int
+    about_same: int
+    closed_ms: int | None
+    outcome: Literal["acted", "no_action", "unfounded", ""]
+    note: str
 
 
 class Queue(Struct, frozen=True):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""The operations on one instance: accounts, devices, groups, invitations, queues (C1)."""
+"""The operations on one instance: accounts, devices, groups, invitations, reports, queues (C1)."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
@@ -13,8 +13,10 @@ from tmtp_core import limits
 from tmtp_core.clock import Clock
 from tmtp_core.domain.administration import AccountSummary
 from tmtp_core.domain.port import Status
+from tmtp_core.domain.reports import ReportSummary
 from tmtp_core.errors import RequestRefused
 from tmtp_core.store.inventory import AccountsWanted, GroupSummary
+from tmtp_core.store.reports import ReportsWanted
 from tmtp_core.wire.address import ServiceAddress
 
 Handler = Callable[[Actor, Any, Any], Awaitable[Any]]
@@ -65,6 +67,8 @@ class InstanceOperations:
             "invitations.create": self._create_invitation,
             "invitations.create_many": self._create_invitations,
             "invitations.revoke": self._revoke_invitation,
+            "reports.list": self._list_reports,
+            "reports.close": self._close_report,
             "queues.list": self._list_queues,
         }
 
@@ -150,6 +154,16 @@ class InstanceOperations:
         if expires_ms is not None and expires_ms <= self._now_ms():
             raise RequestRefused("the invitation would end before it begins: expires_ms lies in the past")
 
+    # -- reports -----------------------------------------------------------------------------------------------------
+    async def _list_reports(self, actor: Actor, asked: Any, body: None) -> list[m.Report]:
+        wanted = ReportsWanted(asked.state == "closed", asked.after or 0, asked.limit or m.PAGE_MAX)
+        found = await self._instances[asked.instance].service.list_reports(wanted)
+        return [_report(one) for one in found]
+
+    async def _close_report(self, actor: Actor, asked: Any, body: m.CloseReport) -> m.Done:
+        await self._instances[asked.instance].service.close_report(asked.report, body.outcome, body.note)
+        return m.Done()
+
     # -- queues ------------------------------------------------------------------------------------------------------
     async def _list_queues(self, actor: Actor, asked: Any, body: None) -> list[m.Queue]:
         found = await self._instances[asked.instance].queues.get()
@@ -172,6 +186,11 @@ def _account(one: AccountSummary) -> m.Account:
         m.Identity(issuer=one.identity.issuer, subject=one.identity.subject) if one.identity is not None else None
     )
     return m.Account(**{**asdict(one), "aliases": list(one.aliases), "identity": identity})
+
+
+def _report(one: ReportSummary) -> m.Report:
+    said = asdict(one)
+    return m.Report(report=said.pop("number"), **said)
 
 
 def _group(one: GroupSummary) -> m.Group:

@@ -113,6 +113,7 @@ class ServiceOperations:
             accounts=census.accounts,
             accounts_barred=census.barred,
             invitations_open=census.invitations,
+            reports_open=census.reports,
             messages_queued=int(figures["messages_queued"]),
             bytes_queued=await instance.octets.get(),
             oldest_queued_ms=census.oldest_ms,

@@ -20,7 +20,7 @@ from gateway.administration.scopes import ROLES, Scope
 
 __all__ = ["BY_NAME", "OPERATIONS", "ROLES", "Actor", "Operation", "Scope", "local_peer", "local_user"]
 
-_NUMBERED: Final = {"device", "invitation", "number"}
+_NUMBERED: Final = {"device", "invitation", "number", "report"}
 """Names in paths that are numbers; all others are texts."""
 
 _TYPES: Final[dict[str, Any]] = {"address": smtp.Address}
@@ -160,6 +160,16 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     Operation(
         "invitations.revoke", "DELETE", _I + "/invitations/{invitation}", "invitations:write", m.Done, destructive=True
     ),
+    Operation(
+        "reports.list",
+        "GET",
+        _I + "/reports",
+        "reports:read",
+        m.Report,
+        many=True,
+        query=(("state", m.ReportState), ("after", m.Number), ("limit", m.PageSize)),
+    ),
+    Operation("reports.close", "POST", _I + "/reports/{report}/close", "reports:write", m.Done, m.CloseReport),
     Operation("queues.list", "GET", _I + "/queues", "queues:read", m.Queue, many=True, query=(("limit", m.PageSize),)),
     Operation("bridges.list", "GET", "/bridges", "bridges:read", m.Bridge, many=True),
     Operation("smtp.status", "GET", _B + "/status", "smtp:read", smtp.Status),

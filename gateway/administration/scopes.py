@@ -13,6 +13,8 @@ Scope = Literal[
     "groups:write",
     "invitations:read",
     "invitations:write",
+    "reports:read",
+    "reports:write",
     "queues:read",
     "bridges:read",
     "smtp:read",
@@ -44,5 +46,6 @@ ROLES: Final[dict[str, frozenset[Scope]]] = {
 """What each role may do. The owner is who can open the control socket: he has the data and the keys anyway.
 
 `smtp:read` is who writes to whom by SMTP, and how that was decided: an auditor's matter, not the helpdesk's, which
-looks after accounts. `smtp:hold` is to look into mail that is held, and to decide on it.
+looks after accounts. `smtp:hold` is to look into mail that is held, and to decide on it. `reports:read` is what members
+say of one another, in their words: for who may also bar somebody, and for nobody else.
 """

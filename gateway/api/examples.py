@@ -38,6 +38,7 @@ _FIGURES: Final = m.InstanceFigures(
     accounts=140,
     accounts_barred=1,
     invitations_open=4,
+    reports_open=1,
     messages_queued=57,
     bytes_queued=1_234_567,
     oldest_queued_ms=_AT_MS,
@@ -146,6 +147,22 @@ ANSWERS: Final[dict[type[msgspec.Struct], msgspec.Struct]] = {
     m.Group: _GROUP,
     m.GroupDetail: m.GroupDetail(
         group=_GROUP, members=[m.GroupMember(uid=_UID, alias="Ada Lovelace", standing="joined")]
+    ),
+    m.Report: m.Report(
+        report=5,
+        reporter=_UID,
+        reporter_alias="Ada Lovelace",
+        reported=_UID[::-1],
+        reported_alias="Eve Dropper",
+        reported_role="member",
+        reported_status="active",
+        reason="spam",
+        words="the third time this week; she wrote: “buy this”",
+        made_ms=_AT_MS,
+        about_same=2,
+        closed_ms=None,
+        outcome="",
+        note="",
     ),
     m.Invitation: m.Invitation(invitation=7, uses_left=1, expires_ms=_AT_MS, note="Ada, sales", creator=""),
     m.Queue: m.Queue(uid=_UID, alias="Ada Lovelace", deliveries=3, bytes=4_096, oldest_ms=_AT_MS),
@@ -262,6 +279,7 @@ ANSWERS: Final[dict[type[msgspec.Struct], msgspec.Struct]] = {
 BODIES: Final[dict[type[msgspec.Struct], msgspec.Struct]] = {
     m.CreateInvitation: m.CreateInvitation(note="Ada, sales"),
     m.CreateInvitations: m.CreateInvitations(notes=["Ada, sales", "Bob, support"]),
+    m.CloseReport: m.CloseReport(outcome="acted", note="barred her"),
     m.GiveAlias: m.GiveAlias(alias="Support Desk"),
     m.FoundGroup: m.FoundGroup(gid="Sales Team", who="Ada Lovelace"),
     m.CreateToken: m.CreateToken(name="provisioning", scopes=["invitations:write"], instances=["members"]),
@@ -289,6 +307,7 @@ ARGUMENTS: Final[dict[str, str | int]] = {
     "device": 17,
     "gid": "Sales Team",
     "invitation": 7,
+    "report": 5,
     "number": 3,
     "person": "Grace Hopper",
     "search": "love",
@@ -300,7 +319,12 @@ ARGUMENTS: Final[dict[str, str | int]] = {
     "address": "jo@partner.example",
 }
 
-_STATES: Final = {"smtp.senders.list": "active", "smtp.held.list": "held", "smtp.correspondents.list": "invited"}
+_STATES: Final = {
+    "reports.list": "open",
+    "smtp.senders.list": "active",
+    "smtp.held.list": "held",
+    "smtp.correspondents.list": "invited",
+}
 
 
 def example(argument: str, operation: str) -> str | int:

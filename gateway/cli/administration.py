@@ -47,7 +47,17 @@ def overview(config: ConfigOption = Path("gateway.yaml"), as_json: JsonOption = 
     say(f"tmtp-gateway {seen.version}: {seen.rss_bytes // _MIB} MiB in memory; {free} of {total} MiB free on the disk")
     show_table(
         "Instances",
-        ("instance", "healthy", "accounts", "connected", "invitations", "waiting", "eldest since", "acks within"),
+        (
+            "instance",
+            "healthy",
+            "accounts",
+            "connected",
+            "invitations",
+            "reports",
+            "waiting",
+            "eldest since",
+            "acks within",
+        ),
         (
             (
                 one.instance,
@@ -55,6 +65,7 @@ def overview(config: ConfigOption = Path("gateway.yaml"), as_json: JsonOption = 
                 f"{one.accounts} ({one.accounts_barred} barred)" if one.accounts_barred else str(one.accounts),
                 f"{one.devices_connected} devices",
                 str(one.invitations_open),
+                str(one.reports_open),
                 f"{one.messages_queued} messages, {one.bytes_queued} bytes",
                 posted_text(one.oldest_queued_ms) if one.oldest_queued_ms is not None else "-",
                 f"{one.ack_ms_p50:.0f} / {one.ack_ms_p99:.0f} ms" if one.ack_ms_p50 and one.ack_ms_p99 else "-",

@@ -33,6 +33,7 @@ from gateway.cli.groups import group
 from gateway.cli.invitations import invitation, invite
 from gateway.cli.invite_many import invite_many
 from gateway.cli.problems import print_problems
+from gateway.cli.reports import report
 from gateway.cli.smtp import smtp
 from gateway.settings import Address, SettingsInvalid, load_settings
 
@@ -49,6 +50,7 @@ app.add_typer(account, name="account")
 app.add_typer(device, name="device")
 app.add_typer(group, name="group")
 app.add_typer(invitation, name="invitation")
+app.add_typer(report, name="report")
 app.add_typer(queue, name="queue")
 app.add_typer(audit, name="audit")
 app.add_typer(token, name="token")

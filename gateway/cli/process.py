@@ -31,7 +31,8 @@ def load() -> None:
     from tmtp_core.names import skeletons  # noqa: PLC0415 - Ctrl-C is heard by `main` while it is loaded
 
     skeletons("")  # what is left of reading its table is filled by what is loaded after it: 3 MB less than at first use
-    _load_logs_without_rich()
+    _load_logs_alone()
+    _load_aiohttp_without_authorities()
     import gateway.cli.serving  # noqa: F401, PLC0415 - after that
 
 
@@ -60,14 +61,35 @@ def _settings_again(config: Path) -> "Settings":
         _fail(f"{config} was changed while the gateway started: start it again")
 
 
-def _load_logs_without_rich() -> None:
-    """structlog loads rich where there is one, for traces in colours (3 MB); ours are not shown in its way."""
-    if "rich" in sys.modules:
-        return
-    sys.modules["rich"] = None  # type: ignore[assignment]  # which says that it cannot be imported
+def _load_logs_alone() -> None:
+    """structlog loads rich where there is one, for traces in colours (3 MB), and greenlet.
+
+    Neither is used here; and who needs one afterwards, as PostgreSQL's driver does, has it.
+    """
+    spared = [name for name in ("rich", "greenlet") if name not in sys.modules]
+    for name in spared:
+        sys.modules[name] = None  # type: ignore[assignment]  # which says that it cannot be imported
     import structlog  # noqa: F401, PLC0415
 
-    del sys.modules["rich"]
+    for name in spared:
+        del sys.modules[name]
+
+
+def _load_aiohttp_without_authorities() -> None:
+    """aiohttp reads the system's authorities twice when it is loaded (3 MB), for clients: here these trust nobody.
+
+    Who asks another server says whom he trusts (`gateway.sign_in.fetching`).
+    """
+    nowhere = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
+    before = {name: os.environ.get(name) for name in nowhere}
+    os.environ.update(nowhere)
+    import aiohttp  # noqa: F401, PLC0415
+
+    for name, value in before.items():
+        if value is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = value
 
 
 def _fail(text: str) -> NoReturn:

@@ -7,7 +7,7 @@ from typing import Final, Literal, NamedTuple
 from aiohttp import web
 
 from gateway.administration.operations import Scope
-from gateway.console.pages import groups, invitations, members, overview, own, people, service
+from gateway.console.pages import groups, invitations, members, overview, own, people, reports, service
 from gateway.console.pages.smtp import correspondents, decisions, held, intake, report, senders
 from gateway.console.visits import Visit
 
@@ -26,6 +26,7 @@ _MEMBER: Final = _I + "/members/{uid}"
 _DEVICE: Final = _MEMBER + r"/devices/{device:\d{1,15}}/bar"
 _INVITATIONS: Final = _I + "/invitations"
 _INVITATION: Final = _INVITATIONS + r"/{invitation:\d{1,15}}/revoke"
+_REPORT: Final = _I + r"/reports/{report:\d{1,15}}/close"
 _TOKEN: Final = r"/tokens/{number:\d{1,15}}/revoke"  # noqa: S105 - an address
 _PASSKEY: Final = r"/me/passkeys/{number:\d{1,15}}"
 _INTAKE: Final = "/smtp/{bridge}"
@@ -60,6 +61,9 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("GET", _I + "/found", "groups:write", groups.new),
     Route("POST", _I + "/found", "groups:write", groups.found),
     Route("GET", _I + "/groups/{gid}", "groups:read", groups.group),
+    Route("GET", _I + "/reports", "reports:read", reports.reports),
+    Route("GET", _REPORT, "reports:write", reports.ask_close),
+    Route("POST", _REPORT, "reports:write", reports.close),
     Route("GET", _I + "/queues", "queues:read", groups.queues),
     Route("GET", "/smtp", "bridges:read", intake.intakes),
     Route("GET", _INTAKE, "smtp:read", intake.overview),

@@ -182,6 +182,7 @@ _OF_INSTANCE: Final[tuple[_Entry, ...]] = (
     ("members", "Members", "people", "/members", "accounts:read"),
     ("invitations", "Invitations", "ticket", "/invitations", "invitations:read"),
     ("groups", "Groups", "group", "/groups", "groups:read"),
+    ("reports", "Reports", "flag", "/reports", "reports:read"),
     ("queues", "Queues", "queue", "/queues", "queues:read"),
 )
 _OF_SERVICE: Final[tuple[_Entry, ...]] = (

@@ -25,12 +25,12 @@ async def fetch(
 ) -> Any:
     """The JSON at an address, or the answer to a form that is sent there. Raises `ProviderUnavailable`.
 
-    `ca`: a file with the authorities that may vouch for the server, read anew each time; None: the system's.
+    `ca`: a file with the authorities that may vouch for the server; None: the system's. Read anew each time.
     """
     headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
     timeout = aiohttp.ClientTimeout(total=bounds.FETCH_TIMEOUT_S)
     try:
-        trusted = ssl.create_default_context(cafile=ca) if ca is not None else True
+        trusted = ssl.create_default_context(cafile=ca)  # aiohttp's own trusts nobody: see `gateway.cli.process`
         async with (
             aiohttp.ClientSession(
                 timeout=timeout, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar(), headers=headers

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.test_client_writing import goes_to, looked_at, press, type_into
+from tests.browser.test_client_writing import goes_to, looked_at
+from tests.support.keyboard import press, type_into
 from tests.support.pages import ComeIn, Someone, Town
 from tmtp_client.api import operations as o
 
@@ -231,7 +232,7 @@ def test_the_language_is_chosen_and_kept(sam: Someone, come_in: ComeIn, axe: str
     expect(page.get_by_role("heading", name="Language")).to_be_visible()
 
 
-@pytest.mark.parametrize("room", ["writing", "first", "contacts", "settings"])
+@pytest.mark.parametrize("room", ["writing", "first", "contacts", "groups", "settings", "forms"])
 def test_both_languages_say_the_same_with_the_same_values(room: str) -> None:
     english, german = (json.loads((WORDS / f"{name}.json").read_text())[room] for name in ("en", "de"))
     assert list(english) == list(german)

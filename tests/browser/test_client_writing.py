@@ -9,13 +9,13 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.support.axe import LOOKS, violations
+from tests.support.keyboard import press, tab_to, type_into
 from tests.support.pages import ComeIn, Someone, Town
 from tmtp_client.api import models as m
 from tmtp_client.api import operations as o
 
 PASSPHRASE = "correct horse battery staple"
 HOSTILE = 'Click http://evil.example/x <b onclick="x()">now</b>\n  **two**  blanks ![x](http://evil.example/y) مرحبا'
-TABS_MAX = 60
 
 
 class Cast(NamedTuple):
@@ -47,28 +47,6 @@ def looked_at(page: Page, axe: str, screens: Path, name: str) -> None:
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is cut off, {width}"
     page.emulate_media(color_scheme="light")
     page.set_viewport_size(before)
-
-
-def tab_to(page: Page, target: Locator, key: str = "Tab") -> None:
-    """Press Tab, or Shift+Tab, until the focus is there, as who has no mouse does."""
-    expect(target).to_be_visible()  # a page that is still on its way has nothing to come to
-    for _ in range(TABS_MAX):
-        if target.count() == 1 and target.evaluate("element => element === document.activeElement"):
-            return
-        page.keyboard.press(key)
-    raise AssertionError(f"the focus does not come to {target}")
-
-
-def press(page: Page, target: Locator, key: str = "Enter") -> None:
-    """Come to it by keyboard, and press the key."""
-    tab_to(page, target)
-    page.keyboard.press(key)
-
-
-def type_into(page: Page, target: Locator, text: str) -> None:
-    """Come to it by keyboard, and type."""
-    tab_to(page, target)
-    page.keyboard.type(text)
 
 
 def goes_to(page: Page, someone: Someone, to: str) -> None:

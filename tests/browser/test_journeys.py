@@ -223,12 +223,15 @@ def test_what_members_and_notes_say_is_text_and_nothing_else(world: World, enter
     page = enter()
     said: list[str] = []
     page.on("dialog", lambda dialog: said.append(dialog.message))
-    pages = {"members": HOSTILE_NAMES, "invitations": HOSTILE_NOTES}
+    pages = {"members": HOSTILE_NAMES, "invitations": HOSTILE_NOTES, "reports": HOSTILE_NAMES[:2]}
     for path, texts in pages.items():
         page.goto(f"{world.url}/i/members/{path}")
         for text in texts:
             shown = text.replace("\u202e", "\\u202e")
             expect(page.get_by_role("rowheader").filter(has_text=shown)).to_have_count(1)
+        if path == "reports":
+            for words in (HOSTILE_NAMES[1], HOSTILE_NOTES[-1].replace("\u202e", "\\u202e")):
+                expect(page.get_by_role("cell").filter(has_text=words).first).to_be_visible()
         assert page.locator("main script, main img").count() == 0
         assert "\u202e" not in page.content()
     for name in HOSTILE_NAMES:

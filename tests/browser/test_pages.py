@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Every page of the console, as it looks and as axe hears it, narrow and wide, light and dark (C1, B2)."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Literal
 
-import pytest
-from aiohttp import web
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import BrowserContext, Page
 
 from gateway.console.rendering import part
 from tests.browser.conftest import Enter
@@ -27,6 +24,11 @@ PAGES: Final = {
     "invitations-empty": "/i/branch/invitations",
     "invite": "/i/members/invitations/new",
     "invite-many": "/i/members/invitations/many",
+    "reports": "/i/members/reports",
+    "reports-closed": "/i/members/reports?state=closed",
+    "reports-empty": "/i/branch/reports",
+    "reports-closed-empty": "/i/branch/reports?state=closed",
+    "report-close": "/i/members/reports/2/close",
     "groups": "/i/members/groups",
     "groups-empty": "/i/branch/groups",
     "found": "/i/members/found",
@@ -130,42 +132,3 @@ def test_the_narrowest_and_the_widest_screens(world: World, enter: Enter, screen
             assert not page.evaluate("document.documentElement.scrollWidth > innerWidth"), (name, width)
             if width in {360, 3840}:
                 page.screenshot(path=screens / f"{name}-{width}-light.png")
-
-
-@pytest.fixture
-def showcase(world: World) -> Iterator[str]:
-    """The design system's own page, served as files."""
-    folder = Path(__file__).parent.parent.parent / "tmtp_client" / "look"
-    app = web.Application()
-    app.router.add_static("/", folder)
-    runner = web.AppRunner(app)
-
-    async def start() -> int:
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        port: int = runner.addresses[0][1]
-        return port
-
-    yield f"http://127.0.0.1:{world.do(start())}/showcase.html"
-    world.do(runner.cleanup())
-
-
-@pytest.mark.parametrize("how", ["system", "attribute"])
-def test_the_design_system_shows_itself(browser: Browser, showcase: str, axe: str, screens: Path, how: str) -> None:
-    context = browser.new_context(
-        viewport=WIDE, color_scheme="dark" if how == "system" else "light", reduced_motion="reduce"
-    )
-    page = context.new_page()
-    page.goto(showcase)
-    if how == "attribute":
-        assert violations(page, axe) == []
-        page.screenshot(path=screens / "showcase-1280-light.png", full_page=True)
-        page.evaluate("document.documentElement.dataset.theme = 'dark'")
-    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert ground == "rgb(16, 17, 20)"  # dark, by the system or by the attribute
-    assert violations(page, axe) == []
-    page.screenshot(path=screens / "showcase-1280-dark.png", full_page=True)
-    page.set_viewport_size(NARROW)
-    assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
-    page.screenshot(path=screens / "showcase-390-dark.png", full_page=True)
-    context.close()

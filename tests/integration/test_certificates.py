@@ -203,6 +203,13 @@ def test_the_end_of_a_certificate_is_read_from_both_forms_of_time(tmp_path: Path
             valid_until_s(wrong)
 
 
+@pytest.mark.parametrize("title", ["Ä" * 100, "工" * 33, "a" + "🙂" * 25, "x" * 100])
+def test_a_service_of_any_title_gets_a_certificate(tmp_path: Path, title: str) -> None:
+    """Its name has 64 octets in there, and a title 100 letters: the first start failed over it."""
+    crt, _ = ensure_self_signed(tmp_path, title)
+    assert spki_pin(crt).startswith("sha256:")
+
+
 async def test_a_key_whose_certificate_is_gone_stays_what_clients_have_pinned(tmp_path: Path) -> None:
     (tmp_path / "instance").mkdir()
     crt, key = ensure_self_signed(tmp_path / "instance", "x")

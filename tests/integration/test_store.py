@@ -383,9 +383,9 @@ def test_an_old_database_is_copied_before_it_is_changed(tmp_path: Path) -> None:
     (steps / "versions" / "s9001_next.py").write_text(
         "import sqlite3\n"
         "from alembic import op\n"
-        'revision, down_revision = "9001", "0009"\n'
+        'revision, down_revision = "9001", "0010"\n'
         "def upgrade():\n"
-        f"    copy = sqlite3.connect({str(path)!r} + '.before-0009')\n"
+        f"    copy = sqlite3.connect({str(path)!r} + '.before-0010')\n"
         "    assert copy.execute('SELECT count(*) FROM account').fetchone() == (0,)\n"
         "    copy.close()\n"
         "    op.execute('CREATE TABLE next (x)')\n",

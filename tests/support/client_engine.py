@@ -41,11 +41,11 @@ class Person:
         assert typed_answer(operation, msgspec.json.decode(msgspec.json.encode(answer))) == answer
         return answer
 
-    async def join(self, gateway: Gateway, instance: str, account: str, alias: str) -> m.Joined:
-        """A new account, of which the person wrote the recovery sheet down."""
+    async def join(self, gateway: Gateway, instance: str, account: str, alias: str, port: int = 0) -> m.Joined:
+        """A new account, of which the person wrote the recovery sheet down. `port`: of the cable to the instance, if any."""
         where = endpoint(gateway, instance)
         invite = (await invited(gateway, instance, alias)).token if instance == "members" else ""
-        address = f"{where.host}:{where.port}"
+        address = f"{where.host}:{port or where.port}"
         joined = await self("accounts.join", o.Join(account, address, alias, "laptop", invite, where.pin or ""))
         await self("accounts.told", o.OfAccount(account))
         await self.online(account)

@@ -25,6 +25,7 @@ from tmtp_core import limits
 from tmtp_core.domain.administration import Register
 from tmtp_core.domain.port import Identity
 from tmtp_core.wire import messages as m1
+from tmtp_core.wire import revision2 as m2
 
 T = TypeVar("T")
 
@@ -32,6 +33,14 @@ HOSTILE_NAMES = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', 
 """Names that members may well choose."""
 HOSTILE_NOTES = (*HOSTILE_NAMES, "annual report \u202efdp.exe")
 """Notes that administrators may well paste: the last one turns what follows it."""
+
+REPORTED = (
+    ("Alan Turing", "other", ""),
+    ("Edsger Dijkstra", "abuse", "He goes on although I have asked him to stop. He wrote: “you will be sorry”"),
+    (HOSTILE_NAMES[0], "spam", HOSTILE_NOTES[-1]),
+    (HOSTILE_NAMES[1], "impersonation", HOSTILE_NAMES[1]),
+)
+"""Whom Ada Lovelace reports, why, and in what words; the first one is closed."""
 
 _SETTINGS = SETTINGS.replace("{name: members,", "{name: members, title: Members of Example,").replace(
     "bridges:", '  - {name: branch, title: A New Branch, policy: members, listen: [{tls: "127.0.0.1:0"}]}\nbridges:'
@@ -181,6 +190,14 @@ def populate(world: World) -> None:
     ada, grace, katherine = (world.people[alias] for alias in ("Ada Lovelace", "Grace Hopper", "Katherine Johnson"))
     world.ask("groups.found", m.FoundGroup(gid="Sales Team", who="Ada Lovelace"), instance="members")
     world.do(ada.connection.group_invite("i1", "Sales Team", "Ada Lovelace", "Grace Hopper"))
+    for number, (alias, reason, words) in enumerate(REPORTED):
+        someone = world.people[alias]
+        world.do(someone.connection.ping(f"r{number}", alias, "Ada Lovelace", "buy this"))
+        world.do(ada.connection.ask(m2.Report(f"r{number}", someone.uid, reason, words)))
+        if number == 0:
+            world.ask(
+                "reports.close", m.CloseReport(outcome="no_action", note="spoke to him"), instance="members", report=1
+            )
     world.do(katherine.connection.quit())
     history = world.gateway.administration._instances["members"].history  # what the recorder takes every ten seconds
     for step in range(90):

@@ -122,6 +122,10 @@ class KeyDevice:
         """Block or unblock."""
         return await self.connection.ask(m2.BlockEdit(fresh_id(), act, uid))
 
+    async def report(self, uid: str, reason: str = "spam", text: str = "") -> m.Acked:
+        """Tell the administrators of somebody."""
+        return await self.connection.ask(m2.Report(fresh_id(), uid, reason, text))
+
     # -- the log -----------------------------------------------------------------------------------------------------
     async def log(self, uid: str | None = None) -> LogState:
         """A log as the service tells it, verified."""

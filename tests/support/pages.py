@@ -15,11 +15,12 @@ its policy refuses, a request to anywhere but its own server (B6).
 
 import asyncio
 import itertools
+import json
 import subprocess
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -31,8 +32,9 @@ from msgspec import Struct
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request
 
 from gateway.app import Gateway
+from tests.support.cable import Cable, cable
 from tests.support.client_engine import Person, acquainted, until
-from tests.support.gateway import invited, running_gateway
+from tests.support.gateway import endpoint, invited, running_gateway
 from tmtp_client.api import models as m
 from tmtp_client.api.client import Local
 from tmtp_client.api.server import Server
@@ -40,6 +42,7 @@ from tmtp_client.api.serving import Served, serving
 
 T = TypeVar("T")
 ComeIn = Callable[..., Page]
+Watch = Callable[[Page, str, list[str]], None]
 
 SERVICES: Final = {"work": ("Example Works", "members"), "club": ("Chess Club", "public")}
 """The name of an account there: the service's title and its instance. Each is a gateway of its own. `members` takes
@@ -97,14 +100,27 @@ class Town:
             someone.join(service)
         return someone
 
+    def found(self, service: str, title: str) -> None:
+        """One more service, which takes everybody, under a title of the test's."""
+        self.do(self._found(service, json.dumps(title)))
+
     def device(self, name: str) -> "Someone":
         """Somebody who has joined nothing yet."""
         home = self._folder / f"home-{next(self._homes)}"
+        return Someone(self, name, home, self.enter(serving(home)))
 
-        async def begin() -> Served:
-            return await self._stack.enter_async_context(serving(home))
+    def enter(self, context: AbstractAsyncContextManager[T]) -> T:
+        """Something else that is there, in the same loop, until the block ends."""
 
-        return Someone(self, name, home, self.do(begin()))
+        async def begin() -> T:
+            return await self._stack.enter_async_context(context)
+
+        return self.do(begin())
+
+    def cable(self, service: str) -> Cable:
+        """One of somebody's own to that service."""
+        where = endpoint(self.gateways[service], SERVICES[service][1])
+        return self.enter(cable(where.host, where.port))
 
     def acquaint(self, one: "Someone", other: "Someone", service: str) -> tuple[str, str]:
         """They have pinged and accepted each other there; their uids."""
@@ -112,10 +128,13 @@ class Town:
 
     async def _begin(self) -> None:
         for service, (title, _) in SERVICES.items():
-            folder = self._folder / service
-            folder.mkdir()
-            settings = _SETTINGS.format(title=title)
-            self.gateways[service] = await self._stack.enter_async_context(running_gateway(folder, settings))
+            await self._found(service, title)
+
+    async def _found(self, service: str, title: str) -> None:
+        folder = self._folder / service
+        folder.mkdir()
+        settings = _SETTINGS.format(title=title)
+        self.gateways[service] = await self._stack.enter_async_context(running_gateway(folder, settings))
 
     def _end(self) -> None:
         try:
@@ -154,10 +173,11 @@ class Someone:
         """An operation of the local API, as a page asks it."""
         return self._town.do(self.person(operation, params))
 
-    def join(self, service: str) -> m.Joined:
+    def join(self, service: str, by: Cable | None = None) -> m.Joined:
         """Become a member, with an invitation where one is wanted; the account is online."""
-        instance = SERVICES[service][1]
-        return self._town.do(self.person.join(self._town.gateways[service], instance, service, self.name))
+        gateway = self._town.gateways[service]
+        instance = SERVICES[service][1] if service in SERVICES else "public"
+        return self._town.do(self.person.join(gateway, instance, service, self.name, by.port if by else 0))
 
     def message(self, account: str, text: str) -> m.Message:
         """Wait for the message whose text begins so."""
@@ -218,12 +238,14 @@ def make_library() -> None:
 
 @contextmanager
 def coming_in(context: BrowserContext) -> Iterator[ComeIn]:
-    """What opens somebody's pages; what each of them must not do is told at the end."""
+    """What opens somebody's pages; what each of them must not do is told at the end. `further` watches for more."""
     troubles: list[str] = []
 
-    def come_in(someone: Someone, path: str = "/") -> Page:
+    def come_in(someone: Someone, path: str = "/", further: Watch | None = None) -> Page:
         page = context.new_page()
         watch(page, someone.url, troubles)
+        if further is not None:
+            further(page, someone.url, troubles)
         enter(page, someone)
         if path != "/":
             page.goto(someone.url + path)

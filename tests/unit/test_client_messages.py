@@ -85,6 +85,15 @@ def test_a_message_without_a_thread_begins_one(kept: Connection) -> None:
     assert shown(messages.page(kept, id_of(1))) == [1]
 
 
+def test_a_list_says_whom_a_ping_went_to(kept: Connection) -> None:
+    messages.record(kept, a_message(1, kind="ping", outgoing=True, author=ME, to=(("Anna Almond", 0),)), OWN)
+    messages.record(kept, a_message(2, kind="ping", to=()), OWN)
+    assert [one.last_to for one in (threads.view(kept, id_of(number)) for number in (1, 2)) if one] == [
+        ("Anna Almond",),
+        (),
+    ]
+
+
 def test_a_large_file_comes_bit_by_bit(kept: Connection) -> None:
     files = (a_file("one", "", 9, have=0, transfer="T"), a_file("two", "", 5, have=0, transfer="U"))
     messages.record(kept, a_message(1, state="partial", attachments=files), OWN)

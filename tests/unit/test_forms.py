@@ -294,6 +294,28 @@ def test_answers_are_gathered_in_a_table_and_what_fits_no_question_is_left_out(t
     device.close()
 
 
+def test_who_answers_without_end_pushes_out_no_answer_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = Device(tmp_path / "d.db", "d", 0)
+    why = "x" * 1_000
+
+    def work(c: Any) -> FormAnswers:
+        for number in range(1, 30):
+            author = "B" * 32 if number == 1 else "C" * 32
+            messages.record(c, filled(number), frozenset())
+            answers.record(c, f"{number:016x}", 0, "a form", author, {"name": str(number), "why": why})
+        return answers.table(c, FORM)
+
+    assert not device.write(work).more
+    monkeypatch.setattr(limits, "FORM_TABLE_MAX_CHARACTERS", 3_500)
+    table = device.write(lambda c: answers.table(c, FORM))
+    assert [row[4] for row in table.rows] == ["1", "28", "29"]
+    assert table.more
+    monkeypatch.setattr(limits, "FORM_ROWS_MAX", 2)
+    assert len(device.write(lambda c: answers.table(c, FORM)).rows) == 2
+
+
 def test_nobody_replaces_the_questions_under_answers(tmp_path: Path) -> None:
     device = Device(tmp_path / "d.db", "d", 0)
     for number, outgoing in ((1, False), (3, True), (2, False), (4, True)):

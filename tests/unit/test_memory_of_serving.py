@@ -12,7 +12,7 @@ UNUSED = {
     "passkeys before somebody uses one": ("fido2", "cryptography"),
     "SMTP without a bridge": ("aiosmtpd", "OpenSSL", "dkim", "lxml", "bridges.mime", "bridges.smtp.intake"),
     "sign-in without a provider": ("joserfc",),
-    "PostgreSQL without one": ("asyncpg",),
+    "PostgreSQL without one": ("asyncpg", "greenlet"),
     "migrations of a database that is as it should be": ("alembic",),
     "pictures, which a worker reads": ("PIL",),
 }
@@ -22,6 +22,15 @@ from gateway.cli import process
 process.load()
 import gateway.console
 print(*sys.modules)
+"""
+AUTHORITIES = """
+import ssl
+from gateway.cli import process
+of_all = len(ssl.create_default_context().get_ca_certs())
+process.load()
+from aiohttp.connector import _SSL_CONTEXT_UNVERIFIED, _SSL_CONTEXT_VERIFIED
+kept = [len(one.get_ca_certs()) for one in (_SSL_CONTEXT_VERIFIED, _SSL_CONTEXT_UNVERIFIED)]
+print(*kept, len(ssl.create_default_context().get_ca_certs()) - of_all)
 """
 
 
@@ -40,3 +49,8 @@ def test_what_is_not_used_is_not_loaded(loaded: frozenset[str], what: str) -> No
 def test_what_is_used_is(loaded: frozenset[str]) -> None:
     """Else the test above could not fail."""
     assert {"gateway.app", "gateway.console", "aiohttp", "sqlalchemy", "structlog", "pydantic"} <= loaded
+
+
+def test_aiohttp_keeps_no_authorities_and_who_asks_for_the_systems_has_them() -> None:
+    done = subprocess.run([sys.executable, "-c", AUTHORITIES], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0", "0", "0"]

@@ -82,6 +82,10 @@ to be asked for.
 of its own, with which Chromium shows no PDF; the answer has one that lets nothing run or load. Locking the home cuts
 off whatever is on its way. Problems come as JSON, with a status.
 
+`POST /codes?of=invitation` with the octets of a picture (PNG, JPEG, GIF or WebP; {picture} MiB at most) as
+`application/octet-stream` is answered as on the socket: `result` is `Text`, the link that its QR code says (`of=link`:
+a text that adds a device), or `problem` says what is wrong with it. Nothing of the picture is kept.
+
 ## In Python
 ```python
 from tmtp_client.api.connecting import connected
@@ -155,6 +159,7 @@ def _introduction() -> str:
         uploads=limits.API_UPLOADS_MAX,
         downloads=limits.API_DOWNLOADS_MAX,
         inline=", ".join(sorted(INLINE)),
+        picture=limits.CODE_PICTURE_MAX_BYTES >> 20,
     )
 
 

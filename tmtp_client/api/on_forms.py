@@ -74,9 +74,15 @@ class OnForms:
     async def answers(self, p: o.OfForm) -> m.FormAnswers:
         """The table of a form's answers."""
         context = self._rooms.context(p.account)
-        stored = found(await context.database.read(lambda c: answers.blank_file(c, p.ffn)), _NO_FORM, "ffn")
+
+        def look(c: Rows) -> tuple[str, str]:
+            id = found(messages.named(c, p.message), NO_MESSAGE, "message") if p.message else ""
+            stored = found(answers.blank_file(c, p.ffn, id, p.place), _NO_FORM, "ffn")
+            return stored, answers.thread_of(c, id)
+
+        stored, thread = await context.database.read(look)
         form = await _read(context, stored, p.ffn)
-        return await context.database.read(lambda c: answers.table(c, form))
+        return await context.database.read(lambda c: answers.table(c, form, thread))
 
     async def csv(self, p: o.OfForm) -> m.Text:
         """The same as CSV."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tmtp_client.api.dispatcher import Dispatcher
 from tmtp_client.api.on_accounts import OnAccounts
+from tmtp_client.api.on_codes import OnCodes
 from tmtp_client.api.on_conversation import OnConversation
 from tmtp_client.api.on_devices import OnDevices
 from tmtp_client.api.on_files import OnFiles
@@ -56,6 +57,7 @@ async def running(folder: Path) -> AsyncIterator[Engine]:
             files.handlers(),
             OnForms(rooms).handlers(),
             OnDevices(rooms).handlers(),
+            OnCodes().handlers(),
         )
         try:
             await home.open()

@@ -2,7 +2,7 @@
 """The local API's server: HTTP and a WebSocket on 127.0.0.1, and nowhere else (B1).
 
 `/enter?token=…` lets a browser in; `POST /tokens` makes such a token for a program that has the key; `/api/1` is the
-WebSocket; `/files` has what frames are too small for; `/` and the rest are the client's pages.
+WebSocket; `/files` and `/codes` have what frames are too small for; `/` and the rest are the client's pages.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from tmtp_client.api.events import Source
 from tmtp_client.api.guards import DOOR, Guard, in_words, refused
 from tmtp_client.api.models import Event, HomeEvent
 from tmtp_client.api.pages import Pages
+from tmtp_client.api.pictures import Pictures
 from tmtp_client.api.socket import Socket
 from tmtp_client.api.transfers import FileRoom, Transfers
 
@@ -49,6 +50,7 @@ class Server:
         self._dispatcher = dispatcher
         self._source = source
         self._transfers = Transfers(room, dispatcher)
+        self._pictures = Pictures(dispatcher)
         self._pages = Pages()
         self._entrance = entrance
         self._sockets: set[Socket] = set()
@@ -107,6 +109,7 @@ class Server:
         application.router.add_get(API, self._converse, allow_head=False)
         application.router.add_post("/files/{account}", self._transfers.take_in)
         application.router.add_get(r"/files/{account}/{message}/{place:\d{1,6}}", self._transfers.hand_out)
+        application.router.add_post("/codes", self._pictures.read)
         self._pages.add_to(application.router)
         return application
 

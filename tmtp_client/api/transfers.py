@@ -29,7 +29,7 @@ INLINE: Final = frozenset(
 )
 """Types that run nothing, or like PDF only in a viewer of the browser's own. SVG and HTML are none."""
 _AS_TEXT: Final = frozenset({"text/plain", "text/csv"})
-_OCTETS: Final = "application/octet-stream"
+OCTETS: Final = "application/octet-stream"
 _STATUS: Final[dict[ErrorCode, int]] = {
     "usage": 400,
     "not_found": 404,
@@ -85,8 +85,8 @@ class Transfers:
 
     async def take_in(self, request: web.Request) -> web.StreamResponse:
         """`POST /files/ACCOUNT?name=…`: the body is the file's octets. Answers `Staged`."""
-        if request.content_type != _OCTETS:  # one that no form can send without the browser asking first
-            return refused(415, "usage", f"send the file's octets as {_OCTETS}", "Content-Type")
+        if request.content_type != OCTETS:  # one that no form can send without the browser asking first
+            return refused(415, "usage", f"send the file's octets as {OCTETS}", "Content-Type")
         if self._uploads.locked():
             return refused(503, "not_now", "too many files are being taken in at once; try again")
         async with self._uploads, self._known(request):
@@ -175,7 +175,7 @@ def _headers(request: web.Request, found: Download) -> dict[str, str]:
     media = "text/plain; charset=utf-8" if found.media in _AS_TEXT else found.media
     policy = SHOWN if inline else {"Content-Security-Policy": SANDBOX}
     return policy | {
-        "Content-Type": media if inline else _OCTETS,
+        "Content-Type": media if inline else OCTETS,
         "Content-Disposition": f"{'inline' if inline else 'attachment'}; filename*=UTF-8''{quote(found.name, safe='')}",
         "Accept-Ranges": "bytes",
         "ETag": f'"{found.tag}"',

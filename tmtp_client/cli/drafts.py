@@ -137,15 +137,16 @@ def send(
 
     async def compose(client: Client, of: m.Account) -> m.Waiting:
         draft = await _named(client, of.name, draft_id)
+        if draft.filled:
+            fail("it is an answer to a form: tmtp form fill, or the pages, give it", USAGE)
         reply = ""
         if draft.thread:
             latest: m.Messages = await client.call("threads.read", o.ReadThread(of.name, draft.thread, limit=1))
             reply = latest.messages[-1].id
         elif not draft.to:
             fail(f"it says not to whom: tmtp drafts edit {draft_id} --to NAME", USAGE)
-        asked = o.Send(
-            of.name, draft.to, draft.subject, draft.text, reply, files=draft.files, delay_s=undo, draft=draft.key
-        )
+        said = (draft.to, draft.subject, draft.text, reply)
+        asked = o.Send(of.name, *said, files=draft.files, form=draft.form, delay_s=undo, draft=draft.key)
         waiting: m.Waiting = await client.call("messages.send", asked)
         return waiting
 
@@ -180,5 +181,6 @@ async def _begun(client: Client, account: str, id: str, reply: str) -> m.Draft:
 def _row(one: m.Draft) -> tuple[str, ...]:
     to = ", ".join(one.to) or (f"answer in #{ending(one.thread)}" if one.thread else "")
     files = f"{len(one.files)} files" if len(one.files) > 1 else "1 file" if one.files else ""
-    shown = one.subject or one.text[:60].replace("\n", " ")
+    made = "a form" if one.form is not None else "filled in a form" if one.filled else ""
+    shown = one.subject or one.text[:60].replace("\n", " ") or made
     return (f"#{ending(one.key)}", time_text(one.changed_ms), to, shown, files)

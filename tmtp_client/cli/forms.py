@@ -185,7 +185,8 @@ async def _blank(client: Client, account: str, message_id: str, place: int | Non
     if len(found) != 1:
         places = ", ".join(str(one.place) for one in found)
         fail(f"the message has several forms; say which: --place {places}" if found else "no form is there", USAGE)
-    table: m.FormAnswers = await client.call("forms.answers", o.OfForm(account, found[0].form))
+    asked = o.OfForm(account, found[0].form, message.id, found[0].place)
+    table: m.FormAnswers = await client.call("forms.answers", asked)
     return message.id, found[0].place, table.form
 
 
@@ -252,9 +253,8 @@ def answers(
 
     async def work(client: Client) -> tuple[m.FormAnswers | m.Text, int]:
         of = await account_of(client, account)
-        ffn = await _ffn(client, of.name, bare(id))
+        asked = await _of_form(client, of.name, bare(id))
         code = await fetched(client, [of.name])
-        asked = o.OfForm(of.name, ffn)
         table: m.FormAnswers | m.Text = await client.call("forms.csv" if csv else "forms.answers", asked)
         return table, code
 
@@ -271,6 +271,8 @@ def answers(
             for message, _, alias, posted, *values in found.rows
         ]
         print_table(out, ("message", "when", "who", *titles), rows)
+        if found.more:
+            warn("There are more answers than a table holds: earlier ones of the same people are left out.")
     if code:
         raise typer.Exit(code)
 
@@ -286,15 +288,15 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-async def _ffn(client: Client, account: str, id: str) -> str:
-    """Of the form that a message has; what names no message is taken for a form's own name."""
+async def _of_form(client: Client, account: str, id: str) -> o.OfForm:
+    """The form that a message has, or answers; what names no message is taken for a form's own name."""
     try:
         message: m.Message = await client.call("messages.show", o.OfMessage(account, id))
     except ProblemError as error:
         if error.problem.code != "not_found":
             raise
-        return id
-    forms = [one.form for one in message.attachments if one.kind in {"form", "filled"}]
+        return o.OfForm(account, id)
+    forms = [one for one in message.attachments if one.kind in {"form", "filled"}]
     if not forms:
         fail(f"the message {id} has no form", USAGE)
-    return forms[0]
+    return o.OfForm(account, forms[0].form, message.id, forms[0].place)

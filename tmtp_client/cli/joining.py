@@ -42,8 +42,11 @@ LabelOption = Annotated[str, typer.Option(help="What you call this device, on al
 
 
 def join(
-    address: AddressArgument,
     alias: Annotated[str, typer.Option(help="The name others know you by; 8 bytes or more, yours for ever.")],
+    address: Annotated[str, typer.Argument(help="host:port, or the tmtp:// link you were given.")] = "",
+    picture: Annotated[
+        Path | None, typer.Option(help="A picture of the invitation's QR code, instead of the link.", dir_okay=False)
+    ] = None,
     invite: Annotated[str, typer.Option(help="The invitation's token, if the link has none.")] = "",
     pin: PinOption = "",
     ca: CaOption = None,
@@ -63,19 +66,23 @@ def join(
     bar one that was stolen. No device keeps it, so that none can take the account over.
 
     Example: tmtp join 'tmtp://chat.example.org:4433#invite=…' --alias 'Ada Lovelace'
+
+    Example: tmtp join --picture card.jpg --alias 'Ada Lovelace'
     """
-    if not address.strip():
-        fail("say the link that you were given, tmtp://…, or host:port", USAGE)
+    if bool(address.strip()) == (picture is not None):
+        fail("say the link that you were given, tmtp://…, or host:port; or give a picture of its QR code", USAGE)
     check_alias(alias)
     name = account or FIRST_NAME
-    asked = o.Join(name, address, alias, label, invite, pin, _ca_file(ca), sign_in)
+    shown = str(picture.absolute()) if picture is not None else ""
 
     async def work(client: Client) -> tuple[m.Joined, bool]:
+        link = await _link_in(client, shown) if shown else address
+        asked = o.Join(name, link, alias, label, invite, pin, _ca_file(ca), sign_in)
         with _working() as told:
             joining = _signed_in(client, "accounts.join", asked, browser=browser)
             joined: m.Joined = await progressing(client, joining, "join", told)
         home: m.Home = await client.call("home.state")
-        _print_joined(joined, address, pin, as_json=as_json)
+        _print_joined(joined, link, pin, as_json=as_json)
         await client.call("accounts.told", o.OfAccount(name))  # now that it is on the screen: it must be nowhere else
         return joined, home.protected
 
@@ -86,6 +93,12 @@ def join(
         fail(f"{joined.error}. Your account exists; choose another name: tmtp alias 'Other Name'", FAILED)
     if not as_json:
         say("Next: tmtp ping 'Somebody Known' 'Hello, it is me' · tmtp inbox · tmtp watch")
+
+
+async def _link_in(client: Client, picture: str) -> str:
+    """The invitation that the picture at this path shows. Raises `ProblemError`."""
+    read: m.Text = await client.call("codes.read", o.ReadCode(picture, "invitation"))
+    return read.text
 
 
 def recover(

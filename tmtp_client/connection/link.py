@@ -308,7 +308,14 @@ class Connection:
 
     async def ask(
         self,
-        request: m.UserEdit | m.OhiEdit | m.GroupEdit | m2.LogAppend | m2.InviteEdit | m2.BlockEdit | m2.KeyEdit,
+        request: m.UserEdit
+        | m.OhiEdit
+        | m.GroupEdit
+        | m2.LogAppend
+        | m2.InviteEdit
+        | m2.BlockEdit
+        | m2.KeyEdit
+        | m2.Report,
     ) -> m.Acked:
         """Any request without data that is answered by an ack. Raises `Refused` or `Disconnected`."""
         return await self._request(request.id, m.encode_head(request), b"", 0)

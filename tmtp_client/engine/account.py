@@ -28,6 +28,7 @@ from tmtp_client.store.changes import Since
 from tmtp_client.sync import state
 from tmtp_client.sync.telling import keep_telling
 from tmtp_client.trust.logs import standing
+from tmtp_core.wire.address import ServiceAddress
 
 
 class Account:
@@ -304,6 +305,7 @@ class Account:
             waiting=len(outbox.waiting(c)),
             device=identity.keys.signer.public if identity.keys is not None else "",
             introductions=meeting.introductions(c),
+            link=ServiceAddress(identity.host, identity.port, identity.pin).link(),
         )
 
     def _stands(self) -> tuple[models.AccountState, str]:

@@ -5,6 +5,9 @@ Thrown away, or sent, a draft's words are taken out of the registers, here and o
 wrote later, not knowing, stand as a draft again: a person would rather throw them away twice than miss them.
 """
 
+from typing import Any
+
+import msgspec
 from sqlalchemy import Connection
 
 from tmtp_client import limits
@@ -20,7 +23,11 @@ def save(c: Connection, at: At, draft: Draft) -> Draft | None:
         raise ValueError("key: a draft needs one: its thread's id, or new- and what the client chose")
     if len(draft.to) > limits.DRAFT_TO_MAX:
         raise ValueError(f"to: a draft has {limits.DRAFT_TO_MAX} recipients at most")
-    wanted = {"thread": draft.thread, "to": list(draft.to), "subject": draft.subject, "text": draft.text}
+    made = {} if draft.form is None else msgspec.to_builtins(draft.form)
+    if max(len(msgspec.json.encode(one)) for one in (made, draft.filled)) > limits.DRAFT_FORM_MAX_BYTES:
+        raise ValueError(f"form: a form, or what is filled in, has {limits.DRAFT_FORM_MAX_BYTES} octets at most")
+    wanted: dict[str, Any] = {"thread": draft.thread, "to": list(draft.to), "subject": draft.subject}
+    wanted |= {"text": draft.text, "form": made, "filled": draft.filled}
     present = {**drafts.FIELDS, **registers.fields(c, drafts.KIND, draft.key)}
     changed = {field: value or None for field, value in wanted.items() if value != present[field]}
     here = drafts.here(draft.key)

@@ -522,4 +522,5 @@ def _view(row: Any) -> models.Waiting:
         sent=row.sent,
         size=row.size,
         error=entry.error,
+        filled=next((one.form for one in content.files if one.kind == "filled"), ""),
     )

@@ -171,10 +171,15 @@ def threads_of(connection: Connection, rows: Sequence[Row[Any]]) -> list[models.
     asked = select(reader).where(among(r.thread, ids), r.subscribed == 1).order_by(r.thread, r.posted, r.uid)
     for one in connection.execute(asked):
         readers[one.thread].append(models.Reader(one.uid, one.alias, one.by, one.note))
-    return [_thread(row, tuple(tags[row.id]), tuple(readers[row.id])) for row in rows]
+    alone = [row.last_message for row in rows if row.id not in readers]
+    last = connection.execute(select(message).where(among(message.c.id, alone))).all() if alone else []
+    to = _recipients(connection, last)
+    return [_thread(row, tuple(tags[row.id]), tuple(readers[row.id]), to.get(row.last_message, ())) for row in rows]
 
 
-def _thread(row: Row[Any], tags: tuple[str, ...], readers: tuple[models.Reader, ...]) -> models.Thread:
+def _thread(
+    row: Row[Any], tags: tuple[str, ...], readers: tuple[models.Reader, ...], to: tuple[str, ...]
+) -> models.Thread:
     return models.Thread(
         id=row.id,
         subject=row.subject,
@@ -194,6 +199,7 @@ def _thread(row: Row[Any], tags: tuple[str, ...], readers: tuple[models.Reader, 
         draft=bool(row.draft),
         encryption=row.encryption,
         readers=readers,
+        last_to=to,
     )
 
 

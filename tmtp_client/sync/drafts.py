@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Drafts as this device has them: the fields of a draft are registers, its files stay on this device.
 
-A draft is there as long as it has text, a subject, recipients, or files. Its thread alone makes none.
+A draft is there as long as it has text, a subject, recipients, a form, answers to one, or files. Its thread alone makes
+none.
 """
 
 from collections.abc import Sequence
@@ -11,13 +12,13 @@ import msgspec
 from sqlalchemy import Connection, select
 
 from tmtp_client import limits
-from tmtp_client.api.models import Draft, Staged
+from tmtp_client.api.models import Draft, Form, Staged
 from tmtp_client.store import tables
 from tmtp_client.sync import clock, registers
 from tmtp_client.sync.registers import HERE
 
 KIND: Final = "draft"
-FIELDS: Final[dict[str, Any]] = {"thread": "", "to": [], "subject": "", "text": ""}
+FIELDS: Final[dict[str, Any]] = {"thread": "", "to": [], "subject": "", "text": "", "form": {}, "filled": {}}
 """What a draft's registers are called, and what each says when it says nothing."""
 
 _PREFIX: Final = f"{KIND}:"
@@ -30,12 +31,14 @@ def get(c: Connection, key: str) -> Draft | None:
     said = {field: msgspec.json.decode(value) for field, value, _ in rows}
     fields = {field: said[field] for field, nothing in FIELDS.items() if type(said.get(field)) is type(nothing)}
     to = tuple(one for one in fields.pop("to", ()) if isinstance(one, str))
+    form = _form(fields.pop("form", {}))
     files = registers.get(c, HERE, here(key), "files") or ()
-    if not (to or files or fields.get("subject") or fields.get("text")):
+    if not (to or files or form or any(fields.get(one) for one in ("subject", "text", "filled"))):
         return None
     stamps = [stamp.ms for row in rows if (stamp := clock.read_stamp(row.stamp)) is not None]
     changed_ms = max(stamps, default=0)
-    return Draft(key, to=to, files=tuple(files), changed_ms=changed_ms, staged=_called(c, files), **fields)
+    staged = _called(c, files)
+    return Draft(key, to=to, files=tuple(files), form=form, changed_ms=changed_ms, staged=staged, **fields)
 
 
 def all_of(c: Connection) -> list[Draft]:
@@ -53,6 +56,14 @@ def files_in_use(c: Connection) -> frozenset[str]:
 def here(key: str) -> str:
     """Under which key this device keeps what is its own of a draft."""
     return _PREFIX + key
+
+
+def _form(said: dict[str, Any]) -> Form | None:
+    """As far as it is made: nobody could fill it in yet, maybe. What only a newer release understands is none here."""
+    try:
+        return msgspec.convert(said, Form) if said else None
+    except msgspec.ValidationError:
+        return None
 
 
 def _called(c: Connection, files: Sequence[str]) -> tuple[Staged, ...]:

@@ -85,6 +85,11 @@ class Place:
     pin: str = ""
 
 
+def is_text(text: str) -> bool:
+    """Whether it looks like one of the two texts: what its QR code in a picture is looked for by."""
+    return text.startswith((_OFFER, _ANSWER))
+
+
 # -- on the new device -----------------------------------------------------------------------------------------------
 def read_offer(text: str) -> Offer:
     """The first text. Raises `LinkRefused` for anything else."""

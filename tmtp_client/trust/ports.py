@@ -22,7 +22,14 @@ class Asker(Protocol):
 
     async def ask(
         self,
-        request: m.UserEdit | m.OhiEdit | m.GroupEdit | m2.LogAppend | m2.InviteEdit | m2.BlockEdit | m2.KeyEdit,
+        request: m.UserEdit
+        | m.OhiEdit
+        | m.GroupEdit
+        | m2.LogAppend
+        | m2.InviteEdit
+        | m2.BlockEdit
+        | m2.KeyEdit
+        | m2.Report,
     ) -> m.Acked:
         """A request that an ack answers. Raises `Refused` or `Disconnected`."""
 

@@ -15,6 +15,7 @@ PINGS: Final = "pings"
 FAILED: Final = "failed pings"
 INTRODUCTIONS: Final = "introductions"
 INVITATIONS: Final = "invitations"
+REPORTS: Final = "reports"
 
 
 def count_post(ledger: Ledger, account: Account, octets: int, moment: Moment) -> None:
@@ -77,6 +78,13 @@ def ping_reached(ledger: Ledger, account: Account, other: Account, moment: Momen
     count_today(ledger, account, PINGS, moment)
     if other.key != account.key and used_today(ledger, account, FAILED, moment):
         ledger.set_meter(account, FAILED, moment.ms, 0)
+
+
+def count_report(ledger: Ledger, account: Account, moment: Moment) -> None:
+    """One more report by this account. Raises `RequestRefused` above what one may make in a day."""
+    if used_today(ledger, account, REPORTS, moment) >= limits.REPORTS_PER_DAY:
+        raise RequestRefused(f"quota: {limits.REPORTS_PER_DAY} reports a day; try again later")
+    count_today(ledger, account, REPORTS, moment)
 
 
 def appends_by(device: int) -> str:

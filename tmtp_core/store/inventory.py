@@ -15,6 +15,7 @@ from tmtp_core import limits
 from tmtp_core.domain.administration import AccountSummary, InvitationSummary, Joiner
 from tmtp_core.domain.port import MemberStatus, Role, Status
 from tmtp_core.names import skeletons
+from tmtp_core.store import reports
 from tmtp_core.store import tables as t
 from tmtp_core.store.persons import identities
 
@@ -72,11 +73,14 @@ class QueueSummary:
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """How many there are. `oldest_ms`: when the message was posted that waits longest."""
+    """How many there are; of invitations and reports those that are open. `oldest_ms`: when the message was posted
+    that waits longest.
+    """
 
     accounts: int
     barred: int
     invitations: int
+    reports: int
     oldest_ms: int | None
 
 
@@ -282,12 +286,12 @@ def octets_queued(connection: Connection, after: int) -> tuple[int, int | None]:
 
 
 def census(connection: Connection, now_ms: int) -> Census:
-    """How many accounts and open invitations there are."""
+    """How many accounts, open invitations and open reports there are."""
     a = t.account.c
     counted = {row[0]: row[1] for row in connection.execute(select(a.status, func.count()).group_by(a.status))}
     invited = connection.scalar(select(func.count()).select_from(t.invitation).where(_open(now_ms))) or 0
     active, barred = counted.get(Status.ACTIVE, 0), counted.get(Status.BARRED, 0)
-    return Census(active + barred, barred, invited, oldest_ms(connection))
+    return Census(active + barred, barred, invited, reports.open_count(connection), oldest_ms(connection))
 
 
 def shares(connection: Connection, since_day: int) -> list[Share]:

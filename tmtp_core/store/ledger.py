@@ -38,13 +38,14 @@ from tmtp_core.store.named import NamedRows
 from tmtp_core.store.persons import PersonRows
 from tmtp_core.store.reading import reading
 from tmtp_core.store.received import Received
+from tmtp_core.store.reports import ReportRows
 from tmtp_core.store.sharing import SLOTS_MAX, Changed, NotAlone, Sharing
 from tmtp_core.store.statements import Entry, Written
 
 _HIGH_WATER = "message_high_water"
 
 
-class SqlLedger(NamedRows, ConsentRows, GivenBackRows, PersonRows):
+class SqlLedger(NamedRows, ConsentRows, GivenBackRows, PersonRows, ReportRows):
     """Implements `tmtp_core.domain.port.Ledger`; `begin`, `flush`, `committed` and `rolled_back` are the writer's.
 
     `service_key`: the service's public key, to which all logs are bound; `report` hears of damage, as (event, fields).
@@ -280,6 +281,7 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows, PersonRows):
             self.drop_log(account)
             self.forget_identity(account)
             self.forget_consent(account)
+            self.forget_reports(account)
             self._connection.execute(delete(t.received).where(t.received.c.account == account.key))
             self._forget_caches()
 

@@ -234,6 +234,25 @@ joined = Table(
     sqlite_with_rowid=False,
 )
 
+# What members tell the administrators of somebody (docs/decisions/0030): open, or closed with an outcome.
+report = Table(
+    "report",
+    metadata,
+    Column("key", KEY, primary_key=True, autoincrement=True),
+    Column("reporter", KEY, ForeignKey("account.key"), nullable=False),
+    Column("reported", KEY, ForeignKey("account.key"), nullable=False),
+    Column("reason", String, nullable=False),
+    Column("words", String, nullable=False),
+    Column("made_ms", KEY, nullable=False),
+    Column("closed_ms", KEY),
+    Column("outcome", String, nullable=False, server_default=""),
+    Column("note", String, nullable=False, server_default=""),
+    Index("ix_report_reporter", "reporter"),
+    Index("ix_report_reported", "reported"),
+    Index("ix_report_closed_ms", "closed_ms"),
+    sqlite_autoincrement=True,
+)
+
 # Whom a provider of sign-in vouches for (A1). `session`: the provider's, by which it can end it; "" for none.
 identity = Table(
     "identity",

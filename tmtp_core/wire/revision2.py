@@ -139,6 +139,16 @@ class GroupInfo(Struct, frozen=True, tag_field="op", tag=20, omit_defaults=True)
     datalen: int = 0
 
 
+class Report(Struct, frozen=True, tag_field="op", tag=21, omit_defaults=True):
+    """Op 21: tell the administrators of somebody who has reached one; `reason`: of `REASONS`; `text`: own words."""
+
+    id: str
+    uid: str
+    reason: str
+    text: str = ""
+    datalen: int = 0
+
+
 Request = (
     m.Request
     | RegisterKeys
@@ -151,9 +161,14 @@ Request = (
     | ServiceInfo
     | KeyEdit
     | GroupInfo
+    | Report
 )
 
-MEMBER_REQUESTS: Final = (LogAppend, LogFetch, InviteEdit, BlockEdit, Find, ServiceInfo, KeyEdit, GroupInfo)
+MEMBER_REQUESTS: Final = (LogAppend, LogFetch, InviteEdit, BlockEdit, Find, ServiceInfo, KeyEdit, GroupInfo, Report)
+REPORTS: Final = "reports"
+"""Among a service's features: it takes op 21."""
+REASONS: Final = ("spam", "abuse", "impersonation", "other")
+"""Why somebody is reported; `impersonation`: he pretends to be somebody else."""
 PREKEY: Final = b"tmtp-prekey"
 SKIN: Final = b"tmtp-skin"
 REGISTERED_BEFORE: Final = "registered before, log in"
@@ -281,6 +296,7 @@ class _AnyRequest(requests.AnyRequest, frozen=True, forbid_unknown_fields=False,
     time: Annotated[int, Meta(ge=0, le=2**53 - 1)] = 0
     stamp: str = ""
     ids: tuple[str, ...] = ()
+    reason: str = ""
     as_: m.Outsider | None = None
 
 
@@ -361,6 +377,12 @@ def _build_log_append(head: _AnyRequest) -> LogAppend | None:
     return LogAppend(head.id, head.entry, head.sigs, head.sig, head.recoverysig, head.time, head.stamp)
 
 
+def _build_report(head: _AnyRequest) -> Report | None:
+    if not (head.id and head.uid and head.reason in REASONS):
+        return None
+    return Report(head.id, head.uid, head.reason, head.text)
+
+
 def _build_ack(head: _AnyRequest) -> m.Ack | None:
     if not head.type or not (head.id or head.ids):
         return None
@@ -382,4 +404,5 @@ _BUILDERS: Final[dict[int, Callable[[Any], Request | None]]] = {
     18: lambda head: ServiceInfo(head.id) if head.id else None,
     19: lambda head: KeyEdit(head.id, head.key, head.time, head.sig) if head.id and head.key and head.sig else None,
     20: lambda head: GroupInfo(head.id, head.gid) if head.id and head.gid else None,
+    21: _build_report,
 }

@@ -42,6 +42,7 @@ async def _figures(visit: Visit) -> dict[str, Any]:
         "span_chosen": int(daily),
         "live": f"{visit.base}/live" + ("?span=day" if daily else ""),
         "may_invite": visit.may("invitations:write"),
+        "may_reports": visit.may("reports:read"),
     }
 
 

@@ -26,6 +26,7 @@ from gateway.api.openapi import document
 from gateway.app import Gateway
 from tests.support.gateway import SETTINGS, member, running_gateway
 from tmtp_core import limits
+from tmtp_core.wire import revision2 as m2
 
 EXAMPLES_MAX = 2_000 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 15
 """Made at random for each operation, beside all that schemathesis thinks of by itself."""
@@ -54,7 +55,13 @@ class Served:
     async def serve(self, folder: Path) -> None:
         """Until it is told to end."""
         settings = SETTINGS + 'administration: {listen: "127.0.0.1:0"}\n'
-        async with running_gateway(folder, settings) as gateway, member(gateway, "members", "Ada Lovelace"):
+        async with (
+            running_gateway(folder, settings) as gateway,
+            member(gateway, "members", "Ada Lovelace") as ada,
+            member(gateway, "members", "Charles Babbage") as charles,
+        ):
+            await charles.connection.ping("1", "Charles Babbage", "Ada Lovelace", "odd")
+            await ada.connection.ask(m2.Report("1", charles.uid, "other", "odd"))
             owner = gateway.administration.on_behalf_of(local_user())
             group = models.FoundGroup(gid="Sales Team", who="Ada Lovelace")
             await owner.perform("groups.found", {"instance": "members"}, group)

@@ -16,6 +16,7 @@ import pytest
 from gateway.administration import OPERATIONS, local_user
 from tests.support.commands import Commands, Ran
 from tests.support.gateway import SETTINGS, member, running_gateway
+from tmtp_core.wire import revision2 as m2
 
 COMMANDS = {
     "overview": ["overview"],
@@ -32,6 +33,8 @@ COMMANDS = {
     "invitations.create": ["invite", "-i", "members", "--expires", "7d", "--note", "for Bob"],
     "invitations.list": ["invitation", "list", "-i", "members"],
     "invitations.revoke": ["invitation", "revoke", "-i", "members"],
+    "reports.list": ["report", "list", "-i", "members"],
+    "reports.close": ["report", "close", "-i", "members", "1", "--outcome", "acted", "--note", "barred her"],
     "queues.list": ["queue", "list", "-i", "members"],
     "tokens.create": [
         "token",
@@ -52,7 +55,7 @@ COMMANDS = {
 }
 """In an order in which each has something to work on."""
 
-ONCE = {"accounts.remove", "tokens.revoke", "groups.found", "accounts.alias", "invitations.revoke"}
+ONCE = {"accounts.remove", "tokens.revoke", "groups.found", "accounts.alias", "invitations.revoke", "reports.close"}
 """Cannot be done twice."""
 
 ELSEWHERE = {"history", "settings", "bridges.list", "invitations.create_many", "devices.bar"} | {
@@ -95,10 +98,14 @@ class Typed:
 
 @asynccontextmanager
 async def gateway_with_ada(folder: Path, *, running: bool) -> AsyncIterator[Path]:
-    """The settings file of a gateway that has had one member; it runs, or it ran."""
+    """The settings file of a gateway that has had a member, whom another one has reported; it runs, or it ran."""
     async with running_gateway(folder) as gateway:
-        async with member(gateway, "members", "Ada Lovelace"):
-            pass
+        async with (
+            member(gateway, "members", "Ada Lovelace") as ada,
+            member(gateway, "members", "Charles Babbage") as charles,
+        ):
+            await ada.connection.ping("1", "Ada Lovelace", "Charles Babbage", "buy this")
+            await charles.connection.ask(m2.Report("1", ada.uid, "spam", "she wrote: \x1b[31mbuy this"))
         if running:
             yield folder / "gateway.yaml"
             return
@@ -163,6 +170,36 @@ async def test_an_overview_says_that_nothing_is_archived_and_a_list_who_owns_a_g
     assert f"Ada Lovelace ({uid})" in (await typed.ran("group", "list", "-i", "members")).stdout
     (listed,) = await typed.printed("group", "list", "-i", "members")
     assert (listed["owner"], listed["owner_alias"]) == (uid, "Ada Lovelace")
+
+
+async def test_reports_are_seen_by_words_and_closed_once(typed: Typed) -> None:
+    """Nothing that a member wrote steers the terminal (D2)."""
+    said = (await typed.ran("report", "list", "-i", "members")).stdout
+    assert "Charles Babbage" in said
+    assert "buy this" in said
+    assert "\x1b" not in said
+    (one,) = await typed.printed("report", "list", "-i", "members")
+    assert (one["reported_alias"], one["reason"], one["about_same"], one["closed_ms"]) == (
+        "Ada Lovelace",
+        "spam",
+        1,
+        None,
+    )
+    assert {row["instance"]: row["reports_open"] for row in (await typed.printed("overview"))["instances"]} == {
+        "members": 1,
+        "public": 0,
+    }
+    closing = ["report", "close", "-i", "members", str(one["report"])]
+    assert (await typed.ran(*closing, "--outcome", "perhaps")).exit_code == 2
+    assert "kept for 90 days" in (await typed.ran(*closing, "--outcome", "unfounded", "--note", "asked her")).stdout
+    again = await typed.ran(*closing, "--outcome", "acted")
+    assert (again.exit_code, "closed before" in again.stderr) == (1, True)
+    assert (await typed.ran("report", "close", "-i", "members", "99", "--outcome", "acted")).exit_code == 1
+    assert "No report to members is open." in (await typed.ran("report", "list", "-i", "members")).stdout
+    assert "unfounded: asked her" in (await typed.ran("report", "list", "-i", "members", "--closed")).stdout
+    entry = next(one for one in await typed.printed("audit", "list") if one["outcome"] == "done")
+    assert (entry["operation"], entry["target"]) == ("reports.close", "1")
+    assert entry["detail"] == "outcome: unfounded; note: asked her"
 
 
 async def test_what_is_refused_exits_with_1_and_says_why(typed: Typed) -> None:

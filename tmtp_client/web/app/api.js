@@ -12,7 +12,7 @@ const FIRST_WAIT_MS = 250;
 const LONGEST_WAIT_MS = 5000;
 const READS = new Set([
   "home.state", "accounts.list", "accounts.skin", "people.list", "people.show", "people.find", "groups.list", "groups.show",
-  "threads.list", "threads.read", "messages.latest", "messages.show", "outbox.list", "drafts.list", "tags.list", "search",
+  "threads.list", "threads.read", "messages.latest", "messages.show", "messages.render", "outbox.list", "drafts.list", "tags.list", "search",
   "forms.answers", "forms.csv", "render", "settings.list", "devices.list", "devices.of", "keys.wishes", "keys.safety",
 ]);
 

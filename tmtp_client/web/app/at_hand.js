@@ -4,6 +4,7 @@
 import { soon } from "./focus.js";
 import { signal } from "./html.js";
 
+
 /** The message that keys act upon; "": the last. */
 export const currentMessage = signal("");
 /** Which message is answered; null: the conversation. @type {import("./html.js").signal<any>} */

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
-/** Files of a message: how much of each is here, looked at in the page on request, or kept. */
+/** Files of a message: how much of each is here, looked at in the page on request, or kept. Its forms are a room of their own. */
 
 import { listen } from "./api.js";
+import { Fetched } from "./fetched.js";
 import { html, Icon, useEffect, useState } from "./html.js";
 import { size, visible } from "./text.js";
 import { t } from "./words.js";
@@ -21,9 +22,13 @@ function viewOf({ media = "", kind }) {
 }
 
 export function Attached({ account, message }) {
-  return html`<ul class="files" aria-label=${t("thread.files")}>
-    ${message.attachments.map((file) => html`<li key=${file.place}><${File} account=${account} message=${message} file=${file} /></li>`)}
-  </ul>`;
+  const isForm = (file) => file.kind !== "file" && file.have >= file.size && !message.plain;
+  const files = message.attachments.filter((file) => !isForm(file));
+  return html`
+    ${files.length > 0 && html`<ul class="files" aria-label=${t("thread.files")}>
+      ${files.map((file) => html`<li key=${file.place}><${File} account=${account} message=${message} file=${file} /></li>`)}
+    </ul>`}
+    ${message.attachments.filter(isForm).map((file, place) => html`<${Fetched} key=${file.place} from="forms/in_message" part="FormInMessage" account=${account} message=${message} file=${file} place=${place} />`)}`;
 }
 
 function File({ account, message, file }) {

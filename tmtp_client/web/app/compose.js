@@ -6,6 +6,7 @@ import { Attachments, AttachButton } from "./attachments.js";
 import { Field, Trouble, useId, useRequest, wrongOf } from "./controls.js";
 import { keyOfNew, saysSomething, useDraft, writeNew } from "./drafts.js";
 import { EncryptionState, useEncryption } from "./encryption.js";
+import { Fetched } from "./fetched.js";
 import { html, Icon, useEffect, useRef, useState } from "./html.js";
 import { PeoplePicker } from "./person_picker.js";
 import { MarkdownHint, Preview } from "./preview.js";
@@ -160,7 +161,8 @@ function useWriting(account, key, thread) {
       if (!draft) return;
       await flush();
       willHear(null);
-      const waiting = await call("messages.send", { account, text: draft.text, files: draft.files, draft: draft.key, ...fields });
+      const form = draft.form && (await import("./forms/written.js")).finished(draft.form);
+      const waiting = await call("messages.send", { account, text: draft.text, files: draft.files, form, draft: draft.key, ...fields });
       end(draft);
       setTimes((now) => now + 1);
       leaves({ account, waiting, draft, takesFocus: !thread, onUndo });
@@ -204,16 +206,19 @@ function Text({ writing, label, rows, head = null }) {
 /** How it leaves. */
 function Foot({ writing, encryption, onSend, onDrop, ready }) {
   const [later, setLater] = useState(false);
+  const [making, setMaking] = useState(false);
   const { draft, busy, problem, saved, uploads } = writing;
   const coming = uploads.underway.some((one) => one.request);
-  const can = ready && !busy && !coming && Boolean(draft.text.trim() || draft.files.length);
+  const can = ready && !busy && !coming && Boolean(draft.text.trim() || draft.files.length || draft.form);
   return html`<div class="compose-foot">
+    ${(draft.form || making) && html`<${Fetched} from="forms/making" part="Making" writing=${writing} isOpen=${making} onOpen=${setMaking} />`}
     <${EncryptionState} encryption=${encryption} />
     <${Trouble} problem=${problem} except=${["to", "subject", "text"]} />
     <div class="compose-acts">
       <button class="button first" type="submit" disabled=${!can} aria-keyshortcuts="Control+Enter">${t(busy ? "writing.sending" : "writing.send")}</button>
       <button class="button" type="button" disabled=${!can} aria-haspopup="dialog" onClick=${() => setLater(true)}><${Icon} name="clock" /> ${t("writing.later")}</button>
       <${AttachButton} onFiles=${uploads.add} />
+      ${!draft.form && html`<button class="button" type="button" aria-haspopup="dialog" onClick=${() => setMaking(true)}><${Icon} name="audit" /> ${t("forms.form")}</button>`}
       <${MarkdownHint} />
       ${saysSomething(draft) && html`<button class="button quiet" type="button" onClick=${onDrop}>${t("writing.throw_away")}</button>`}
       <span class="saved muted" role="status">${saysSomething(draft) && saved ? t(`writing.draft_${saved}`) : ""}</span>

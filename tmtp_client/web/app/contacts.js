@@ -3,6 +3,7 @@
 
 import { call, listen } from "./api.js";
 import { Confirm, Dialog, Switch, Trouble, useRequest, whenText, wrongOf } from "./controls.js";
+import { Groups } from "./groups.js";
 import { html, Icon, useEffect, useMemo, useState } from "./html.js";
 import { PING_MAX_UNITS, PingText } from "./ping.js";
 import { link } from "./routes.js";
@@ -85,7 +86,8 @@ export function Contacts({ account }) {
         <${People} account=${account} title=${t("contacts.asked")} people=${of("asked")} />
         <${People} account=${account} title=${t("contacts.ignored")} people=${of("ignored")} closed />
         <${People} account=${account} title=${t("contacts.blocked")} people=${shown.filter((one) => one.blocked)} closed />
-        ${text && !shown.length && html`<p class="muted" role="status">${t("contacts.none_so", { text })}</p>`}`}
+        ${text && !shown.length && html`<p class="muted" role="status">${t("contacts.none_so", { text })}</p>`}
+        ${!text && html`<${Groups} account=${account} />`}`}
     <${Introductions} account=${account} />
   </section>`;
 }

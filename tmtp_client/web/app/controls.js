@@ -2,7 +2,7 @@
 /** The parts that forms are made of: a field with its label, what went wrong, a question first, something to copy. */
 
 import { html, Icon, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./html.js";
-import { t } from "./words.js";
+import { fromEngine, t } from "./words.js";
 
 let lastId = 0;
 
@@ -59,9 +59,9 @@ export function Trouble({ problem, except = [] }) {
 /** @param {any} problem @param {string} field */
 export const wrongOf = (problem, field) => (problem?.field === field ? sentence(problem.message) : "");
 
-/** The engine's words as a sentence. @param {string} text */
+/** The engine's words as a sentence, in the person's language. @param {string} text */
 export function sentence(text) {
-  const whole = text.trim();
+  const whole = fromEngine(text.trim());
   return whole && whole[0].toLocaleUpperCase() + whole.slice(1) + (/[.!?…)]$/.test(whole) ? "" : ".");
 }
 

@@ -7,7 +7,9 @@ import { renderedAll } from "./rendering.js";
 import { route } from "./state.js";
 
 const PAGE = 50;
-const KEPT = 300; // messages that are in the page at once; the other end is let go and comes again
+const KEPT = 200; // messages that are in the page at once; the other end is let go and comes again
+const AT_ONCE = 10; // messages that are put into the page in one frame: more of them, and it does not hear keys meanwhile
+const UNSEEN_FRAME_MS = 100;
 const RENDERING_PATIENCE_MS = 300; // then messages are shown as they were written until they are rendered
 
 /**
@@ -21,6 +23,7 @@ const RENDERING_PATIENCE_MS = 300; // then messages are shown as they were writt
  * @property {boolean} atEnd whether the latest message is here
  * @property {string} at the message to be looked at, "": the first unread, or the last
  * @property {string} firstUnseen the message before which "new" stands
+ * @property {number} opened another one for each time that it was begun anew
  * @property {boolean} busy
  * @property {string} problem
  * @property {string} code of the problem
@@ -28,6 +31,7 @@ const RENDERING_PATIENCE_MS = 300; // then messages are shown as they were writt
 
 /** @type {import("./html.js").signal<Conversation | null>} */
 export const conversation = signal(null);
+let openings = 0;
 
 /** What came while pages were asked for: a page may be older than that. @type {Set<any[]>} */
 const asking = new Set();
@@ -35,6 +39,25 @@ const asking = new Set();
 /** @param {any} one @param {any} other */
 const earlier = (one, other) =>
   one.posted === other.posted ? (one.id < other.id ? -1 : 1) : one.posted < other.posted ? -1 : 1;
+
+/** Where pages go on before a message. @param {any} one */
+const cursor = (one) => `${one.posted} ${one.id}`;
+
+/** Which opening waits for its first page; what is heard meanwhile may be newer than that, and is acted on after it. */
+let opening = 0;
+/** @type {{type: string, data: any}[]} */
+let early = [];
+/** What was heard of messages while a page of them was asked for, which may be older than that; null: gone. @type {Map<string, any>} */
+const heardOf = new Map();
+
+/** A message of an answer, as it is by now: none where it has gone. @param {any} one */
+function asItIs(one) {
+  const now = heardOf.has(one.id) ? heardOf.get(one.id) : one;
+  return now ? [now] : [];
+}
+
+/** What came after the last message of a page while that was asked for. @param {any} last */
+const cameAfter = (last) => [...heardOf.values()].filter((one) => one && (!last || earlier(last, one) < 0)).sort(earlier);
 
 /**
  * Open one, at a message, or where one stopped to read.
@@ -49,7 +72,8 @@ async function open(account, id, at = "") {
     return;
   }
   conversation.value = {
-    account, id, thread: null, messages: [], waiting: [], before: "", atEnd: true, at, firstUnseen: "", busy: true, problem: "", code: "",
+    account, id, thread: null, messages: [], waiting: [], before: "", atEnd: true, at, firstUnseen: "", opened: ++openings,
+    busy: true, problem: "", code: "",
   };
   await load(at);
 }
@@ -59,11 +83,19 @@ export async function loadEarlier() {
   const now = conversation.value;
   if (!now || now.busy || !now.before) return;
   conversation.value = { ...now, busy: true };
-  await asked({ before: now.before }, (one, found) => {
-    const messages = [...found.messages, ...one.messages];
+  const page = await asked({ before: now.before });
+  if (!page) return;
+  const { found, isOpen } = page;
+  let left = found.messages;
+  do {
+    const some = left.slice(-AT_ONCE);
+    left = left.slice(0, -AT_ONCE);
+    const one = conversation.value;
+    const messages = [...some.flatMap(asItIs), ...one.messages];
     const cut = messages.length > KEPT;
-    return { ...one, messages: messages.slice(0, KEPT), before: found.before ?? "", atEnd: one.atEnd && !cut, busy: false };
-  });
+    const before = left.length ? cursor(some[0]) : (found.before ?? "");
+    conversation.value = { ...one, messages: messages.slice(0, KEPT), before, atEnd: one.atEnd && !cut, busy: left.length > 0 };
+  } while (left.length && (await nextFrame(), isOpen()));
 }
 
 /** Messages after those that are here: the page around the last one. */
@@ -72,64 +104,105 @@ export async function loadLater() {
   if (!now || now.busy || now.atEnd) return;
   conversation.value = { ...now, busy: true };
   const last = now.messages.at(-1).id;
-  await asked({ around: last, limit: 2 * PAGE }, (one, found) => {
-    const place = found.messages.findIndex((message) => message.id === last);
-    const after = found.messages.slice(place + 1);
-    const messages = [...one.messages, ...after];
+  const page = await asked({ around: last, limit: 2 * PAGE });
+  if (!page) return;
+  const { found, isOpen } = page;
+  let left = found.messages.slice(found.messages.findIndex((message) => message.id === last) + 1);
+  const isLast = left.length < PAGE;
+  do {
+    const some = left.slice(0, AT_ONCE);
+    left = left.slice(AT_ONCE);
+    const one = conversation.value;
+    const messages = [...one.messages, ...some.flatMap(asItIs)];
+    if (isLast && !left.length) messages.push(...cameAfter(messages.at(-1)));
     const cut = Math.max(0, messages.length - KEPT);
-    const first = messages[cut];
-    return {
-      ...one, messages: messages.slice(cut), atEnd: after.length < PAGE, busy: false,
-      before: cut ? `${first.posted} ${first.id}` : one.before,
-    };
-  });
+    const before = cut ? cursor(messages[cut]) : one.before;
+    conversation.value = { ...one, messages: messages.slice(cut), before, atEnd: isLast && !left.length, busy: left.length > 0 };
+  } while (left.length && (await nextFrame(), isOpen()));
 }
 
 /** From the latest message on, whatever is here. */
 export async function toTheEnd() {
   const now = conversation.value;
   if (!now || now.atEnd) return;
-  conversation.value = { ...now, messages: [], at: "", busy: true };
+  conversation.value = { ...now, messages: [], at: "", opened: ++openings, busy: true };
   await load("");
 }
 
-/** @param {string} at */
+/**
+ * The page that one begins to read in: what is looked at first, and what stands around it a few at a time.
+ * @param {string} at
+ */
 async function load(at) {
-  await asked(at ? { around: at } : {}, (one, found) => ({
-    ...one,
-    thread: { ...found.thread, account: one.account },
-    messages: found.messages,
+  const { opened } = conversation.value;
+  opening = opened;
+  early = [];
+  const page = await asked(at ? { around: at } : {});
+  if (!page) return void (opening === opened && (opening = 0));
+  const { found, isOpen } = page;
+  const all = found.messages;
+  const firstUnseen = all.find((message) => message.seen === false && !message.outgoing)?.id ?? "";
+  const place = all.findIndex((message) => message.id === (at || firstUnseen));
+  let from = Math.max(0, place < 0 ? all.length - AT_ONCE : place - AT_ONCE / 2);
+  let upto = Math.min(all.length, from + AT_ONCE);
+  const isLatest = !at || all.at(-1)?.posted === found.thread.last_posted;
+  conversation.value = {
+    ...conversation.value,
+    thread: { ...found.thread, account: conversation.value.account },
+    messages: all.slice(from, upto).flatMap(asItIs),
     waiting: found.waiting ?? [],
-    before: found.before ?? "",
-    atEnd: !at || found.messages.at(-1)?.posted === found.thread.last_posted,
-    firstUnseen: found.messages.find((message) => message.seen === false && !message.outgoing)?.id ?? "",
-    busy: false,
-  }));
+    before: from ? cursor(all[from]) : (found.before ?? ""),
+    atEnd: isLatest && upto === all.length,
+    firstUnseen,
+    busy: from > 0 || upto < all.length,
+  };
+  opening = 0;
+  for (const event of early.splice(0)) heard(event);
+  while ((from > 0 || upto < all.length) && (await nextFrame(), isOpen())) {
+    const one = conversation.value;
+    const later = all.slice(upto, upto + AT_ONCE);
+    upto += later.length;
+    const earlierOnes = later.length ? [] : all.slice(Math.max(0, from - AT_ONCE), from);
+    from -= earlierOnes.length;
+    conversation.value = {
+      ...one,
+      messages: [...earlierOnes.flatMap(asItIs), ...one.messages, ...later.flatMap(asItIs)],
+      before: from ? cursor(all[from]) : (found.before ?? ""),
+      atEnd: upto === all.length && isLatest && (one.atEnd || one.thread.last_posted === found.thread.last_posted),
+      busy: from > 0 || upto < all.length,
+    };
+  }
 }
 
 /**
- * Ask for a page, and put it in unless something else is open by then.
+ * Ask for a page of what is open; null where it could not be had, or something else is open by then.
  * @param {object} which
- * @param {(one: Conversation, found: any) => Conversation} put
+ * @returns {Promise<{found: any, isOpen: () => boolean} | null>} isOpen: whether the same opening is still the one
  */
-async function asked(which, put) {
-  const { account, id } = conversation.value;
-  const isOpen = () => conversation.value?.account === account && conversation.value.id === id;
-  const meanwhile = [];
-  asking.add(meanwhile);
+async function asked(which) {
+  const { account, id, opened } = conversation.value;
+  const isOpen = () => conversation.value?.opened === opened;
+  heardOf.clear();
   try {
     const found = await call("threads.read", { account, thread: id, limit: PAGE, ...which });
-    await Promise.race([renderedAll(found.messages), new Promise((done) => setTimeout(done, RENDERING_PATIENCE_MS))]);
-    asking.delete(meanwhile);
-    if (!isOpen()) return;
-    conversation.value = put(conversation.value, found);
-    meanwhile.forEach(hear);
+    if (!isOpen()) return null;
+    await Promise.race([renderedAll(account, found.messages), new Promise((done) => setTimeout(done, RENDERING_PATIENCE_MS))]);
+    return isOpen() ? { found, isOpen } : null;
   } catch (problem) {
     if (isOpen()) conversation.value = { ...conversation.value, busy: false, problem: problem.message, code: problem.code };
-  } finally {
-    asking.delete(meanwhile);
+    return null;
   }
 }
+
+/** Once what was put into the page has been drawn; soon, where nothing is drawn since nobody looks. */
+const nextFrame = () =>
+  new Promise((done) => {
+    const timer = setTimeout(done, UNSEEN_FRAME_MS);
+    requestAnimationFrame(() => {
+      clearTimeout(timer);
+      setTimeout(done);
+    });
+  });
 
 /** Follow the address, and what happens. */
 export function keepConversation() {
@@ -137,24 +210,26 @@ export function keepConversation() {
     const { pane, account, thread, query } = route.value;
     untracked(() => (pane === "thread" ? open(account, thread, query.at) : (conversation.value = null)));
   });
-  listen((event) => {
-    if (event.type !== "gap") asking.forEach((meanwhile) => meanwhile.push(event));
-    hear(event);
+  listen(({ account, type, data }) => {
+    const now = conversation.value;
+    if (!now || now.account !== account) return;
+    if (opening !== now.opened || type === "gap") heard({ type, data });
+    else early.push({ type, data });
   });
 }
 
-/** @param {{account: string, type: string, data: any}} event */
-function hear({ account, type, data }) {
-  const now = conversation.value;
-  if (!now || now.account !== account || (!now.thread && type !== "gap")) return;
-  const heard = { message, removed, thread, outbox, gap }[type];
-  if (heard) heard(now, data);
+/** @param {{type: string, data: any}} event of the account whose conversation is open */
+function heard({ type, data }) {
+  const follow = { message, removed, thread, outbox, gap }[type];
+  if (follow && conversation.value?.thread) follow(conversation.value, data);
+  else if (type === "gap") gap(conversation.value);
 }
 
 function message(now, { message: one, thread: of }) {
   if (of.id !== now.id) return;
   const place = now.messages.findIndex((other) => other.id === one.id);
   let { messages, atEnd } = now;
+  if (now.busy) heardOf.set(one.id, one);
   if (place >= 0) messages = messages.with(place, one);
   else if (atEnd && (!now.before || !messages.length || earlier(messages[0], one) < 0)) messages = [...messages, one].sort(earlier);
   else if (!atEnd && messages.length && earlier(one, messages.at(-1)) < 0 && earlier(messages[0], one) < 0) messages = [...messages, one].sort(earlier);
@@ -163,6 +238,7 @@ function message(now, { message: one, thread: of }) {
 
 function removed(now, data) {
   if (data.thread !== now.id) return;
+  if (now.busy) heardOf.set(data.message, null);
   if (data.thread_gone) conversation.value = { ...now, messages: [], problem: "", code: "not_found" };
   else conversation.value = { ...now, messages: now.messages.filter((one) => one.id !== data.message) };
 }
@@ -182,6 +258,6 @@ function outbox(now, { request, waiting }) {
 }
 
 function gap(now) {
-  conversation.value = { ...now, messages: [], busy: true };
+  conversation.value = { ...now, messages: [], opened: ++openings, busy: true };
   load(now.at);
 }

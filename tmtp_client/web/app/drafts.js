@@ -8,16 +8,16 @@ const SAVE_AFTER_MS = 250;
 const OWN_MAX = 16; // saved, and not heard of yet
 const NEW = "tmtp.new."; // of this tab only: which new message it was writing; no word of it
 
-/** @typedef {{key: string, thread: string, to: string[], subject: string, text: string, files: string[], staged: any[]}} Draft */
+/** @typedef {{key: string, thread: string, to: string[], subject: string, text: string, files: string[], staged: any[], form: any, filled: Record<string, any>}} Draft */
 
 /** @param {string} key @param {string} thread @returns {Draft} */
-export const emptyDraft = (key, thread = "") => ({ key, thread, to: [], subject: "", text: "", files: [], staged: [] });
+export const emptyDraft = (key, thread = "") => ({ key, thread, to: [], subject: "", text: "", files: [], staged: [], form: null, filled: {} });
 
 /** What one says, to know one's own words when they come back; "": none. @param {Draft | null} draft */
-const saying = (draft) => (draft ? JSON.stringify([draft.to ?? [], draft.subject ?? "", draft.text ?? "", draft.files ?? []]) : "");
+const saying = (draft) => (draft ? JSON.stringify([draft.to ?? [], draft.subject ?? "", draft.text ?? "", draft.files ?? [], draft.filled ?? {}]) : "");
 
 /** Whether anything was written. @param {Draft} draft */
-export const saysSomething = (draft) => Boolean(draft.text || draft.subject || draft.to.length || draft.files.length);
+export const saysSomething = (draft) => Boolean(draft.text || draft.subject || draft.to.length || draft.files.length || draft.form);
 
 /** The key of the new message that this tab writes; another one after `forgetNew`. @param {string} account */
 export function keyOfNew(account) {
@@ -39,6 +39,7 @@ const since = (sent, now) => ({
   text: now.text.startsWith(sent.text) ? now.text.slice(sent.text.length) : now.text,
   files: now.files.filter((one) => !sent.files.includes(one)),
   staged: now.staged.filter((one) => !sent.files.includes(one.file)),
+  form: now.form === sent.form ? null : now.form,
 });
 
 /**

@@ -6,6 +6,7 @@
 
 import { call, listen } from "./api.js";
 import { Choices, Copy, Field, Notice, QrCode, sentence, Trouble, useRequest, wrongOf } from "./controls.js";
+import { FromPicture } from "./from_picture.js";
 import { accountName, invited, label } from "./invitation.js";
 import { html, Icon, useEffect, useRef, useState } from "./html.js";
 import { PassphraseFields, passphraseWrong } from "./passphrase.js";
@@ -130,11 +131,11 @@ function Join({ onJoined, onOther }) {
   };
   if (signIn) return html`<${SignIn} signIn=${signIn} problem=${problem} onBack=${() => (setSignIn(null), clear())} />`;
   return html`<form class="card first-card" onSubmit=${join} noValidate aria-busy=${busy ? "true" : "false"}><div class="card-body">
-    <${Field} label=${t("first.link")} hint=${t("first.link_hint")} wrong=${wrongOf(problem, "address") || wrongOf(problem, "invite")}>
-      ${(attributes) => html`<textarea ...${attributes} rows="2" class="link-input" dir="ltr" autocapitalize="off" autocomplete="off" spellcheck=${false} required
+    <${FromPicture} of="invitation" onText=${setAddress}><${Field} label=${t("first.link")} hint=${t("first.link_hint")} wrong=${wrongOf(problem, "address") || wrongOf(problem, "invite")}>
+      ${(attributes) => html`<textarea ...${attributes} rows="3" class="link-input" dir="ltr" autocapitalize="off" autocomplete="off" spellcheck=${false} required
         placeholder="tmtp://chat.example.org:4433#invite=…" value=${address} onInput=${(event) => setAddress(event.currentTarget.value)}
         onKeyDown=${(event) => event.key === "Enter" && (event.preventDefault(), event.currentTarget.form.requestSubmit())}></textarea>`}
-    <//>
+    <//><//>
     ${invitation && html`<p class="invited" role="status"><${Icon} name="good" /> ${t(invitation.invite ? "first.invited_to" : "first.address_of", { host: invitation.host })}</p>`}
     <${Field} label=${t("first.alias")} hint=${t("first.alias_hint")} wrong=${wrongOf(problem, "alias")}>
       ${(attributes) => html`<input ...${attributes} dir="auto" autocomplete="name" maxlength="64" required value=${alias} onInput=${(event) => setAlias(event.currentTarget.value)} />`}
@@ -205,9 +206,9 @@ function AnswerLink({ onBack }) {
     </div>`;
   }
   return html`<form class="stacked" onSubmit=${go}>
-    <${Field} label=${t("first.link_first")} hint=${t("first.link_first_hint")} wrong=${wrongOf(problem, "offer")}>
+    <${FromPicture} of="link" onText=${setOffer}><${Field} label=${t("first.link_first")} hint=${t("first.link_first_hint")} wrong=${wrongOf(problem, "offer")}>
       ${(attributes) => html`<textarea ...${attributes} rows="3" class="link-input" dir="ltr" spellcheck=${false} required value=${offer} onInput=${(event) => setOffer(event.currentTarget.value)}></textarea>`}
-    <//>
+    <//><//>
     <${Field} label=${t("first.device")} hint=${t("first.device_hint")}>
       ${(attributes) => html`<input ...${attributes} dir="auto" maxlength="64" value=${device} onInput=${(event) => setDevice(event.currentTarget.value)} />`}
     <//>

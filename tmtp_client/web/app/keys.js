@@ -18,9 +18,10 @@ import { link } from "./routes.js";
 import { undoLast } from "./saying.js";
 import { foundMovable } from "./search.js";
 import { lettersAreKeys } from "./settings_of.js";
+import { enter, focusThread, moveMessage } from "./standing.js";
 import { accountOf, accounts, narrow, route, select } from "./state.js";
 import { told, visible } from "./text.js";
-import { archiveOpen, enter, focusThread, leaveThread, moveMessage, unreadOpen } from "./thread.js";
+import { archiveOpen, leaveThread, unreadOpen } from "./thread.js";
 import { listOf } from "./threads.js";
 import { t } from "./words.js";
 

@@ -9,13 +9,13 @@ import { Popup } from "./popup.js";
 import { say, sayProblem } from "./saying.js";
 import { accountOf } from "./state.js";
 import { joined, visible } from "./text.js";
-import { t } from "./words.js";
+import { fromEngine, t } from "./words.js";
 
 /**
  * How what was said here is locked, by what was said last.
  * @returns {{locked: boolean, why: string[]}}
  */
-function lockOf(thread, messages, people) {
+export function lockOf(thread, messages, people) {
   const uid = accountOf(thread.account)?.uid;
   const last = messages.findLast((one) => one.kind === "message" && ["received", "sent", "partial", "sealed", "returned"].includes(one.state));
   const others = (thread.readers ?? []).filter((one) => one.uid !== uid);
@@ -68,7 +68,7 @@ export function ChangedKeys({ account, person }) {
   const compare = () => call("keys.safety", { account, uid: person.uid }).then(setNumber, sayProblem);
   return html`<section class="notice warn changed-keys" aria-labelledby=${headline}><${Icon} name="key" /><div>
     <h2 id=${headline}>${t("thread.keys_changed", { name })}</h2>
-    <ul class="keys-list">${person.keys_changed.map((one) => html`<li>${visible(one)}</li>`)}</ul>
+    <ul class="keys-list">${person.keys_changed.map((one) => html`<li>${visible(fromEngine(one))}</li>`)}</ul>
     <p>${t("thread.keys_explained", { name })}</p>
     ${number && html`<${Number60} number=${number} name=${name} />`}
     <div class="form-acts">
@@ -81,7 +81,7 @@ export function ChangedKeys({ account, person }) {
 }
 
 /** The number to compare, and the same as a picture. */
-function Number60({ number, name }) {
+export function Number60({ number, name }) {
   return html`<div class="safety">
     <p class="safety-digits" aria-label=${t("thread.keys_number", { name })} role="group"><code>${number.digits}</code></p>
     <${QrCode} svg=${number.qr} label=${t("thread.keys_code", { name })} />

@@ -3,7 +3,8 @@
 
 import { waitsUntil } from "./acts.js";
 import { call } from "./api.js";
-import { html, Icon, signal, useEffect, useState } from "./html.js";
+import { sentence } from "./controls.js";
+import { html, Icon, useCallback, useEffect, useMemo, useState } from "./html.js";
 import { peopleOf } from "./people.js";
 import { Popup } from "./popup.js";
 import { serviceName, standing } from "./rail.js";
@@ -29,9 +30,14 @@ export function placeOf(now) {
   return { account: now.page === "service" ? now.account : "", of: known ? of : "inbox", tag: of === "tag" ? (now.query.tag ?? "") : "" };
 }
 
-/** Where a conversation of the present list is read. @param {any} thread @returns {Partial<import("./routes.js").Route>} */
-export function threadRoute(thread) {
-  const { page, query } = route.value;
+/**
+ * Where a conversation of a list is read.
+ * @param {any} thread
+ * @param {Partial<import("./routes.js").Route>} [list] which list; the present one
+ * @returns {Partial<import("./routes.js").Route>}
+ */
+export function threadRoute(thread, list = route.value) {
+  const { page, query } = list;
   const kept = { of: query.of, tag: query.tag };
   return page === "all"
     ? { page: "all", account: thread.account, pane: "thread", thread: thread.id, query: kept }
@@ -55,7 +61,7 @@ export function ListPane() {
       <a class="button quiet small" href=${link({ page: "search", query: { in: place.account } })} title=${t("main.search")} aria-label=${t("main.search")}><${Icon} name="search" /></a>
       <a id="act-new" class="button first small" href=${link({ account: place.account || accounts.value[0].name, pane: "new" })}><${Icon} name="pen" /> ${t("list.new")}</a>
     </header>
-    ${account && account.trouble && account.state !== "online" && html`<div class="notice warn pane-notice"><${Icon} name="warn" /><div>${account.trouble}</div></div>`}
+    ${account && account.trouble && account.state !== "online" && html`<div class="notice warn pane-notice"><${Icon} name="warn" /><div>${account.state === "offline" && html`<strong>${t("list.offline")}</strong> ${t("list.offline_help")} `}${sentence(account.trouble)}</div></div>`}
     <${Views} place=${place} />
     ${place.of === "outbox"
       ? html`<${WaitingList} account=${place.account} key=${place.account} />`
@@ -104,21 +110,29 @@ function Threads({ place }) {
   const list = listOf(place).value;
   const now = route.value;
   const current = now.pane === "thread" ? `${now.account} ${now.thread}` : "";
-  if (list.problem) return html`<div class="notice bad pane-notice" role="alert"><${Icon} name="warn" /><div>${list.problem} <button class="button small" type="button" onClick=${() => more(place)}>${t("main.again")}</button></div></div>`;
+  const { of, tag } = now.query;
+  const from = useMemo(() => ({ page: now.page, query: { of, tag } }), [now.page, of, tag]);
+  const today = new Date().toDateString(); // rows say when something was as seen from today
+  const row = useCallback(
+    (thread, props, isOpen) => html`<${Row} thread=${thread} props=${props} isOpen=${isOpen} from=${from} mixed=${!place.account} />`,
+    [from, place.account, today],
+  );
+  if (list.problem) return html`<div class="notice bad pane-notice" role="alert"><${Icon} name="warn" /><div>${sentence(list.problem)} <button class="button small" type="button" onClick=${() => more(place)}>${t("main.again")}</button></div></div>`;
   if (!list.threads.length && list.next === "") return html`<${Empty} place=${place} />`;
   return html`<${VirtualList} items=${list.threads} keyOf=${threadKey} row_rem=${ROW_REM} label=${t("list.conversations")} whole=${list.next === ""}
-    current=${current} onNear=${() => more(place)} movable=${movable}
-    row=${(thread, props) => html`<${Row} thread=${thread} props=${props} isOpen=${threadKey(thread) === current} mixed=${!place.account} />`} />`;
+    current=${current} onNear=${() => more(place)} movable=${movable} row=${row} />`;
 }
 
 /** Whose conversation it is, without oneself. @param {any} thread */
 export function othersOf(thread) {
   const uid = accountOf(thread.account)?.uid;
   const names = (thread.readers ?? []).filter((one) => one.uid !== uid).map((one) => visible(one.alias || one.uid));
-  return names.length ? names : thread.gid ? [visible(thread.gid)] : thread.last_alias ? [visible(thread.last_alias)] : [];
+  if (names.length) return names;
+  if (thread.last_to?.length) return thread.last_to.map(visible);
+  return thread.gid ? [visible(thread.gid)] : thread.last_alias ? [visible(thread.last_alias)] : [];
 }
 
-function Row({ thread, props, isOpen, mixed }) {
+function Row({ thread, props, isOpen, from, mixed }) {
   const unseen = thread.unseen ?? 0;
   const names = othersOf(thread);
   const who = names.length > 3 ? t("list.and_more", { names: names.slice(0, 2).join(", "), count: names.length - 2 }) : names.join(", ");
@@ -134,7 +148,7 @@ function Row({ thread, props, isOpen, mixed }) {
     until && t("list.is_snoozed", { when: until }),
     (thread.tags ?? []).length && t("list.tags", { names: joined(thread.tags.map(told)) }),
   ].filter(Boolean);
-  return html`<a class=${`row${unseen ? " unseen" : ""}`} href=${link(threadRoute(thread))} aria-current=${isOpen ? "true" : undefined} ...${props}>
+  return html`<a class=${`row${unseen ? " unseen" : ""}`} href=${link(threadRoute(thread, from))} aria-current=${isOpen ? "true" : undefined} ...${props}>
     <span class="avatar" aria-hidden="true">${initials(names[0] ?? "")}</span>
     <span class="row-who"><bdi>${who || t("list.nobody")}</bdi>${thread.messages > 1 && html` <span class="row-number" aria-hidden="true">${thread.messages}</span>`}</span>
     <time class="row-when" datetime=${thread.last_posted} title=${fullMoment(thread.last_posted)}>${moment(thread.last_posted)}</time>

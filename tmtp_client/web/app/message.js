@@ -4,12 +4,13 @@
 import { Attached } from "./attached.js";
 import { call } from "./api.js";
 import { currentMessage, forward, reply } from "./at_hand.js";
+import { sentence } from "./controls.js";
 import { AnswerContact, AnswerInvitation } from "./first_contact.js";
 import { html, Icon, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
 import { htmlOf, isRendered, nodesOf } from "./rendering.js";
 import { sayProblem } from "./saying.js";
 import { fullMoment, initials, joined, moment, told, visible } from "./text.js";
-import { t } from "./words.js";
+import { fromEngine, t } from "./words.js";
 
 const NAME_CHARACTERS = 140; // of a message's text, in its name for a screen reader
 /** States that are said in words, and the icon that stands beside. */
@@ -35,7 +36,7 @@ export function Message({ account, message, subject: topic, person, me, isCurren
     who: name,
     when: fullMoment(message.posted),
     state: joined([t(`thread.kind_${kind}`), ...states.map(([word]) => word)].filter(Boolean)),
-    text: told(message.text ?? "").slice(0, NAME_CHARACTERS),
+    text: told(wordsOf(message) || (message.attachments ?? []).map((one) => one.name).join(", ")).slice(0, NAME_CHARACTERS),
   });
   const classes = ["message", kind, outgoing ? "own" : "", state, message.seen === false && !outgoing ? "unseen" : ""].filter(Boolean);
   return html`<article class=${classes.join(" ")} data-message=${message.id} aria-label=${spoken} tabindex=${isCurrent ? 0 : -1}
@@ -57,7 +58,7 @@ export function Message({ account, message, subject: topic, person, me, isCurren
     ${states.filter(([, , shown]) => shown).map(([word, icon, , bad]) => html`<p class=${`message-state ${bad ? "bad" : ""}`}><${Icon} name=${icon} /> ${word}
       ${state === "sealed" && icon === "key" && html` <button class="button small quiet" type="button" onClick=${() => call("messages.ask_key", { account, message: message.id }).catch(sayProblem)}>${t("thread.ask_key")}</button>`}</p>`)}
     ${(message.doubts ?? []).length > 0 && html`<ul class="doubts" aria-label=${t("thread.doubts")}>
-      ${message.doubts.map((one) => html`<li><${Icon} name="warn" /><span>${visible(one)}</span></li>`)}
+      ${message.doubts.map((one) => html`<li><${Icon} name="warn" /><span>${visible(fromEngine(one))}</span></li>`)}
     </ul>`}
     ${kind === "ping" && !outgoing && html`<${AnswerContact} account=${account} message=${message} person=${person} />`}
     ${kind === "invitation" && !outgoing && html`<${AnswerInvitation} account=${account} message=${message} />`}
@@ -85,6 +86,9 @@ function statesOf(message) {
   return found;
 }
 
+/** Its text, which nobody wrote where it came back, or made no sense: then it is the engine's. @param {any} message */
+const wordsOf = ({ kind, state, text = "" }) => (kind === "return" || state === "unreadable" ? fromEngine(text) : text);
+
 /** What it says: as the engine rendered it, or as it was written. */
 function Body({ account, message }) {
   const place = useRef(null);
@@ -102,7 +106,8 @@ function Body({ account, message }) {
     if (html_ && place.current) place.current.replaceChildren(nodesOf(html_));
   }, [html_, message.plain]);
   if (!message.text) return message.state === "sealed" ? html`<p class="as-written muted">${t("thread.sealed_text")}</p>` : null;
-  if (!isRendered(message)) return html`<pre class="verbatim" dir="auto" tabindex="0" aria-label=${t("thread.as_written")}>${visible(message.text)}</pre>`;
+  if (message.kind === "return") return html`<p>${sentence(message.text)}</p>`;
+  if (!isRendered(message)) return html`<pre class="verbatim" dir="auto" tabindex="0" aria-label=${t("thread.as_written")}>${visible(wordsOf(message))}</pre>`;
   if (!html_) return html`<p class="as-written" dir="auto">${told(message.text)}</p>`;
   return html`<div class="prose" ref=${place}></div>`;
 }

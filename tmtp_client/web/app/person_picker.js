@@ -100,7 +100,7 @@ function Combobox({ account, attributes, value, onInput, onChoose, onBack, group
     }
   };
   return html`<div class="combobox">
-    <input ...${attributes} ref=${input} role="combobox" aria-expanded=${shown ? "true" : "false"} aria-controls=${list} aria-autocomplete="list"
+    <input ...${attributes} ref=${input} autofocus=${autofocus} role="combobox" aria-expanded=${shown ? "true" : "false"} aria-controls=${list} aria-autocomplete="list"
       aria-activedescendant=${shown && at >= 0 ? `${list}-${at}` : undefined} autocomplete="off" spellcheck=${false} dir="auto" value=${value}
       onInput=${(event) => {
         onInput(event.currentTarget.value);

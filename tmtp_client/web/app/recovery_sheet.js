@@ -24,7 +24,7 @@ export function RecoverySheet({ account, words, qr, act, busy = false, onTold })
           <${QrCode} svg=${qr} label=${t("first.sheet_qr")} />
           <dl class="facts">
             <dt>${t("first.sheet_name")}</dt><dd><bdi>${account.alias}</bdi></dd>
-            <dt>${t("first.sheet_service")}</dt><dd><bdi>${account.service}</bdi><br />${account.host}:${account.port}</dd>
+            <dt>${t("first.sheet_service")}</dt><dd><bdi>${account.service}</bdi><br /><code class="break">${account.link}</code></dd>
             <dt>${t("first.sheet_account")}</dt><dd><code class="break">${account.uid}</code></dd>
             <dt>${t("first.sheet_made")}</dt><dd>${new Date().toLocaleDateString(language.value, { dateStyle: "long" })}</dd>
           </dl>

@@ -11,6 +11,9 @@ import { rendered } from "./rendered.js";
 import { t } from "./words.js";
 
 const KEPT = 600;
+const SHORT = 1_000; // characters of a text that the engine renders by itself; a longer one takes its turn in a process
+const BATCH = 25; // short ones of one request
+const BATCH_LONG = 5;
 const QUOTE_LONG = 280; // characters of a quote that is folded wherever it stands; one at the end is folded always
 const ELEMENTS = new Set([
   "a", "bdi", "blockquote", "br", "code", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p", "pre", "s", "span", "strong",
@@ -29,25 +32,54 @@ const kept = new Map();
  * @returns {Promise<string> | string}
  */
 export function htmlOf(text) {
-  let found = kept.get(text);
-  if (found === undefined) {
-    found = call("render", { text }).then(({ html }) => {
-      if (kept.has(text)) kept.set(text, html);
-      return html;
-    });
-    found.catch(() => kept.delete(text));
-    if (kept.size >= KEPT) kept.delete(kept.keys().next().value);
-    kept.set(text, found);
-  }
-  return found;
+  return kept.get(text) ?? keep(text, alone(text));
 }
 
-/** All texts of these messages that are to be rendered. @param {any[]} messages */
-export const renderedAll = (messages) =>
-  Promise.allSettled(messages.filter((one) => isRendered(one)).map((one) => htmlOf(one.text)));
+/**
+ * All texts of these messages that are to be rendered: several in one request, those that one sees first (the last) first.
+ * @param {string} account
+ * @param {any[]} messages of one page
+ */
+export function renderedAll(account, messages) {
+  const wanted = messages.filter((one) => isRendered(one));
+  const unknown = wanted.filter((one) => !isKept(one.text)).reverse();
+  const long = (one) => one.text.length > SHORT;
+  for (const some of batches(unknown.filter((one) => !long(one)), BATCH)) ask(account, some);
+  for (const some of batches(unknown.filter(long), BATCH_LONG)) ask(account, some);
+  return Promise.allSettled(wanted.map((one) => htmlOf(one.text)));
+}
+
+/** @param {string} account @param {any[]} messages whose texts are asked for in one request */
+function ask(account, messages) {
+  const answer = call("messages.render", { account, messages: messages.map((one) => one.id) });
+  for (const { id, text } of messages) keep(text, answer.then(({ html }) => html?.[id] ?? alone(text)));
+}
+
+/** @param {any[]} all @param {number} size */
+const batches = (all, size) => Array.from({ length: Math.ceil(all.length / size) }, (_, place) => all.slice(place * size, (place + 1) * size));
+
+/** @param {string} text @returns {Promise<string>} */
+const alone = (text) => call("render", { text }).then(({ html }) => html);
+
+/** Whether it is known, or asked for; it is forgotten last then. @param {string} text */
+function isKept(text) {
+  const found = kept.get(text);
+  if (found === undefined) return false;
+  kept.delete(text);
+  kept.set(text, found);
+  return true;
+}
+
+/** @param {string} text @param {Promise<string>} coming */
+function keep(text, coming) {
+  if (kept.size >= KEPT) kept.delete(kept.keys().next().value);
+  kept.set(text, coming);
+  coming.then((html) => kept.has(text) && kept.set(text, html), () => kept.delete(text));
+  return coming;
+}
 
 /** Whether a message is shown as markup; else it stands as it was written. @param {any} message */
-export const isRendered = (message) => !message.plain && Boolean(message.text) && message.state !== "unreadable";
+export const isRendered = (message) => !message.plain && Boolean(message.text) && message.state !== "unreadable" && message.kind !== "return";
 
 /**
  * The nodes of rendered HTML. The parser's document is inert: nothing in it runs or loads.

@@ -2,7 +2,7 @@
 /** What is said in passing: what became of an act, with a way to take it back. Heard by screen readers, too. */
 
 import { html, Icon, signal, useEffect } from "./html.js";
-import { t } from "./words.js";
+import { fromEngine, t } from "./words.js";
 
 const SHOWN_MS = 8000;
 
@@ -19,7 +19,7 @@ export function say(text, { undo, bad = false } = {}) {
 }
 
 /** Say why something did not work. @param {Error} problem */
-export const sayProblem = (problem) => say(problem.message, { bad: true });
+export const sayProblem = (problem) => say(fromEngine(problem.message), { bad: true });
 
 /** Take back what was said last, if it can be. */
 export function undoLast() {

@@ -2,7 +2,8 @@
 /** Find messages: words and operators, in one service or in all; each that was found is opened where it was said. */
 
 import { call } from "./api.js";
-import { html, Icon, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
+import { sentence } from "./controls.js";
+import { html, Icon, useCallback, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
 import { asMain } from "./list.js";
 import { serviceName } from "./rail.js";
 import { link } from "./routes.js";
@@ -60,6 +61,10 @@ export function SearchPane() {
   useLayoutEffect(() => {
     if (now.pane !== "thread") input.current?.focus();
   }, []);
+  const row = useCallback(
+    (one, props, isOpen) => html`<${FoundRow} found=${one} props=${props} query=${now.query} isOpen=${isOpen} />`,
+    [q, account],
+  );
   const change = (query) => select({ page: "search", query: { in: account, q, ...query } }, { instead: true });
   const add = (operator) => {
     change({ q: `${q}${q && !q.endsWith(" ") ? " " : ""}${operator}` });
@@ -91,14 +96,13 @@ export function SearchPane() {
       </form>
     </header>
     <p id="search-said" class="search-said" role="status">${saidOf(results, q)}</p>
-    ${results.problem && html`<div class="notice warn pane-notice"><${Icon} name="about" /><div>${results.problem}</div></div>`}
+    ${results.problem && html`<div class="notice warn pane-notice"><${Icon} name="about" /><div>${sentence(results.problem)}</div></div>`}
     ${!q.trim() && html`<div class="search-help"><h2>${t("list.search_help")}</h2>
       <ul class="operators">${OPERATORS.map(([one, name]) => html`<li><button class="button small" type="button" onClick=${() => add(one)}><code>${one}</code></button> <span>${t(`list.op_${name}`)}</span></li>`)}</ul></div>`}
     ${q.trim() && results.asked && !results.found.length && !results.problem && html`<div class="empty"><${Icon} name="search" /><h2>${t("list.found_none")}</h2><p>${t("list.found_none_help")}</p>
       ${account && accounts.value.length > 1 && html`<button class="button" type="button" onClick=${() => change({ in: "" })}>${t("list.search_everywhere")}</button>`}</div>`}
     ${results.found.length > 0 && html`<${VirtualList} items=${results.found} keyOf=${(one) => `${one.account} ${one.message.id}`} row_rem=${ROW_REM} label=${t("list.found")}
-      whole=${!results.more} current=${now.query.at ? `${now.account} ${now.query.at}` : ""} onNear=${more} movable=${foundMovable}
-      row=${(one, props) => html`<${FoundRow} found=${one} props=${props} query=${now.query} isOpen=${now.query.at === one.message.id} />`} />`}
+      whole=${!results.more} current=${now.query.at ? `${now.account} ${now.query.at}` : ""} onNear=${more} movable=${foundMovable} row=${row} />`}
   </section>`;
 }
 

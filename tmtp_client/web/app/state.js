@@ -7,6 +7,7 @@
 import { call, listen, online } from "./api.js";
 import { batch, computed, effect, signal } from "./html.js";
 import { link, parse } from "./routes.js";
+import { visible } from "./text.js";
 
 /** What home.state says; null: not asked yet. @type {import("./html.js").signal<any>} */
 export const home = signal(null);
@@ -51,6 +52,9 @@ addEventListener("popstate", follow);
 let changed = new Map();
 let timesTold = 0; // how often an event said what the home is
 
+/** An account as it may be shown: what its service calls itself are a stranger's words, and stand in the page's own (D2). */
+const shown = (account) => ({ ...account, service: visible(account.service ?? "") });
+
 /** Ask anew what this device is, and its accounts. */
 export async function refreshHome() {
   const before = timesTold;
@@ -59,7 +63,7 @@ export async function refreshHome() {
   if (timesTold !== before) return; // what was told meanwhile is newer: it may be locked by now
   batch(() => {
     home.value = found;
-    accounts.value = found.accounts.map((one) => changed.get(one.name) ?? one);
+    accounts.value = found.accounts.map((one) => changed.get(one.name) ?? shown(one));
   });
 }
 
@@ -77,10 +81,10 @@ function hear({ type, data }) {
     timesTold += 1;
     batch(() => {
       home.value = data.home;
-      accounts.value = data.home.accounts;
+      accounts.value = data.home.accounts.map(shown);
     });
   } else if (type === "account") {
-    const { account } = data;
+    const account = shown(data.account);
     changed.set(account.name, account);
     const known = accounts.value.some((one) => one.name === account.name);
     accounts.value = known

@@ -4,9 +4,10 @@
 import { archive, markRead, markUnread, mute, SnoozeMenu, TagMenu } from "./acts.js";
 import { call } from "./api.js";
 import { currentMessage, forwarding, replyTo } from "./at_hand.js";
-import { conversation, loadEarlier, loadLater, toTheEnd } from "./conversation.js";
+import { sentence } from "./controls.js";
+import { conversation, loadEarlier, toTheEnd } from "./conversation.js";
 import { soon } from "./focus.js";
-import { html, Icon, signal, useEffect, useLayoutEffect, useRef } from "./html.js";
+import { html, Icon, signal, useEffect, useRef } from "./html.js";
 import { ChangedKeys, Lock } from "./keys_of.js";
 import { Fetched } from "./fetched.js";
 import { followLink } from "./links.js";
@@ -15,19 +16,19 @@ import { Message } from "./message.js";
 import { peopleOf } from "./people.js";
 import { Popup } from "./popup.js";
 import { link } from "./routes.js";
+import { useStanding } from "./standing.js";
 import { accountOf, narrow, route, select } from "./state.js";
 import { day, joined, told, visible } from "./text.js";
 import { Waiting } from "./waiting.js";
 import { t } from "./words.js";
 
-const NEAR_PX = 400; // from here on further messages are asked for
 const SEEN_AFTER_MS = 700; // a message that was in sight for so long was read
 const SEEN_PART = 0.5; // so much of it, or of the window
 
 /** Whether somebody is asked into the conversation. */
 const adding = signal(false);
-/** Whether the focus is to go into the conversation once it is there. */
-const entering = signal(false);
+/** Whether what is known of the conversation stands beside it. */
+const about = signal(false);
 
 /** Back to the list it was opened from. */
 export function leaveThread() {
@@ -36,15 +37,10 @@ export function leaveThread() {
   select(page === "service" ? { account, query: kept } : { page, query: kept });
 }
 
-/** The focus follows into the conversation that is being opened. */
-export function enter() {
-  entering.value = true;
-}
-
 export function ThreadPane() {
   const now = conversation.value;
   if (!now) return null;
-  if (now.problem || now.code) return html`<${Bar} /><div class="empty"><${Icon} name="warn" /><h1 class="empty-title">${t("thread.not_here")}</h1><p>${now.problem || t("thread.gone")}</p></div>`;
+  if (now.problem || now.code) return html`<${Bar} /><div class="empty"><${Icon} name="warn" /><h1 class="empty-title">${t("thread.not_here")}</h1><p>${now.problem ? sentence(now.problem) : t("thread.gone")}</p></div>`;
   if (!now.thread) return html`<${Bar} />`;
   return html`<${Opened} now=${now} key=${`${now.account} ${now.id}`} />`;
 }
@@ -61,7 +57,12 @@ function Opened({ now }) {
     replyTo.value = null;
     forwarding.value = null;
     adding.value = false;
+    about.value = false;
   }, []);
+  const leaveAbout = () => {
+    about.value = false;
+    document.getElementById("act-about")?.focus();
+  };
   const people = peopleOf(account).value;
   const changed = (thread.readers ?? []).map((one) => people.get(one.uid)).filter((one) => one && (one.keys_changed ?? []).length > 0 && one.stands !== "self");
   const canWrite = now.messages.some((one) => one.kind === "message") || now.waiting.length > 0;
@@ -71,15 +72,25 @@ function Opened({ now }) {
     <footer class="thread-foot" data-part="compose">
       ${changed.map((person) => html`<${ChangedKeys} account=${account} person=${person} key=${person.uid} />`)}
       ${!changed.length && canWrite && html`<${Fetched} from="compose" part="Compose" account=${account} thread=${thread.id} reply=${replyTo.value} key=${thread.id} />`}
+      ${!canWrite && html`<${WriteTo} now=${now} people=${people} />`}
     </footer>
     ${forwarding.value && html`<${Fetched} from="forward" part="Forward" account=${account} thread=${thread.id} messages=${[forwarding.value.id]} onClose=${() => (forwarding.value = null)} />`}
+    ${about.value && html`<${Fetched} from="about" part="About" now=${now} people=${people} onClose=${leaveAbout} />`}
     ${adding.value && html`<${Fetched} from="forward" part="AddReaders" account=${account} thread=${thread.id} onClose=${() => (adding.value = false)} />`}`;
+}
+
+/** Under a first contact that was accepted: the way on. */
+function WriteTo({ now, people }) {
+  const person = now.messages.map((one) => people.get(one.author)).find((one) => one?.stands === "contact");
+  if (!person) return null;
+  return html`<a class="button first" href=${link({ account: now.account, pane: "new", query: { to: person.alias } })}><${Icon} name="pen" /> ${t("thread.write_to", { name: visible(person.alias) })}</a>`;
 }
 
 function Head({ now, people }) {
   const { thread, account } = now;
   const names = othersOf(thread);
-  const subject = told(thread.subject).trim() || t("list.no_subject");
+  const isContact = now.messages.length > 0 && now.messages.every((one) => one.kind === "ping");
+  const subject = told(thread.subject).trim() || t(isContact ? "thread.contact_title" : "list.no_subject");
   return html`<header class="pane-head thread-head">
     ${narrow.value && html`<button class="button quiet small" type="button" aria-label=${t("main.back")} onClick=${leaveThread}><${Icon} name="back" /></button>`}
     <div class="pane-title"><h1 id="thread-title" tabindex="-1"><bdi>${subject}</bdi></h1>
@@ -93,6 +104,8 @@ function Head({ now, people }) {
         onClick=${() => archiveOpen(thread)}><${Icon} name=${thread.archived ? "inbox" : "archive"} /></button>
       <${SnoozeMenu} thread=${thread} />
       <${TagMenu} thread=${thread} />
+      <button id="act-about" class="button small quiet" type="button" title=${t("about.title")} aria-label=${t("about.title")} aria-expanded=${about.value}
+        onClick=${() => (about.value = !about.value)}><${Icon} name="about" /></button>
       <${Popup} id="act-more" name=${t("thread.more")} label=${html`<${Icon} name="more" />`}>
         ${(close) => html`
           <button class="choice-line" type="button" onClick=${() => (close(), mute(thread))}><${Icon} name="mute" /> ${t(thread.muted ? "thread.unmute" : "thread.mute")}</button>
@@ -130,70 +143,19 @@ function neighbour(thread) {
 }
 
 function Messages({ now, people }) {
-  const scroller = useRef(null);
-  const place = useRef({ height: 0, top: 0, atBottom: false, first: "", placed: "" });
-  const { messages, waiting, firstUnseen, at } = now;
-
-  // Where one begins to read: at the message that was asked for, at the first unread one, or at the end.
-  useLayoutEffect(() => {
-    const { current: box } = scroller;
-    const was = place.current;
-    const target = at || firstUnseen;
-    const wanted = `${at} ${messages.length > 0}`;
-    if (messages.length && was.placed !== wanted) {
-      was.placed = wanted;
-      const element = target && box.querySelector(`[data-message="${CSS.escape(target)}"]`);
-      if (element) box.scrollTop = topOf(element, box) - (at ? box.clientHeight / 3 : 48);
-      else box.scrollTop = box.scrollHeight;
-      if (at) currentMessage.value = at;
-    } else if (messages[0]?.id !== was.first && was.first) {
-      const element = box.querySelector(`[data-message="${CSS.escape(was.first)}"]`); // older ones came above
-      if (element) box.scrollTop += topOf(element, box) - was.firstTop;
-    } else if (was.atBottom) {
-      box.scrollTop = box.scrollHeight;
-    }
-    if (messages.length && entering.value) {
-      entering.value = false;
-      focusThread();
-    }
-    was.first = messages[0]?.id ?? "";
-    const first = box.querySelector("[data-message]");
-    was.firstTop = first ? topOf(first, box) : 0;
-    noteBottom();
-  }, [messages, waiting, at]);
-  // What is written below takes room from above: the end stays in sight.
-  useLayoutEffect(() => {
-    const { current: box } = scroller;
-    const observer = new ResizeObserver(() => place.current.atBottom && (box.scrollTop = box.scrollHeight));
-    observer.observe(box);
-    return () => observer.disconnect();
-  }, []);
-
-  const noteBottom = () => {
-    const { current: box } = scroller;
-    if (!box) return; // it has gone since this was to be done
-    place.current.atBottom = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
-  };
-  const scrolled = () => {
-    const { current: box } = scroller;
-    if (!box) return;
-    noteBottom();
-    if (box.scrollTop < NEAR_PX && now.before) loadEarlier();
-    if (box.scrollHeight - box.scrollTop - box.clientHeight < NEAR_PX && !now.atEnd) loadLater();
-  };
-  useEffect(scrolled, [messages]);
+  const { messages, waiting, firstUnseen } = now;
+  const { scroller, onScroll } = useStanding(now);
   useSeen(scroller, now);
   const current = currentMessage.value || messages.at(-1)?.id;
   const me = accountOf(now.account)?.alias ?? "";
   const same = useSame();
-  return html`<div class="scroller messages-place" ref=${scroller} onScroll=${scrolled} onClick=${followLink} onKeyDown=${followLink} onAuxClick=${followLink}>
+  return html`<div class="scroller messages-place" ref=${scroller} onScroll=${onScroll} onClick=${followLink} onKeyDown=${followLink} onAuxClick=${followLink}>
     ${now.before && html`<p class="messages-more"><button class="button small quiet" type="button" onClick=${loadEarlier}>${t("thread.earlier")}</button></p>`}
     <ol class="messages" aria-label=${t("thread.messages")}>
-      ${messages.map((one, place) => html`<li key=${one.id}>
-        ${newDay(messages[place - 1], one) && html`<p class="day"><span>${day(one.posted)}</span></p>`}
-        ${one.id === firstUnseen && html`<p class="day new"><span>${t("thread.new")}</span></p>`}
-        ${same(one.id, { account: now.account, message: one, subject: now.thread.subject, person: people.get(one.author), me, isCurrent: one.id === current })}
-      </li>`)}
+      ${messages.map((one, place) => same(one.id, {
+        account: now.account, message: one, subject: now.thread.subject, person: people.get(one.author), me, isCurrent: one.id === current,
+        day: newDay(messages[place - 1], one) ? day(one.posted) : "", isNew: one.id === firstUnseen ? t("thread.new") : "",
+      }))}
       ${now.atEnd && waiting.map((one) => html`<li key=${one.request}><${Waiting} account=${now.account} waiting=${one} whole=${true} /></li>`)}
     </ol>
     ${!now.atEnd && html`<p class="messages-more"><button class="button small" type="button" onClick=${toTheEnd}>${t("thread.to_latest")}</button></p>`}
@@ -211,14 +173,18 @@ function useSame() {
   return (id, props) => {
     const was = before.get(id);
     const kept = was && Object.keys(props).every((name) => was.props[name] === props[name]);
-    const one = kept ? was : { props, element: html`<${Message} ...${props} />` };
+    const one = kept ? was : { props, element: item(id, props) };
     made.current.set(id, one);
     return one.element;
   };
 }
 
-/** Where something stands in what is scrolled. @param {Element} element @param {Element} box */
-const topOf = (element, box) => element.getBoundingClientRect().top - box.getBoundingClientRect().top + box.scrollTop;
+/** A message in its place, below its day and below where the new ones begin. */
+const item = (id, { day: name, isNew, ...props }) => html`<li key=${id}>
+  ${name && html`<p class="day"><span>${name}</span></p>`}
+  ${isNew && html`<p class="day new"><span>${isNew}</span></p>`}
+  <${Message} ...${props} />
+</li>`;
 
 /** @param {any} before @param {any} one */
 const newDay = (before, one) => !before || new Date(before.posted).toDateString() !== new Date(one.posted).toDateString();
@@ -264,26 +230,4 @@ function useSeen(scroller, now) {
       removeEventListener("focus", soon);
     };
   }, [now.messages]);
-}
-
-/** The message before or behind the current one gets the focus. @param {number} by */
-export function moveMessage(by) {
-  const all = [...document.querySelectorAll(".messages [data-message]")];
-  if (!all.length) return;
-  const at = all.findIndex((one) => one.contains(document.activeElement));
-  const from = at >= 0 ? at : all.findIndex((one) => one.dataset.message === currentMessage.value);
-  const to = all[Math.min(Math.max((from < 0 ? all.length : from) + by, 0), all.length - 1)];
-  currentMessage.value = to.dataset.message;
-  to.focus({ preventScroll: true });
-  to.scrollIntoView({ block: "nearest" });
-}
-
-/** The focus goes into the conversation: to where one reads. */
-export function focusThread() {
-  const { current } = { current: currentMessage.value || conversation.value?.at || conversation.value?.firstUnseen };
-  const all = [...document.querySelectorAll(".messages [data-message]")];
-  const to = all.find((one) => one.dataset.message === current) ?? all.at(-1) ?? document.getElementById("thread-title");
-  if (to?.dataset?.message) currentMessage.value = to.dataset.message;
-  to?.focus({ preventScroll: true });
-  return Boolean(to);
 }

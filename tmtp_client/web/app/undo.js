@@ -14,11 +14,15 @@ import { t } from "./words.js";
 /** @type {import("./html.js").signal<any>} account, request, due_ms, state, what it was as a draft, and which message it became */
 export const leaving = signal(null);
 
+/** What was sent from here and waits still, as drafts, by request. @type {Map<string, any>} */
+const written = new Map();
+
 /**
  * It waits to leave. `takesFocus`: where it was written goes, so that the focus needs another place.
  * @param {{account: string, waiting: any, draft: any, takesFocus?: boolean, onUndo?: (draft: any) => void}} of
  */
 export function leaves({ account, waiting, draft, takesFocus = false, onUndo }) {
+  written.set(waiting.request, draft);
   leaving.value = {
     account, request: waiting.request, due_ms: waiting.due_ms ?? 0, state: waiting.state, kind: waiting.kind, to: waiting.to, draft, takesFocus, onUndo,
     message: "", error: waiting.error ?? "",
@@ -29,6 +33,8 @@ export function leaves({ account, waiting, draft, takesFocus = false, onUndo }) 
 
 listen(({ account, type, data }) => {
   const now = leaving.value;
+  if (type === "outbox" && data.message) written.delete(data.request);
+  if (type === "home" && data.home.locked) written.clear();
   if (type === "outbox" && now?.account === account && now.request === data.request && now.state !== "undone") follow(data);
 });
 
@@ -52,13 +58,15 @@ export async function takeBack(account, waiting) {
     if (now) leaving.value = null;
     return sayProblem(error);
   }
-  const draft = now ? now.draft : waiting.kind === "message" ? draftOf(waiting) : null;
+  const known = written.get(waiting.request);
+  written.delete(waiting.request);
+  const draft = known ?? (waiting.kind === "message" && !waiting.filled ? draftOf(waiting) : null);
   if (draft) {
     const { staged, ...kept } = draft;
     const later = (await call("drafts.list", { account })).find((one) => one.key === draft.key);
     const text = [kept.text, later?.text].filter(Boolean).join("\n\n");
-    await call("drafts.save", { account, draft: { ...kept, text, files: [...kept.files, ...(later?.files ?? [])] } });
-    if (!now && waiting.files?.length) say(t("writing.files_again"));
+    await call("drafts.save", { account, draft: { ...kept, text, files: [...kept.files, ...(later?.files ?? [])], form: kept.form ?? later?.form ?? null } });
+    if (!known && waiting.files?.length) say(t("writing.files_again"));
   }
   if (now) leaving.value = null;
   now?.onUndo?.(draft);

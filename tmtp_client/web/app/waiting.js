@@ -2,6 +2,7 @@
 /** What has not left yet: messages that wait for the service, or for a person's word, and drafts. */
 
 import { call, listen } from "./api.js";
+import { sentence } from "./controls.js";
 import { writeNew } from "./drafts.js";
 import { html, Icon, useEffect, useState } from "./html.js";
 import { link } from "./routes.js";
@@ -53,7 +54,7 @@ export function Waiting({ account, waiting, whole }) {
     ${waiting.subject && !whole && html`<p class="waiting-subject"><bdi>${told(waiting.subject)}</bdi></p>`}
     <p class=${whole ? "as-written" : "clip"} dir="auto">${told(waiting.text ?? "")}</p>
     ${(waiting.files ?? []).length > 0 && html`<p class="muted"><${Icon} name="clip" /> ${joined(waiting.files.map(visible))}</p>`}
-    ${error && html`<p class=${bad ? "wrong" : "hint"}>${error}</p>`}
+    ${error && html`<p class=${bad ? "wrong" : "hint"}>${sentence(error)}</p>`}
     <div class="form-acts">
       ${(state === "undo" || state === "scheduled" || state === "waiting") && html`<button class="button small" type="button" onClick=${undo}>${t("thread.take_back")}</button>`}
       ${(state === "undo" || state === "scheduled") && html`<button class="button small quiet" type="button" onClick=${() => act("now")}>${t("thread.send_now")}</button>`}
@@ -92,7 +93,7 @@ export function DraftList({ account }) {
       <span class="row-who"><bdi>${one.to?.length ? joined(one.to.map(visible)) : t("list.draft_of")}</bdi></span>
       <time class="row-when" datetime=${new Date(one.changed_ms ?? 0).toISOString()}>${moment(one.changed_ms ?? 0)}</time>
       <span class="row-subject"><bdi>${told(one.subject ?? "") || t("list.no_subject")}</bdi></span>
-      <span class="row-text"><bdi>${told(one.text ?? "")}</bdi></span>
+      <span class="row-text"><bdi>${told(one.text ?? "") || (one.filled ? t("forms.draft_filled") : one.form ? t("forms.draft_form") : "")}</bdi></span>
     </a></li>`)}
   </ul></div>`;
 }

@@ -3,7 +3,7 @@
  * The page's words, in the person's language: one catalogue a language, `words/LANGUAGE.json`.
  *
  * A word is a text with {names}, or one text for each plural form (Intl.PluralRules), chosen by `count`. What a language
- * has not got is said in English.
+ * has not got is said in English. What the engine says is English, and has a catalogue of its own: engine_words.js.
  */
 
 import { signal } from "./html.js";
@@ -17,7 +17,10 @@ export const language = signal("en");
 /** @type {import("./html.js").signal<Record<string, any>>} */
 const catalogue = signal({});
 let fallback = {};
+/** @type {import("./html.js").signal<import("./engine_words.js").EngineWords | null>} null: as the engine says it */
+const ofEngine = signal(null);
 let plurals = new Intl.PluralRules("en");
+let numbers = new Intl.NumberFormat("en");
 
 /** Learn the words, of the language that was chosen, or of the browser's first one that is here. */
 export async function learnWords() {
@@ -50,15 +53,23 @@ export function t(key, values = {}) {
   return text.replace(/\{(\w+)\}/g, (whole, name) => shown(values[name]) ?? whole);
 }
 
+/**
+ * What the engine said, in the person's language: why something was not done, what happened to a device.
+ * @param {string} text as it came; never what a person wrote
+ */
+export const fromEngine = (text) => ofEngine.value?.said(text) ?? text;
+
 /** Which way the language runs. */
 export const dir = () => (RIGHT_TO_LEFT.has(language.value) ? "rtl" : "ltr");
 
 /** @param {string} name */
 async function speak(name) {
-  const words = name === "en" ? fallback : await fetched(name);
+  const [words, sentences] = name === "en" ? [fallback, null] : await Promise.all([fetched(name), engineWords(name)]);
   plurals = new Intl.PluralRules(name);
+  numbers = new Intl.NumberFormat(name);
   language.value = name;
   catalogue.value = words;
+  ofEngine.value = sentences;
   document.documentElement.lang = name;
   document.documentElement.dir = dir();
 }
@@ -69,8 +80,14 @@ async function fetched(name) {
   return answer.ok ? answer.json() : {};
 }
 
+/** @param {string} name */
+async function engineWords(name) {
+  const [{ EngineWords }, sentences] = await Promise.all([import("./engine_words.js"), fetched(`${name}.engine`)]);
+  return new EngineWords(sentences, name);
+}
+
 /** @param {any} words @param {string} key */
 const at = (words, key) => key.split(".").reduce((room, name) => room?.[name], words);
 
 /** @param {string | number | undefined} value */
-const shown = (value) => (typeof value === "number" ? value.toLocaleString(language.value) : value);
+const shown = (value) => (typeof value === "number" ? numbers.format(value) : value);

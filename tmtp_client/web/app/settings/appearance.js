@@ -21,6 +21,7 @@ const HOUSE = { /* as the design system has them: tokens.css */
   dark: { background: "#101114", surface: "#17181c", text: "#ececee", muted: "#a3a6ad", accent: "#9db0ff", on_accent: "#101114" },
 };
 const ENOUGH = 4.5;
+const WRITTEN = /^#[0-9a-f]{6}$/;
 const SAVE_AFTER_MS = 400;
 
 /** @param {{account: any}} of */
@@ -85,9 +86,19 @@ function isWeak(name, colour) {
   return ["background", "surface"].some((ground) => contrast(colour(name), colour(ground)) < ENOUGH);
 }
 
+/** A colour, to be picked or to be written: not everybody can use what a browser opens to pick one. */
 function Colour({ name, value, weak, onInput }) {
+  const [written, setWritten] = useState(value);
+  useEffect(() => setWritten(value), [value]);
+  const write = (event) => {
+    const text = event.currentTarget.value.trim().toLowerCase();
+    setWritten(text);
+    if (WRITTEN.test(text)) onInput(text);
+  };
   return html`<div class="field"><label for="colour-${name}">${t(`settings.colour_${name}`)}</label>
-    <div class="colour"><input id="colour-${name}" type="color" value=${value} aria-describedby=${weak ? `weak-${name}` : undefined} onInput=${(event) => onInput(event.currentTarget.value)} /><code>${value}</code></div>
+    <div class="colour"><input id="colour-${name}" type="color" value=${value} aria-describedby=${weak ? `weak-${name}` : undefined} onInput=${(event) => onInput(event.currentTarget.value)} />
+      <input class="written" dir="ltr" maxlength="7" spellcheck=${false} autocomplete="off" aria-label=${t("settings.colour_written", { name: t(`settings.colour_${name}`) })}
+        aria-invalid=${WRITTEN.test(written) ? undefined : "true"} value=${written} onInput=${write} /></div>
     ${weak && html`<p class="hint" id="weak-${name}">${t("settings.colour_weak")}</p>`}</div>`;
 }
 

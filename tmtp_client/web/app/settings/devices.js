@@ -5,7 +5,7 @@ import { call, listen } from "../api.js";
 import { Confirm, Dialog, Field, Notice, sentence, Trouble, useRequest, whenText, wrongOf } from "../controls.js";
 import { html, Icon, useEffect, useState } from "../html.js";
 import { RecoverySheet } from "../recovery_sheet.js";
-import { language, t } from "../words.js";
+import { fromEngine, language, t } from "../words.js";
 import { LinkDevice } from "./link_device.js";
 
 const STANDS = { full: "good", provisional: "warn", suspended: "warn", revoked: "bad" };
@@ -49,24 +49,28 @@ export function Devices({ account }) {
   </div>`;
 }
 
+/** What the person calls it; who has called it nothing gets the engine's words for it. @param {any} device */
+const nameOf = ({ key, label }) => (label === `device ${key.slice(0, 8)}` ? fromEngine(label) : label);
+
 function Device({ account, device, onChanged }) {
   const [act, setAct] = useState("");
   const [naming, setNaming] = useState(false);
+  const name = nameOf(device);
   const stands = device.stands.split(" ").at(-1); // of one that is suspended: that, and not what it was before
   const acts = [...(device.acts ?? []), ...(device.by_words ?? []).filter((one) => !device.acts?.includes(one))];
   return html`<li>
     <span class="device-picture"><${Icon} name="device" /></span>
     <div class="device-what">
-      <div><strong><bdi>${device.label}</bdi></strong>
+      <div><strong><bdi>${name}</bdi></strong>
         ${device.this && html` <span class="badge">${t("settings.this_device")}</span>`}
         <span class="badge ${STANDS[stands] ?? ""}">${t(`settings.stands_${stands}`)}</span></div>
       <small class="muted">${device.added_ms ? t("settings.added", { when: whenText(device.added_ms, language.value) }) : ""}</small>
       ${(device.cannot ?? []).map((one) => html`<small class="muted" key=${one}>${sentence(one)}</small>`)}
     </div>
     <div class="form-acts">
-      ${device.stands !== "revoked" && html`<button class="button small quiet" type="button" onClick=${() => setNaming(true)}>${t("settings.rename")}<span class="spoken"> ${device.label}</span></button>`}
+      ${device.stands !== "revoked" && html`<button class="button small quiet" type="button" onClick=${() => setNaming(true)}>${t("settings.rename")}<span class="spoken"> ${name}</span></button>`}
       ${acts.map((one) => html`<button key=${one} class="button small ${one === "revoke" ? "danger" : ""}" type="button" onClick=${() => setAct(one)}>
-        ${t(`settings.act_${one}`)}<span class="spoken"> ${device.label}</span></button>`)}
+        ${t(`settings.act_${one}`)}<span class="spoken"> ${name}</span></button>`)}
     </div>
     ${act && html`<${Acting} account=${account} device=${device} act=${act} byWords=${!device.acts?.includes(act)} onChanged=${onChanged} onClose=${() => setAct("")} />`}
     ${naming && html`<${Naming} account=${account} device=${device} onChanged=${onChanged} onClose=${() => setNaming(false)} />`}
@@ -82,7 +86,7 @@ function Acting({ account, device, act, byWords, onChanged, onClose }) {
       onChanged(await call("devices.act", { account: account.name, device: device.key, act, words: byWords ? words : "" }));
       onClose();
     });
-  const name = device.label;
+  const name = nameOf(device);
   return html`<${Confirm} title=${t(`settings.${act}_title`, { name })} text=${t(`settings.${act}_text`)} act=${t(`settings.act_${act}`)}
     danger=${act === "suspend" || act === "revoke"} busy=${busy || (byWords && !words.trim())} problem=${problem?.field === "words" ? null : problem} onAct=${go} onClose=${onClose}>
     ${byWords && html`<${Words} value=${words} onInput=${setWords} wrong=${wrongOf(problem, "words")} hint=${t("settings.words_why")} />`}

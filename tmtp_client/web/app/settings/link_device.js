@@ -3,6 +3,7 @@
 
 import { call } from "../api.js";
 import { Copy, Dialog, Field, Notice, QrCode, Trouble, useRequest, wrongOf } from "../controls.js";
+import { FromPicture } from "../from_picture.js";
 import { html, useEffect, useState } from "../html.js";
 import { t } from "../words.js";
 
@@ -41,8 +42,8 @@ export function LinkDevice({ account, onClose, onLinked }) {
         : html`<p>${t("settings.link_first")}</p>
           ${offer && html`<div class="link-text"><${QrCode} svg=${offer.qr} label=${t("first.link_qr")} /><${Copy} text=${offer.text} label=${t("first.link_text")} /></div>`}
           <form class="stacked" onSubmit=${check}>
-            <${Field} label=${t("settings.link_second")} wrong=${wrongOf(problem, "answer")}>
-              ${(attributes) => html`<textarea ...${attributes} rows="3" class="link-input" dir="ltr" spellcheck=${false} value=${answer} onInput=${(event) => setAnswer(event.currentTarget.value)}></textarea>`}<//>
+            <${FromPicture} of="link" onText=${setAnswer}><${Field} label=${t("settings.link_second")} wrong=${wrongOf(problem, "answer")}>
+              ${(attributes) => html`<textarea ...${attributes} rows="3" class="link-input" dir="ltr" spellcheck=${false} value=${answer} onInput=${(event) => setAnswer(event.currentTarget.value)}></textarea>`}<//><//>
             <${Trouble} problem=${problem} except=${["answer"]} />
             <div class="form-acts"><button class="button" type="button" onClick=${onClose}>${t("writing.cancel")}</button>
               <button class="button first" type="submit" disabled=${busy || !answer.trim() || !offer}>${t("first.go_on")}</button></div>
