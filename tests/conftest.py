@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 _QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 # By day as many as find what is plainly wrong; a night's round begins with 2,000 others (docs/nightly.md).
-settings.register_profile("ci", max_examples=300, deadline=None, suppress_health_check=_QUIET, derandomize=True)
+settings.register_profile("ci", max_examples=100, deadline=None, suppress_health_check=_QUIET, derandomize=True)
 _EXAMPLES = int(os.environ.get("HYPOTHESIS_EXAMPLES", "100000"))  # of a night's round, after which come others
 settings.register_profile("nightly", max_examples=_EXAMPLES, deadline=None, suppress_health_check=_QUIET)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from tmtp_core.wire.look import picture_type
 
-_PATIENCE_S: Final = 30.0
+_PATIENCE_S: Final = 120.0  # the processor's time is bounded: so long takes only a machine that has much else to do
 
 Purpose = Literal["logo", "backdrop"]
 
@@ -33,7 +33,8 @@ def made_anew(path: Path, purpose: Purpose) -> bytes:
     except OSError as error:
         raise PictureRefused(purpose, f"{path} cannot be read: {error.strerror}") from None
     except subprocess.TimeoutExpired:
-        raise PictureRefused(purpose, f"{path} takes too long to read") from None
+        words = f"{path} was not read within {_PATIENCE_S:.0f} s: this machine has too much else to do; try again"
+        raise PictureRefused(purpose, words) from None
     if done.returncode == 1:
         raise PictureRefused(purpose, f"{path}: {done.stderr.decode(errors='replace').strip()[-200:]}")
     if done.returncode or picture_type(done.stdout) is None:

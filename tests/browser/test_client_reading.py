@@ -102,6 +102,7 @@ def test_services_say_what_waits_and_a_list_leads_to_a_conversation(cast: Cast, 
 def test_a_link_is_followed_by_a_second_act_that_says_its_true_host(cast: Cast, come_in: ComeIn) -> None:
     page = come_in(cast.ada, f"/#{WORK}/t/{cast.plan}")
     plan = message(page, "here is the plan")
+    expect(plan).to_be_visible()
     assert plan.locator("[href^='http']").count() == 0  # nothing that a click in the middle, or dragging, could follow
     plan.get_by_role("link", name="paypal.com", exact=True).click()
     dialog = page.get_by_role("dialog", name="This link leads to")
@@ -311,7 +312,7 @@ def test_single_letters_can_be_switched_off(town: Town, come_in: ComeIn) -> None
     expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
     page.keyboard.press("Escape")
     ada.ask("settings.set", o.SetSetting("work", "single_letter_keys", False))
-    page.wait_for_timeout(300)
+    page.wait_for_function("async () => !(await import('/app/settings_of.js')).lettersAreKeys.value")  # it has heard
     page.keyboard.press("?")
     page.keyboard.press("/")
     expect(page.get_by_role("dialog", name="Keys")).to_be_hidden()

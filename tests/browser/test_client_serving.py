@@ -15,6 +15,7 @@ from urllib.request import Request, urlopen
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from tests.browser.conftest import PATIENCE_MS
 from tests.support.pages import ComeIn, Someone, Town, canary, enter
 from tmtp_client.api.pages import FOLDERS, TYPES
 from tmtp_client.api.server import Server
@@ -186,7 +187,7 @@ def refused_as(page: Page, attempt: str) -> str:
     directive: str = page.evaluate(
         f"""() => new Promise((heard, failed) => {{
             addEventListener('securitypolicyviolation', (event) => heard(event.effectiveDirective), {{once: true}});
-            setTimeout(() => failed(new Error('nothing was refused')), 5000);
+            setTimeout(() => failed(new Error('nothing was refused')), 30000);
             setTimeout(() => {{ {attempt} }}, 0);
         }})"""
     )
@@ -244,7 +245,10 @@ def test_no_request_leaves_the_origin_even_if_a_script_asks(ada: Someone, contex
         page.wait_for_timeout(200)  # for one that is on its way
         assert heard == []
         page.evaluate("(url) => void (location.href = url)", url)  # and it does hear: nothing keeps a page from leaving
-        page.wait_for_timeout(1_000)
+        for _ in range(PATIENCE_MS // 100):
+            if heard:
+                break
+            page.wait_for_timeout(100)
         assert heard
 
 

@@ -25,7 +25,7 @@ from tmtp_core.wire import revision2 as m2
 ACCOUNTS = 20
 PROGRAM = ("-c", "from gateway.program import main; main()")
 RETRY_S = 0.05
-READY_S = 60.0
+READY_S = 300.0  # a machine that starts much else at once
 SETTLE_S = 120.0
 SIZES = (64, 64, 700, 700, 2_000, 90_000)  # the last one lies in a file
 

@@ -24,12 +24,15 @@ from pathlib import Path
 from nacl.public import PrivateKey
 
 from gateway.backup import keys
-from tests.faults.load import PROGRAM, Device, Ledger, Process, PromiseBroken, join, settle
+from tests.faults.load import Device, Ledger, Process, PromiseBroken, join, settle
+from tests.support.forked import Loaded
 from tmtp_client.connection import AccountKeys, Connection, DeviceKeys, Disconnected, Payload
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
 
 PATIENCE_S = 60
+COMMAND_S = 300.0
+_LOADED = Loaded("gateway")
 LIFE_S = (0.3, 1.0)  # under load, before a backup and after it
 _MORE = """\
 backup: {{recipient: "{recipient}", to: {folder}, keep: 3}}
@@ -50,17 +53,8 @@ class Site:
 
     async def run(self, *arguments: str | Path, environment: dict[str, str] | None = None) -> tuple[int, str]:
         """A command of `tmtp-gateway`: its exit code, and what it said."""
-        running = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *PROGRAM,
-            *map(str, arguments),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env=environment,
-        )
-        said, _ = await running.communicate()
-        assert running.returncode is not None
-        return running.returncode, said.decode()
+        ended = await _LOADED.run([*map(str, arguments)], environment or os.environ, COMMAND_S)
+        return ended.code, (ended.out + ended.err).decode()
 
     async def back_up(self, *more: str | Path) -> dict[str, object]:
         """Take a backup; what the command told. Raises `PromiseBroken`."""

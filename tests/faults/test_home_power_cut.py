@@ -22,7 +22,7 @@ from tmtp_client.store.tables import stamp
 from tmtp_client.vault.vault import Vault
 
 NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
-CUTS = 300 if NIGHTLY else 12
+CUTS = 300 if NIGHTLY else 8
 LIFE_S = (0.0, 0.6)  # after it was opened
 
 

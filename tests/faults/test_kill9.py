@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults import kill9
 
-KILLS = 200 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 8
+KILLS = 200 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 5
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 from tests.faults import killed_beside_others
 from tests.support.postgresql import binaries, cluster
 
-KILLS = 100 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 6
+KILLS = 100 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 4
 
 
 @pytest.mark.slow

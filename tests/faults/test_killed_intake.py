@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults import killed_intake
 
-KILLS = 100 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 6
+KILLS = 100 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 4
 
 
 @pytest.mark.slow

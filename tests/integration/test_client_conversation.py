@@ -25,7 +25,7 @@ from tmtp_client.connection import (
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,7 @@ from tmtp_client.api.connecting import connected
 from tmtp_client.api.problems import ProblemError
 from tmtp_client.api.running import running
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 
 
 async def begun(home: Path, *arguments: str) -> asyncio.subprocess.Process:

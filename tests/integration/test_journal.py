@@ -16,7 +16,7 @@ from tmtp_core.domain import facts as f
 
 SECRET = PrivateKey(bytes(range(1, 33)))
 SIGNER = Signer(bytes(32))
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 
 
 def story(number: int) -> f.Told:

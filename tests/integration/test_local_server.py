@@ -349,7 +349,9 @@ async def test_an_upload_that_ends_early_is_abandoned(visitor: Visitor) -> None:
     )
     writer.write(head.encode())
     await writer.drain()
-    await asyncio.sleep(0.1)
+    async with asyncio.timeout(60):
+        while not (visitor.engine.folder / "upload").exists():  # it has begun
+            await asyncio.sleep(0.01)
     writer.close()
     await writer.wait_closed()
     async with asyncio.timeout(60):

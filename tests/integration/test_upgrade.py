@@ -4,6 +4,7 @@
 No old data is kept: the old programs are in the repository's history, and write it anew.
 """
 
+import asyncio
 import io
 import json
 import os
@@ -21,6 +22,7 @@ from typing import Any
 import pytest
 
 from tests.integration.test_cli import free_port
+from tests.support.forked import Loaded
 
 ROOT = Path(__file__).parents[2]
 STEPS = sorted(path.name[1:5] for path in (ROOT / "migrations" / "versions").glob("s[0-9]*.py"))
@@ -43,6 +45,7 @@ says so (`account_log_damaged`); their clients are told "service temporarily una
 An administrator's reset is the way back.
 """
 PATIENCE_S = 60.0
+LOADED = {package: Loaded(package) for package in ("gateway", "tmtp_client")}
 LARGE = b"".join(b"%d\n" % number for number in range(40_000))  # beyond what is kept in rows
 SETTINGS = """\
 data_dir: ./data
@@ -71,6 +74,7 @@ class Release:
 
     def __init__(self, folder: Path, code: Path | None) -> None:
         self.folder = folder
+        self._is_new = code is None
         self._environment = {**os.environ, "PYTHONPATH": str(code or ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
 
     def gateway(self, *arguments: str) -> str:
@@ -80,6 +84,11 @@ class Release:
         return self._run("tmtp_client", {"TMTP_HOME": str(self.folder / who)}, *map(str, arguments))
 
     def _run(self, package: str, more: dict[str, str], *arguments: str) -> str:
+        if self._is_new:
+            environment = {**self._environment, **more}
+            ended = asyncio.run(LOADED[package].run(arguments, environment, PATIENCE_S, folder=self.folder))
+            assert ended.code == 0, (arguments, ended)
+            return ended.out.decode()
         done = subprocess.run(
             [sys.executable, "-c", f"from {package}.cli.main import main; main()", *arguments],
             cwd=self.folder,

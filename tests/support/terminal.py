@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.forked import Loaded
 from tests.support.instance import TestInstance
 from tmtp_core.wire.address import ServiceAddress
 
 TMTP = (sys.executable, "-c", "from tmtp_client.program import main; main()")
 PATIENCE_S = 120.0
+_LOADED = Loaded("tmtp_client", warnings="error")
 
 
 @dataclass(frozen=True)
@@ -59,16 +61,9 @@ class Terminal:
 
     async def run(self, *arguments: str, given: str | None = None) -> Ran:
         """A command, to its end. Whatever it says, it never shows a traceback."""
-        process = await self.start(*arguments, reads=given is not None)
-        try:
-            typed = given.encode() if given is not None else None
-            out, err = await asyncio.wait_for(process.communicate(typed), PATIENCE_S)
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        assert b"Traceback" not in err, err.decode()
-        return Ran(process.returncode or 0, out.decode(), err.decode())
+        ended = await _LOADED.run(arguments, self.environment, PATIENCE_S, (given or "").encode())
+        assert b"Traceback" not in ended.err, ended.err.decode()
+        return Ran(ended.code, ended.out.decode(), ended.err.decode())
 
     async def does(self, *arguments: str, given: str | None = None) -> Ran:
         """The same of one that has to succeed."""

@@ -34,6 +34,6 @@ def test_generated_histories_take_and_refuse_every_act() -> None:
 
 @pytest.mark.slow
 def test_thousands_of_histories_are_judged_alike() -> None:
-    """1,500 by day; 10,000 in a round of the night."""
+    """500 by day; 10,000 in a round of the night."""
     for seed in range(settings().max_examples * 5):
         compare(*random_history(seed))

@@ -152,7 +152,7 @@ class History(RuleBasedStateMachine):
 
 
 TestHistory = History.TestCase
-TestHistory.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+TestHistory.settings = settings(max_examples=settings.default.max_examples // 10, stateful_step_count=25, deadline=None)
 
 
 def test_no_statement_of_a_message_is_left_when_its_transaction_is_undone() -> None:

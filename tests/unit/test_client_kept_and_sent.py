@@ -125,7 +125,7 @@ async def test_nothing_is_acknowledged_before_it_is_on_the_disk(tmp_path: Path, 
     """The disk is busy until the test lets it go on."""
     free = threading.Event()
     async with scripted_peer(tmp_path) as peer, running(tmp_path / "home", peer) as (account, link):
-        busy = asyncio.create_task(account.context.database.write(lambda c: free.wait(30)))
+        busy = asyncio.create_task(account.context.database.write(lambda c: free.wait(300)))
         head = encode_post_head(PostHead())
         acknowledged = asyncio.create_task(acked(link, 1))
         try:

@@ -272,7 +272,7 @@ def messages_view() -> object:
         return messages.view(connection, id_of(1))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=settings.default.max_examples, deadline=None)
 @given(
     query=st.lists(
         st.text(max_size=8)
@@ -353,7 +353,7 @@ def naive(kind: str, value: str, kept: Kept) -> bool:
     return False
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=settings.default.max_examples // 2, deadline=None)
 @given(
     texts=st.lists(st.tuples(TEXTS, TEXTS, TEXTS), max_size=8),
     changed=st.lists(st.tuples(st.integers(1, 8), TEXTS), max_size=3),

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from gateway import pictures
 from gateway.pictures import PictureRefused, made_anew
 from tmtp_core import limits
 from tmtp_core.crypto.encoding import to_text
@@ -181,6 +182,12 @@ def test_what_is_no_picture_is_refused(tmp_path: Path, octets: bytes, why: str) 
     with pytest.raises(PictureRefused, match=why) as refused:
         made_anew(written(tmp_path, octets), "logo")
     assert refused.value.purpose == "logo"
+
+
+def test_a_machine_that_has_no_time_is_not_laid_to_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "_PATIENCE_S", 0.0)
+    with pytest.raises(PictureRefused, match="this machine has too much else to do; try again"):
+        made_anew(written(tmp_path, png()), "logo")
 
 
 def test_a_bomb_is_refused(tmp_path: Path) -> None:

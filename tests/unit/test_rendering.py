@@ -427,7 +427,7 @@ async def test_a_process_that_dies_is_replaced_and_one_who_gives_up_disturbs_nob
         await renderer.close()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=settings.default.max_examples, deadline=None)
 @given(
     st.lists(
         st.sampled_from(

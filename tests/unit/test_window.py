@@ -258,4 +258,4 @@ class WindowMachine(RuleBasedStateMachine):
 
 
 TestWindow = WindowMachine.TestCase
-TestWindow.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
+TestWindow.settings = settings(max_examples=settings.default.max_examples, stateful_step_count=30, deadline=None)
