@@ -141,7 +141,7 @@ def sit(browser: Browser, axe: str, screens: Path, request: pytest.FixtureReques
             context.set_default_timeout(PATIENCE_MS)
             without_pointer(context)
             pages: list[Page] = []
-            context.on("page", pages.append)
+            context.on("page", lambda page: pages.append(page))  # noqa: PLW0108 - a built-in cannot be marked
             name = f"{request.node.originalname}-{someone.name}-{width}-{len(opened)}".replace(" ", "-").lower()
             opened.append((context, name, pages))
             page = stack.enter_context(coming_in(context))(someone)
