@@ -208,6 +208,8 @@ def ping_and_accept(hers: Desk, his: Desk) -> None:
     hers.press(page.get_by_role("button", name="Send ping"))
     expect(page.get_by_text(f"{his.someone.name} has your ping.")).to_be_visible()
     hers.look("pinged")
+    hers.go("i")
+    expect(hers.row("It is Ada. May I")).to_contain_text(his.someone.name)
 
     his.open(hers.someone.name)
     ping = his.message("It is Ada. May I send you the plan?")
@@ -218,6 +220,7 @@ def ping_and_accept(hers: Desk, his: Desk) -> None:
 
     hers.open("Please do.")
     expect(hers.message("Please do.")).to_be_visible()
+    expect(page.get_by_role("link", name=f"Write to {his.someone.name}")).to_be_visible()
     hers.look("accepted")
 
 
