@@ -210,7 +210,6 @@ def test_a_conversation_is_put_away_silenced_tagged_and_brought_back(town: Town,
     expect(row).to_be_visible()
     page.get_by_role("button", name="Archive").click()
     expect(row).to_have_count(0)
-    page.wait_for_timeout(1500)  # the list is drawn anew, and would close the menu
     page.get_by_role("button", name=re.compile("Which conversations")).click()
     page.get_by_role("link", name=re.compile("^stones")).click()
     expect(row).to_be_visible()

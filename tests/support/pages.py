@@ -18,7 +18,7 @@ import itertools
 import subprocess
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -29,6 +29,7 @@ from urllib.parse import urlsplit
 import pytest
 from msgspec import Struct
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request
+from sqlalchemy import Connection
 
 from gateway.app import Gateway
 from tests.support.client_engine import Person, acquainted, until
@@ -37,6 +38,8 @@ from tmtp_client.api import models as m
 from tmtp_client.api.client import Local
 from tmtp_client.api.server import Server
 from tmtp_client.api.serving import Served, serving
+from tmtp_client.store import messages
+from tmtp_client.store.messages import NewMessage
 
 T = TypeVar("T")
 ComeIn = Callable[..., Page]
@@ -54,6 +57,7 @@ instances:
 """
 _LIBRARY: Final = Path(__file__).parents[2] / "packaging" / "pages" / "library.py"
 _TIMEOUT_S: Final = 180
+_BATCH: Final = 500  # messages of one transaction
 _OWN: Final = frozenset({"blob", "data", "about"})  # made by the page itself: nothing is asked of anybody
 
 
@@ -175,6 +179,18 @@ class Someone:
 
         found: T = self._town.do(until(looking))
         return found
+
+    def fill(self, account: str, made: Sequence[NewMessage]) -> None:
+        """These messages are in the history, as if they had come."""
+        [one] = [one for one in self.person.engine.home.accounts() if one.context.name == account]
+        for start in range(0, len(made), _BATCH):
+            some = made[start : start + _BATCH]
+
+            def record(connection: Connection, some: Sequence[NewMessage] = some) -> None:
+                for new in some:
+                    messages.record(connection, new, frozenset())
+
+            self._town.do(one.context.database.write(record))
 
     def invitation(self, service: str) -> str:
         """A link to that service for one more member, as a card has it."""

@@ -104,8 +104,14 @@ export async function archiveOpen(thread) {
   const next = neighbour(thread);
   await archive(thread);
   if (conversation.value?.id !== thread.id) return;
+  const before = document.activeElement;
   leaveThread();
-  if (!narrow.value) setTimeout(() => movable.current?.focus(next) || movable.current?.focus(), SETTLED_MS);
+  if (narrow.value) return;
+  setTimeout(() => {
+    const now = document.activeElement;
+    if (now !== before && now !== document.body) return; // somebody went elsewhere meanwhile: to a menu, say
+    movable.current?.focus(next) || movable.current?.focus();
+  }, SETTLED_MS);
 }
 
 /** @param {any} thread */
