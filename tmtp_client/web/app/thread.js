@@ -102,9 +102,9 @@ function Head({ now, people }) {
 /** Put away, and on to the list. @param {any} thread */
 export async function archiveOpen(thread) {
   const next = neighbour(thread);
+  const before = document.activeElement;
   await archive(thread);
   if (conversation.value?.id !== thread.id) return;
-  const before = document.activeElement;
   leaveThread();
   if (narrow.value) return;
   setTimeout(() => {
