@@ -61,7 +61,10 @@ export function useStanding(now) {
       was.atBottom = !was.held;
       settle();
       if (at) currentMessage.value = at;
-    } else if (was.held || was.atBottom) settle();
+    } else if (was.atBottom) {
+      was.held = ""; // what comes at the end is followed
+      settle();
+    } else if (was.held) settle();
     else if (seen) go(box.scrollTop + seen.getBoundingClientRect().top - box.getBoundingClientRect().top - was.sight.below_px);
     if (messages.length && entering.value) {
       entering.value = false;
@@ -71,7 +74,10 @@ export function useStanding(now) {
   }, [messages, waiting, at]);
   // What is written below takes room from above, and a message may grow when it is drawn or a picture in it has come.
   useLayoutEffect(() => {
-    const observer = new ResizeObserver(settle);
+    const observer = new ResizeObserver(() => {
+      settle();
+      noteBottom();
+    });
     observer.observe(scroller.current);
     observer.observe(scroller.current.querySelector(".messages"));
     return () => observer.disconnect();

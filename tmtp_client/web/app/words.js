@@ -23,8 +23,10 @@ let numbers = new Intl.NumberFormat("en");
 /** Learn the words, of the language that was chosen, or of the browser's first one that is here. */
 export async function learnWords() {
   const wanted = [localStorage.getItem(CHOSEN) ?? "", ...navigator.languages].map((one) => one.split("-")[0]);
-  fallback = await fetched("en");
-  await speak(wanted.find((one) => LANGUAGES.includes(one)) ?? "en");
+  const name = wanted.find((one) => LANGUAGES.includes(one)) ?? "en";
+  const [english, own] = await Promise.all([fetched("en"), name === "en" ? null : fetched(name)]);
+  fallback = english;
+  speak(name, own ?? english);
 }
 
 /**
@@ -54,9 +56,8 @@ export function t(key, values = {}) {
 /** Which way the language runs. */
 export const dir = () => (RIGHT_TO_LEFT.has(language.value) ? "rtl" : "ltr");
 
-/** @param {string} name */
-async function speak(name) {
-  const words = name === "en" ? fallback : await fetched(name);
+/** @param {string} name @param {Record<string, any>} words */
+function speak(name, words) {
   plurals = new Intl.PluralRules(name);
   numbers = new Intl.NumberFormat(name);
   language.value = name;
