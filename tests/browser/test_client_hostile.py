@@ -3,6 +3,7 @@
 runs, nothing is asked for, and the page stays as it is (B6, D1, D2).
 """
 
+import asyncio
 import itertools
 import re
 from collections.abc import Iterator
@@ -90,10 +91,10 @@ async def _strangers(gateway: Gateway, ada: Someone, address: str) -> int:
         texts = pings(address)[first::STRANGERS]
         async with hostile_member(gateway, INSTANCE, f"Stranger {first} of them") as stranger:
             await stranger.rename(named[first::STRANGERS])
-            for name, text in zip(itertools.cycle(stranger.aliases[1:]), texts, strict=False):
-                await stranger.ping(ada.name, text, name)
-                await stranger.invite(f"{name} and others", ada.name, text, name)
-                sent += 2
+            pairs = list(zip(itertools.cycle(stranger.aliases[1:]), texts, strict=False))
+            await asyncio.gather(*(stranger.ping(ada.name, text, name) for name, text in pairs))
+            await asyncio.gather(*(stranger.invite(f"{name} and others", ada.name, text, name) for name, text in pairs))
+            sent += 2 * len(pairs)
     return sent
 
 
@@ -198,9 +199,9 @@ DONE = {
     "steering letters": "one.append('\u202e')",
     "piled marks": "one.append('Z' + '\u0301'.repeat(9))",
     "it is painted outside of its frame": "one.style.cssText = 'position: absolute; top: -50px; height: 40px; width: 40px'",
-    "a control is covered": "one.closest('article').append(one), one.style.cssText = 'position: fixed; inset: 0'",
     "it lies over the message before": "one.closest('article').style.marginTop = '-50px'",
     "it is wider than the window": "one.closest('article').style.width = '3000px'",
+    "a control is covered": "one.closest('article').append(one), one.style.cssText = 'position: fixed; inset: 0'",
 }
 
 
@@ -226,9 +227,8 @@ def test_whoever_watches_a_page_sees_what_is_tried_in_it(siege: Siege, context: 
 def test_whoever_looks_at_a_page_sees_what_was_done_to_it(siege: Siege, context: BrowserContext) -> None:
     page = context.new_page()
     enter(page, siege.ada)
-    for what, script in DONE.items():
-        opened(page, siege.ada, f"/t/{list(siege.threads)[-1]}")
-        page.reload()
-        expect(page.locator(".prose").nth(5)).to_be_visible()
-        page.evaluate(f"() => {{ const one = document.querySelectorAll('.prose')[5]; {script}; }}")
+    opened(page, siege.ada, f"/t/{list(siege.threads)[-1]}")
+    expect(page.locator(".prose").nth(len(DONE))).to_be_visible()
+    for number, (what, script) in enumerate(DONE.items(), 1):
+        page.evaluate(f"() => {{ const one = document.querySelectorAll('.prose')[{number}]; {script}; }}")
         assert any(one.startswith(what) for one in audit(page)), what

@@ -25,12 +25,15 @@ class HostileMember:
 
     async def rename(self, names: Iterable[str]) -> None:
         """Take all these names, as far as the service gives them."""
-        for name in names:
-            try:
-                await self._connection.ask(m.UserEdit(self._id(), newalias=name))
-            except Refused:
-                continue
-            self.aliases.append(name)
+        asked = list(names)
+        answers = await asyncio.gather(
+            *(self._connection.ask(m.UserEdit(self._id(), newalias=name)) for name in asked), return_exceptions=True
+        )
+        for name, answer in zip(asked, answers, strict=True):
+            if not isinstance(answer, BaseException):
+                self.aliases.append(name)
+            elif not isinstance(answer, Refused):
+                raise answer
 
     async def post(self, uid: str, letters: Sequence[Letter]) -> str:
         """All of them into one new thread, each under another name; the thread's id."""
