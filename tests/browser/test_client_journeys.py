@@ -94,6 +94,7 @@ class Desk(Keyboard):
         self.go("i")
         row = self.row(text)
         expect(row).to_be_visible()
+        self.go("i")  # to its rows, of which there may have been none before
         expect(self.page.locator("[data-row]:focus")).to_have_count(1)
         self.keys("Home")
         for _ in range(ROWS_MAX):
