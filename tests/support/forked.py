@@ -26,6 +26,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
+_OTHERS: Final = ("__main__", "_process", ".worker")  # programs of their own, with what no command is to have in it
 _FILES: Final = 5  # of each request: what it is, standard input, output, error, and where its end is told
 
 
@@ -106,7 +107,7 @@ class Loaded:
 
 def _load(package: str) -> None:
     for one in pkgutil.walk_packages(import_module(package).__path__, f"{package}."):
-        if not one.name.endswith("__main__"):
+        if not one.name.endswith(_OTHERS):
             import_module(one.name)
 
 
