@@ -90,8 +90,12 @@ export async function toTheEnd() {
   await load("");
 }
 
+/** What happened while a conversation was asked for: its answer may be from before. @type {{type: string, data: any}[]} */
+let early = [];
+
 /** @param {string} at */
 async function load(at) {
+  early = [];
   await asked(at ? { around: at } : {}, (one, found) => ({
     ...one,
     thread: { ...found.thread, account: one.account },
@@ -102,6 +106,14 @@ async function load(at) {
     firstUnseen: found.messages.find((message) => message.seen === false && !message.outgoing)?.id ?? "",
     busy: false,
   }));
+  if (!conversation.value?.thread) return; // another is asked for by now, and what is early is its
+  for (const { type, data } of early.splice(0)) hear(conversation.value, type, data);
+}
+
+/** @param {Conversation} now @param {string} type @param {any} data */
+function hear(now, type, data) {
+  const heard = { message, removed, thread, outbox, gap }[type];
+  if (heard) heard(now, data);
 }
 
 /**
@@ -129,9 +141,9 @@ export function keepConversation() {
   });
   listen(({ account, type, data }) => {
     const now = conversation.value;
-    if (!now || now.account !== account || (!now.thread && type !== "gap")) return;
-    const heard = { message, removed, thread, outbox, gap }[type];
-    if (heard) heard(now, data);
+    if (!now || now.account !== account) return;
+    if (now.thread || type === "gap") hear(now, type, data);
+    else if (now.busy) early.push({ type, data });
   });
 }
 
