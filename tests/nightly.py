@@ -106,6 +106,15 @@ def steps() -> list[Step]:
             5,
         ),
         Step(
+            "journeys, filmed",
+            "pytest tests/browser/test_client_journeys.py",
+            "runs",
+            1,
+            1,
+            5,
+            {"TMTP_TEST_VIDEO": "1"},
+        ),
+        Step(
             "mail flood",
             "TMTP_FLOOD_MAILS={count} pytest tests/integration/test_intake_load.py -k nothing",
             "mails",

@@ -206,3 +206,10 @@ LINK_POLL_S = 2.0
 EPOCH_STEP_MAX = 1_000  # how far a shared key's number may be ahead: nobody uses the numbers up
 PASSPHRASES_TRIED_MAX = 3  # of shared keys, with one that was typed: each try costs a third of a second
 SETTLED_LOOK_S = 0.1  # between looks whether anything is still on its way, for who waits for that
+
+# -- files that a page shows (tmtp_client.api.inline) -----------------------------------------------------------------
+SHOWN_MAGIC_BYTES = 64  # of a file, which say what it is
+SHOWN_HEAD_BYTES = 256 << 10  # of a picture, in which its sides stand behind whatever a camera wrote; and of a text
+PICTURE_SHOWN_MAX_BYTES = 64 << 20
+PICTURE_SHOWN_MAX_PIXELS = 64_000_000  # a browser keeps four octets of each
+TEXT_SHOWN_MAX_BYTES = 1 << 20  # more is cut off: who wants all of it keeps the file

@@ -25,6 +25,7 @@ from tmtp_client import limits
 from tmtp_client.api import models as m
 from tmtp_client.api import operations as o
 from tmtp_client.engine.composing import Composing
+from tmtp_client.store import messages
 from tmtp_client.store.outbox import File
 
 FORMULA = '=HYPERLINK("http://evil.example","soup")'
@@ -340,6 +341,33 @@ def test_an_answer_is_a_draft_until_it_is_sent_can_be_taken_back_and_given_again
     expect(page.get_by_text("The table is copied, as CSV.")).to_be_visible()
     copied = list(csv.reader(io.StringIO(page.evaluate("navigator.clipboard.readText()"))))
     assert [row[-1] for row in copied] == ["Dish", f"'{FORMULA}", "'=1+1"]
+
+
+def test_an_answer_that_nobody_took_says_so_where_the_form_stands(town: Town, cast: Cast, come_in: ComeIn) -> None:
+    """A4: what comes back is said beside the question, and can be given again."""
+    ada, bob, *_ = cast
+    sends(ada, "Who takes it?", m.Form("", "Returned", (m.FormField("dish", "text", "Dish"),)))
+    page = come_in(bob)
+    opens(page, bob, "Who takes it?")
+    form = card(page, "Returned")
+    form.get_by_label("Dish").fill("soup")
+    form.get_by_role("button", name="Send answer").click()
+    yours = form.get_by_role("group", name="Your answer")
+    expect(yours).to_contain_text("You answered on")
+    expect(yours).not_to_contain_text("nobody there has taken it")
+    [answer] = [one for one in bob.ask("messages.latest", o.Latest("work")) if card_of(one) == "Returned"]
+    database = bob.person.engine.home.account("work").context.database
+    town.do(database.write(lambda c: messages.change(c, answer.id, state="returned")))
+    expect(yours).to_contain_text("Returned: nobody there has taken it.")
+    yours.get_by_role("button", name="Answer again").click()
+    expect(form.get_by_label("Dish")).to_have_value("soup")
+    form.get_by_role("button", name="Cancel").click()
+    expect(yours).to_contain_text("Returned: nobody there has taken it.")
+
+
+def card_of(message: m.Message) -> str:
+    """Which form a message answers."""
+    return next((one.name for one in message.attachments if one.kind == "filled"), "")
 
 
 # -- a form that is being made ---------------------------------------------------------------------------------------------

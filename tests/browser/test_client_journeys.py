@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, ViewportSize, expect
 
 from tests.browser.conftest import PATIENCE_MS
 from tests.integration.test_sign_in_provider import gateway_with
@@ -132,7 +132,7 @@ class Desk(Keyboard):
 @pytest.fixture
 def sit(browser: Browser, axe: str, screens: Path, request: pytest.FixtureRequest) -> Iterator[Sit]:
     """Opens somebody's pages in a browser of his own. Who uses a pointer fails the test."""
-    opened = []
+    opened: list[tuple[BrowserContext, str, list[Page]]] = []
     with ExitStack() as stack:
 
         def sit_down(someone: Someone, width: Width) -> Desk:
@@ -140,7 +140,10 @@ def sit(browser: Browser, axe: str, screens: Path, request: pytest.FixtureReques
             context = browser.new_context(viewport=SIZES[width], reduced_motion="reduce", **filmed)
             context.set_default_timeout(PATIENCE_MS)
             without_pointer(context)
-            opened.append((context, f"{request.node.originalname}-{someone.name}-{width}".replace(" ", "-").lower()))
+            pages: list[Page] = []
+            context.on("page", lambda page: pages.append(page))  # noqa: PLW0108 - a built-in cannot be marked
+            name = f"{request.node.originalname}-{someone.name}-{width}-{len(opened)}".replace(" ", "-").lower()
+            opened.append((context, name, pages))
             page = stack.enter_context(coming_in(context))(someone)
             expect(page.locator(".client, .first-run")).to_be_visible()  # from then on it hears keys
             return Desk(someone, width, page, axe, screens)
@@ -148,8 +151,9 @@ def sit(browser: Browser, axe: str, screens: Path, request: pytest.FixtureReques
         try:
             yield sit_down
         finally:
-            for context, name in opened:
-                filming.keep(context, name)
+            for context, name, pages in opened:
+                context.close()
+                filming.keep(pages, name)
 
 
 # -- the first day ---------------------------------------------------------------------------------------------------------
@@ -204,6 +208,8 @@ def ping_and_accept(hers: Desk, his: Desk) -> None:
     hers.press(page.get_by_role("button", name="Send ping"))
     expect(page.get_by_text(f"{his.someone.name} has your ping.")).to_be_visible()
     hers.look("pinged")
+    hers.go("i")
+    expect(hers.row("It is Ada. May I")).to_contain_text(his.someone.name)
 
     his.open(hers.someone.name)
     ping = his.message("It is Ada. May I send you the plan?")
@@ -214,6 +220,7 @@ def ping_and_accept(hers: Desk, his: Desk) -> None:
 
     hers.open("Please do.")
     expect(hers.message("Please do.")).to_be_visible()
+    expect(page.get_by_role("link", name=f"Write to {his.someone.name}")).to_be_visible()
     hers.look("accepted")
 
 

@@ -3,33 +3,21 @@
 nobody could read, and very much to read (B1, B2, B8, B9)."""
 
 import re
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.support.axe import violations
 from tests.support.history import a_message
-from tests.support.pages import ComeIn, Someone, Town
+from tests.support.pages import ComeIn, Town
 from tmtp_client.api import operations as o
 from tmtp_client.api.serving import serving
-from tmtp_client.store import messages
 
 WORK = "/a/work"  # the page of the account that all is about
 MANY = 3_000
-BATCH = 500
 ATTEMPTS_MAX = 1_000  # to get to an end, of which each brings a page of messages
-
-
-def fill(town: Town, someone: Someone, account: str, made: Sequence[Any]) -> None:
-    """These messages are in the history, as if they had come."""
-    [one] = [one for one in someone.person.engine.home.accounts() if one.context.name == account]
-    for start in range(0, len(made), BATCH):
-        some = made[start : start + BATCH]
-        town.do(one.context.database.write(lambda c, some=some: [messages.record(c, new, frozenset()) for new in some]))
 
 
 # -- keys ------------------------------------------------------------------------------------------------------------------
@@ -178,7 +166,7 @@ def test_a_look_is_data_whatever_stands_in_it(town: Town, come_in: ComeIn) -> No
 # -- very much ---------------------------------------------------------------------------------------------------------------
 def test_a_long_list_is_a_list_to_its_end_and_holds_few_rows(town: Town, come_in: ComeIn) -> None:
     ada = town.person("Ada Endless", "work")
-    fill(town, ada, "work", [a_message(n, f"About matter {n}", subject=f"Matter {n}", seen=True) for n in range(MANY)])
+    ada.fill("work", [a_message(n, f"About matter {n}", subject=f"Matter {n}", seen=True) for n in range(MANY)])
     page = come_in(ada, "/#/a/work")
     row = page.get_by_role("list", name="Conversations").get_by_role("listitem")
     expect(row.first).to_contain_text(f"Matter {MANY - 1}")
@@ -201,7 +189,7 @@ def test_a_long_list_is_a_list_to_its_end_and_holds_few_rows(town: Town, come_in
 def test_a_long_conversation_is_read_back_to_its_beginning_and_down_again(town: Town, come_in: ComeIn) -> None:
     ada = town.person("Ada Patient", "work")
     made = [a_message(n, f"Word number {n} of it", thread=1, seen=True) for n in range(1, 1_001)]
-    fill(town, ada, "work", made)
+    ada.fill("work", made)
     thread = made[0].thread
     page = come_in(ada, f"/#{WORK}/t/{thread}")
     article = page.get_by_role("article")

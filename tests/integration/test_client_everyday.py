@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.instance import TestInstance, running_instance
 from tests.support.terminal import PATIENCE_S, Terminal, acquainted, joined
+from tmtp_core.store.reports import ReportsWanted
 
 
 @pytest.fixture
@@ -147,6 +148,7 @@ async def test_people_and_groups(service: TestInstance, tmp_path: Path) -> None:
     assert (await ada.does("block", "Eve Dropper", "--json")).json["blocked"]
     assert "blocked" in (await ada.does("people")).out
     assert not (await ada.does("unblock", "Eve Dropper", "--json")).json["blocked"]
+    await _reports(service, ada)
     await ada.does("accept", "Eve Dropper", "Well then.")
     assert "Well then." in (await eve.does("inbox")).out
     assert (await ada.run("block", "Nobody Here")).code == 1
@@ -282,3 +284,23 @@ async def test_settings_and_accounts(service: TestInstance, tmp_path: Path) -> N
 
 def link_of(service: TestInstance) -> str:
     return f"tmtp://{service.host}:{service.port}#pin={service.spki_pin}"
+
+
+async def _reports(service: TestInstance, ada: Terminal) -> None:
+    """D2, D3: what is told is said before it is sent; and to block is an act of its own."""
+    report = ("report", "Eve Dropper", "--reason", "spam", "The third time this week")
+    asked = await ada.run(*report)
+    assert asked.code == 2
+    assert "are told that you report Eve Dropper (spam), and say: “The third time this week”" in asked.err
+    assert await service.service.list_reports(ReportsWanted()) == []
+    assert "Eve Dropper: reported, blocked" in (await ada.does(*report, "--yes", "--block")).out
+    (one,) = await service.service.list_reports(ReportsWanted())
+    assert (one.reporter_alias, one.reported_alias) == ("Ada Lovelace", "Eve Dropper")
+    assert (one.reason, one.words) == ("spam", "The third time this week")
+    assert (await ada.does("report", "Bob Builder", "--reason", "other", "--yes", "--json")).json[
+        "alias"
+    ] == "Bob Builder"
+    too_long = await ada.run(*report[:-1], "x" * 501, "--yes")
+    assert (too_long.code, "at most 500" in too_long.err) == (2, True)
+    assert (await ada.run(*report[:3], "because", "--yes")).code == 2
+    await ada.does("unblock", "Eve Dropper")

@@ -25,6 +25,7 @@ from tmtp_client.api import operations as o
 from tmtp_client.api.entrance import Entrance
 from tmtp_client.api.problems import ProblemError
 from tmtp_client.api.server import Server
+from tmtp_core.store.reports import ReportsWanted
 
 ADA, BOB, CHRIS = "Ada Lovelace", "Bob Babbage", "Chris Strachey"
 WORK = o.OfAccount("work")
@@ -264,6 +265,19 @@ async def test_people(world: World) -> None:
     assert (await ada("people.answer", o.AnswerPing("work", stranger.uid, "ignore"))).stands == "ignored"
     assert (await ada("people.answer", o.AnswerPing("work", stranger.uid, "block"))).blocked
     assert not (await ada("people.answer", o.AnswerPing("work", stranger.uid, "unblock"))).blocked
+    [account] = [one for one in (await ada("accounts.list", o.Nothing())) if one.name == "work"]
+    assert account.reports
+    reported = await ada("people.report", o.ReportPerson("work", stranger.uid, "impersonation", " not Chris "))
+    assert (reported.stands, reported.blocked) == ("ignored", False)
+    service = world.gateway.instances["public"].service
+    assert [one.words for one in await service.list_reports(ReportsWanted())] == ["not Chris"]
+    for uid, words, code in (
+        (stranger.uid, "x" * 501, "usage"),
+        (stranger.uid, "\ud800", "usage"),
+        (world.ada_uid, "", "usage"),
+        ("nobody", "", "not_found"),
+    ):
+        assert (await problem(ada("people.report", o.ReportPerson("work", uid, "spam", words)))).code == code
     assert not (await ada("people.introductions", o.SetIntroductions("work", wanted=False))).introductions
     assert (await ada("people.introductions", o.SetIntroductions("work", wanted=True))).introductions
     assert (await problem(ada("people.show", o.OfPerson("work", "nobody")))).code == "not_found"
@@ -394,7 +408,7 @@ async def test_files_go_with_a_message_and_come_out_of_the_vault(world: World, t
 
 async def test_a_page_hands_a_file_in_and_another_takes_a_piece_of_it_out(world: World) -> None:
     """The same by the local server, with the engine's own vault behind it."""
-    octets = os.urandom(200_000)
+    octets = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\1\0\0\0\1" + os.urandom(200_000 - 24)
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(aiohttp.ClientSession())
         urls, keys = [], []

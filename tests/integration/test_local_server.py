@@ -375,7 +375,8 @@ async def test_an_upload_that_stalls_is_abandoned(visitor: Visitor, monkeypatch:
 
 async def test_files_are_handed_out_to_keep_and_never_to_run(visitor: Visitor, tmp_path: Path) -> None:
     for place in range(4):
-        (tmp_path / f"work-m-{place}").write_bytes(b"<script>0</script>")
+        octets = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\1\0\0\0\1" if place == 1 else b"<script>0</script>"
+        (tmp_path / f"work-m-{place}").write_bytes(octets)
     for place, inline, media in (
         (0, "1", "application/octet-stream"),
         (1, "1", "image/png"),
@@ -392,6 +393,31 @@ async def test_files_are_handed_out_to_keep_and_never_to_run(visitor: Visitor, t
         assert answer.headers["Content-Security-Policy"] == policy
         assert answer.headers["X-Frame-Options"] == ("SAMEORIGIN" if shown == "inline" else "DENY")
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_what_is_not_what_its_name_says_is_kept_and_not_shown(visitor: Visitor, tmp_path: Path) -> None:
+    """B6: and where a picture is too large, and of a text only its beginning, under a tag of its own."""
+    picture, text = tmp_path / "work-m-1", tmp_path / "work-m-3"
+    for octets, status in (
+        (b"<svg onload=x />", 415),
+        (b"", 415),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\xff\xff\xff\0\xff\xff\xff", 413),
+    ):
+        picture.write_bytes(octets)
+        assert (await visitor.get("/files/work/m/1?inline=1", visitor.bearer)).status == status
+        asked = await visitor.get("/files/work/m/1?inline=ask", visitor.bearer)
+        assert (asked.status, asked.body) == (200, b'{"why": "other"}' if status == 415 else b'{"why": "large"}')
+        assert (await visitor.get("/files/work/m/1", visitor.bearer)).body == octets
+    text.write_bytes(b"MZ\x90\0\3")
+    assert (await visitor.get("/files/work/m/3?inline=1", visitor.bearer)).status == 415
+    assert (await visitor.get("/files/work/m/2?inline=ask", visitor.bearer)).status == 404
+    text.write_bytes(b"a" * limits.TEXT_SHOWN_MAX_BYTES + b"b")
+    whole = await visitor.get("/files/work/m/3", visitor.bearer)
+    shown = await visitor.get("/files/work/m/3?inline=1", visitor.bearer)
+    assert (shown.status, len(shown.body), len(whole.body)) == (200, len(whole.body) - 1, len(whole.body))
+    assert shown.headers["ETag"] != whole.headers["ETag"]
+    last = await visitor.get("/files/work/m/3?inline=1", visitor.bearer | {"Range": "bytes=-1"})
+    assert last.body == b"a"
 
 
 @pytest.mark.parametrize(

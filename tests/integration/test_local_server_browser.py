@@ -106,6 +106,9 @@ async def test_an_attachment_runs_and_fetches_nothing(
             assert await page.title() == "page"
             if media.startswith("text/") and media != "text/html":
                 assert "<script>" in await frame.inner_text("body")
-            if content == _PDF:  # the browser's own viewer shows it, in the frame
+            assert not any(one.url.startswith("chrome-extension:") for one in page.frames)  # no viewer in a frame
+            if content == _PDF:  # the browser's own viewer shows it, in a tab of its own
+                await page.goto(f"{visitor.server.url}/files/work/m/0?inline=1")
+                await page.wait_for_timeout(1_000)
                 assert any(one.url.startswith("chrome-extension:") for one in page.frames)
         assert asked == []

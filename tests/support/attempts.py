@@ -108,8 +108,11 @@ _AUDIT: Final = r"""
 """
 
 
-def attempts(page: Page, url: str, troubles: list[str]) -> None:
-    """From now on note in `troubles` what no words may bring a page to do that is served at this address."""
+def attempts(page: Page, url: str, troubles: list[str], *, may_open: bool = False) -> None:
+    """From now on note in `troubles` what no words may bring a page to do that is served at this address.
+
+    `may_open`: its own files may stand in frames, and open in a tab.
+    """
 
     def goes(frame: Frame) -> None:
         to = urlsplit(frame.url)
@@ -119,8 +122,9 @@ def attempts(page: Page, url: str, troubles: list[str]) -> None:
     def loads(download: Download) -> None:
         troubles.append(f"a download begins: {download.url}")
 
-    page.on("popup", lambda other: troubles.append(f"another page is opened: {other.url}"))
-    page.on("frameattached", lambda frame: troubles.append(f"a frame is put in: {frame.url}"))
+    if not may_open:
+        page.on("popup", lambda other: troubles.append(f"another page is opened: {other.url}"))
+        page.on("frameattached", lambda frame: troubles.append(f"a frame is put in: {frame.url}"))
     page.on("framenavigated", goes)
     page.on("download", loads)
     page.add_init_script(_HOOKS % list(_CALLS))

@@ -8,11 +8,12 @@ it is looked for in a folder like the one in which Playwright keeps what it fetc
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import playwright
-from playwright.sync_api import BrowserContext, ViewportSize
+from playwright.sync_api import Page, ViewportSize
 
 _ROOT: Final = Path(__file__).parents[2]
 FOLDER: Final = _ROOT / "var" / "videos"
@@ -41,10 +42,9 @@ def of_context(size: ViewportSize) -> dict[str, Any]:
     return {"record_video_dir": FOLDER, "record_video_size": size} if WANTED else {}
 
 
-def keep(context: BrowserContext, name: str) -> None:
-    """Close it; each of its films is called by this name, and by a number where there are more."""
-    films = [page.video for page in context.pages if page.video is not None]
-    context.close()
+def keep(pages: Sequence[Page], name: str) -> None:
+    """The films of these, whose context is closed, are called by this name, and by a number where there are more."""
+    films = [page.video for page in pages if page.video is not None] if WANTED else []
     for number, film in enumerate(films, 1):
         made = Path(film.path())
         made.replace(made.with_name(f"{name}-{number}.webm" if len(films) > 1 else f"{name}.webm"))

@@ -19,7 +19,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -30,6 +30,7 @@ from urllib.parse import urlsplit
 import pytest
 from msgspec import Struct
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request
+from sqlalchemy import Connection
 
 from gateway.app import Gateway
 from tests.support.cable import Cable, cable
@@ -39,6 +40,8 @@ from tmtp_client.api import models as m
 from tmtp_client.api.client import Local
 from tmtp_client.api.server import Server
 from tmtp_client.api.serving import Served, serving
+from tmtp_client.store import messages
+from tmtp_client.store.messages import NewMessage
 
 T = TypeVar("T")
 ComeIn = Callable[..., Page]
@@ -50,6 +53,7 @@ invitations, and nobody writes there whom one has not accepted; `public` takes e
 _SETTINGS: Final = """\
 data_dir: ./data
 http: {{listen: "127.0.0.1:0"}}
+administration: {{listen: "127.0.0.1:0"}}
 log: {{level: error}}
 instances:
   - {{name: members, title: {title}, policy: members, registration: invite, listen: [{{tls: "127.0.0.1:0"}}]}}
@@ -57,7 +61,9 @@ instances:
 """
 _LIBRARY: Final = Path(__file__).parents[2] / "packaging" / "pages" / "library.py"
 _TIMEOUT_S: Final = 180
-_OWN: Final = frozenset({"blob", "data", "about"})  # made by the page itself: nothing is asked of anybody
+_BATCH: Final = 500  # messages of one transaction
+_OWN: Final = frozenset({"blob", "data", "about", "chrome", "chrome-extension"})
+"""Of the page itself, or of the browser's viewer of PDF: nothing is asked of anybody."""
 
 
 class Town:
@@ -220,6 +226,18 @@ class Someone:
             yield lambda: self._town.do(made.wait()) and None
         finally:
             self._town.do(end())
+
+    def fill(self, account: str, made: Sequence[NewMessage]) -> None:
+        """These messages are in the history, as if they had come."""
+        [one] = [one for one in self.person.engine.home.accounts() if one.context.name == account]
+        for start in range(0, len(made), _BATCH):
+            some = made[start : start + _BATCH]
+
+            def record(connection: Connection, some: Sequence[NewMessage] = some) -> None:
+                for new in some:
+                    messages.record(connection, new, frozenset())
+
+            self._town.do(one.context.database.write(record))
 
     def invitation(self, service: str) -> str:
         """A link to that service for one more member, as a card has it."""

@@ -13,9 +13,9 @@ import msgspec
 
 from tmtp_client import limits
 from tmtp_client.api import schema
+from tmtp_client.api.inline import INLINE
 from tmtp_client.api.models import EVENTS, VERSION
 from tmtp_client.api.operations import OPERATIONS, Operation
-from tmtp_client.api.transfers import INLINE
 
 _INTRODUCTION: Final = """\
 # The local API
@@ -78,11 +78,14 @@ to be asked for.
 `POST /files/ACCOUNT?name=NAME` with the octets as `application/octet-stream` takes in a file, of any size, and answers
 `Staged`; its `file` goes into `messages.send`. `GET /files/ACCOUNT/MESSAGE/PLACE` hands out an attachment: `Range`,
 `If-Range` and `If-None-Match` work. It comes as a file to keep; with `?inline=1` as what it is, if that is one of
-{inline}. A page may show that in a frame: one without a `sandbox`
-of its own, with which Chromium shows no PDF; the answer has one that lets nothing run or load. Locking the home cuts
-off whatever is on its way. Problems come as JSON, with a status.
+{inline}, and if its octets say
+so, too: else the answer is 415, and 413 for a picture of more than {pixels} million pixels or {picture} MiB. With
+`?inline=ask` the answer says so beforehand, as JSON: `why` is empty, `other` or `large`. Of a text only the first
+{text} MiB come. A page may show that in a frame, but for a PDF: a link in one would lead the whole page away, so it
+opens in a tab of its own. The answer has a policy that lets nothing run or load. Locking the home cuts off whatever is
+on its way. Problems come as JSON, with a status.
 
-`POST /codes?of=invitation` with the octets of a picture (PNG, JPEG, GIF or WebP; {picture} MiB at most) as
+`POST /codes?of=invitation` with the octets of a picture (PNG, JPEG, GIF or WebP; {code_picture} MiB at most) as
 `application/octet-stream` is answered as on the socket: `result` is `Text`, the link that its QR code says (`of=link`:
 a text that adds a device), or `problem` says what is wrong with it. Nothing of the picture is kept.
 
@@ -159,7 +162,10 @@ def _introduction() -> str:
         uploads=limits.API_UPLOADS_MAX,
         downloads=limits.API_DOWNLOADS_MAX,
         inline=", ".join(sorted(INLINE)),
-        picture=limits.CODE_PICTURE_MAX_BYTES >> 20,
+        pixels=limits.PICTURE_SHOWN_MAX_PIXELS // 1_000_000,
+        picture=limits.PICTURE_SHOWN_MAX_BYTES >> 20,
+        text=limits.TEXT_SHOWN_MAX_BYTES >> 20,
+        code_picture=limits.CODE_PICTURE_MAX_BYTES >> 20,
     )
 
 

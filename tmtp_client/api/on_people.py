@@ -10,7 +10,7 @@ from tmtp_client.api import models as m
 from tmtp_client.api import operations as o
 from tmtp_client.api import problems
 from tmtp_client.api.rooms import Handlers, Rooms, found
-from tmtp_client.engine import acquaintance
+from tmtp_client.engine import acquaintance, reporting
 from tmtp_client.engine import groups as acting
 from tmtp_client.engine.composing import Composing
 from tmtp_client.engine.context import Context
@@ -35,6 +35,7 @@ class OnPeople:
             "people.find": self.find,
             "people.ping": self.ping,
             "people.answer": self.answer,
+            "people.report": self.report,
             "people.introductions": self.introductions,
             "groups.list": self.list_groups,
             "groups.show": self.show_group,
@@ -71,6 +72,10 @@ class OnPeople:
     async def answer(self, p: o.AnswerPing) -> m.Person:
         """Accept, ignore, block."""
         return await acquaintance.answer(self._rooms.context(p.account), p.uid, p.act, p.text)
+
+    async def report(self, p: o.ReportPerson) -> m.Person:
+        """Tell the administrators of them."""
+        return await reporting.report(self._rooms.context(p.account), p.uid, p.reason, p.text)
 
     async def introductions(self, p: o.SetIntroductions) -> m.Account:
         """Whether others may introduce people."""

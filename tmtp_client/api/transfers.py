@@ -2,13 +2,14 @@
 """Files of messages over the local server: streamed both ways, in constant memory.
 
 What others sent is handed out as a file to keep, of no type that a browser runs. A picture, sound, text or PDF is shown
-in a page only when the page asks for it (`?inline=1`), under a policy that lets it do nothing.
+in a page only when the page asks for it (`?inline=1`), where its octets are what its name says
+(`tmtp_client.api.inline`), and under a policy that lets it do nothing.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 from urllib.parse import quote
 
@@ -20,16 +21,13 @@ from tmtp_client.api import problems
 from tmtp_client.api.dispatcher import Dispatcher
 from tmtp_client.api.frames import ErrorCode, Problem
 from tmtp_client.api.guards import SANDBOX, SHOWN, refused
+from tmtp_client.api.inline import ALONE, INLINE, TEXTS, head_bytes, why_not
 from tmtp_client.api.models import Staged
 from tmtp_client.api.problems import ProblemError
 
-INLINE: Final = frozenset(
-    {"image/png", "image/jpeg", "image/gif", "image/webp", "audio/mpeg", "audio/ogg", "audio/wav", "audio/flac"}
-    | {"audio/mp4", "video/mp4", "video/webm", "text/plain", "text/csv", "application/pdf"}
-)
-"""Types that run nothing, or like PDF only in a viewer of the browser's own. SVG and HTML are none."""
-_AS_TEXT: Final = frozenset({"text/plain", "text/csv"})
 OCTETS: Final = "application/octet-stream"
+_ASKS: Final = "ask"
+"""`?inline=ask`: whether it would be shown; a page that tries instead has a failure in its console."""
 _STATUS: Final[dict[ErrorCode, int]] = {
     "usage": 400,
     "not_found": 404,
@@ -106,11 +104,22 @@ class Transfers:
                 found = await self._dispatcher.guarded(
                     "files.save", lambda: self._room.find(account, message, int(place))
                 )
+                which = (account, message, int(place))
+                if _wants_shown(request, found):
+                    head = await self._dispatcher.guarded(
+                        "files.save", lambda: self._head(which, head_bytes(found.media))
+                    )
+                    why = why_not(found.media, found.size, head)
+                    if request.query["inline"] == _ASKS:
+                        return web.json_response({"why": why.word if why else ""})
+                    if why:
+                        return refused(why.status, "refused", why.text)
+                    found = _as_shown(found)
             except ProblemError as error:
                 return _refused(error.problem)
             if request.headers.get("If-None-Match") == f'"{found.tag}"':
                 return web.Response(status=304, headers={"ETag": f'"{found.tag}"'})
-            return await self._stream(request, found, (account, message, int(place)))
+            return await self._stream(request, found, which)
 
     @asynccontextmanager
     async def _known(self, request: web.Request) -> AsyncIterator[None]:
@@ -139,6 +148,16 @@ class Transfers:
         except BaseException:
             await upload.abandon()
             raise
+
+    async def _head(self, which: tuple[str, str, int], size: int) -> bytes:
+        """The first octets, so many or all. Raises `ProblemError`."""
+        head = bytearray()
+        async with aclosing(self._room.read(*which, 0)) as pieces:
+            async for piece in pieces:
+                head += piece
+                if len(head) >= size:
+                    break
+        return bytes(head[:size])
 
     async def _stream(self, request: web.Request, found: Download, which: tuple[str, str, int]) -> web.StreamResponse:
         start, end = 0, found.size
@@ -170,10 +189,21 @@ class Transfers:
         return response
 
 
+def _wants_shown(request: web.Request, found: Download) -> bool:
+    return request.query.get("inline") in {"1", _ASKS} and found.media in INLINE
+
+
+def _as_shown(found: Download) -> Download:
+    """Of a text only its beginning: a browser lays out all that it gets."""
+    if found.media not in TEXTS or found.size <= limits.TEXT_SHOWN_MAX_BYTES:
+        return found
+    return replace(found, size=limits.TEXT_SHOWN_MAX_BYTES, tag=f"{found.tag}-begin")
+
+
 def _headers(request: web.Request, found: Download) -> dict[str, str]:
-    inline = request.query.get("inline") == "1" and found.media in INLINE
-    media = "text/plain; charset=utf-8" if found.media in _AS_TEXT else found.media
-    policy = SHOWN if inline else {"Content-Security-Policy": SANDBOX}
+    inline = _wants_shown(request, found)
+    media = "text/plain; charset=utf-8" if found.media in TEXTS else found.media
+    policy = SHOWN if inline and found.media not in ALONE else {"Content-Security-Policy": SANDBOX}
     return policy | {
         "Content-Type": media if inline else OCTETS,
         "Content-Disposition": f"{'inline' if inline else 'attachment'}; filename*=UTF-8''{quote(found.name, safe='')}",

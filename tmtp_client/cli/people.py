@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""`tmtp people`, `accept`, `ignore`, `block`, `unblock`, `group`: who others are, what they may (A3, A6)."""
+"""`tmtp people`, `accept`, `ignore`, `block`, `unblock`, `report`, `group`: who others are, what they may (A3, A6)."""
 
 import asyncio
 from typing import Annotated, Final, Literal
@@ -9,7 +9,7 @@ import typer
 from tmtp_client.api import models as m
 from tmtp_client.api import operations as o
 from tmtp_client.api.client import Client
-from tmtp_client.cli.asking import confirm
+from tmtp_client.cli.asking import confirm, confirmed
 from tmtp_client.cli.common import (
     AccountOption,
     JsonOption,
@@ -25,6 +25,7 @@ from tmtp_client.cli.show import print_table
 _TOLD_S: Final = 5.0  # the service tells everybody in the group, us too, what was done
 
 Act = Literal["accept", "ignore", "block", "unblock"]
+Reason = Literal["spam", "abuse", "impersonation", "other"]
 GroupAct = Literal["join", "leave", "drop", "alias"]
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="An alias, or a uid: tmtp people shows them.")]
@@ -112,6 +113,43 @@ def unblock(name: NameArgument, account: AccountOption = "", as_json: JsonOption
     Example: tmtp unblock 'Eve Dropper'
     """
     _answer(name, "unblock", "", account, as_json=as_json)
+
+
+def report(
+    name: NameArgument,
+    reason: Annotated[
+        Reason, typer.Option(help="Why: unwanted messages, abuse, pretends to be somebody else, or something else.")
+    ],
+    text: Annotated[str, typer.Argument(help="In your own words, 500 characters at most.")] = "",
+    also_block: Annotated[bool, typer.Option("--block", help="And block them.")] = False,
+    yes: YesOption = False,
+    account: AccountOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Tell the administrators of the service of somebody who has written to you.
+
+    They are told who it is, why, and your words; nothing of what was written to you. The person hears nothing.
+
+    Example: tmtp report 'Eve Dropper' --reason spam 'The third time this week' --block
+    """
+
+    async def work(client: Client) -> m.Person:
+        of = await account_of(client, account)
+        person = await person_of(client, of.name, name)
+        if not yes:
+            told = f"that you report {person.alias} ({reason})" + (f", and say: “{text}”" if text else "")
+            await confirmed(f"The administrators of {of.service or of.host} are told {told}. Send it?")
+        await reach(client, of.name)
+        reported: m.Person = await client.call("people.report", o.ReportPerson(of.name, person.uid, reason, text))
+        if also_block:
+            reported = await client.call("people.answer", o.AnswerPing(of.name, person.uid, "block"))
+        return reported
+
+    person = run(work)
+    if as_json:
+        print_json(person)
+    else:
+        say(f"{person.alias}: reported" + (", blocked" if person.blocked else ""))
 
 
 def _answer(name: str, act: Act, text: str, account: str, *, as_json: bool) -> None:

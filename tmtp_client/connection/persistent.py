@@ -53,6 +53,7 @@ class PersistentConnection:
         self._jitter = jitter
         self._changed = asyncio.Condition()
         self._connection: Connection | None = None
+        self.features: frozenset[str] = frozenset()  # what the service has said that it offers, when last entered
         self.failed: str | None = None
         self.trouble: str | None = None  # why there is no connection just now
         self._task = asyncio.get_running_loop().create_task(self._keep())
@@ -116,6 +117,7 @@ class PersistentConnection:
         try:
             await connection.enter(self._login)
             self.trouble = None
+            self.features = frozenset(connection.service.result().features)
             await self._set(connection)
             self.trouble = await connection.closed()
         finally:

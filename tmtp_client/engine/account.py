@@ -16,7 +16,7 @@ from sqlalchemy import Connection as Rows
 from tmtp_client import limits
 from tmtp_client.api import models
 from tmtp_client.connection import Connection, Disconnected, Endpoint, PersistentConnection, Refused, WrongService
-from tmtp_client.engine import arriving, groups, meeting, notifying, regaining
+from tmtp_client.engine import arriving, groups, meeting, notifying, regaining, reporting
 from tmtp_client.engine.arrival import After
 from tmtp_client.engine.context import Context
 from tmtp_client.engine.parts import Assembling
@@ -306,6 +306,7 @@ class Account:
             device=identity.keys.signer.public if identity.keys is not None else "",
             introductions=meeting.introductions(c),
             link=ServiceAddress(identity.host, identity.port, identity.pin).link(),
+            reports=reporting.offered(context),
         )
 
     def _stands(self) -> tuple[models.AccountState, str]:

@@ -41,7 +41,7 @@ async def answer(context: Context, uid: str, act: Act, text: str = "") -> models
 
     Raises `ProblemError`, and for a block `Refused`, `Disconnected`, TimeoutError: the service has to hear of it.
     """
-    person = await _person(context, uid)
+    of = await person(context, uid)
     if act in {"block", "unblock"}:
         if context.revision < 2:
             raise problems.usage("the service does not know blocks: this account is of revision 1", "act")
@@ -49,10 +49,10 @@ async def answer(context: Context, uid: str, act: Act, text: str = "") -> models
         await context.database.write(lambda c: meeting.set_blocked(c, context, uid, act == "block"))
     else:
         stands = "contact" if act == "accept" else "ignored"
-        await context.database.write(lambda c: _decide(c, context, person, stands, text))
+        await context.database.write(lambda c: _decide(c, context, of, stands, text))
         context.to_sync.set()
         context.to_send.set()
-    return await _person(context, uid)
+    return await person(context, uid)
 
 
 async def introductions(context: Context, wanted: bool) -> None:
@@ -73,7 +73,8 @@ def _decide(c: Rows, context: Context, person: models.Person, stands: str, text:
     state.set(c, context.at(), "person", person.uid, {"stands": stands})
 
 
-async def _person(context: Context, uid: str) -> models.Person:
+async def person(context: Context, uid: str) -> models.Person:
+    """Somebody who is known here, and not oneself. Raises `ProblemError`."""
     found = await context.database.read(lambda c: people.view(c, uid))
     if found is None:
         raise problems.not_found("nobody of this uid is known here", "uid")

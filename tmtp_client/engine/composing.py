@@ -48,7 +48,7 @@ class Composing:
 
     async def add(self, asked: operations.AddReaders) -> models.Waiting:
         """Ask people into a thread, with a note."""
-        _check_unicode(asked.note, "note")
+        check_unicode(asked.note, "note")
         if len(asked.note.encode()) > limits.NOTE_MAX_BYTES:
             raise problems.usage(f"a note has at most {limits.NOTE_MAX_BYTES} octets", "note")
         return await self._enqueued(lambda c: self._add(c, asked))
@@ -280,10 +280,11 @@ class Composing:
 def _check_text(text: str) -> None:
     if len(text.encode(errors="replace")) > limits.TEXT_MAX_BYTES:
         raise problems.usage(f"a text has at most {limits.TEXT_MAX_BYTES} octets; send it as a file", "text")
-    _check_unicode(text)
+    check_unicode(text)
 
 
-def _check_unicode(text: str, field: str = "text") -> None:
+def check_unicode(text: str, field: str = "text") -> None:
+    """Raise `ProblemError` for a text that UTF-8 cannot say."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -292,7 +293,7 @@ def _check_unicode(text: str, field: str = "text") -> None:
 
 def _check_ping(text: str) -> None:
     """What a service would end the connection for (wire.md §6)."""
-    _check_unicode(text)
+    check_unicode(text)
     units = len(text.encode("utf-16-le")) // 2
     if units > core_limits.PING_MAX_UTF16_UNITS:
         raise problems.usage(

@@ -60,6 +60,7 @@ class Account(Struct, frozen=True, omit_defaults=True):
     device: str = ""  # this one's key
     introductions: bool = True  # whether others may introduce people to it; False as far as is known here
     link: str = ""  # where its service is, as an invitation has it: also how its certificate is known
+    reports: bool = False  # whether its service takes `people.report`, as far as has been heard since it runs
 
 
 class Joined(Struct, frozen=True, omit_defaults=True):

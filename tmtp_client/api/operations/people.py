@@ -40,6 +40,18 @@ class AnswerPing(Struct, frozen=True, forbid_unknown_fields=True):
     text: str = ""
 
 
+class ReportPerson(Struct, frozen=True, forbid_unknown_fields=True):
+    """To the administrators of the service: who it is, why, and `text`, at most 500 UTF-16 units in one's own words.
+
+    Nothing of what was written goes along. `impersonation`: pretends to be somebody else.
+    """
+
+    account: str
+    uid: str
+    reason: Literal["spam", "abuse", "impersonation", "other"]
+    text: str = ""
+
+
 class SetIntroductions(Struct, frozen=True, forbid_unknown_fields=True):
     """Whether others may make people known to this account by addressing both (A3)."""
 
@@ -78,6 +90,7 @@ PEOPLE: Final = (
     Operation("people.find", Find, m.Person, "Whom one could write to.", many=True),
     Operation("people.ping", SendPing, m.Waiting, "A first contact."),
     Operation("people.answer", AnswerPing, m.Person, "Accept, ignore, block."),
+    Operation("people.report", ReportPerson, m.Person, "Tell the administrators of somebody who has written."),
     Operation("people.introductions", SetIntroductions, m.Account, "Let others introduce people, or not."),
     Operation("groups.list", OfAccount, m.Group, "Groups.", many=True),
     Operation("groups.show", OfGroup, m.Group, "One, with its members as the service has them."),

@@ -102,8 +102,8 @@ function SnoozeDate({ choose }) {
   </form>`;
 }
 
-/** @param {Date} now @returns {[string, Date][]} */
-function presets(now) {
+/** When that may be: a word's name, and the time. @param {Date} now @returns {[string, Date][]} */
+export function presets(now) {
   const at = (days, hour) => new Date(now.getFullYear(), now.getMonth(), now.getDate() + days, hour);
   const monday = ((8 - now.getDay()) % 7) || 7;
   const made = [];
@@ -113,7 +113,7 @@ function presets(now) {
 }
 
 /** @param {Date} at */
-const weekTime = (at) => new Intl.DateTimeFormat(document.documentElement.lang, { weekday: "short", hour: "numeric", minute: "2-digit" }).format(at);
+export const weekTime = (at) => new Intl.DateTimeFormat(document.documentElement.lang, { weekday: "short", hour: "numeric", minute: "2-digit" }).format(at);
 
 /** The tags of a conversation: on, off, or a new one. @param {{thread: any}} of */
 export function TagMenu({ thread }) {

@@ -10,7 +10,7 @@ import { t } from "./words.js";
 const IMAGES = new Set(["image/gif", "image/jpeg", "image/png", "image/webp"]);
 const AUDIO = new Set(["audio/flac", "audio/mp4", "audio/mpeg", "audio/ogg", "audio/wav"]);
 const VIDEO = new Set(["video/mp4", "video/webm"]);
-const FRAMED = new Set(["application/pdf", "text/csv", "text/plain"]);
+const TEXT = new Set(["text/csv", "text/plain"]);
 
 /** How a file is looked at; "": only kept. @param {any} file */
 function viewOf({ media = "", kind }) {
@@ -18,7 +18,8 @@ function viewOf({ media = "", kind }) {
   if (IMAGES.has(media)) return "image";
   if (AUDIO.has(media)) return "audio";
   if (VIDEO.has(media)) return "video";
-  return FRAMED.has(media) ? "frame" : "";
+  if (TEXT.has(media)) return "text";
+  return media === "application/pdf" ? "pdf" : "";
 }
 
 export function Attached({ account, message }) {
@@ -49,19 +50,8 @@ function File({ account, message, file }) {
     </div>
     ${!whole && html`<p class="hint"><progress max=${file.size} value=${have} aria-label=${t("thread.file_coming", { name })} /> ${t("thread.file_have", { have: size(have), size: size(file.size) })}</p>`}
     ${whole && message.plain && html`<p class="hint">${t("thread.file_not_yet")}</p>`}
-    ${isOpen && here && html`<${View} view=${view} address=${`${address}?inline=1`} name=${name} />`}
+    ${isOpen && here && html`<${Fetched} from="shown" part="Shown" view=${view} address=${address} name=${name} file=${file} />`}
   </div>`;
-}
-
-/** The file itself, of no origin: what is in it neither runs nor loads. */
-function View({ view, address, name }) {
-  const [failed, setFailed] = useState(false);
-  if (failed) return html`<p class="wrong" role="alert">${t("thread.file_not_shown")}</p>`;
-  const fail = () => setFailed(true);
-  if (view === "image") return html`<img class="file-view" src=${address} alt=${t("thread.file_picture", { name })} onError=${fail} />`;
-  if (view === "audio") return html`<audio class="file-view" controls src=${address} aria-label=${name} onError=${fail}></audio>`;
-  if (view === "video") return html`<video class="file-view" controls src=${address} aria-label=${name} onError=${fail}></video>`;
-  return html`<iframe class="file-view framed" src=${address} title=${name} referrerpolicy="no-referrer"></iframe>`;
 }
 
 /** Octets that are here, as they come. @param {string} account @param {string} what @param {number} have */

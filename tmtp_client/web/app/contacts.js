@@ -4,6 +4,7 @@
 import { call, listen } from "./api.js";
 import { Confirm, Dialog, Switch, Trouble, useRequest, whenText, wrongOf } from "./controls.js";
 import { Groups } from "./groups.js";
+import { Fetched } from "./fetched.js";
 import { html, Icon, useEffect, useMemo, useState } from "./html.js";
 import { PING_MAX_UNITS, PingText } from "./ping.js";
 import { link } from "./routes.js";
@@ -92,6 +93,9 @@ export function Contacts({ account }) {
   </section>`;
 }
 
+/** Whether the service can be told of somebody: one who has only been asked has written nothing. */
+const mayReport = (account, person) => accountOf(account)?.reports === true && !["stranger", "asked", "self"].includes(person.stands);
+
 /** Somebody who asks: the words in a box of one width, in which nothing is a link, nothing is rendered (D2). */
 function Asking({ account, person, ping }) {
   const [answering, setAnswering] = useState("");
@@ -108,7 +112,9 @@ function Asking({ account, person, ping }) {
       <button class="button first" type="button" disabled=${busy} onClick=${() => setAnswering("accept")}>${t("contacts.accept")}<span class="spoken"> ${visible(person.alias)}</span></button>
       <button class="button" type="button" disabled=${busy} onClick=${() => act("ignore")}>${t("contacts.ignore")}<span class="spoken"> ${visible(person.alias)}</span></button>
       <button class="button danger" type="button" disabled=${busy} onClick=${() => setAnswering("block")}>${t("contacts.block")}<span class="spoken"> ${visible(person.alias)}</span></button>
+      ${mayReport(account, person) && html`<button class="button quiet" type="button" disabled=${busy} onClick=${() => setAnswering("report")}>${t("contacts.report")}<span class="spoken"> ${visible(person.alias)}</span></button>`}
     </div>
+    ${answering === "report" && html`<${Fetched} from="report" part="ReportDialog" account=${account} person=${person} onClose=${() => setAnswering("")} />`}
     ${answering === "accept" && html`<${Accept} account=${account} person=${person} onClose=${() => setAnswering("")} />`}
     ${answering === "block" && html`<${Block} account=${account} person=${person} onClose=${() => setAnswering("")} />`}
   </article></li>`;
@@ -178,7 +184,9 @@ function Person({ account, person }) {
       ${person.blocked
         ? html`<button class="button small" type="button" disabled=${busy} onClick=${() => act("unblock")}>${t("contacts.unblock")}<span class="spoken"> ${visible(person.alias)}</span></button>`
         : html`<button class="button small quiet danger" type="button" onClick=${() => setAsking("block")}>${t("contacts.block")}<span class="spoken"> ${visible(person.alias)}</span></button>`}
+      ${mayReport(account, person) && html`<button class="button small quiet" type="button" onClick=${() => setAsking("report")}>${t("contacts.report")}<span class="spoken"> ${visible(person.alias)}</span></button>`}
     </div>
+    ${asking === "report" && html`<${Fetched} from="report" part="ReportDialog" account=${account} person=${person} onClose=${() => setAsking("")} />`}
     ${asking === "accept" && html`<${Accept} account=${account} person=${person} onClose=${() => setAsking("")} />`}
     ${asking === "block" && html`<${Block} account=${account} person=${person} onClose=${() => setAsking("")} />`}
   </li>`;

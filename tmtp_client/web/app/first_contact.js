@@ -2,6 +2,7 @@
 /** Somebody whom one does not know yet, or a group that asks one in: what can be answered (D2, A6). */
 
 import { call } from "./api.js";
+import { Fetched } from "./fetched.js";
 import { html, Icon, useState } from "./html.js";
 import { say, sayProblem } from "./saying.js";
 import { accountOf } from "./state.js";
@@ -11,10 +12,11 @@ import { t } from "./words.js";
 const PING_UNITS = 140;
 const SAID = { accept: "accepted", ignore: "ignored", block: "blocked", unblock: "unblocked" };
 
-/** Accept, ignore or block whoever made a first contact; nothing where that was answered. */
+/** Accept, ignore, block or report whoever made a first contact; nothing where that was answered. */
 export function AnswerContact({ account, message, person }) {
   const [text, setText] = useState("");
   const [busy, setBusy] = useState(false);
+  const [reporting, setReporting] = useState(false);
   const name = visible(message.alias || message.author);
   const outside = person?.stands === "outside";
   if (!person || person.stands === "contact" || person.stands === "self") return null;
@@ -28,14 +30,17 @@ export function AnswerContact({ account, message, person }) {
     }
     setBusy(false);
   };
+  const report = accountOf(account)?.reports && html`<button class="button small quiet" type="button" disabled=${busy} onClick=${() => setReporting(true)}>${t("contacts.report")}</button>`;
+  // beside the form, not in it: what is sent in a form inside would be sent by the outer one, too
+  const dialog = reporting && html`<${Fetched} from="report" part="ReportDialog" account=${account} person=${person} onClose=${() => setReporting(false)} />`;
   if (person.blocked || person.stands === "ignored") {
     return html`<div class="contact-answer"><p class="muted">${t(person.blocked ? "thread.contact_is_blocked" : "thread.contact_is_ignored", { name })}</p>
       <div class="form-acts">${person.blocked
         ? html`<button class="button small" type="button" disabled=${busy} onClick=${() => act("unblock")}>${t("thread.contact_unblock")}</button>`
-        : html`<button class="button small" type="button" disabled=${busy} onClick=${() => act("accept")}>${t("thread.contact_accept")}</button>`}</div></div>`;
+        : html`<button class="button small" type="button" disabled=${busy} onClick=${() => act("accept")}>${t("thread.contact_accept")}</button>`}${report}</div>${dialog}</div>`;
   }
   const field = `answer-${message.id}`;
-  return html`<form class="contact-answer" aria-label=${t("thread.contact_answer", { name })} onSubmit=${(event) => (event.preventDefault(), act("accept"))}>
+  return html`<div><form class="contact-answer" aria-label=${t("thread.contact_answer", { name })} onSubmit=${(event) => (event.preventDefault(), act("accept"))}>
     ${!outside && html`<div class="field"><label for=${field}>${t("thread.contact_words")} <span class="muted">${t("main.optional")}</span></label>
       <input id=${field} value=${text} maxlength=${PING_UNITS} dir="auto" autocomplete="off" aria-describedby=${`${field}-left`} onInput=${(event) => setText(event.target.value)} />
       <p class="hint" id=${`${field}-left`}>${t("thread.contact_left", { count: PING_UNITS - text.length })}</p></div>`}
@@ -43,8 +48,9 @@ export function AnswerContact({ account, message, person }) {
       <button class="button first small" disabled=${busy}><${Icon} name="good" /> ${t("thread.contact_accept")}</button>
       <button class="button small" type="button" disabled=${busy} onClick=${() => act("ignore")}>${t("thread.contact_ignore")}</button>
       <button class="button small danger" type="button" disabled=${busy} onClick=${() => act("block")}>${t("thread.contact_block")}</button>
+      ${report}
     </div>
-  </form>`;
+  </form>${dialog}</div>`;
 }
 
 /** Join a group, under one's own name. */

@@ -42,11 +42,14 @@ export function keepKeys() {
   addEventListener("click", (event) => {
     const row = event.target instanceof Element && event.target.closest("[data-row]");
     if (!row || event.ctrlKey || event.metaKey || event.shiftKey) return;
-    if (event.detail > 0 && !narrow.value) return; // by a pointer, where the list stays: so does the focus
+    if (isByPointer(event) && !narrow.value) return; // the list stays: so does the focus
     if (row.getAttribute("aria-current") === "true") focusThread();
     else enter();
   });
 }
+
+/** Firefox counts a click in what Enter does to a link; browsers that tell no kind of pointer count none. @param {any} event */
+const isByPointer = ({ pointerType, detail }) => (pointerType === undefined ? detail > 0 : pointerType !== "");
 
 /** @param {KeyboardEvent} event @returns {boolean} whether it was one of ours */
 function keyed(event) {

@@ -4,11 +4,14 @@
 import { waitsUntil } from "./acts.js";
 import { call } from "./api.js";
 import { sentence } from "./controls.js";
-import { html, Icon, useCallback, useEffect, useMemo, useState } from "./html.js";
+import { Fetched } from "./fetched.js";
+import { html, Icon, signal, useCallback, useEffect, useMemo, useState } from "./html.js";
 import { peopleOf } from "./people.js";
 import { Popup } from "./popup.js";
 import { serviceName, standing } from "./rail.js";
 import { link } from "./routes.js";
+import { sayProblem } from "./saying.js";
+import { unseenFirst } from "./settings_of.js";
 import { accountOf, accounts, narrow, route, select } from "./state.js";
 import { fullMoment, initials, joined, moment, told, visible } from "./text.js";
 import { listOf, more, threadKey } from "./threads.js";
@@ -17,11 +20,15 @@ import { WaitingList, DraftList } from "./waiting.js";
 import { t } from "./words.js";
 
 const ROW_REM = 4.75;
+const MENU_IN_PX = 48; // a row's menu that was asked for by a key stands below its words
 const VIEWS = ["inbox", "unseen", "snoozed", "archived", "all"];
 const ICONS = { inbox: "inbox", unseen: "dot", snoozed: "clock", archived: "archive", all: "queue", tag: "tag", outbox: "send", drafts: "audit" };
 
 /** What keys do to the list that is shown. @type {{current: import("./virtual.js").Movable | null}} */
 export const movable = { current: null };
+
+/** Whose menu is open, and where; null: none. @type {import("./html.js").signal<{key: string, x: number, y: number} | null>} */
+export const rowMenu = signal(null);
 
 /** Which list the address says. @param {import("./routes.js").Route} now */
 export function placeOf(now) {
@@ -68,6 +75,7 @@ export function ListPane() {
       : place.of === "drafts"
         ? html`<${DraftList} account=${place.account} key=${place.account} />`
         : html`<${Threads} place=${place} key=${JSON.stringify(place)} />`}
+    ${rowMenu.value && html`<${Fetched} from="row_menu" part="RowMenu" place=${place} />`}
   </section>`;
 }
 
@@ -90,11 +98,17 @@ function Views({ place }) {
         ${place.account && html`<li><a href=${to("drafts")} aria-current=${place.of === "drafts" ? "true" : undefined} onClick=${close}><${Icon} name="audit" /> ${t("list.drafts")}</a></li>
           <li><a href=${to("outbox")} aria-current=${place.of === "outbox" ? "true" : undefined} onClick=${close}><${Icon} name="send" /> ${t("list.outbox")}${waiting ? html` <span class="count">${waiting}</span>` : null}</a></li>`}
         <${TagLinks} account=${place.account} to=${to} now=${place.tag} close=${close} />
-      </ul>`}
+      </ul>
+      ${place.account && html`<label class="choice popup-choice view-order"><input type="checkbox" checked=${unseenFirst(place.account)}
+        onChange=${(event) => order(place.account, event.currentTarget.checked)} /> ${t("list.unseen_first")}</label>`}`}
     <//>
     ${waiting && place.account && place.of !== "outbox" ? html`<a class="badge warn" href=${to("outbox")}>${t("main.waiting", { count: waiting })}</a>` : null}
   </div>`;
 }
+
+/** @param {string} account @param {boolean} isUnseenFirst */
+const order = (account, isUnseenFirst) =>
+  call("settings.set", { account, name: "order", value: isUnseenFirst ? "unseen" : "newest" }).catch(sayProblem);
 
 function TagLinks({ account, to, now, close }) {
   const [tags, setTags] = useState([]);
@@ -132,6 +146,17 @@ export function othersOf(thread) {
   return thread.gid ? [visible(thread.gid)] : thread.last_alias ? [visible(thread.last_alias)] : [];
 }
 
+/** The menu of a row, where it was asked for; the browser's own with Shift. @param {MouseEvent} event */
+function openMenu(event) {
+  const byPointer = event.button === 2;
+  if (byPointer && event.shiftKey) return;
+  event.preventDefault();
+  const row = /** @type {HTMLElement} */ (event.currentTarget);
+  const { left, bottom } = row.getBoundingClientRect();
+  const [x, y] = byPointer ? [event.clientX, event.clientY] : [left + MENU_IN_PX, bottom];
+  rowMenu.value = { key: row.dataset.row ?? "", x, y };
+}
+
 function Row({ thread, props, isOpen, from, mixed }) {
   const unseen = thread.unseen ?? 0;
   const names = othersOf(thread);
@@ -148,7 +173,8 @@ function Row({ thread, props, isOpen, from, mixed }) {
     until && t("list.is_snoozed", { when: until }),
     (thread.tags ?? []).length && t("list.tags", { names: joined(thread.tags.map(told)) }),
   ].filter(Boolean);
-  return html`<a class=${`row${unseen ? " unseen" : ""}`} href=${link(threadRoute(thread, from))} aria-current=${isOpen ? "true" : undefined} ...${props}>
+  return html`<a class=${`row${unseen ? " unseen" : ""}`} href=${link(threadRoute(thread, from))} aria-current=${isOpen ? "true" : undefined} aria-keyshortcuts="Shift+F10"
+    onContextMenu=${openMenu} ...${props}>
     <span class="avatar" aria-hidden="true">${initials(names[0] ?? "")}</span>
     <span class="row-who"><bdi>${who || t("list.nobody")}</bdi>${thread.messages > 1 && html` <span class="row-number" aria-hidden="true">${thread.messages}</span>`}</span>
     <time class="row-when" datetime=${thread.last_posted} title=${fullMoment(thread.last_posted)}>${moment(thread.last_posted)}</time>

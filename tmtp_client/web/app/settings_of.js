@@ -13,6 +13,15 @@ export const lettersAreKeys = computed(
   () => !accounts.value.some((one) => settings.value[one.name]?.single_letter_keys === false),
 );
 
+/**
+ * Whether an inbox begins with what is unread; the one over all accounts, where each of them wants it.
+ * @param {string} account "" is all of them
+ */
+export function unseenFirst(account) {
+  const wanted = account ? [account] : accounts.value.map((one) => one.name);
+  return wanted.length > 0 && wanted.every((name) => settings.value[name]?.order === "unseen");
+}
+
 /** Follow what is set. */
 export function keepSettings() {
   accounts.subscribe((now) => now.forEach(({ name }) => name in settings.peek() || ask(name)));

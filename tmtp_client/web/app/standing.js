@@ -61,7 +61,10 @@ export function useStanding(now) {
       was.atBottom = !was.held;
       settle();
       if (at) currentMessage.value = at;
-    } else if (was.held || was.atBottom) settle();
+    } else if (was.atBottom) {
+      was.held = ""; // what comes at the end is followed
+      settle();
+    } else if (was.held) settle();
     else if (seen) go(box.scrollTop + seen.getBoundingClientRect().top - box.getBoundingClientRect().top - was.sight.below_px);
     if (messages.length && entering.value) {
       entering.value = false;
@@ -73,7 +76,10 @@ export function useStanding(now) {
   useLayoutEffect(() => {
     const list = scroller.current.querySelector(".messages");
     const grows = () => Boolean(list.querySelector(".message :focus")); // what somebody opens there grows downwards
-    const observer = new ResizeObserver(() => grows() || settle());
+    const observer = new ResizeObserver(() => {
+      if (!grows()) settle();
+      noteBottom();
+    });
     observer.observe(scroller.current);
     observer.observe(list);
     return () => observer.disconnect();

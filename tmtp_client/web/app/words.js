@@ -25,8 +25,11 @@ let numbers = new Intl.NumberFormat("en");
 /** Learn the words, of the language that was chosen, or of the browser's first one that is here. */
 export async function learnWords() {
   const wanted = [localStorage.getItem(CHOSEN) ?? "", ...navigator.languages].map((one) => one.split("-")[0]);
-  fallback = await fetched("en");
-  await speak(wanted.find((one) => LANGUAGES.includes(one)) ?? "en");
+  const name = wanted.find((one) => LANGUAGES.includes(one)) ?? "en";
+  const own = name === "en" ? [] : [fetched(name), engineWords(name)];
+  const [english, words, sentences] = await Promise.all([fetched("en"), ...own]);
+  fallback = english;
+  speak(name, words ?? english, sentences ?? null);
 }
 
 /**
@@ -62,9 +65,8 @@ export const fromEngine = (text) => ofEngine.value?.said(text) ?? text;
 /** Which way the language runs. */
 export const dir = () => (RIGHT_TO_LEFT.has(language.value) ? "rtl" : "ltr");
 
-/** @param {string} name */
-async function speak(name) {
-  const [words, sentences] = name === "en" ? [fallback, null] : await Promise.all([fetched(name), engineWords(name)]);
+/** @param {string} name @param {Record<string, any>} words @param {import("./engine_words.js").EngineWords | null} sentences */
+function speak(name, words, sentences) {
   plurals = new Intl.PluralRules(name);
   numbers = new Intl.NumberFormat(name);
   language.value = name;
