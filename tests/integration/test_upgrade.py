@@ -35,6 +35,7 @@ RELEASES = {
     "0006": "d266ee4a",
     "0007": "ed3f97ce",
     "0008": "ba6851b0",
+    "0009": "fd542316",
 }
 """The last published commit of each form of the data."""
 CLIENT_BEFORE_ITS_TIME = "0002"
