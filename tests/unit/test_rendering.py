@@ -6,15 +6,19 @@ of what may be there.
 """
 
 import asyncio
+import io
 import re
 import unicodedata
+from pathlib import Path
 
 import lxml.html
 import pytest
+import segno
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tmtp_client import limits
+from tmtp_client.engine.code_reading import CodeReader
 from tmtp_client.engine.rendering import plain, render, target_of
 from tmtp_client.engine.rendering_process import Renderer
 
@@ -401,6 +405,23 @@ async def test_a_text_that_takes_too_long_stands_as_it_was_written() -> None:
         assert (await renderer.render("**a**")).html == '<p dir="auto"><strong>a</strong></p>\n'
     finally:
         await renderer.close()
+
+
+async def test_no_code_of_the_folder_in_which_the_engine_was_started_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """B6: whoever starts it among somebody else's files is not made to run them."""
+    for name in ("tmtp_client", "msgspec"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('it ran')", "utf-8")
+    monkeypatch.chdir(tmp_path)
+    renderer = Renderer()
+    try:
+        assert "<strong>" in (await renderer.render("**a** " * 300)).html
+    finally:
+        await renderer.close()
+    picture = io.BytesIO()
+    segno.make_qr("tmtp://chat.example:4433").save(picture, kind="png", scale=6, border=4)
+    assert await CodeReader().read(picture.getvalue(), "invitation") == "tmtp://chat.example:4433"
 
 
 async def test_a_process_that_dies_is_replaced_and_one_who_gives_up_disturbs_nobody() -> None:

@@ -64,7 +64,7 @@ class CodeReader:
     async def _ask(self, picture: bytes) -> Read:
         """A process that has this picture's time and no more."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", _PROGRAM),
+            *(sys.executable, "-P", "-m", _PROGRAM),  # -P: no code from here
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,  # a decoder's complaints: of no use to a person

@@ -66,7 +66,7 @@ class Renderer:
     async def _start(self) -> asyncio.subprocess.Process:
         """A process that has read its code: what follows is a text's own time."""
         self._process = process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tmtp_client.engine.rendering_process"),
+            *(sys.executable, "-P", "-m", "tmtp_client.engine.rendering_process"),  # -P: no code from here
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=limits.RENDERED_MAX_BYTES,
