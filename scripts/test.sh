@@ -12,7 +12,7 @@ what=${1:-all}
 unsteady_max=4 # so many failures may be a busy machine's
 
 python_tests="libpython$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)-testsuite"
-debian_packages="chromium firefox-esr ffmpeg npm swaks curl openssl strace dbus-run-session:dbus-daemon gnome-keyring-daemon:gnome-keyring valgrind systemd-analyze:systemd fusermount3:fuse3
+debian_packages="chromium chromium-headless-shell firefox-esr ffmpeg npm swaks curl openssl strace dbus-run-session:dbus-daemon gnome-keyring-daemon:gnome-keyring valgrind systemd-analyze:systemd fusermount3:fuse3
     /usr/lib/postgresql/*/bin/postgres:postgresql /usr/lib/python3*/test/test_email/data:$python_tests"
 
 install_debian_packages() {

@@ -14,8 +14,9 @@ from typing import Final, NamedTuple
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Playwright, expect
 
+from tests.browser.conftest import CHROMIUM, launched
 from tests.support.attempts import attempts, audit
 from tests.support.axe import violations
 from tests.support.pages import ComeIn, Someone, Town, canary
@@ -51,6 +52,13 @@ class Sent(NamedTuple):
     ada: Someone
     thread: str
     heard: list[str]
+
+
+@pytest.fixture(scope="module")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    """With a viewer of PDF, which a browser without a frame around it does not have."""
+    with launched(playwright, CHROMIUM) as opened:
+        yield opened
 
 
 def picture(form: str, size: tuple[int, int] = (640, 360), **options: object) -> bytes:

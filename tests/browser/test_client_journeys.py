@@ -56,6 +56,7 @@ class Desk(Keyboard):
 
     def look(self, name: str) -> None:
         """Nothing keeps anybody from using this, light or dark, and nothing is cut off. A picture of each."""
+        expect(self.page.get_by_role("heading", level=1).first).to_be_attached()  # what is fetched is there
         for scheme in ("light", "dark"):
             self.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
             self.page.wait_for_function("document.getAnimations().every((one) => one.playState !== 'running')")

@@ -382,6 +382,7 @@ def test_nothing_keeps_anybody_from_using_a_page(
 
 def test_one_pane_and_a_way_back_where_there_is_little_room(cast: Cast, come_in: ComeIn) -> None:
     page = come_in(cast.ada)
+    expect(page).to_have_url(re.compile("#/a/"))  # wide, it goes to the first service by itself
     page.set_viewport_size(NARROW)
     expect(page.get_by_role("button", name="Back to services")).to_be_visible()  # it has one pane by now
     page.goto(f"{cast.ada.url}/#/")

@@ -98,7 +98,7 @@ def test_in_a_conversation_in_german_and_without_a_block(town: Town, come_in: Co
     page.get_by_label("Deutsch").check()
     ping = host.message("work", "Kaufen Sie")
     goes_to(page, host, f"a/work/t/{ping.thread}")
-    press(page, page.get_by_role("button", name="Melden…"))
+    press(page, page.get_by_role("button", name="Melden …"))
     dialog = page.get_by_role("dialog", name="Eva Hartnäckig melden?")
     dialog.get_by_label("Eva Hartnäckig auch blockieren").uncheck()
     looked_at(page, axe, screens, "report-de")

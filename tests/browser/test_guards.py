@@ -100,7 +100,13 @@ def test_every_change_needs_the_forms_own_token(client: Client) -> None:
     client.sign_in()
     before = client.world.ask("audit.verify").entries
     other = Client(client.world).sign_in("Somebody Else", "owner").csrf()
-    given = {"instance": "members", "uid": part(client.world.people["Alan Turing"].uid), "device": "1", "number": "1"}
+    given = {
+        "instance": "members",
+        "uid": part(client.world.people["Alan Turing"].uid),
+        "device": "1",
+        "number": "1",
+        "report": "1",
+    }
     given |= {
         "invitation": "1",
         "person": "Ada%20Lovelace",

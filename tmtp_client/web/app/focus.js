@@ -6,10 +6,10 @@ const PATIENCE_MS = 20_000;
 /**
  * Once what one goes to is there; not if somebody has moved the focus meanwhile.
  * @param {() => any} attempt whether it is done
+ * @param {Element | null} [before] what had the focus when that began
  */
-export function soon(attempt) {
+export function soon(attempt, before = document.activeElement) {
   const started = Date.now();
-  const before = document.activeElement;
   const again = () => {
     const moved = document.activeElement !== before && document.activeElement !== document.body;
     if (moved || attempt() || Date.now() - started > PATIENCE_MS) return;

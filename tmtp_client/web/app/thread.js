@@ -122,10 +122,11 @@ function Head({ now, people }) {
 /** Put away, and on to the list. @param {any} thread */
 export async function archiveOpen(thread) {
   const next = neighbour(thread);
+  const before = document.activeElement;
   await archive(thread);
   if (conversation.value?.id !== thread.id) return;
   leaveThread();
-  if (next && !narrow.value) soon(() => movable.current?.focus(next));
+  if (next && !narrow.value) soon(() => movable.current?.focus(next), before);
 }
 
 /** @param {any} thread */
