@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 from playwright.sync_api import Page, ViewportSize, expect
 
-from tests.support.axe import NARROW, violations
+from tests.support.axe import NARROW, cut_off, violations
 from tests.support.pages import ComeIn, Someone, Town
 from tmtp_client.api import operations as o
 
@@ -31,7 +31,7 @@ def looked_at(page: Page, axe: str, screens: Path, name: str) -> None:
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
         assert violations(page, axe) == [], f"{name}, {scheme}"
         page.screenshot(path=screens / f"client-about-{name}-{scheme}.png")
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is cut off"
+    assert cut_off(page) == [], name
 
 
 def test_a_conversation_says_who_reads_it_and_keys_are_compared_there(

@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, Viewport
 from tests.browser.conftest import PATIENCE_MS
 from tests.integration.test_sign_in_provider import gateway_with
 from tests.support import filming
-from tests.support.axe import violations
+from tests.support.axe import cut_off, violations
 from tests.support.cable import Cable
 from tests.support.canaille import running_canaille
 from tests.support.canaille_server import PASSWORD
@@ -62,7 +62,7 @@ class Desk(Keyboard):
             self.page.wait_for_function("document.getAnimations().every((one) => one.playState !== 'running')")
             assert violations(self.page, self._axe) == [], f"{name}, {self.width}, {scheme}"
             self.page.screenshot(path=self._screens / f"journey-{name}-{self.width}-{scheme}.png")
-        assert self.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is cut off"
+        assert cut_off(self.page) == [], name
         self.page.emulate_media(color_scheme="light")
 
     # -- places ------------------------------------------------------------------------------------------------------

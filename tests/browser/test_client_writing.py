@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.support.axe import LOOKS, violations
+from tests.support.axe import LOOKS, cut_off, violations
 from tests.support.keyboard import press, tab_to, type_into
 from tests.support.pages import ComeIn, Someone, Town
 from tmtp_client.api import models as m
@@ -44,7 +44,7 @@ def looked_at(page: Page, axe: str, screens: Path, name: str) -> None:
             page.emulate_media(color_scheme=scheme)
             assert violations(page, axe) == [], f"{name}, {width}, {scheme}"
             page.screenshot(path=screens / f"client-{name}-{width}-{scheme}.png")
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is cut off, {width}"
+        assert cut_off(page) == [], f"{name}, {width}"
     page.emulate_media(color_scheme="light")
     page.set_viewport_size(before)
 

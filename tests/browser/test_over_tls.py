@@ -9,8 +9,8 @@ import pytest
 from aiohttp import ClientSession, web
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from bench.server import free_port
 from gateway.certificates import ensure_self_signed, server_context
-from tests.support.canaille import free_port
 from tests.support.console import World
 
 

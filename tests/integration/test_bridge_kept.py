@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.server import free_port
 from bridges.smtp.control import models as s
 from gateway.app import Gateway, descriptors_needed
 from gateway.backup import taking
@@ -17,7 +18,6 @@ from gateway.clock import SystemClock
 from gateway.doctor import Finding, examine
 from gateway.settings import load_settings
 from tests.integration.test_backup import BACKUP, put_back, rows, take
-from tests.integration.test_cli import free_port
 from tests.support.bridge_process import running_bridge
 from tests.support.gateway import SETTINGS, administer, running_gateway
 

@@ -19,12 +19,12 @@ from pathlib import Path
 
 import pytest
 
+from bench.server import free_port
 from gateway.app import Gateway
 from gateway.certificates import make_self_signed, spki_hash, spki_pin
 from gateway.clock import SystemClock
 from gateway.instance import StartFailed
 from gateway.settings import SettingsInvalid, load_bridges, load_settings
-from tests.integration.test_cli import free_port
 from tests.support.bridge_process import begun_bridge, running_bridge
 from tests.support.commands import Commands
 from tests.support.gateway import SETTINGS, accounts_of, administer, member, running_gateway

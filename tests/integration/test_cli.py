@@ -5,7 +5,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.server import free_port
 from tests.support.instance import running_instance
 from tmtp_client.connection import AccountKeys, Connection, Endpoint
 from tmtp_core.domain.policy import Policy
@@ -48,12 +48,6 @@ def run(*arguments: str | Path, given: str = "") -> "subprocess.CompletedProcess
     return subprocess.run(
         [*PROGRAM, *map(str, arguments)], input=given, capture_output=True, text=True, timeout=60, check=False
     )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_cli import free_port
+from bench.server import free_port
 from tests.support.guide import GuideFailed, Scratch, inherited, python_for_guide, steps_of
 from tests.support.instance import running_instance
 from tests.support.terminal import TMTP, Terminal, link

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.test_cli import free_port
+from bench.server import free_port
 from tests.support.forked import Loaded
 
 ROOT = Path(__file__).parents[2]

@@ -57,3 +57,14 @@ def violations(page: Page, source: str) -> list[str]:
         page.evaluate(source)
     found: list[dict[str, Any]] = page.evaluate("async () => (await axe.run()).violations")
     return [f"{one['id']}: {[node['html'][:160] for node in one['nodes']][:5]}" for one in found]
+
+
+def cut_off(page: Page) -> list[str]:
+    """What one would have to scroll sideways for: the page, or a part of it that scrolls downwards only."""
+    found: list[str] = (
+        page.evaluate("""() => [...document.querySelectorAll("html, main, footer, aside, dialog, .scroller, .services")]
+      .filter((one) => one.clientWidth && one.scrollWidth > one.clientWidth + 1 && getComputedStyle(one).overflowX !== "visible" ||
+        one === document.documentElement && one.scrollWidth > innerWidth)
+      .map((one) => `${one.tagName} ${one.className}: ${one.scrollWidth} in ${one.clientWidth}`)""")
+    )
+    return found

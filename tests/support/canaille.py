@@ -3,9 +3,7 @@
 
 import asyncio
 import contextlib
-import random
 import re
-import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator
@@ -16,6 +14,7 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 
 import aiohttp
 
+from bench.server import free_port
 from tests.support.authority import Authority
 from tests.support.canaille_server import PASSWORD
 
@@ -110,12 +109,3 @@ def _fields(page: str) -> dict[str, str]:
     return {
         one["name"]: unescape(one.get("value", "")) for one in found if one.get("type") == "hidden" and "name" in one
     }
-
-
-def free_port() -> int:
-    """A port that nobody has, and that the system gives nobody who asks for any (Linux: those from 32768 on)."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with contextlib.suppress(OSError), socket.socket() as one:
-            one.bind(("127.0.0.1", port))
-            return port
