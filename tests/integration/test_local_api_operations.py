@@ -16,10 +16,9 @@ import msgspec
 import pytest
 
 from gateway.app import Gateway
+from tests.support.api_world import ADA, BOB, WORK, World, acquainted_world, problem, send_now
 from tests.support.client_engine import Person, acquainted, device, until
 from tests.support.gateway import endpoint, running_gateway
-from tmtp_client import limits
-from tmtp_client.api import frames
 from tmtp_client.api import models as m
 from tmtp_client.api import operations as o
 from tmtp_client.api.entrance import Entrance
@@ -27,8 +26,7 @@ from tmtp_client.api.problems import ProblemError
 from tmtp_client.api.server import Server
 from tmtp_core.store.reports import ReportsWanted
 
-ADA, BOB, CHRIS = "Ada Lovelace", "Bob Babbage", "Chris Strachey"
-WORK = o.OfAccount("work")
+CHRIS = "Chris Strachey"
 
 
 @pytest.fixture
@@ -39,46 +37,9 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
 
 
 @pytest.fixture
-async def world(gateway: Gateway, tmp_path: Path) -> AsyncIterator["World"]:
-    async with AsyncExitStack() as stack:
-        made = World(gateway, tmp_path, stack)
-        made.ada = await made.device("ada")
-        made.bob = await made.device("bob")
-        await made.ada.join(gateway, "public", "work", ADA)
-        await made.bob.join(gateway, "public", "work", BOB)
-        made.ada_uid, made.bob_uid = await acquainted(made.ada, made.bob, "work", (ADA, BOB))
+async def world(gateway: Gateway, tmp_path: Path) -> AsyncIterator[World]:
+    async with acquainted_world(gateway, tmp_path) as made:
         yield made
-
-
-class World:
-    """Two people who know each other, and whoever comes."""
-
-    ada: Person
-    bob: Person
-    ada_uid: str
-    bob_uid: str
-
-    def __init__(self, gateway: Gateway, folder: Path, stack: AsyncExitStack) -> None:
-        self.gateway = gateway
-        self.folder = folder
-        self._stack = stack
-
-    async def device(self, name: str) -> Person:
-        return await self._stack.enter_async_context(device(self.folder / name))
-
-    async def talk(self, text: str = "Hello Bob", **more: Any) -> tuple[m.Message, m.Message]:
-        """Ada writes to Bob; the message as she and as he has it."""
-        await self.ada("messages.send", o.Send("work", (BOB,), "Plans", text, delay_s=0, **more))
-        there = await self.bob.message("work", text)
-        await self.ada.sent("work")
-        return await self.ada.message("work", text), there
-
-
-async def problem(asked: Any) -> frames.Problem:
-    with pytest.raises(ProblemError) as raised:
-        await asked
-    assert raised.value.problem.code != "internal"
-    return raised.value.problem
 
 
 async def threads(person: Person, **more: Any) -> list[m.Thread]:
@@ -445,7 +406,7 @@ async def test_forwarding_and_asking_in(world: World) -> None:
     await acquainted(ada, chris, "work", (ADA, CHRIS))
     _, there = await world.talk("A secret of ours")
     await bob("messages.forward", o.Forward("work", there.thread, (there.id,), (CHRIS,), "Look at this"))
-    await _now(bob)
+    await send_now(bob)
     [settled] = await bob("accounts.settle", o.Settle("work"))
     assert settled.waiting == 0
     assert "A secret of ours" in (await chris.message("work", "Look at this")).text
@@ -453,12 +414,6 @@ async def test_forwarding_and_asking_in(world: World) -> None:
     assert (await chris.message("work", "A secret of ours")).author == world.ada_uid
     page = await chris("threads.list", o.ListThreads("work"))
     assert any(CHRIS in {reader.alias for reader in one.readers} for one in page.threads)
-
-
-async def _now(person: Person) -> None:
-    """Nothing is left to be undone."""
-    for one in await person("outbox.list", WORK):
-        await person("outbox.act", o.OfWaiting("work", one.request, "now"))
 
 
 async def test_drafts_settings_and_rendering(world: World) -> None:
@@ -478,66 +433,6 @@ async def test_drafts_settings_and_rendering(world: World) -> None:
     assert "<strong>bold</strong>" in rendered.html
     assert "<script" not in rendered.html
     assert "<img" not in rendered.html
-
-
-async def test_forms(world: World) -> None:
-    ada, bob = world.ada, world.bob
-    fields = (m.FormField("day", "date", "Which day?", required=True), m.FormField("n", "integer", "How many?"))
-    form = m.Form("", "Dinner", fields)
-    mine, there = await world.talk("Please answer", form=form)
-    [blank] = there.attachments
-    assert blank.kind == "form"
-    assert (await problem(bob("messages.fill", o.FillForm("work", there.id, 0, {"n": 2})))).code == "usage"
-    await bob(
-        "messages.fill", o.FillForm("work", there.id, blank.place, {"day": "2026-12-24", "n": 2}, "With pleasure")
-    )
-    await _now(bob)
-    answer = await ada.message("work", "With pleasure")
-    assert [one.kind for one in answer.attachments] == ["filled"]
-    table = await ada("forms.answers", o.OfForm("work", mine.attachments[0].form))
-    assert [row[-2:] for row in table.rows] == [("2026-12-24", 2)]
-    csv = (await ada("forms.csv", o.OfForm("work", mine.attachments[0].form))).text
-    assert csv.splitlines()[1].endswith("2026-12-24,2")
-
-
-async def test_forms_of_one_name_are_told_apart_by_where_they_stand(world: World) -> None:
-    """What is shown is what is filled in, whoever else used the name; each conversation has its own answers."""
-    ada, bob = world.ada, world.bob
-    dish = m.FormField("dish", "one", "Which dish?", choices=("soup", "bread"))
-    mine, there = await world.talk("First", form=m.Form("dinner", "Dinner", (dish,)))
-    other = m.Form("dinner", "Another", (m.FormField("pin", "text", "Which number?"),))
-    _, again = await world.talk("Second", form=other)
-    third = m.Form("dinner", "Dinner", (m.FormField("date", "date", "Which day?"),))
-    await ada("messages.send", o.Send("work", text="Third", reply=mine.id, form=third, delay_s=0))
-    beside = await bob.message("work", "Third")
-    for message, name in ((there, "dish"), (again, "pin"), (beside, "date")):
-        shown = await bob("forms.answers", o.OfForm("work", "dinner", message.id, 0))
-        assert [one.name for one in shown.form.fields] == [name]
-    waiting = await bob("messages.fill", o.FillForm("work", there.id, 0, {"dish": "soup"}, "Soup, please"))
-    assert waiting.filled == "dinner"
-    await _now(bob)
-    answer = await ada.message("work", "Soup, please")
-    of_thread = await ada("forms.answers", o.OfForm("work", "dinner", mine.id, 0))
-    of_answer = await ada("forms.answers", o.OfForm("work", "dinner", answer.id, 0))
-    assert of_thread == of_answer
-    assert [row[-1] for row in of_thread.rows] == ["soup"]
-    assert (await bob("forms.answers", o.OfForm("work", "dinner", again.id, 0))).rows == ()
-    assert len((await ada("forms.answers", o.OfForm("work", "dinner"))).rows) == 1
-    assert (await problem(ada("forms.answers", o.OfForm("work", "dinner", "nowhere")))).field == "message"
-
-
-async def test_a_form_that_is_being_made_and_one_that_is_being_filled_in_are_drafts(world: World) -> None:
-    ada = world.ada
-    half = m.Form("", "", (m.FormField("q1", "one", ""),))
-    await ada("drafts.save", o.SaveDraft("work", m.Draft("new-1", form=half)))
-    await ada("drafts.save", o.SaveDraft("work", m.Draft("fill-1", thread="t", filled={"dish": "soup", "n": 2})))
-    kept = {one.key: (one.form, one.filled) for one in await ada("drafts.list", WORK)}
-    assert kept == {"new-1": (half, {}), "fill-1": (None, {"dish": "soup", "n": 2})}
-    long = m.Draft("new-1", filled={"dish": "x" * limits.DRAFT_FORM_MAX_BYTES})
-    assert (await problem(ada("drafts.save", o.SaveDraft("work", long)))).field == "form"
-    await ada("drafts.drop", o.OfDraft("work", "fill-1"))
-    await ada("drafts.save", o.SaveDraft("work", m.Draft("new-1")))
-    assert await ada("drafts.list", WORK) == []
 
 
 async def test_export(world: World, tmp_path: Path) -> None:
