@@ -3,7 +3,7 @@
 
 import { soon } from "./focus.js";
 import { signal } from "./html.js";
-
+import { whenLocked } from "./state.js";
 
 /** The message that keys act upon; "": the last. */
 export const currentMessage = signal("");
@@ -11,6 +11,11 @@ export const currentMessage = signal("");
 export const replyTo = signal(null);
 /** Which message is handed on; null: none. @type {import("./html.js").signal<any>} */
 export const forwarding = signal(null);
+
+whenLocked(() => {
+  replyTo.value = null;
+  forwarding.value = null;
+});
 
 /** Answer a message. @param {any} message */
 export function reply(message) {

@@ -4,7 +4,7 @@
 import { call, listen } from "./api.js";
 import { effect, signal, untracked } from "./html.js";
 import { renderedAll } from "./rendering.js";
-import { route } from "./state.js";
+import { locked, route } from "./state.js";
 
 const PAGE = 50;
 const KEPT = 200; // messages that are in the page at once; the other end is let go and comes again
@@ -76,6 +76,13 @@ async function open(account, id, at = "") {
     busy: true, problem: "", code: "",
   };
   await load(at);
+}
+
+/** None is open, and nothing of one is kept. */
+function close() {
+  conversation.value = null;
+  early = [];
+  heardOf.clear();
 }
 
 /** Messages before those that are here. */
@@ -208,7 +215,8 @@ const nextFrame = () =>
 export function keepConversation() {
   effect(() => {
     const { pane, account, thread, query } = route.value;
-    untracked(() => (pane === "thread" ? open(account, thread, query.at) : (conversation.value = null)));
+    const isOpen = pane === "thread" && !locked.value;
+    untracked(() => (isOpen ? open(account, thread, query.at) : close()));
   });
   listen(({ account, type, data }) => {
     const now = conversation.value;

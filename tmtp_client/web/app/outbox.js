@@ -2,10 +2,12 @@
 /** What became of what was handed to the outbox. It may be told before the answer that says which request it is. */
 
 import { listen } from "./api.js";
+import { whenLocked } from "./state.js";
 
 const KEPT = 50;
 /** @type {Map<string, any>} the last event of each */
 const told = new Map();
+whenLocked(() => told.clear());
 
 listen(({ account, type, data }) => {
   if (type !== "outbox") return;

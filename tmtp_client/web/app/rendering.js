@@ -8,6 +8,7 @@
 
 import { call } from "./api.js";
 import { rendered } from "./rendered.js";
+import { whenLocked } from "./state.js";
 import { t } from "./words.js";
 
 const KEPT = 600;
@@ -25,6 +26,7 @@ const SCHEMES = /^(?:https?|tmtp|mailto):/i;
 
 /** HTML by text, the latest last. @type {Map<string, Promise<string> | string>} */
 const kept = new Map();
+whenLocked(() => kept.clear());
 
 /**
  * A text as HTML, or at once if it is known.

@@ -5,7 +5,7 @@
  */
 
 import { call, listen, online } from "./api.js";
-import { batch, computed, effect, signal } from "./html.js";
+import { batch, computed, effect, signal, untracked } from "./html.js";
 import { link, parse } from "./routes.js";
 import { visible } from "./text.js";
 
@@ -17,6 +17,10 @@ export const accounts = signal([]);
 export const route = signal(parse(location.hash));
 
 export const locked = computed(() => home.value?.locked ?? false);
+
+/** What a part of the page forgets once the home is locked: nothing that was read or written stays in the page (B8). @param {() => void} forget */
+export const whenLocked = (forget) => effect(() => void (locked.value && untracked(forget)));
+whenLocked(() => /./.test("-")); // a browser keeps the last text in which something was found (RegExp.input)
 
 const little = matchMedia("(max-width: 699.98px)");
 /** Whether there is room for one pane only. */

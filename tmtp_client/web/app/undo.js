@@ -7,7 +7,7 @@ import { html, Icon, signal, useEffect, useRef, useState } from "./html.js";
 import { newsOf } from "./outbox.js";
 import { link } from "./routes.js";
 import { say, sayProblem } from "./saying.js";
-import { route } from "./state.js";
+import { route, whenLocked } from "./state.js";
 import { fullMoment, joined, visible } from "./text.js";
 import { t } from "./words.js";
 
@@ -16,6 +16,10 @@ export const leaving = signal(null);
 
 /** What was sent from here and waits still, as drafts, by request. @type {Map<string, any>} */
 const written = new Map();
+whenLocked(() => {
+  written.clear();
+  leaving.value = null;
+});
 
 /**
  * It waits to leave. `takesFocus`: where it was written goes, so that the focus needs another place.
@@ -34,7 +38,6 @@ export function leaves({ account, waiting, draft, takesFocus = false, onUndo }) 
 listen(({ account, type, data }) => {
   const now = leaving.value;
   if (type === "outbox" && data.message) written.delete(data.request);
-  if (type === "home" && data.home.locked) written.clear();
   if (type === "outbox" && now?.account === account && now.request === data.request && now.state !== "undone") follow(data);
 });
 

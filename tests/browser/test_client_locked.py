@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""A home that is locked: its pages keep nothing that was read or written, and are where one was once it is opened (B8)."""
+
+from collections.abc import Iterator
+
+from playwright.sync_api import BrowserContext, Page, expect
+
+from tests.support.pages import ComeIn, Town
+from tmtp_client.api import operations as o
+
+READ, WRITTEN = "Granite-42-comes-on-Monday", "Basalt-43-will-wait-for-it"
+PASSPHRASE = "correct horse battery staple"
+
+
+def memory(context: BrowserContext, page: Page) -> str:
+    """All that the page's scripts hold, as the browser writes it out."""
+    session = context.new_cdp_session(page)
+    pieces: list[str] = []
+    session.on("HeapProfiler.addHeapSnapshotChunk", lambda piece: pieces.append(piece["chunk"]))
+    session.send("HeapProfiler.collectGarbage")
+    session.send("HeapProfiler.takeHeapSnapshot", {"reportProgress": False})
+    session.detach()
+    return "".join(pieces)
+
+
+def test_what_was_read_and_written_leaves_the_page_with_the_key(
+    town: Town, come_in: ComeIn, context: BrowserContext
+) -> None:
+    ada, bob = town.person("Ada Locks", "work"), town.person("Bob Tells", "work")
+    town.acquaint(ada, bob, "work")
+    bob.ask("messages.send", o.Send("work", ("Ada Locks",), "Stones", f"**{READ}**", delay_s=0))
+    thread = ada.message("work", f"**{READ}").thread
+    ada.ask("home.passphrase", o.SetPassphrase(PASSPHRASE))
+    page = come_in(ada, f"/#/a/work/t/{thread}")
+    expect(page.locator(".prose strong", has_text=READ)).to_be_visible()
+    reply = page.get_by_role("form", name="Reply")
+    reply.get_by_role("textbox").fill(WRITTEN)
+    reply.get_by_role("button", name="Send", exact=True).click()
+    expect(page.get_by_role("button", name="Undo").first).to_be_visible()
+    before = memory(context, page)
+    assert READ in before
+    assert WRITTEN in before
+
+    ada.ask("home.lock")
+    passphrase = page.get_by_label("Passphrase", exact=True)
+    expect(passphrase).to_be_visible()
+    for _ in looks(page):
+        after = memory(context, page)
+        if READ not in after and WRITTEN not in after:
+            break
+    assert READ not in after
+    assert WRITTEN not in after
+
+    passphrase.fill(PASSPHRASE)
+    passphrase.press("Enter")
+    expect(page.locator(".prose strong", has_text=READ)).to_be_visible()
+
+
+def looks(page: Page) -> Iterator[int]:
+    """A few, with a moment between them: what is on its way out of the page goes with the next frames."""
+    for one in range(40):
+        yield one
+        page.wait_for_timeout(250)
