@@ -7,12 +7,17 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.support.pages import ComeIn, Someone, Town
+from tmtp_client.api import models as m
 from tmtp_client.api import operations as o
 
 NOT_COMING_MS = 500  # for what should not come, to come: a draft is saved after half of it
+
+
+SOCKETS = """window.sockets = [];
+WebSocket = class extends WebSocket { constructor(...of) { super(...of); sockets.push(this); } };"""
 
 
 class Cast(NamedTuple):
@@ -220,6 +225,58 @@ def test_what_has_left_before_it_was_answered_is_said_to_have_left(town: Town, c
         stranger.message("work", "Hello, Sid")
         expect(row(page, "Hello, Sid")).to_be_visible()
     expect(page.get_by_text("Sid Stranger has your ping.")).to_be_visible()
+
+
+def test_who_has_gone_elsewhere_while_a_message_is_sent_stays_there(cast: Cast, come_in: ComeIn) -> None:
+    cast.ada.ask("settings.set", o.SetSetting("work", "undo_s", 0))
+    page = come_in(cast.ada, "/#/a/work/new?to=Beatrice+Two")
+    page.get_by_label("Message", exact=True).fill("On its way for long")
+    with cast.ada.late("messages.send") as answered:
+        page.get_by_role("button", name="Send", exact=True).click()
+        answered()
+        row(page, "Letters").click()
+        expect(reply(page)).to_be_visible()
+    expect(page.get_by_text("Sent to Beatrice Two.")).to_be_visible()
+    expect(reply(page)).to_be_visible()
+
+
+def test_what_another_device_wrote_while_the_draft_is_asked_for_is_in_it(cast: Cast, come_in: ComeIn) -> None:
+    page = come_in(cast.ada, "/#/a/work")
+    with cast.ada.late("drafts.list") as answered:
+        row(page, "Letters").click()
+        answered()
+        cast.ada.ask("drafts.save", o.SaveDraft("work", m.Draft(cast.thread, cast.thread, text="Written elsewhere")))
+        settled(page)
+    expect(reply(page)).to_have_value("Written elsewhere")
+    page.get_by_role("button", name="Discard draft").click()
+
+
+def test_a_file_on_its_way_goes_into_no_other_draft(cast: Cast, come_in: ComeIn) -> None:
+    cast.ada.ask("drafts.save", o.SaveDraft("work", m.Draft("new-other", "", subject="Another letter")))
+    page = come_in(cast.ada, "/#/a/work/new")
+    held: list[Route] = []
+    page.route("**/files/work?*", lambda route: held.append(route))  # noqa: PLW0108
+    page.locator("input[type=file]").set_input_files({"name": "a.txt", "mimeType": "text/plain", "buffer": b"first"})
+    expect(page.get_by_role("progressbar", name="Taking in a.txt")).to_be_visible()
+    page.get_by_text("1 other draft").click()
+    page.get_by_role("button", name="Another letter").click()
+    expect(page.get_by_label("Subject")).to_have_value("Another letter")
+    expect(page.get_by_role("progressbar")).to_have_count(0)
+    page.get_by_role("button", name="Discard draft").click()
+
+
+def test_words_on_their_way_when_the_engine_goes_are_kept_once_it_is_back(cast: Cast, come_in: ComeIn) -> None:
+    page = come_in(cast.ada, f"/#/a/work/t/{cast.thread}")
+    page.add_init_script(SOCKETS)
+    page.reload()
+    expect(reply(page)).to_be_visible()
+    with cast.ada.late("drafts.save") as answered:
+        reply(page).fill("Kept all the same")
+        answered()
+        page.evaluate("sockets.at(-1).close()")
+    expect(page.get_by_text("Draft saved")).to_be_visible()
+    page.get_by_role("button", name="Discard draft").click()
+    expect(reply(page)).to_have_value("")
 
 
 # -- keyboard ------------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from tests.support.pages import ComeIn, Town
 from tmtp_client.api import operations as o
 
 READ, WRITTEN = "Granite-42-comes-on-Monday", "Basalt-43-will-wait-for-it"
+LISTED = "Feldspar-44-was-in-the-list"
 PASSPHRASE = "correct horse battery staple"
 
 
@@ -54,6 +55,28 @@ def test_what_was_read_and_written_leaves_the_page_with_the_key(
     passphrase.fill(PASSPHRASE)
     passphrase.press("Enter")
     expect(page.locator(".prose strong", has_text=READ)).to_be_visible()
+
+
+def test_what_was_read_of_an_account_leaves_the_page_with_it(
+    town: Town, come_in: ComeIn, context: BrowserContext
+) -> None:
+    """Another account may come by its name."""
+    ada, bob = town.person("Ada Leaves", "work", "club"), town.person("Bob Stays", "work")
+    town.acquaint(ada, bob, "work")
+    bob.ask("messages.send", o.Send("work", ("Ada Leaves",), LISTED, "Hello", delay_s=0))
+    ada.message("work", "Hello")
+    page = come_in(ada, "/#/a/work")
+    conversations = page.get_by_role("list", name="Conversations").get_by_role("link")
+    expect(conversations.filter(has_text=LISTED)).to_be_visible()
+    assert LISTED in memory(context, page)
+
+    ada.ask("accounts.leave", o.OfAccount("work"))
+    expect(page.get_by_role("link", name="Example Works")).to_have_count(0)
+    for _ in looks(page):
+        after = memory(context, page)
+        if LISTED not in after:
+            break
+    assert LISTED not in after
 
 
 def looks(page: Page) -> Iterator[int]:

@@ -81,7 +81,7 @@ function Details() {
     if (pane === "thread") return html`<${ThreadPane} />`;
     const back = html`<${BackTo} to=${{ account }} />`;
     if (pane === "new") return html`${back}<${Fetched} from="writing/compose" part="Compose" account=${account} key=${account} />`;
-    if (pane === "ping") return html`${back}<${Fetched} from="people/ping" part="PingForm" account=${account} alias=${query.to ?? ""} />`;
+    if (pane === "ping") return html`${back}<${Fetched} from="people/ping" part="PingForm" account=${account} alias=${query.to ?? ""} key=${`${account} ${query.to ?? ""}`} />`;
     if (pane === "contacts") return html`${back}<${Fetched} from="people/contacts" part="Contacts" account=${account} key=${account} />`;
     return html`<div class="nothing-open"><${Icon} name="mark" /><p>${t("main.nothing_open")}</p><p class="muted">${t("main.keys_hint")}</p></div>`;
   }

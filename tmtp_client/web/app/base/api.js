@@ -3,17 +3,19 @@
  * The engine's interface (docs/client-api.md) over one WebSocket: requests, and events from where one left off.
  *
  * A request waits while there is no connection. One that was on its way when the connection broke is asked again if it
- * only reads; of one that does something nobody knows whether it was done, and it says so.
+ * only reads, or leaves the same when it is done twice, as a draft that is saved; of others nobody knows whether they were
+ * done, and that is said.
  */
 
 import { signal } from "./html.js";
 
 const FIRST_WAIT_MS = 250;
 const LONGEST_WAIT_MS = 5000;
-const READS = new Set([
+const AGAIN = new Set([
   "home.state", "accounts.list", "accounts.skin", "people.list", "people.show", "people.find", "groups.list", "groups.show",
   "threads.list", "threads.read", "messages.latest", "messages.show", "messages.render", "outbox.list", "drafts.list", "tags.list", "search",
   "forms.answers", "forms.csv", "render", "settings.list", "devices.list", "devices.of", "keys.wishes", "keys.safety",
+  "drafts.save", "drafts.drop", "messages.seen",
 ]);
 
 /** What the engine refused, in its words. `code` and `field` as in the API's Problem. */
@@ -103,10 +105,10 @@ function send(id) {
   socket.send(JSON.stringify({ id, method: request.operation, params: request.fields }));
 }
 
-/** The connection broke: what reads is asked again, what acts is answered as unknown. */
+/** The connection broke: what can be is asked again, what acts is answered as unknown. */
 function forget() {
   for (const [id, request] of asked) {
-    if (request.sent && !READS.has(request.operation)) {
+    if (request.sent && !AGAIN.has(request.operation)) {
       asked.delete(id);
       request.reject(new Problem({ code: "not_now", text: "the connection to the engine broke; look whether it was done" }));
     } else {

@@ -4,7 +4,7 @@
 import { t } from "../base/words.js";
 
 export const QUESTIONS_MAX = 200; // these four as the engine has them
-export const CHOICES_MAX = 200;
+const CHOICES_MAX = 200;
 export const TITLE_MAX = 200;
 export const HELP_MAX = 1000;
 export const TYPES = ["text", "long", "one", "many", "yes", "integer", "number", "date"];

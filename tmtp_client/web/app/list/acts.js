@@ -52,7 +52,7 @@ export const snooze = (thread, until_ms) =>
 export const tag = (thread, name) => mark(thread, { tag: name }, t("thread.tagged", { name }), { untag: name });
 
 /** @param {any} thread @param {string} name */
-export const untag = (thread, name) => mark(thread, { untag: name }, t("thread.untagged", { name }), { tag: name });
+const untag = (thread, name) => mark(thread, { untag: name }, t("thread.untagged", { name }), { tag: name });
 
 /** Unread again: the last message that somebody else wrote. @param {any} thread */
 export async function markUnread(thread) {

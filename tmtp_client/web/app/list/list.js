@@ -178,7 +178,7 @@ function Row({ thread, props, isOpen, from, mixed }) {
     <span class="row-who"><bdi>${who || t("list.nobody")}</bdi>${thread.messages > 1 && html` <span class="row-number" aria-hidden="true">${thread.messages}</span>`}</span>
     <time class="row-when" datetime=${thread.last_posted} title=${fullMoment(thread.last_posted)}>${moment(thread.last_posted)}</time>
     <span class="row-subject"><bdi>${subject || told(thread.last_text).split("\n")[0] || t("list.no_subject")}</bdi></span>
-    <span class="row-text"><bdi>${subject ? told(thread.last_text) : ""}</bdi></span>
+    <span class="row-text"><bdi>${subject ? told(thread.last_text) || t("list.no_text") : ""}</bdi></span>
     <span class="row-marks" aria-hidden="true">
       ${mixed && html`<span class="badge">${serviceName(accountOf(thread.account) ?? { service: thread.account })}</span>`}
       ${(thread.tags ?? []).slice(0, 2).map((name) => html`<span class="badge"><bdi>${told(name)}</bdi></span>`)}

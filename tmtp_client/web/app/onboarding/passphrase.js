@@ -5,7 +5,7 @@ import { html, useState } from "../base/html.js";
 import { t } from "../base/words.js";
 import { Field, Switch } from "../controls/controls.js";
 
-export const PASSPHRASE_MIN_CHARACTERS = 8; // tmtp_client.limits
+const PASSPHRASE_MIN_CHARACTERS = 8; // tmtp_client.limits
 const GOOD_CHARACTERS = 16;
 
 /** What is wrong with it; "": nothing. @param {{one: string, two: string}} words */

@@ -20,11 +20,13 @@ function usePeople(account) {
   const [pings, setPings] = useState(/** @type {Record<string, any>} */ ({}));
   useEffect(() => {
     let over = false;
+    let turn = 0;
     const ask = async () => {
+      const own = ++turn;
       const all = await call("people.list", { account });
       const asking = all.filter((one) => one.stands === "asks" || one.stands === "ignored");
       const found = asking.length ? await pingsOf(account, asking) : {};
-      if (over) return;
+      if (over || own !== turn) return; // asked again meanwhile: that answer is newer
       setPings(found);
       setPeople(all);
       const unseen = Object.values(found).filter((one) => one.seen === false).map((one) => one.id);

@@ -8,6 +8,7 @@
 
 import { call, listen } from "../base/api.js";
 import { signal } from "../base/html.js";
+import { whenLeft } from "../state/state.js";
 
 const COLOUR = /^#[0-9a-f]{6}$/;
 const CONTRAST = 4.5;
@@ -45,6 +46,10 @@ export async function learnSkin(account, { again = false } = {}) {
 
 /** Follow revisions, from here or from another device. */
 export function keepSkins() {
+  whenLeft((account) => {
+    const { [account]: _, ...rest } = skins.value;
+    skins.value = rest;
+  });
   listen(({ account, type, data }) => {
     if (type === "setting" && data.name === "skin") {
       const now = skins.value[account] ?? { look: {}, revised: {} };

@@ -60,13 +60,15 @@ export function useDraft(account, key, thread = "") {
     clearTimeout(current.timer);
     if (!current.dirty || !current.draft || current.gone) return;
     current.dirty = false;
-    const { staged, ...kept } = current.draft;
+    const tried = current.draft;
+    const { staged, ...kept } = tried;
     setSaved("saving");
-    willHear(current.draft);
+    willHear(tried);
     try {
       await call("drafts.save", { account, draft: kept });
       if (!current.dirty) setSaved("saved");
     } catch {
+      if (current.draft !== tried) return; // written on, sent or thrown away meanwhile
       current.dirty = true;
       setSaved("not");
     }
@@ -103,6 +105,7 @@ export function useDraft(account, key, thread = "") {
   useEffect(() => {
     const { current } = now;
     let over = false; // another draft is asked for, or none
+    let told; // what was said of it before the answer came, which may be older
     current.gone = false;
     current.draft = null;
     current.dirty = false;
@@ -112,7 +115,7 @@ export function useDraft(account, key, thread = "") {
     call("drafts.list", { account }).then(
       (all) => {
         if (over || current.draft) return;
-        const found = all.find((one) => one.key === key);
+        const found = told === undefined ? all.find((one) => one.key === key) : told;
         take({ ...emptyDraft(key, thread), ...found });
         if (found) setSaved("saved");
       },
@@ -122,7 +125,8 @@ export function useDraft(account, key, thread = "") {
       if (of !== account || type !== "draft" || data.key !== key) return;
       const place = current.own.indexOf(saying(data.draft));
       if (place >= 0) return void current.own.splice(0, place + 1); // said here; it may have gone on since
-      if (current.dirty || !current.draft) return;
+      if (current.dirty) return;
+      if (!current.draft) return void (told = data.draft ?? null);
       take({ ...emptyDraft(key, thread), ...data.draft });
     });
     const hide = () => void flush();

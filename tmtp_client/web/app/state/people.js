@@ -3,6 +3,7 @@
 
 import { call, listen } from "../base/api.js";
 import { signal } from "../base/html.js";
+import { whenLeft } from "./state.js";
 
 /** @type {Map<string, import("../base/html.js").signal<Map<string, any>>>} people by uid, by account */
 const known = new Map();
@@ -38,6 +39,7 @@ async function ask(account) {
 
 /** Follow what happens. */
 export function keepPeople() {
+  whenLeft((account) => known.delete(account));
   listen(({ account, type, data }) => {
     if (type === "home" && data.home.locked) known.clear();
     else if (!known.has(account)) return;

@@ -3,7 +3,7 @@
 
 import { call, listen } from "../base/api.js";
 import { computed, signal } from "../base/html.js";
-import { accounts } from "./state.js";
+import { accounts, whenLeft } from "./state.js";
 
 /** @type {import("../base/html.js").signal<Record<string, Record<string, any>>>} */
 const settings = signal({});
@@ -24,6 +24,10 @@ export function unseenFirst(account) {
 
 /** Follow what is set. */
 export function keepSettings() {
+  whenLeft((account) => {
+    const { [account]: _, ...rest } = settings.value;
+    settings.value = rest;
+  });
   accounts.subscribe((now) => now.forEach(({ name }) => name in settings.peek() || ask(name)));
   listen(({ account, type, data }) => {
     if (type === "setting" && settings.value[account]) learn(account, data.name, data.value);

@@ -23,6 +23,19 @@ export const locked = computed(() => home.value?.locked ?? false);
 export const whenLocked = (forget) => effect(() => void (locked.value && untracked(forget)));
 whenLocked(() => /./.test("-")); // a browser keeps the last text in which something was found (RegExp.input)
 
+/**
+ * What a part of the page forgets of an account that has been left: another one may come by its name.
+ * @param {(account: string) => void} forget
+ */
+export function whenLeft(forget) {
+  let before = new Set();
+  effect(() => {
+    const now = new Set(accounts.value.map(({ name }) => name));
+    untracked(() => [...before].filter((name) => !now.has(name)).forEach(forget));
+    before = now;
+  });
+}
+
 const little = matchMedia("(max-width: 699.98px)");
 /** Whether there is room for one pane only. */
 export const narrow = signal(little.matches);
@@ -71,7 +84,7 @@ let timesTold = 0; // how often an event said what the home is
 const shown = (account) => ({ ...account, service: visible(account.service ?? "") });
 
 /** Ask anew what this device is, and its accounts. */
-export async function refreshHome() {
+async function refreshHome() {
   const before = timesTold;
   changed = new Map();
   const found = await call("home.state");

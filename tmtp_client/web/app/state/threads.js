@@ -12,7 +12,7 @@
 import { call, listen } from "../base/api.js";
 import { batch, effect, signal } from "../base/html.js";
 import { unseenFirst } from "./settings_of.js";
-import { accounts } from "./state.js";
+import { accounts, whenLeft } from "./state.js";
 
 const PAGE = 100;
 const LISTS_KEPT = 24;
@@ -129,14 +129,14 @@ function askAnew(kept) {
 }
 
 /** All lists are asked for anew. */
-export const forgetLists = () => [...lists.values()].forEach(askAnew);
+const forgetLists = () => [...lists.values()].forEach(askAnew);
 
 /**
  * A thread as it is now: where a list has it, it is changed there; where it belongs, it is put in.
  * @param {string} account
  * @param {any} thread null: gone, `id` says which
  */
-export function threadChanged(account, id, thread) {
+function threadChanged(account, id, thread) {
   changed.set(`${account} ${id}`, { account, id, thread: thread && { ...thread, account } });
   if (!timer) timer = setTimeout(applyChanged, SOON_MS);
 }
@@ -194,6 +194,9 @@ export function keepLists() {
   effect(() => {
     for (const { name } of accounts.value) unseenFirst(name); // whose change is followed, too, while there is no list
     for (const kept of lists.values()) if (kept.unseenFirst !== wantsUnseenFirst(kept.place)) queueMicrotask(() => askAnew(kept));
+  });
+  whenLeft((account) => {
+    for (const [name, { place }] of [...lists]) if (place.account === account) lists.delete(name);
   });
   listen(({ account, type, data }) => {
     if (type === "message" || type === "thread") threadChanged(account, data.thread.id, data.thread);

@@ -45,8 +45,9 @@ function NewMessage({ account }) {
 
   const send = (due_ms = 0) =>
     writing.send({ to: draft.to, subject: draft.subject, due_ms }, () => {
-      writeNew(account);
-      select({ account });
+      if (keyOfNew(account) === key) writeNew(account);
+      const { pane, account: here } = route.peek(); // one may have gone elsewhere meanwhile
+      if (pane === "new" && here === account) select({ account });
     }, () => {
       writeNew(account, key);
       select({ account, pane: "new" });
@@ -144,7 +145,7 @@ function useWriting(account, key, thread) {
   const [times, setTimes] = useState(0);
   const latest = useRef(kept);
   latest.current = kept;
-  const uploads = useUploads(account, (one) => {
+  const uploads = useUploads(account, key, (one) => {
     const { draft, change } = latest.current;
     if (draft) change({ files: [...draft.files, one.file], staged: [...draft.staged, one] });
   });

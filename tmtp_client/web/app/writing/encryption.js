@@ -21,11 +21,13 @@ export function useEncryption(account, names, thread) {
   const [known, setKnown] = useState({ people: /** @type {any[]} */ ([]), groups: /** @type {any[]} */ ([]), encrypt: true, ready: false });
   useEffect(() => {
     let over = false;
+    let turn = 0;
     const ask = async () => {
+      const own = ++turn;
       const [people, groups, settings] = await Promise.all([
         call("people.list", { account }), call("groups.list", { account }), call("settings.list", { account }),
       ]);
-      if (!over) setKnown({ people, groups, encrypt: settings.values.encrypt !== false, ready: true });
+      if (!over && own === turn) setKnown({ people, groups, encrypt: settings.values.encrypt !== false, ready: true });
     };
     ask().catch(() => {});
     const stop = listen(({ account: of, type }) => {

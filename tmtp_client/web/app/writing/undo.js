@@ -64,15 +64,18 @@ export async function takeBack(account, waiting) {
   const known = written.get(waiting.request);
   written.delete(waiting.request);
   const draft = known ?? (waiting.kind === "message" && !waiting.filled ? draftOf(waiting) : null);
-  if (draft) {
-    const { staged, ...kept } = draft;
-    const later = (await call("drafts.list", { account })).find((one) => one.key === draft.key);
-    const text = [kept.text, later?.text].filter(Boolean).join("\n\n");
-    await call("drafts.save", { account, draft: { ...kept, text, files: [...kept.files, ...(later?.files ?? [])], form: kept.form ?? later?.form ?? null } });
-    if (!known && waiting.files?.length) say(t("writing.files_again"));
-  }
+  if (draft) await isDraftAgain(account, draft).catch(sayProblem);
+  if (draft && !known && waiting.files?.length) say(t("writing.files_again"));
   if (now) leaving.value = null;
   now?.onUndo?.(draft);
+}
+
+/** Before whatever was written there meanwhile. @param {string} account @param {any} draft */
+async function isDraftAgain(account, draft) {
+  const { staged, ...kept } = draft;
+  const later = (await call("drafts.list", { account })).find((one) => one.key === draft.key);
+  const text = [kept.text, later?.text].filter(Boolean).join("\n\n");
+  await call("drafts.save", { account, draft: { ...kept, text, files: [...kept.files, ...(later?.files ?? [])], form: kept.form ?? later?.form ?? null } });
 }
 
 /** What waited, as a draft: its files are in the outbox, and went with it. */

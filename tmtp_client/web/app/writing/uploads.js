@@ -2,7 +2,7 @@
 /** Files on their way into the engine: by a button, dropped or pasted; each with its progress, and to be left out again. */
 
 import { call, Problem } from "../base/api.js";
-import { useEffect, useRef, useState } from "../base/html.js";
+import { useLayoutEffect, useRef, useState } from "../base/html.js";
 
 /** @typedef {{id: number, name: string, size: number, have: number, problem: string, request: XMLHttpRequest | null}} Underway */
 
@@ -32,16 +32,16 @@ function upload(account, file, onProgress) {
 }
 
 /**
- * Those of one message. `onStaged` is given each that is there.
- * @param {string} account @param {(staged: {file: string, name: string, size: number}) => void} onStaged
+ * Those of one message. `onStaged` is given each that is there; those on their way are left out when another one is written.
+ * @param {string} account @param {string} key of its draft @param {(staged: {file: string, name: string, size: number}) => void} onStaged
  */
-export function useUploads(account, onStaged) {
+export function useUploads(account, key, onStaged) {
   const [underway, setUnderway] = useState(/** @type {Underway[]} */ ([]));
   const staged = useRef(onStaged);
   staged.current = onStaged;
   const live = useRef(underway);
   live.current = underway;
-  useEffect(() => () => live.current.forEach((one) => one.request?.abort()), []);
+  useLayoutEffect(() => () => live.current.forEach((one) => one.request?.abort()), [account, key]);
 
   const change = (id, fields) => setUnderway((all) => all.map((one) => (one.id === id ? { ...one, ...fields } : one)));
   const leave = (id) => setUnderway((all) => all.filter((one) => one.id !== id));
