@@ -392,9 +392,7 @@ class GuardedSession(SMTP):
         return self._traffic.tls_context is not None and self._front.tls is None
 
     async def smtp_DATA(self, arg: str) -> None:
-        """RFC 5321 §4.1.1.4. Only what is said here is buffered, and it is no longer when this ends, however it does: the
-        next mail of the session begins anew.
-        """
+        """RFC 5321 §4.1.1.4. Only what is said here is buffered. However this ends, the next mail begins anew."""
         assert self.envelope is not None
         if await self.check_helo_needed():
             return

@@ -184,7 +184,7 @@ async def test_who_reads_no_answers_does_not_keep_his_place(monkeypatch: pytest.
         for one, option in ((listening, socket.SO_SNDBUF), (client, socket.SO_RCVBUF)):
             one.setsockopt(socket.SOL_SOCKET, option, 4_096)
         listening.bind(("127.0.0.1", 0))
-        client.setblocking(False)  # noqa: FBT003
+        client.setblocking(False)
         server = await loop.create_server(
             lambda: GuardedSession(Taker(), traffic, "mx.example", Door()), sock=listening
         )
