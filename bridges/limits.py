@@ -90,11 +90,12 @@ HANDSHAKE_S = 30.0  # for a PROXY header and TLS, before the greeting
 SESSION_IDLE_S = 120.0
 SESSION_MAX_S = 3_600.0
 SESSION_COMMANDS_MAX = 2_000
-SESSION_ERRORS_MAX = 20
+SESSION_ERRORS_MAX = 20  # commands that are none, or in no order, or cannot be read; a refused mail is none of them
+SESSION_CLOSE_S = 10.0  # for the last answers to be taken, then the connection is dropped
 ADDRESSES_REMEMBERED_MAX = 1_024  # of peers, and of senders, in the form in which they are looked up
 BUFFERED_BYTES_MAX = 256 << 20  # of mail being received, all sessions together; beyond it 452
 BUFFERED_SHARE_MAX_BYTES = BUFFERED_BYTES_MAX // 4  # of one address, or one /64 of IPv6; one mail fits always
-SERVICE_WAIT_S = 15.0  # for the service to be there, and to acknowledge; then 451
+SERVICE_WAIT_S = 15.0  # for the service to be there; else the mail is spooled
 STREAM_CHUNK_BYTES = 256 << 10
 
 # -- answers of members ------------------------------------------------------------------------------------------------

@@ -12,13 +12,16 @@ from pathlib import Path
 import msgspec
 import pytest
 from msgspec.structs import replace
+from sqlalchemy import Connection
 
 from bridges import limits
 from bridges.mime.pool import ParserPool
 from bridges.smtp.control import models as m
 from bridges.smtp.control.door import BridgeRefused
+from bridges.smtp.deciding import Decision
 from bridges.smtp.evidence import ActDone, Evidence, Found
 from bridges.smtp.held_mail import suggested
+from bridges.smtp.store.held import compare_and_set
 from bridges.smtp.store.tables import held, sender
 from tests.support.instance import ManualClock
 from tests.support.waiting import ACCEPTED, AUTHOR, SALES, SUPPORT, Waiting, a_mail, evidence, patient, waiting
@@ -431,6 +434,26 @@ async def test_a_kill_while_it_is_decided_is_carried_on(
         assert len(await acts(second)) == 1
 
 
+async def test_a_decision_that_cannot_be_carried_on_keeps_no_other_from_it(kept: Waiting) -> None:
+    """Nor mail from expiring: its file may be gone, or make the parser fall each time."""
+    numbers = [await held_one(kept, name) for name in ("one", "two", "three")]
+    decided = msgspec.json.encode(Decision("release", "ann")).decode()
+    deciding = {"state": "deciding", "decision": decided, "decided_by": "ann", "decided_ms": 1}
+
+    def cut_off(connection: Connection) -> None:
+        for number in numbers[:2]:
+            compare_and_set(connection, number, "held", deciding)
+
+    await kept.database.write(cut_off)
+    (kept.folder / f"hold/{numbers[0]}.eml").unlink()
+    kept.clock.advance(14 * 86_400)
+    running = asyncio.create_task(kept.holding.run())
+    async with asyncio.timeout(60):
+        while [one.state for one in await kept.holding.list()] != ["expired", "released", "deciding"]:
+            await asyncio.sleep(0.01)
+    running.cancel()
+
+
 async def test_a_disk_that_fails_halfway_is_carried_on(kept: Waiting, monkeypatch: pytest.MonkeyPatch) -> None:
     real_write, done = kept.database.write, 0
 
@@ -542,3 +565,25 @@ async def test_one_network_of_strangers_does_not_fill_the_hold(tmp_path: Path, p
         await kept.holding.decide(flood[0], m.DecideHeld(action="reject"), "ann")
         assert await hold("flood 5", unproved, "192.0.2.5") is not None
         assert await hold("flood 6", unproved, "192.0.2.6") is None
+
+
+async def test_nor_with_large_mails(tmp_path: Path, parser: ParserPool) -> None:
+    """Forty mails of 25 MiB are a gibibyte."""
+    unproved = (Found("dkim", "partner.example", "fail", True),)
+    size = len(a_mail("flood 0"))
+    async with waiting(tmp_path, parser, bytes_max=8 * size) as kept:
+
+        async def hold(name: str, peer: str, times: int = 1) -> int | None:
+            known = replace(evidence(name, found=unproved), peer=peer)
+            mail = a_mail(name) + b"x" * (times - 1) * size
+            return await kept.holding.keep(mail, ACCEPTED, known, name, [SUPPORT], "unknown")
+
+        flood = [await hold(f"flood {n}", f"192.0.2.{n}") for n in range(4)]
+        assert [number is not None for number in flood] == [True, True, False, False]
+        await kept.holding.open()  # as after a start
+        assert await hold("flood 4", "192.0.2.4") is None
+        assert flood[0] is not None
+        await kept.holding.decide(flood[0], REJECT, "ann")
+        assert await hold("flood 5", "192.0.2.5") is not None
+        assert await hold("large 0", "198.51.100.7", times=4) is not None  # one always, as large as there is room
+        assert await hold("flood 6", "198.51.100.8") is None
