@@ -227,6 +227,15 @@ async def test_names_told_to_own_devices_are_counted(tmp_path: Path) -> None:
         assert "quota: 2 posts an hour" in await refusal(ada.connection.ask(again))
 
 
+async def test_prekeys_are_counted(tmp_path: Path) -> None:
+    async with instance_with(tmp_path, quotas=Quotas(posts_per_hour=2)) as instance:
+        (ada,) = await people(instance, "Ada Lovelace")
+        wrong = m2.KeyEdit("1", "no key", 0, "no signature")
+        for _ in range(2):
+            assert "KeyEdit: key" in await refusal(ada.connection.ask(wrong))
+        assert "quota: 2 posts an hour" in await refusal(ada.connection.ask(wrong))
+
+
 async def test_posts_and_octets_have_quotas_an_hour(tmp_path: Path) -> None:
     quotas = Quotas(posts_per_hour=3, bytes_per_hour=1_000)
     async with instance_with(tmp_path, "everyone", quotas=quotas) as instance:
