@@ -336,7 +336,12 @@ async def test_the_directory_tells_aliases_and_not_many(tmp_path: Path) -> None:
         assert "at least 3" in await refusal(ada.connection.inquire(m2.Find("3", "bo")))
         await ada.connection.inquire(m2.Find("4", "nobody"))
         assert "quota" in await refusal(ada.connection.inquire(m2.Find("5", "nobody")))
-    async with instance_with(tmp_path / "2", directory=False) as instance:
+    async with instance_with(tmp_path / "2") as instance:
+        (ada, *_) = await people(instance, "Ada Lovelace", "Änne Öztürk")
+        for text in ("änn", "ÄNNE Ö", "Änne öz"):
+            _, data = await ada.connection.inquire(m2.Find("1", text))
+            assert json.loads(data) == ["Änne Öztürk"]
+    async with instance_with(tmp_path / "3", directory=False) as instance:
         (ada,) = await people(instance, "Ada Lovelace")
         assert "no directory" in await refusal(ada.connection.inquire(m2.Find("1", "bob")))
 
