@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -231,6 +232,27 @@ async def test_a_faulty_decision_harms_only_itself(tmp_path: Path) -> None:
         good = [instance.service.create_invitation() for _ in range(3)]
         results = await asyncio.gather(good[0], instance.service.decide(broken), *good[1:], return_exceptions=True)
         assert [type(result).__name__ for result in results] == ["str", "ServiceUnavailable", "str", "str"]
+
+
+def test_payloads_are_removed_by_several_threads_at_once(tmp_path: Path, fast_switching: None) -> None:
+    """Of the writer, and of uploads that came to nothing: what one of them removes, no other looks for."""
+    (tmp_path / "kept").touch()
+    with ThreadPoolExecutor(4) as executor:
+        folder = PayloadFolder(tmp_path, executor, os.urandom)
+        named = [[f"{number}-{place}" for place in range(5_000)] for number in range(20)]
+        for removed in [executor.submit(folder.unlink, names) for names in named]:
+            removed.result()
+    assert not folder.left_behind
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+@pytest.fixture
+def fast_switching() -> Iterator[None]:
+    """Threads take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
 
 
 def test_pages_come_after_what_else_is_told_of_their_batch(tmp_path: Path) -> None:

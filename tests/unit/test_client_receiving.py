@@ -97,6 +97,17 @@ async def test_a_post_that_makes_no_sense_is_kept_as_it_came_and_stops_nobody(tm
         assert await texts(account) == [kept.text, "after it"]
 
 
+async def test_a_post_whose_head_would_be_longer_than_it_is_stops_nobody(tmp_path: Path) -> None:
+    """Other services hand on what its sender has announced."""
+    async with running(tmp_path) as (account, link, _):
+        await link.send(delivery_event(1, 4, 6, BOB), b"rest")
+        await post(link, 2, PostHead(), b"after it")
+        await acked(link, 1, 2)
+        kept = await look_until(account, lambda c: one(c, 1))
+        assert (kept.state, kept.attachments[0].size) == ("unreadable", 4)
+        assert await texts(account) == [kept.text, "after it"]
+
+
 STRANGE = [
     b'{"attach":[{"name":"u:x","transfer":{"id":"t","size":18446744073709551615,"hash":"","parts":1}}]}',
     b'{"attach":[{"name":"u:x","transfer":{"id":"t","size":9007199254740993,"hash":"","parts":9999999999}}]}',

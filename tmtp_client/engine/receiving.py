@@ -113,7 +113,7 @@ class Receiving:
         """Head, text, attachments. What does not add up is kept as it came, and says so."""
         raw = b""
         try:
-            if event.datahead > limits.PAYLOAD_HEAD_MAX_BYTES:
+            if event.datahead > min(event.datalen, limits.PAYLOAD_HEAD_MAX_BYTES):
                 raise ValueError("its head is too long")  # noqa: TRY301
             raw = await octets.take(event.datahead)
             head = decode_post_head(raw) if raw else None
