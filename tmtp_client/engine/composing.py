@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from tmtp_client import limits
 from tmtp_client.api import models, operations, problems
-from tmtp_client.engine import drafts, forwarding, posting, recipients, sealing, staging
+from tmtp_client.engine import drafts, forwarding, posting, recipients, sealing, sending, staging
 from tmtp_client.engine.context import Context
 from tmtp_client.engine.recipients import Recipients
 from tmtp_client.store import messages, outbox, threads
@@ -75,7 +75,10 @@ class Composing:
         underway = context.underway
         if act in {"undo", "drop"} and underway is not None and underway.request_id == request and not underway.said:
             underway.taken_back.set()
-            await underway.gone.wait()
+            if underway.is_tried:
+                await underway.gone.wait()
+            else:
+                await context.database.write(lambda c: sending.take_back(c, context, request))
             if await context.database.read(lambda c: outbox.find(c, request)) is None and not underway.said:
                 return
 
