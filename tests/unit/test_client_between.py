@@ -17,6 +17,8 @@ from tmtp_client import limits
 from tmtp_client.api import models
 from tmtp_client.engine import arriving
 from tmtp_client.store import messages, people, tables, threads
+from tmtp_client.sync import handing_on
+from tmtp_client.sync.registers import At
 from tmtp_client.trust import shared_keys
 from tmtp_client.trust.wrapping import ASK
 from tmtp_core.wire import messages as m
@@ -207,6 +209,61 @@ async def test_a_provisional_device_accepts_nobody_until_it_is_confirmed(world: 
     assert thread.encryption == "shared"
     assert one.do(lambda c: people.view(c, bob.author)).stands == "contact"
     assert one.deferred() == 0
+
+
+async def test_what_waited_and_makes_no_sense_stops_nothing(world: World, tmp_path: Path) -> None:
+    """B3: once it may be acted on, it would be in the way of all that this account's devices write afterwards."""
+    one, other, bob = await two_devices(world, tmp_path)
+    third = Engine(world.add(one.device.account, one.device), tmp_path / "third")
+    for engine in (one, other, third):
+        await engine.take()
+        engine.device.see_all()
+    third.set("person", "5" * 32, alias="Cara Cook", known_by=["ping"], stands="contact")
+    third.tell()
+    await one.take()
+    assert one.deferred() == 1
+    world.act(one.device.account, "confirm", other.device, target=third.device.name)
+    await one.take()
+    await settle(one)
+    other.set("thread", bob.id, archived=bob.posted)
+    other.tell()
+    await one.take()
+    assert one.do(lambda c: threads.view(c, bob.id)).archived
+    assert one.deferred() == 0
+
+
+async def test_what_waited_and_fails_stops_nothing(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same of whatever nobody foresaw; what was half done for it is undone."""
+    one, other, bob = await two_devices(world, tmp_path)
+    third = Engine(world.add(one.device.account, one.device), tmp_path / "third")
+    for engine in (one, other, third):
+        await engine.take()
+        engine.device.see_all()
+    third.set("person", bob.author, stands="contact")
+    third.tell()
+    await one.take()
+    assert one.deferred() == 1
+    world.act(one.device.account, "confirm", other.device, target=third.device.name)
+    served = handing_on.serve_person
+
+    def fails(c: Rows, at: At, uid: str) -> None:
+        served(c, at, uid)
+        raise RuntimeError("the words of a message")
+
+    monkeypatch.setattr(handing_on, "serve_person", fails)
+    await one.take()
+    await settle(one)
+    other.set("thread", bob.id, archived=bob.posted)
+    other.tell()
+    await one.take()
+    assert one.do(lambda c: threads.view(c, bob.id)).archived
+    assert one.deferred() == 0
+    assert one.do(lambda c: people.view(c, bob.author)).stands == "asks"
+    said = capsys.readouterr().err
+    assert "RuntimeError at" in said
+    assert "the words" not in said
 
 
 async def test_what_a_provisional_device_decided_goes_with_it(world: World, tmp_path: Path) -> None:
