@@ -143,6 +143,9 @@ class Reception:
         except (ProtocolError, ServiceUnavailable) as refusal:
             session.end(str(refusal))
             return
+        except Exception:  # ours: a link that waits for its log-in has no deadline
+            session.end(UNAVAILABLE)
+            raise
         if session.open and isinstance(request, m2.LoginByKey):
             self._come_back(session, request, signed_in)
         elif session.open:
