@@ -5,8 +5,6 @@ after, its devices in step (B1, B3, B4).
 
 import asyncio
 import contextlib
-import sys
-import traceback
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from tmtp_client.engine.parts import Assembling
 from tmtp_client.engine.presence import Presence
 from tmtp_client.engine.receiving import Receiving
 from tmtp_client.engine.sending import Sending
+from tmtp_client.engine.unforeseen import report
 from tmtp_client.store import changes, outbox, people, threads
 from tmtp_client.store.changes import Since
 from tmtp_client.sync import state
@@ -107,7 +106,7 @@ class Account:
             except (OSError, Disconnected, TimeoutError):  # the disk, or the connection: again
                 pass
             except Exception as error:
-                _report(f"{self.context.name} {work.__name__}", error)
+                report(f"{self.context.name} {work.__name__}", error)
             await asyncio.sleep(limits.TASK_AGAIN_S)
 
     # -- while connected ---------------------------------------------------------------------------------------------
@@ -131,7 +130,7 @@ class Account:
                     task.cancel()
                 for ended in await asyncio.gather(*tasks, return_exceptions=True):
                     if isinstance(ended, Exception) and not isinstance(ended, OSError | Disconnected | TimeoutError):
-                        _report(f"{self.context.name} connected", ended)
+                        report(f"{self.context.name} connected", ended)
             self.caught_up.clear()
             await self._presence.ended()
 
@@ -302,7 +301,7 @@ class Account:
             unseen=totals.unseen,
             mentions=totals.mentions,
             pings=totals.pings,
-            waiting=len(outbox.waiting(c)),
+            waiting=outbox.count(c),
             device=identity.keys.signer.public if identity.keys is not None else "",
             introductions=meeting.introductions(c),
             link=ServiceAddress(identity.host, identity.port, identity.pin).link(),
@@ -333,9 +332,3 @@ class Account:
                 self.context.tell("account", models.AccountEvent(now))
                 told = now
             await asyncio.sleep(limits.STATE_PAUSE_S)
-
-
-def _report(what: str, error: BaseException) -> None:
-    """Where it happened and of which kind it was; never its words, which may be a message's."""
-    places = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)[-4:]]
-    sys.stderr.write(f"{what}: {type(error).__name__} at {' < '.join(reversed(places))}\n")

@@ -58,28 +58,34 @@ def waits(c: Rows, context: Context, arrival: Arrival, said: Sealed) -> bool:
     return not said.settled or _stands(c, context, arrival, said) == words.SUSPENDED
 
 
-def again(c: Rows, context: Context, author: str = "") -> list[tuple[Arrival, Sealed]]:
-    """What was deferred and can be acted on now, by devices that still are some. Logs have been looked at.
-
-    In its order. `author`: only what this account wrote, and the first `limits.DEFERRED_AT_ONCE` of that.
+def deferred_ids(c: Rows, author: str = "") -> list[str]:
+    """What waits, in its order. `author`: only what this account wrote, and the first `limits.DEFERRED_AT_ONCE` of
+    that.
     """
-    ready = []
-    rows = select(deferred).order_by(deferred.c.id)
+    ids = select(deferred.c.id).order_by(deferred.c.id)
     if author:
-        rows = rows.where(deferred.c.author == author).limit(limits.DEFERRED_AT_ONCE)
-    for row in c.execute(rows).all():
-        assert context.trust is not None
-        opened = msgspec.json.decode(row.opened, type=Opened)
-        said = context.trust.judge(c, row.id, row.author, row.posted, opened, waited=True)
-        event = m.Delivery(
-            id=row.id, from_=row.author, posted=row.posted, datalen=0, alias=meeting.alias_of(c, row.author)
-        )
-        head = decode_post_head(row.head)
-        arrival = Arrival(event, context.clock(), head, row.text, suite=said.suite, opened=opened)
-        if not waits(c, context, arrival, said):
-            c.execute(delete(deferred).where(deferred.c.id == row.id))
-            ready.append((replace(arrival, sealed=msgspec.json.encode(said).decode()), said))
-    return ready
+        ids = ids.where(deferred.c.author == author).limit(limits.DEFERRED_AT_ONCE)
+    return list(c.scalars(ids))
+
+
+def take_up(c: Rows, context: Context, id: str) -> tuple[Arrival, Sealed] | None:
+    """What was deferred and can be acted on now: it waits no more. None: it does."""
+    assert context.trust is not None
+    row = c.execute(select(deferred).where(deferred.c.id == id)).one()
+    opened = msgspec.json.decode(row.opened, type=Opened)
+    said = context.trust.judge(c, row.id, row.author, row.posted, opened, waited=True)
+    event = m.Delivery(id=row.id, from_=row.author, posted=row.posted, datalen=0, alias=meeting.alias_of(c, row.author))
+    head = decode_post_head(row.head)
+    arrival = Arrival(event, context.clock(), head, row.text, suite=said.suite, opened=opened)
+    if waits(c, context, arrival, said):
+        return None
+    drop(c, id)
+    return replace(arrival, sealed=msgspec.json.encode(said).decode()), said
+
+
+def drop(c: Rows, id: str) -> None:
+    """It waits no more."""
+    c.execute(delete(deferred).where(deferred.c.id == id))
 
 
 def is_barred(c: Rows, context: Context, arrival: Arrival, said: Sealed) -> bool:

@@ -42,6 +42,7 @@ class Underway:
 
     request_id: str
     said: bool  # all of it, by some try; or nobody knows
+    is_tried: bool = False  # now; else it waits for a connection, and whoever takes it back takes it out
     taken_back: asyncio.Event = field(default_factory=asyncio.Event)
     gone: asyncio.Event = field(default_factory=asyncio.Event)  # it is out of the outbox, or was said all the same
 

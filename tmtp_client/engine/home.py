@@ -5,7 +5,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -19,6 +19,7 @@ from tmtp_client.engine import staging
 from tmtp_client.engine.account import Account
 from tmtp_client.engine.context import Context, NowMs
 from tmtp_client.engine.takeover import take_over_home
+from tmtp_client.engine.unforeseen import report
 from tmtp_client.store import changes
 from tmtp_client.store import identity as identities
 from tmtp_client.store.changes import Since
@@ -116,12 +117,14 @@ class Home:
 
     async def lock(self) -> None:
         """End connections, close databases, forget the keys."""
-        await self.before_lock()
-        async with self._changing:
-            try:
-                await self._stop_all()
-            finally:  # whatever the disk does: the keys are forgotten
-                self.vault.lock()
+        try:
+            await self.before_lock()
+        finally:
+            async with self._changing:
+                try:
+                    await self._stop_all()
+                finally:  # whatever the disk does: the keys are forgotten
+                    self.vault.lock()
         await self.tell_state()
 
     @property
@@ -146,8 +149,9 @@ class Home:
         async with self._changing:
             if name not in self._accounts:
                 self._accounts[name] = await self._run(name)
+            account = self._accounts[name]
         await self.tell_state()
-        return self._accounts[name]
+        return account
 
     async def stop(self, name: str) -> None:
         """Run it no more, and close its database; idempotent."""
@@ -169,7 +173,7 @@ class Home:
     async def state(self) -> models.Home:
         """As a person sees it."""
         locked = self.locked
-        accounts = [] if locked else [await account.view() for account in self.accounts()]
+        accounts = [] if locked else [one async for one in self._views()]
         return models.Home(
             version=models.VERSION,
             locked=locked,
@@ -180,6 +184,15 @@ class Home:
             damaged=dict(self.damaged),
             coming=() if locked else self.coming(),
         )
+
+    async def _views(self) -> AsyncIterator[models.Account]:
+        """Of each account, but those that end meanwhile."""
+        for account in self.accounts():
+            try:
+                yield await account.view()
+            except OSError:
+                if account in self._accounts.values():
+                    raise
 
     def listen(self, heard: Heard) -> Callable[[], None]:
         """Be told of passing events, and by None that an account has committed; the answer ends that. Never waits."""
@@ -245,7 +258,10 @@ class Home:
         while True:
             idle_s = self._settings.idle_lock_s
             if idle_s and not self.vault.locked and (self._is_overdue() or loop.time() - since_s >= idle_s):
-                await self.lock()
+                try:
+                    await self.lock()
+                except Exception as error:  # it is locked all the same, and is to lock itself the next time, too
+                    report("the idle lock", error)
             waits_s = None if not idle_s or self.vault.locked else min(idle_s, limits.IDLE_LOOK_S)
             self._stirred.clear()
             with contextlib.suppress(TimeoutError):

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: AGPL-3.0-or-later
+"""What happens to the lock of a home when other things fail or end just then (B8)."""
+
+import asyncio
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.support import homes
+from tests.support.client_peer import scripted_peer
+from tests.support.homes import running_home
+from tests.unit.test_client_kept_and_sent import running
+from tmtp_client import limits
+from tmtp_client.api import models
+from tmtp_client.engine.account import Account
+from tmtp_client.engine.home import Home
+
+PASSPHRASE = "correct horse battery"
+
+
+async def test_a_home_goes_on_locking_itself_after_something_failed_when_it_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "IDLE_LOOK_S", 0.05)
+    ahead_ms = 0
+    home = Home(homes.vault(tmp_path), lambda: homes.now_ms() + ahead_ms, os.urandom)
+    await home.open()
+    failing = True
+
+    async def fails() -> None:
+        if failing:
+            raise OSError(errno.EIO, "the disk does not do its part")
+
+    home.before_lock = fails
+    try:
+        await asyncio.to_thread(home.vault.set_passphrase, PASSPHRASE)
+        await home.set_idle_lock(600)
+        ahead_ms = 601_000
+        await homes.until(lambda: home.vault.locked)
+        failing = False
+        await home.unlock(PASSPHRASE)
+        assert not home.locked
+        ahead_ms += 601_000
+        await homes.until(lambda: home.vault.locked)
+    finally:
+        failing = False
+        await home.close()
+
+
+async def test_how_a_home_stands_is_told_while_an_account_of_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scripted_peer(tmp_path) as peer, running(tmp_path / "home", peer):
+        pass
+    async with running_home(tmp_path / "home") as home:
+        assert [one.name for one in (await home.state()).accounts] == ["work"]
+        view = Account.view
+
+        async def ends_meanwhile(account: Account) -> models.Account:
+            monkeypatch.setattr(Account, "view", view)
+            await home.stop("work")
+            return await account.view()
+
+        monkeypatch.setattr(Account, "view", ends_meanwhile)
+        assert (await home.state()).accounts == ()
+
+
+async def test_an_account_that_is_stopped_right_after_its_start_is_given_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scripted_peer(tmp_path) as peer, running(tmp_path / "home", peer):
+        pass
+    async with running_home(tmp_path / "home") as home:
+        await home.stop("work")
+        tell = home.tell_state
+
+        async def locked_meanwhile() -> None:
+            monkeypatch.setattr(home, "tell_state", tell)
+            await home.lock()
+
+        monkeypatch.setattr(home, "tell_state", locked_meanwhile)
+        assert isinstance(await home.start("work"), Account)
