@@ -22,7 +22,7 @@ from tmtp_client.sync.registers import At
 from tmtp_client.trust import shared_keys
 from tmtp_client.trust.wrapping import ASK
 from tmtp_core.wire import messages as m
-from tmtp_core.wire.payload import Attached, PostHead, Subscriber
+from tmtp_core.wire.payload import Attached, PostHead, Subscriber, encode_post_head
 
 FILE = b"a file's octets" * 10_000
 
@@ -101,6 +101,58 @@ async def test_a_first_message_that_is_opened_late_says_who_reads_its_thread(wor
     thread = bob.do(lambda c: threads.view(c, first.id))
     assert {one.uid for one in thread.readers} == {ada.uid, bob.uid, cara.uid, dan}
     assert all(one.doubts == () for one in (bob.message(first.id),) if one is not None)
+
+
+async def answered(world: World, tmp_path: Path) -> tuple[Engine, Engine, Engine, Post]:
+    """Ada began a conversation with Bob and Cara, and Cara has answered; Bob has the answer, and the first not yet."""
+    ada, bob, cara = (
+        Engine(world.account(), tmp_path / name, alias)
+        for name, alias in (("a", "Ada Lovelace"), ("b", "Bob Builder"), ("c", "Cara Cook"))
+    )
+    meet(ada, bob, cara)
+    first = ada.post(new_thread(ada, bob, cara), b"first", bob.uid, cara.uid)
+    bob.device.queue.clear()
+    cara.post(PostHead(first.id), b"an answer", bob.uid, ada.uid)
+    await bob.take()
+    return ada, bob, cara, first
+
+
+def readers(engine: Engine, thread: str) -> set[str]:
+    return {one.uid for one in engine.do(lambda c: threads.view(c, thread)).readers}
+
+
+@pytest.mark.parametrize(("author", "names"), [("Ada", True), ("Mallory", True), ("Mallory", False)])
+async def test_a_service_that_makes_up_the_first_message_brings_in_no_reader(
+    world: World, tmp_path: Path, author: str, names: bool
+) -> None:
+    """Else whoever answers in the conversation would seal to him."""
+    ada, bob, _, first = await answered(world, tmp_path)
+    mallory = Engine(world.account(), tmp_path / "m", "Mallory Marlowe").uid
+    from_ = ada.uid if author == "Ada" else mallory
+    cc = (Subscriber("Mallory", mallory, "", from_, "", "", subscribe=True),) if names else ()
+    head = encode_post_head(PostHead(subject="Plans", cc=cc))
+    event = m.Delivery(
+        id=first.id, from_=from_, posted=first.posted, datalen=len(head) + 5, datahead=len(head), alias=author
+    )
+    await bob.hear(event, head + b"first")
+    await bob.follow()
+    assert mallory not in readers(bob, first.id)
+    shown = bob.message(first.id)
+    assert shown is not None
+    assert shown.suite == 0
+
+
+async def test_who_reads_a_conversation_is_known_once_its_first_message_can_be_believed(
+    world: World, tmp_path: Path
+) -> None:
+    """It came after an answer, before anybody had looked at its author's log."""
+    ada, bob, cara, first = await answered(world, tmp_path)
+    bob.do(lambda c: bob.device.trust.logs.forget(c, ada.uid))
+    await bob.hear(delivery(first), first.outer + first.stream)
+    assert ada.uid not in readers(bob, first.id)
+    await settle(bob)
+    assert readers(bob, first.id) == {ada.uid, bob.uid, cara.uid}
+    assert bob.deferred() == 0
 
 
 async def test_a_sealed_file_that_the_disk_lost_stops_nobody(world: World, tmp_path: Path) -> None:

@@ -150,12 +150,13 @@ def _post(c: Rows, context: Context, arrival: Arrival) -> After:
         after = between.clients(c, context, arrival, said if arrival.opened is not None else None)
     elif said is not None and said.forged:
         nobodys = replace(arrival, head=PostHead(), files=(), state="unreadable", problem=" ".join(said.doubts))
-        after = replace(_message(c, context, nobodys), remove=gone)
+        after = replace(_message(c, context, nobodys, believed=False), remove=gone)
     elif _says_who_reads(arrival):
         after = _asked_in(c, context, arrival, said)
     else:
+        tells = bool(arrival.head.confirmid) or _begins_late(c, arrival)
         after = _message(c, context, arrival, believed=_is_believed(c, context, arrival, said))
-        if arrival.head.confirmid and arrival.opened is not None and said is not None and not said.settled:
+        if tells and arrival.opened is not None and said is not None and not said.settled:
             between.defer(c, replace(arrival, text=""))  # which is kept: it is a message of its own until then
     return replace(after, own_log=True) if said is not None and not said.settled else after
 
@@ -191,6 +192,10 @@ def _again(c: Rows, context: Context, id: str) -> After | None:
         if between.is_barred(c, context, arrival, said) or not _is_believed(c, context, arrival, said):
             return None
         return After(remove=tuple(forwarding.confirmed_late(c, context, arrival)), counts=True)
+    if _begins_late(c, arrival) and not _is_between_clients(context, arrival):
+        if _is_believed(c, context, arrival, said):
+            _read_by(c, context, arrival, arrival.event.id)
+        return None
     if not _says_who_reads(arrival):
         return between.believed(c, context, arrival, said, ())
     return None if said.forged else _asked_in(c, context, arrival, said)
@@ -201,6 +206,12 @@ def _says_who_reads(arrival: Arrival) -> bool:
     event, head = arrival.delivery, arrival.head
     notified = isinstance(event, m.Notify) or (isinstance(event, m.Delivery) and event.notify)
     return arrival.state == "received" and not head.confirmid and bool(notified or head.adds or head.copies)
+
+
+def _begins_late(c: Rows, arrival: Arrival) -> bool:
+    """Whether it is the first message of a conversation that is here already: an answer was read before it."""
+    head, id = arrival.head, arrival.event.id
+    return not head.confirmid and (head.threadid or id) == id and threads.is_known(c, id)
 
 
 def _asked_in(c: Rows, context: Context, arrival: Arrival, said: Sealed | None) -> After:
@@ -220,7 +231,7 @@ def _asked_in(c: Rows, context: Context, arrival: Arrival, said: Sealed | None) 
     if not why:
         return _message(c, context, arrival, believed=_is_believed(c, context, arrival, said))
     unheard = replace(arrival, head=PostHead(threadid=thread), files=(), state="unreadable", problem=why)
-    return replace(_message(c, context, unheard), remove=gone)
+    return replace(_message(c, context, unheard, believed=False), remove=gone)
 
 
 _BY_BARRED: Final = "it asks people into this conversation, and a device that was barred has signed it"
@@ -250,7 +261,7 @@ def _is_believed(c: Rows, context: Context, arrival: Arrival, said: Sealed | Non
     Where a thread was sealed, only what a device has signed that stood in its account's log; that something before it
     is missing says nothing against that.
     """
-    thread = arrival.head.threadid or ""
+    thread = arrival.head.threadid or arrival.event.id
     confirms = bool(arrival.head.confirmid and arrival.opened is not None)  # perhaps what is not here yet
     if context.trust is None or not (confirms or sealing.was_sealed(c, thread)):
         return True
@@ -289,8 +300,9 @@ def _message(c: Rows, context: Context, arrival: Arrival, *, believed: bool = Tr
     new = _new(c, context, arrival)
     is_first = not threads.is_known(c, new.thread or new.id)
     _record(c, context, new)
-    # What answers it may have been read before; the readers of a confirmed message come with its copy.
-    if not head.confirmid and (is_first or (new.id == new.thread and new.state != "sealed")):
+    # What answers it may have been read before, and then a service that makes it up would name readers of what is here.
+    # The readers of a confirmed message come with its copy.
+    if not head.confirmid and (is_first or (new.id == new.thread and new.state != "sealed" and believed)):
         _read_by(c, context, arrival, new.thread or new.id)
     if new.state == "sealed" and arrival.suite == DEVICES and context.trust is not None and arrival.via is None:
         between.ask_for_key(c, context, new.id, new.author)
