@@ -90,7 +90,6 @@ class Content(Struct, frozen=True, omit_defaults=True):
     adds: str = ""
     confirms: tuple[str, str, str] | None = None
     control: str = ""
-    of: str = ""
     part: PartOf | None = None
     in_parts: bool = False  # files that are large have been looked at
 
