@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 from sqlalchemy import Connection as Rows
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 
 from tests.support.sealed_engine import Engine, delivery
 from tests.support.trust_world import Post, World
 from tmtp_client import limits
 from tmtp_client.api import models
-from tmtp_client.engine import arriving
+from tmtp_client.engine import arriving, sharing_keys
 from tmtp_client.store import messages, people, tables, threads
 from tmtp_client.sync import handing_on
 from tmtp_client.sync.registers import At
@@ -119,6 +119,21 @@ async def test_a_sealed_file_that_the_disk_lost_stops_nobody(world: World, tmp_p
     assert kept is not None
     assert kept.state == "sealed"
     assert [one.id for one in bob.do(lambda c: messages.latest(c, 9))] == [post.id]
+
+
+@pytest.mark.parametrize("left", [b"garbage", None], ids=["altered", "lost"])
+async def test_a_sealed_file_that_the_disk_lost_keeps_nobody_from_sharing_a_key(
+    world: World, tmp_path: Path, left: bytes | None
+) -> None:
+    ada, bob = Engine(world.account(), tmp_path / "a"), Engine(world.account(), tmp_path / "b", "Bob Builder")
+    meet(ada, bob)
+    post = ada.post(new_thread(ada, bob), b"Here it is", bob.uid)
+    lose_prekeys(bob)
+    await bob.take()
+    bob.do(lambda c: c.execute(update(tables.message).values(suite=1)))
+    (file,) = bob.files.folder.iterdir()
+    file.unlink() if left is None else file.write_bytes(left)
+    assert await sharing_keys.share(bob.context, post.id, "correct horse battery") == (post.id,)
 
 
 async def test_who_asks_for_a_key_again_and_again_is_told_of_once(world: World, tmp_path: Path) -> None:

@@ -159,7 +159,9 @@ async def test_an_event_that_cannot_be_kept_in_any_form_stops_nobody(
     monkeypatch.setattr(meeting, "membership", broken)
     async with running(tmp_path) as (account, link, _):
         alias = "Bob Builder"
-        event = m.MemberEvent(id=f"{1:016x}", from_=BOB, posted=POSTED, datalen=0, act="join", gid="A group", alias=alias)
+        event = m.MemberEvent(
+            id=f"{1:016x}", from_=BOB, posted=POSTED, datalen=0, act="join", gid="A group", alias=alias
+        )
         await link.send(event)
         await post(link, 2, PostHead(), b"after it")
         await acked(link, 1, 2)

@@ -312,7 +312,7 @@ class Account:
             unseen=totals.unseen,
             mentions=totals.mentions,
             pings=totals.pings,
-            waiting=len(outbox.waiting(c)),
+            waiting=outbox.count(c),
             device=identity.keys.signer.public if identity.keys is not None else "",
             introductions=meeting.introductions(c),
             link=ServiceAddress(identity.host, identity.port, identity.pin).link(),

@@ -44,6 +44,8 @@ class Composing:
         _check_text(asked.text)
         if not asked.messages:
             raise problems.usage("say which messages", "messages")
+        if len(asked.messages) > limits.COPIED_MAX:
+            raise problems.usage(f"it takes {limits.COPIED_MAX} messages at most", "messages")
         return await self._enqueued(lambda c: self._forward(c, asked))
 
     async def add(self, asked: operations.AddReaders) -> models.Waiting:
@@ -213,7 +215,7 @@ class Composing:
         to = recipients.resolve(c, asked.to)
         rows = c.execute(
             select(message)
-            .where(message.c.thread == asked.thread, message.c.id.in_(asked.messages[: limits.COPIED_MAX]))
+            .where(message.c.thread == asked.thread, message.c.id.in_(asked.messages))
             .order_by(message.c.posted, message.c.id)
         ).all()
         missing = set(asked.messages) - {row.id for row in rows}

@@ -90,9 +90,7 @@ class Receiving:
         """
         context, event = self._context, arrival.event
         problem = f"this device could not take it in: {type(error).__name__}"
-        broken = replace(
-            Arrival(event, arrival.received_ms), files=arrival.files, state="unreadable", problem=problem
-        )
+        broken = replace(Arrival(event, arrival.received_ms), files=arrival.files, state="unreadable", problem=problem)
         report(f"{context.name} {type(event).__name__}", error)
         try:
             return await context.database.write(partial(arrive, context=context, arrival=broken))
