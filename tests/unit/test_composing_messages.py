@@ -3,7 +3,6 @@
 
 import asyncio
 import errno
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -180,10 +179,10 @@ async def test_a_file_that_cannot_be_taken_in_is_closed(
     path = tmp_path / "a.txt"
     path.write_bytes(b"x")
     monkeypatch.setattr(Files, "writer", full)
-    before = os.listdir("/proc/self/fd")
+    before = len(list(Path("/proc/self/fd").iterdir()))
     with pytest.raises(OSError, match="full"):
         await staging.stage(context, path)
-    assert len(os.listdir("/proc/self/fd")) == len(before)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 async def test_a_pipe_is_no_file(context: Context, tmp_path: Path) -> None:

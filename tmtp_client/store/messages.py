@@ -194,9 +194,8 @@ def remove(connection: Connection, ids: Sequence[str]) -> list[str]:
     for row in rows:
         changes.emit(connection, "removed", models.RemovedEvent(row.id, row.thread, thread_gone=not left[row.thread]))
     if files:
-        files -= set(connection.scalars(select(a.file).where(views.among(a.file, files)))) | set(
-            outbox.files(connection)
-        )
+        files -= set(connection.scalars(select(a.file).where(views.among(a.file, files))))
+        files -= set(outbox.files(connection))
     return sorted(files)
 
 
