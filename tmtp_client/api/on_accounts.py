@@ -190,7 +190,7 @@ class OnAccounts:
 
     async def _take_alias(self, account: str, alias: str) -> None:
         context = self._rooms.context(account)
-        asker = await context.current(limits.ANSWER_TIMEOUT_S)
+        asker = await context.soon()
         context.identity = await joining.take_alias(
             asker, context.database, context.identity, alias, context.request_id()
         )
