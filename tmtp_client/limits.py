@@ -33,6 +33,8 @@ WAKE_PAUSE_S = 0.5
 STATE_PAUSE_S = 0.25  # between two words on how an account stands
 UNOPENED_IN_MEMORY_BYTES = 1 << 20  # of a sealed message that is being opened; of a larger one a copy goes to the disk
 DEFERRED_MAX = 1_000  # posts that wait until it is known who signed them
+DEFERRED_MAX_BYTES = 64 << 20  # of the texts of those among them that are not small
+DEFERRED_SMALL_CHARACTERS = 16 << 10
 DEFERRED_AT_ONCE = 16  # of them, the first of an account, that are looked at with each post of that account
 HEARD_MAX = 5_000  # ids of events that left no message: a service repeats what was not acknowledged, and no more
 

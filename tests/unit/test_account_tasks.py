@@ -3,21 +3,23 @@
 
 import asyncio
 import errno
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.client_peer import scripted_peer
 from tests.support.homes import until
-from tests.unit.test_client_kept_and_sent import running
+from tests.unit.test_client_kept_and_sent import BOB, running
 from tmtp_client import limits
 from tmtp_client.connection import Connection
 from tmtp_client.engine import account as accounts
-from tmtp_client.engine import groups, regaining
+from tmtp_client.engine import acquaintance, groups, regaining, reporting
 from tmtp_client.engine.arrival import After
 from tmtp_client.engine.context import Context
 from tmtp_client.engine.presence import Presence
+from tmtp_client.store import groups as joined
 
 
 @pytest.fixture(autouse=True)
@@ -120,3 +122,32 @@ async def test_whose_logs_could_not_be_looked_at_is_looked_at_next_time(
         assert trust.looked == [{"E" * 32}] * 2
         account.context.trust = None
         settling.cancel()
+
+
+# -- what a person waits for -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda context: acquaintance.answer(context, BOB, "block"),
+        lambda context: acquaintance.introductions(context, False),
+        lambda context: groups.act(context, "A group", "leave"),
+        lambda context: reporting.report(context, BOB, "spam", ""),
+    ],
+    ids=["to block", "introductions", "to leave a group", "to report"],
+)
+async def test_what_the_service_has_to_hear_of_is_not_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: Callable[[Context], Coroutine[Any, Any, object]]
+) -> None:
+    monkeypatch.setattr(limits, "RECONNECT_FIRST_S", 600.0)
+    async with scripted_peer(tmp_path) as peer, running(tmp_path / "home", peer) as (account, link):
+        context = account.context
+        await context.database.write(lambda c: joined.put(c, "A group", "joined", "Ada Lovelace", "", 0))
+        await link.close()
+        await until(lambda: context.connection is not None and not context.connection.is_connected)
+        monkeypatch.setattr(Context, "revision", 2)
+        monkeypatch.setattr(limits, "ANSWER_TIMEOUT_S", 0.05)
+        async with asyncio.timeout(30) as patience:
+            with pytest.raises(TimeoutError):
+                await ask(context)
+        assert not patience.expired()
+        monkeypatch.undo()

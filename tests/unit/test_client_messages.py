@@ -12,7 +12,7 @@ from tests.support.history import ANNA, BELA, ME, OWN, a_file, a_message, histor
 from tmtp_client import limits
 from tmtp_client.api import models
 from tmtp_client.engine import answers
-from tmtp_client.store import groups, messages, outbox, people, tables, threads
+from tmtp_client.store import groups, messages, outbox, people, tables, threads, views
 
 
 @pytest.fixture
@@ -94,6 +94,24 @@ def test_a_list_says_whom_a_ping_went_to(kept: Connection) -> None:
         ("Anna Almond",),
         (),
     ]
+
+
+def test_a_list_says_what_a_last_message_without_words_brings(kept: Connection) -> None:
+    answer = a_file("Lunch", "f1", kind="filled", form="ffn")
+    messages.record(kept, a_message(1, "Lunch?", subject="Friday", attachments=(a_file("menu.pdf", "f0"),)), OWN)
+    messages.record(kept, a_message(2, " ", thread=1, attachments=(answer, a_file("b", "f2"))), OWN)
+    messages.record(kept, a_message(3, "", state="sealed", attachments=(a_file("sealed message", "f3"),)), OWN)
+    messages.record(kept, a_message(4, ""), OWN)
+    brought = {one.id: one.last_attached for one in views.threads_by_id(kept, [id_of(n) for n in (1, 3, 4)])}
+    assert brought == {
+        id_of(1): models.Attachment(0, "filled", "Lunch", 3, 3, form="ffn"),
+        id_of(3): None,
+        id_of(4): None,
+    }
+    assert messages.remove(kept, [id_of(2)])
+    view = threads.view(kept, id_of(1))
+    assert view is not None
+    assert view.last_attached is None, "its last message has words"
 
 
 def test_a_large_file_comes_bit_by_bit(kept: Connection) -> None:

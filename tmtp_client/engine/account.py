@@ -126,12 +126,12 @@ class Account:
             try:
                 await connection.closed()
             finally:
+                self.caught_up.clear()  # before anything is waited for: the next connection may be there by then
                 for task in tasks:
                     task.cancel()
                 for ended in await asyncio.gather(*tasks, return_exceptions=True):
                     if isinstance(ended, Exception) and not isinstance(ended, OSError | Disconnected | TimeoutError):
                         report(f"{self.context.name} connected", ended)
-            self.caught_up.clear()
             await self._presence.ended()
 
     async def _settle(self, connection: Connection) -> None:
@@ -151,13 +151,18 @@ class Account:
                 continue
             self._to_look.clear()
             uids, self._look_at = self._look_at, set()
-            with contextlib.suppress(Refused, TimeoutError, WrongService):
+            try:
                 await trust.settle(connection, context.database, head)
                 head = ""
                 if uids:
                     await trust.look_at(connection, context.database, uids)
+                uids = set()
                 for after in await context.database.write(lambda c: arriving.again(c, context)):
                     self._follow(after)
+            except (Refused, TimeoutError, WrongService):
+                pass
+            finally:
+                self._look_at |= uids  # which were not looked at
             context.to_send.set()
             await asyncio.sleep(limits.SETTLE_PAUSE_S)
 
@@ -168,8 +173,9 @@ class Account:
             await self._to_ask.wait()
             self._to_ask.clear()
             for gid in tuple(self._groups):
-                if await groups.refresh(self.context, connection, gid):
-                    self._groups.discard(gid)
+                self._groups.discard(gid)  # before it is asked: who joins meanwhile is asked for once more
+                if not await groups.refresh(self.context, connection, gid):
+                    self._groups.add(gid)
 
     # -- what came ---------------------------------------------------------------------------------------------------
     def _arrived(self, done: Sequence[After]) -> None:
@@ -236,13 +242,18 @@ class Account:
     async def _open_what_waited(self) -> None:
         """Sealed messages whose key has come."""
         while True:
-            await self._to_open.wait()
-            self._to_open.clear()
-            keys, self._keys = self._keys, set()
-            for id in sorted(keys):
-                after = await regaining.open_again(self.context, id)
+            while self._keys:
+                id = min(self._keys)
+                self._keys.discard(id)
+                try:
+                    after = await regaining.open_again(self.context, id)
+                except OSError:  # the disk: once more, when this begins anew
+                    self._keys.add(id)
+                    raise
                 if after is not None:
                     self._follow(after)
+            self._to_open.clear()
+            await self._to_open.wait()
 
     async def settled(self) -> None:
         """Wait until what was queued at log-in is here and what is due is sent; or the service lets this device in no

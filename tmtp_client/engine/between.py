@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Posts between clients, which nobody reads: devices in step, parts of large files, keys asked for and given."""
 
+from collections import Counter, defaultdict, deque
 from contextlib import suppress
 from dataclasses import replace
 
 import msgspec
+from sqlalchemy import ColumnElement, LargeBinary, cast, delete, func, insert, literal, select
 from sqlalchemy import Connection as Rows
-from sqlalchemy import delete, func, insert, select
 
 from tmtp_client import limits
 from tmtp_client.engine import meeting, notifying, parts
@@ -240,8 +241,21 @@ def defer(c: Rows, arrival: Arrival) -> None:
     }
     c.execute(insert(deferred).prefix_with("OR REPLACE"), row)
     if (c.scalar(select(func.count()).select_from(deferred)) or 0) > limits.DEFERRED_MAX:
-        # The eldest of whom most waits: who posts a thousand that cannot be believed pushes out nobody else's.
-        number = func.count()
-        most = select(deferred.c.author).group_by(deferred.c.author).order_by(number.desc(), func.min(deferred.c.id))
-        eldest = select(func.min(deferred.c.id)).where(deferred.c.author == most.limit(1).scalar_subquery())
-        c.execute(delete(deferred).where(deferred.c.id == eldest.scalar_subquery()))
+        _bound(c, literal(1), limits.DEFERRED_MAX)
+    if len(arrival.text) > limits.DEFERRED_SMALL_CHARACTERS:  # of small ones the number bounds the octets, too
+        _bound(c, func.length(cast(deferred.c.text, LargeBinary)), limits.DEFERRED_MAX_BYTES)
+
+
+def _bound(c: Rows, measure: ColumnElement[int], most: int) -> None:
+    """The eldest of whom most waits go: who posts a thousand that cannot be believed pushes out nobody else's."""
+    rows = c.execute(select(deferred.c.id, deferred.c.author, measure).order_by(deferred.c.id)).all()
+    waiting: dict[str, deque[tuple[str, int]]] = defaultdict(deque)
+    sizes: Counter[str] = Counter()
+    for id, author, size in rows:
+        waiting[author].append((id, size))
+        sizes[author] += size
+    while sizes.total() > most:
+        author, _ = sizes.most_common(1)[0]
+        id, size = waiting[author].popleft()
+        sizes[author] -= size
+        drop(c, id)

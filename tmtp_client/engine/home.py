@@ -77,7 +77,7 @@ class Home:
         self._idle: asyncio.Task[None] | None = None
         self._stirred_ms = clock()
         self.coming: Callable[[], tuple[models.Coming, ...]] = tuple
-        self.before_lock: Callable[[], Awaitable[None]] = _nothing
+        self.when_locked: Callable[[], Awaitable[None]] = _nothing
         self.damaged: dict[str, str] = {}  # accounts that could not be opened, and why
 
     # -- opening and locking -----------------------------------------------------------------------------------------
@@ -116,15 +116,13 @@ class Home:
         await self.tell_state()
 
     async def lock(self) -> None:
-        """End connections, close databases, forget the keys."""
-        try:
-            await self.before_lock()
-        finally:
-            async with self._changing:
-                try:
-                    await self._stop_all()
-                finally:  # whatever the disk does: the keys are forgotten
-                    self.vault.lock()
+        """Forget the keys, so that nothing is opened any more; end connections, close databases."""
+        async with self._changing:
+            self.vault.lock()
+            try:
+                await self.when_locked()
+            finally:
+                await self._stop_all()
         await self.tell_state()
 
     @property
