@@ -6,7 +6,7 @@ Octets pass a PROXY header (from listed proxies only), then TLS, then the guard,
 
 import asyncio
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Any, Final
 
 from aiosmtpd.smtp import SMTP
@@ -120,6 +120,8 @@ class GuardedSession(SMTP):
     command_size_limit = limits.COMMAND_LINE_MAX_BYTES
 
     def __init__(self, handler: Any, traffic: Traffic, hostname: str, door: Door) -> None:
+        # After EHLO it goes by these, which else are 512, and all sessions' together.
+        self.command_size_limits = defaultdict(lambda: limits.COMMAND_LINE_MAX_BYTES)
         super().__init__(
             handler,
             data_size_limit=traffic.bounds.message_max_bytes,
