@@ -25,6 +25,7 @@ from bridges.smtp.deciding import Deciding, SpoolsMail, VetsSenders
 from bridges.smtp.evidence import Evidence
 from bridges.smtp.held_mail import detail, of_row
 from bridges.smtp.kept import KeptPoster
+from bridges.smtp.peers import network_of
 from bridges.smtp.policy import proven
 from bridges.smtp.posting import Accepted
 from bridges.smtp.spool import Append
@@ -32,7 +33,6 @@ from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.files import make_folder, remove_file, sync_folder, write_new
 from bridges.smtp.store.held import NEWEST, WAITING, act_on, row_of, same_mail, waiting
 from bridges.smtp.store.tables import held
-from bridges.smtp.vetting import network_of
 from tmtp_core.clock import Clock
 
 log = structlog.get_logger()

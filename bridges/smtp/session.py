@@ -5,9 +5,8 @@ Octets pass a PROXY header (from listed proxies only), then TLS, then the guard,
 """
 
 import asyncio
-import ipaddress
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Any, Final
 
 from aiosmtpd.smtp import SMTP
@@ -15,6 +14,7 @@ from aiosmtpd.smtp import SMTP
 from bridges import limits
 from bridges.smtp.data import MailData
 from bridges.smtp.guard import LineGuard, LineViolation
+from bridges.smtp.peers import customer_of
 from bridges.smtp.proxy import ProxyHeaderWrong, read_proxy_header
 from bridges.smtp.rules import Door, IntakeLimits, Networks
 from bridges.smtp.tls import TlsEnd, TlsFailed
@@ -120,6 +120,8 @@ class GuardedSession(SMTP):
     command_size_limit = limits.COMMAND_LINE_MAX_BYTES
 
     def __init__(self, handler: Any, traffic: Traffic, hostname: str, door: Door) -> None:
+        # After EHLO it goes by these, which else are 512, and all sessions' together.
+        self.command_size_limits = defaultdict(lambda: limits.COMMAND_LINE_MAX_BYTES)
         super().__init__(
             handler,
             data_size_limit=traffic.bounds.message_max_bytes,
@@ -225,11 +227,11 @@ class GuardedSession(SMTP):
     def _let_in(self, address: str) -> None:
         """This is who it is: count it, then TLS or the greeting."""
         traffic = self._traffic
-        network = _network_of(address)
-        if network:  # all on a Unix socket are one, and bounded by connections_max
-            self._counted = network
-            traffic.by_address[network] += 1
-        if traffic.by_address[network] > traffic.bounds.connections_per_address_max:
+        customer = customer_of(address)
+        if customer:  # all on a Unix socket are one, and bounded by connections_max
+            self._counted = customer
+            traffic.by_address[customer] += 1
+        if traffic.by_address[customer] > traffic.bounds.connections_per_address_max:
             self._refuse(_TOO_MANY)
         elif self.door.tls:
             self._front.tls = TlsEnd(traffic.tls_context, self._front.raw.write)
@@ -312,7 +314,7 @@ class GuardedSession(SMTP):
     @property
     def _owner(self) -> str:
         """Whose share the buffered octets are of."""
-        return _network_of(self._front.peer)
+        return customer_of(self._front.peer)
 
     def _refuse(self, reply: str) -> None:
         """Say one last thing and close; nothing that is still being read is accepted."""
@@ -449,13 +451,6 @@ class GuardedSession(SMTP):
     async def smtp_AUTH(self, arg: str) -> None:
         """Senders prove who they are by their mail, not by passwords."""
         await self.push("502 5.5.1 AUTH is not offered")
-
-
-def _network_of(address: str) -> str:
-    """An address, or the /64 of one of IPv6, all of which one customer has; "" for none."""
-    if ":" not in address:
-        return address
-    return str(ipaddress.ip_network((int(ipaddress.ip_address(address)) >> 64 << 64, 64)))
 
 
 def _enhanced(line: str) -> str:

@@ -20,7 +20,7 @@ from bridges.smtp.control import models as m
 from bridges.smtp.control.door import BridgeRefused
 from bridges.smtp.deciding import Decision
 from bridges.smtp.evidence import ActDone, Evidence, Found
-from bridges.smtp.held_mail import suggested
+from bridges.smtp.held_mail import suggested, suggested_record
 from bridges.smtp.store.held import compare_and_set
 from bridges.smtp.store.tables import held, sender
 from tests.support.instance import ManualClock
@@ -215,20 +215,24 @@ def test_the_strongest_proof_is_suggested_first() -> None:
     dkim, spf = Found("dkim", "partner.example", "pass", True), Found("spf", "partner.example", "pass", True)
     other = Found("dkim", "list.example", "pass", False)
     failed = Found("dkim", "partner.example", "fail", True)
-    network = m.Proof(network="192.0.2.7/32")
+    network = m.Proof(network="10.1.2.3/32")
 
     def proofs(*found: Found, **more: object) -> list[m.Proof]:
-        return suggested(msgspec.structs.replace(evidence("one"), found=found, **more))
+        known = {"found": found, "peer": "10.1.2.3", **more}
+        return suggested(msgspec.structs.replace(evidence("one"), **known))
 
     assert proofs(other, spf, dkim) == [m.Proof(dkim="partner.example"), m.Proof(spf="aligned"), network]
     assert proofs(failed, spf) == [m.Proof(spf="aligned"), network]
     assert proofs(other) == [network]
-    assert proofs(peer="2001:db8::1") == [m.Proof(network="2001:db8::1/128")]
-    assert proofs(peer="::ffff:192.0.2.7") == [network]
+    assert proofs(peer="fd00::1") == [m.Proof(network="fd00::1/128")]
+    assert proofs(peer="::ffff:10.1.2.3") == [network]
     assert proofs(key="00" * 32)[0] == m.Proof(client_certificate=f"sha256:{'A' * 43}")
     # Where the session proves nothing, it is not said to.
     assert proofs(mail_from="bounces@mailer.example") == proofs(upstream=True) == proofs(peer="") == []
     assert proofs(dkim, author="", mail_from="") == []
+    # Nor is a forger's own address, by which he would be let in with one act.
+    assert proofs(failed, peer="8.8.8.8") == proofs(failed, peer="2600::1") == []
+    assert suggested_record(replace(evidence("one", found=(failed,)), peer="8.8.8.8"), "known") is None
 
 
 # -- decided -----------------------------------------------------------------------------------------------------------

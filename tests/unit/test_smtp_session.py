@@ -127,6 +127,9 @@ async def test_lines_beyond_the_bound_end_the_session() -> None:
     for line in (b"NOOP " + b"x" * limits.DATA_LINE_MAX_BYTES, b"x" * (limits.DATA_LINE_MAX_BYTES + 1)):
         _, said = await spoken([line + b"\r\n"], begin=b"EHLO x\r\n")
         assert said.startswith(b"500 5.5.6")
+    for begin in (b"EHLO x\r\n", b"HELO x\r\n"):  # ESMTP parameters, and addresses outside ASCII, are long
+        long = b"NOOP " + b"x" * (limits.COMMAND_LINE_MAX_BYTES - 5) + b"\r\n"
+        assert (await spoken([long], begin=begin))[1] == b"250 2.0.0 OK\r\n"
     _, said = await spoken([b"NOOP " + b"x" * limits.COMMAND_LINE_MAX_BYTES + b"\r\nNOOP\r\n"], begin=b"EHLO x\r\n")
     assert [line[:9] for line in said.split(b"\r\n")] == [b"500 5.5.2", b"250 2.0.0", b""]
 

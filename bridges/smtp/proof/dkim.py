@@ -122,6 +122,8 @@ class Signatures:
         made_s = self._made_s(tags)
         if made_s is None:
             raise NoPass("it does not say when it was made (t=, or Date)")
+        if made_s > self._now_s + limits.DATE_AHEAD_MAX_S:
+            raise NoPass("its Date is in the future")
         if made_s < self._now_s - limits.SIGNATURE_AGE_MAX_S:
             raise NoPass(f"it is older than {limits.SIGNATURE_AGE_MAX_S / 86_400:g} days")
         if b"x" in tags and int(tags[b"x"]) < self._now_s - limits.CLOCK_SKEW_S:

@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from bridges import limits
+from bridges.smtp.peers import customer_of
 from bridges.smtp.proof.author import Author, Header, HeaderRefused, dns_name, domain_of
 from bridges.smtp.proof.dmarc import Alignment, Unsure
 from bridges.smtp.proof.exchange import (
@@ -106,7 +107,7 @@ class Prover:
     def _turn(self, origin: Origin) -> asyncio.Semaphore:
         """A peer's turns at the processes; a server in front brings everybody's mail, and may have all of them."""
         share = limits.PROOF_WORKERS if origin.upstream or not origin.peer else limits.PROOF_WORKERS_PER_PEER
-        return self._turns.setdefault(origin.peer, asyncio.Semaphore(share))
+        return self._turns.setdefault(customer_of(origin.peer), asyncio.Semaphore(share))
 
 
 class _Case:
