@@ -22,6 +22,7 @@ from tmtp_client.engine.being_linked import BeingLinked
 from tmtp_client.engine.home import Home
 from tmtp_client.engine.joining import Place
 from tmtp_client.trust import linking
+from tmtp_client.vault.vault import Vault
 from tmtp_core.crypto.encoding import to_text
 
 PASSPHRASE = "correct horse battery"
@@ -89,6 +90,25 @@ async def test_an_account_that_is_stopped_right_after_its_start_is_given_all_the
 
         monkeypatch.setattr(home, "tell_state", locked_meanwhile)
         assert isinstance(await home.start("work"), Account)
+
+
+async def test_an_account_whose_key_could_not_be_destroyed_is_not_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(vault: Vault, name: str) -> None:
+        raise OSError(errno.EIO, "the disk does not do its part")
+
+    async with scripted_peer(tmp_path) as peer, running(tmp_path / "home", peer):
+        pass
+    async with running_home(tmp_path / "home") as home:
+        with monkeypatch.context() as patched:
+            patched.setattr(Vault, "destroy", fails)
+            with pytest.raises(OSError, match="its part"):
+                await home.leave("work")
+        assert "its part" in (await home.state()).damaged["work"]
+        await home.leave("work")
+        assert (await home.state()).damaged == {}
+        assert home.vault.accounts() == []
 
 
 # -- a device that waits to be added ---------------------------------------------------------------------------------

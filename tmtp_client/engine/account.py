@@ -259,13 +259,11 @@ class Account:
         """Wait until what was queued at log-in is here and what is due is sent; or the service lets this device in no
         more.
         """
-        refused = self.context.connection is None or self.context.connection.failed is not None
-        while not refused:
+        while (connection := self.context.connection) is not None and connection.failed is None:
             due = await self.context.database.read(lambda c: outbox.next_due(c, self.context.clock()).entry)
             if self.caught_up.is_set() and due is None:
                 return
             await asyncio.sleep(limits.SETTLED_LOOK_S)
-            refused = self.context.connection is None or self.context.connection.failed is not None
 
     def reopen(self, messages: Iterable[str]) -> None:
         """These messages were sealed, and their key may be here now."""

@@ -332,10 +332,11 @@ def _new(c: Rows, context: Context, arrival: Arrival) -> NewMessage:
     outgoing = event.from_ == context.uid
     alias = event.alias or meeting.alias_of(c, event.from_)
     blocked = not outgoing and people.is_blocked(c, event.from_)  # what still comes through a common group is folded
-    states: dict[str, models.MessageState] = {"received": "sent" if outgoing else "received"}
-    state_now = states.get(arrival.state) or ("sealed" if arrival.state == "sealed" else "unreadable")
     files = _attachments(c, context, arrival)
-    if state_now == "received" and any(not one.file for one in files):
+    state_now: models.MessageState = arrival.state
+    if arrival.state == "received" and outgoing:
+        state_now = "sent"
+    elif arrival.state == "received" and any(not one.file for one in files):
         state_now = "partial"
     text = arrival.text if arrival.state == "received" else _said(arrival)
     return NewMessage(

@@ -70,9 +70,11 @@ def deferred_ids(c: Rows, author: str = "") -> list[str]:
 
 
 def take_up(c: Rows, context: Context, id: str) -> tuple[Arrival, Sealed] | None:
-    """What was deferred and can be acted on now: it waits no more. None: it does."""
+    """What was deferred and can be acted on now: it waits no more. None: it does, or has made room for another."""
     assert context.trust is not None
-    row = c.execute(select(deferred).where(deferred.c.id == id)).one()
+    row = c.execute(select(deferred).where(deferred.c.id == id)).one_or_none()
+    if row is None:
+        return None
     opened = msgspec.json.decode(row.opened, type=Opened)
     said = context.trust.judge(c, row.id, row.author, row.posted, opened, waited=True)
     event = m.Delivery(id=row.id, from_=row.author, posted=row.posted, datalen=0, alias=meeting.alias_of(c, row.author))

@@ -81,6 +81,7 @@ class Composing:
                 await underway.gone.wait()
             else:
                 await context.database.write(lambda c: sending.take_back(c, context, request))
+                context.to_send.set()  # what stood behind it in its lane
             if await context.database.read(lambda c: outbox.find(c, request)) is None and not underway.said:
                 return
 

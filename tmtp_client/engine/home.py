@@ -163,9 +163,15 @@ class Home:
             if name not in self._accounts and name not in self.vault.accounts():
                 raise LookupError(f"there is no account {name}")
             await self._end(name)
-            await asyncio.to_thread(self.vault.destroy, name)
-            self.damaged.pop(name, None)
-        await self.tell_state()
+            try:
+                await asyncio.to_thread(self.vault.destroy, name)
+                self.damaged.pop(name, None)
+            except OSError as error:
+                if name in self.vault.accounts():  # its key is there: it is not gone because it does not run
+                    self.damaged[name] = str(error)
+                raise
+            finally:
+                await self.tell_state()
 
     # -- what it tells -----------------------------------------------------------------------------------------------
     async def state(self) -> models.Home:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from functools import partial
-from typing import Final, Literal, NoReturn
+from typing import Final, NoReturn
 
 import msgspec
 from sqlalchemy import Connection as Rows
@@ -17,7 +17,7 @@ from sqlalchemy import Connection as Rows
 from tmtp_client import limits
 from tmtp_client.api import models
 from tmtp_client.engine import notifying, posting
-from tmtp_client.engine.arrival import Arrival
+from tmtp_client.engine.arrival import KINDS, Arrival
 from tmtp_client.engine.context import Context
 from tmtp_client.engine.reading import remove
 from tmtp_client.engine.recipients import has_keys, uids_of
@@ -124,8 +124,7 @@ def attachment(c: Rows, author: str, attached: Attached, name: str, now_ms: int)
     if of is None:
         raise ValueError("the attachment does not come in parts")
     have = transfers.named(c, author, of, now_ms)
-    kinds: dict[str, Literal["file", "form", "filled"]] = {"f:": "form", "r:": "filled"}
-    kind = kinds.get(attached.name[:2], "file")
+    kind = KINDS.get(attached.name[:2], "file")
     return NewAttachment(kind, name, attached.ffn, of.size, "", have, transfers.key(author, of.id))
 
 

@@ -109,7 +109,7 @@ class Landing:
         while self._stored:
             await _done(partial(self._files.remove, self._stored.pop()))
 
-    async def begin(self) -> Written:
+    def begin(self) -> Written:
         """The next file; one at a time. One that was moved here goes on."""
         if self._writing is None:
             self._writing = Written(self._files)
@@ -130,7 +130,7 @@ class Landing:
 
     async def take(self, attached: Attached, pieces: AsyncIterable[bytes]) -> ArrivedFile:
         """A file of these octets."""
-        writing = await self.begin()
+        writing = self.begin()
         async for piece in pieces:
             await writing.write(piece)
         return await self.end(attached)
