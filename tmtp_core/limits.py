@@ -128,6 +128,7 @@ CHECKPOINT_INTERVAL_S = 30.0  # storage.md: no file holds a delivered message fo
 REPOST_MEMORY_S = 24 * 3600  # a request id is known for this long …
 REPOST_MEMORY_COUNT = 1_000  # … and for at least this many requests of its node
 REPOST_FORGET_INTERVAL_S = 3600.0
+REPOSTS_LOOKED_AT = 20_000  # of these, about, in one decision to forget some: a twentieth of a second
 RECEIVED_WRITE_INTERVAL_S = 60.0  # what members received is written; a process that is killed loses what is younger
 RECEIVED_KEPT_DAYS = 400
 RECEIVED_SHOWN_MAX = 10_000  # members, those first who receive most by SMTP

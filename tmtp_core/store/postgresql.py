@@ -20,6 +20,7 @@ from tmtp_core.store.statements import AccountRows, Entry, Written, device_of
 
 _DEVICES_PER_NOTICE: Final = 400  # PostgreSQL carries 8,000 bytes; a key has at most 19 digits
 _NUMBERS: Final = BigInteger()
+_KEY_MAX: Final = (1 << 63) - 1
 _NODE_SECRET: Final = b'"nodeid":"'
 
 
@@ -140,11 +141,19 @@ _FIND_REPOSTED = _statement(
     requests=_NUMBERS,
 )
 
+_LAST_LOOKED_AT = text(
+    "SELECT device FROM reposted WHERE device > :after ORDER BY device LIMIT 1 OFFSET :count"
+).bindparams(bindparam("after", type_=_NUMBERS), bindparam("count", type_=_NUMBERS))
+
 _FORGET_REPOSTED = text(
     "DELETE FROM reposted AS r USING (SELECT device, request, posted_ms, row_number() OVER"
-    " (PARTITION BY device ORDER BY message DESC) AS place FROM reposted) AS old WHERE old.place > :keep"
-    " AND old.posted_ms < :before AND r.device = old.device AND r.request = old.request"
-).bindparams(bindparam("keep", type_=Integer()), bindparam("before", type_=_NUMBERS))
+    " (PARTITION BY device ORDER BY message DESC) AS place FROM reposted WHERE device > :after AND device <= :last)"
+    " AS old WHERE old.place > :keep AND old.posted_ms < :before"
+    " AND r.device = old.device AND r.request = old.request"
+).bindparams(
+    bindparam("keep", type_=Integer()),
+    *(bindparam(name, type_=_NUMBERS) for name in ("before", "after", "last")),
+)
 
 
 class PostgresqlStatements:
@@ -233,9 +242,12 @@ class PostgresqlStatements:
         rows = connection.execute(_FIND_REPOSTED, {"devices": devices, "requests": requests})
         return [(row[0], row[1], row[2], row[3]) for row in rows]
 
-    def forget_reposted(self, connection: Connection, before_ms: int, keep: int) -> int:
+    def forget_reposted(self, connection: Connection, before_ms: int, keep: int, after: int) -> int | None:
         """See the protocol."""
-        return connection.execute(_FORGET_REPOSTED, {"before": before_ms, "keep": keep}).rowcount
+        last: int | None = connection.scalar(_LAST_LOOKED_AT, {"after": after, "count": limits.REPOSTS_LOOKED_AT})
+        devices = {"after": after, "last": last if last is not None else _KEY_MAX}
+        connection.execute(_FORGET_REPOSTED, {"before": before_ms, "keep": keep, **devices})
+        return last
 
 
 def _named(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, list[Any]]:

@@ -14,11 +14,13 @@ from itertools import chain
 import msgspec
 from sqlalchemy import Connection, select
 
+from tmtp_core import limits
 from tmtp_core.domain.port import Body, Message, Rank, without_content
 from tmtp_core.store import tables as t
 from tmtp_core.store.statements import AccountRows, Entry, MessageRow, Written, device_of
 
 _MESSAGE_COLUMNS = 8
+_KEY_MAX = (1 << 63) - 1
 _MESSAGE_ROWS_MAX = 2_000  # 16,000 parameters; SQLite takes 32,766
 
 
@@ -158,15 +160,26 @@ def find_reposted(connection: Connection, keys: Sequence[tuple[int, int]]) -> li
     return [(row[0], row[1], row[2], row[3]) for row in rows]
 
 
-def forget_reposted(connection: Connection, before_ms: int, keep: int) -> int:
-    """Forget requests older than `before_ms`, but of each device the newest `keep`; how many."""
-    result = driver(connection).execute(
-        "DELETE FROM reposted WHERE (device, request) IN (SELECT device, request FROM (SELECT device, request,"
-        " posted_ms, row_number() OVER (PARTITION BY device ORDER BY message DESC) AS place FROM reposted)"
-        " WHERE place > ? AND posted_ms < ?)",
-        (keep, before_ms),
+def forget_reposted(connection: Connection, before_ms: int, keep: int, after: int) -> int | None:
+    """Forget requests older than `before_ms`, but of each device the newest `keep`: of some devices above `after`.
+
+    The last of these; None where there are no more.
+    """
+    last = (
+        driver(connection)
+        .execute(
+            "SELECT device FROM reposted WHERE device > ? ORDER BY device LIMIT 1 OFFSET ?",
+            (after, limits.REPOSTS_LOOKED_AT),
+        )
+        .fetchone()
     )
-    return result.rowcount
+    driver(connection).execute(
+        "DELETE FROM reposted WHERE (device, request) IN (SELECT device, request FROM (SELECT device, request,"
+        " posted_ms, row_number() OVER (PARTITION BY device ORDER BY message DESC) AS place FROM reposted"
+        " WHERE device > ? AND device <= ?) WHERE place > ? AND posted_ms < ?)",
+        (after, last[0] if last else _KEY_MAX, keep, before_ms),
+    )
+    return last[0] if last else None
 
 
 def pages(connection: Connection, wanted: Sequence[tuple[int, int]]) -> Iterator[Iterator[Message]]:

@@ -102,8 +102,11 @@ class Statements(Protocol):
         """Which of these (device, request hash) are remembered, as whole rows."""
         ...
 
-    def forget_reposted(self, connection: Connection, before_ms: int, keep: int) -> int:
-        """Forget requests older than `before_ms`, but of each device the newest `keep`; how many."""
+    def forget_reposted(self, connection: Connection, before_ms: int, keep: int, after: int) -> int | None:
+        """Forget requests older than `before_ms`, but of each device the newest `keep`: of some devices above `after`.
+
+        The last of these; None where there are no more.
+        """
         ...
 
 
