@@ -10,8 +10,8 @@ import pytest
 from tmtp_core import limits
 from tmtp_core.domain.outcome import Answer, Asker, Moment, Outcome
 from tmtp_core.domain.port import EMPTY, Body
-from tmtp_core.errors import RequestRefused
-from tmtp_core.session import UNAVAILABLE, Session
+from tmtp_core.errors import UNAVAILABLE, RequestRefused
+from tmtp_core.session import Session
 from tmtp_core.store.payloads import Backlog
 from tmtp_core.store.writer import Job
 from tmtp_core.wire import messages as m
