@@ -69,6 +69,12 @@ def post_decision(request: m.Post | m.PostNotify, bodies: tuple[Body, ...], rule
     return partial(posting.post_notify, request, bodies[0], bodies[1])
 
 
+def recipients_bytes(request: m.Post | m.PostNotify) -> int:
+    """What those take whom a post names, in memory."""
+    also = len(request.notefor) if type(request) is m.PostNotify else 0  # not isinstance: see `tmtp_core.wire.link`
+    return (len(request.for_) + also) * limits.ENTRY_BYTES
+
+
 def goodbye() -> Step:
     """Op 12: decided in its turn, so that everything which was asked or acknowledged before it is durable then."""
     return Step(lambda ledger, asker, moment: Outcome(), "", narrow=True, looks=True)
@@ -102,13 +108,13 @@ def _announcement(request: m2.ServiceInfo, asked: Asked) -> Step:
 
 _STEPS: Final[dict[type, Callable[[Any, bytes, Asked, tuple[Channel, ...]], Step]]] = {
     m.UserEdit: lambda r, text, asked, channels: Step(partial(asked.rules.accounts.edit_user, r), r.id),
-    m.OhiEdit: lambda r, text, asked, channels: Step(partial(presence.edit, r), r.id),
+    m.OhiEdit: lambda r, text, asked, channels: Step(partial(presence.edit, r), r.id, len(r.for_) * limits.ENTRY_BYTES),
     m.GroupInvite: lambda r, text, asked, channels: _text_step(groups.invite, r, text),
     m.GroupEdit: lambda r, text, asked, channels: Step(partial(groups.edit, r), r.id),
     m.Ping: lambda r, text, asked, channels: _text_step(posting.ping, r, text),
     # Of revision 2 only:
     m2.LogAppend: lambda r, text, asked, channels: Step(
-        partial(asked.rules.logs.append, r, channels), r.id, narrow=True
+        partial(asked.rules.logs.append, r, channels), r.id, len(r.sigs) * limits.ENTRY_BYTES, narrow=True
     ),
     m2.LogFetch: lambda r, text, asked, channels: Step(
         partial(device_log.fetch_log, r), r.id, answer_bytes=limits.LOG_PAGE_MAX_BYTES, narrow=True, looks=True

@@ -106,6 +106,7 @@ SESSION_BUFFER_MAX_BYTES = 128 << 10  # read and not parsed: more than the longe
 SESSION_TURN_EVENTS = 200  # acted on before other links have their turn; a few milliseconds
 SESSION_TURN_BYTES = 64 << 10  # parsed, the same: one header of full length may take as long as 200 pulses
 ACK_BYTES = 200  # of an answer without data, about, besides the request's id
+ENTRY_BYTES = 150  # that one recipient or signature of a request takes, about, once it is read: many times its JSON
 ESCAPED_MAX_BYTES = 6  # that one character of a request takes where an answer repeats it: `\u0000`
 LISTING_MAX_BYTES = 1 << 20  # counted for a list of members or invitations before its length is known
 OUTLET_FRAMES_MAX = 1_024  # that wait on one link before its peer is no longer read

@@ -10,7 +10,16 @@ from functools import partial
 from typing import Protocol
 
 from tmtp_core import limits
-from tmtp_core.asking import Decide, Step, goodbye, post_decision, refuse_for_now, refuse_restricted, step_of
+from tmtp_core.asking import (
+    Decide,
+    Step,
+    goodbye,
+    post_decision,
+    recipients_bytes,
+    refuse_for_now,
+    refuse_restricted,
+    step_of,
+)
 from tmtp_core.crypto.possession import Channel
 from tmtp_core.domain.outcome import Answer, Asker, Moment, Outcome
 from tmtp_core.domain.port import EMPTY, Body, Message
@@ -341,16 +350,23 @@ class Session:
             note, rest = data[: request.notelen], data[request.notelen :]
             bodies = Body(len(note), note), Body(len(rest), rest)
         decide = post_decision(request, bodies, self._host.rules)
-        self._ask(Step(decide, request.id, len(data), key=m.repetition_key(request)))
+        self._ask(Step(decide, request.id, len(data) + recipients_bytes(request), key=m.repetition_key(request)))
 
     def _post_is_complete(self) -> None:
         incoming, self._incoming = self._incoming, None
         assert incoming is not None
-        step = Step(None, incoming.request.id, key=m.repetition_key(incoming.request), waits_for=len(incoming.uploads))
+        request = incoming.request
+        step = Step(
+            None,
+            request.id,
+            recipients_bytes(request),
+            key=m.repetition_key(request),
+            waits_for=len(incoming.uploads),
+        )
         self._count(step)
         self._steps.append(step)
         for place, (upload, _) in enumerate(incoming.uploads):
-            upload.finish(partial(self._body_is_durable, step, incoming.request, place))
+            upload.finish(partial(self._body_is_durable, step, request, place))
 
     def _body_is_durable(self, step: Step, request: m.Post | m.PostNotify, place: int, body: Body | OSError) -> None:
         """From any thread: one payload of a post is where a crash leaves it, or could not be written."""
