@@ -5,8 +5,7 @@ What is queued for a device that another process serves is told to that process 
 queues it, so that who hears of it finds it.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from types import SimpleNamespace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, Connection, Integer, LargeBinary, String, TextClause, bindparam, text
@@ -14,9 +13,9 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import TypeEngine
 
 from tmtp_core import limits
-from tmtp_core.domain.port import Body, Message, Rank, without_content
+from tmtp_core.domain.port import Body, Device, Message, Rank, without_content
 from tmtp_core.store.sharing import CHANNEL
-from tmtp_core.store.statements import AccountRows, Entry, Written, device_of
+from tmtp_core.store.statements import AccountRows, Entry, Written
 
 _DEVICES_PER_NOTICE: Final = 400  # PostgreSQL carries 8,000 bytes; a key has at most 19 digits
 _NUMBERS: Final = BigInteger()
@@ -172,7 +171,7 @@ class PostgresqlStatements:
             row.status,
             row.role,
             bool(row.introductions),
-            devices=[device_of(SimpleNamespace(**device)) for device in row.devices],
+            devices=[_device(device) for device in row.devices],
             aliases=row.aliases,
             log=row.log,
             admits=list(zip(row.others, row.introducers, strict=True)),
@@ -248,6 +247,11 @@ class PostgresqlStatements:
         devices = {"after": after, "last": last if last is not None else _KEY_MAX}
         connection.execute(_FORGET_REPOSTED, {"before": before_ms, "keep": keep, **devices})
         return last
+
+
+def _device(row: Mapping[str, Any]) -> Device:
+    prekey = (row["prekey"], row["prekey_ms"], row["prekey_sig"]) if row["prekey_ms"] is not None else None
+    return Device(row["key"], row["credential"], row["public"], row["box"], row["label"], prekey, row["created_ms"])
 
 
 def _named(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, list[Any]]:
