@@ -17,8 +17,8 @@ from tmtp_core.domain.outcome import Moment
 from tmtp_core.domain.registering import TOO_MANY, WORK_REQUIRED, RegistrationPace
 from tmtp_core.domain.rules import Rules
 from tmtp_core.domain.sign_in import SignedIn, SignInRule
-from tmtp_core.errors import ProtocolError, ServiceUnavailable
-from tmtp_core.session import UNAVAILABLE, Session
+from tmtp_core.errors import UNAVAILABLE, ProtocolError, ServiceUnavailable
+from tmtp_core.session import Session
 from tmtp_core.store.writer import Job, Result
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2

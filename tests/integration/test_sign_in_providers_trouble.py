@@ -30,7 +30,7 @@ from tests.support.sign_in import (
 )
 from tmtp_core import limits
 from tmtp_core.domain.sign_in import NonceRule, SignedIn, SignInRule
-from tmtp_core.session import UNAVAILABLE
+from tmtp_core.errors import UNAVAILABLE
 
 AWAY = "the sign-in provider cannot be reached, try again later"
 

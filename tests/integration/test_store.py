@@ -273,6 +273,30 @@ def test_pages_come_after_what_else_is_told_of_their_batch(tmp_path: Path) -> No
     assert told == ["enters", "posts", "page"]
 
 
+def test_what_fails_behind_a_commit_calls_nothing_void(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even what no disk is to blame for: no thread could be started, say, by which a bucket's payload is removed."""
+    decided: list[int] = []
+    told: list[object] = []
+    database = Database(tmp_path / "service.sqlite3")
+    (tmp_path / "payloads").mkdir()
+    with ThreadPoolExecutor(1) as executor:
+        folder = PayloadFolder(tmp_path / "payloads", executor, os.urandom)
+        writer = Writer(database, folder, bytes(32), lambda act: act(), lambda event, fields: told.append(event))
+
+        def broken(files: object) -> None:
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(folder, "unlink", broken)
+        for number in range(2):
+            writer.submit(Job(lambda ledger, number=number: decided.append(number), told.append, files=(f"{number}",)))
+        writer.stop()
+        writer.start()
+        writer.join(PATIENCE_S)
+    database.close()
+    assert decided == [0, 1]
+    assert told == ["payload_not_removed", None, None]
+
+
 def test_what_comes_while_the_log_is_emptied_is_decided_before_the_writer_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

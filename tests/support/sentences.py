@@ -40,9 +40,9 @@ SILENT: Final = {
 """What of the client is not read, by its path or its folder's, and why."""
 
 SERVICE: Final = (
-    "session.py", "domain/accounts.py", "domain/acquaintance.py", "domain/admission.py", "domain/device_log.py",
+    "asking.py", "session.py", "domain/accounts.py", "domain/acquaintance.py", "domain/admission.py", "domain/device_log.py",
     "domain/devices.py", "domain/directory.py", "domain/groups.py", "domain/invitations.py", "domain/naming.py",
-    "domain/posting.py", "domain/presence.py", "domain/quotas.py", "domain/registering.py", "domain/retelling.py",
+    "domain/posting.py", "domain/presence.py", "domain/quotas.py", "domain/registering.py", "domain/reports.py", "domain/retelling.py",
     "domain/returns.py", "domain/sign_in.py", "wire/revision2.py", "crypto/account_log.py", "crypto/content_key.py", "crypto/envelope.py",
     "crypto/safety_number.py", "names.py", "wire/address.py",
 )  # fmt: skip

@@ -30,7 +30,7 @@ def resolve_routes(ledger: Ledger, bridge: Account, address: str, entries: Itera
     """
     ghost = ledger.ghost_at(bridge, address)
     reached: dict[int, None] = {}
-    for entry in entries:
+    for entry in dict.fromkeys(entries):
         target = ledger.route(bridge, entry.id) if entry.type == TO_UID else None
         if target is not None:
             accounts = _accounts_named(ledger, target)
