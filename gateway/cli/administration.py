@@ -22,6 +22,7 @@ from gateway.cli.common import (
     print_json,
     say,
     show_table,
+    to_its_end,
 )
 from tmtp_core.ids import posted_text
 
@@ -182,12 +183,13 @@ def create_token(
     if not wanted:
         fail("say what it may do: --scope or --role", USAGE)
     body = m.CreateToken(name=name, scopes=sorted(wanted), instances=instance or [], expires_ms=expiry_ms(expires))
-    made = ask(config, m.NewToken, "tokens.create", body)
-    if as_json:
-        print_json(made)
-        return
-    say("This is shown only now; keep it where nobody else reads it:")
-    say(f"  {made.token}")
+    with to_its_end():
+        made = ask(config, m.NewToken, "tokens.create", body)
+        if as_json:
+            print_json(made)
+            return
+        say("This is shown only now; keep it where nobody else reads it:")
+        say(f"  {made.token}")
 
 
 @token.command("list")

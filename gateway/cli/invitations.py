@@ -19,6 +19,7 @@ from gateway.cli.common import (
     print_json,
     say,
     show_table,
+    to_its_end,
 )
 from tmtp_core import limits
 from tmtp_core.ids import posted_text
@@ -44,14 +45,15 @@ def invite(
     """
     until_ms = expiry_ms(expires)
     wanted = m.CreateInvitation(uses=uses, expires_ms=until_ms, note=note)
-    made = ask(config, m.NewInvitation, "invitations.create", wanted, instance=instance)
-    if as_json:
-        expires = posted_text(until_ms) if until_ms is not None else None
-        print_json({**msgspec.structs.asdict(made), "expires": expires})
-        return
-    say("Give this to the person; it is shown only now:")
-    say(f"  tmtp join '{made.link}' --alias 'Their Name'")
-    say(f"The token alone, for other clients: {made.token}")
+    with to_its_end():
+        made = ask(config, m.NewInvitation, "invitations.create", wanted, instance=instance)
+        if as_json:
+            expires = posted_text(until_ms) if until_ms is not None else None
+            print_json({**msgspec.structs.asdict(made), "expires": expires})
+            return
+        say("Give this to the person; it is shown only now:")
+        say(f"  tmtp join '{made.link}' --alias 'Their Name'")
+        say(f"The token alone, for other clients: {made.token}")
 
 
 @invitation.command("list")
