@@ -43,7 +43,7 @@ class LocalHttp:
 
 
 def _owners_socket(path: Path) -> socket.socket:
-    """A socket at a path. It has its mode before it listens, and by no umask, which would be every other thread's, too."""
+    """A socket at a path. Its mode is set before it listens; a umask would be every other thread's as well."""
     bound = socket.socket(socket.AF_UNIX)
     try:
         bound.bind(str(path))

@@ -96,6 +96,24 @@ def test_a_page_that_fails_says_so_like_every_other(client: Client, monkeypatch:
             assert answer.headers[name] == value
 
 
+def test_a_members_page_shows_what_is_reported_of_him_to_whoever_may_read_that(client: Client) -> None:
+    uid = client.world.people["Edsger Dijkstra"].uid
+    closed, other = client.world.people["Alan Turing"].uid, client.world.people["Grace Hopper"].uid
+    words, heading = "He goes on although I have asked him to stop", "Open reports about this account"
+    client.sign_in(role="administrator")
+    page = client.send("GET", f"/i/members/members/{uid}").text
+    assert heading in page
+    assert words in page
+    assert 'href="/i/members/reports/2/close"' in page
+    for nobody in (closed, other):
+        assert heading not in client.send("GET", f"/i/members/members/{nobody}").text
+    client.sign_in(role="helpdesk")
+    page = client.send("GET", f"/i/members/members/{uid}").text
+    assert "Edsger Dijkstra" in page
+    assert heading not in page
+    assert words not in page
+
+
 def test_every_answer_has_the_headers(client: Client) -> None:
     client.sign_in()
     paths = ["/", "/sign-in", "/i/members", "/nowhere", "/me", "/static/x/y.css", "/i/none/members"]
