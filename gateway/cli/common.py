@@ -91,6 +91,24 @@ def ask_many(
     return [one for one in ask(config, list, operation, body, **arguments) if isinstance(one, answer)]
 
 
+def ask_pages(
+    config: Path, answer: type[T], operation: str, next_of: Callable[[T], object], **arguments: object
+) -> list[T]:
+    """All of a list, a page at a time; `next_of`: of the last one that came, for the argument `after`."""
+
+    async def all_pages(performs: Performs) -> list[T]:
+        found: list[T] = []
+        while True:
+            after = next_of(found[-1]) if found else None
+            page = await performs.perform(operation, {**arguments, "after": after})
+            assert isinstance(page, list)
+            found += [one for one in page if isinstance(one, answer)]
+            if len(page) < m.PAGE_MAX:
+                return found
+
+    return administer(config, all_pages)
+
+
 def administer(config: Path, act: Callable[[Performs], Awaitable[T]]) -> T:
     """Perform operations on the running gateway, or on its data when none runs."""
     settings = settings_of(config)

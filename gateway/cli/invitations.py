@@ -7,14 +7,13 @@ from typing import Annotated
 import msgspec
 import typer
 
-from gateway.administration import Performs
 from gateway.administration import models as m
 from gateway.cli.common import (
     ConfigOption,
     InstanceOption,
     JsonOption,
-    administer,
     ask,
+    ask_pages,
     expiry_ms,
     print_json,
     say,
@@ -64,18 +63,7 @@ def list_invitations(
 
     Example: tmtp-gateway invitation list -c gateway.yaml --instance members
     """
-
-    async def all_pages(performs: Performs) -> list[m.Invitation]:
-        found: list[m.Invitation] = []
-        while True:
-            after = found[-1].invitation if found else None
-            page = await performs.perform("invitations.list", {"instance": instance, "after": after})
-            assert isinstance(page, list)
-            found += page
-            if len(page) < m.PAGE_MAX:
-                return found
-
-    found = administer(config, all_pages)
+    found = ask_pages(config, m.Invitation, "invitations.list", lambda one: one.invitation, instance=instance)
     if as_json:
         print_json(found)
         return
