@@ -20,7 +20,7 @@ from tmtp_client.api import operations as o
 ATTEMPTS_MAX, LOOK_MS = 600, 50
 WORK: Final = "/a/work"
 LONG: Final = 400
-AT_ONCE: Final = 10  # messages that come into the page in one go: tmtp_client/web/app/conversation.js
+AT_ONCE: Final = 10  # messages that come into the page in one go: tmtp_client/web/app/state/conversation.js
 PAGE: Final = 50
 TOP: Final = """(one) =>
   one.getBoundingClientRect().top - document.querySelector(".messages-place").getBoundingClientRect().top"""
