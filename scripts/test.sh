@@ -10,6 +10,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 what=${1:-all}
 unsteady_max=4 # so many failures may be a busy machine's
+patience=65m   # with all tests together: then they are told to stop, and say what failed until then
 
 python_tests="libpython$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)-testsuite"
 debian_packages="chromium chromium-headless-shell firefox-esr ffmpeg npm swaks curl openssl strace dbus-run-session:dbus-daemon gnome-keyring-daemon:gnome-keyring valgrind systemd-analyze:systemd fusermount3:fuse3
@@ -41,7 +42,7 @@ step() {
 # once more, alone: red is what fails again, or more than a few; what passes then is named as unsteady, and is to be mended.
 tests() {
     local status=0 failed
-    step pytest "$@" || status=$?
+    step timeout --foreground --signal=INT --kill-after=1m "$patience" pytest "$@" || status=$?
     [ "$status" = 1 ] || return "$status"
     failed=$(python -c 'import json, pathlib; print(*json.loads(pathlib.Path(".pytest_cache/v/cache/lastfailed").read_text()), sep="\n")')
     [ "$(printf '%s\n' "$failed" | wc -l)" -le "$unsteady_max" ] || return 1

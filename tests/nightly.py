@@ -98,6 +98,14 @@ def steps() -> list[Step]:
             5,
         ),
         Step(
+            "the wire, byte by byte",
+            "HYPOTHESIS_PROFILE=nightly pytest tests/integration/test_wire_vectors.py -k byte_by_byte",
+            "runs",
+            1,
+            1,
+            5,
+        ),
+        Step(
             "ends of data",
             "TMTP_SESSION_WORDS=8 pytest tests/unit/test_end_of_data.py",
             "runs",
@@ -233,7 +241,7 @@ def _round(step: Step, seed: int, log: int) -> Result:
     process = subprocess.Popen(
         ["bash", "-c", step.command.format(seed=seed, count=step.a_round)],
         cwd=ROOT,
-        env={**os.environ, **step.environment},
+        env={**os.environ, "PYTEST_TIMEOUT": "0", **step.environment},  # HUNG_S bounds the whole round
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,

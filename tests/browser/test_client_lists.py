@@ -69,6 +69,7 @@ def test_an_open_menu_stays_and_keeps_its_focus_while_the_list_is_drawn_anew(tow
     first = write(bob, ada, "First of all")
     page = come_in(ada, f"/#{WORK}/t/{first}")
     expect(row(page, "First of all")).to_be_visible()
+    expect(page.get_by_role("button", name="Archive", exact=True)).to_be_visible()  # the conversation came, too
     # The menu is opened while the conversation is being put away, after which the focus goes to the list.
     page.evaluate(
         "document.querySelector('.acts [aria-label=Archive]').click(), document.getElementById('act-views').click()"

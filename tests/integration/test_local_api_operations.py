@@ -499,6 +499,9 @@ async def test_a_new_recovery_sheet_replaces_the_old_one(gateway: Gateway, tmp_p
     async with device(tmp_path / "ada") as ada:
         old = (await ada.join(gateway, "public", "work", ADA)).recovery
         sheet = await ada("devices.new_recovery", o.NewRecovery("work", old))
+        assert await ada("devices.new_recovery", o.NewRecovery("work", old)) == sheet  # who has not seen the answer
+        await ada("accounts.told", o.OfAccount("work"))
+        assert (await problem(ada("devices.new_recovery", o.NewRecovery("work", old)))).code == "refused"
         assert not (await ada("devices.check_recovery", o.CheckRecovery("work", old))).done
         assert (await ada("devices.check_recovery", o.CheckRecovery("work", sheet.words))).done
         await ada("home.lock")

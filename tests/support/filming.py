@@ -32,8 +32,9 @@ def prepare() -> None:
     [revision] = [one["revision"] for one in browsers if one["name"] == "ffmpeg"]
     found = _ROOT / ".cache" / "playwright" / f"ffmpeg-{revision}" / "ffmpeg-linux"
     found.parent.mkdir(parents=True, exist_ok=True)
-    found.unlink(missing_ok=True)
-    found.symlink_to(_FFMPEG)
+    made = found.with_name(f"made-by-{os.getpid()}")  # several do this at once
+    made.symlink_to(_FFMPEG)
+    made.replace(found)
     os.environ["PLAYWRIGHT_BROWSERS_PATH"] = str(found.parents[1])
 
 

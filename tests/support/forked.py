@@ -28,6 +28,7 @@ from typing import Any, Final
 
 _OTHERS: Final = ("__main__", "_process", ".worker")  # programs of their own, with what no command is to have in it
 _FILES: Final = 5  # of each request: what it is, standard input, output, error, and where its end is told
+_PATIENCE_S: Final = 10.0  # with its end
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,10 @@ class Loaded:
         assert self._asking is not None
         assert self._server is not None
         self._asking.close()
-        self._server.wait()
+        try:
+            self._server.wait(_PATIENCE_S)
+        except subprocess.TimeoutExpired:  # a process that somebody left holds the socket, too
+            self._server.kill()
 
 
 def _load(package: str) -> None:

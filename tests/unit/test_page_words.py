@@ -58,7 +58,6 @@ UNTOLD: Final = frozenset(
         "block {}",
         "prekey {}",
         "{} at {}",
-        "{} connected",
         "Composed({} octets)",
         "DaemonFile(pid={}, url={})",
         "Multiple exceptions",

@@ -29,6 +29,7 @@ from tmtp_client.cli.common import (
     print_qr,
     say,
     time_text,
+    warn,
 )
 from tmtp_client.cli.joining import print_words
 from tmtp_client.cli.session import FIRST_NAME, account_of, listening, reach, run
@@ -341,15 +342,20 @@ def new(yes: YesOption = False, account: AccountOption = "", as_json: JsonOption
     confirm("Make a new recovery sheet? The old one is void then.", yes=yes)
     words = asyncio.run(words_of(_WORDS))
 
-    async def work(client: Client) -> o.RecoverySheet:
+    async def work(client: Client) -> None:
         of = await account_of(client, account)
         await reach(client, of.name)
-        sheet: o.RecoverySheet = await client.call("devices.new_recovery", o.NewRecovery(of.name, words))
-        return sheet
+        try:
+            sheet: o.RecoverySheet = await client.call("devices.new_recovery", o.NewRecovery(of.name, words))
+        except ProblemError as error:
+            if error.problem.code == "not_now":
+                warn("Whether the service has it is not known. Ask again with the same words: tmtp recovery new")
+            raise
+        if as_json:
+            print_json({"recovery": sheet.words})
+        else:
+            say("Your new recovery sheet. Write it down, and destroy the old one; it is shown only now:")
+            print_words(sheet.words)
+        await client.call("accounts.told", o.OfAccount(of.name))  # now that it is on the screen
 
-    sheet = run(work)
-    if as_json:
-        print_json({"recovery": sheet.words})
-        return
-    say("Your new recovery sheet. Write it down, and destroy the old one; it is shown only now:")
-    print_words(sheet.words)
+    run(work)

@@ -18,7 +18,9 @@ from tmtp_client.api import models
 from tmtp_client.engine import between, forwarding, gathering, meeting, notifying, parts, sealing
 from tmtp_client.engine.arrival import After, Arrival, safe_name, together
 from tmtp_client.engine.context import Context
+from tmtp_client.engine.unforeseen import report
 from tmtp_client.store import groups, messages, people, threads, views
+from tmtp_client.store.database import DISK_FAILED
 from tmtp_client.store.messages import NewAttachment, NewMessage
 from tmtp_client.store.tables import heard, message
 from tmtp_client.sync import registers, state
@@ -59,6 +61,11 @@ def arrive(c: Rows, context: Context, arrival: Arrival) -> After:
     if after.caught_up:
         trim(c)
     return after
+
+
+def pass_over(c: Rows, id: str) -> None:
+    """An event that cannot be kept in any form is not taken in again, either."""
+    _HEARD(c, {"id": id})
 
 
 def trim(c: Rows) -> None:
@@ -143,12 +150,13 @@ def _post(c: Rows, context: Context, arrival: Arrival) -> After:
         after = between.clients(c, context, arrival, said if arrival.opened is not None else None)
     elif said is not None and said.forged:
         nobodys = replace(arrival, head=PostHead(), files=(), state="unreadable", problem=" ".join(said.doubts))
-        after = replace(_message(c, context, nobodys), remove=gone)
+        after = replace(_message(c, context, nobodys, believed=False), remove=gone)
     elif _says_who_reads(arrival):
         after = _asked_in(c, context, arrival, said)
     else:
+        tells = bool(arrival.head.confirmid) or _begins_late(c, arrival)
         after = _message(c, context, arrival, believed=_is_believed(c, context, arrival, said))
-        if arrival.head.confirmid and arrival.opened is not None and said is not None and not said.settled:
+        if tells and arrival.opened is not None and said is not None and not said.settled:
             between.defer(c, replace(arrival, text=""))  # which is kept: it is a message of its own until then
     return replace(after, own_log=True) if said is not None and not said.settled else after
 
@@ -156,17 +164,41 @@ def _post(c: Rows, context: Context, arrival: Arrival) -> After:
 def again(c: Rows, context: Context, author: str = "") -> list[After]:
     """Logs have been looked at: what waited for that is acted on, where its device still stands in one. `author`: only
     what this account wrote.
+
+    One by which something fails is undone and dropped: it would be in the way of all that comes after it.
     """
     done = []
-    for arrival, said in between.again(c, context, author):
-        if arrival.head.confirmid:
-            if not between.is_barred(c, context, arrival, said) and _is_believed(c, context, arrival, said):
-                done.append(After(remove=tuple(forwarding.confirmed_late(c, context, arrival)), counts=True))
-        elif not _says_who_reads(arrival):
-            done.append(between.believed(c, context, arrival, said, ()))
-        elif not said.forged:
-            done.append(_asked_in(c, context, arrival, said))
+    for id in between.deferred_ids(c, author):
+        try:
+            with c.begin_nested():
+                after = _again(c, context, id)
+        except DISK_FAILED:
+            raise
+        except Exception as error:
+            report(f"{context.name} a post that waited", error)
+            between.drop(c, id)
+        else:
+            done += [after] if after is not None else []
     return done
+
+
+def _again(c: Rows, context: Context, id: str) -> After | None:
+    """One of them; None where it waits on, or nothing follows from it."""
+    ready = between.take_up(c, context, id)
+    if ready is None:
+        return None
+    arrival, said = ready
+    if arrival.head.confirmid:
+        if between.is_barred(c, context, arrival, said) or not _is_believed(c, context, arrival, said):
+            return None
+        return After(remove=tuple(forwarding.confirmed_late(c, context, arrival)), counts=True)
+    if _begins_late(c, arrival) and not _is_between_clients(context, arrival):
+        if _is_believed(c, context, arrival, said):
+            _read_by(c, context, arrival, arrival.event.id)
+        return None
+    if not _says_who_reads(arrival):
+        return between.believed(c, context, arrival, said, ())
+    return None if said.forged else _asked_in(c, context, arrival, said)
 
 
 def _says_who_reads(arrival: Arrival) -> bool:
@@ -174,6 +206,12 @@ def _says_who_reads(arrival: Arrival) -> bool:
     event, head = arrival.delivery, arrival.head
     notified = isinstance(event, m.Notify) or (isinstance(event, m.Delivery) and event.notify)
     return arrival.state == "received" and not head.confirmid and bool(notified or head.adds or head.copies)
+
+
+def _begins_late(c: Rows, arrival: Arrival) -> bool:
+    """Whether it is the first message of a conversation that is here already: an answer was read before it."""
+    head, id = arrival.head, arrival.event.id
+    return not head.confirmid and (head.threadid or id) == id and threads.is_known(c, id)
 
 
 def _asked_in(c: Rows, context: Context, arrival: Arrival, said: Sealed | None) -> After:
@@ -193,7 +231,7 @@ def _asked_in(c: Rows, context: Context, arrival: Arrival, said: Sealed | None) 
     if not why:
         return _message(c, context, arrival, believed=_is_believed(c, context, arrival, said))
     unheard = replace(arrival, head=PostHead(threadid=thread), files=(), state="unreadable", problem=why)
-    return replace(_message(c, context, unheard), remove=gone)
+    return replace(_message(c, context, unheard, believed=False), remove=gone)
 
 
 _BY_BARRED: Final = "it asks people into this conversation, and a device that was barred has signed it"
@@ -223,7 +261,7 @@ def _is_believed(c: Rows, context: Context, arrival: Arrival, said: Sealed | Non
     Where a thread was sealed, only what a device has signed that stood in its account's log; that something before it
     is missing says nothing against that.
     """
-    thread = arrival.head.threadid or ""
+    thread = arrival.head.threadid or arrival.event.id
     confirms = bool(arrival.head.confirmid and arrival.opened is not None)  # perhaps what is not here yet
     if context.trust is None or not (confirms or sealing.was_sealed(c, thread)):
         return True
@@ -262,8 +300,9 @@ def _message(c: Rows, context: Context, arrival: Arrival, *, believed: bool = Tr
     new = _new(c, context, arrival)
     is_first = not threads.is_known(c, new.thread or new.id)
     _record(c, context, new)
-    # What answers it may have been read before; the readers of a confirmed message come with its copy.
-    if not head.confirmid and (is_first or (new.id == new.thread and new.state != "sealed")):
+    # What answers it may have been read before, and then a service that makes it up would name readers of what is here.
+    # The readers of a confirmed message come with its copy.
+    if not head.confirmid and (is_first or (new.id == new.thread and new.state != "sealed" and believed)):
         _read_by(c, context, arrival, new.thread or new.id)
     if new.state == "sealed" and arrival.suite == DEVICES and context.trust is not None and arrival.via is None:
         between.ask_for_key(c, context, new.id, new.author)
@@ -293,10 +332,11 @@ def _new(c: Rows, context: Context, arrival: Arrival) -> NewMessage:
     outgoing = event.from_ == context.uid
     alias = event.alias or meeting.alias_of(c, event.from_)
     blocked = not outgoing and people.is_blocked(c, event.from_)  # what still comes through a common group is folded
-    states: dict[str, models.MessageState] = {"received": "sent" if outgoing else "received"}
-    state_now = states.get(arrival.state) or ("sealed" if arrival.state == "sealed" else "unreadable")
     files = _attachments(c, context, arrival)
-    if state_now == "received" and any(not one.file for one in files):
+    state_now: models.MessageState = arrival.state
+    if arrival.state == "received" and outgoing:
+        state_now = "sent"
+    elif arrival.state == "received" and any(not one.file for one in files):
         state_now = "partial"
     text = arrival.text if arrival.state == "received" else _said(arrival)
     return NewMessage(

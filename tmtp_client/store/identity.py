@@ -2,12 +2,16 @@
 """Who this device is at a service, and the keys of an account that is just being opened (B1, B4)."""
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from sqlalchemy import Connection as Rows
 from sqlalchemy import delete, func, insert, select
 
 from tmtp_client.connection import AccountKeys, DeviceKeys, KeyLogin, Login, PasswordLogin
 from tmtp_client.store import tables as t
+
+_NEXT: Final = " next"
+"""Behind the service's key in `pending`: of a recovery key that replaces another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,17 @@ def put_pending(c: Rows, service_key: str, keys: AccountKeys) -> None:
     c.execute(delete(t.pending).where(t.pending.c.service_key == service_key))
     own = {"seed": keys.device.seed, "box_key": keys.device.box_key}
     c.execute(insert(t.pending).values(service_key=service_key, recovery_seed=keys.recovery_seed, **own))
+
+
+def next_recovery(c: Rows, service_key: str) -> bytes:
+    """The seed of a recovery key that is to replace the account's, or has, and that its person was not told yet."""
+    kept = pending(c, service_key + _NEXT)
+    return kept.recovery_seed if kept is not None else b""
+
+
+def put_next_recovery(c: Rows, service_key: str, device: DeviceKeys, seed: bytes) -> None:
+    """Keep it until `forget_pending`: before the service hears of it, since nobody else has it."""
+    put_pending(c, service_key + _NEXT, AccountKeys(device, seed))
 
 
 def forget_pending(c: Rows) -> None:

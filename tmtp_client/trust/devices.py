@@ -6,7 +6,7 @@ act is signed on top of the log as it was looked at; where the log has moved on 
 device that it is about stands as it did.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Final, Literal
@@ -16,6 +16,7 @@ from sqlalchemy import Connection as Rows
 from tmtp_client import limits
 from tmtp_client.api.models import Device, Devices
 from tmtp_client.connection import Refused
+from tmtp_client.store import identity as identities
 from tmtp_client.trust import logs as kept
 from tmtp_client.trust import words
 from tmtp_client.trust.following import MOVED_ON, Following
@@ -190,25 +191,34 @@ class DeviceActs:
         log = await database.read(lambda c: self._logs.kept(c, self._own.uid))
         return log is not None and log.state.recovery == public
 
-    async def new_recovery(
-        self, asker: Asker, database: Kept, recovery_words: str, on_made: Callable[[bytes], object] | None = None
-    ) -> str:
-        """Replace the recovery key; the 24 words of the new one. Told this once: no device keeps them.
+    async def new_recovery(self, asker: Asker, database: Kept, recovery_words: str) -> str:
+        """Replace the recovery key; the 24 words of the new one. It is kept here before the service hears of it, and
+        until its person has it (`identity.forget_pending`): where an answer was lost, asking again tells it.
 
-        `on_made` hears the new seed before the service does, to make the vault's slot of it, say. Raises as `act` does.
+        Raises as `act` does.
         """
         old = Signer(seed_of(recovery_words))
-        seed = self._random_bytes(SEED_BYTES)
-        if on_made is not None:
-            on_made(seed)
         for _ in range(limits.LOG_TRIES_MAX):
             log = await self._looked_at(asker, database)
-            if log.state.recovery != old.public:
+            seed = await database.read(lambda c: identities.next_recovery(c, self._own.service_key))
+            replaced = old.public in log.state.recoveries and old.public != log.state.recovery
+            if replaced and seed and Signer(seed).public == log.state.recovery:
+                return words_of(seed)
+            if old.public != log.state.recovery:
                 raise NotPossible("these words are not this account's recovery sheet, or not any more")
+            if not seed or Signer(seed).public in log.state.recoveries:
+                seed = await self._next_recovery(database)
             entry = Entry("rekey", log.state.head_text, recovery=Signer(seed).public)
             if await self._append(asker, database, entry, {RECOVERY: old}, log):
                 return words_of(seed)
         raise Changed("somebody else changes this account all the time; try again")
+
+    async def _next_recovery(self, database: Kept) -> bytes:
+        """The seed of a new recovery key, kept."""
+        seed = self._random_bytes(SEED_BYTES)
+        own = self._own
+        await database.write(lambda c: identities.put_next_recovery(c, own.service_key, own.keys, seed))
+        return seed
 
     # -- appending ---------------------------------------------------------------------------------------------------
     async def _looked_at(self, asker: Asker, database: Kept) -> KeptLog:

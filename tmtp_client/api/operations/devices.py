@@ -80,7 +80,7 @@ class NewRecovery(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RecoverySheet(Struct, frozen=True):
-    """A recovery key, told this once: 24 words and their QR code."""
+    """A recovery key: 24 words and their QR code, told until `accounts.told`: asking again tells the same."""
 
     words: str
     qr: str

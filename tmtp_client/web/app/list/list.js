@@ -156,11 +156,18 @@ function openMenu(event) {
   rowMenu.value = { key: row.dataset.row ?? "", x, y };
 }
 
+/** Of a message without words, what it brings. @param {{kind: string, name: string} | undefined} first */
+function broughtBy(first) {
+  if (first?.kind === "filled") return t("forms.draft_filled");
+  return first?.kind === "form" ? t("forms.draft_form") : told(first?.name ?? "");
+}
+
 function Row({ thread, props, isOpen, from, mixed }) {
   const unseen = thread.unseen ?? 0;
   const names = othersOf(thread);
   const who = names.length > 3 ? t("list.and_more", { names: names.slice(0, 2).join(", "), count: names.length - 2 }) : names.join(", ");
   const subject = told(thread.subject).trim();
+  const last = told(thread.last_text).trim() || broughtBy(thread.last_attached);
   const until = waitsUntil(thread);
   const marks = [
     unseen && t("list.unread", { count: unseen }),
@@ -177,8 +184,8 @@ function Row({ thread, props, isOpen, from, mixed }) {
     <span class="avatar" aria-hidden="true">${initials(names[0] ?? "")}</span>
     <span class="row-who"><bdi>${who || t("list.nobody")}</bdi>${thread.messages > 1 && html` <span class="row-number" aria-hidden="true">${thread.messages}</span>`}</span>
     <time class="row-when" datetime=${thread.last_posted} title=${fullMoment(thread.last_posted)}>${moment(thread.last_posted)}</time>
-    <span class="row-subject"><bdi>${subject || told(thread.last_text).split("\n")[0] || t("list.no_subject")}</bdi></span>
-    <span class="row-text"><bdi>${subject ? told(thread.last_text) || t("list.no_text") : ""}</bdi></span>
+    <span class="row-subject"><bdi>${subject || last.split("\n")[0] || t("list.no_subject")}</bdi></span>
+    <span class="row-text"><bdi>${subject ? last || t("list.no_text") : ""}</bdi></span>
     <span class="row-marks" aria-hidden="true">
       ${mixed && html`<span class="badge">${serviceName(accountOf(thread.account) ?? { service: thread.account })}</span>`}
       ${(thread.tags ?? []).slice(0, 2).map((name) => html`<span class="badge"><bdi>${told(name)}</bdi></span>`)}

@@ -124,10 +124,16 @@ function Naming({ account, device, onChanged, onClose }) {
 function Recovery({ account }) {
   const [asking, setAsking] = useState("");
   const [sheet, setSheet] = useState(/** @type {any} */ (null));
+  const { busy, run } = useRequest();
+  const told = () =>
+    run(async () => {
+      await call("accounts.told", { account: account.name });
+      setSheet(null);
+    });
   if (sheet) {
     return html`<section aria-label=${t("first.sheet")} class="stacked">
       <div class="screen-only"><${Notice} kind="warn" role="status"><strong>${t("settings.new_sheet_made")}</strong> ${t("settings.new_sheet_now")}<//></div>
-      <${RecoverySheet} account=${account} words=${sheet.words} qr=${sheet.qr} act=${t("settings.done")} onTold=${() => setSheet(null)} /></section>`;
+      <${RecoverySheet} account=${account} words=${sheet.words} qr=${sheet.qr} act=${t("settings.done")} busy=${busy} onTold=${told} /></section>`;
   }
   return html`<section class="card screen-only" aria-labelledby="sheet"><div class="card-head"><h2 id="sheet">${t("first.sheet")}</h2></div><div class="card-body">
     <p>${t("settings.sheet_text")}</p>
