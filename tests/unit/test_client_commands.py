@@ -15,7 +15,9 @@ import typer
 from typer.testing import CliRunner
 
 from tmtp_client.api.frames import Problem
+from tmtp_client.api.models import Attachment
 from tmtp_client.cli.common import bare, default_home, fail_by, moment_ms
+from tmtp_client.cli.forms import _chosen
 from tmtp_client.cli.main import app, main
 from tmtp_client.cli.query import query_of
 
@@ -171,6 +173,18 @@ def test_what_comes_and_goes_through_the_streams_is_no_reason_for_a_traceback(
     )
     assert (ran.returncode, b"Traceback" in ran.stderr) == (code, False), ran.stderr.decode(errors="replace")
     assert words in ran.stderr
+
+
+def test_of_several_forms_of_a_message_one_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where they have one name, as after a forward: their answers are told apart by where they stand."""
+    two = [Attachment(place, "form", "plan", 9, 9, form="plan") for place in (0, 2)]
+    assert _chosen(two, 2) is two[1]
+    assert _chosen(two[:1], None) is two[0]
+    for forms, place, words in ((two, None, "--place 0, 2"), (two, 1, "no form is there"), ([], None, "no form")):
+        with pytest.raises(typer.Exit) as ended:
+            _chosen(forms, place)
+        assert ended.value.exit_code == 2
+        assert words in capsys.readouterr().err
 
 
 def test_an_id_is_never_nothing_which_every_id_ends_in(capsys: pytest.CaptureFixture[str]) -> None:

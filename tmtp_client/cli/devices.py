@@ -220,7 +220,7 @@ def start(account: AccountOption = "", as_json: JsonOption = False) -> None:
 def answer(
     text: TextArgument,
     label: Annotated[
-        str, typer.Option(help="What this device calls itself here; the others name it by `tmtp devices name`.")
+        str, typer.Option(help="What this device is called; your others take that in once it is confirmed.")
     ] = "",
     account: AccountOption = "",
     as_json: JsonOption = False,
