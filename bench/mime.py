@@ -49,11 +49,9 @@ async def through_the_pool(raw: bytes, seconds: float) -> tuple[float, int]:
 
     async def sender(folder: Path) -> None:
         nonlocal count
-        path = folder / "mail"
-        await asyncio.to_thread(path.write_bytes, raw)
-        await pool.parse(path, folder)
+        await pool.parse(raw, folder)
         while time.monotonic() < until or until == 0.0:
-            await pool.parse(path, folder)
+            await pool.parse(raw, folder)
             count += until != 0.0
 
     with tempfile.TemporaryDirectory() as spool:

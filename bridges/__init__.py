@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Controlled ways in (C2, C3). Each talks to a service as a TMTP client, never to its database."""
+"""Controlled ways in (C2). Each talks to a service as a TMTP client, never to its database."""

@@ -39,7 +39,9 @@ ARCHIVE_MEMBERS_MAX = 10_000
 ARCHIVE_LOOKED_INTO_MAX_BYTES = 32 << 20  # unpacked, to see what is inside
 
 # -- what the intake remembers -----------------------------------------------------------------------------------------
-DUPLICATES_KEPT_S = 7 * 86_400.0
+SIGNATURE_AGE_MAX_S = 7 * 86_400.0
+DATE_AHEAD_MAX_S = 86_400.0  # of a mail whose signature does not say when it was made: people's clocks
+DUPLICATES_KEPT_S = SIGNATURE_AGE_MAX_S + DATE_AHEAD_MAX_S  # or a signed mail could come again when it is forgotten
 THREADS_KEPT_S = 366 * 86_400.0  # since the last mail; a mail that names the first one finds its thread after that, too
 FORGET_EVERY_S = 3_600.0
 GROUP_MAX = 500  # changes in one transaction
@@ -90,11 +92,12 @@ HANDSHAKE_S = 30.0  # for a PROXY header and TLS, before the greeting
 SESSION_IDLE_S = 120.0
 SESSION_MAX_S = 3_600.0
 SESSION_COMMANDS_MAX = 2_000
-SESSION_ERRORS_MAX = 20
+SESSION_ERRORS_MAX = 20  # commands that are none, or in no order, or cannot be read; a refused mail is none of them
+SESSION_CLOSE_S = 10.0  # for the last answers to be taken, then the connection is dropped
 ADDRESSES_REMEMBERED_MAX = 1_024  # of peers, and of senders, in the form in which they are looked up
 BUFFERED_BYTES_MAX = 256 << 20  # of mail being received, all sessions together; beyond it 452
 BUFFERED_SHARE_MAX_BYTES = BUFFERED_BYTES_MAX // 4  # of one address, or one /64 of IPv6; one mail fits always
-SERVICE_WAIT_S = 15.0  # for the service to be there, and to acknowledge; then 451
+SERVICE_WAIT_S = 15.0  # for the service to be there; else the mail is spooled
 STREAM_CHUNK_BYTES = 256 << 10
 
 # -- answers of members ------------------------------------------------------------------------------------------------
@@ -135,7 +138,6 @@ SIGNATURE_FIELD_MAX_BYTES = 8_192  # of one DKIM-Signature, ARC-Seal or ARC-Mess
 DKIM_KEY_MIN_BITS = 1_024  # RFC 8301 §3.2
 DKIM_KEY_MAX_BITS = 4_096  # the same; a larger one costs more than a mail may
 ARC_SETS_MAX = 8  # RFC 8617 §4.2.1 allows 50; each costs two keys
-SIGNATURE_AGE_MAX_S = DUPLICATES_KEPT_S  # not longer, or a signed mail could come again when the first is forgotten
 CLOCK_SKEW_S = 300  # of signers: how far in the future t= may be, and how long ago x=
 PROOF_WALL_S = 20.0  # one look of a worker at one mail: a mail at fault meets the CPU limit first, so this is our load
 PROOF_CPU_S = 4  # 25 MiB with two signatures take 1.1 s

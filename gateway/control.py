@@ -24,7 +24,7 @@ _TIMEOUT_S: Final = 60.0
 
 
 class ControlServer:
-    """Listens on `socket_path` until `stop`. Raises `StartFailed` when the path is too long for a socket."""
+    """Listens on `socket_path` until `stop`. Raises `StartFailed` when there can be no socket at this path."""
 
     def __init__(self, administration: Administration, socket_path: Path) -> None:
         self._administration = administration
@@ -38,13 +38,14 @@ class ControlServer:
             raise StartFailed(
                 f"{self._path} is too long for a socket ({most} bytes at most); choose a shorter data_dir"
             )
-        self._path.unlink(missing_ok=True)
-        self._server = LocalHttp(Api(self._administration, OwnersSocket()).application())
-        before = os.umask(0o177)
+        server = LocalHttp(Api(self._administration, OwnersSocket()).application())
         try:
-            await self._server.listen_at(self._path)
-        finally:
-            os.umask(before)
+            self._path.unlink(missing_ok=True)
+            await server.listen_at(self._path)
+        except OSError as error:
+            await server.stop()
+            raise StartFailed(f"the control socket {self._path} cannot be made: {error.strerror}") from None
+        self._server = server
 
     async def stop(self) -> None:
         """Stop listening and remove the socket."""

@@ -98,6 +98,14 @@ def steps() -> list[Step]:
             5,
         ),
         Step(
+            "the wire, byte by byte",
+            "HYPOTHESIS_PROFILE=nightly pytest tests/integration/test_wire_vectors.py -k byte_by_byte",
+            "runs",
+            1,
+            1,
+            5,
+        ),
+        Step(
             "ends of data",
             "TMTP_SESSION_WORDS=8 pytest tests/unit/test_end_of_data.py",
             "runs",

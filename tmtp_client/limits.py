@@ -33,6 +33,8 @@ WAKE_PAUSE_S = 0.5
 STATE_PAUSE_S = 0.25  # between two words on how an account stands
 UNOPENED_IN_MEMORY_BYTES = 1 << 20  # of a sealed message that is being opened; of a larger one a copy goes to the disk
 DEFERRED_MAX = 1_000  # posts that wait until it is known who signed them
+DEFERRED_MAX_BYTES = 64 << 20  # of the texts of those among them that are not small
+DEFERRED_SMALL_CHARACTERS = 16 << 10
 DEFERRED_AT_ONCE = 16  # of them, the first of an account, that are looked at with each post of that account
 HEARD_MAX = 5_000  # ids of events that left no message: a service repeats what was not acknowledged, and no more
 
@@ -198,7 +200,6 @@ CLOCK_SLACK_MS = 5 * 60 * 1000  # between what the service dates and what a log 
 THERE_S = 3600.0  # so often a connected device notes that it is there: else it was away, as far as it knows
 AWAY_MS = 20 * 3600 * 1000  # the shortest absence after which a service may have given messages back
 LINK_TEXT_MAX_BYTES = 4_096
-MISSING_TOLD_MAX = 1_000_000  # more than so many messages cannot have been left out of a chain in earnest
 EXPORT_NUMBERS = 500  # messages or threads of an export that are looked up at once
 SEARCH_NAMED_MAX = 300  # messages of the threads that a search is narrowed to, named one by one
 LINK_PATIENCE_S = 3600.0  # of a new device, with the person who carries its text to one that the account has

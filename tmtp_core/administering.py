@@ -63,7 +63,8 @@ class Administering(ABC):
     def _cut(self, outcome: Outcome) -> None: ...
 
     @abstractmethod
-    def _deliver(self, copies: Iterable[Copy], by: int = NO_DEVICE) -> None: ...
+    def deliver(self, copies: Iterable[Copy], by: int = NO_DEVICE) -> None:
+        """Offer committed messages to the devices that are connected."""
 
     # -- looking -----------------------------------------------------------------------------------------------------
     async def list_accounts(self, wanted: inventory.AccountsWanted | None = None) -> list[admin.AccountSummary]:
@@ -261,7 +262,7 @@ class Administering(ABC):
 
         def released(administered: admin.Administered) -> None:
             self._cut(Outcome(cuts=cuts(administered)))
-            self._deliver(administered.copies)
+            self.deliver(administered.copies)
 
         return self._with_links(await self.decide(act, released, cuts))
 

@@ -18,8 +18,8 @@ from tmtp_core import limits
 from tmtp_core.domain.outcome import NO_DEVICE, Asker, Moment, Outcome
 from tmtp_core.domain.rules import Rules
 from tmtp_core.domain.sign_in import SignedIn
-from tmtp_core.errors import ProtocolError
-from tmtp_core.session import UNAVAILABLE, Session
+from tmtp_core.errors import UNAVAILABLE, ProtocolError
+from tmtp_core.session import Session
 from tmtp_core.siblings import Siblings
 from tmtp_core.store.ledger import SqlLedger
 from tmtp_core.store.writer import Job, PageRead, Result

@@ -33,6 +33,10 @@ class LoginRefused(ProtocolError):
     """A log-in or registration that fails ends the link (wire.md §3.4)."""
 
 
+UNAVAILABLE = "service temporarily unavailable, try again"
+"""What peers are told of `ServiceUnavailable`."""
+
+
 class ServiceUnavailable(TmtpError):
     """Ours, and temporary: the disk is full, the service is stopping. Trying again under the same id is right.
 

@@ -17,8 +17,8 @@ from tmtp_core.domain.outcome import Moment
 from tmtp_core.domain.registering import TOO_MANY, WORK_REQUIRED, RegistrationPace
 from tmtp_core.domain.rules import Rules
 from tmtp_core.domain.sign_in import SignedIn, SignInRule
-from tmtp_core.errors import ProtocolError, ServiceUnavailable
-from tmtp_core.session import UNAVAILABLE, Session
+from tmtp_core.errors import UNAVAILABLE, ProtocolError, ServiceUnavailable
+from tmtp_core.session import Session
 from tmtp_core.store.writer import Job, Result
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
@@ -143,6 +143,9 @@ class Reception:
         except (ProtocolError, ServiceUnavailable) as refusal:
             session.end(str(refusal))
             return
+        except Exception:  # ours: a link that waits for its log-in has no deadline
+            session.end(UNAVAILABLE)
+            raise
         if session.open and isinstance(request, m2.LoginByKey):
             self._come_back(session, request, signed_in)
         elif session.open:

@@ -33,7 +33,6 @@ from tmtp_core.domain.port import Message, without_content
 from tmtp_core.domain.posting import Posting
 from tmtp_core.domain.presence import PresenceBoard
 from tmtp_core.domain.registering import RegistrationLimits, RegistrationPace
-from tmtp_core.domain.returns import GivenBack, give_back
 from tmtp_core.domain.rules import Rules
 from tmtp_core.domain.sign_in import SignInRule
 from tmtp_core.domain.window import DeliveryWindow
@@ -49,13 +48,13 @@ from tmtp_core.schema import DatabaseUnfit
 from tmtp_core.session import NONE_INTERRUPTED, Session
 from tmtp_core.store.database import Store
 from tmtp_core.store.folders import make_folder
-from tmtp_core.store.forgetting import forgetting
 from tmtp_core.store.ledger import SqlLedger
 from tmtp_core.store.opening import opened_bus, opened_database, opened_payloads
 from tmtp_core.store.payloads import Backlog, Upload
 from tmtp_core.store.places import Bucket
 from tmtp_core.store.trouble import database_errors, error_text
 from tmtp_core.store.writer import Job, PageRead, Result, Writer
+from tmtp_core.upkeep import Upkeep
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
 
@@ -142,7 +141,6 @@ class Service(Administering, BesideOthers):
         self._links: dict[int, Session] = {}  # device -> the link it is logged in by
         self._by_uid: dict[str, tuple[Session, ...]] = {}  # mostly of one: a set takes four times as much
         self._arriving: dict[Session, int] = {}  # devices that were let in, and whose links do not know it yet
-        self._given_back_up_to = 0  # message, by the last look at what waited too long
         self._interrupted: dict[int, frozenset[int]] = {}  # what was in flight to devices that left; a window each
         self._board = PresenceBoard()
         self._entrance = Entrance(self, self._links)
@@ -151,10 +149,7 @@ class Service(Administering, BesideOthers):
         )
         self.room = Room(self.payloads.backlog, in_loop)
         self._looking = asyncio.Semaphore(limits.LOOKS_AT_ONCE_MAX)
-        self._next_checkpoint_s = clock.monotonic_s() + limits.CHECKPOINT_INTERVAL_S
-        self._next_forgetting_s = clock.monotonic_s()
-        self._next_return_s = clock.monotonic_s()
-        self._next_received_s = clock.monotonic_s() + limits.RECEIVED_WRITE_INTERVAL_S
+        self.upkeep = Upkeep(self, self._writer, clock.monotonic_s())
         self._stopping = False
         self._deliveries = 0
         self.ack_latencies = Latencies()  # from the last sending of a delivery to its device's ack
@@ -180,36 +175,18 @@ class Service(Administering, BesideOthers):
             session.end(None)
         await asyncio.to_thread(self.payloads.end_uploads)
         await asyncio.sleep(0)  # the posts whose payloads the threads have just finished are submitted now
-        self._writer.submit(Job(lambda ledger: ledger.write_received(), lambda result: None))
+        self.upkeep.write_received()
         self._writer.stop()
         await asyncio.to_thread(self._shut_down)
 
     def tick(self) -> None:
-        """Once a second: deadlines, contests, upkeep of the store."""
+        """Once a second: deadlines, contests, upkeep."""
         now_s = self._clock.monotonic_s()
         for session in list(self._sessions):
             session.sweep()
         self._entrance.settle_contests(now_s)
         self._say_that_it_lives()
-        if not self._writer.figures.healthy:
-            self._writer.retry()
-        if self._writer.checkpoint_left:
-            self._writer.request_checkpoint()
-        if now_s >= self._next_checkpoint_s:
-            self._next_checkpoint_s = now_s + limits.CHECKPOINT_INTERVAL_S
-            self._writer.request_checkpoint()
-            if self.siblings.there_may_be:
-                self._writer.submit(Job(lambda ledger: ledger.count_messages(), lambda result: None, looks=True))
-        if now_s >= self._next_return_s:
-            self._next_return_s = now_s + limits.RETURN_INTERVAL_S
-            self._give_back()
-        if now_s >= self._next_received_s and self._writer.ledger.received.waits:
-            self._next_received_s = now_s + limits.RECEIVED_WRITE_INTERVAL_S
-            self._writer.submit(Job(lambda ledger: ledger.write_received(), lambda result: None))
-        if now_s >= self._next_forgetting_s and self.siblings.is_first:
-            self._next_forgetting_s = now_s + limits.REPOST_FORGET_INTERVAL_S
-            for forget in forgetting(self.moment().ms):
-                self._writer.submit(Job(forget, lambda result: None))
+        self.upkeep.tick(now_s)
 
     def connect(self, outlet: Outlet, spki_hashes: tuple[bytes, ...] = (NO_TLS,)) -> Session | None:
         """A new link, or None when there are as many as the instance allows.
@@ -449,7 +426,7 @@ class Service(Administering, BesideOthers):
             self.has_claimed(asker.device)
             self.release(asker.device)
         self._cut(outcome)
-        self._deliver(outcome.copies)
+        self.deliver(outcome.copies)
 
     def released(self, session: Session, outcome: Outcome) -> None:
         """A decision is durable: its copies and its presence may be seen."""
@@ -461,7 +438,7 @@ class Service(Administering, BesideOthers):
             self.hidden_elsewhere(*outcome.hidden)
             self.siblings.hide(*outcome.hidden)
         self._cut(outcome)
-        self._deliver(outcome.copies, by=session.asker.device if session.asker is not None else NO_DEVICE)
+        self.deliver(outcome.copies, by=session.asker.device if session.asker is not None else NO_DEVICE)
 
     def gone(self, session: Session) -> None:
         """A link has ended; its connection may still be closing."""
@@ -488,64 +465,7 @@ class Service(Administering, BesideOthers):
         self.room.leave(session)
 
     # -- effects -----------------------------------------------------------------------------------------------------
-    def _inform(self, session: Session, asker: Asker, info: m.Info, window: int) -> None:
-        """`info`, with who is present; whom it has no room for follow as `ohi`."""
-        present = self._board.present_for(asker.uid)
-        session.send(m.Info(info.info, present[: limits.OHI_IN_INFO_MAX], window=window, head=info.head))
-        for other in present[limits.OHI_IN_INFO_MAX :]:
-            session.send(m.Ohi(other, 1))
-
-    def _cut(self, outcome: Outcome) -> None:
-        """Cut the links of devices that may not go on, also those that have ended and still send (B4)."""
-        if outcome.cuts:
-            self._cut_links(outcome.cuts)
-            self._give_back()  # what waited for a device that was the last of its account
-
-    def _cut_links(self, cuts: Mapping[int, str]) -> None:
-        for session in list(self._sessions):
-            if session.asker is not None and session.asker.device in cuts:
-                session.cut(cuts[session.asker.device])
-        for device in cuts:
-            self._interrupted.pop(device, None)
-
-    def _give_back(self, looks: int = limits.RETURN_LOOKS_MAX) -> None:
-        """What has waited too long, or for devices that are gone, goes back (A4): batch after batch."""
-        moment, after, before = self.moment(), self._given_back_up_to, self._busy()
-
-        def decide(ledger: SqlLedger) -> GivenBack:
-            busy = before | self._busy() | ledger.linked_elsewhere()  # who left meanwhile may have taken it
-            return give_back(ledger, moment, busy, after)
-
-        def done(result: Result) -> None:
-            if not isinstance(result, GivenBack):
-                return
-            self._deliver(result.outcome.copies)
-            self._given_back_up_to = result.after or 0
-            left = limits.RETURN_LOOKS_MAX if result.count else looks - 1
-            if result.after is not None and left and not self._stopping:
-                self._give_back(left)
-
-        self._writer.submit(Job(decide, done))
-
-    def _busy(self) -> frozenset[int]:
-        """Devices that may be taking what waits for them. From any thread: who arrives is looked at first."""
-        arriving = list(self._arriving.values())
-        links = list(self._links.items())
-        return frozenset([*arriving, *(device for device, link in links if link.window is not None)])
-
-    def _features(self) -> tuple[str, ...]:
-        """What a client may offer here."""
-        policy = self.settings.policy
-        offered = {
-            "directory": policy.directory,
-            "invitations": policy.members_invite,
-            "skin": bool(self.settings.skin),
-            "revision1": policy.revision1,
-            m2.REPORTS: True,
-        }
-        return tuple(name for name, there in offered.items() if there)
-
-    def _deliver(self, copies: Iterable[Copy], by: int = NO_DEVICE) -> None:
+    def deliver(self, copies: Iterable[Copy], by: int = NO_DEVICE) -> None:
         """Offer committed messages to the devices that are connected; `by`: whose device has posted them.
 
         Where something that it posted by way of another process may be under way, they are read from the store instead,
@@ -569,6 +489,44 @@ class Service(Administering, BesideOthers):
                     touched[link] = None
         for link in touched:
             link.pump()
+
+    def busy_devices(self) -> frozenset[int]:
+        """Devices that may be taking what waits for them. From any thread: who arrives is looked at first."""
+        arriving = list(self._arriving.values())
+        links = list(self._links.items())
+        return frozenset([*arriving, *(device for device, link in links if link.window is not None)])
+
+    def _inform(self, session: Session, asker: Asker, info: m.Info, window: int) -> None:
+        """`info`, with who is present; whom it has no room for follow as `ohi`."""
+        present = self._board.present_for(asker.uid)
+        session.send(m.Info(info.info, present[: limits.OHI_IN_INFO_MAX], window=window, head=info.head))
+        for other in present[limits.OHI_IN_INFO_MAX :]:
+            session.send(m.Ohi(other, 1))
+
+    def _cut(self, outcome: Outcome) -> None:
+        """Cut the links of devices that may not go on, also those that have ended and still send (B4)."""
+        if outcome.cuts:
+            self._cut_links(outcome.cuts)
+            self.upkeep.give_back()  # what waited for a device that was the last of its account
+
+    def _cut_links(self, cuts: Mapping[int, str]) -> None:
+        for session in list(self._sessions):
+            if session.asker is not None and session.asker.device in cuts:
+                session.cut(cuts[session.asker.device])
+        for device in cuts:
+            self._interrupted.pop(device, None)
+
+    def _features(self) -> tuple[str, ...]:
+        """What a client may offer here."""
+        policy = self.settings.policy
+        offered = {
+            "directory": policy.directory,
+            "invitations": policy.members_invite,
+            "skin": bool(self.settings.skin),
+            "revision1": policy.revision1,
+            m2.REPORTS: True,
+        }
+        return tuple(name for name, there in offered.items() if there)
 
     def _tell_presence(self, uid: str, changes: Iterable[tuple[str, int]]) -> None:
         """`ohi` to every connected node of those concerned; lost where the link is busy (wire.md §6)."""

@@ -9,30 +9,33 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-import msgspec
-
 from tmtp_core import limits
+from tmtp_core.asking import (
+    Decide,
+    Step,
+    goodbye,
+    post_decision,
+    recipients_bytes,
+    refuse_for_now,
+    refuse_restricted,
+    step_of,
+)
 from tmtp_core.crypto.possession import Channel
-from tmtp_core.domain import acquaintance, device_log, directory, groups, posting, presence, reports
 from tmtp_core.domain.outcome import Answer, Asker, Moment, Outcome
 from tmtp_core.domain.port import EMPTY, Body, Message
 from tmtp_core.domain.rules import Rules
 from tmtp_core.domain.window import DeliveryWindow
-from tmtp_core.errors import LoginRefused, ProtocolError, RequestRefused, ServiceUnavailable
+from tmtp_core.errors import UNAVAILABLE, ProtocolError, RequestRefused, ServiceUnavailable
 from tmtp_core.ids import message_id_number
 from tmtp_core.outlet import Outlet
 from tmtp_core.room import Room
-from tmtp_core.store.ledger import SqlLedger
 from tmtp_core.store.payloads import Backlog, Upload, is_shortage
 from tmtp_core.store.writer import Job, Result
 from tmtp_core.wire import link as wire
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
 
-Decide = Callable[[SqlLedger, Asker, Moment], Outcome]
-
 NONE_INTERRUPTED: frozenset[int] = frozenset()  # one for all links: each `frozenset()` is another 216 octets
-UNAVAILABLE = "service temporarily unavailable, try again"
 
 
 class Host(Protocol):
@@ -58,28 +61,6 @@ class Host(Protocol):
     def new_upload(self, size: int, backlog: Backlog, on_progress: Callable[[], None]) -> Upload: ...
     def discard(self, files: tuple[str, ...]) -> None: ...
     def in_loop(self, act: Callable[[], None]) -> None: ...
-
-
-class _Step(msgspec.Struct, eq=False):
-    """A request on its way to the writer, in its place among the others of its link.
-
-    `waits_for` counts payloads that are not durable yet; without `decide` then, one could not be written.
-    `size` is what it holds in memory, `answer_bytes` about the most that its answer will.
-    """
-
-    decide: Decide | None
-    request_id: str
-    size: int = 0
-    answer_bytes: int = 0
-    key: str | None = None  # what a repetition is known by, where there can be one
-    waits_for: int = 0
-    narrow: bool = False  # a restricted link may ask for this
-    looks: bool = False  # it changes nothing
-    bodies: dict[int, Body] = msgspec.field(default_factory=dict)
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        return tuple(body.file for body in self.bodies.values() if body.file is not None)
 
 
 class _Incoming:
@@ -126,7 +107,7 @@ class Session:
         self._link = wire.ServerLink(host.monotonic_s(), host.message_max_bytes)
         self._incoming: _Incoming | None = None
         self._backlog: Backlog | None = None  # of its uploads, from the first on
-        self._steps: list[_Step] = []  # not a deque: most links are idle, and an empty deque takes 760 octets
+        self._steps: list[Step] = []  # not a deque: most links are idle, and an empty deque takes 760 octets
         self._uncommitted = 0
         self._held_bytes = 0  # by requests that are not decided
         self._answers_due_bytes = 0
@@ -334,62 +315,11 @@ class Session:
             self.send(answer)
 
     def _act_on_request(self, event: wire.RequestRead) -> None:
-        request, text, rules = event.request, event.text, self._host.rules
-        if isinstance(request, m.Ack):
+        request = event.request
+        if type(request) is m.Ack:
             self._acknowledge(request)
-        elif isinstance(request, m.Ping):
-            self._ask(_Step(partial(posting.ping, request, text), request.id, len(text), key=m.repetition_key(request)))
-        elif isinstance(request, m.GroupInvite):
-            self._ask(
-                _Step(partial(groups.invite, request, text), request.id, len(text), key=m.repetition_key(request))
-            )
-        elif isinstance(request, m.UserEdit):
-            self._ask(_Step(partial(rules.accounts.edit_user, request), request.id))
-        elif isinstance(request, m.OhiEdit):
-            self._ask(_Step(partial(presence.edit, request), request.id))
-        elif isinstance(request, m.GroupEdit):
-            self._ask(_Step(partial(groups.edit, request), request.id))
-        elif not isinstance(request, m.Pulse):
-            self._act_on_request_2(request)
-
-    def _act_on_request_2(self, request: m2.Request) -> None:
-        """What only revision 2 has."""
-        rules = self._host.rules
-        if isinstance(request, m2.LogAppend):
-            self._ask(_Step(partial(rules.logs.append, request, self.channels), request.id, narrow=True))
-        elif isinstance(request, m2.LogFetch):
-            self._ask(
-                _Step(
-                    partial(device_log.fetch_log, request),
-                    request.id,
-                    answer_bytes=limits.LOG_PAGE_MAX_BYTES,
-                    narrow=True,
-                    looks=True,
-                )
-            )
-        elif isinstance(request, m2.InviteEdit):
-            lists = limits.LISTING_MAX_BYTES if request.act == "list" else 0
-            self._ask(_Step(partial(rules.invitations.edit, request), request.id, answer_bytes=lists))
-        elif isinstance(request, m2.BlockEdit):
-            self._ask(_Step(partial(acquaintance.edit_block, request), request.id))
-        elif isinstance(request, m2.Report):
-            self._ask(_Step(partial(reports.report, request), request.id))
-        elif isinstance(request, m2.Find):
-            self._ask(_Step(partial(directory.find, request), request.id, looks=True))
-        elif isinstance(request, m2.KeyEdit):
-            self._ask(_Step(partial(rules.devices.edit_key, request), request.id))
-        elif isinstance(request, m2.GroupInfo):
-            listed = limits.LISTING_MAX_BYTES
-            self._ask(_Step(partial(groups.info, request), request.id, answer_bytes=listed, looks=True))
-        elif isinstance(request, m2.ServiceInfo):
-            skin = self._host.announce(request)
-            answering = _Step(
-                lambda ledger, asker, moment: Outcome(answers=[skin]),
-                request.id,
-                answer_bytes=len(skin.data),
-                looks=True,
-            )
-            self._ask(answering)
+        elif type(request) is not m.Pulse:
+            self._ask(step_of(request, event.text, self._host, self.channels))
 
     def _acknowledge(self, ack: m.Ack) -> None:
         """Op 10: acted on at once, ahead of posts that wait for the disk; a stray one costs nothing."""
@@ -415,59 +345,64 @@ class Session:
 
     def _act_on_post(self, request: m.Post | m.PostNotify, data: bytes) -> None:
         """Op 7 or 8 with little data."""
-        decide: Decide
-        if isinstance(request, m.Post):
-            decide = partial(self._host.rules.posting.post, request, Body(len(data), data))
-        else:
+        bodies: tuple[Body, ...] = (Body(len(data), data),)
+        if type(request) is m.PostNotify:
             note, rest = data[: request.notelen], data[request.notelen :]
-            decide = partial(posting.post_notify, request, Body(len(note), note), Body(len(rest), rest))
-        self._ask(_Step(decide, request.id, len(data), key=m.repetition_key(request)))
+            bodies = Body(len(note), note), Body(len(rest), rest)
+        decide = post_decision(request, bodies, self._host.rules)
+        self._ask(Step(decide, request.id, len(data) + recipients_bytes(request), key=m.repetition_key(request)))
 
     def _post_is_complete(self) -> None:
         incoming, self._incoming = self._incoming, None
         assert incoming is not None
-        step = _Step(None, incoming.request.id, key=m.repetition_key(incoming.request), waits_for=len(incoming.uploads))
+        request = incoming.request
+        step = Step(
+            None,
+            request.id,
+            recipients_bytes(request),
+            key=m.repetition_key(request),
+            waits_for=len(incoming.uploads),
+        )
         self._count(step)
         self._steps.append(step)
         for place, (upload, _) in enumerate(incoming.uploads):
-            upload.finish(partial(self._body_is_durable, step, incoming.request, place))
+            upload.finish(partial(self._body_is_durable, step, request, place))
 
-    def _body_is_durable(self, step: _Step, request: m.Post | m.PostNotify, place: int, body: Body | OSError) -> None:
+    def _body_is_durable(self, step: Step, request: m.Post | m.PostNotify, place: int, body: Body | OSError) -> None:
         """From any thread: one payload of a post is where a crash leaves it, or could not be written."""
         if isinstance(body, Body) and body.file is None:
             self._body_arrived(step, request, place, body)  # small ones never leave this thread
         else:
             self._host.in_loop(partial(self._body_arrived, step, request, place, body))
 
-    def _body_arrived(self, step: _Step, request: m.Post | m.PostNotify, place: int, body: Body | OSError) -> None:
+    def _body_arrived(self, step: Step, request: m.Post | m.PostNotify, place: int, body: Body | OSError) -> None:
         step.waits_for -= 1
         if isinstance(body, Body):
             step.bodies[place] = body
             self._hold(step, len(body.inline))
         elif is_shortage(body):
-            step.decide = _refuse_for_now
+            step.decide = refuse_for_now
         if step.waits_for:
             return
-        if isinstance(request, m.Post) and len(step.bodies) == 1:
-            step.decide = partial(self._host.rules.posting.post, request, step.bodies[0])
-        elif isinstance(request, m.PostNotify) and len(step.bodies) == 2:
-            step.decide = partial(posting.post_notify, request, step.bodies[0], step.bodies[1])
+        if len(step.bodies) == (1 if isinstance(request, m.Post) else 2):
+            bodies = tuple(step.bodies[number] for number in sorted(step.bodies))
+            step.decide = post_decision(request, bodies, self._host.rules)
         self._submit_ready()
 
     def _say_goodbye(self) -> None:
         """Op 12: once every ack of this link is durable, `logout ok`."""
-        self._ask(_Step(lambda ledger, asker, moment: Outcome(), "", narrow=True, looks=True))
+        self._ask(goodbye())
         self.end("logout ok")
 
     # -- requests on their way ---------------------------------------------------------------------------------------
-    def _ask(self, step: _Step) -> None:
+    def _ask(self, step: Step) -> None:
         self._count(step)
         if self._steps or step.decide is None:  # behind a post whose payload is not yet durable
             self._steps.append(step)
         else:
             self._submit(step, step.decide)
 
-    def _count(self, step: _Step) -> None:
+    def _count(self, step: Step) -> None:
         """A request's memory and its answer's are counted until it is decided."""
         repeated = len(step.request_id) * limits.ESCAPED_MAX_BYTES
         step.answer_bytes += min(repeated + limits.ACK_BYTES, limits.HEADER_MAX_BYTES)
@@ -475,12 +410,12 @@ class Session:
         size, step.size = step.size, 0
         self._hold(step, size + step.answer_bytes)
 
-    def _hold(self, step: _Step, size: int) -> None:
+    def _hold(self, step: Step, size: int) -> None:
         step.size += size
         self._held_bytes += size
         self._host.room.hold(size)
 
-    def _settle(self, step: _Step) -> None:
+    def _settle(self, step: Step) -> None:
         """A request is decided, or never will be."""
         self._answers_due_bytes -= step.answer_bytes
         self._hold(step, -step.size)
@@ -497,11 +432,11 @@ class Session:
             self._submit(step, step.decide)
         self._close_if_done()
 
-    def _submit(self, step: _Step, decide: Decide) -> None:
+    def _submit(self, step: Step, decide: Decide) -> None:
         asker = self.asker
         assert asker is not None
         if self._restricted and not step.narrow:
-            decide = _refuse_restricted
+            decide = refuse_restricted
         self._uncommitted += 1
         moment = self._host.moment()
         self._host.submit(
@@ -515,7 +450,7 @@ class Session:
             )
         )
 
-    def _decided(self, step: _Step, result: Result) -> None:
+    def _decided(self, step: Step, result: Result) -> None:
         """The request's commit is durable, or it was refused."""
         self._uncommitted -= 1
         try:
@@ -526,7 +461,7 @@ class Session:
         if not self._reading or self._link.buffered_bytes:  # it was held back
             self._proceed_later()
 
-    def _tell(self, step: _Step, result: Result) -> None:
+    def _tell(self, step: Step, result: Result) -> None:
         """What became of a request, and what follows from it for others."""
         if isinstance(result, Outcome):
             self._cut_by_itself = self.asker is not None and self.asker.device in result.cuts
@@ -579,12 +514,3 @@ class Session:
             self.outlet.send(self._last_word)
         self.outlet.close()
         self._host.gone(self)
-
-
-def _refuse_restricted(ledger: SqlLedger, asker: Asker, moment: Moment) -> Outcome:
-    raise LoginRefused("this device may only look at its account's log and add to it")
-
-
-def _refuse_for_now(ledger: SqlLedger, asker: Asker, moment: Moment) -> Outcome:
-    """There were no descriptors for a payload's file: that passes, and costs nobody his link."""
-    raise RequestRefused(UNAVAILABLE)

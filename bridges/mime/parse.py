@@ -150,7 +150,7 @@ class _Reader:
             return [self._inner_mail(children[0], depth)]
         if children:
             return self._several(kind, children, depth)
-        return self._leaf(part, kind)
+        return self._leaf(part, kind, depth)
 
     def keep(self, name: str, kind: str, content: bytes, active: str | None = None) -> None:
         """Keep a file; `name` need not be safe. `active`: what is known of it already, where it was looked into."""
@@ -194,7 +194,7 @@ class _Reader:
         chosen = plain[0] if plain else wordy[-1][1] if wordy else []
         return [*chosen, *events]
 
-    def _leaf(self, part: Part, kind: _Kind) -> list[str]:
+    def _leaf(self, part: Part, kind: _Kind, depth: int) -> list[str]:
         content, note = octets_of(part)
         self._note(note)
         if kind.type in _TNEF or kind.name.lower() == "winmail.dat":
@@ -205,7 +205,7 @@ class _Reader:
                 self.keep(kind.name or "invitation.ics", kind.type, content)
             return [event]
         if suffix_of(safe_name(kind.name, kind.type)) == "eml":
-            self.keep(kind.name, kind.type, content, self._held(_structure(content), 0))
+            self.keep(kind.name, kind.type, content, self._held(_structure(content), depth))
             return []
         if kind.attached or kind.type not in ("text/plain", "text/html", "text/enriched", "text/rfc822-headers"):
             if content or kind.name:

@@ -24,10 +24,10 @@ class ParserPool:
     def __init__(self) -> None:
         self._workers = Workers("bridges.mime.worker", limits.PARSE_WORKERS)
 
-    async def parse(self, mail: bytes | Path, folder: Path) -> Letter:
-        """The letter of a mail, given by its octets or its file; its attachments, if any, are in `folder`, then made.
+    async def parse(self, mail: bytes, folder: Path) -> Letter:
+        """The letter of a mail; its attachments, if any, are in `folder`, then made.
 
-        Raises `Unparsable`, `ParserFailed`, and `OSError` where a file cannot be read or written.
+        Raises `Unparsable`, `ParserFailed`, and `OSError` where a file cannot be written.
         """
         kept = _Kept(folder)
         try:
@@ -88,11 +88,10 @@ class _Kept:
             file.write(octets)
 
 
-async def _exchange(worker: Worker, mail: bytes | Path, kept: _Kept) -> Answer:
+async def _exchange(worker: Worker, mail: bytes, kept: _Kept) -> Answer:
     """Hand a mail in and take the answer out, to its end, whoever waits for it: then the worker is fit for the next."""
-    octets = mail if isinstance(mail, bytes) else await _read(mail, kept)
-    wall_s = limits.PARSE_WALL_S + limits.PARSE_WALL_MIB_S * (len(octets) >> 20)
-    said = await worker.ask(b"", octets, wall_s, limits.ANSWER_MAX_BYTES)
+    wall_s = limits.PARSE_WALL_S + limits.PARSE_WALL_MIB_S * (len(mail) >> 20)
+    said = await worker.ask(b"", mail, wall_s, limits.ANSWER_MAX_BYTES)
     try:
         answer = _DECODER.decode(said)
     except msgspec.MsgspecError:
@@ -102,14 +101,6 @@ async def _exchange(worker: Worker, mail: bytes | Path, kept: _Kept) -> Answer:
         return answer
     attachments = [await _taken(worker, one, number, kept) for number, one in enumerate(answer.letter.attachments)]
     return replace(answer, letter=replace(answer.letter, attachments=tuple(attachments)))
-
-
-async def _read(path: Path, kept: _Kept) -> bytes:
-    try:
-        return await asyncio.to_thread(path.read_bytes)
-    except OSError as error:
-        kept.error = error
-        return b""
 
 
 async def _taken(worker: Worker, attachment: Attachment, number: int, kept: _Kept) -> Attachment:

@@ -27,7 +27,8 @@ _MARKS: Final = "[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u2
 _PILED_MARKS: Final = re.compile(f"({_MARKS}{{{limits.COMBINING_MARKS_MAX}}}){_MARKS}+")
 _OPENING: Final = r"\[\uff3b\u2045\u27e6\u301a\u3010\u298b\u298d\u298f\u23a1\u2308\u230a\u3014\u2772\ufe5d\ufe47"
 _CLOSING: Final = r"\]\uff3d\u2046\u27e7\u301b\u3011\u298c\u298e\u2990\u23a4\u2309\u230b\u3015\u2773\ufe5e\ufe48"
-_IN_BRACKETS: Final = re.compile(f"[{_OPENING}]([^{_OPENING}{_CLOSING}\n]{{7,80}})[{_CLOSING}]")
+_IN_BRACKETS: Final = re.compile(f"[{_OPENING}]([^{_OPENING}{_CLOSING}\n]{{7,}})[{_CLOSING}]")
+_NOTE_SEEN_MAX: Final = 80  # characters of what could look like it: beyond them it does not, and to look costs more
 _NOTE_SKELETONS: Final = skeletons(NOTE_MARK.strip("[]"))
 _URL: Final = re.compile(r"https?:[/\\]{2}([^\s<>\"'/\\?#]+)[^\s<>\"']*", re.IGNORECASE)
 _NOT_IN_HOST: Final = re.compile(r"[^a-z0-9.:_-]")
@@ -74,7 +75,9 @@ def unforged(text: str) -> str:
 
     def told(match: re.Match[str]) -> str:
         seen = "".join(one for one in match[1] if unicodedata.category(one) not in _NOT_SEEN and not one.isspace())
-        return f"({match[1]})" if skeletons(_UNSEEN.sub("", seen)) & _NOTE_SKELETONS else match[0]
+        seen = _UNSEEN.sub("", seen)
+        forged = len(seen) <= _NOTE_SEEN_MAX and skeletons(seen) & _NOTE_SKELETONS
+        return f"({match[1]})" if forged else match[0]
 
     return _IN_BRACKETS.sub(told, text)
 

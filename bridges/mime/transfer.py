@@ -32,10 +32,15 @@ class Part(Message):
         super().set_payload(payload, charset)
 
 
+def encoding_of(value: str) -> str:
+    """What a Content-Transfer-Encoding field names, as it is read here."""
+    return re.sub(r"[\s;].*", "", value.strip().lower()).strip('"')
+
+
 def octets_of(part: Part) -> tuple[bytes, str]:
     """A part's content without its transfer encoding, and a note where that was broken or is not known."""
     raw = (part.raw or "").encode("utf-8", "surrogateescape")
-    encoding = re.sub(r"[\s;].*", "", field(part, "Content-Transfer-Encoding").lower()).strip('"')
+    encoding = encoding_of(field(part, "Content-Transfer-Encoding"))
     if encoding in _AS_IT_STANDS:
         return raw, ""
     if encoding == "quoted-printable":

@@ -193,6 +193,9 @@ class Answering:
             except OSError as error:
                 log.error("smtp_answers_wait", bridge=self._bridge, errno=error.errno)
                 pause_s = limits.OUTGOING_DISK_PAUSE_S
+            except Exception:  # a fault of ours: else nothing more would be sent, and nobody would hear of it
+                log.exception("smtp_loop_failed", bridge=self._bridge)
+                pause_s = limits.LOOP_AGAIN_S
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_s if not self._stopping else 0.0):
                     await wakes.wait()
@@ -238,7 +241,7 @@ class Answering:
                 self._tell(f"The relay refuses an answer from {one.recipient}. {refused}", f"relay {one.recipient}")
             await self._failed(one, f"the mail server did not take it: {refused}")
         else:
-            # Killed before this is on the disk, it is sent once more: with the same Message-ID (docs/leaving-smtp.md).
+            # Killed before this is on the disk, it is sent once more: with the same Message-ID (docs/decisions/0024).
             await self.outbox.sent(one, self._message_id(one))
             log.info("smtp_answer_sent", bridge=self._bridge, to=one.address, message=one.message)
 

@@ -92,7 +92,9 @@ class Deciding:
         self._at_work: Counter[int] = Counter()
 
     async def carry_on(self) -> None:
-        """Finish the decisions that a crash, or a disk that failed, has cut off. Raises `OSError`, `ParserFailed`."""
+        """Finish the decisions that a crash, or a disk that failed, has cut off; one that cannot be carried on just now
+        keeps no other from it. Raises `OSError` where nothing can be read.
+        """
         query = select(held).where(held.c.state == "deciding")
         for row in await self._database.read(lambda connection: connection.execute(query).all()):
             if not self._at_work[row.number]:
@@ -101,6 +103,8 @@ class Deciding:
                     await self._carry_on(row)
                 except BridgeRefused as refused:
                     log.warning("smtp_held_decision_undone", mail=row.number, why=str(refused))
+                except (OSError, ParserFailed) as error:
+                    log.error("smtp_held_decision_waits", mail=row.number, error=str(error))
 
     async def decide(self, number: int, body: m.DecideHeld, by: str) -> m.HeldDecided:
         """Do it. Raises `OSError`, `BridgeRefused`."""

@@ -27,6 +27,7 @@ from bridges.smtp.correspondents import Correspondents
 from bridges.smtp.evidence import ActDone, Decided, Evidence, MailDecided, Outcome
 from bridges.smtp.gathering import Gathered, Gathering, Transaction
 from bridges.smtp.holding import Holding
+from bridges.smtp.peers import network_of
 from bridges.smtp.policy import Known, Ruling
 from bridges.smtp.posting import AWAY, Accepted, Posted, Poster
 from bridges.smtp.proof.author import canonical_address
@@ -36,7 +37,7 @@ from bridges.smtp.rules import Rules, SenderRule
 from bridges.smtp.spool import Spool
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.decisions import Decisions
-from bridges.smtp.vetting import Vetting, network_of
+from bridges.smtp.vetting import Vetting
 from bridges.workers import WorkerFailed
 from tmtp_core.clock import Clock
 

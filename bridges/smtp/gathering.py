@@ -20,6 +20,7 @@ from bridges.smtp.machines import machine_of
 from bridges.smtp.posting import Accepted
 from bridges.smtp.proof.author import Header, HeaderRefused, read_header
 from bridges.smtp.proof.prover import Origin, Prover
+from bridges.smtp.proof.resolver import Lookups
 from bridges.smtp.proof.verdict import Claim, Finding, Standing, Verdict
 from bridges.smtp.rules import Rules, SenderRule, covered_fields
 from bridges.workers import WorkerFailed
@@ -132,19 +133,21 @@ class Gathering:
     async def _proved(
         self, mail: Transaction, bare: Gathered, header: Header, rules: Rules, now_ms: int, every: bool
     ) -> Gathered:
-        record = rules.sender(bare.evidence.author)
+        record, lookups = rules.sender(bare.evidence.author), self._prover.lookups()
         claims: tuple[Claim, ...] = ()
         if record is not None and not record.expired(now_ms) and policy.claimed(record, bare.evidence).session:
             claims = record.claims
-            got = await self._looked(mail, bare, header, claims)
+            got = await self._looked(mail, bare, header, claims, lookups)
             if not every or policy.claimed(record, got.evidence).standing is not Standing.FAILS or got.evidence.looked:
                 return got
-        return await self._looked(mail, bare, header, _EVERYTHING) if every else bare
+        return await self._looked(mail, bare, header, _EVERYTHING, lookups) if every else bare
 
-    async def _looked(self, mail: Transaction, bare: Gathered, header: Header, claims: tuple[Claim, ...]) -> Gathered:
+    async def _looked(
+        self, mail: Transaction, bare: Gathered, header: Header, claims: tuple[Claim, ...], lookups: Lookups
+    ) -> Gathered:
         if not claims:
             return bare
-        verdict = await self._prover.prove(mail.content, header, mail.origin, claims)
+        verdict = await self._prover.prove(mail.content, header, mail.origin, claims, lookups)
         # What passes is kept before what does not: a server in front may have much to say.
         findings = sorted(verdict.findings, key=lambda one: one.state != "pass")[: limits.EVIDENCE_FINDINGS_MAX]
         evidence = replace(

@@ -72,7 +72,8 @@ def suggested(evidence: Evidence) -> list[m.Proof]:
     """The proofs that mail like this would pass, strongest first.
 
     Where a session comes from shows whose mail it is only when the envelope's sender is the author, and no mail server
-    stands in front (`rules.SenderRule`).
+    stands in front (`rules.SenderRule`). A network is suggested only within the organisation: whoever forges an address
+    has one, too, and vetted by it he would be that author from then on.
     """
     if not evidence.author:
         return []
@@ -111,9 +112,10 @@ def refused_because(row: Row[Any]) -> BridgeRefused:
 
 
 def _network(peer: str) -> str:
-    """A peer's address as a network of its own; "" for a socket of this machine."""
+    """A private address as a network of its own; "" for others, and for a socket of this machine."""
     try:
         address = ipaddress.ip_address(peer)
     except ValueError:
         return ""
-    return str(ipaddress.ip_network(getattr(address, "ipv4_mapped", None) or address))
+    address = getattr(address, "ipv4_mapped", None) or address
+    return str(ipaddress.ip_network(address)) if address.is_private else ""

@@ -25,6 +25,7 @@ from bridges.smtp.deciding import Deciding, SpoolsMail, VetsSenders
 from bridges.smtp.evidence import Evidence
 from bridges.smtp.held_mail import detail, of_row
 from bridges.smtp.kept import KeptPoster
+from bridges.smtp.peers import network_of
 from bridges.smtp.policy import proven
 from bridges.smtp.posting import Accepted
 from bridges.smtp.spool import Append
@@ -32,7 +33,6 @@ from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.files import make_folder, remove_file, sync_folder, write_new
 from bridges.smtp.store.held import NEWEST, WAITING, act_on, row_of, same_mail, waiting
 from bridges.smtp.store.tables import held
-from bridges.smtp.vetting import network_of
 from tmtp_core.clock import Clock
 
 log = structlog.get_logger()
@@ -85,7 +85,8 @@ class Holding:
         self._next = 1
         self._room: tuple[int, int] = (0, 0)  # mails and octets, of those on their way into it, too
         self._strangers: dict[int, str] = {}  # networks of mail that nothing proves, by its number, and
-        self._networks: Counter[str] = Counter()  # how many each has
+        self._networks: Counter[str] = Counter()  # how many each has,
+        self._networks_octets: Counter[str] = Counter()  # and how much
         self._lost = 0
         self._deciding = Deciding(database, poster, spool, vetting, append, clock, self._path, self._gone)
         self._under_way: set[asyncio.Task[Any]] = set()
@@ -105,9 +106,10 @@ class Holding:
         self._room = (len(rows) - len(lost), sum(row.size for row in rows if row.number not in lost))
         self._strangers.clear()
         self._networks.clear()
+        self._networks_octets.clear()
         for row in rows:
             if row.number in there:
-                self._count_stranger(row.number, msgspec.json.decode(row.evidence, type=Evidence))
+                self._count_stranger(row.number, row.size, msgspec.json.decode(row.evidence, type=Evidence))
         if lost:
             self._lost = len(lost)
             log.error("smtp_held_mail_lost", mails=lost)
@@ -125,7 +127,7 @@ class Holding:
             try:
                 await self.carry_on()
                 await self.expire()
-            except (OSError, ParserFailed) as error:
+            except OSError as error:
                 log.warning("smtp_hold_failed", error=str(error))
             await asyncio.sleep(limits.HOLD_LOOK_S)
 
@@ -159,7 +161,7 @@ class Holding:
         mails, octets = self._room
         if mails >= self._mails_max or octets + len(mail) > self._bytes_max:
             return None
-        if self._networks[_stranger(evidence)] >= max(1, self._mails_max // limits.HOLD_NETWORKS):
+        if not self._has_share(_stranger(evidence), len(mail)):
             return None
         number, self._next = self._next, self._next + 1
         now_ms = self._now_ms()
@@ -187,7 +189,7 @@ class Holding:
             return there or number
 
         self._reserve(1, len(mail))
-        self._count_stranger(number, evidence)
+        self._count_stranger(number, len(mail), evidence)
         kept = 0
         try:
             await asyncio.to_thread(_write, self._path(number), mail)
@@ -197,12 +199,20 @@ class Holding:
                 await self._gone(number, len(mail))
         return kept
 
-    def _count_stranger(self, number: int, evidence: Evidence) -> None:
-        """One more of those of a network that have only a share of the room: others' mail is to be held beside them."""
+    def _has_share(self, network: str, size: int) -> bool:
+        """Whether a network of strangers may have one more mail, of this size: others' is to be held beside them."""
+        mails, octets = self._networks[network], self._networks_octets[network]
+        if not mails:  # one always, however large
+            return True
+        share = limits.HOLD_NETWORKS
+        return mails < self._mails_max // share and octets + size <= self._bytes_max // share
+
+    def _count_stranger(self, number: int, size: int, evidence: Evidence) -> None:
         network = _stranger(evidence)
         if network:
             self._strangers[number] = network
             self._networks[network] += 1
+            self._networks_octets[network] += size
 
     # -- shown -------------------------------------------------------------------------------------------------------
     async def list(self, state: m.HeldState | None = None, before: int | None = None, limit: int = _PAGE) -> Mails:
@@ -239,7 +249,7 @@ class Holding:
         return await self._finished(self._deciding.decide(number, body, by))
 
     async def carry_on(self) -> None:
-        """Finish the decisions that a crash, or a disk that failed, has cut off. Raises `OSError`, `ParserFailed`."""
+        """Finish the decisions that a crash, or a disk that failed, has cut off. Raises `OSError`."""
         await self._finished(self._deciding.carry_on())
 
     # -- expired -----------------------------------------------------------------------------------------------------
@@ -302,8 +312,9 @@ class Holding:
         if number in self._strangers:
             network = self._strangers.pop(number)
             self._networks[network] -= 1
+            self._networks_octets[network] -= size
             if not self._networks[network]:
-                del self._networks[network]
+                del self._networks[network], self._networks_octets[network]
         await asyncio.to_thread(_remove_quietly, self._path(number))
 
     def _reserve(self, mails: int, octets: int) -> None:

@@ -192,9 +192,9 @@ class _Case:
         return Ruling("take", (*trace, f"{_ROUTE}{route.recipient}"), number)
 
     def _unvetted(self, route: Route, trace: tuple[str, ...], reply: str) -> Ruling:
-        """Nobody has vetted this sender, or not for this."""
+        """Nobody has vetted this sender, or not for this. That he has joined is no business of whoever names him."""
         if self._known.state == "refused":
-            return self._joined(trace)
+            return self._joined(trace) if self._proven else self._refuse((*trace, SMTP_IS_REFUSED), reply)
         if not route.hold_unknown:
             return self._refuse(trace, reply, invite=True)
         unreadable = f"; it cannot be read: {self._evidence.unreadable}" if self._evidence.unreadable else ""

@@ -18,7 +18,7 @@ from bridges.smtp.evidence import Outcome
 from bridges.smtp.mail import MailPost, post_id
 from bridges.smtp.rules import Route, folded
 from bridges.smtp.store.database import BridgeDatabase
-from bridges.smtp.store.delivered import Correspondence, Delivered
+from bridges.smtp.store.delivered import Correspondence, Delivered, Names
 from tmtp_client.connection import Disconnected, PersistentConnection, Refused
 from tmtp_core.wire.messages import TO_UID, Outsider, Recipient
 
@@ -74,6 +74,7 @@ class Poster:
         self._database = database
         self._delivered = delivered
         self._conversations = conversations
+        self._under_way: set[str] = set()  # names of posts
 
     async def is_there(self, wait_s: float) -> bool:
         """Whether the service is there, or comes within this time."""
@@ -87,6 +88,7 @@ class Poster:
         """One mail to one route: what was delivered within a week is not delivered again. Raises `OSError`.
 
         `mail`: its octets as they came. `letter`: the same as it was parsed, its attachments still on the disk.
+        The same mail at the same time is put off: the service takes one request of an id, and the first may still fail.
         """
         letter = without(letter, frozenset(accepted.uncovered))
         sender = accepted.author
@@ -94,6 +96,18 @@ class Poster:
         which = Correspondence(folded(sender), folded(route.recipient))
         # The id depends on what the mail is proved by, which may change before it comes again: so it has another name.
         names = (post, self._delivered.hashed("delivered", *which, accepted.mail).hex() if accepted.mail else post)
+        if not self._under_way.isdisjoint(names):
+            return Posted("deferred", replies.temporary("the same mail is being delivered already"))
+        self._under_way.update(names)
+        try:
+            return await self._post_new(names, which, letter, route, mail, accepted)
+        finally:
+            self._under_way.difference_update(names)
+
+    async def _post_new(
+        self, names: Names, which: Correspondence, letter: Letter, route: Route, mail: bytes, accepted: Accepted
+    ) -> Posted:
+        sender = accepted.author
         known = await self._delivered.known(names, which, letter)
         if known.delivered:
             log.info("smtp_mail_known", bridge=self._bridge, sender=sender)
@@ -106,7 +120,7 @@ class Poster:
         if may_be_answered and thread:  # first: whoever has the mail may answer at once
             await self._database.write(lambda connection: note_conversation(connection, thread))
         made = MailPost(letter, sender, self._uid, route, known.place, mail)
-        posted = await self._post(post, route.recipient, made, Outsider(sender, accepted.words))
+        posted = await self._post(names[0], route.recipient, made, Outsider(sender, accepted.words))
         if posted.outcome != "delivered":
             return posted
 

@@ -50,7 +50,7 @@ def _version_1(data: bytes) -> Announced | None:
         raise ProxyHeaderWrong from None
     if peer.version != int(words[1][3:]):
         raise ProxyHeaderWrong
-    return Announced(str(peer), rest)
+    return Announced(_written(peer), rest)
 
 
 def _version_2(data: bytes) -> Announced | None:
@@ -67,4 +67,9 @@ def _version_2(data: bytes) -> Announced | None:
     size = _ADDRESS_BYTES.get(family)
     if size is None or length < 2 * size + 4:
         raise ProxyHeaderWrong
-    return Announced(str(ipaddress.ip_address(data[_V2_HEAD_BYTES : _V2_HEAD_BYTES + size])), data[end:])
+    return Announced(_written(ipaddress.ip_address(data[_V2_HEAD_BYTES : _V2_HEAD_BYTES + size])), data[end:])
+
+
+def _written(peer: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    """As SPF and bounds have it: a proxy that listens on both families announces IPv4 within IPv6."""
+    return str(getattr(peer, "ipv4_mapped", None) or peer)

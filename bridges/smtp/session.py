@@ -5,9 +5,8 @@ Octets pass a PROXY header (from listed proxies only), then TLS, then the guard,
 """
 
 import asyncio
-import ipaddress
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Any, Final
 
 from aiosmtpd.smtp import SMTP
@@ -15,6 +14,7 @@ from aiosmtpd.smtp import SMTP
 from bridges import limits
 from bridges.smtp.data import MailData
 from bridges.smtp.guard import LineGuard, LineViolation
+from bridges.smtp.peers import customer_of
 from bridges.smtp.proxy import ProxyHeaderWrong, read_proxy_header
 from bridges.smtp.rules import Door, IntakeLimits, Networks
 from bridges.smtp.tls import TlsEnd, TlsFailed
@@ -22,6 +22,7 @@ from bridges.smtp.tls import TlsEnd, TlsFailed
 _TOO_MANY: Final = "421 4.7.0 Too many connections, try again later"
 _TOO_BUSY: Final = "452 4.3.1 Too much mail at once, try again later"
 _TOO_LONG: Final = "421 4.4.2 This session has lasted too long"
+_TOO_WRONG: Final = "421 4.7.0 Too many errors in this session"
 _TOO_MUCH: Final = "552 5.3.4 The mail is larger than the announced SIZE"
 _BARE_REPLY: Final = re.compile(r"([245]\d\d)([ -])(?!\d\.\d{1,3}\.\d{1,3} )")
 _ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
@@ -49,7 +50,7 @@ class Traffic:
         self.proxies = proxies
         self.tls_context = tls_context
         self.sessions: set[GuardedSession] = set()
-        self.by_address: Counter[str] = Counter()
+        self.by_address: Counter[str] = Counter()  # sessions, by address, or /64 of IPv6
         self.buffered_bytes = 0
         self.buffered_by: Counter[str] = Counter()
 
@@ -74,6 +75,7 @@ class _Front(asyncio.Transport):
         self.raw = raw
         self.peer = peer
         self.tls: TlsEnd | None = None
+        self._drop: asyncio.TimerHandle | None = None
 
     def write(self, data: Any) -> None:
         if self.tls is None:
@@ -82,9 +84,18 @@ class _Front(asyncio.Transport):
             self.tls.write(bytes(data))
 
     def close(self) -> None:
-        if self.tls is not None and self.tls.ready and not self.raw.is_closing():
+        if self.raw.is_closing():
+            return
+        if self.tls is not None and self.tls.ready:
             self.tls.close()
+        # It closes when all is written, which whoever reads nothing could put off for ever, and so hold a place.
+        self._drop = asyncio.get_running_loop().call_later(limits.SESSION_CLOSE_S, self.raw.abort)
         self.raw.close()
+
+    def closed(self) -> None:
+        """There is nothing more to drop."""
+        if self._drop is not None:
+            self._drop.cancel()
 
     def abort(self) -> None:
         self.raw.abort()
@@ -109,6 +120,8 @@ class GuardedSession(SMTP):
     command_size_limit = limits.COMMAND_LINE_MAX_BYTES
 
     def __init__(self, handler: Any, traffic: Traffic, hostname: str, door: Door) -> None:
+        # After EHLO it goes by these, which else are 512, and all sessions' together.
+        self.command_size_limits = defaultdict(lambda: limits.COMMAND_LINE_MAX_BYTES)
         super().__init__(
             handler,
             data_size_limit=traffic.bounds.message_max_bytes,
@@ -126,6 +139,7 @@ class GuardedSession(SMTP):
         self._received = 0  # of it
         self._buffered = 0  # of that, what is held
         self._counted = ""
+        self._errors = 0
         self._refused = False
         self._announced: bytearray | None = None  # the PROXY header, while it is awaited
         self._front: Any = None
@@ -192,6 +206,7 @@ class GuardedSession(SMTP):
         self.mail_is_over()
         if self._end is not None:
             self._end.cancel()
+        self._front.closed()
         if self._begun:
             super().connection_lost(error)
 
@@ -212,10 +227,11 @@ class GuardedSession(SMTP):
     def _let_in(self, address: str) -> None:
         """This is who it is: count it, then TLS or the greeting."""
         traffic = self._traffic
-        if address:  # all on a Unix socket are one, and bounded by connections_max
-            self._counted = address
-            traffic.by_address[address] += 1
-        if traffic.by_address[address] > traffic.bounds.connections_per_address_max:
+        customer = customer_of(address)
+        if customer:  # all on a Unix socket are one, and bounded by connections_max
+            self._counted = customer
+            traffic.by_address[customer] += 1
+        if traffic.by_address[customer] > traffic.bounds.connections_per_address_max:
             self._refuse(_TOO_MANY)
         elif self.door.tls:
             self._front.tls = TlsEnd(traffic.tls_context, self._front.raw.write)
@@ -298,7 +314,7 @@ class GuardedSession(SMTP):
     @property
     def _owner(self) -> str:
         """Whose share the buffered octets are of."""
-        return _network_of(self._front.peer)
+        return customer_of(self._front.peer)
 
     def _refuse(self, reply: str) -> None:
         """Say one last thing and close; nothing that is still being read is accepted."""
@@ -322,6 +338,11 @@ class GuardedSession(SMTP):
                 text = "\r\n".join([text] * self._replies_due)
             self._replies_due = 0
         await super().push(text)
+        if text.startswith("50"):  # of the session; what is refused of a mail is 55x
+            self._errors += 1
+            if self._errors >= limits.SESSION_ERRORS_MAX:
+                self._refuse(_TOO_WRONG)
+                raise asyncio.CancelledError
 
     async def smtp_HELO(self, arg: str) -> None:
         """RFC 5321 §4.1.1.1; not in LMTP (RFC 2033 §4.1)."""
@@ -373,7 +394,7 @@ class GuardedSession(SMTP):
         return self._traffic.tls_context is not None and self._front.tls is None
 
     async def smtp_DATA(self, arg: str) -> None:
-        """RFC 5321 §4.1.1.4. Only what is said here is buffered, and it is no longer when this ends."""
+        """RFC 5321 §4.1.1.4. Only what is said here is buffered. However this ends, the next mail begins anew."""
         assert self.envelope is not None
         if await self.check_helo_needed():
             return
@@ -387,6 +408,7 @@ class GuardedSession(SMTP):
             finally:
                 self._mail = self._mail_ended = None
                 self.mail_is_over()
+                self._set_post_data_state()  # type: ignore[no-untyped-call]
 
     async def _take_mail(self) -> None:
         assert self.envelope is not None
@@ -405,7 +427,6 @@ class GuardedSession(SMTP):
         else:
             self.envelope.content = self.envelope.original_content = mail.content
             reply = await self._decided()
-        self._set_post_data_state()  # type: ignore[no-untyped-call]
         await self.push(reply)
 
     async def _decided(self) -> str:
@@ -430,13 +451,6 @@ class GuardedSession(SMTP):
     async def smtp_AUTH(self, arg: str) -> None:
         """Senders prove who they are by their mail, not by passwords."""
         await self.push("502 5.5.1 AUTH is not offered")
-
-
-def _network_of(address: str) -> str:
-    """An address, or the /64 of one of IPv6, all of which one customer has; "" for none."""
-    if ":" not in address:
-        return address
-    return str(ipaddress.ip_network((int(ipaddress.ip_address(address)) >> 64 << 64, 64)))
 
 
 def _enhanced(line: str) -> str:

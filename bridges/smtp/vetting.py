@@ -7,7 +7,6 @@ docs/decisions/0021.
 """
 
 import asyncio
-import ipaddress
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -21,6 +20,7 @@ from bridges.smtp.control import models as m
 from bridges.smtp.control.checks import sender_checks
 from bridges.smtp.control.door import BridgeRefused
 from bridges.smtp.evidence import ActDone, Entry, Evidence
+from bridges.smtp.peers import network_of
 from bridges.smtp.proof.author import canonical_address
 from bridges.smtp.rules import Networks, Route, Rules, SenderRule, folded
 from bridges.smtp.store import senders
@@ -283,15 +283,6 @@ class Vetting:
 
     def _now_ms(self) -> int:
         return self._clock.wall_ns() // 1_000_000
-
-
-def network_of(peer: str) -> str:
-    """Whose neighbours count as one: a /24, a /48 of IPv6, this machine's socket."""
-    if not peer:
-        return "unix"
-    ip = ipaddress.ip_address(peer)
-    ip = getattr(ip, "ipv4_mapped", None) or ip
-    return str(ipaddress.ip_network((ip, 24 if ip.version == 4 else 48), strict=False))
 
 
 def _enough(counted: senders.Tally) -> str:

@@ -156,7 +156,7 @@ class InstanceOperations:
 
     # -- reports -----------------------------------------------------------------------------------------------------
     async def _list_reports(self, actor: Actor, asked: Any, body: None) -> list[m.Report]:
-        wanted = ReportsWanted(asked.state == "closed", asked.after or 0, asked.limit or m.PAGE_MAX)
+        wanted = ReportsWanted(asked.state == "closed", asked.after or 0, asked.limit or m.PAGE_MAX, asked.about or "")
         found = await self._instances[asked.instance].service.list_reports(wanted)
         return [_report(one) for one in found]
 

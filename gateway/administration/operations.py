@@ -167,7 +167,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
         "reports:read",
         m.Report,
         many=True,
-        query=(("state", m.ReportState), ("after", m.Number), ("limit", m.PageSize)),
+        query=(("state", m.ReportState), ("about", m.Name), ("after", m.Number), ("limit", m.PageSize)),
     ),
     Operation("reports.close", "POST", _I + "/reports/{report}/close", "reports:write", m.Done, m.CloseReport),
     Operation("queues.list", "GET", _I + "/queues", "queues:read", m.Queue, many=True, query=(("limit", m.PageSize),)),

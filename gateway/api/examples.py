@@ -308,6 +308,7 @@ ARGUMENTS: Final[dict[str, str | int]] = {
     "gid": "Sales Team",
     "invitation": 7,
     "report": 5,
+    "about": _UID,
     "number": 3,
     "person": "Grace Hopper",
     "search": "love",

@@ -107,6 +107,13 @@ def restore(restoring: Restoring, clock: Clock, progress: Progress) -> Restored:
 
 
 def _require_empty(target: Path) -> None:
+    """Also a folder that a rename can replace: said before the work, not after it."""
+    if target.is_symlink() or target.is_mount():
+        what = "a link" if target.is_symlink() else "where a disk is mounted"
+        raise RestoreFailed(
+            f"{target} is {what}, which a whole folder cannot take the place of: give a folder below it, "
+            f"{target / 'data'} for one, and say so under data_dir"
+        )
     if target.is_dir() and not any(target.iterdir()):
         return
     if target.exists():

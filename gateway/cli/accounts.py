@@ -23,6 +23,7 @@ from gateway.cli.common import (
     print_json,
     say,
     show_table,
+    to_its_end,
 )
 from tmtp_core.ids import posted_text
 
@@ -196,12 +197,13 @@ def reset(
     """
     if not yes and not typer.confirm(f"Let {who} begin anew on {instance}? Make sure who asks for it."):
         fail("Nothing was reset.", FAILED)
-    made = ask(config, m.NewInvitation, "accounts.reset", instance=instance, who=who)
-    if as_json:
-        print_json(made)
-        return
-    say("Give this to the person, and to nobody else; it is shown only now:")
-    say(f"  tmtp join '{made.link}' --alias 'Their Name'")
+    with to_its_end():
+        made = ask(config, m.NewInvitation, "accounts.reset", instance=instance, who=who)
+        if as_json:
+            print_json(made)
+            return
+        say("Give this to the person, and to nobody else; it is shown only now:")
+        say(f"  tmtp join '{made.link}' --alias 'Their Name'")
 
 
 @device.command("list")

@@ -21,8 +21,13 @@ from gateway.cli.common import (
     fail,
     print_json,
     say,
+    settings_of,
     show_table,
+    to_its_end,
 )
+from gateway.clock import SystemClock
+from gateway.doctor.backups import examine_backups
+from gateway.settings import Settings
 from tmtp_core.ids import posted_text
 
 queue = typer.Typer(no_args_is_help=True, help="See what waits for whom; never what it says.")
@@ -35,7 +40,7 @@ _ARCHIVES = {"none": "no archive: what is delivered is kept by the members' devi
 
 
 def overview(config: ConfigOption = Path("gateway.yaml"), as_json: JsonOption = False) -> None:
-    """Show how the service is: people, queues, delays, disk.
+    """Show how the service is: people, queues, delays, disk, and how old the newest backup is.
 
     Example: tmtp-gateway overview -c gateway.yaml
     """
@@ -75,6 +80,16 @@ def overview(config: ConfigOption = Path("gateway.yaml"), as_json: JsonOption = 
     )
     for one in seen.instances:
         say(f"{one.instance}: {_ARCHIVES[one.archive]}")
+    if config.is_file():  # a pipe cannot be read again
+        say(f"backups: {_newest_backup(settings_of(config))}")
+
+
+def _newest_backup(settings: Settings) -> str:
+    """As the doctor says it, who also looks at what else belongs to backups (disk)."""
+    try:
+        return next(examine_backups(settings, SystemClock())).text
+    except OSError as error:
+        return f"{error.filename} cannot be looked at: {error.strerror}"
 
 
 @queue.command("list")
@@ -182,12 +197,13 @@ def create_token(
     if not wanted:
         fail("say what it may do: --scope or --role", USAGE)
     body = m.CreateToken(name=name, scopes=sorted(wanted), instances=instance or [], expires_ms=expiry_ms(expires))
-    made = ask(config, m.NewToken, "tokens.create", body)
-    if as_json:
-        print_json(made)
-        return
-    say("This is shown only now; keep it where nobody else reads it:")
-    say(f"  {made.token}")
+    with to_its_end():
+        made = ask(config, m.NewToken, "tokens.create", body)
+        if as_json:
+            print_json(made)
+            return
+        say("This is shown only now; keep it where nobody else reads it:")
+        say(f"  {made.token}")
 
 
 @token.command("list")

@@ -4,10 +4,11 @@
 import asyncio
 import json
 import re
+import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn, TypeVar
 
@@ -55,10 +56,6 @@ def _named(value: str) -> str:
     """An argument that names something."""
     if not value:
         raise typer.BadParameter("it is empty")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise typer.BadParameter("it is not UTF-8") from None
     return value
 
 
@@ -94,6 +91,24 @@ def ask_many(
     return [one for one in ask(config, list, operation, body, **arguments) if isinstance(one, answer)]
 
 
+def ask_pages(
+    config: Path, answer: type[T], operation: str, next_of: Callable[[T], object], **arguments: object
+) -> list[T]:
+    """All of a list, a page at a time; `next_of`: of the last one that came, for the argument `after`."""
+
+    async def all_pages(performs: Performs) -> list[T]:
+        found: list[T] = []
+        while True:
+            after = next_of(found[-1]) if found else None
+            page = await performs.perform(operation, {**arguments, "after": after})
+            assert isinstance(page, list)
+            found += [one for one in page if isinstance(one, answer)]
+            if len(page) < m.PAGE_MAX:
+                return found
+
+    return administer(config, all_pages)
+
+
 def administer(config: Path, act: Callable[[Performs], Awaitable[T]]) -> T:
     """Perform operations on the running gateway, or on its data when none runs."""
     settings = settings_of(config)
@@ -114,7 +129,35 @@ def performed(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     except ServiceUnavailable as trouble:
         fail(str(trouble), FAILED)
     except (aiohttp.ClientError, TimeoutError):
-        fail("the running gateway did not answer; look at its log, and try again", FAILED)
+        fail(
+            "the running gateway did not answer; look at its log. A change may be done all the same: see "
+            "tmtp-gateway audit list",
+            FAILED,
+        )
+
+
+@contextmanager
+def to_its_end() -> Iterator[None]:
+    """What is told once must not be made and then lost: Ctrl-C ends the command after the block, a second one at once.
+
+    Raises KeyboardInterrupt.
+    """
+    interrupted = False
+
+    def wait_for_the_end(number: int, frame: object) -> None:
+        nonlocal interrupted
+        if interrupted:
+            raise KeyboardInterrupt
+        interrupted = True
+        complain("this is brought to its end first; Ctrl-C again ends it at once, and what was made is lost")
+
+    before = signal.signal(signal.SIGINT, wait_for_the_end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if interrupted:
+        raise KeyboardInterrupt
 
 
 @asynccontextmanager
@@ -185,7 +228,7 @@ def expiry_ms(expires: str | None, examples: str = "12h, 7d or 4w") -> int | Non
         fail(f"--expires {expires} is no time; for example {examples}", USAGE)
     until_ms = int((time.time() + int(match[1]) * _SECONDS[match[2]]) * 1000)
     if until_ms > DATE_MAX_MS:
-        fail(f"--expires {expires} is beyond the year 9999; leave it out for an invitation that never ends", USAGE)
+        fail(f"--expires {expires} is beyond the year 9999; leave it out for what never ends", USAGE)
     return until_ms
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import typer
 
-from gateway.administration import Performs
 from gateway.administration import models as m
 from gateway.cli.common import (
     ConfigOption,
@@ -13,8 +12,8 @@ from gateway.cli.common import (
     JsonOption,
     NameArgument,
     WhoArgument,
-    administer,
     ask,
+    ask_pages,
     print_json,
     say,
     show_table,
@@ -31,18 +30,7 @@ def list_groups(
 
     Example: tmtp-gateway group list -c gateway.yaml --instance members
     """
-
-    async def all_pages(performs: Performs) -> list[m.Group]:
-        found: list[m.Group] = []
-        while True:
-            after = found[-1].gid if found else None
-            page = await performs.perform("groups.list", {"instance": instance, "after": after})
-            assert isinstance(page, list)
-            found += page
-            if len(page) < m.PAGE_MAX:
-                return found
-
-    groups = administer(config, all_pages)
+    groups = ask_pages(config, m.Group, "groups.list", lambda one: one.gid, instance=instance)
     if as_json:
         print_json(groups)
         return

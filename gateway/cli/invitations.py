@@ -7,18 +7,18 @@ from typing import Annotated
 import msgspec
 import typer
 
-from gateway.administration import Performs
 from gateway.administration import models as m
 from gateway.cli.common import (
     ConfigOption,
     InstanceOption,
     JsonOption,
-    administer,
     ask,
+    ask_pages,
     expiry_ms,
     print_json,
     say,
     show_table,
+    to_its_end,
 )
 from tmtp_core import limits
 from tmtp_core.ids import posted_text
@@ -44,14 +44,15 @@ def invite(
     """
     until_ms = expiry_ms(expires)
     wanted = m.CreateInvitation(uses=uses, expires_ms=until_ms, note=note)
-    made = ask(config, m.NewInvitation, "invitations.create", wanted, instance=instance)
-    if as_json:
-        expires = posted_text(until_ms) if until_ms is not None else None
-        print_json({**msgspec.structs.asdict(made), "expires": expires})
-        return
-    say("Give this to the person; it is shown only now:")
-    say(f"  tmtp join '{made.link}' --alias 'Their Name'")
-    say(f"The token alone, for other clients: {made.token}")
+    with to_its_end():
+        made = ask(config, m.NewInvitation, "invitations.create", wanted, instance=instance)
+        if as_json:
+            expires = posted_text(until_ms) if until_ms is not None else None
+            print_json({**msgspec.structs.asdict(made), "expires": expires})
+            return
+        say("Give this to the person; it is shown only now:")
+        say(f"  tmtp join '{made.link}' --alias 'Their Name'")
+        say(f"The token alone, for other clients: {made.token}")
 
 
 @invitation.command("list")
@@ -62,18 +63,7 @@ def list_invitations(
 
     Example: tmtp-gateway invitation list -c gateway.yaml --instance members
     """
-
-    async def all_pages(performs: Performs) -> list[m.Invitation]:
-        found: list[m.Invitation] = []
-        while True:
-            after = found[-1].invitation if found else None
-            page = await performs.perform("invitations.list", {"instance": instance, "after": after})
-            assert isinstance(page, list)
-            found += page
-            if len(page) < m.PAGE_MAX:
-                return found
-
-    found = administer(config, all_pages)
+    found = ask_pages(config, m.Invitation, "invitations.list", lambda one: one.invitation, instance=instance)
     if as_json:
         print_json(found)
         return

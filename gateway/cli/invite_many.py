@@ -22,6 +22,7 @@ from gateway.cli.common import (
     print_json,
     say,
     settings_of,
+    to_its_end,
 )
 from gateway.files import write_private
 from gateway.invitations.people import PeopleInvalid, read_people
@@ -53,14 +54,29 @@ def invite_many(
     until_ms = expiry_ms(expires)
     wanted = m.CreateInvitations(notes=names, expires_ms=until_ms)
     title = next((one.announced_title for one in settings_of(config).instances if one.name == instance), instance)
-    if to is not None:
-        _reserve(to)
-    try:
-        made = ask_many(config, m.NewInvitation, "invitations.create_many", wanted, instance=instance)
-    except BaseException:  # also Ctrl-C
+    with to_its_end():
         if to is not None:
-            to.unlink()
-        raise
+            _reserve(to)
+        try:
+            made = ask_many(config, m.NewInvitation, "invitations.create_many", wanted, instance=instance)
+        except BaseException:  # also the second Ctrl-C
+            if to is not None:
+                to.unlink()
+            raise
+        _tell(names, made, until_ms, to, title=title, instance=instance, as_json=as_json)
+
+
+def _tell(
+    names: list[str],
+    made: list[m.NewInvitation],
+    until_ms: int | None,
+    to: Path | None,
+    *,
+    title: str,
+    instance: str,
+    as_json: bool,
+) -> None:
+    """The one time that they are told: in the sheet, as JSON, or both."""
     if to is not None:
         from gateway.invitations.sheet import Card, sheet  # noqa: PLC0415 - the QR codes take memory, in `serve` too
 

@@ -22,6 +22,7 @@ from gateway.cli.common import (
     USAGE,
     ConfigOption,
     JsonOption,
+    complain,
     err,
     fail,
     print_json,
@@ -138,8 +139,21 @@ def sample_config() -> None:
     sys.stdout.write(resources.files("config").joinpath("gateway.yaml").read_text("utf-8"))
 
 
+def _is_utf8(argument: str) -> bool:
+    """Whether it is text; what is not comes with surrogates in it (PEP 383)."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def main() -> None:
     """The program `tmtp-gateway`. Never shows a traceback for what a person can mend."""
+    for argument in sys.argv[1:]:
+        if not _is_utf8(argument):  # it could be kept nowhere: not in a name, nor a note, nor the audit log
+            complain(f"{argument}: it is not UTF-8")
+            sys.exit(USAGE)
     try:
         app()
     except KeyboardInterrupt:

@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from gateway.administration import Performs
 from gateway.administration import models as m
-from gateway.cli.common import ConfigOption, InstanceOption, JsonOption, administer, ask, print_json, say, show_table
+from gateway.cli.common import ConfigOption, InstanceOption, JsonOption, ask, ask_pages, print_json, say, show_table
 from tmtp_core import limits
 from tmtp_core.domain.reports import Closing
 from tmtp_core.ids import posted_text
@@ -27,22 +26,8 @@ def list_reports(
 
     Example: tmtp-gateway report list -c gateway.yaml --instance members
     """
-
-    async def all_pages(performs: Performs) -> list[m.Report]:
-        found: list[m.Report] = []
-        while True:
-            asked = {
-                "instance": instance,
-                "state": "closed" if closed else "open",
-                "after": found[-1].report if found else None,
-            }
-            page = await performs.perform("reports.list", asked)
-            assert isinstance(page, list)
-            found += page
-            if len(page) < m.PAGE_MAX:
-                return found
-
-    found = administer(config, all_pages)
+    state = "closed" if closed else "open"
+    found = ask_pages(config, m.Report, "reports.list", lambda one: one.report, instance=instance, state=state)
     if as_json:
         print_json(found)
     elif not found:

@@ -74,6 +74,12 @@ _MISSING: Final = _Trouble(
 )
 _REFUSED: Final = _Trouble(409, "That cannot be done", "", "Nothing was changed. Go back, and look at it again.")
 _NOT_READ: Final = _Trouble(400, "That could not be read", "", "Nothing was changed. Load the page again, and send it.")
+_BROKEN: Final = _Trouble(
+    500,
+    "The console failed",
+    "This is a mistake in the program, and the gateway's log says where.",
+    "Look at the audit log before you do it again: a change may have been done.",
+)
 _AWAY: Final = _Trouble(
     503,
     "The service is busy or stopping",
@@ -163,6 +169,9 @@ class Console:
             return self._failed(request, error)
         except BodyRefused as refused:
             return self._trouble(replace(_NOT_READ, status=refused.status, text=sentence(str(refused))))
+        except Exception:
+            log.exception("console_failed", page=_page_of(request))
+            return self._trouble(_BROKEN)
 
     def _failed(self, request: web.Request, error: Exception) -> web.StreamResponse:
         if isinstance(error, Denied):
@@ -228,3 +237,9 @@ class Console:
     def _trouble(self, trouble: _Trouble) -> web.Response:
         context = {"title": trouble.title, "text": trouble.text, "mend": trouble.mend}
         return html(self._templates, "error.html", trouble.status, context)
+
+
+def _page_of(request: web.Request) -> str:
+    """Which page it is, without what its address holds: that of a one-time link is a secret."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else ""

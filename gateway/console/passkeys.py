@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # with cryptography, which it needs, it takes 9 MB: loaded wh
 
 _TO_REGISTER = "to register a passkey"
 _TO_SIGN_IN = "to sign in with a passkey"
+_TOO_MANY = "you have as many passkeys as one can have; remove one first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class Passkeys:
 
         handle, known = await self._database.run(work)
         if len(known) >= limits.CONSOLE_PASSKEYS_PER_PERSON_MAX:
-            raise RequestRefused("you have as many passkeys as one can have; remove one first")
+            raise RequestRefused(_TOO_MANY)
         options, state = _server(origin).register_begin(
             w.PublicKeyCredentialUserEntity(name=person, id=handle, display_name=person),
             known,
@@ -103,6 +104,9 @@ class Passkeys:
             known = select(func.count()).where(passkeys.c.credential_id == values["credential_id"])
             if connection.execute(known).scalar_one():
                 return False
+            mine = select(func.count()).where(passkeys.c.person == person)
+            if connection.execute(mine).scalar_one() >= limits.CONSOLE_PASSKEYS_PER_PERSON_MAX:
+                raise RequestRefused(_TOO_MANY)  # several ceremonies may have begun before the last one was there
             connection.execute(insert(passkeys).values(**values))
             return True
 

@@ -2,6 +2,7 @@
 """An HTTP server for this machine: health and metrics, the control socket. Nobody's stop waits for its peers."""
 
 import asyncio
+import socket
 from pathlib import Path
 
 from aiohttp import web
@@ -27,9 +28,9 @@ class LocalHttp:
         await web.TCPSite(self._runner, host, port).start()
 
     async def listen_at(self, path: Path) -> None:
-        """Listen on a Unix socket."""
+        """Listen on a Unix socket, which its owner only can open. Raises OSError when it cannot be had."""
         await self._runner.setup()
-        await web.UnixSite(self._runner, str(path)).start()
+        await web.SockSite(self._runner, _owners_socket(path)).start()
 
     async def stop(self) -> None:
         """Take no more, give requests that are being answered a moment, and drop whoever does not take his answer."""
@@ -39,3 +40,15 @@ class LocalHttp:
         for transport in transports:
             transport.abort()
         await asyncio.sleep(0)  # they hear of it
+
+
+def _owners_socket(path: Path) -> socket.socket:
+    """A socket at a path. Its mode is set before it listens; a umask would be every other thread's as well."""
+    bound = socket.socket(socket.AF_UNIX)
+    try:
+        bound.bind(str(path))
+        path.chmod(0o600)
+    except OSError:
+        bound.close()
+        raise
+    return bound

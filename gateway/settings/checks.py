@@ -201,12 +201,15 @@ def _sign_in_checks(path: Path, instance: Instance) -> Iterator[Found]:
 def _provider_checks(path: Path, provider: ProviderSettings) -> Iterator[Found]:
     named = {"issuer": provider.issuer, "login_url": provider.login_url, "token_url": provider.token_url}
     for name, url in named.items():
+        if url is None:
+            continue
         try:
-            check_url(url if url is not None else provider.issuer)
+            check_url(url)
         except ValueError as error:
             yield (*path, name), str(error), "https://…, or http: on this machine"
-    if urlsplit(provider.issuer).query:
-        yield (*path, "issuer"), "an issuer has no query", "as its discovery document names it"
+        else:
+            if name == "issuer" and urlsplit(url).query:
+                yield (*path, name), "an issuer has no query", "as its discovery document names it"
     if provider.redirect_uri is not None and not _REDIRECT.match(provider.redirect_uri):
         yield (
             (*path, "redirect_uri"),

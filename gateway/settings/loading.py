@@ -74,7 +74,7 @@ def load_rules(path: Path, bridge: SmtpBridge) -> SmtpBridge:
 def _named(data: dict[str, Any]) -> list[str]:
     """The instances that bridges name, each once; what is no bridge is found when all of it is checked."""
     bridges = data["bridges"].get("smtp") if isinstance(data["bridges"], dict) else None
-    named = [one.get("instance") for one in bridges or [] if isinstance(one, dict)]
+    named = [one.get("instance") for one in bridges if isinstance(one, dict)] if isinstance(bridges, list) else []
     return list(dict.fromkeys(name for name in named if isinstance(name, str))) or ["none"]
 
 

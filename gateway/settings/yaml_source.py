@@ -24,7 +24,7 @@ class Problem:
 class YamlSource:
     """The plain data of a YAML text, and the place of every value in it.
 
-    `problems` has what is wrong with the text itself: bad syntax, a key that comes twice, a key that is no text.
+    `problems` has what is wrong with the text itself: bad syntax, a key that comes twice, a value that is none.
     """
 
     def __init__(self, text: str) -> None:
@@ -54,11 +54,23 @@ class YamlSource:
             return self._read_mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self._read(item, (*path, index)) for index, item in enumerate(node.value)]
+        return self._read_scalar(node, path)
+
+    def _read_scalar(self, node: yaml.Node, path: Path) -> Any:
         loader = yaml.SafeLoader("")
         try:
-            return loader.construct_object(node, deep=True)
+            value = loader.construct_object(node, deep=True)
+        except (ValueError, LookupError, AttributeError):  # what PyYAML raises for 2021-13-45, `!!bool x`, `!!int ''`
+            return self._unfit(node, path, "YAML makes no value of this", "in quotes, if it is meant as text")
         finally:
             loader.dispose()
+        if isinstance(value, str) and "\0" in value:  # which no path, name or address can hold
+            return self._unfit(node, path, "this text holds a NUL", "the text without it")
+        return value
+
+    def _unfit(self, node: yaml.Node, path: Path, wrong: str, right: str) -> None:
+        mark = node.start_mark
+        self.problems.append(Problem(mark.line + 1, mark.column + 1, path_text(path), wrong, right))
 
     def _read_mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
         mapping: dict[str, Any] = {}

@@ -309,6 +309,9 @@ def test_an_answer_is_a_draft_until_it_is_sent_can_be_taken_back_and_given_again
     yours.get_by_role("button", name="Undo").click()
     expect(form.get_by_label("Dish")).to_have_value(FORMULA)
     assert carol.ask("outbox.list", o.OfAccount("work")) == []
+    page.reload()
+    expect(form.get_by_label("Dish")).to_have_value(FORMULA)
+    expect(yours).to_have_count(0)
 
     carol.ask("settings.set", o.SetSetting("work", "undo_s", 0))
     form.get_by_role("button", name="Send answer").click()
@@ -341,6 +344,17 @@ def test_an_answer_is_a_draft_until_it_is_sent_can_be_taken_back_and_given_again
     expect(page.get_by_text("The table is copied, as CSV.")).to_be_visible()
     copied = list(csv.reader(io.StringIO(page.evaluate("navigator.clipboard.readText()"))))
     assert [row[-1] for row in copied] == ["Dish", f"'{FORMULA}", "'=1+1"]
+
+
+def test_a_list_says_what_a_last_message_without_words_brings(cast: Cast, come_in: ComeIn) -> None:
+    ada, bob, _, _ = cast
+    sends(ada, "Who comes to lunch?", m.Form("", "Lunch", (m.FormField("come", "yes", "Will you come?"),)))
+    asked = bob.message("work", "Who comes to lunch?")
+    page = come_in(ada)
+    row = page.locator(f'a[href*="{asked.thread}"]')
+    expect(row).to_contain_text("Who comes to lunch?")
+    bob.ask("messages.fill", o.FillForm("work", asked.id, 0, {"come": True}))
+    expect(row).to_contain_text("An answer to a form")
 
 
 def test_an_answer_that_nobody_took_says_so_where_the_form_stands(town: Town, cast: Cast, come_in: ComeIn) -> None:

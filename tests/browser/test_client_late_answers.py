@@ -43,7 +43,7 @@ def reply(page: Page) -> Locator:
 
 def settled(page: Page) -> None:
     """What was answered before this is asked has been taken in."""
-    page.evaluate("import('/app/api.js').then(({ call }) => call('home.state')).then(() => null)")
+    page.evaluate("import('/app/base/api.js').then(({ call }) => call('home.state')).then(() => null)")
 
 
 def in_the_loop(town: Town, act: Callable[[], None]) -> None:
@@ -106,7 +106,7 @@ def test_what_is_locked_stays_locked_whatever_is_answered_late(town: Town, come_
     with ada.late("home.state") as answered:
         page = come_in(ada)
         answered()
-        settled_at = page.evaluate("import('/app/state.js').then(({ home }) => home.value)")
+        settled_at = page.evaluate("import('/app/state/state.js').then(({ home }) => home.value)")
         assert settled_at is None
         ada.ask("home.lock")
         expect(page.get_by_role("heading", name="Locked")).to_be_visible()

@@ -20,7 +20,7 @@ from tmtp_client.api import operations as o
 ATTEMPTS_MAX, LOOK_MS = 600, 50
 WORK: Final = "/a/work"
 LONG: Final = 400
-AT_ONCE: Final = 10  # messages that come into the page in one go: tmtp_client/web/app/conversation.js
+AT_ONCE: Final = 10  # messages that come into the page in one go: tmtp_client/web/app/state/conversation.js
 PAGE: Final = 50
 TOP: Final = """(one) =>
   one.getBoundingClientRect().top - document.querySelector(".messages-place").getBoundingClientRect().top"""
@@ -69,6 +69,7 @@ def test_an_open_menu_stays_and_keeps_its_focus_while_the_list_is_drawn_anew(tow
     first = write(bob, ada, "First of all")
     page = come_in(ada, f"/#{WORK}/t/{first}")
     expect(row(page, "First of all")).to_be_visible()
+    expect(page.get_by_role("button", name="Archive", exact=True)).to_be_visible()  # the conversation came, too
     # The menu is opened while the conversation is being put away, after which the focus goes to the list.
     page.evaluate(
         "document.querySelector('.acts [aria-label=Archive]').click(), document.getElementById('act-views').click()"

@@ -312,7 +312,9 @@ def test_single_letters_can_be_switched_off(town: Town, come_in: ComeIn) -> None
     expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
     page.keyboard.press("Escape")
     ada.ask("settings.set", o.SetSetting("work", "single_letter_keys", False))
-    page.wait_for_function("async () => !(await import('/app/settings_of.js')).lettersAreKeys.value")  # it has heard
+    page.wait_for_function(
+        "async () => !(await import('/app/state/settings_of.js')).lettersAreKeys.value"
+    )  # it has heard
     page.keyboard.press("?")
     page.keyboard.press("/")
     expect(page.get_by_role("dialog", name="Keys")).to_be_hidden()

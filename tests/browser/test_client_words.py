@@ -124,7 +124,7 @@ def test_every_sentence_of_the_engine_is_found_again_whatever_is_put_into_it(
         told.append((english.format_map(values), text.format_map(shown)))
     found = page.evaluate(
         """async (told) => {
-            const { EngineWords } = await import("/app/engine_words.js");
+            const { EngineWords } = await import("/app/base/engine_words.js");
             const words = new EngineWords(await (await fetch("/words/de.engine.json")).json(), "de");
             return told.map(([english]) => words.said(english));
         }""",
@@ -164,7 +164,7 @@ def test_what_is_put_together_is_taken_apart(
     """And what is not known stays whole, in English."""
     page = german_come_in(ada)
     expect(page.locator("html")).to_have_attribute("lang", "de")
-    found = page.evaluate("async (text) => (await import('/app/words.js')).fromEngine(text)", english)
+    found = page.evaluate("async (text) => (await import('/app/base/words.js')).fromEngine(text)", english)
     assert found == translated
 
 
@@ -173,7 +173,7 @@ def test_a_hostile_text_is_looked_at_in_linear_time(ada: Someone, german_come_in
     page = german_come_in(ada)
     expect(page.locator("html")).to_have_attribute("lang", "de")
     for text in (": " * 999, "a: " * 666, "the service says: " * 110, " and ".join(["device x"] * 190), ". A" * 660):
-        page.evaluate("async (text) => (await import('/app/words.js')).fromEngine(text)", text)
+        page.evaluate("async (text) => (await import('/app/base/words.js')).fromEngine(text)", text)
     expect(page.get_by_role("link", name="Einem Dienst beitreten")).to_be_visible()
 
 

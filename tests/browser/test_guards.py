@@ -77,6 +77,43 @@ def test_another_name_is_refused_also_on_a_loopback_address(client: Client) -> N
     assert client.send("GET", "/sign-in", Host="LOCALHOST:1").status == 200
 
 
+def test_a_page_that_fails_says_so_like_every_other(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(secret: str) -> None:
+        raise RuntimeError
+
+    console = client.world.gateway.console
+    assert console is not None
+    client.sign_in()
+    monkeypatch.setattr(console.people, "use_link", broken)
+    monkeypatch.setattr(console.people, "session", broken)
+    for answer in (
+        client.send("GET", "/me"),
+        client.send("POST", "/sign-in/link", {"token": "a-secret"}),
+    ):
+        assert answer.status == 500
+        assert "The console failed" in answer.text
+        for name, value in HEADERS.items():
+            assert answer.headers[name] == value
+
+
+def test_a_members_page_shows_what_is_reported_of_him_to_whoever_may_read_that(client: Client) -> None:
+    uid = client.world.people["Edsger Dijkstra"].uid
+    closed, other = client.world.people["Alan Turing"].uid, client.world.people["Grace Hopper"].uid
+    words, heading = "He goes on although I have asked him to stop", "Open reports about this account"
+    client.sign_in(role="administrator")
+    page = client.send("GET", f"/i/members/members/{uid}").text
+    assert heading in page
+    assert words in page
+    assert 'href="/i/members/reports/2/close"' in page
+    for nobody in (closed, other):
+        assert heading not in client.send("GET", f"/i/members/members/{nobody}").text
+    client.sign_in(role="helpdesk")
+    page = client.send("GET", f"/i/members/members/{uid}").text
+    assert "Edsger Dijkstra" in page
+    assert heading not in page
+    assert words not in page
+
+
 def test_every_answer_has_the_headers(client: Client) -> None:
     client.sign_in()
     paths = ["/", "/sign-in", "/i/members", "/nowhere", "/me", "/static/x/y.css", "/i/none/members"]

@@ -13,7 +13,9 @@ from tests.support.outside import bridge
 from tests.support.people import form_group
 from tmtp_client.connection import AccountKeys, Connection, Endpoint, Payload, Refused
 from tmtp_core.domain.policy import Acquaintance, Policy, Quotas
+from tmtp_core.domain.port import Account
 from tmtp_core.errors import RequestRefused
+from tmtp_core.store.ledger import SqlLedger
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
 
@@ -74,6 +76,26 @@ async def test_it_reaches_its_routes_marked_as_what_it_is_and_nobody_else(instan
         assert (await seller.next(m.Delivery))[0].via == event.via
         assert await ada.all_of(m.Delivery) == []
         assert await ada.all_of(m.PingEvent) == []
+
+
+async def test_a_route_that_is_named_a_thousand_times_is_looked_up_once(
+    instance: TestInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everybody waits while a post's recipients are looked up, and it counts as one."""
+    asked: list[str] = []
+    original = SqlLedger.route
+
+    def route(ledger: SqlLedger, account: Account, recipient: str) -> str | None:
+        asked.append(recipient)
+        return original(ledger, account, recipient)
+
+    monkeypatch.setattr(SqlLedger, "route", route)
+    desk, _, _ = await scene(instance)
+    async with bridge(instance, ROUTES) as thief:
+        often = [m.Recipient("support@example.org", m.TO_UID)] * 1_000
+        await thief.connection.post(fresh_id(), often, b"x", as_=m.Outsider("boss@example.org", "dkim"))
+    await desk.next(m.Delivery)
+    assert asked == ["support@example.org"]
 
 
 async def test_a_ghost_is_one_person_for_each_address_and_can_be_blocked(instance: TestInstance) -> None:

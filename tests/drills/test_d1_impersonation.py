@@ -104,6 +104,19 @@ async def test_a_member_forges_no_ghost(instance: TestInstance) -> None:
     assert (event.from_, event.alias, event.via) == (mallory.uid, "Mallory Mal", None)
 
 
+async def test_who_is_outside_is_not_taken_for_who_is_written_alike(instance: TestInstance) -> None:
+    """Capitals make nobody another person. Other letters do, also those that become others where case is folded."""
+    boss, _, _ = await scene(instance)
+    async with bridge(instance, {"support@example.org": BOSS}) as intake:
+        for written in ("gross@partner.example", "Gross@Partner.example", "groß@partner.example"):
+            await intake.post("support@example.org", written)
+        one, again, other = [(await boss.next(m.Delivery))[0] for _ in range(3)]
+    assert (one.from_, one.alias) == (again.from_, again.alias)
+    assert other.from_ != one.from_
+    assert other.via is not None
+    assert (other.alias, other.via.address) == ("groß@partner.example", "groß@partner.example")
+
+
 async def test_a_bridge_speaks_as_nobody_who_is_here(instance: TestInstance) -> None:
     boss, ada, _ = await scene(instance)
     async with bridge(instance, {"support@example.org": BOSS}) as intake:

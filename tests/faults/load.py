@@ -18,7 +18,7 @@ from pathlib import Path
 
 from bench.server import free_port
 from tmtp_client.connection import Connection, Disconnected, Endpoint, Payload, Refused
-from tmtp_core.session import UNAVAILABLE
+from tmtp_core.errors import UNAVAILABLE
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
 

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from gateway.control import ControlClient
+from gateway.instance import StartFailed
 from tests.support.devices import KeyDevice, newcomer
 from tests.support.gateway import running_gateway
 from tests.support.instance import TestInstance, running_instance
@@ -56,6 +57,32 @@ async def test_a_gateway_that_knows_a_command_not_is_said_to_be_of_another_relea
         async with aiohttp.ClientSession(connector=connector) as session:
             with pytest.raises(ServiceUnavailable, match="answered with 404; it may be of another release"):
                 await ControlClient(session)._call("GET", "/instances/members/something/new", {}, None)
+
+
+async def test_the_control_socket_is_its_owners_whatever_others_do_meanwhile(tmp_path: Path) -> None:
+    """No umask closes it: that would be the one of every folder which another task makes just then."""
+    seen: list[int] = []
+
+    async def look() -> None:
+        while True:
+            folder = tmp_path / f"made{len(seen)}"
+            folder.mkdir()
+            seen.append(folder.stat().st_mode & 0o777)
+            await asyncio.sleep(0)
+
+    looking = asyncio.create_task(look())
+    async with running_gateway(tmp_path):
+        looking.cancel()
+        assert (tmp_path / "data" / "control.sock").stat().st_mode & 0o777 == 0o600
+    assert len(seen) > 1
+    assert set(seen) == {seen[0]}
+
+
+async def test_a_control_socket_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data" / "control.sock").mkdir(parents=True)
+    with pytest.raises(StartFailed, match=r"control\.sock cannot be made"):
+        async with running_gateway(tmp_path):
+            pass
 
 
 # -- what is seen ----------------------------------------------------------------------------------------------------

@@ -297,6 +297,24 @@ async def test_what_cannot_be_composed_is_told_and_stops_no_other(
         assert (await ours.until(1))[0].text == "Fine.\r\n"
 
 
+async def test_a_fault_of_ours_does_not_end_the_sending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody would hear of it, and no answer would go out until the next start."""
+    real, asked = outgoing_room.Outbox.due, 0
+
+    async def broken(self: outgoing_room.Outbox) -> list[outgoing_room.Outgoing]:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise RuntimeError("a fault")
+        return await real(self)
+
+    monkeypatch.setattr(limits, "LOOP_AGAIN_S", 0.05)
+    monkeypatch.setattr(outgoing_room.Outbox, "due", broken)
+    async with relay(tmp_path / "relay") as ours, answering(tmp_path, settings(ours)) as (_, desk):
+        await answer(desk, "Fine.")
+        assert (await ours.until(1))[0].text == "Fine.\r\n"
+
+
 async def test_the_gateway_itself_reads_no_answers(tmp_path: Path) -> None:
     """Nobody is told to invite the postmaster, and no mail goes to him."""
     async with relay(tmp_path / "relay") as ours:

@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,15 @@ def put_back(
 def rows(database: Path, query: str) -> list[Any]:
     with closing(sqlite3.connect(database)) as connection:
         return connection.execute(query).fetchall()
+
+
+def test_a_folder_that_nothing_can_take_the_place_of_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "data").symlink_to(tmp_path / "disk")
+    nowhere = restoring.Restoring(tmp_path / "none.tmtpbackup", SECRET, tmp_path / "data", tmp_path)
+    for target in (tmp_path / "data", Path("/proc")):
+        with pytest.raises(restoring.RestoreFailed, match="give a folder below it"):
+            restoring.restore(replace(nowhere, target=target), SystemClock(), lambda step, octets: None)
 
 
 # -- taking ----------------------------------------------------------------------------------------------------------

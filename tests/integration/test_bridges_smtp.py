@@ -159,6 +159,39 @@ async def test_the_same_mail_again_is_accepted_and_comes_once(tmp_path: Path) ->
         assert len(await desk.until(2)) == 2
 
 
+async def test_the_same_mail_in_two_sessions_at_once_comes_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a client has given up on one session that is still at work: the second is told to come again."""
+    real, begun, goes_on = Connection.post, 0, asyncio.Event()
+
+    async def slow(self: Connection, *arguments: Any, **options: Any) -> m.Acked:
+        nonlocal begun
+        begun += 1
+        await goes_on.wait()
+        return await real(self, *arguments, **options)
+
+    async with running_gateway(tmp_path, SETTINGS) as gateway, member(gateway, "public", "Support Desk") as desk:
+        with monkeypatch.context() as patch:
+            patch.setattr(Connection, "post", slow)
+            first, second = (
+                asyncio.create_task(smtp(gateway, lambda client: client.send_message(a_mail()))) for _ in range(2)
+            )
+            async with asyncio.timeout(60):
+                while begun < 2 and not (begun and (first.done() or second.done())):
+                    await asyncio.sleep(0.01)
+            goes_on.set()
+            got = await asyncio.gather(first, second, return_exceptions=True)
+        (put_off,) = [one for one in got if isinstance(one, smtplib.SMTPDataError)]
+        assert (
+            put_off.smtp_error
+            == b"4.3.0 Cannot be delivered just now, try again later: the same mail is being delivered already"
+        )
+        await desk.until(1)
+        await smtp(gateway, lambda client: client.send_message(a_mail()))
+        assert len(desk.got) == 1
+
+
 async def test_what_the_service_has_forgotten_the_bridge_still_knows(tmp_path: Path) -> None:
     """Senders try for days; the service knows an id for one. The bridge does not even ask it."""
     async with running_gateway(tmp_path) as gateway, member(gateway, "public", "Support Desk") as desk:

@@ -150,10 +150,13 @@ def test_without_a_running_gateway_the_data_is_used_directly(config: Path) -> No
         (["account", "list", "-i", ""], 2, "it is empty"),
         (["account", "list", "-i", "a/b"], 1, "there is no instance a/b; the file has: members"),
         (["account", "bar", "-i", "members", "\udcff1234567"], 2, "it is not UTF-8"),
+        (["invite", "-i", "members", "--note", "\udcff"], 2, "it is not UTF-8"),
+        (["token", "create", "\udcff", "--role", "auditor"], 2, "it is not UTF-8"),
+        (["account", "list", "-i", "members", "--search", "\udcff"], 2, "it is not UTF-8"),
     ],
 )
 def test_wrong_input_is_answered_in_plain_words(config: Path, arguments: list[str], code: int, words: str) -> None:
-    at = 2 if arguments[0] in {"account", "group"} else 1
+    at = 2 if arguments[0] in {"account", "group", "token"} else 1
     done = run(*arguments[:at], "-c", config, *arguments[at:])
     assert done.returncode == code
     assert words in " ".join(done.stderr.split())

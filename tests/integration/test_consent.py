@@ -227,6 +227,15 @@ async def test_names_told_to_own_devices_are_counted(tmp_path: Path) -> None:
         assert "quota: 2 posts an hour" in await refusal(ada.connection.ask(again))
 
 
+async def test_prekeys_are_counted(tmp_path: Path) -> None:
+    async with instance_with(tmp_path, quotas=Quotas(posts_per_hour=2)) as instance:
+        (ada,) = await people(instance, "Ada Lovelace")
+        wrong = m2.KeyEdit("1", "no key", 0, "no signature")
+        for _ in range(2):
+            assert "KeyEdit: key" in await refusal(ada.connection.ask(wrong))
+        assert "quota: 2 posts an hour" in await refusal(ada.connection.ask(wrong))
+
+
 async def test_posts_and_octets_have_quotas_an_hour(tmp_path: Path) -> None:
     quotas = Quotas(posts_per_hour=3, bytes_per_hour=1_000)
     async with instance_with(tmp_path, "everyone", quotas=quotas) as instance:
@@ -327,7 +336,12 @@ async def test_the_directory_tells_aliases_and_not_many(tmp_path: Path) -> None:
         assert "at least 3" in await refusal(ada.connection.inquire(m2.Find("3", "bo")))
         await ada.connection.inquire(m2.Find("4", "nobody"))
         assert "quota" in await refusal(ada.connection.inquire(m2.Find("5", "nobody")))
-    async with instance_with(tmp_path / "2", directory=False) as instance:
+    async with instance_with(tmp_path / "2") as instance:
+        (ada, *_) = await people(instance, "Ada Lovelace", "Änne Öztürk")
+        for text in ("änn", "ÄNNE Ö", "Änne öz"):
+            _, data = await ada.connection.inquire(m2.Find("1", text))
+            assert json.loads(data) == ["Änne Öztürk"]
+    async with instance_with(tmp_path / "3", directory=False) as instance:
         (ada,) = await people(instance, "Ada Lovelace")
         assert "no directory" in await refusal(ada.connection.inquire(m2.Find("1", "bob")))
 

@@ -11,6 +11,8 @@ import pytest
 from tests.support.instance import TestInstance, running_instance
 from tmtp_client.connection import Connection, Disconnected, Endpoint, Payload
 from tmtp_core import limits
+from tmtp_core.domain.port import Posted
+from tmtp_core.store.ledger import SqlLedger
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
 
@@ -101,6 +103,41 @@ async def test_request_ids_are_forgotten_when_old_and_beyond_a_thousand(tmp_path
         later = await again("0")  # older than a day, and more than 1,000 came after it
         assert later != first.msgid
         assert await again("0") == later
+
+
+async def test_request_ids_of_many_devices_are_forgotten_some_devices_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There are millions of them, and meanwhile others want to post."""
+    monkeypatch.setattr(limits, "REPOSTS_LOOKED_AT", 25)
+    monkeypatch.setattr(limits, "REPOST_MEMORY_COUNT", 4)
+    seen: list[int] = []
+    original = SqlLedger.forget_old_posts
+
+    def forget(ledger: SqlLedger, before_ms: int, after: int = 0) -> int | None:
+        seen.append(after)
+        return original(ledger, before_ms, after)
+
+    monkeypatch.setattr(SqlLedger, "forget_old_posts", forget)
+    async with running_instance(tmp_path / "instance") as instance:
+        posted = [(device, place) for device in range(1, 9) for place in range(1, 11)]
+
+        def remember(ledger: SqlLedger) -> None:
+            for device, place in posted:
+                ledger.remember_post(device, str(place), Posted(place, instance.clock.wall_ns() // 1_000_000))
+
+        await instance.service.decide(remember)
+        await instance.advance(1)
+        await instance.settle()
+        assert seen == [0, 3, 6]
+        await instance.advance(limits.REPOST_MEMORY_S + limits.REPOST_FORGET_INTERVAL_S)
+        await instance.settle()
+        assert seen == [0, 3, 6] * 2
+
+        def known(ledger: SqlLedger) -> list[tuple[int, int]]:
+            return [(device, place) for device, place in posted if ledger.posted_before(device, str(place))]
+
+        assert await instance.service.decide(known) == [(device, place) for device, place in posted if place > 6]
 
 
 async def test_a_member_may_post_while_a_large_message_is_on_its_way_to_it(tmp_path: Path) -> None:

@@ -138,6 +138,17 @@ async def test_what_is_told_to_a_whole_group_is_counted(tmp_path: Path) -> None:
         assert len([event for event in await bob.all_of(m.MemberEvent) if event.act == "alias"]) == 2
 
 
+async def test_lists_of_members_are_counted(tmp_path: Path) -> None:
+    """The list of a large group is long, and is made while others wait."""
+    async with instance_with(tmp_path, quotas=Quotas(posts_per_hour=2)) as instance:
+        ada, bob = await people(instance, "Ada Lovelace", "Bob Builder")
+        await form_group(CLUB, ada, bob)
+        for _ in range(2):
+            _, data = await ada.connection.inquire(m2.GroupInfo(fresh_id(), CLUB))
+            assert len(json.loads(data)) == 2
+        assert "quota: 2 posts an hour" in await refusal(ada.connection.inquire(m2.GroupInfo(fresh_id(), CLUB)))
+
+
 # -- what end-to-end encryption needs --------------------------------------------------------------------------------
 async def test_members_of_a_group_see_one_anothers_logs(tmp_path: Path) -> None:
     """Strangers in a common group write to one another's devices through it."""

@@ -5,6 +5,9 @@ import html
 import json
 import re
 import shlex
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -13,8 +16,10 @@ from typer.testing import CliRunner
 
 from gateway.cli import finding
 from gateway.cli.common import ConfigOption
-from tests.integration.test_cli import SETTINGS, free_port, run
+from tests.integration.test_cli import PROGRAM, SETTINGS, free_port, run, serving
 from tmtp_core.wire.address import parse_address
+
+__all__ = ["serving"]
 
 THREE = '\ufeffName;Team\nAda Lovelace;sales\nZoë Bauer;\n"Conan O\'Brien; Ltd";x\n'
 
@@ -76,6 +81,29 @@ def test_no_sheet_is_left_when_they_are_refused(config: Path, people: Path, tmp_
     assert refused.returncode == 1
     assert "no instance nowhere" in refused.stderr
     assert not (tmp_path / "s.html").exists()
+
+
+def test_ctrl_c_loses_no_invitation_that_is_told_once(
+    config: Path, people: Path, tmp_path: Path, serving: "subprocess.Popen[str]"
+) -> None:
+    sheet = tmp_path / "sheet.html"
+    serving.send_signal(signal.SIGSTOP)  # whoever asks it now waits
+    try:
+        asked = [*PROGRAM, "invite-many", str(people), "-c", str(config), "-i", "members", "--sheet", str(sheet)]
+        inviting = subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        while not sheet.exists():  # from then on it asks
+            assert inviting.poll() is None
+            time.sleep(0.05)
+        inviting.send_signal(signal.SIGINT)
+        assert inviting.stderr is not None
+        assert "brought to its end" in inviting.stderr.readline()
+    finally:
+        serving.send_signal(signal.SIGCONT)
+    out, _ = inviting.communicate(timeout=60)
+    assert inviting.returncode == 130
+    assert out.startswith("3 invitations to members are in")
+    assert len(re.findall("<code>tmtp join", sheet.read_text("utf-8"))) == 3
+    assert len(json.loads(run("invitation", "list", "-c", config, "-i", "members", "--json").stdout)) == 3
 
 
 # -- which settings file ---------------------------------------------------------------------------------------------

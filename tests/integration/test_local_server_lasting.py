@@ -210,18 +210,15 @@ async def test_a_file_that_is_being_handed_out_stops_when_the_home_is_locked(vis
 
 
 async def test_a_file_that_is_being_taken_in_is_abandoned_when_the_home_is_locked(visitor: Visitor) -> None:
-    begun = asyncio.Event()
-
     async def endless() -> AsyncIterator[bytes]:
         while True:
             yield bytes(10_000)
-            begun.set()
             await asyncio.sleep(0.01)
 
     headers = visitor.bearer | {"Content-Type": "application/octet-stream"}
     asked = asyncio.create_task(visitor.get("/files/work?name=a", headers, "POST", data=endless()))
-    await begun.wait()
-    await asyncio.sleep(0.05)
+    upload = visitor.engine.folder / "upload"
+    await until(lambda: upload.exists() and upload.stat().st_size > 0)
     locks(visitor)
     with pytest.raises(aiohttp.ClientError):
         await asked

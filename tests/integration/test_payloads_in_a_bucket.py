@@ -397,6 +397,25 @@ def test_a_storage_that_dies_in_the_midst_of_an_upload(tmp_path: Path, own_stora
     assert own_storage.uploads(bucket) == own_storage.keys(bucket) == []
 
 
+def test_a_payload_that_no_thread_could_be_started_for_is_removed_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = storage().new_bucket()
+    opened = Opened(bucket, tmp_path / "payloads")
+    name = opened.stored(bytes(SMALL))
+
+    def no_thread(work: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as crowded:
+        crowded.setattr(opened.store._removers, "submit", no_thread)
+        with pytest.raises(RuntimeError):
+            opened.store.unlink([name])
+    opened.store.unlink([])
+    opened.store.close()
+    assert storage().keys(bucket) == []
+
+
 def test_a_stop_asks_nothing_more_of_a_storage_that_fails(
     tmp_path: Path, own_storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

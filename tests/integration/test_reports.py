@@ -40,6 +40,8 @@ async def test_who_was_pinged_tells_the_administrators(tmp_path: Path) -> None:
         assert (one.reason, one.words) == ("spam", "the third time this week; she wrote: “buy this”")
         assert (one.reported_status, one.about_same, one.closed_ms, one.outcome) == ("active", 1, None, "")
         assert (await instance.service.census()).reports == 1
+        assert await instance.service.list_reports(ReportsWanted(about=eve.uid)) == [one]
+        assert await instance.service.list_reports(ReportsWanted(about=ada.uid)) == []
         await instance.restart()  # it is durable, not only said to be
         assert await reports(instance) == [one]
 

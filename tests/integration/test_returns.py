@@ -300,7 +300,7 @@ async def test_what_a_device_is_just_taking_does_not_go_back(tmp_path: Path) -> 
         entering = asyncio.create_task(bob.log_in())
         await asyncio.sleep(0.3)  # its log-in waits for the writer
         instance.clock.advance(31 * DAY_S)
-        instance.service._give_back()
+        instance.service.upkeep.give_back()
         held.set()
         await entering
         await instance.settle()
@@ -322,7 +322,7 @@ async def test_what_was_acknowledged_at_the_last_moment_does_not_go_back(tmp_pat
         instance.service._writer.submit(Job(lambda ledger: held.wait(10), lambda result: None))
         await bob.next(m.Delivery)
         instance.clock.advance(31 * DAY_S)
-        instance.service._give_back()
+        instance.service.upkeep.give_back()
         await bob.connection.close()
         await asyncio.sleep(0.2)
         held.set()
@@ -342,7 +342,7 @@ async def test_who_is_there_and_takes_nothing_keeps_nobody_elses_from_going_back
         dan.deaf = True
         acked = await ada.post(bob.uid, dan.uid)
         instance.clock.advance(31 * DAY_S)
-        instance.service._give_back()
+        instance.service.upkeep.give_back()
         await instance.settle()
         assert await returned(ada) == [(acked.msgid, (bob.uid,), "no device took it in time")]
 
@@ -362,7 +362,7 @@ async def test_what_a_device_is_about_to_hear_of_does_not_go_back(
         entering = asyncio.create_task(bob.log_in())
         await asyncio.sleep(0.3)  # its log-in waits for the writer
         instance.clock.advance(31 * DAY_S)
-        instance.service._give_back()
+        instance.service.upkeep.give_back()
         held.set()
         time.sleep(0.5)  # noqa: ASYNC251 - the loop is busy while the writer commits both
         await entering

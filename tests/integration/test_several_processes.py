@@ -20,8 +20,7 @@ from tests.support.instance import ManualClock, TestInstance, running_instance
 from tests.support.postgresql import Cluster, binaries, cluster
 from tmtp_core import limits
 from tmtp_core.domain.policy import Acquaintance, Policy, Quotas
-from tmtp_core.errors import ServiceUnavailable
-from tmtp_core.session import UNAVAILABLE
+from tmtp_core.errors import UNAVAILABLE, ServiceUnavailable
 from tmtp_core.store.ledger import SqlLedger
 from tmtp_core.store.trouble import CommitUnknown
 from tmtp_core.store.writer import Job

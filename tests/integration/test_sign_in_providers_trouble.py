@@ -2,6 +2,7 @@
 """Providers that are away, slow, odd, or lead astray, and what that costs an instance (A1)."""
 
 import asyncio
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from tests.support.sign_in import (
     register,
 )
 from tmtp_core import limits
+from tmtp_core.domain.sign_in import NonceRule, SignedIn, SignInRule
+from tmtp_core.errors import UNAVAILABLE
 
 AWAY = "the sign-in provider cannot be reached, try again later"
 
@@ -230,3 +233,20 @@ async def test_a_stop_waits_for_no_provider(tmp_path: Path) -> None:
         await instance.restart()
         assert not is_uid(await slow)
         waiting.set()
+
+
+async def test_a_check_that_fails_by_a_fault_of_ours_ends_the_link(tmp_path: Path) -> None:
+    """A link that waits for its log-in has no deadline: it would stay for as long as its peer likes."""
+
+    async def broken(oidc: dict[str, Any], nonce: NonceRule) -> SignedIn:
+        raise ZeroDivisionError
+
+    failed: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: failed.append(context))
+    rule = SignInRule(lambda nonce: (), broken)
+    async with running_instance(tmp_path, registration="oidc", sign_in=rule) as instance:
+        async with asyncio.timeout(60):
+            assert await register(instance, {}, new_keys()) == UNAVAILABLE
+        while not failed:  # and it is told
+            gc.collect()
+            await asyncio.sleep(0)

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -233,6 +234,27 @@ async def test_a_faulty_decision_harms_only_itself(tmp_path: Path) -> None:
         assert [type(result).__name__ for result in results] == ["str", "ServiceUnavailable", "str", "str"]
 
 
+def test_payloads_are_removed_by_several_threads_at_once(tmp_path: Path, fast_switching: None) -> None:
+    """Of the writer, and of uploads that came to nothing: what one of them removes, no other looks for."""
+    (tmp_path / "kept").touch()
+    with ThreadPoolExecutor(4) as executor:
+        folder = PayloadFolder(tmp_path, executor, os.urandom)
+        named = [[f"{number}-{place}" for place in range(5_000)] for number in range(20)]
+        for removed in [executor.submit(folder.unlink, names) for names in named]:
+            removed.result()
+    assert not folder.left_behind
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+@pytest.fixture
+def fast_switching() -> Iterator[None]:
+    """Threads take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
 def test_pages_come_after_what_else_is_told_of_their_batch(tmp_path: Path) -> None:
     """They hold it: who enters in the batch in which something is posted to him gets that once."""
     told: list[str] = []
@@ -249,6 +271,30 @@ def test_pages_come_after_what_else_is_told_of_their_batch(tmp_path: Path) -> No
         writer.join(PATIENCE_S)
     database.close()
     assert told == ["enters", "posts", "page"]
+
+
+def test_what_fails_behind_a_commit_calls_nothing_void(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even what no disk is to blame for: no thread could be started, say, by which a bucket's payload is removed."""
+    decided: list[int] = []
+    told: list[object] = []
+    database = Database(tmp_path / "service.sqlite3")
+    (tmp_path / "payloads").mkdir()
+    with ThreadPoolExecutor(1) as executor:
+        folder = PayloadFolder(tmp_path / "payloads", executor, os.urandom)
+        writer = Writer(database, folder, bytes(32), lambda act: act(), lambda event, fields: told.append(event))
+
+        def broken(files: object) -> None:
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(folder, "unlink", broken)
+        for number in range(2):
+            writer.submit(Job(lambda ledger, number=number: decided.append(number), told.append, files=(f"{number}",)))
+        writer.stop()
+        writer.start()
+        writer.join(PATIENCE_S)
+    database.close()
+    assert decided == [0, 1]
+    assert told == ["payload_not_removed", None, None]
 
 
 def test_what_comes_while_the_log_is_emptied_is_decided_before_the_writer_ends(

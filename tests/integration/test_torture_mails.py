@@ -38,11 +38,8 @@ async def test_all_of_them_are_read_or_named(collection: str, tmp_path: Path) ->
     try:
         for number, mail in enumerate(mails):
             folder = tmp_path / str(number)
-            folder.mkdir()
-            path = folder / "mail"
-            path.write_bytes(mail.octets)
             try:
-                letter = await pool.parse(path, folder)
+                letter = await pool.parse(mail.octets, folder)
             except Unparsable as unparsable:
                 reasons[f"{mail.name}: {unparsable.reason}"] += 1
                 continue
@@ -70,11 +67,10 @@ async def test_winmail_dat_is_unpacked(tmp_path: Path) -> None:
         for name, octets in files:
             example = Path(name).stem
             folder = tmp_path / example
-            folder.mkdir()
             head = b"From: a@b.example\r\nContent-Type: application/ms-tnef; name=winmail.dat\r\n"
             encoded = base64.encodebytes(octets).replace(b"\n", b"\r\n")
-            (folder / "mail").write_bytes(head + b"Content-Transfer-Encoding: base64\r\n\r\n" + encoded)
-            letter = await pool.parse(folder / "mail", folder)
+            raw = head + b"Content-Transfer-Encoding: base64\r\n\r\n" + encoded
+            letter = await pool.parse(raw, folder)
             got[example] = [one.name for one in letter.attachments]
             assert letter.text or letter.attachments, example
     finally:

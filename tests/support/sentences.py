@@ -40,9 +40,9 @@ SILENT: Final = {
 """What of the client is not read, by its path or its folder's, and why."""
 
 SERVICE: Final = (
-    "session.py", "domain/accounts.py", "domain/acquaintance.py", "domain/admission.py", "domain/device_log.py",
+    "asking.py", "session.py", "domain/accounts.py", "domain/acquaintance.py", "domain/admission.py", "domain/device_log.py",
     "domain/devices.py", "domain/directory.py", "domain/groups.py", "domain/invitations.py", "domain/naming.py",
-    "domain/posting.py", "domain/presence.py", "domain/quotas.py", "domain/registering.py", "domain/retelling.py",
+    "domain/posting.py", "domain/presence.py", "domain/quotas.py", "domain/registering.py", "domain/reports.py", "domain/retelling.py",
     "domain/returns.py", "domain/sign_in.py", "wire/revision2.py", "crypto/account_log.py", "crypto/content_key.py", "crypto/envelope.py",
     "crypto/safety_number.py", "names.py", "wire/address.py",
 )  # fmt: skip
@@ -53,7 +53,7 @@ _NAMED: Final = re.compile(r"\{\w+\}")  # of str.format
 _OTHER: Final = re.compile(r"^<!|^HTTP/|\b(SELECT|INSERT|UPDATE|DELETE|PRAGMA|CREATE|FROM|JOIN|AND|NOT) ")
 _STEP: Final = re.compile(r"^(?:[A-Za-z_]\w*|\d+|\{\}): ")
 _ERRORS: Final = re.compile(r"^## Errors$(.*?)^## ", re.MULTILINE | re.DOTALL)
-_LOGS: Final = frozenset({"debug", "info", "warning", "error", "exception"})
+_LOGS: Final = frozenset({"debug", "info", "warning", "error", "exception", "report()"})
 
 
 def of_client() -> dict[str, str]:
@@ -100,8 +100,15 @@ def _silent(node: ast.AST) -> Iterator[ast.AST]:
         yield node.value
     elif isinstance(node, ast.JoinedStr):
         yield from node.values
-    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _LOGS:
+    elif isinstance(node, ast.Call) and _name(node.func) in _LOGS:
         yield from (part for argument in node.args for part in ast.walk(argument))
+
+
+def _name(called: ast.expr) -> str:
+    """Of what is called: a method's, or, with a bracket behind it, a function's."""
+    if isinstance(called, ast.Attribute):
+        return called.attr
+    return f"{called.id}()" if isinstance(called, ast.Name) else ""
 
 
 def _text(node: ast.AST) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
-from sqlalchemy import select
+from sqlalchemy import LargeBinary, cast, func, select
 
 from tests.support.sealed_engine import Engine, delivery
 from tests.support.trust_world import Post, World, posted_text
@@ -257,6 +257,29 @@ async def test_who_posts_much_that_waits_pushes_out_no_others_copy(
     for number in range(9):
         await hear(asked.eve, confirming(asked, mallory, b"%d" % number))
     assert asked.eve.deferred() == limits.DEFERRED_MAX
+    await asked.look_at(asked.bob)
+    asked.acts_on_what_waited()
+    assert ("message", asked.ada.uid, "What do you think?", "unconfirmed") in thread_of(asked)
+
+
+async def test_what_waits_takes_so_many_octets_and_no_more(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever posts as much pushes out nobody else's."""
+    monkeypatch.setattr(limits, "DEFERRED_SMALL_CHARACTERS", 500)
+    monkeypatch.setattr(limits, "DEFERRED_MAX_BYTES", 3_000)
+    asked = Asked(world, tmp_path)
+    await asked.told()
+    mallory = Engine(world.account(), tmp_path / "m", "Mallory Marlowe")
+    asked.eve.do(lambda c: people.learn(c, mallory.uid, "Mallory Marlowe", "ping", 0))
+    await asked.hear("copy")
+    for _ in range(5):
+        copy = mallory.post(PostHead("0" * 16, alias="Mallory Marlowe", copies=True), "ß".encode() * 501, asked.eve.uid)
+        await hear(asked.eve, copy)
+    d = tables.deferred.c
+    kept = asked.eve.do(lambda c: c.execute(select(d.author, func.length(cast(d.text, LargeBinary)))).all())
+    assert sum(size for _, size in kept) <= limits.DEFERRED_MAX_BYTES
+    assert [author for author, _ in kept].count(mallory.uid) == 2
     await asked.look_at(asked.bob)
     asked.acts_on_what_waited()
     assert ("message", asked.ada.uid, "What do you think?", "unconfirmed") in thread_of(asked)

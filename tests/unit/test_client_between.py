@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 from sqlalchemy import Connection as Rows
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 
 from tests.support.sealed_engine import Engine, delivery
 from tests.support.trust_world import Post, World
 from tmtp_client import limits
 from tmtp_client.api import models
-from tmtp_client.engine import arriving
+from tmtp_client.engine import arriving, sharing_keys
 from tmtp_client.store import messages, people, tables, threads
+from tmtp_client.sync import handing_on
+from tmtp_client.sync.registers import At
 from tmtp_client.trust import shared_keys
 from tmtp_client.trust.wrapping import ASK
 from tmtp_core.wire import messages as m
@@ -171,6 +173,21 @@ async def test_a_sealed_file_that_the_disk_lost_stops_nobody(world: World, tmp_p
     assert [one.id for one in bob.do(lambda c: messages.latest(c, 9))] == [post.id]
 
 
+@pytest.mark.parametrize("left", [b"garbage", None], ids=["altered", "lost"])
+async def test_a_sealed_file_that_the_disk_lost_keeps_nobody_from_sharing_a_key(
+    world: World, tmp_path: Path, left: bytes | None
+) -> None:
+    ada, bob = Engine(world.account(), tmp_path / "a"), Engine(world.account(), tmp_path / "b", "Bob Builder")
+    meet(ada, bob)
+    post = ada.post(new_thread(ada, bob), b"Here it is", bob.uid)
+    lose_prekeys(bob)
+    await bob.take()
+    bob.do(lambda c: c.execute(update(tables.message).values(suite=1)))
+    (file,) = bob.files.folder.iterdir()
+    file.unlink() if left is None else file.write_bytes(left)
+    assert await sharing_keys.share(bob.context, post.id, "correct horse battery") == (post.id,)
+
+
 async def test_who_asks_for_a_key_again_and_again_is_told_of_once(world: World, tmp_path: Path) -> None:
     """A device that came later asks the person: an acquaintance cannot make him hear that a thousand times (D3)."""
     ada, bob = Engine(world.account(), tmp_path / "a"), Engine(world.account(), tmp_path / "b", "Bob Builder")
@@ -259,6 +276,61 @@ async def test_a_provisional_device_accepts_nobody_until_it_is_confirmed(world: 
     assert thread.encryption == "shared"
     assert one.do(lambda c: people.view(c, bob.author)).stands == "contact"
     assert one.deferred() == 0
+
+
+async def test_what_waited_and_makes_no_sense_stops_nothing(world: World, tmp_path: Path) -> None:
+    """B3: once it may be acted on, it would be in the way of all that this account's devices write afterwards."""
+    one, other, bob = await two_devices(world, tmp_path)
+    third = Engine(world.add(one.device.account, one.device), tmp_path / "third")
+    for engine in (one, other, third):
+        await engine.take()
+        engine.device.see_all()
+    third.set("person", "5" * 32, alias="Cara Cook", known_by=["ping"], stands="contact")
+    third.tell()
+    await one.take()
+    assert one.deferred() == 1
+    world.act(one.device.account, "confirm", other.device, target=third.device.name)
+    await one.take()
+    await settle(one)
+    other.set("thread", bob.id, archived=bob.posted)
+    other.tell()
+    await one.take()
+    assert one.do(lambda c: threads.view(c, bob.id)).archived
+    assert one.deferred() == 0
+
+
+async def test_what_waited_and_fails_stops_nothing(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same of whatever nobody foresaw; what was half done for it is undone."""
+    one, other, bob = await two_devices(world, tmp_path)
+    third = Engine(world.add(one.device.account, one.device), tmp_path / "third")
+    for engine in (one, other, third):
+        await engine.take()
+        engine.device.see_all()
+    third.set("person", bob.author, stands="contact")
+    third.tell()
+    await one.take()
+    assert one.deferred() == 1
+    world.act(one.device.account, "confirm", other.device, target=third.device.name)
+    served = handing_on.serve_person
+
+    def fails(c: Rows, at: At, uid: str) -> None:
+        served(c, at, uid)
+        raise RuntimeError("the words of a message")
+
+    monkeypatch.setattr(handing_on, "serve_person", fails)
+    await one.take()
+    await settle(one)
+    other.set("thread", bob.id, archived=bob.posted)
+    other.tell()
+    await one.take()
+    assert one.do(lambda c: threads.view(c, bob.id)).archived
+    assert one.deferred() == 0
+    assert one.do(lambda c: people.view(c, bob.author)).stands == "asks"
+    said = capsys.readouterr().err
+    assert "RuntimeError at" in said
+    assert "the words" not in said
 
 
 async def test_what_a_provisional_device_decided_goes_with_it(world: World, tmp_path: Path) -> None:

@@ -195,6 +195,18 @@ async def test_what_could_not_be_recorded_is_not_acknowledged(tmp_path: Path) ->
             await link.request()
 
 
+async def test_a_handler_that_gives_up_as_if_the_connection_broke_leaves_none_that_nobody_handles(
+    tmp_path: Path,
+) -> None:
+    async def gives_up(event: m2.StoredEvent, payload: Payload) -> None:
+        raise Disconnected("there is nothing more to come")
+
+    async with logged_in(tmp_path, gives_up) as (connection, link):
+        await link.send(ping_event(1, b"hi"), b"hi")
+        async with asyncio.timeout(30):
+            assert await connection.closed() == "there is nothing more to come"
+
+
 async def test_messages_are_handled_one_after_the_other_in_their_order(tmp_path: Path) -> None:
     seen: list[tuple[str, bytes]] = []
 

@@ -2,15 +2,17 @@
 """Messages, threads, people and groups as they are kept and shown (B1, B2, B3)."""
 
 import json
+import os
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import Connection, event, insert
+from sqlalchemy import Connection, event, func, insert, select
 
 from tests.support.history import ANNA, BELA, ME, OWN, a_file, a_message, history, id_of, posted_at
 from tmtp_client import limits
 from tmtp_client.api import models
-from tmtp_client.store import groups, messages, people, tables, threads
+from tmtp_client.engine import answers
+from tmtp_client.store import groups, messages, outbox, people, tables, threads, views
 
 
 @pytest.fixture
@@ -94,6 +96,24 @@ def test_a_list_says_whom_a_ping_went_to(kept: Connection) -> None:
     ]
 
 
+def test_a_list_says_what_a_last_message_without_words_brings(kept: Connection) -> None:
+    answer = a_file("Lunch", "f1", kind="filled", form="ffn")
+    messages.record(kept, a_message(1, "Lunch?", subject="Friday", attachments=(a_file("menu.pdf", "f0"),)), OWN)
+    messages.record(kept, a_message(2, " ", thread=1, attachments=(answer, a_file("b", "f2"))), OWN)
+    messages.record(kept, a_message(3, "", state="sealed", attachments=(a_file("sealed message", "f3"),)), OWN)
+    messages.record(kept, a_message(4, ""), OWN)
+    brought = {one.id: one.last_attached for one in views.threads_by_id(kept, [id_of(n) for n in (1, 3, 4)])}
+    assert brought == {
+        id_of(1): models.Attachment(0, "filled", "Lunch", 3, 3, form="ffn"),
+        id_of(3): None,
+        id_of(4): None,
+    }
+    assert messages.remove(kept, [id_of(2)])
+    view = threads.view(kept, id_of(1))
+    assert view is not None
+    assert view.last_attached is None, "its last message has words"
+
+
 def test_a_large_file_comes_bit_by_bit(kept: Connection) -> None:
     files = (a_file("one", "", 9, have=0, transfer="T"), a_file("two", "", 5, have=0, transfer="U"))
     messages.record(kept, a_message(1, state="partial", attachments=files), OWN)
@@ -113,6 +133,15 @@ def test_what_is_removed_leaves_the_files_that_are_nobody_s_any_more(kept: Conne
     assert messages.remove(kept, [id_of(1), id_of(9)]) == ["f1"]
     assert threads.view(kept, id_of(1)) is None
     assert messages.remove(kept, [id_of(2)]) == ["f2"]
+
+
+def test_what_is_removed_leaves_neither_answers_nor_a_file_less_that_is_still_to_be_sent(kept: Connection) -> None:
+    messages.record(kept, a_message(1, attachments=(a_file("a", "f1"), a_file("b", "f2"))), OWN)
+    answers.record(kept, id_of(1), 0, "ffn", ANNA, {"name": "Anna"})
+    forwarded = outbox.Content(to=((BELA, 1),), files=(outbox.File("b", "file", "f2", 3, b""),))
+    outbox.enqueue(kept, "message", forwarded, 10**15, 1, os.urandom, scheduled=True)
+    assert messages.remove(kept, [id_of(1)]) == ["f1"]
+    assert kept.scalar(select(func.count()).select_from(tables.answer)) == 0
 
 
 def test_a_message_is_called_by_its_id_or_an_end_that_is_its_alone(kept: Connection) -> None:

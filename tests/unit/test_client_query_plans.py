@@ -44,7 +44,7 @@ PLANS: dict[str, Callable[[Connection], object]] = {
     "what waits for a shared key": lambda c: messages.unopened(c, 1),
     "a copy's message": lambda c: forwarding._knows(c, THREAD, ID, "B" * 32),
     "what a copy says": lambda c: forwarding._copies(c, THREAD, ID, "B" * 32),
-    "what an author wrote before": lambda c: between.again(c, None, "X" * 32),  # type: ignore[arg-type]
+    "what an author wrote before": lambda c: between.deferred_ids(c, "X" * 32),
     "what waits in a thread": lambda c: threads.recount_waiting(c, THREAD),
     "what is to be sent": lambda c: outbox.next_due(c, 1),
     "an entry": lambda c: outbox.view(c, "one"),

@@ -14,10 +14,10 @@ from sqlalchemy import Connection as Rows
 from sqlalchemy import func, select
 
 from tests.support.client_peer import POSTED, PeerLink, ScriptedPeer, delivery_event, ping_event, scripted_peer
-from tests.support.homes import look_until, places, running_home, texts
+from tests.support.homes import look_until, places, running_home, texts, until
 from tmtp_client import limits
 from tmtp_client.api import models
-from tmtp_client.engine import arriving
+from tmtp_client.engine import arriving, meeting
 from tmtp_client.engine.account import Account
 from tmtp_client.engine.arrival import Arrival
 from tmtp_client.engine.context import Context
@@ -25,6 +25,7 @@ from tmtp_client.store import changes, groups, messages, people, threads
 from tmtp_client.store import identity as identities
 from tmtp_client.store.identity import Identity
 from tmtp_client.store.tables import change, heard, message
+from tmtp_client.vault.files import Files
 from tmtp_core.wire import messages as m
 from tmtp_core.wire.payload import Attached, PostHead, Subscriber, encode_post_head
 
@@ -97,6 +98,17 @@ async def test_a_post_that_makes_no_sense_is_kept_as_it_came_and_stops_nobody(tm
         assert await texts(account) == [kept.text, "after it"]
 
 
+async def test_a_post_whose_head_would_be_longer_than_it_is_stops_nobody(tmp_path: Path) -> None:
+    """Other services hand on what its sender has announced."""
+    async with running(tmp_path) as (account, link, _):
+        await link.send(delivery_event(1, 4, 6, BOB), b"rest")
+        await post(link, 2, PostHead(), b"after it")
+        await acked(link, 1, 2)
+        kept = await look_until(account, lambda c: one(c, 1))
+        assert (kept.state, kept.attachments[0].size) == ("unreadable", 4)
+        assert await texts(account) == [kept.text, "after it"]
+
+
 STRANGE = [
     b'{"attach":[{"name":"u:x","transfer":{"id":"t","size":18446744073709551615,"hash":"","parts":1}}]}',
     b'{"attach":[{"name":"u:x","transfer":{"id":"t","size":9007199254740993,"hash":"","parts":9999999999}}]}',
@@ -146,6 +158,43 @@ async def test_a_message_that_cannot_be_taken_in_is_kept_with_its_files(
         await acked(link, 1, 2)
         kept = await look_until(account, lambda c: one(c, 1))
         assert (kept.state, [file.name for file in kept.attachments]) == ("unreadable", ["a.txt"])
+        assert len(list(account.context.files.folder.iterdir())) == 1
+
+
+async def test_an_event_that_cannot_be_kept_in_any_form_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(c: Rows, context: Context, event: m.MemberEvent, now_ms: int) -> bool:
+        raise RuntimeError("the words of a message")
+
+    monkeypatch.setattr(meeting, "membership", broken)
+    async with running(tmp_path) as (account, link, _):
+        alias = "Bob Builder"
+        event = m.MemberEvent(
+            id=f"{1:016x}", from_=BOB, posted=POSTED, datalen=0, act="join", gid="A group", alias=alias
+        )
+        await link.send(event)
+        await post(link, 2, PostHead(), b"after it")
+        await acked(link, 1, 2)
+        assert await look_until(account, lambda c: one(c, 2))
+    said = capsys.readouterr().err
+    assert "MemberEvent: RuntimeError at" in said
+    assert "the words" not in said
+
+
+async def test_what_follows_from_an_event_does_not_hang_on_a_file_that_the_disk_does_not_let_go_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path) as (account, link, _):
+
+        def held(files: Files, file: str) -> None:
+            raise OSError(errno.EIO, "the disk does not do its part")
+
+        monkeypatch.setattr(Files, "remove", held)
+        await post(link, 1, PostHead(control="a thing of tomorrow", attach=(Attached("u:a", 3),)), b"abc")
+        await link.send(m.LoginEvent(id=f"{2:016x}", from_=ADA, posted=POSTED, datalen=0, node="tbd"))
+        await acked(link, 1, 2)
+        await until(account.caught_up.is_set)
         assert len(list(account.context.files.folder.iterdir())) == 1
 
 

@@ -2,6 +2,7 @@
 """What a person writes is judged while he is there to hear of it (B1, D2)."""
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from tmtp_client.store import groups, messages, outbox, people, threads
 from tmtp_client.store.database import Database
 from tmtp_client.store.kept_files import kept_files
 from tmtp_client.store.messages import NewAttachment, NewMessage
-from tmtp_client.vault.files import Files
+from tmtp_client.vault.files import Files, FileWriter
 from tmtp_core.wire import messages as m
 from tmtp_core.wire.payload import PostHead, Subscriber
 
@@ -169,6 +170,21 @@ def test_a_file_name_is_only_a_name(given: str, name: str) -> None:
     assert staging.file_name(given) == name
 
 
+async def test_a_file_that_cannot_be_taken_in_is_closed(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(files: Files) -> FileWriter:
+        raise OSError(errno.ENOSPC, "the disk is full")
+
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"x")
+    monkeypatch.setattr(Files, "writer", full)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(OSError, match="full"):
+        await staging.stage(context, path)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
 async def test_a_pipe_is_no_file(context: Context, tmp_path: Path) -> None:
     import os  # noqa: PLC0415 - for this alone
 
@@ -265,6 +281,12 @@ async def test_a_forward_has_no_more_files_than_a_message_may_and_none_is_hashed
     monkeypatch.setattr(limits, "ATTACHMENTS_MAX", 1)
     with pytest.raises(ProblemError, match="at most 1 files"):
         await Composing(context).forward(asked)
+
+
+async def test_a_forward_has_no_more_messages_than_are_read(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "COPIED_MAX", 0)
+    with pytest.raises(ProblemError, match="it takes 0 messages at most"):
+        await Composing(context).forward(operations.Forward("test", THREAD, (THREAD,), ("Eve Example",), ""))
 
 
 async def test_a_copy_has_no_more_messages_than_are_read(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@
 import dataclasses
 import re
 import time
+from email.utils import formatdate
 from typing import Any
 
 import dkim
@@ -86,6 +87,7 @@ def wrong_signatures() -> dict[str, bytes]:
         "a field that is too long": signed_by_hand(mail, {"z": "x" * limits.SIGNATURE_FIELD_MAX_BYTES}),
         "made long ago": signed_by_hand(mail, {"t": str(now - int(limits.SIGNATURE_AGE_MAX_S) - 60)}),
         "a mail of long ago": signed_by_hand(mail_of(Date="Thu, 26 Nov 2020 07:00:00 +0000"), {}),
+        "a mail of a day to come": signed_by_hand(mail_of(Date=formatdate(now + limits.DATE_AHEAD_MAX_S + 60)), {}),
         "made nobody knows when": signed_by_hand(mail, {"h": "from:to:subject"}),
         "a date that is none": signed_by_hand(mail_of(Date="yesterday"), {}),
         "an unknown c=": signed_by_hand(mail, {"c": "nowsp/nowsp"}),
@@ -105,6 +107,8 @@ async def test_by_hand_is_right_where_nothing_is_wrong(bench: Bench) -> None:
     """Else the tests above would fail for another reason than the one they name."""
     assert (await bench.verdict(signed_by_hand(mail_of(), {}), keys())).standing(DKIM) is Standing.HOLDS
     now = int(time.time())
+    ahead = signed_by_hand(mail_of(Date=formatdate(now + 3_600)), {})  # whoever wrote it has another summer time
+    assert (await bench.verdict(ahead, keys())).standing(DKIM) is Standing.HOLDS
     soon = signed_by_hand(mail_of(), {"t": str(now), "x": str(now + 600), "i": "@news.partner.example"})
     assert (await bench.verdict(soon, keys())).standing(DKIM) is Standing.HOLDS
     assert (await bench.verdict(soon, keys(), ahead_s=600 + 2 * limits.CLOCK_SKEW_S)).standing(DKIM) is Standing.FAILS

@@ -12,13 +12,16 @@ from pathlib import Path
 import msgspec
 import pytest
 from msgspec.structs import replace
+from sqlalchemy import Connection
 
 from bridges import limits
 from bridges.mime.pool import ParserPool
 from bridges.smtp.control import models as m
 from bridges.smtp.control.door import BridgeRefused
+from bridges.smtp.deciding import Decision
 from bridges.smtp.evidence import ActDone, Evidence, Found
-from bridges.smtp.held_mail import suggested
+from bridges.smtp.held_mail import suggested, suggested_record
+from bridges.smtp.store.held import compare_and_set
 from bridges.smtp.store.tables import held, sender
 from tests.support.instance import ManualClock
 from tests.support.waiting import ACCEPTED, AUTHOR, SALES, SUPPORT, Waiting, a_mail, evidence, patient, waiting
@@ -212,20 +215,24 @@ def test_the_strongest_proof_is_suggested_first() -> None:
     dkim, spf = Found("dkim", "partner.example", "pass", True), Found("spf", "partner.example", "pass", True)
     other = Found("dkim", "list.example", "pass", False)
     failed = Found("dkim", "partner.example", "fail", True)
-    network = m.Proof(network="192.0.2.7/32")
+    network = m.Proof(network="10.1.2.3/32")
 
     def proofs(*found: Found, **more: object) -> list[m.Proof]:
-        return suggested(msgspec.structs.replace(evidence("one"), found=found, **more))
+        known = {"found": found, "peer": "10.1.2.3", **more}
+        return suggested(msgspec.structs.replace(evidence("one"), **known))
 
     assert proofs(other, spf, dkim) == [m.Proof(dkim="partner.example"), m.Proof(spf="aligned"), network]
     assert proofs(failed, spf) == [m.Proof(spf="aligned"), network]
     assert proofs(other) == [network]
-    assert proofs(peer="2001:db8::1") == [m.Proof(network="2001:db8::1/128")]
-    assert proofs(peer="::ffff:192.0.2.7") == [network]
+    assert proofs(peer="fd00::1") == [m.Proof(network="fd00::1/128")]
+    assert proofs(peer="::ffff:10.1.2.3") == [network]
     assert proofs(key="00" * 32)[0] == m.Proof(client_certificate=f"sha256:{'A' * 43}")
     # Where the session proves nothing, it is not said to.
     assert proofs(mail_from="bounces@mailer.example") == proofs(upstream=True) == proofs(peer="") == []
     assert proofs(dkim, author="", mail_from="") == []
+    # Nor is a forger's own address, by which he would be let in with one act.
+    assert proofs(failed, peer="8.8.8.8") == proofs(failed, peer="2600::1") == []
+    assert suggested_record(replace(evidence("one", found=(failed,)), peer="8.8.8.8"), "known") is None
 
 
 # -- decided -----------------------------------------------------------------------------------------------------------
@@ -431,6 +438,26 @@ async def test_a_kill_while_it_is_decided_is_carried_on(
         assert len(await acts(second)) == 1
 
 
+async def test_a_decision_that_cannot_be_carried_on_keeps_no_other_from_it(kept: Waiting) -> None:
+    """Nor mail from expiring: its file may be gone, or make the parser fall each time."""
+    numbers = [await held_one(kept, name) for name in ("one", "two", "three")]
+    decided = msgspec.json.encode(Decision("release", "ann")).decode()
+    deciding = {"state": "deciding", "decision": decided, "decided_by": "ann", "decided_ms": 1}
+
+    def cut_off(connection: Connection) -> None:
+        for number in numbers[:2]:
+            compare_and_set(connection, number, "held", deciding)
+
+    await kept.database.write(cut_off)
+    (kept.folder / f"hold/{numbers[0]}.eml").unlink()
+    kept.clock.advance(14 * 86_400)
+    running = asyncio.create_task(kept.holding.run())
+    async with asyncio.timeout(60):
+        while [one.state for one in await kept.holding.list()] != ["expired", "released", "deciding"]:
+            await asyncio.sleep(0.01)
+    running.cancel()
+
+
 async def test_a_disk_that_fails_halfway_is_carried_on(kept: Waiting, monkeypatch: pytest.MonkeyPatch) -> None:
     real_write, done = kept.database.write, 0
 
@@ -542,3 +569,25 @@ async def test_one_network_of_strangers_does_not_fill_the_hold(tmp_path: Path, p
         await kept.holding.decide(flood[0], m.DecideHeld(action="reject"), "ann")
         assert await hold("flood 5", unproved, "192.0.2.5") is not None
         assert await hold("flood 6", unproved, "192.0.2.6") is None
+
+
+async def test_nor_with_large_mails(tmp_path: Path, parser: ParserPool) -> None:
+    """Forty mails of 25 MiB are a gibibyte."""
+    unproved = (Found("dkim", "partner.example", "fail", True),)
+    size = len(a_mail("flood 0"))
+    async with waiting(tmp_path, parser, bytes_max=8 * size) as kept:
+
+        async def hold(name: str, peer: str, times: int = 1) -> int | None:
+            known = replace(evidence(name, found=unproved), peer=peer)
+            mail = a_mail(name) + b"x" * (times - 1) * size
+            return await kept.holding.keep(mail, ACCEPTED, known, name, [SUPPORT], "unknown")
+
+        flood = [await hold(f"flood {n}", f"192.0.2.{n}") for n in range(4)]
+        assert [number is not None for number in flood] == [True, True, False, False]
+        await kept.holding.open()  # as after a start
+        assert await hold("flood 4", "192.0.2.4") is None
+        assert flood[0] is not None
+        await kept.holding.decide(flood[0], REJECT, "ann")
+        assert await hold("flood 5", "192.0.2.5") is not None
+        assert await hold("large 0", "198.51.100.7", times=4) is not None  # one always, as large as there is room
+        assert await hold("flood 6", "198.51.100.8") is None

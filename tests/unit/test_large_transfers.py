@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Large files that come in parts: bounded, their author's alone, and ended when nothing comes any more (D3)."""
 
+import asyncio
 from collections.abc import Iterator
+from hashlib import blake2b
 from pathlib import Path
 
 import pytest
@@ -11,9 +13,11 @@ from tests.support.account_context import memory_engine
 from tests.support.sealed_engine import Engine
 from tests.support.trust_world import World
 from tmtp_client import limits
+from tmtp_client.engine.parts import Assembling
 from tmtp_client.store import messages, people, transfers
 from tmtp_client.store.messages import NewAttachment, NewMessage
 from tmtp_client.store.tables import part
+from tmtp_core.crypto.encoding import to_text
 from tmtp_core.wire.payload import Attached, Part, PostHead, Transfer
 
 ADA, BOB = "1" * 32, "2" * 32
@@ -172,3 +176,47 @@ async def test_who_has_no_room_is_told_once_and_keeps_nothing_of_it(tmp_path: Pa
         ada.post(head, b"", bob.uid, files=[b"0123456789"])
     await bob.take()
     assert bob.on_disk() == 2
+
+
+async def test_a_part_that_the_disk_altered_or_lost_keeps_no_other_file_from_being_whole(
+    tmp_path: Path,
+) -> None:
+    ada = Engine(World().account(), tmp_path / "files")
+    octets = b"x" * 10
+
+    async def film(name: str) -> str:
+        """In two parts, all here and named; the file of its first part."""
+        stored = []
+        for _ in range(2):
+            with ada.files.writer() as writer:
+                writer.write(octets)
+                stored.append(writer.finish())
+        whole = to_text(blake2b(2 * octets, digest_size=32).digest())
+        for place, one in enumerate(stored):
+            of = Part(name, place, 20, 2)
+            ada.do(lambda c, of=of, one=one: transfers.arrived(c, BOB, False, of, one.file, one.size, 0, ROOMY))
+        have = ada.do(lambda c: transfers.named(c, BOB, Transfer(name, 20, whole, 2), 0))
+        file = NewAttachment("file", f"{name}.mkv", "", 20, "", have, transfers.key(BOB, name))
+        row = (name, "message", False, BOB, "Bob", True, (), "", "", "Look", "2026", 0, "partial", False)
+        assert ada.do(lambda c: messages.record(c, NewMessage(*row, attachments=(file,)), frozenset()))
+        return stored[0].file
+
+    altered = ada.files._path(await film("altered"))
+    altered.write_bytes(altered.read_bytes()[:-1] + b"?")
+    ada.files._path(await film("lost")).unlink()
+    await film("sound")
+    putting = asyncio.create_task(Assembling(ada.context).run())
+    try:
+        async with asyncio.timeout(30):
+            while ada.do(transfers.whole):
+                assert not putting.done(), putting
+                await asyncio.sleep(0.01)
+    finally:
+        putting.cancel()
+        await asyncio.gather(putting, return_exceptions=True)
+    states = {name: ada.message(name) for name in ("altered", "lost", "sound")}
+    assert {name: one.state for name, one in states.items() if one is not None} == {
+        "altered": "partial",
+        "lost": "partial",
+        "sound": "received",
+    }

@@ -29,6 +29,8 @@ def test_every_bound_has_a_name() -> None:
     assert reason_of(FROM + nest + b"\r\nx") is Reason.DEPTH
     mails = b"Content-Type: message/rfc822\r\n\r\n" * 21
     assert reason_of(FROM + mails + b"\r\nx") is Reason.DEPTH
+    files = b"Content-Type: application/octet-stream; name=x.eml\r\n\r\n" * 21  # mails by their names only
+    assert reason_of(FROM + files + b"\r\nx") is Reason.DEPTH
     assert reason_of(mail(b"text/plain", b"begin 644 a\r\n#0V%T\r\n`\r\nend\r\n" * 1_001)) is Reason.PARTS
     assert reason_of(FROM + b"X: " + b"x" * limits.MIME_HEADER_MAX_BYTES + b"\r\n\r\nx") is Reason.HEADER
     assert reason_of(multipart + b"--b\r\nX: " + b"x" * limits.MIME_HEADER_MAX_BYTES + b"\r\n\r\nx") is Reason.HEADER

@@ -30,10 +30,8 @@ async def pool(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ParserPool]:
 
 
 async def parse(pool: ParserPool, raw: bytes, folder: Path) -> Letter:
-    """One mail through a pool; attachments in a folder of their own."""
-    path = folder / "mail"
-    await asyncio.to_thread(path.write_bytes, raw)
-    return await pool.parse(path, folder)
+    """One mail through a pool; attachments in `folder`."""
+    return await pool.parse(raw, folder)
 
 
 def processes(pool: ParserPool) -> set[int]:

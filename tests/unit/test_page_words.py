@@ -19,7 +19,7 @@ PUT_IN: Final = re.compile(r"\{(\w+)\}")
 
 COMPOSED: Final = frozenset(
     {
-        "the connection to the engine broke; look whether it was done",  # of the pages themselves: api.js
+        "the connection to the engine broke; look whether it was done",  # of the pages themselves: base/api.js
         "the sign-in has ended; sign in again",  # behind a colon
         "To revoke it takes the recovery sheet: {majority}.",
         "To revoke it or to lift its suspension takes the recovery sheet: {majority}.",
@@ -58,7 +58,6 @@ UNTOLD: Final = frozenset(
         "block {}",
         "prekey {}",
         "{} at {}",
-        "{} connected",
         "Composed({} octets)",
         "DaemonFile(pid={}, url={})",
         "Multiple exceptions",

@@ -68,9 +68,10 @@ HIS_ENVELOPE = {"mail_from": "Orders@Partner.example"}
         (ruled(known=TOLD, found=(replace(SIGNED, state="fail"),)), "refuse", "550 5.7.1 This service", "no vetting record"),
         (ruled(hold=True), "hold", "", "route support@example.org: unknown: hold"),
         (ruled(hold=True, found=(SIGNED,)), "hold", "", "route support@example.org: unknown: hold"),
-        (ruled(hold=True, known=REFUSED), "refuse", f"550 5.7.1 Mail from {AUTHOR} is no longer taken by SMTP", "SMTP is refused"),
+        (ruled(hold=True, known=REFUSED), "refuse", "550 5.7.1 This service takes mail only", "SMTP is refused"),
         (ruled(known=REFUSED, found=(SIGNED,)), "refuse", f"550 5.7.1 You can write without SMTP, by {URL} . Mail from", "told where"),
-        (ruled(known=REFUSED), "refuse", f"550 5.7.1 Mail from {AUTHOR} is no longer taken by SMTP", "SMTP is refused"),
+        (ruled(known=REFUSED), "refuse", "550 5.7.1 This service takes mail only", "SMTP is refused"),
+        (ruled(known=Known(state="refused"), found=(SIGNED,)), "refuse", f"550 5.7.1 Mail from {AUTHOR} is no longer taken by SMTP", "SMTP is refused"),
         # his own link: a signed mail can be sent once more by whoever has it
         (ruled(known=HIS, found=(SPF_PASS,), **HIS_ENVELOPE), "refuse", f"550 5.7.1 You can write without SMTP, by {LINK} .", "told where"),
         (ruled(known=HIS, found=(replace(SPF_PASS, by="mx.example.org"),), **HIS_ENVELOPE), "refuse", f"550 5.7.1 You can write without SMTP, by {LINK} .", "told where"),

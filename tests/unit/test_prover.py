@@ -75,5 +75,7 @@ async def test_one_peers_mails_leave_a_turn_to_others() -> None:
     other = dataclasses.replace(ORIGIN, peer="192.0.2.2")
     assert await most(ORIGIN, ORIGIN, ORIGIN) == limits.PROOF_WORKERS_PER_PEER
     assert await most(ORIGIN, other) == 2 * limits.PROOF_WORKERS_PER_PEER
+    ours, ours_too = (dataclasses.replace(ORIGIN, peer=f"2001:db8::{last}") for last in (1, 2))
+    assert await most(ours, ours_too) == limits.PROOF_WORKERS_PER_PEER
     behind = dataclasses.replace(ORIGIN, peer="127.0.0.1", upstream=True)
     assert await most(behind, behind, behind) == limits.PROOF_WORKERS

@@ -10,8 +10,8 @@ import pytest
 from tmtp_core import limits
 from tmtp_core.domain.outcome import Answer, Asker, Moment, Outcome
 from tmtp_core.domain.port import EMPTY, Body
-from tmtp_core.errors import RequestRefused
-from tmtp_core.session import UNAVAILABLE, Session
+from tmtp_core.errors import UNAVAILABLE, RequestRefused
+from tmtp_core.session import Session
 from tmtp_core.store.payloads import Backlog
 from tmtp_core.store.writer import Job
 from tmtp_core.wire import messages as m
@@ -238,6 +238,33 @@ def test_lists_are_made_one_after_the_other(peer: Peer, request_: m2.Request) ->
 def test_an_id_is_charged_as_its_answer_repeats_it(peer: Peer) -> None:
     peer.send(*(m2.Find("<" * 9_000, "abc") for _ in range(30)))
     assert len(peer.host.jobs) <= limits.SESSION_ANSWERS_MAX_BYTES // (9_000 * limits.ESCAPED_MAX_BYTES) + 1
+
+
+@pytest.mark.parametrize("op", ["post", "large post", "note", "presence", "log"])
+def test_those_whom_a_request_names_are_charged(peer: Peer, op: str) -> None:
+    """They take many times their JSON: 32 headers of full length would be 12 MB of a link that is bound to have 4."""
+    everybody = tuple(m.Recipient("a", 1) for _ in range(3_000))
+    requests = {
+        "post": m.Post("q", everybody, 1),
+        "large post": m.Post("q", everybody, limits.PAYLOAD_INLINE_MAX_BYTES + 1),
+        "note": m.PostNotify("q", (), everybody, datalen=2, notelen=1),
+        "presence": m.OhiEdit("q", "add", everybody),
+        "log": m2.LogAppend("q", "entry", tuple(m2.Signature("a", "") for _ in everybody)),
+    }
+    data = bytes(requests[op].datalen)
+    for _ in range(limits.SESSION_PENDING_REQUESTS_MAX):
+        peer.session.receive(m.encode_head(requests[op]) + data)
+        peer.until_all_is_parsed()
+    assert not peer.outlet.reading
+    asked = len(peer.host.jobs) or len(peer.host.uploads)
+    assert asked * len(everybody) * 120 < limits.SESSION_PENDING_BYTES_MAX * 1.1
+    while peer.host.jobs:
+        peer.host.decide(RequestRefused("no"))
+    for upload in peer.host.uploads:
+        upload.finished(OSError("away"))
+        peer.host.turn()
+    peer.session.cut()
+    assert not peer.host.held
 
 
 def test_small_payloads_count_while_they_wait_behind_a_large_one(peer: Peer) -> None:

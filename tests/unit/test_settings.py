@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from gateway.certificates import make_self_signed
-from gateway.settings import Problem, Settings, SettingsInvalid, load_settings
+from gateway.settings import Problem, Settings, SettingsInvalid, load_bridges, load_settings
 
 GOOD = """\
 data_dir: ./data
@@ -234,6 +234,35 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
 def test_a_file_that_is_no_mapping_is_told_so(tmp_path: Path, text: str) -> None:
     (problem,) = problems(tmp_path, text)
     assert "block of settings" in problem.wrong
+
+
+@pytest.mark.parametrize(
+    "text", ["2021-13-45", "!!bool x", "!!timestamp x", "!!int ''", "!!float x", "1" * 5_000, '"a\\0b"']
+)
+def test_a_value_that_yaml_cannot_make_is_a_mistake_with_its_place(tmp_path: Path, text: str) -> None:
+    (mistake,) = problems(tmp_path, GOOD + f"host: {text}\n")
+    assert (mistake.line, mistake.column, mistake.path) == (GOOD.count("\n") + 1, 7, "host")
+    assert mistake.wrong.isprintable()
+
+
+@pytest.mark.parametrize("bridges", ["true", "5", "[x]", "{smtp: 5}", "{smtp: true}", "{smtp: [5]}"])
+def test_what_is_no_list_of_bridges_is_told_so_to_a_bridge(tmp_path: Path, bridges: str) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text(f"bridges: {bridges}\n", "utf-8")
+    with pytest.raises(SettingsInvalid):
+        load_bridges(file)
+
+
+@pytest.mark.parametrize(
+    ("place", "block"),
+    [
+        ("sign_in.provider.issuer", 'sign_in: {required: false, provider: {issuer: "https://[", client_id: x}}'),
+        ("database", 'database: "postgresql://host:port/name"'),
+    ],
+)
+def test_an_address_that_cannot_be_taken_apart_is_a_mistake(tmp_path: Path, place: str, block: str) -> None:
+    found = problems(tmp_path, GOOD.replace("    registration: open\n", f"    registration: open\n    {block}\n"))
+    assert [one.path for one in found] == [f"instances[1].{place}"]
 
 
 def test_a_certificate_needs_its_own_key(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 
 import asyncio
 import ipaddress
+import socket
 from typing import Any
 
 import pytest
@@ -126,8 +127,80 @@ async def test_lines_beyond_the_bound_end_the_session() -> None:
     for line in (b"NOOP " + b"x" * limits.DATA_LINE_MAX_BYTES, b"x" * (limits.DATA_LINE_MAX_BYTES + 1)):
         _, said = await spoken([line + b"\r\n"], begin=b"EHLO x\r\n")
         assert said.startswith(b"500 5.5.6")
+    for begin in (b"EHLO x\r\n", b"HELO x\r\n"):  # ESMTP parameters, and addresses outside ASCII, are long
+        long = b"NOOP " + b"x" * (limits.COMMAND_LINE_MAX_BYTES - 5) + b"\r\n"
+        assert (await spoken([long], begin=begin))[1] == b"250 2.0.0 OK\r\n"
     _, said = await spoken([b"NOOP " + b"x" * limits.COMMAND_LINE_MAX_BYTES + b"\r\nNOOP\r\n"], begin=b"EHLO x\r\n")
     assert [line[:9] for line in said.split(b"\r\n")] == [b"500 5.5.2", b"250 2.0.0", b""]
+
+
+async def test_so_many_errors_end_the_session() -> None:
+    """RFC 5321 §4.3.2 lets a server say 421 at any time; what is refused of a mail is no error of the session."""
+    for line, code in ((b"", b"500"), (b"RCPT TO:<a@b.example>", b"503"), (b"MAIL FROM", b"501")):
+        chunks = [(line + b"\r\n") * 2 * limits.SESSION_ERRORS_MAX, b"NOOP\r\n"]
+        _, said = await spoken(chunks, begin=b"EHLO x\r\n")
+        codes = [one[:3] for one in said.split(b"\r\n")]
+        assert codes == [*[code] * limits.SESSION_ERRORS_MAX, b"421", b""]
+    refused = b"MAIL FROM:<a@b.example> SIZE=99999999999\r\n"
+    _, said = await spoken([refused * 2 * limits.SESSION_ERRORS_MAX + b"NOOP\r\n"], begin=b"EHLO x\r\n")
+    await turns(200)
+    assert said.count(b"552 ") == 2 * limits.SESSION_ERRORS_MAX
+    assert said.endswith(b"250 2.0.0 OK\r\n")
+
+
+class FailsFirst(Taker):
+    """Something fails here with the first mail."""
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        status = await super().handle_DATA(server, session, envelope)
+        if len(self.taken) == 1:
+            raise RuntimeError
+        return status
+
+    async def handle_exception(self, error: Exception) -> str:
+        return "451 4.3.0 try again"
+
+
+async def test_what_fails_here_leaves_nothing_to_the_next_mail() -> None:
+    """RFC 5321 §4.1.1.4: the buffers are cleared; else the next mail is refused for good, or goes to these recipients."""
+    taker = FailsFirst()
+    session, wire = await begun(Traffic(IntakeLimits(), Networks(), None), "192.0.2.1", taker)
+    heard = len(wire.said)
+    session.data_received(b"one\r\n.\r\n")
+    await turns(30)
+    session.data_received(b"MAIL FROM:<e@b.example>\r\nRCPT TO:<f@d.example>\r\nDATA\r\ntwo\r\n.\r\n")
+    await turns(30)
+    codes = [line[:3] for line in bytes(wire.said[heard:]).split(b"\r\n")]
+    assert codes == [b"451", b"250", b"250", b"354", b"250", b""]
+    assert taker.taken[1] == ("e@b.example", ("f@d.example",), b"two\r\n")
+    wire.close()
+    await turns()
+
+
+async def test_who_reads_no_answers_does_not_keep_his_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written waits until he reads it, and a connection that is closed waits for that."""
+    monkeypatch.setattr(limits, "SESSION_IDLE_S", 0.2)
+    monkeypatch.setattr(limits, "SESSION_CLOSE_S", 0.2)
+    traffic = Traffic(IntakeLimits(), Networks(), None)
+    loop = asyncio.get_running_loop()
+    with socket.socket() as listening, socket.socket() as client:
+        for one, option in ((listening, socket.SO_SNDBUF), (client, socket.SO_RCVBUF)):
+            one.setsockopt(socket.SOL_SOCKET, option, 4_096)
+        listening.bind(("127.0.0.1", 0))
+        client.setblocking(False)
+        server = await loop.create_server(
+            lambda: GuardedSession(Taker(), traffic, "mx.example", Door()), sock=listening
+        )
+        await loop.sock_connect(client, listening.getsockname())
+        await loop.sock_sendall(client, b"EHLO x\r\n" * 1_500)
+        async with asyncio.timeout(60):
+            while not any(one._front.raw.get_write_buffer_size() for one in traffic.sessions):
+                await asyncio.sleep(0.01)
+            while traffic.sessions:
+                await asyncio.sleep(0.01)
+        assert not traffic.by_address
+        server.close()
+        await server.wait_closed()
 
 
 async def test_bounds_of_connections() -> None:
@@ -143,6 +216,17 @@ async def test_bounds_of_connections() -> None:
         said.append(bytes(wire.said[:9]))
         wires.append(wire)
     assert [one[:3] for one in said] == [b"220", b"421", b"220", b"421"]
+    for wire in wires:
+        wire.close()
+    await turns()
+    assert not traffic.by_address
+
+
+async def test_the_addresses_of_one_customer_are_one() -> None:
+    """Whoever has IPv6 has 2^64 of them."""
+    traffic = Traffic(IntakeLimits(connections_per_address_max=1), Networks(), None)
+    wires = [(await begun(traffic, peer, Taker()))[1] for peer in ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1")]
+    assert [bytes(wire.said[:3]) for wire in wires] == [b"220", b"421", b"220"]
     for wire in wires:
         wire.close()
     await turns()
@@ -244,6 +328,8 @@ V2 = b"\r\n\r\n\x00\r\nQUIT\n"
         (b"PROXY UNKNOWN\r\nx", Announced(None, b"x")),
         (V2 + b"\x21\x11\x00\x0c" + bytes([203, 0, 113, 9, 192, 0, 2, 1, 0, 5, 0, 25]) + b"x", Announced("203.0.113.9", b"x")),
         (V2 + b"\x21\x21\x00\x24" + bytes(15) + b"\x01" + bytes(20), Announced("::1", b"")),
+        (b"PROXY TCP6 ::ffff:203.0.113.9 ::ffff:192.0.2.1 5 25\r\n", Announced("203.0.113.9", b"")),
+        (V2 + b"\x21\x21\x00\x24" + bytes(10) + b"\xff\xff" + bytes([203, 0, 113, 9]) + bytes(20), Announced("203.0.113.9", b"")),
         (V2 + b"\x20\x00\x00\x00x", Announced(None, b"x")),
         (V2 + b"\x21\x11\x00\x10" + bytes([203, 0, 113, 9, 192, 0, 2, 1, 0, 5, 0, 25]) + b"\x04\x00\x01x" + b"y", Announced("203.0.113.9", b"y")),
     ],

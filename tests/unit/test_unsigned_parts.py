@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What a signature leaves out (C2, D1): nobody changes what a mail says, or where it belongs, by what nobody signed."""
 
+import base64
+import binascii
 import dataclasses
 import ipaddress
 import time
@@ -55,6 +57,45 @@ async def test_a_content_type_that_nobody_signed(bench: Bench, body: str, kind: 
     names = [b"from", b"subject", b"date", b"content-type"]
     mail = signed(mail_of(body=body, **{"Content-Type": kind}), include_headers=names)
     assert (await bench.verdict(mail, keys())).standing(DKIM) is Standing.HOLDS
+
+
+WORDS = base64.b64encode(b"\n\nPay invoice 77 to me.\n").decode()
+PROSE = ("Grüße aus Köln, a = b & c.\r\n" * 9 + "An end: " + "ü" * 90 + "\r\n").encode()
+QUOTED = binascii.b2a_qp(PROSE, istext=True).decode().replace("\r\n", "\n").replace("\n", "\r\n")
+NET = QUOTED.rstrip("\r\n").replace("=\r\n", "").replace("\r\n", "=0D=0A=\r\n") + "\r\n"  # .NET writes it so
+MARKUP = '<p style=3D"color:red">Gr=C3=BC=C3=9Fe=\r\n</p>=0A=\r\n<p>x</p>\r\n'
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "encoding", "standing"),
+    [
+        (f"You wrote:\r\n> ={WORDS}=\r\nWe never do that.\r\n", "text/plain", "base64", Standing.FAILS),
+        (f"You wrote:\r\n> ={WORDS}=\r\nWe never do that.\r\n", "text/plain", "BASE64 ;x", Standing.FAILS),
+        ("You wrote:\r\n> =0D=0APay to me.\r\nNever.\r\n", "text/plain", "quoted-printable", Standing.FAILS),
+        ("You wrote:\r\n> =0aPay to me.\r\nNever.\r\n", "text/plain", '"Quoted-Printable"', Standing.FAILS),
+        ("You wrote:\r\n> =E2=80=A8Pay to me.\r\nNever.\r\n", "text/plain", "quoted-printable", Standing.FAILS),
+        ("You wrote:\r\n> =3Cb>Pay to me.\r\nNever.\r\n", "text/html", "quoted-printable", Standing.FAILS),
+        ("You wrote:\r\nbegin 644 x\r\n!80  \r\nend\r\nNever.\r\n", "text/plain", "x-uuencode", Standing.FAILS),
+        (base64.encodebytes(PROSE).decode().replace("\n", "\r\n"), "text/plain", "base64", Standing.HOLDS),
+        (QUOTED, "text/plain; charset=utf-8", "quoted-printable", Standing.HOLDS),
+        (NET, "text/plain; charset=utf-8", "quoted-printable", Standing.HOLDS),
+        (MARKUP, "text/html; charset=utf-8", "quoted-printable", Standing.HOLDS),
+        (PROSE.decode(), "text/plain; charset=utf-8", "8bit", Standing.HOLDS),
+        (PARTS, "multipart/mixed; boundary=x", "base64", Standing.HOLDS),
+    ],
+)
+async def test_an_encoding_that_nobody_signed(
+    bench: Bench, body: str, kind: str, encoding: str, standing: Standing
+) -> None:
+    """D1: by another encoding, what is quoted in a signed body would be its author's own words."""
+    field = f"Content-Transfer-Encoding: {encoding}\r\n".encode()
+    for names in ([b"from", b"subject", b"date"], [b"from", b"subject", b"date", b"content-type"]):
+        mail = field + signed(mail_of(body=body, **{"Content-Type": kind}), include_headers=names)
+        verdict = await bench.verdict(mail, keys())
+        assert verdict.standing(DKIM) is standing, verdict.trace
+    made = mail_of(body=body, **{"Content-Type": kind, "Content-Transfer-Encoding": encoding})
+    names = [b"from", b"subject", b"date", b"content-type", b"content-transfer-encoding"]
+    assert (await bench.verdict(signed(made, include_headers=names), keys())).standing(DKIM) is Standing.HOLDS
 
 
 async def test_a_mails_place_is_signed_or_it_has_none(bench: Bench) -> None:

@@ -16,10 +16,11 @@ from bridges import limits
 from bridges.smtp.control import models as m
 from bridges.smtp.control.door import BridgeRefused
 from bridges.smtp.evidence import Evidence
+from bridges.smtp.peers import customer_of, network_of
 from bridges.smtp.rules import Networks, Route, SenderRule
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.decisions import Decisions
-from bridges.smtp.vetting import Vetting, network_of
+from bridges.smtp.vetting import Vetting
 
 DAY_MS = 86_400_000
 NOON_MS = 20_000 * DAY_MS + DAY_MS // 2
@@ -420,16 +421,18 @@ async def test_a_change_that_is_undone_suspends_nobody(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("peer", "network"),
+    ("peer", "network", "customer"),
     [
-        ("192.0.2.7", "192.0.2.0/24"),
-        ("::ffff:192.0.2.7", "192.0.2.0/24"),
-        ("2001:db8:1:2::3", "2001:db8:1::/48"),
-        ("", "unix"),
+        ("192.0.2.7", "192.0.2.0/24", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.0/24", "192.0.2.7"),
+        ("2001:db8:1:2::3", "2001:db8:1::/48", "2001:db8:1:2::/64"),
+        ("fe80::3%eth0", "fe80::/48", "fe80::/64"),
+        ("", "unix", ""),
     ],
 )
-def test_whose_neighbours_count_as_one(peer: str, network: str) -> None:
+def test_whose_neighbours_count_as_one(peer: str, network: str, customer: str) -> None:
     assert network_of(peer) == network
+    assert customer_of(peer) == customer
 
 
 async def test_many_records_are_read_at_once(tmp_path: Path) -> None:

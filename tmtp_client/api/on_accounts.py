@@ -36,7 +36,7 @@ class OnAccounts:
         home = rooms.home
         self._being_linked = BeingLinked(self._place, home.start, now_ms, home.tell_state, self._name_linked)
         rooms.home.coming = self._being_linked.coming
-        rooms.home.before_lock = self._sign_ins.stop
+        rooms.home.when_locked = self._when_locked
         self._one_at_a_time = asyncio.Lock()
 
     def handlers(self) -> Handlers:
@@ -59,6 +59,10 @@ class OnAccounts:
         """End what is underway."""
         await self._sign_ins.stop()
         await self._being_linked.stop()
+
+    async def _when_locked(self) -> None:
+        await self._sign_ins.stop()
+        await self._being_linked.rest()
 
     # -- coming ------------------------------------------------------------------------------------------------------
     async def list_accounts(self, p: o.Nothing) -> list[m.Account]:
@@ -192,7 +196,7 @@ class OnAccounts:
 
     async def _take_alias(self, account: str, alias: str) -> None:
         context = self._rooms.context(account)
-        asker = await context.current(limits.ANSWER_TIMEOUT_S)
+        asker = await context.soon()
         context.identity = await joining.take_alias(
             asker, context.database, context.identity, alias, context.request_id()
         )

@@ -75,7 +75,7 @@ class OnDevices:
     async def act(self, p: o.OnDevice) -> m.Devices:
         """Suspend, revoke, confirm, resume, contest."""
         context, trust = self._of(p.account)
-        asker = await context.current(limits.ANSWER_TIMEOUT_S)
+        asker = await context.soon()
         with problems.explained("words"):
             await trust.devices.act(asker, context.database, p.act, p.device, p.words)
         return await _listed(context, trust)
@@ -99,14 +99,14 @@ class OnDevices:
         """`done` false: these are another sheet's words."""
         context, trust = self._of(p.account)
         if await context.database.read(lambda c: trust.logs.kept(c, context.uid)) is None:
-            await trust.following.settle(await context.current(limits.ANSWER_TIMEOUT_S), context.database)
+            await trust.following.settle(await context.soon(), context.database)
         with problems.explained("words"):
             return m.Done(await trust.devices.check_recovery(context.database, p.words))
 
     async def new_recovery(self, p: o.NewRecovery) -> o.RecoverySheet:
         """The new one opens this device's history, too, and the old one no more."""
         context, trust = self._of(p.account)
-        asker = await context.current(limits.ANSWER_TIMEOUT_S)
+        asker = await context.soon()
         with problems.explained("words"):
             words = await trust.devices.new_recovery(asker, context.database, p.words)
         await asyncio.to_thread(self._rooms.home.vault.add_recovery, seed_of(words), p.account)
@@ -118,7 +118,7 @@ class OnDevices:
         context, trust = self._of(p.account)
         identity = context.identity
         place = Place(identity.host, identity.port, identity.service, identity.alias, identity.pin or "")
-        return await trust.linking.offer(await context.current(limits.ANSWER_TIMEOUT_S), context.database, place)
+        return await trust.linking.offer(await context.soon(), context.database, place)
 
     async def check_link(self, p: o.CheckLink) -> m.Link:
         """What the second text would add."""
@@ -129,7 +129,7 @@ class OnDevices:
     async def finish_link(self, p: o.FinishLink) -> m.Devices:
         """Sign; the new device is then told what devices agree about."""
         context, trust = self._of(p.account)
-        asker = await context.current(limits.ANSWER_TIMEOUT_S)
+        asker = await context.soon()
         with problems.explained("answer"):
             await trust.linking.finish(asker, context.database, p.answer, p.fingerprint)
         await changed(context, handing_on.tell_everything)
@@ -246,4 +246,4 @@ async def _look(context: Context, trust: Trust, *uids: str) -> None:
     if context.connection is None or not context.connection.is_connected:
         return
     with contextlib.suppress(Refused, Disconnected, LogInRefused, TimeoutError):
-        await trust.look_at(await context.current(limits.ANSWER_TIMEOUT_S), context.database, uids, anew=True)
+        await trust.look_at(await context.soon(), context.database, uids, anew=True)

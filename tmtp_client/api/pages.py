@@ -35,8 +35,8 @@ POLICY: Final = "; ".join(
         "trusted-types rendered",
     )
 )
-"""Of the page. A text becomes markup in one place only, `web/app/rendered.js`: everywhere else the browser refuses.
-Its files have the server's own, under which nothing runs that is opened by itself."""
+"""Of the page. A text becomes markup in one place only, `web/app/base/rendered.js`: elsewhere the browser refuses. Its
+files have the server's own, under which nothing runs that is opened by itself."""
 CACHING: Final = "no-cache"  # kept, and asked for each time: another version of the program may answer
 FOLDERS: Final = {"app": "web/app", "styles": "web/styles", "words": "web/words", "lib": "web/lib", "look": "look"}
 """The first part of an address, and the folder of `tmtp_client` that it stands for."""

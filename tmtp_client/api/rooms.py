@@ -47,7 +47,7 @@ class Home(Source, Protocol):
 
     coming: Callable[[], tuple[models.Coming, ...]]
     """Which accounts this device waits to be added to."""
-    before_lock: Callable[[], Awaitable[None]]
+    when_locked: Callable[[], Awaitable[None]]
     """Ends what is underway that has databases open which are not those of running accounts."""
 
     @property

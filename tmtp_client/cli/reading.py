@@ -271,9 +271,14 @@ def _row(one: m.Thread) -> tuple[str, ...]:
         "sealed" if one.encryption != "off" else "",
         *(f"+{tag}" for tag in one.tags),
     ]
-    subject = one.subject or one.last_text[:60].replace("\n", " ")
+    subject = one.subject or one.last_text.strip()[:60].replace("\n", " ") or _brought_by(one.last_attached)
     shown = (f"#{ending(one.id)}", one.last_posted[:16].replace("T", " "), one.last_alias, subject, str(one.messages))
     return (*shown, " ".join(mark for mark in marks if mark))
+
+
+def _brought_by(first: m.Attachment | None) -> str:
+    """Of a message without words, what it brings."""
+    return "" if first is None else {"filled": "(an answer to a form)", "form": "(a form)"}.get(first.kind, first.name)
 
 
 def _print_thread(shown: m.Messages) -> None:

@@ -344,11 +344,13 @@ class Connection:
         others = [task for task in self._tasks if task is not current]
         for task in others:
             task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-        with contextlib.suppress(OSError, ssl.SSLError, TimeoutError):
-            async with asyncio.timeout(limits.CLOSE_TIMEOUT_S):
-                await self._writer.wait_closed()
-        self._writer.transport.abort()  # a peer that does not close its side is not waited for
+        try:
+            await asyncio.gather(*others, return_exceptions=True)
+            with contextlib.suppress(OSError, ssl.SSLError, TimeoutError):
+                async with asyncio.timeout(limits.CLOSE_TIMEOUT_S):
+                    await self._writer.wait_closed()
+        finally:
+            self._writer.transport.abort()  # a peer that does not close its side is not waited for
 
     async def closed(self) -> str:
         """Wait for the end; why it came."""
@@ -522,7 +524,8 @@ class Connection:
             taken = await self._events.take(self._batch)
             try:
                 await self._record(taken)
-            except Disconnected:
+            except Disconnected as ended:
+                self._end(str(ended))  # by then it has, unless the handler says so: nobody would handle what comes
                 return
             except Exception as error:
                 self._end(f"a message could not be recorded: {error}")

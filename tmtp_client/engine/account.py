@@ -5,8 +5,6 @@ after, its devices in step (B1, B3, B4).
 
 import asyncio
 import contextlib
-import sys
-import traceback
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from tmtp_client.engine.parts import Assembling
 from tmtp_client.engine.presence import Presence
 from tmtp_client.engine.receiving import Receiving
 from tmtp_client.engine.sending import Sending
+from tmtp_client.engine.unforeseen import report
 from tmtp_client.store import changes, outbox, people, threads
 from tmtp_client.store.changes import Since
 from tmtp_client.sync import state
@@ -107,7 +106,7 @@ class Account:
             except (OSError, Disconnected, TimeoutError):  # the disk, or the connection: again
                 pass
             except Exception as error:
-                _report(f"{self.context.name} {work.__name__}", error)
+                report(f"{self.context.name} {work.__name__}", error)
             await asyncio.sleep(limits.TASK_AGAIN_S)
 
     # -- while connected ---------------------------------------------------------------------------------------------
@@ -127,12 +126,12 @@ class Account:
             try:
                 await connection.closed()
             finally:
+                self.caught_up.clear()  # before anything is waited for: the next connection may be there by then
                 for task in tasks:
                     task.cancel()
                 for ended in await asyncio.gather(*tasks, return_exceptions=True):
                     if isinstance(ended, Exception) and not isinstance(ended, OSError | Disconnected | TimeoutError):
-                        _report(f"{self.context.name} connected", ended)
-            self.caught_up.clear()
+                        report(f"{self.context.name} connected", ended)
             await self._presence.ended()
 
     async def _settle(self, connection: Connection) -> None:
@@ -152,13 +151,18 @@ class Account:
                 continue
             self._to_look.clear()
             uids, self._look_at = self._look_at, set()
-            with contextlib.suppress(Refused, TimeoutError, WrongService):
+            try:
                 await trust.settle(connection, context.database, head)
                 head = ""
                 if uids:
                     await trust.look_at(connection, context.database, uids)
+                uids = set()
                 for after in await context.database.write(lambda c: arriving.again(c, context)):
                     self._follow(after)
+            except (Refused, TimeoutError, WrongService):
+                pass
+            finally:
+                self._look_at |= uids  # which were not looked at
             context.to_send.set()
             await asyncio.sleep(limits.SETTLE_PAUSE_S)
 
@@ -169,8 +173,9 @@ class Account:
             await self._to_ask.wait()
             self._to_ask.clear()
             for gid in tuple(self._groups):
-                if await groups.refresh(self.context, connection, gid):
-                    self._groups.discard(gid)
+                self._groups.discard(gid)  # before it is asked: who joins meanwhile is asked for once more
+                if not await groups.refresh(self.context, connection, gid):
+                    self._groups.add(gid)
 
     # -- what came ---------------------------------------------------------------------------------------------------
     def _arrived(self, done: Sequence[After]) -> None:
@@ -237,25 +242,28 @@ class Account:
     async def _open_what_waited(self) -> None:
         """Sealed messages whose key has come."""
         while True:
-            await self._to_open.wait()
-            self._to_open.clear()
-            keys, self._keys = self._keys, set()
-            for id in sorted(keys):
-                after = await regaining.open_again(self.context, id)
+            while self._keys:
+                id = min(self._keys)
+                self._keys.discard(id)
+                try:
+                    after = await regaining.open_again(self.context, id)
+                except OSError:  # the disk: once more, when this begins anew
+                    self._keys.add(id)
+                    raise
                 if after is not None:
                     self._follow(after)
+            self._to_open.clear()
+            await self._to_open.wait()
 
     async def settled(self) -> None:
         """Wait until what was queued at log-in is here and what is due is sent; or the service lets this device in no
         more.
         """
-        refused = self.context.connection is None or self.context.connection.failed is not None
-        while not refused:
+        while (connection := self.context.connection) is not None and connection.failed is None:
             due = await self.context.database.read(lambda c: outbox.next_due(c, self.context.clock()).entry)
             if self.caught_up.is_set() and due is None:
                 return
             await asyncio.sleep(limits.SETTLED_LOOK_S)
-            refused = self.context.connection is None or self.context.connection.failed is not None
 
     def reopen(self, messages: Iterable[str]) -> None:
         """These messages were sealed, and their key may be here now."""
@@ -302,7 +310,7 @@ class Account:
             unseen=totals.unseen,
             mentions=totals.mentions,
             pings=totals.pings,
-            waiting=len(outbox.waiting(c)),
+            waiting=outbox.count(c),
             device=identity.keys.signer.public if identity.keys is not None else "",
             introductions=meeting.introductions(c),
             link=ServiceAddress(identity.host, identity.port, identity.pin).link(),
@@ -333,9 +341,3 @@ class Account:
                 self.context.tell("account", models.AccountEvent(now))
                 told = now
             await asyncio.sleep(limits.STATE_PAUSE_S)
-
-
-def _report(what: str, error: BaseException) -> None:
-    """Where it happened and of which kind it was; never its words, which may be a message's."""
-    places = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)[-4:]]
-    sys.stderr.write(f"{what}: {type(error).__name__} at {' < '.join(reversed(places))}\n")

@@ -45,7 +45,7 @@ async def answer(context: Context, uid: str, act: Act, text: str = "") -> models
     if act in {"block", "unblock"}:
         if context.revision < 2:
             raise problems.usage("the service does not know blocks: this account is of revision 1", "act")
-        await (await context.current()).ask(m2.BlockEdit(context.request_id(), act, uid))
+        await (await context.soon()).ask(m2.BlockEdit(context.request_id(), act, uid))
         await context.database.write(lambda c: meeting.set_blocked(c, context, uid, act == "block"))
     else:
         stands = "contact" if act == "accept" else "ignored"
@@ -60,7 +60,7 @@ async def introductions(context: Context, wanted: bool) -> None:
     if context.revision < 2:
         raise problems.usage("the service knows no introductions: this account is of revision 1", "account")
     act = "introductions_on" if wanted else "introductions_off"
-    await (await context.current()).ask(m2.BlockEdit(context.request_id(), act))
+    await (await context.soon()).ask(m2.BlockEdit(context.request_id(), act))
     await context.database.write(lambda c: meeting.set_introductions(c, context, wanted))
 
 

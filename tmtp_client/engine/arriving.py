@@ -18,7 +18,9 @@ from tmtp_client.api import models
 from tmtp_client.engine import between, forwarding, gathering, meeting, notifying, parts, sealing
 from tmtp_client.engine.arrival import After, Arrival, safe_name, together
 from tmtp_client.engine.context import Context
+from tmtp_client.engine.unforeseen import report
 from tmtp_client.store import groups, messages, people, threads, views
+from tmtp_client.store.database import DISK_FAILED
 from tmtp_client.store.messages import NewAttachment, NewMessage
 from tmtp_client.store.tables import heard, message
 from tmtp_client.sync import registers, state
@@ -59,6 +61,11 @@ def arrive(c: Rows, context: Context, arrival: Arrival) -> After:
     if after.caught_up:
         trim(c)
     return after
+
+
+def pass_over(c: Rows, id: str) -> None:
+    """An event that cannot be kept in any form is not taken in again, either."""
+    _HEARD(c, {"id": id})
 
 
 def trim(c: Rows) -> None:
@@ -157,20 +164,41 @@ def _post(c: Rows, context: Context, arrival: Arrival) -> After:
 def again(c: Rows, context: Context, author: str = "") -> list[After]:
     """Logs have been looked at: what waited for that is acted on, where its device still stands in one. `author`: only
     what this account wrote.
+
+    One by which something fails is undone and dropped: it would be in the way of all that comes after it.
     """
     done = []
-    for arrival, said in between.again(c, context, author):
-        if arrival.head.confirmid:
-            if not between.is_barred(c, context, arrival, said) and _is_believed(c, context, arrival, said):
-                done.append(After(remove=tuple(forwarding.confirmed_late(c, context, arrival)), counts=True))
-        elif _begins_late(c, arrival) and not _is_between_clients(context, arrival):
-            if _is_believed(c, context, arrival, said):
-                _read_by(c, context, arrival, arrival.event.id)
-        elif not _says_who_reads(arrival):
-            done.append(between.believed(c, context, arrival, said, ()))
-        elif not said.forged:
-            done.append(_asked_in(c, context, arrival, said))
+    for id in between.deferred_ids(c, author):
+        try:
+            with c.begin_nested():
+                after = _again(c, context, id)
+        except DISK_FAILED:
+            raise
+        except Exception as error:
+            report(f"{context.name} a post that waited", error)
+            between.drop(c, id)
+        else:
+            done += [after] if after is not None else []
     return done
+
+
+def _again(c: Rows, context: Context, id: str) -> After | None:
+    """One of them; None where it waits on, or nothing follows from it."""
+    ready = between.take_up(c, context, id)
+    if ready is None:
+        return None
+    arrival, said = ready
+    if arrival.head.confirmid:
+        if between.is_barred(c, context, arrival, said) or not _is_believed(c, context, arrival, said):
+            return None
+        return After(remove=tuple(forwarding.confirmed_late(c, context, arrival)), counts=True)
+    if _begins_late(c, arrival) and not _is_between_clients(context, arrival):
+        if _is_believed(c, context, arrival, said):
+            _read_by(c, context, arrival, arrival.event.id)
+        return None
+    if not _says_who_reads(arrival):
+        return between.believed(c, context, arrival, said, ())
+    return None if said.forged else _asked_in(c, context, arrival, said)
 
 
 def _says_who_reads(arrival: Arrival) -> bool:
@@ -304,10 +332,11 @@ def _new(c: Rows, context: Context, arrival: Arrival) -> NewMessage:
     outgoing = event.from_ == context.uid
     alias = event.alias or meeting.alias_of(c, event.from_)
     blocked = not outgoing and people.is_blocked(c, event.from_)  # what still comes through a common group is folded
-    states: dict[str, models.MessageState] = {"received": "sent" if outgoing else "received"}
-    state_now = states.get(arrival.state) or ("sealed" if arrival.state == "sealed" else "unreadable")
     files = _attachments(c, context, arrival)
-    if state_now == "received" and any(not one.file for one in files):
+    state_now: models.MessageState = arrival.state
+    if arrival.state == "received" and outgoing:
+        state_now = "sent"
+    elif arrival.state == "received" and any(not one.file for one in files):
         state_now = "partial"
     text = arrival.text if arrival.state == "received" else _said(arrival)
     return NewMessage(

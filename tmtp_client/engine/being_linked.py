@@ -6,6 +6,7 @@ How each waits, and why it waits no more, is told until another text is answered
 """
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -58,6 +59,7 @@ class BeingLinked:
         self._name = name
         self._coming: dict[str, Coming] = {}
         self._waiting: dict[str, asyncio.Task[None]] = {}
+        self._tries: set[asyncio.Task[bool]] = set()
 
     async def answer(self, name: str, text: str, label: str) -> Link:
         """The second text, for an account that will be called `name` here. Raises `LinkRefused`."""
@@ -84,15 +86,23 @@ class BeingLinked:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._waiting.clear()
 
+    async def rest(self) -> None:
+        """The home is locked now: what is open for a try is closed; the next one waits until it is open again."""
+        tries = tuple(self._tries)
+        for one in tries:
+            one.cancel()
+        await asyncio.gather(*tries, return_exceptions=True)
+
     async def _wait(self, name: str, offer: Offer, label: str) -> None:
         """Until the account takes this device in; then it runs."""
         try:
             async with asyncio.timeout(limits.LINK_PATIENCE_S):
-                while not await self._taken_in(name, offer, label or socket.gethostname()):  # noqa: ASYNC110 - nobody tells
+                while not await self._try(name, offer, label or socket.gethostname()):  # noqa: ASYNC110 - nobody tells
                     await asyncio.sleep(limits.LINK_POLL_S)
-            await self._start(name)
-            if self._name is not None:
-                await self._name(name, label)
+            with contextlib.suppress(Locked):  # by now: it starts with the others
+                await self._start(name)
+                if self._name is not None:
+                    await self._name(name, label)
         except TimeoutError:
             await self._gave_up(name, "No device of the account added this one in time. Begin again there.")
         except (LinkRefused, WrongService, Refused) as refused:
@@ -101,6 +111,18 @@ class BeingLinked:
             await self._gave_up(name, f"The account cannot be opened here: {error}")
         else:
             await self._told(name, None)
+
+    async def _try(self, name: str, offer: Offer, label: str) -> bool:
+        """Once, unless `rest` ends it."""
+        trying = asyncio.create_task(self._taken_in(name, offer, label))
+        self._tries.add(trying)
+        try:
+            await asyncio.wait({trying})
+            return not trying.cancelled() and trying.result()
+        finally:
+            self._tries.discard(trying)
+            trying.cancel()
+            await asyncio.gather(trying, return_exceptions=True)
 
     async def _taken_in(self, name: str, offer: Offer, label: str) -> bool:
         """Also while the home is locked it is waited for, and its keys are not in memory then."""

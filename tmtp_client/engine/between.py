@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Posts between clients, which nobody reads: devices in step, parts of large files, keys asked for and given."""
 
+from collections import Counter, defaultdict, deque
 from contextlib import suppress
 from dataclasses import replace
 
 import msgspec
+from sqlalchemy import ColumnElement, LargeBinary, cast, delete, func, insert, literal, select
 from sqlalchemy import Connection as Rows
-from sqlalchemy import delete, func, insert, select
 
 from tmtp_client import limits
 from tmtp_client.engine import meeting, notifying, parts
@@ -58,28 +59,36 @@ def waits(c: Rows, context: Context, arrival: Arrival, said: Sealed) -> bool:
     return not said.settled or _stands(c, context, arrival, said) == words.SUSPENDED
 
 
-def again(c: Rows, context: Context, author: str = "") -> list[tuple[Arrival, Sealed]]:
-    """What was deferred and can be acted on now, by devices that still are some. Logs have been looked at.
-
-    In its order. `author`: only what this account wrote, and the first `limits.DEFERRED_AT_ONCE` of that.
+def deferred_ids(c: Rows, author: str = "") -> list[str]:
+    """What waits, in its order. `author`: only what this account wrote, and the first `limits.DEFERRED_AT_ONCE` of
+    that.
     """
-    ready = []
-    rows = select(deferred).order_by(deferred.c.id)
+    ids = select(deferred.c.id).order_by(deferred.c.id)
     if author:
-        rows = rows.where(deferred.c.author == author).limit(limits.DEFERRED_AT_ONCE)
-    for row in c.execute(rows).all():
-        assert context.trust is not None
-        opened = msgspec.json.decode(row.opened, type=Opened)
-        said = context.trust.judge(c, row.id, row.author, row.posted, opened, waited=True)
-        event = m.Delivery(
-            id=row.id, from_=row.author, posted=row.posted, datalen=0, alias=meeting.alias_of(c, row.author)
-        )
-        head = decode_post_head(row.head)
-        arrival = Arrival(event, context.clock(), head, row.text, suite=said.suite, opened=opened)
-        if not waits(c, context, arrival, said):
-            c.execute(delete(deferred).where(deferred.c.id == row.id))
-            ready.append((replace(arrival, sealed=msgspec.json.encode(said).decode()), said))
-    return ready
+        ids = ids.where(deferred.c.author == author).limit(limits.DEFERRED_AT_ONCE)
+    return list(c.scalars(ids))
+
+
+def take_up(c: Rows, context: Context, id: str) -> tuple[Arrival, Sealed] | None:
+    """What was deferred and can be acted on now: it waits no more. None: it does, or has made room for another."""
+    assert context.trust is not None
+    row = c.execute(select(deferred).where(deferred.c.id == id)).one_or_none()
+    if row is None:
+        return None
+    opened = msgspec.json.decode(row.opened, type=Opened)
+    said = context.trust.judge(c, row.id, row.author, row.posted, opened, waited=True)
+    event = m.Delivery(id=row.id, from_=row.author, posted=row.posted, datalen=0, alias=meeting.alias_of(c, row.author))
+    head = decode_post_head(row.head)
+    arrival = Arrival(event, context.clock(), head, row.text, suite=said.suite, opened=opened)
+    if waits(c, context, arrival, said):
+        return None
+    drop(c, id)
+    return replace(arrival, sealed=msgspec.json.encode(said).decode()), said
+
+
+def drop(c: Rows, id: str) -> None:
+    """It waits no more."""
+    c.execute(delete(deferred).where(deferred.c.id == id))
 
 
 def is_barred(c: Rows, context: Context, arrival: Arrival, said: Sealed) -> bool:
@@ -234,8 +243,21 @@ def defer(c: Rows, arrival: Arrival) -> None:
     }
     c.execute(insert(deferred).prefix_with("OR REPLACE"), row)
     if (c.scalar(select(func.count()).select_from(deferred)) or 0) > limits.DEFERRED_MAX:
-        # The eldest of whom most waits: who posts a thousand that cannot be believed pushes out nobody else's.
-        number = func.count()
-        most = select(deferred.c.author).group_by(deferred.c.author).order_by(number.desc(), func.min(deferred.c.id))
-        eldest = select(func.min(deferred.c.id)).where(deferred.c.author == most.limit(1).scalar_subquery())
-        c.execute(delete(deferred).where(deferred.c.id == eldest.scalar_subquery()))
+        _bound(c, literal(1), limits.DEFERRED_MAX)
+    if len(arrival.text) > limits.DEFERRED_SMALL_CHARACTERS:  # of small ones the number bounds the octets, too
+        _bound(c, func.length(cast(deferred.c.text, LargeBinary)), limits.DEFERRED_MAX_BYTES)
+
+
+def _bound(c: Rows, measure: ColumnElement[int], most: int) -> None:
+    """The eldest of whom most waits go: who posts a thousand that cannot be believed pushes out nobody else's."""
+    rows = c.execute(select(deferred.c.id, deferred.c.author, measure).order_by(deferred.c.id)).all()
+    waiting: dict[str, deque[tuple[str, int]]] = defaultdict(deque)
+    sizes: Counter[str] = Counter()
+    for id, author, size in rows:
+        waiting[author].append((id, size))
+        sizes[author] += size
+    while sizes.total() > most:
+        author, _ = sizes.most_common(1)[0]
+        id, size = waiting[author].popleft()
+        sizes[author] -= size
+        drop(c, id)

@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from tmtp_client import limits
 from tmtp_client.api import models, operations, problems
-from tmtp_client.engine import drafts, forwarding, posting, recipients, sealing, staging
+from tmtp_client.engine import drafts, forwarding, posting, recipients, sealing, sending, staging
 from tmtp_client.engine.context import Context
 from tmtp_client.engine.recipients import Recipients
 from tmtp_client.store import messages, outbox, threads
@@ -44,6 +44,8 @@ class Composing:
         _check_text(asked.text)
         if not asked.messages:
             raise problems.usage("say which messages", "messages")
+        if len(asked.messages) > limits.COPIED_MAX:
+            raise problems.usage(f"it takes {limits.COPIED_MAX} messages at most", "messages")
         return await self._enqueued(lambda c: self._forward(c, asked))
 
     async def add(self, asked: operations.AddReaders) -> models.Waiting:
@@ -75,7 +77,11 @@ class Composing:
         underway = context.underway
         if act in {"undo", "drop"} and underway is not None and underway.request_id == request and not underway.said:
             underway.taken_back.set()
-            await underway.gone.wait()
+            if underway.is_tried:
+                await underway.gone.wait()
+            else:
+                await context.database.write(lambda c: sending.take_back(c, context, request))
+                context.to_send.set()  # what stood behind it in its lane
             if await context.database.read(lambda c: outbox.find(c, request)) is None and not underway.said:
                 return
 
@@ -210,7 +216,7 @@ class Composing:
         to = recipients.resolve(c, asked.to)
         rows = c.execute(
             select(message)
-            .where(message.c.thread == asked.thread, message.c.id.in_(asked.messages[: limits.COPIED_MAX]))
+            .where(message.c.thread == asked.thread, message.c.id.in_(asked.messages))
             .order_by(message.c.posted, message.c.id)
         ).all()
         missing = set(asked.messages) - {row.id for row in rows}

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from tmtp_client import limits
 from tmtp_client.connection import Connection, Disconnected, PersistentConnection
 from tmtp_client.store.database import Database
 from tmtp_client.store.identity import Identity
@@ -42,6 +43,7 @@ class Underway:
 
     request_id: str
     said: bool  # all of it, by some try; or nobody knows
+    is_tried: bool = False  # now; else it waits for a connection, and whoever takes it back takes it out
     taken_back: asyncio.Event = field(default_factory=asyncio.Event)
     gone: asyncio.Event = field(default_factory=asyncio.Event)  # it is out of the outbox, or was said all the same
 
@@ -91,6 +93,10 @@ class Context:
         if self.connection is None:
             raise Disconnected("the account does not run")
         return await self.connection.current(timeout_s)
+
+    async def soon(self) -> Connection:
+        """The same for what a person waits for: TimeoutError where there is none for `limits.ANSWER_TIMEOUT_S`."""
+        return await self.current(limits.ANSWER_TIMEOUT_S)
 
     def request_id(self) -> str:
         """A fresh id for a request that need not be known again."""

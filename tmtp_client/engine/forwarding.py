@@ -17,7 +17,7 @@ from sqlalchemy import literal_column, select
 
 from tmtp_client import limits
 from tmtp_client.api import models
-from tmtp_client.engine import thread_copy
+from tmtp_client.engine import posting, thread_copy
 from tmtp_client.engine.arrival import Arrival
 from tmtp_client.engine.context import Context
 from tmtp_client.store import messages, outbox, threads
@@ -28,7 +28,6 @@ from tmtp_core.wire.messages import TO_GROUP_NOT_SELF, TO_UID
 from tmtp_core.wire.payload import Attached, Subscriber
 
 _NOTHING: Final[Any] = literal_column("''")  # in so many words: else SQLite does not know which index has all
-_PREFIXES = {"file": "u:", "form": "f:", "filled": "r:"}
 
 
 # -- asking people in ------------------------------------------------------------------------------------------------
@@ -55,7 +54,9 @@ def copy_of(c: Rows, thread: str, own: str) -> str:
             row.posted,
             row.subject,
             row.text,
-            tuple(Attached(_PREFIXES[one.kind] + one.name, one.size, one.form) for one in _attachments(c, row.id)),
+            tuple(
+                Attached(posting.PREFIXES[one.kind] + one.name, one.size, one.form) for one in _attachments(c, row.id)
+            ),
         )
         for row in rows
     ]

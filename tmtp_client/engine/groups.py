@@ -64,7 +64,7 @@ async def act(context: Context, gid: str, what: Act, alias: str = "") -> models.
         "leave": m.GroupEdit(context.request_id(), "drop", gid, to=group.alias or context.identity.alias),
         "drop": m.GroupEdit(context.request_id(), "drop", gid, to=alias),
     }[what]
-    await (await context.current()).ask(request)
+    await (await context.soon()).ask(request)
     return await show(context, gid)
 
 

@@ -5,7 +5,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -19,6 +19,7 @@ from tmtp_client.engine import staging
 from tmtp_client.engine.account import Account
 from tmtp_client.engine.context import Context, NowMs
 from tmtp_client.engine.takeover import take_over_home
+from tmtp_client.engine.unforeseen import report
 from tmtp_client.store import changes
 from tmtp_client.store import identity as identities
 from tmtp_client.store.changes import Since
@@ -76,7 +77,7 @@ class Home:
         self._idle: asyncio.Task[None] | None = None
         self._stirred_ms = clock()
         self.coming: Callable[[], tuple[models.Coming, ...]] = tuple
-        self.before_lock: Callable[[], Awaitable[None]] = _nothing
+        self.when_locked: Callable[[], Awaitable[None]] = _nothing
         self.damaged: dict[str, str] = {}  # accounts that could not be opened, and why
 
     # -- opening and locking -----------------------------------------------------------------------------------------
@@ -115,13 +116,13 @@ class Home:
         await self.tell_state()
 
     async def lock(self) -> None:
-        """End connections, close databases, forget the keys."""
-        await self.before_lock()
+        """Forget the keys, so that nothing is opened any more; end connections, close databases."""
         async with self._changing:
+            self.vault.lock()
             try:
+                await self.when_locked()
+            finally:
                 await self._stop_all()
-            finally:  # whatever the disk does: the keys are forgotten
-                self.vault.lock()
         await self.tell_state()
 
     @property
@@ -151,8 +152,9 @@ class Home:
         async with self._changing:
             if name not in self._accounts:
                 self._accounts[name] = await self._run(name)
+            account = self._accounts[name]
         await self.tell_state()
-        return self._accounts[name]
+        return account
 
     async def stop(self, name: str) -> None:
         """Run it no more, and close its database; idempotent."""
@@ -166,15 +168,21 @@ class Home:
             if name not in self._accounts and name not in self.vault.accounts():
                 raise LookupError(f"there is no account {name}")
             await self._end(name)
-            await asyncio.to_thread(self.vault.destroy, name)
-            self.damaged.pop(name, None)
-        await self.tell_state()
+            try:
+                await asyncio.to_thread(self.vault.destroy, name)
+                self.damaged.pop(name, None)
+            except OSError as error:
+                if name in self.vault.accounts():  # its key is there: it is not gone because it does not run
+                    self.damaged[name] = str(error)
+                raise
+            finally:
+                await self.tell_state()
 
     # -- what it tells -----------------------------------------------------------------------------------------------
     async def state(self) -> models.Home:
         """As a person sees it."""
         locked = self.locked
-        accounts = [] if locked else [await account.view() for account in self.accounts()]
+        accounts = [] if locked else [one async for one in self._views()]
         return models.Home(
             version=models.VERSION,
             locked=locked,
@@ -185,6 +193,15 @@ class Home:
             damaged=dict(self.damaged),
             coming=() if locked else self.coming(),
         )
+
+    async def _views(self) -> AsyncIterator[models.Account]:
+        """Of each account, but those that end meanwhile."""
+        for account in self.accounts():
+            try:
+                yield await account.view()
+            except OSError:
+                if account in self._accounts.values():
+                    raise
 
     def listen(self, heard: Heard) -> Callable[[], None]:
         """Be told of passing events, and by None that an account has committed; the answer ends that. Never waits."""
@@ -250,7 +267,10 @@ class Home:
         while True:
             idle_s = self._settings.idle_lock_s
             if idle_s and not self.vault.locked and (self._is_overdue() or loop.time() - since_s >= idle_s):
-                await self.lock()
+                try:
+                    await self.lock()
+                except Exception as error:  # it is locked all the same, and is to lock itself the next time, too
+                    report("the idle lock", error)
             waits_s = None if not idle_s or self.vault.locked else min(idle_s, limits.IDLE_LOOK_S)
             self._stirred.clear()
             with contextlib.suppress(TimeoutError):

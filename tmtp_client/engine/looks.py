@@ -7,7 +7,6 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection as Rows
 
-from tmtp_client import limits
 from tmtp_client.connection import Disconnected, LogInRefused, Refused
 from tmtp_client.engine.context import Context
 from tmtp_client.sync import registers
@@ -36,7 +35,7 @@ async def _shown(context: Context) -> Look | None:
     """What the service shows now; None where it shows nothing that holds. Raises as a connection does."""
     if context.connection is None or not context.connection.is_connected or not context.identity.service_key:
         return None
-    connection = await context.current(limits.ANSWER_TIMEOUT_S)
+    connection = await context.soon()
     answer, data = await connection.inquire(m2.ServiceInfo(context.request_id()))
     if not isinstance(answer, m2.Skin) or not data:
         return None

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """Opening a sealed message while its octets pass (B9): from the connection, or from the file where it waited."""
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator
+from collections.abc import AsyncIterable, AsyncIterator, Generator
 from contextlib import aclosing, closing
 from dataclasses import dataclass
 from typing import cast
 
 from tmtp_client import limits
+from tmtp_client.engine import posting
 from tmtp_client.engine.arrival import ArrivedFile
 from tmtp_client.engine.context import Context
 from tmtp_client.engine.reading import Landing, Written, check_head
@@ -76,7 +76,7 @@ class Opening:
         if attached.transfer is not None:  # it has gone ahead, and nothing of it stands here
             return
         if self._writing is None:
-            self._writing = await self._landing.begin()
+            self._writing = self._landing.begin()
         await self._writing.write(octets.data)
         if octets.last:
             self._files.append(await self._landing.end(attached))
@@ -97,7 +97,7 @@ async def open_kept(
     """What waited in `file`, behind its `outer` head. Raises `EnvelopeRefused`, `FileDamaged`, `OSError`."""
     start = _LENGTH_BYTES + len(outer)
     opening = Opening(context, landing, key, outer, file.size - start, author)
-    async with aclosing(file_pieces(context.files, file.file, start)) as pieces:
+    async with aclosing(posting.file_pieces(file.file, context.files, start)) as pieces:
         async for piece in pieces:
             await opening.push(piece)
     return opening.finish()
@@ -113,10 +113,3 @@ def outer_of(files: Files, file: str) -> bytes:
             if len(octets) >= size:
                 return bytes(octets[_LENGTH_BYTES:size])
     raise ValueError("a message that waits for its key was cut short")
-
-
-async def file_pieces(files: Files, file: str, start: int = 0) -> AsyncGenerator[bytes]:
-    """The octets of a file of the vault from `start` on, read on threads."""
-    pieces = files.read(file, start)
-    while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-        yield piece

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from functools import partial
-from typing import Final, Literal, NoReturn
+from typing import Final, NoReturn
 
 import msgspec
 from sqlalchemy import Connection as Rows
@@ -17,14 +17,16 @@ from sqlalchemy import Connection as Rows
 from tmtp_client import limits
 from tmtp_client.api import models
 from tmtp_client.engine import notifying, posting
-from tmtp_client.engine.arrival import Arrival
+from tmtp_client.engine.arrival import KINDS, Arrival
 from tmtp_client.engine.context import Context
+from tmtp_client.engine.reading import remove
 from tmtp_client.engine.recipients import has_keys, uids_of
 from tmtp_client.engine.sealing import Hashes
 from tmtp_client.store import outbox, people, transfers
 from tmtp_client.store.messages import NewAttachment
 from tmtp_client.store.outbox import Entry, File
 from tmtp_client.sync import settings
+from tmtp_client.vault.files import FileDamaged, StoredFile
 from tmtp_core.crypto.encoding import to_text
 from tmtp_core.wire import messages as m
 from tmtp_core.wire.payload import Attached, Transfer
@@ -122,8 +124,7 @@ def attachment(c: Rows, author: str, attached: Attached, name: str, now_ms: int)
     if of is None:
         raise ValueError("the attachment does not come in parts")
     have = transfers.named(c, author, of, now_ms)
-    kinds: dict[str, Literal["file", "form", "filled"]] = {"f:": "form", "r:": "filled"}
-    kind = kinds.get(attached.name[:2], "file")
+    kind = KINDS.get(attached.name[:2], "file")
     return NewAttachment(kind, name, attached.ffn, of.size, "", have, transfers.key(author, of.id))
 
 
@@ -148,7 +149,8 @@ class Assembling:
             self._looked.clear()
             try:
                 for one in await context.database.read(transfers.whole):
-                    await self._put_together(one)
+                    with contextlib.suppress(OSError):  # others do not wait for it
+                        await self._put_together(one)
                 before_ms = context.clock() - limits.UNFINISHED_DAYS * 86_400_000
                 await context.database.write(partial(transfers.expire, before_ms=before_ms))
             except OSError:  # the disk: again with the next part, or in an hour
@@ -159,19 +161,25 @@ class Assembling:
 
     async def _put_together(self, whole: transfers.Whole) -> None:
         context = self._context
-        writer = await asyncio.to_thread(context.files.writer)
+        stored = await self._joined(whole)
+        is_it = stored is not None and (stored.size, to_text(stored.hash)) == (whole.size, whole.hash)
+        file, hashed = (stored.file, stored.hash) if stored is not None and is_it else ("", b"")
+        wanted = await context.database.write(lambda c: transfers.put_together(c, whole.transfer, file, hashed))
+        gone = whole.files
+        if stored is not None and not (is_it and wanted):
+            gone = (*gone, stored.file)
+        await remove(context.files, gone)
+
+    async def _joined(self, whole: transfers.Whole) -> StoredFile | None:
+        """All parts as one file; None where one of them was altered on the disk, or is not there any more."""
+        files = self._context.files
+        writer = await asyncio.to_thread(files.writer)
         try:
             for file in whole.files:
-                async for piece in posting.file_pieces(file, context.files):
+                async for piece in posting.file_pieces(file, files):
                     await asyncio.to_thread(writer.write, piece)
-            stored = await asyncio.to_thread(writer.finish)
-        except BaseException:
+            return await asyncio.to_thread(writer.finish)
+        except (FileDamaged, FileNotFoundError):
+            return None
+        finally:
             await asyncio.to_thread(writer.abandon)
-            raise
-        is_it = stored.size == whole.size and to_text(stored.hash) == whole.hash
-        file = stored.file if is_it else ""
-        hashed = stored.hash if is_it else b""
-        wanted = await context.database.write(lambda c: transfers.put_together(c, whole.transfer, file, hashed))
-        gone = whole.files if is_it and wanted else (*whole.files, stored.file)
-        for one in gone:
-            await asyncio.to_thread(context.files.remove, one)

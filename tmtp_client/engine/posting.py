@@ -6,11 +6,12 @@ docs/protocol.md, *What clients say to each other*.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from tmtp_client import limits
+from tmtp_client.engine.arrival import KINDS
 from tmtp_client.store.outbox import Content, Entry, File
 from tmtp_client.sync import journal
 from tmtp_core.wire import messages as m
@@ -19,7 +20,8 @@ from tmtp_core.wire.payload import Attached, Part, PostHead, Subscriber, encode_
 NOT_YET: Final = "."
 """The date of a `cc` entry before the service has dated its post, as existing clients write it."""
 
-_PREFIXES: Final = {"file": "u:", "form": "f:", "filled": "r:"}
+PREFIXES: Final = {kind: prefix for prefix, kind in KINDS.items()}
+"""Of an attachment's name, by its kind (wire.md §11)."""
 
 
 class ReadsFiles(Protocol):
@@ -102,7 +104,7 @@ def _part(content: Content) -> Body:
 
 def _attached(one: File) -> Attached:
     size = 0 if one.transfer is not None else one.size
-    return Attached(_PREFIXES[one.kind] + one.name, size, one.form, one.transfer)
+    return Attached(PREFIXES[one.kind] + one.name, size, one.form, one.transfer)
 
 
 def recipients(to: Sequence[tuple[str, int]]) -> tuple[m.Recipient, ...]:
@@ -140,9 +142,9 @@ async def slice_pieces(one: Slice, files: ReadsFiles) -> AsyncIterator[bytes]:
         yield piece
 
 
-async def file_pieces(file: str, files: ReadsFiles) -> AsyncIterator[bytes]:
-    """All octets of a file."""
-    source = files.read(file)
+async def file_pieces(file: str, files: ReadsFiles, start: int = 0) -> AsyncGenerator[bytes]:
+    """The octets of a file from `start` on."""
+    source = files.read(file, start)
     while piece := await asyncio.to_thread(_next, source):
         yield piece
 

@@ -2,7 +2,7 @@
 """A post's data as it comes: head, text, attachments into the vault's files; constant memory, and nothing left half."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
@@ -109,7 +109,7 @@ class Landing:
         while self._stored:
             await _done(partial(self._files.remove, self._stored.pop()))
 
-    async def begin(self) -> Written:
+    def begin(self) -> Written:
         """The next file; one at a time. One that was moved here goes on."""
         if self._writing is None:
             self._writing = Written(self._files)
@@ -130,7 +130,7 @@ class Landing:
 
     async def take(self, attached: Attached, pieces: AsyncIterable[bytes]) -> ArrivedFile:
         """A file of these octets."""
-        writing = await self.begin()
+        writing = self.begin()
         async for piece in pieces:
             await writing.write(piece)
         return await self.end(attached)
@@ -174,6 +174,13 @@ def check_head(head: PostHead) -> None:
         raise ValueError("the post has too many attachments or readers")
     if len(head.threadid or "") > limits.THREAD_ID_MAX_CHARACTERS:
         raise ValueError("the post names a thread that cannot be one")
+
+
+async def remove(files: Files, names: Iterable[str]) -> None:
+    """Files that nothing names any more. One that the disk does not let go of goes with the next sweep."""
+    for name in names:
+        with suppress(OSError):
+            await asyncio.to_thread(files.remove, name)
 
 
 async def to_its_end(work: Coroutine[Any, Any, Got]) -> Got:

@@ -15,9 +15,10 @@ from tmtp_client import limits
 from tmtp_client.connection import Payload
 from tmtp_client.engine import opening
 from tmtp_client.engine.arrival import After, Arrival
-from tmtp_client.engine.arriving import arrive, known
+from tmtp_client.engine.arriving import arrive, known, pass_over
 from tmtp_client.engine.context import Context
-from tmtp_client.engine.reading import AsItCame, Landing, Octets, check_head, to_its_end
+from tmtp_client.engine.reading import AsItCame, Landing, Octets, check_head, remove, to_its_end
+from tmtp_client.engine.unforeseen import report
 from tmtp_core.crypto.sealed_heads import decode_outer
 from tmtp_core.crypto.stream import EnvelopeRefused
 from tmtp_core.wire import messages as m
@@ -63,10 +64,8 @@ class Receiving:
         """
         kept = await to_its_end(self._write(arrivals, landings))
         done = [after for after in kept if isinstance(after, After)]
-        for after in done:
-            for file in after.remove:
-                await asyncio.to_thread(self._context.files.remove, file)
         self._on_arrived(done)
+        await remove(self._context.files, (file for after in done for file in after.remove))
         for failed in kept:
             if isinstance(failed, BaseException):
                 raise failed
@@ -80,21 +79,30 @@ class Receiving:
         )
         for place, (arrival, landing, after) in enumerate(zip(arrivals, landings, kept, strict=True)):
             if isinstance(after, Exception) and not isinstance(after, OSError):
-                # Whatever a message says, it stops nobody: it is kept as one that cannot be read, with its files.
-                problem = f"this device could not take it in: {type(after).__name__}"
-                broken = replace(
-                    Arrival(arrival.event, arrival.received_ms),
-                    files=arrival.files,
-                    state="unreadable",
-                    problem=problem,
-                )
-                try:
-                    kept[place] = await context.database.write(partial(arrive, context=context, arrival=broken))
-                except OSError as error:
-                    kept[place] = error
+                kept[place] = await self._keep_broken(arrival, after)
             if isinstance(kept[place], After):
                 landing.keep()
         return kept
+
+    async def _keep_broken(self, arrival: Arrival, error: Exception) -> After | OSError:
+        """Whatever a message says, it stops nobody: it is kept as one that cannot be read, with its files. What cannot
+        even be that, and what is no message, is passed over.
+        """
+        context, event = self._context, arrival.event
+        problem = f"this device could not take it in: {type(error).__name__}"
+        broken = replace(Arrival(event, arrival.received_ms), files=arrival.files, state="unreadable", problem=problem)
+        report(f"{context.name} {type(event).__name__}", error)
+        try:
+            return await context.database.write(partial(arrive, context=context, arrival=broken))
+        except OSError as disk:
+            return disk
+        except Exception as again:
+            report(f"{context.name} {type(event).__name__} once more", again)
+        try:
+            await context.database.write(partial(pass_over, id=event.id))
+        except OSError as disk:
+            return disk
+        return After(remove=tuple(one.file for one in arrival.files))
 
     # -- reading -----------------------------------------------------------------------------------------------------
     async def _read(self, event: m2.StoredEvent, data: AsyncIterable[bytes], landing: Landing) -> Arrival:
@@ -113,7 +121,7 @@ class Receiving:
         """Head, text, attachments. What does not add up is kept as it came, and says so."""
         raw = b""
         try:
-            if event.datahead > limits.PAYLOAD_HEAD_MAX_BYTES:
+            if event.datahead > min(event.datalen, limits.PAYLOAD_HEAD_MAX_BYTES):
                 raise ValueError("its head is too long")  # noqa: TRY301
             raw = await octets.take(event.datahead)
             head = decode_post_head(raw) if raw else None

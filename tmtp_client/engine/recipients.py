@@ -58,17 +58,6 @@ def readers_of(c: Connection, thread_id: str, own: str) -> tuple[str, ...]:
     return tuple(c.scalars(rows.order_by(reader.c.posted, reader.c.uid)))
 
 
-def reads(c: Connection, thread_id: str, uid: str) -> bool:
-    """Whether somebody reads a thread, by himself or as a member of a group that does, as far as this device knows.
-
-    Who has only written into it does not: anybody who knows its id can.
-    """
-    named = select(reader.c.uid).where(reader.c.thread == thread_id, reader.c.subscribed == 1)
-    groups = select(member.c.gid).where(member.c.uid == uid, member.c.stands == "joined", member.c.gid.in_(named))
-    by_himself = named.where(reader.c.uid == uid)
-    return any(c.execute(query.limit(1)).one_or_none() is not None for query in (by_himself, groups))
-
-
 def uids_of(c: Connection, to: To, own: str) -> tuple[str, ...]:
     """Everybody whom a post reaches besides oneself; of groups whoever has joined, as far as this device knows."""
     uids: dict[str, None] = {}

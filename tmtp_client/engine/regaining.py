@@ -11,7 +11,7 @@ from tmtp_client.engine import between, opening
 from tmtp_client.engine.arrival import After, Arrival
 from tmtp_client.engine.arriving import arrive
 from tmtp_client.engine.context import Context
-from tmtp_client.engine.reading import Landing, to_its_end
+from tmtp_client.engine.reading import Landing, remove, to_its_end
 from tmtp_client.store import messages
 from tmtp_client.store.tables import heard, message
 from tmtp_client.vault.files import FileDamaged
@@ -48,8 +48,7 @@ async def open_again(context: Context, message_id: str) -> After | None:
             after, gone = await to_its_end(_keep(context, arrival, landing))
     except (EnvelopeRefused, FileDamaged, ValueError):  # it stays what it is: sealed
         return None
-    for one in (*after.remove, *gone):
-        await asyncio.to_thread(context.files.remove, one)
+    await remove(context.files, (*after.remove, *gone))
     return after
 
 

@@ -31,7 +31,7 @@ async def report(context: Context, uid: str, reason: str, text: str) -> models.P
         raise problems.usage(f"a report has at most {most} characters; this has {units}", "text")
     if context.revision < 2:
         raise problems.refused("this service takes no reports: the account is of revision 1")
-    connection = await context.current()
+    connection = await context.soon()
     if m2.REPORTS not in connection.service.result().features:
         raise problems.refused("this service takes no reports: it runs an older release")
     await connection.ask(m2.Report(context.request_id(), uid, reason, words))

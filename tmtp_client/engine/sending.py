@@ -204,16 +204,18 @@ class Sending:
     # -- saying it ---------------------------------------------------------------------------------------------------
     async def _send(self, job: Job) -> Job | None:
         """One try, unless its person takes it back in time; the next job, when one is due."""
-        connection = self._context.connection
+        context, connection = self._context, self._context.connection
+        underway = self._underway(job)
         if connection is None or not connection.is_connected:
             return None  # days may pass until there is one: it is judged once more then
-        underway = self._underway(job)
+        underway.is_tried = True
         try:
             return await self._try(job, underway)
         except TakenBack:
-            await self._context.database.write(lambda c: self._take_back(c, job.entry))
+            await context.database.write(lambda c: take_back(c, context, job.entry.request_id))
             return None
         finally:
+            underway.is_tried = False
             if underway.taken_back.is_set():
                 underway.gone.set()
 
@@ -259,10 +261,6 @@ class Sending:
             for one in (said, taken_back):
                 one.cancel()
             await asyncio.gather(said, taken_back, return_exceptions=True)
-
-    def _take_back(self, c: Rows, entry: Entry) -> None:
-        sealing.never_sent(c, self._context, entry.request_id)
-        outbox.take_out(c, entry.request_id)
 
     async def _has_ended(self, job: Job, why: str) -> None:
         """The service ended the connection at this entry, or did not answer to it: perhaps because of another request,
@@ -377,6 +375,12 @@ class Sending:
             if have - told >= limits.PROGRESS_STEP_BYTES:
                 told = have
                 context.tell("progress", models.ProgressEvent(job.entry.request_id, have, job.size))
+
+
+def take_back(c: Rows, context: Context, request_id: str) -> None:
+    """Its person has taken it back, while the service surely has not all of it. Idempotent."""
+    sealing.never_sent(c, context, request_id)
+    outbox.take_out(c, request_id)
 
 
 def _unreadable(error: Exception) -> str:

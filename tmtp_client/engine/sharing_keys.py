@@ -19,6 +19,7 @@ from tmtp_client.store import messages, outbox, threads
 from tmtp_client.store.outbox import Content
 from tmtp_client.trust import shared_keys
 from tmtp_client.trust.shared_keys import SharedKey
+from tmtp_client.vault.files import FileDamaged
 from tmtp_core.crypto import content_key
 from tmtp_core.crypto.encoding import from_text
 from tmtp_core.crypto.passphrase import Cost
@@ -114,7 +115,7 @@ def _ways(c: Rows, context: Context, ids: list[str]) -> tuple[E2e, ...]:
             continue
         try:
             e2e = decode_outer(opening.outer_of(context.files, file.file))
-        except (EnvelopeRefused, ValueError):
+        except (EnvelopeRefused, FileDamaged, OSError, ValueError):  # then no passphrase opens it
             continue
         if e2e.salt:
             found.setdefault((e2e.salt, e2e.epoch), e2e)

@@ -15,6 +15,7 @@ from sqlalchemy import delete, insert, select
 from tmtp_client import limits
 from tmtp_client.api import models, problems
 from tmtp_client.engine.context import Context
+from tmtp_client.engine.reading import remove
 from tmtp_client.store import outbox
 from tmtp_client.store.outbox import File
 from tmtp_client.store.tables import staged
@@ -74,15 +75,15 @@ async def stage(context: Context, path: Path) -> models.Staged:
         descriptor = await asyncio.to_thread(_opened, path)
     except OSError as error:
         raise problems.usage(f"{path.name}: {error.strerror}", "path") from None
-    upload = await Upload.begin(context, path.name)
-    try:
-        with open(descriptor, "rb") as source:  # noqa: ASYNC230, PTH123 - opened on a thread already
+    with open(descriptor, "rb") as source:  # noqa: ASYNC230, PTH123 - opened on a thread already
+        upload = await Upload.begin(context, path.name)
+        try:
             while piece := await asyncio.to_thread(source.read, limits.FILE_READ_BYTES):
                 await upload.write(piece)
-        return await upload.finish()
-    except BaseException:
-        await upload.abandon()
-        raise
+            return await upload.finish()
+        except BaseException:
+            await upload.abandon()
+            raise
 
 
 def _opened(path: Path) -> int:
@@ -98,7 +99,7 @@ async def drop(context: Context, file: str) -> None:
     """Forget a file that was staged. Raises `ProblemError` where it is part of something that waits to be sent."""
     if not await context.database.write(lambda c: _dropped(c, file)):
         raise problems.not_found("no such file was taken in", "file")
-    await asyncio.to_thread(context.files.remove, file)
+    await remove(context.files, [file])
 
 
 def _dropped(c: Rows, file: str) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 from sqlcipher3 import dbapi2 as sqlcipher
 
 from tmtp_client import limits
@@ -18,6 +19,9 @@ from tmtp_core.grouped import Grouped, engine_of
 from tmtp_core.schema import Steps
 
 FILE: Final = "history.db"
+DISK_FAILED: Final = (OSError, DBAPIError, sqlcipher.Error)
+"""What is raised within a change where the disk does not do its part: who waits for the change hears `OSError`."""
+
 _PRAGMAS: Final = (
     *("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "busy_timeout=10000"),
     "temp_store=MEMORY",  # sorters and savepoints would else write plain text

@@ -14,8 +14,8 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from tmtp_client import limits
 from tmtp_client.api import models
-from tmtp_client.store import changes, index, threads, views
-from tmtp_client.store.tables import attachment, message
+from tmtp_client.store import changes, index, outbox, threads, views
+from tmtp_client.store.tables import answer, attachment, message
 from tmtp_client.store.words import mentions
 from tmtp_core.prepared import Prepared
 
@@ -181,7 +181,8 @@ def remove(connection: Connection, ids: Sequence[str]) -> list[str]:
     rows = connection.execute(select(m.id, m.number, m.thread).where(views.among(m.id, ids))).all()
     gone = [row.id for row in rows]
     files = set(connection.scalars(select(a.file).where(views.among(a.message, gone), a.file != "")))
-    connection.execute(delete(attachment).where(views.among(a.message, gone)))
+    for table in (attachment, answer):
+        connection.execute(delete(table).where(views.among(table.c.message, gone)))
     connection.execute(delete(message).where(views.among(m.id, gone)))
     index.remove(connection, [row.number for row in rows])
     left = {}
@@ -192,7 +193,10 @@ def remove(connection: Connection, ids: Sequence[str]) -> list[str]:
         changes.touch(connection, "thread", id)
     for row in rows:
         changes.emit(connection, "removed", models.RemovedEvent(row.id, row.thread, thread_gone=not left[row.thread]))
-    return sorted(files - set(connection.scalars(select(a.file).where(views.among(a.file, files)))))
+    if files:
+        files -= set(connection.scalars(select(a.file).where(views.among(a.file, files))))
+        files -= set(outbox.files(connection))
+    return sorted(files)
 
 
 def _follow(connection: Connection, number: int, before: str, now: str) -> None:

@@ -33,6 +33,8 @@ Kind = Literal["message", "ping", "invitation", "note", "part", "confirmation", 
 SHOWN: Final = ("message", "ping", "invitation", "note")
 """What a person sees waiting; the others are between clients."""
 
+_WITH_FILES: Final = ("message", "confirmation", "part")
+
 PLAIN: Final = b"plain"
 """`prepared` of what left in plain text: no later try is sealed, or cut into parts, under the same id."""
 
@@ -90,7 +92,6 @@ class Content(Struct, frozen=True, omit_defaults=True):
     adds: str = ""
     confirms: tuple[str, str, str] | None = None
     control: str = ""
-    of: str = ""
     part: PartOf | None = None
     in_parts: bool = False  # files that are large have been looked at
 
@@ -426,7 +427,7 @@ def count(c: Connection) -> int:
 
 def files(c: Connection) -> Iterator[str]:
     """The vault's files that something still to be sent needs."""
-    for content in c.scalars(select(outbox.c.content)):
+    for content in c.scalars(select(outbox.c.content).where(outbox.c.kind.in_(_WITH_FILES))):
         yield from (one.file for one in _CONTENT.decode(content).files)
 
 

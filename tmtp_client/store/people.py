@@ -8,7 +8,7 @@ ignored, self, outside (writes by a bridge, not accepted yet). An alias is kept 
 from collections.abc import Iterable
 from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, bindparam, delete, insert, or_, select, true, update
+from sqlalchemy import Connection, bindparam, insert, or_, select, true, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from tmtp_client.api import models
@@ -107,11 +107,6 @@ def set_present(connection: Connection, uid: str, present: bool) -> bool:
 def forget_presence(connection: Connection) -> None:
     """A connection has begun or ended: who is there is not known."""
     connection.execute(update(person).where(person.c.present == 1).values(present=0))
-
-
-def drop_alias(connection: Connection, alias: str) -> None:
-    """It is nobody's any more."""
-    connection.execute(delete(aliases).where(aliases.c.alias == alias))
 
 
 def view(connection: Connection, uid: str) -> models.Person | None:

@@ -251,12 +251,6 @@ class Topic:
     gid: str
 
 
-def topic(connection: Connection, id: str) -> Topic:
-    """Of a thread that is here."""
-    row = connection.execute(select(thread.c.subject, thread.c.gid).where(thread.c.id == id)).one()
-    return Topic(row.subject, row.gid)
-
-
 def begin(connection: Connection, id: str, like: str) -> None:
     """A thread for messages that were in the thread `like` until now; to be recounted."""
     gid = connection.scalar(select(thread.c.gid).where(thread.c.id == like)) or ""

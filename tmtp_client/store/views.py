@@ -174,11 +174,34 @@ def threads_of(connection: Connection, rows: Sequence[Row[Any]]) -> list[models.
     alone = [row.last_message for row in rows if row.id not in readers]
     last = connection.execute(select(message).where(among(message.c.id, alone))).all() if alone else []
     to = _recipients(connection, last)
-    return [_thread(row, tuple(tags[row.id]), tuple(readers[row.id]), to.get(row.last_message, ())) for row in rows]
+    attached = _first_attached(connection, [row.last_message for row in rows if not row.last_text.strip()])
+    return [
+        _thread(
+            row,
+            tuple(tags[row.id]),
+            tuple(readers[row.id]),
+            to.get(row.last_message, ()),
+            attached.get(row.last_message),
+        )
+        for row in rows
+    ]
+
+
+def _first_attached(connection: Connection, ids: Sequence[str]) -> dict[str, models.Attachment]:
+    """The first attachment of each of these messages that has one; what is still sealed shows none."""
+    if not ids:
+        return {}
+    asked = select(attachment).join(message, message.c.id == attachment.c.message)
+    first = asked.where(among(message.c.id, ids), attachment.c.place == 0, message.c.state != "sealed")
+    return {row.message: _attachment(row) for row in connection.execute(first)}
 
 
 def _thread(
-    row: Row[Any], tags: tuple[str, ...], readers: tuple[models.Reader, ...], to: tuple[str, ...]
+    row: Row[Any],
+    tags: tuple[str, ...],
+    readers: tuple[models.Reader, ...],
+    to: tuple[str, ...],
+    attached: models.Attachment | None,
 ) -> models.Thread:
     return models.Thread(
         id=row.id,
@@ -200,6 +223,7 @@ def _thread(
         encryption=row.encryption,
         readers=readers,
         last_to=to,
+        last_attached=attached,
     )
 
 

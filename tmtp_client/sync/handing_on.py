@@ -103,7 +103,7 @@ def _of_groups(c: Connection) -> list[tuple[str, str, dict[str, Any]]]:
 def _learn(c: Connection, uid: str, said: dict[str, Any], now_ms: int) -> None:
     """Somebody of whom this device has not heard. An alias that the service said here is another's stays his (D1)."""
     alias, known_by = _name(said.get("alias")), said.get("known_by")
-    if not alias or known_by not in _KNOWN_BY:
+    if not alias or not isinstance(known_by, str) or known_by not in _KNOWN_BY:
         return
     via, proof = _name(said.get("via")), _name(said.get("proof"))
     verified = alias if via or people.uid_of(c, alias) is None else ""

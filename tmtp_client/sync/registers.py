@@ -247,10 +247,6 @@ def _value(kind: str, key: str, field: str, value: Any) -> str:
     return text.decode()
 
 
-def _is(kind: str, key: str, field: str) -> tuple[Any, ...]:
-    return (_r.kind == kind, _r.key == key, _r.field == field)
-
-
 def _latest(c: Connection) -> Stamp | None:
     return clock.read_stamp(c.scalar(select(tables.stamp.c.latest)) or "")
 

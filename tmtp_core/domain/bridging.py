@@ -30,7 +30,7 @@ def resolve_routes(ledger: Ledger, bridge: Account, address: str, entries: Itera
     """
     ghost = ledger.ghost_at(bridge, address)
     reached: dict[int, None] = {}
-    for entry in entries:
+    for entry in dict.fromkeys(entries):
         target = ledger.route(bridge, entry.id) if entry.type == TO_UID else None
         if target is not None:
             accounts = _accounts_named(ledger, target)
@@ -53,7 +53,7 @@ def outside_address(outsider: Outsider, moment: Moment) -> str:
     """
     if moment.policy.members:
         raise RequestRefused("nobody speaks for outsiders in a members instance (A1, C2)")
-    address = outsider.address.casefold()
+    address = outsider.address.lower()  # not folded: ß and ss are two people
     printable = address.isprintable() and " " not in address
     if not (printable and has_address_form(address)) or len(address.encode()) > limits.OUTSIDE_ADDRESS_MAX_BYTES:
         raise RequestRefused("as: the address has not the form of one")

@@ -11,6 +11,7 @@ from tmtp_core.crypto.account_log import RECOVERY, Entry
 from tmtp_core.crypto.log_records import decode_record
 from tmtp_core.crypto.possession import Channel, login_proved
 from tmtp_core.crypto.signing import Signer, check_box_key, signed_by
+from tmtp_core.domain import quotas
 from tmtp_core.domain.accounts import LOGIN_OK, active_account
 from tmtp_core.domain.admission import NO_ALIAS, Admission, Admissions, redeem
 from tmtp_core.domain.device_log import DeviceLogs, Signed, keep, log_of, suspended, without
@@ -102,6 +103,7 @@ class Devices:
     def edit_key(self, request: KeyEdit, ledger: Ledger, asker: Asker, moment: Moment) -> Outcome:
         """Op 19. Raises `RequestRefused` unless the device signed its prekey, for this service and about now."""
         account = active_account(ledger, asker)
+        quotas.count_post(ledger, account, 0, moment)  # also what is refused: signatures are checked
         device = account.device(asker.device)
         if device is None or device.public is None:
             raise RequestRefused("KeyEdit: this device has no key")

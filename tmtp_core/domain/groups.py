@@ -83,6 +83,7 @@ def info(request: GroupInfo, ledger: Ledger, asker: Asker, moment: Moment) -> Ou
     """Op 20: who has joined, for those who have."""
     sender = active_account(ledger, asker)
     refuse_bridge(sender)
+    quotas.count_post(ledger, sender, 0, moment)  # a list of thousands, for a request of a line
     group = _existing(ledger, "GroupInfo", request.gid)
     if not group.has_joined(sender.key):
         raise RequestRefused(f"GroupInfo: iUid {sender.uid} not a member")

@@ -238,6 +238,7 @@ def _engine(path: Path) -> Engine:
     def set_pragmas(connection: Any, record: Any) -> None:
         for pragma in _PRAGMAS:
             connection.execute(pragma)
+        connection.create_function("lower", 1, str.lower, deterministic=True)  # SQLite's own knows A to Z alone
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

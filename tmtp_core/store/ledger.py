@@ -170,11 +170,11 @@ class SqlLedger(NamedRows, ConsentRows, GivenBackRows, PersonRows, ReportRows):
         self._posted.clear()
         self._hashes.clear()
 
-    def forget_old_posts(self, before_ms: int) -> int:
-        """Forget request ids that are old enough; how many."""
-        if self._sharing is not None:
+    def forget_old_posts(self, before_ms: int, after: int = 0) -> int | None:
+        """Forget old request ids, of some devices behind `after`; the last of these, None at the end."""
+        if self._sharing is not None and not after:
             self._sharing.forget_old(self._connection)
-        return self._hot.forget_reposted(self._connection, before_ms, limits.REPOST_MEMORY_COUNT)
+        return self._hot.forget_reposted(self._connection, before_ms, limits.REPOST_MEMORY_COUNT, after)
 
     def recognise(self, connection: Connection, keys: Mapping[str, bytes]) -> str | None:
         """The name of a key that is not the one with which this database was first served; None where all are."""

@@ -94,9 +94,8 @@ class PayloadBucket:
             failed, self._not_removed = self._not_removed, None
             wanted = min(len(self.left_behind), 1 if self._failing else limits.OBJECT_REMOVERS)
             starting = max(0, wanted - self._removing)
-            self._removing += starting
         for _ in range(starting):
-            self._removers.submit(self._remove_what_waits)
+            self._start_removing()
         if failed is not None:
             raise failed
 
@@ -224,6 +223,16 @@ class PayloadBucket:
         with contextlib.suppress(FileNotFoundError):
             self.ask("delete_object", Key=self._key(name))
         self._uploads.pop(name, None)
+
+    def _start_removing(self) -> None:
+        with self._lock:
+            self._removing += 1
+        try:
+            self._removers.submit(self._remove_what_waits)
+        except RuntimeError:  # no thread can be started: the next call tries again
+            with self._lock:
+                self._removing -= 1
+            raise
 
     def _remove_what_waits(self) -> None:
         """On a thread of their own, until nothing is left or something fails: that waits for the next call."""

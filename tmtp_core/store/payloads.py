@@ -126,6 +126,7 @@ class PayloadFolder:
         self._random_bytes = random_bytes
         self.left_behind: deque[str] = deque()  # could not be removed; the next start sweeps them away, if nothing does
         self._prefix = prefix
+        self._lock = threading.Lock()  # of `left_behind`: the writer and the threads of uploads remove files
 
     def new_name(self) -> str:
         """See `PayloadStore`."""
@@ -149,18 +150,23 @@ class PayloadFolder:
 
     def unlink(self, files: Iterable[str]) -> None:
         """See `PayloadStore` (disk). While a backup reads the folder they are left behind, too: see `held`."""
-        self.left_behind.extend(files)
+        with self._lock:
+            self.left_behind.extend(files)
         with held(self.folder, fcntl.LOCK_SH | fcntl.LOCK_NB) as free:
             if free:
                 self._unlink_what_is_left()
 
     def _unlink_what_is_left(self) -> None:
         failed: OSError | None = None
-        for file in [self.left_behind.popleft() for _ in range(len(self.left_behind))]:
+        with self._lock:
+            files = list(self.left_behind)
+            self.left_behind.clear()
+        for file in files:
             try:
                 (self.folder / file).unlink(missing_ok=True)
             except OSError as error:
-                self.left_behind.append(file)
+                with self._lock:
+                    self.left_behind.append(file)
                 failed = error
         if failed is not None:
             raise failed

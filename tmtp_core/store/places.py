@@ -27,7 +27,7 @@ def parsed_address(url: str) -> URL:
     """A database's address. Raises `DatabaseUnfit`."""
     try:
         made = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # the second: a port that is no number
         raise DatabaseUnfit(_WRONG_ADDRESS) from None
     if made.drivername != _DRIVER or not made.database:
         raise DatabaseUnfit(_WRONG_ADDRESS)

@@ -5,8 +5,7 @@ What is queued for a device that another process serves is told to that process 
 queues it, so that who hears of it finds it.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from types import SimpleNamespace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, Connection, Integer, LargeBinary, String, TextClause, bindparam, text
@@ -14,12 +13,13 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import TypeEngine
 
 from tmtp_core import limits
-from tmtp_core.domain.port import Body, Message, Rank, without_content
+from tmtp_core.domain.port import Body, Device, Message, Rank, without_content
 from tmtp_core.store.sharing import CHANNEL
-from tmtp_core.store.statements import AccountRows, Entry, Written, device_of
+from tmtp_core.store.statements import AccountRows, Entry, Written
 
 _DEVICES_PER_NOTICE: Final = 400  # PostgreSQL carries 8,000 bytes; a key has at most 19 digits
 _NUMBERS: Final = BigInteger()
+_KEY_MAX: Final = (1 << 63) - 1
 _NODE_SECRET: Final = b'"nodeid":"'
 
 
@@ -140,11 +140,19 @@ _FIND_REPOSTED = _statement(
     requests=_NUMBERS,
 )
 
+_LAST_LOOKED_AT = text(
+    "SELECT device FROM reposted WHERE device > :after ORDER BY device LIMIT 1 OFFSET :count"
+).bindparams(bindparam("after", type_=_NUMBERS), bindparam("count", type_=_NUMBERS))
+
 _FORGET_REPOSTED = text(
     "DELETE FROM reposted AS r USING (SELECT device, request, posted_ms, row_number() OVER"
-    " (PARTITION BY device ORDER BY message DESC) AS place FROM reposted) AS old WHERE old.place > :keep"
-    " AND old.posted_ms < :before AND r.device = old.device AND r.request = old.request"
-).bindparams(bindparam("keep", type_=Integer()), bindparam("before", type_=_NUMBERS))
+    " (PARTITION BY device ORDER BY message DESC) AS place FROM reposted WHERE device > :after AND device <= :last)"
+    " AS old WHERE old.place > :keep AND old.posted_ms < :before"
+    " AND r.device = old.device AND r.request = old.request"
+).bindparams(
+    bindparam("keep", type_=Integer()),
+    *(bindparam(name, type_=_NUMBERS) for name in ("before", "after", "last")),
+)
 
 
 class PostgresqlStatements:
@@ -163,7 +171,7 @@ class PostgresqlStatements:
             row.status,
             row.role,
             bool(row.introductions),
-            devices=[device_of(SimpleNamespace(**device)) for device in row.devices],
+            devices=[_device(device) for device in row.devices],
             aliases=row.aliases,
             log=row.log,
             admits=list(zip(row.others, row.introducers, strict=True)),
@@ -233,9 +241,17 @@ class PostgresqlStatements:
         rows = connection.execute(_FIND_REPOSTED, {"devices": devices, "requests": requests})
         return [(row[0], row[1], row[2], row[3]) for row in rows]
 
-    def forget_reposted(self, connection: Connection, before_ms: int, keep: int) -> int:
+    def forget_reposted(self, connection: Connection, before_ms: int, keep: int, after: int) -> int | None:
         """See the protocol."""
-        return connection.execute(_FORGET_REPOSTED, {"before": before_ms, "keep": keep}).rowcount
+        last: int | None = connection.scalar(_LAST_LOOKED_AT, {"after": after, "count": limits.REPOSTS_LOOKED_AT})
+        devices = {"after": after, "last": last if last is not None else _KEY_MAX}
+        connection.execute(_FORGET_REPOSTED, {"before": before_ms, "keep": keep, **devices})
+        return last
+
+
+def _device(row: Mapping[str, Any]) -> Device:
+    prekey = (row["prekey"], row["prekey_ms"], row["prekey_sig"]) if row["prekey_ms"] is not None else None
+    return Device(row["key"], row["credential"], row["public"], row["box"], row["label"], prekey, row["created_ms"])
 
 
 def _named(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, list[Any]]:

@@ -62,11 +62,15 @@ class ReportRows:
 
 @dataclass(frozen=True, slots=True)
 class ReportsWanted:
-    """Which reports: the open ones, or those closed; oldest first, with numbers above `after`, at most `limit`."""
+    """Which reports: the open ones, or those closed; oldest first, with numbers above `after`, at most `limit`.
+
+    `about`: the uid of who is reported; "" for all.
+    """
 
     closed: bool = False
     after: int = 0
     limit: int = 500
+    about: str = ""
 
 
 def open_count(connection: Connection) -> int:
@@ -84,6 +88,9 @@ def listed(connection: Connection, wanted: ReportsWanted) -> list[ReportSummary]
         .where((same.c.reported == r.reported) & same.c.closed_ms.is_(None))
         .scalar_subquery()
     )
+    asked = [r.closed_ms.is_not(None) if wanted.closed else _OPEN, r.key > wanted.after]
+    if wanted.about:
+        asked.append(other.c.uid == wanted.about)
     rows = connection.execute(
         select(
             t.report,
@@ -95,7 +102,7 @@ def listed(connection: Connection, wanted: ReportsWanted) -> list[ReportSummary]
         )
         .join(one, one.c.key == r.reporter)
         .join(other, other.c.key == r.reported)
-        .where(r.closed_ms.is_not(None) if wanted.closed else _OPEN, r.key > wanted.after)
+        .where(*asked)
         .order_by(r.key)
         .limit(wanted.limit)
     ).all()

@@ -12,13 +12,15 @@ from functools import cache
 from itertools import chain
 
 import msgspec
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
-from tmtp_core.domain.port import Body, Message, Rank, without_content
-from tmtp_core.store import tables as t
-from tmtp_core.store.statements import AccountRows, Entry, MessageRow, Written, device_of
+from tmtp_core import limits
+from tmtp_core.domain.port import Body, Device, Message, Rank, without_content
+from tmtp_core.store.statements import AccountRows, Entry, MessageRow, Written
 
+_DEVICE_COLUMNS = "key, credential, public, box, label, created_ms, prekey, prekey_ms, prekey_sig"
 _MESSAGE_COLUMNS = 8
+_KEY_MAX = (1 << 63) - 1
 _MESSAGE_ROWS_MAX = 2_000  # 16,000 parameters; SQLite takes 32,766
 
 
@@ -34,22 +36,39 @@ def _json(rows: Sequence[object]) -> str:
 
 
 def account(connection: Connection, key: int) -> AccountRows | None:
-    """All that the store has of one account."""
-    a, d, n, r = t.account.c, t.device.c, t.name.c, t.log_record.c
-    found = connection.execute(select(a.uid, a.status, a.role, a.introductions).where(a.key == key)).one_or_none()
+    """All that the store has of one account. By the driver: a group that is not in memory has thousands of them."""
+    execute, this = driver(connection).execute, (key,)
+    found = execute("SELECT uid, status, role, introductions FROM account WHERE key = ?", this).fetchone()
     if found is None:
         return None
-    q, b = t.acquaintance.c, t.block.c
+    uid, status, role, introductions = found
+    devices = execute(f"SELECT {_DEVICE_COLUMNS} FROM device WHERE account = ? ORDER BY key", this)  # noqa: S608 - names
     return AccountRows(
-        *found,
-        devices=[
-            device_of(row) for row in connection.execute(select(t.device).where(d.account == key).order_by(d.key))
-        ],
-        aliases=list(connection.scalars(select(n.name).where(n.account == key).order_by(n.place))),
-        log=list(connection.scalars(select(r.record).where(r.account == key).order_by(r.place))),
-        admits=[(row[0], row[1]) for row in connection.execute(select(q.other, q.introducer).where(q.account == key))],
-        blocked=list(connection.scalars(select(b.blocked).where(b.account == key))),
+        uid,
+        status,
+        role,
+        bool(introductions),
+        devices=[_device(*row) for row in devices],
+        aliases=[row[0] for row in execute("SELECT name FROM name WHERE account = ? ORDER BY place", this)],
+        log=[row[0] for row in execute("SELECT record FROM log_record WHERE account = ? ORDER BY place", this)],
+        admits=execute("SELECT other, introducer FROM acquaintance WHERE account = ?", this).fetchall(),
+        blocked=[row[0] for row in execute("SELECT blocked FROM block WHERE account = ?", this)],
     )
+
+
+def _device(
+    key: int,
+    credential: bytes,
+    public: str | None,
+    box: str,
+    label: str,
+    created_ms: int,
+    prekey: str,
+    prekey_ms: int | None,
+    prekey_sig: str,
+) -> Device:
+    made = (prekey, prekey_ms, prekey_sig) if prekey_ms is not None else None
+    return Device(key, credential, public, box, label, made, created_ms)
 
 
 @cache
@@ -158,15 +177,26 @@ def find_reposted(connection: Connection, keys: Sequence[tuple[int, int]]) -> li
     return [(row[0], row[1], row[2], row[3]) for row in rows]
 
 
-def forget_reposted(connection: Connection, before_ms: int, keep: int) -> int:
-    """Forget requests older than `before_ms`, but of each device the newest `keep`; how many."""
-    result = driver(connection).execute(
-        "DELETE FROM reposted WHERE (device, request) IN (SELECT device, request FROM (SELECT device, request,"
-        " posted_ms, row_number() OVER (PARTITION BY device ORDER BY message DESC) AS place FROM reposted)"
-        " WHERE place > ? AND posted_ms < ?)",
-        (keep, before_ms),
+def forget_reposted(connection: Connection, before_ms: int, keep: int, after: int) -> int | None:
+    """Forget requests older than `before_ms`, but of each device the newest `keep`: of some devices above `after`.
+
+    The last of these; None where there are no more.
+    """
+    last = (
+        driver(connection)
+        .execute(
+            "SELECT device FROM reposted WHERE device > ? ORDER BY device LIMIT 1 OFFSET ?",
+            (after, limits.REPOSTS_LOOKED_AT),
+        )
+        .fetchone()
     )
-    return result.rowcount
+    driver(connection).execute(
+        "DELETE FROM reposted WHERE (device, request) IN (SELECT device, request FROM (SELECT device, request,"
+        " posted_ms, row_number() OVER (PARTITION BY device ORDER BY message DESC) AS place FROM reposted"
+        " WHERE device > ? AND device <= ?) WHERE place > ? AND posted_ms < ?)",
+        (after, last[0] if last else _KEY_MAX, keep, before_ms),
+    )
+    return last[0] if last else None
 
 
 def pages(connection: Connection, wanted: Sequence[tuple[int, int]]) -> Iterator[Iterator[Message]]:

@@ -6,7 +6,7 @@ One statement a kind and batch (storage.md). Everything else goes through SQLAlc
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from sqlalchemy import Connection
 
@@ -102,8 +102,11 @@ class Statements(Protocol):
         """Which of these (device, request hash) are remembered, as whole rows."""
         ...
 
-    def forget_reposted(self, connection: Connection, before_ms: int, keep: int) -> int:
-        """Forget requests older than `before_ms`, but of each device the newest `keep`; how many."""
+    def forget_reposted(self, connection: Connection, before_ms: int, keep: int, after: int) -> int | None:
+        """Forget requests older than `before_ms`, but of each device the newest `keep`: of some devices above `after`.
+
+        The last of these; None where there are no more.
+        """
         ...
 
 
@@ -161,9 +164,3 @@ class References(Protocol):
     def rolled_back(self) -> None:
         """Forget the transaction's changes."""
         ...
-
-
-def device_of(row: Any) -> Device:
-    """A device from its row, whose columns are attributes."""
-    prekey = (row.prekey, row.prekey_ms, row.prekey_sig) if row.prekey_ms is not None else None
-    return Device(row.key, row.credential, row.public, row.box, row.label, prekey, row.created_ms)

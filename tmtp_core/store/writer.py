@@ -323,7 +323,7 @@ class Writer(threading.Thread):
             return
         try:
             self._payloads.unlink(files)
-        except OSError as error:  # tried again with the next commit, and at the next start
+        except Exception as error:  # what was committed is durable, whatever it is; tried again with the next commit
             self._report("payload_not_removed", {"error": str(error), "files": len(self._payloads.left_behind)})
 
     def _count(self, jobs: list[Job], acks: list[tuple[int, int, int]]) -> None:

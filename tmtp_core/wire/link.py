@@ -242,6 +242,8 @@ class ServerLink:
         if type(request) is m.PostNotify:
             if request.datalen <= request.notelen:
                 raise ProtocolError("data too short for request type")
+            if request.datahead > request.datalen - request.notelen:  # no client could read what it was handed
+                raise ProtocolError("invalid header")
             if request.fornotself and not request.for_:
                 raise ProtocolError("recipient list empty")
 

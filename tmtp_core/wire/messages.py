@@ -428,8 +428,8 @@ def check_event(event: Any) -> None:
         raise ProtocolError("invalid header from the service: negative datalen")
     if isinstance(event, Stored) and message_id_number(event.id) is None:
         raise ProtocolError("invalid header from the service: the id is not 16 hex digits")
-    if isinstance(event, Delivery | Notify) and not 0 <= event.datahead <= event.datalen:
-        raise ProtocolError("invalid header from the service: datahead does not fit datalen")
+    if isinstance(event, Delivery | Notify) and event.datahead < 0:
+        raise ProtocolError("invalid header from the service: negative datahead")
 
 
 def encode_head(message: Struct) -> bytes:

@@ -13,7 +13,7 @@ from dkim.util import InvalidTagValueList, parse_tag_value
 from bridges import limits
 from bridges.smtp.proof.dkim import key_question, signed_fields
 from bridges.smtp.proof.exchange import ArcSet
-from bridges.smtp.proof.layout import two_ways
+from bridges.smtp.proof.layout import Layout
 from bridges.smtp.proof.resolver import Answered, Question
 
 _SEALED: Final = (b"arc-message-signature", b"arc-seal")
@@ -29,6 +29,7 @@ class Chain:
 
     def __init__(self, mail: bytes) -> None:
         self._arc = dkim.ARC(mail, minkey=limits.DKIM_KEY_MIN_BITS)
+        self._layout = Layout(self._arc.headers, self._arc.body)
         self.wrong = ""
         self._questions: list[Question] = []
         for name, value in self._arc.headers:
@@ -60,10 +61,7 @@ class Chain:
         for name, _ in self._arc.headers:
             if name.lower() in (b"from", b"subject") and name.lower() not in covered:
                 return f"it does not cover the {name.decode().title()} header"
-        if b"content-type" in covered:
-            return ""
-        kinds = [value for name, value in self._arc.headers if name.lower() == b"content-type"]
-        return next(filter(None, (two_ways(value, self._arc.body) for value in kinds)), "")
+        return self._layout.wrong(covered)
 
     def questions(self) -> list[Question]:
         """The keys that it needs."""

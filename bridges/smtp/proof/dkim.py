@@ -22,7 +22,7 @@ from dkim.util import InvalidTagValueList, parse_tag_value
 
 from bridges import limits
 from bridges.smtp.proof.exchange import Signature
-from bridges.smtp.proof.layout import two_ways
+from bridges.smtp.proof.layout import Layout
 from bridges.smtp.proof.resolver import Answered, Question
 
 _ALGORITHMS: Final = {b"rsa-sha256": b"rsa", b"ed25519-sha256": b"ed25519"}
@@ -50,6 +50,7 @@ class Signatures:
 
     def __init__(self, mail: bytes, now_s: int) -> None:
         self._signer = dkim.DKIM(mail, minkey=limits.DKIM_KEY_MIN_BITS)
+        self._layout = Layout(self._signer.headers, self._signer.body)
         self._now_s = now_s
         self._body_hashes: dict[bytes, bytes] = {}
         found = [field for field in self._signer.headers if field[0].lower() == b"dkim-signature"]
@@ -103,10 +104,8 @@ class Signatures:
         shown = {b"from", b"subject"} & {b"from", *(name.lower() for name, _ in self._signer.headers)}
         for name in sorted(shown - set(signed_fields(tags))):
             raise NoPass(f"it does not cover the {name.decode().title()} header")
-        if b"content-type" not in signed_fields(tags):
-            kinds = [value for name, value in self._signer.headers if name.lower() == b"content-type"]
-            for why in filter(None, (two_ways(value, self._signer.body) for value in kinds)):
-                raise NoPass(why)
+        if why := self._layout.wrong(signed_fields(tags)):
+            raise NoPass(why)
         if tags.get(b"q", b"dns/txt") != b"dns/txt":
             raise NoPass("its key is not in DNS")
         domain, identity = tags[b"d"].lower(), tags.get(b"i", b"@" + tags[b"d"]).lower().rpartition(b"@")[2]
@@ -123,6 +122,8 @@ class Signatures:
         made_s = self._made_s(tags)
         if made_s is None:
             raise NoPass("it does not say when it was made (t=, or Date)")
+        if made_s > self._now_s + limits.DATE_AHEAD_MAX_S:
+            raise NoPass("its Date is in the future")
         if made_s < self._now_s - limits.SIGNATURE_AGE_MAX_S:
             raise NoPass(f"it is older than {limits.SIGNATURE_AGE_MAX_S / 86_400:g} days")
         if b"x" in tags and int(tags[b"x"]) < self._now_s - limits.CLOCK_SKEW_S:

@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from bridges import limits
+from bridges.smtp.peers import customer_of
 from bridges.smtp.proof.author import Author, Header, HeaderRefused, dns_name, domain_of
 from bridges.smtp.proof.dmarc import Alignment, Unsure
 from bridges.smtp.proof.exchange import (
@@ -25,7 +26,7 @@ from bridges.smtp.proof.exchange import (
 from bridges.smtp.proof.resolver import Lookups, Resolver
 from bridges.smtp.proof.results import Result, parse_results, trusted_results
 from bridges.smtp.proof.verdict import SEALER, Claim, Finding, Verdict
-from bridges.workers import WorkerOvertaxed, Workers
+from bridges.workers import WorkerFailed, WorkerOvertaxed, Workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +61,14 @@ class Prover:
         """End the processes."""
         await self._workers.stop()
 
-    async def prove(self, mail: bytes, header: Header, origin: Origin, claims: Iterable[Claim]) -> Verdict:
-        """The verdict about a mail, as far as `claims` need it.
+    def lookups(self) -> Lookups:
+        """A message's budget of DNS look-ups: for all that is asked about it, however often."""
+        return Lookups(self._resolver)
+
+    async def prove(
+        self, mail: bytes, header: Header, origin: Origin, claims: Iterable[Claim], lookups: Lookups | None = None
+    ) -> Verdict:
+        """The verdict about a mail, as far as `claims` need it. `lookups`: its budget, where it is asked about again.
 
         Raises `HeaderRefused` for a header that names no single author, `WorkerFailed` when nothing can be looked at.
         """
@@ -69,7 +76,7 @@ class Prover:
         methods = {claim.method for claim in claims}
         if not methods:
             return Verdict(author)
-        case = _Case(author, header, origin, self._trust, Lookups(self._resolver))
+        case = _Case(author, header, origin, self._trust, lookups or self.lookups())
         if "dkim" in methods:
             order = SignaturesOrder(self._now_s(), arc=bool(self._trust.arc_sealers))
             await case.signatures(await self._ask(order, mail, case.lookups, origin))
@@ -88,7 +95,10 @@ class Prover:
                     said = await self._workers.ask(asked, mail, limits.PROOF_WALL_S, limits.WORKER_ANSWER_MAX_BYTES)
             except WorkerOvertaxed as overtaxed:
                 return Overtaxed(str(overtaxed))
-            answer: Answer = msgspec.json.decode(said, type=Answer)
+            try:
+                answer: Answer = msgspec.json.decode(said, type=Answer)
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                raise WorkerFailed("what looks at a proof does not answer as it should") from None
             if not isinstance(answer, Needs):
                 return answer
             await lookups.ask_all(answer.questions)
@@ -97,7 +107,7 @@ class Prover:
     def _turn(self, origin: Origin) -> asyncio.Semaphore:
         """A peer's turns at the processes; a server in front brings everybody's mail, and may have all of them."""
         share = limits.PROOF_WORKERS if origin.upstream or not origin.peer else limits.PROOF_WORKERS_PER_PEER
-        return self._turns.setdefault(origin.peer, asyncio.Semaphore(share))
+        return self._turns.setdefault(customer_of(origin.peer), asyncio.Semaphore(share))
 
 
 class _Case:

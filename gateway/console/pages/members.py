@@ -13,6 +13,7 @@ from gateway.console.visits import Visit
 from tmtp_core.errors import RequestRefused
 
 _ROWS: Final = 50
+_REPORTS: Final = 20
 _STATUSES: Final = ("active", "barred")
 
 
@@ -38,12 +39,15 @@ async def members(visit: Visit) -> web.Response:
 
 
 async def member(visit: Visit) -> web.Response:
-    """One account with its devices and groups."""
+    """One account with its devices and groups, and what others report of it, for whoever may read that."""
     return await _member(visit)
 
 
 async def _member(visit: Visit, alias: str = "", wrong: str = "", status: int = 200) -> web.Response:
     detail: m.AccountDetail = await visit.ask_here("accounts.show", who=visit.named("uid"))
+    reports: list[m.Report] = []
+    if visit.may("reports:read"):
+        reports = await visit.ask_here("reports.list", state="open", about=detail.account.uid, limit=_REPORTS)
     return visit.page(
         "member.html",
         title=_called(detail.account),
@@ -57,6 +61,8 @@ async def _member(visit: Visit, alias: str = "", wrong: str = "", status: int = 
         may_write=visit.may("accounts:write"),
         may_bar_devices=visit.may("devices:write"),
         may_groups=visit.may("groups:read"),
+        reports=reports,
+        may_close_reports=visit.may("reports:write"),
         given={"alias": alias},
         wrong={"alias": wrong},
     )

@@ -163,6 +163,7 @@ async def test_an_overview_says_that_nothing_is_archived_and_a_list_who_owns_a_g
     assert {one["instance"]: one["archive"] for one in seen["instances"]} == {"members": "none", "public": "none"}
     said = (await typed.ran("overview")).stdout
     assert "members: no archive" in said
+    assert "backups: none are set up: with this machine everything would be lost" in said
     assert "public: no archive" in said
     made = await typed.printed("group", "create", "-i", "members", "Sales Team", "Ada Lovelace")
     uid = made["group"]["owner"]

@@ -74,7 +74,8 @@ class Reader(Struct, frozen=True, omit_defaults=True):
 
 class Thread(Struct, frozen=True, omit_defaults=True):
     """A conversation, as a list shows it. `account`: in a list of all accounts, whose it is. `last_alias`: of the last
-    message's author; of a ping that went out, of whom it went to.
+    message's author; of a ping that went out, of whom it went to. `last_attached`: where that message has no words, the
+    first of what it brings.
     """
 
     id: str
@@ -97,6 +98,7 @@ class Thread(Struct, frozen=True, omit_defaults=True):
     readers: tuple[Reader, ...] = ()
     account: str = ""
     last_to: tuple[str, ...] = ()  # of one's own, whom it went to, where nobody is known to read along: a first contact
+    last_attached: Attachment | None = None
 
 
 class Page(Struct, frozen=True, omit_defaults=True):

@@ -1,31 +1,31 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 /** The page begins here: which panes there are, and what stands in them. */
 
-import { online } from "./api.js";
-import { keepConversation } from "./conversation.js";
-import { effect, html, Icon, render, useEffect, useLayoutEffect, useState } from "./html.js";
-import { KeyHelp, Jump, keepKeys } from "./keys.js";
-import { Fetched } from "./fetched.js";
-import { LinkAsked } from "./links.js";
-import { ListPane } from "./list.js";
-import { keepPeople } from "./people.js";
-import { Rail } from "./rail.js";
-import { Said } from "./saying.js";
-import { SearchPane } from "./search.js";
-import { keepSettings } from "./settings_of.js";
-import { keepSkins, learnSkin, skins, tokensOf } from "./skin.js";
-import { accountOf, accounts, begin, home, narrow, route, select } from "./state.js";
-import { ThreadPane } from "./thread.js";
-import { showTheme } from "./theme.js";
-import { keepLists } from "./threads.js";
-import { learnWords, t } from "./words.js";
+import { online } from "./base/api.js";
+import { effect, html, Icon, render, useEffect, useLayoutEffect, useState } from "./base/html.js";
+import { learnWords, t } from "./base/words.js";
+import { Fetched } from "./controls/fetched.js";
+import { Said } from "./controls/saying.js";
+import { ListPane } from "./list/list.js";
+import { SearchPane } from "./list/search.js";
+import { KeyHelp, Jump, keepKeys } from "./shell/keys.js";
+import { Rail } from "./shell/rail.js";
+import { keepSkins, learnSkin, skins, tokensOf } from "./shell/skin.js";
+import { showTheme } from "./shell/theme.js";
+import { keepConversation } from "./state/conversation.js";
+import { keepPeople } from "./state/people.js";
+import { keepSettings } from "./state/settings_of.js";
+import { accountOf, accounts, begin, home, narrow, route, select } from "./state/state.js";
+import { keepLists } from "./state/threads.js";
+import { LinkAsked } from "./thread/links.js";
+import { ThreadPane } from "./thread/thread.js";
 
 const PATIENCE_MS = 1500; // an engine that is away for less is not worth a word
 
 function App() {
   if (!home.value) return html`<${Offline} />`;
-  if (home.value.locked) return html`<${Offline} /><${Fetched} from="unlock" part="Unlock" />`;
-  if (route.value.page === "join" || !accounts.value.length) return html`<${Offline} /><${Fetched} from="first_run" part="FirstRun" />`;
+  if (home.value.locked) return html`<${Offline} /><${Fetched} from="shell/unlock" part="Unlock" />`;
+  if (route.value.page === "join" || !accounts.value.length) return html`<${Offline} /><${Fetched} from="onboarding/first_run" part="FirstRun" />`;
   return html`<${Shell} />`;
 }
 
@@ -46,7 +46,7 @@ function Shell() {
       <a class="skip" href="#main" onClick=${skip} key="skip">${t("main.skip")}</a>
       ${panes(now)}
     </div>
-    <${Fetched} from="undo" part="UndoBar" />
+    <${Fetched} from="writing/undo" part="UndoBar" />
     <${Said} /><${LinkAsked} /><${KeyHelp} /><${Jump} />`;
 }
 
@@ -80,15 +80,15 @@ function Details() {
     if (page === "settings") return html`<${BackTo} to=${{ page: "first" }} /><${Fetched} from="settings/settings" part="Settings" section=${section} />`;
     if (pane === "thread") return html`<${ThreadPane} />`;
     const back = html`<${BackTo} to=${{ account }} />`;
-    if (pane === "new") return html`${back}<${Fetched} from="compose" part="Compose" account=${account} key=${account} />`;
-    if (pane === "ping") return html`${back}<${Fetched} from="ping" part="PingForm" account=${account} alias=${query.to ?? ""} />`;
-    if (pane === "contacts") return html`${back}<${Fetched} from="contacts" part="Contacts" account=${account} key=${account} />`;
+    if (pane === "new") return html`${back}<${Fetched} from="writing/compose" part="Compose" account=${account} key=${account} />`;
+    if (pane === "ping") return html`${back}<${Fetched} from="people/ping" part="PingForm" account=${account} alias=${query.to ?? ""} />`;
+    if (pane === "contacts") return html`${back}<${Fetched} from="people/contacts" part="Contacts" account=${account} key=${account} />`;
     return html`<div class="nothing-open"><${Icon} name="mark" /><p>${t("main.nothing_open")}</p><p class="muted">${t("main.keys_hint")}</p></div>`;
   }
 }
 
 /** Where there is one pane: the way back. */
-export function BackTo({ to }) {
+function BackTo({ to }) {
   if (!narrow.value) return null;
   return html`<div class="back-bar">
     <button class="button quiet small" type="button" onClick=${() => select(to)}><${Icon} name="back" /> ${t("main.back")}</button>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 /** What was answered, counted: bars for each question, from the last answer of each person. */
 
-import { language, t } from "../words.js";
+import { language, t } from "../base/words.js";
 import { answerText, dateText, labelsOf } from "./tables.js";
 
 const BARS_MAX = 20;

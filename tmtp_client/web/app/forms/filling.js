@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 /** Answering a form: a draft at once, sent by one act, and shown with what became of it. It can be answered again. */
 
-import { call, listen } from "../api.js";
-import { sentence, Trouble, useRequest, wrongOf } from "../controls.js";
-import { conversation } from "../conversation.js";
-import { emptyDraft, useDraft } from "../drafts.js";
-import { html, Icon, useEffect, useRef, useState } from "../html.js";
-import { sayProblem } from "../saying.js";
-import { fullMoment, moment } from "../text.js";
-import { leaves, takeBack } from "../undo.js";
-import { t } from "../words.js";
+import { call, listen } from "../base/api.js";
+import { html, Icon, useEffect, useRef, useState } from "../base/html.js";
+import { fullMoment, moment } from "../base/text.js";
+import { t } from "../base/words.js";
+import { sentence, Trouble, useRequest, wrongOf } from "../controls/controls.js";
+import { sayProblem } from "../controls/saying.js";
+import { conversation } from "../state/conversation.js";
+import { emptyDraft, useDraft } from "../state/drafts.js";
+import { leaves, takeBack } from "../writing/undo.js";
 import { focusWrong, Questions, sent, wrongIn } from "./questions.js";
 import { answerText, asked } from "./tables.js";
 

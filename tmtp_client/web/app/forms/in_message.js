@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 /** A form that a message brought, or an answer to one, where it stands in its conversation. */
 
-import { conversation } from "../conversation.js";
-import { html, Icon, useState } from "../html.js";
-import { link } from "../routes.js";
-import { accountOf } from "../state.js";
-import { sentence, useId } from "../controls.js";
-import { t } from "../words.js";
+import { html, Icon, useState } from "../base/html.js";
+import { t } from "../base/words.js";
+import { sentence, useId } from "../controls/controls.js";
+import { conversation } from "../state/conversation.js";
+import { link } from "../state/routes.js";
+import { accountOf } from "../state/state.js";
 import { Filling, Values } from "./filling.js";
 import { Results } from "./results.js";
 import { fits, titleOf, useTable } from "./tables.js";

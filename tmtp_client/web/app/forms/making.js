@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 /** A form for a message that is being written: in a window of its own, all by keyboard. What is made is a draft at once. */
 
-import { Dialog, Field } from "../controls.js";
-import { html, Icon, useEffect, useRef, useState } from "../html.js";
-import { visible } from "../text.js";
-import { t } from "../words.js";
+import { html, Icon, useEffect, useRef, useState } from "../base/html.js";
+import { visible } from "../base/text.js";
+import { t } from "../base/words.js";
+import { Dialog, Field } from "../controls/controls.js";
 import { Questions } from "./questions.js";
 import { titleOf } from "./tables.js";
 import { finished, HELP_MAX, missingIn, newForm, newQuestion, QUESTIONS_MAX, retyped, TITLE_MAX, TYPES } from "./written.js";

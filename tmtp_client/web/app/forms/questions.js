@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 /** The questions of a form, each with what it is answered by; and what is wrong with an answer before it is sent. */
 
-import { Field, useId } from "../controls.js";
-import { html, useRef } from "../html.js";
-import { language, t } from "../words.js";
+import { html, useRef } from "../base/html.js";
+import { told } from "../base/text.js";
+import { language, t } from "../base/words.js";
+import { Field, useId } from "../controls/controls.js";
 import { asked, labelsOf } from "./tables.js";
-import { told } from "../text.js";
 
 const BUTTONS_MAX = 8; // more choices than these are a list to choose from, or scroll
 const DRAWN_MAX = 12; // of more questions those are drawn that come into sight

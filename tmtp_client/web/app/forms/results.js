@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 /** What came back to a form of one's own: a chart and a table, and the same for a spreadsheet. */
 
-import { call } from "../api.js";
-import { conversation } from "../conversation.js";
-import { html, Icon, useMemo, useState } from "../html.js";
-import { say, sayProblem } from "../saying.js";
-import { accountOf } from "../state.js";
-import { fullMoment, joined, moment, visible } from "../text.js";
-import { language, t } from "../words.js";
+import { call } from "../base/api.js";
+import { html, Icon, useMemo, useState } from "../base/html.js";
+import { fullMoment, joined, moment, visible } from "../base/text.js";
+import { language, t } from "../base/words.js";
+import { say, sayProblem } from "../controls/saying.js";
+import { conversation } from "../state/conversation.js";
+import { accountOf } from "../state/state.js";
 import { figuresOf } from "./figures.js";
 import { answerText, asked, titleOf } from "./tables.js";
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 /** A form with its answers, as the engine has it: asked for once for all that show it, and again when one comes. */
 
-import { call, listen } from "../api.js";
-import { signal, useEffect } from "../html.js";
-import { t } from "../words.js";
-import { told, visible } from "../text.js";
-import { language } from "../words.js";
+import { call, listen } from "../base/api.js";
+import { signal, useEffect } from "../base/html.js";
+import { told, visible } from "../base/text.js";
+import { t } from "../base/words.js";
+import { language } from "../base/words.js";
 
 const PAUSE_MS = 300; // answers that come within it are asked for at once
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 /** A form that is being made: a draft of it, what is missing in it, and how it is sent. */
 
-import { t } from "../words.js";
+import { t } from "../base/words.js";
 
 export const QUESTIONS_MAX = 200; // these four as the engine has them
 export const CHOICES_MAX = 200;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 /** An account: the name that others see, how it stands, and leaving it. */
 
-import { call } from "../api.js";
-import { Confirm, Field, Notice, sentence, Trouble, useRequest, wrongOf } from "../controls.js";
-import { html, useState } from "../html.js";
-import { select } from "../state.js";
-import { joined } from "../text.js";
-import { t } from "../words.js";
+import { call } from "../base/api.js";
+import { html, useState } from "../base/html.js";
+import { joined } from "../base/text.js";
+import { t } from "../base/words.js";
+import { Confirm, Field, Notice, sentence, Trouble, useRequest, wrongOf } from "../controls/controls.js";
+import { select } from "../state/state.js";
 
 /** @param {{account: any}} of */
 export function Account({ account }) {

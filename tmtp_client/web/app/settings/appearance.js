@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 /** Light or dark; and the service's look, of which the person may revise each part and sees it at once (B2). */
 
-import { call } from "../api.js";
-import { Choices, Trouble, useRequest } from "../controls.js";
-import { html, useEffect, useRef, useState } from "../html.js";
-import { chooseTheme, chosenTheme } from "../theme.js";
-import { contrast, tokensOf } from "../skin.js";
-import { t } from "../words.js";
+import { call } from "../base/api.js";
+import { html, useEffect, useRef, useState } from "../base/html.js";
+import { t } from "../base/words.js";
+import { Choices, Trouble, useRequest } from "../controls/controls.js";
+import { contrast, tokensOf } from "../shell/skin.js";
+import { chooseTheme, chosenTheme } from "../shell/theme.js";
 
 const COLOURS = ["background", "surface", "text", "muted", "accent", "on_accent"];
 const SHAPES = {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 /** The account's devices: which there are, what became of them in plain words, barring one, and the recovery sheet (B4). */
 
-import { call, listen } from "../api.js";
-import { Confirm, Dialog, Field, Notice, sentence, Trouble, useRequest, whenText, wrongOf } from "../controls.js";
-import { html, Icon, useEffect, useState } from "../html.js";
-import { RecoverySheet } from "../recovery_sheet.js";
-import { fromEngine, language, t } from "../words.js";
+import { call, listen } from "../base/api.js";
+import { html, Icon, useEffect, useState } from "../base/html.js";
+import { fromEngine, language, t } from "../base/words.js";
+import { Confirm, Dialog, Field, Notice, sentence, Trouble, useRequest, whenText, wrongOf } from "../controls/controls.js";
+import { RecoverySheet } from "../onboarding/recovery_sheet.js";
 import { LinkDevice } from "./link_device.js";
 
 const STANDS = { full: "good", provisional: "warn", suspended: "warn", revoked: "bad" };

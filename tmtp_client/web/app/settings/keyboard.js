@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 /** The keys of the pages, and whether single letters are among them (WCAG 2.1.4). */
 
-import { call } from "../api.js";
-import { Switch, Trouble, useRequest } from "../controls.js";
-import { html } from "../html.js";
-import { KeyList } from "../keys.js";
-import { learn, lettersAreKeys } from "../settings_of.js";
-import { accounts } from "../state.js";
-import { t } from "../words.js";
+import { call } from "../base/api.js";
+import { html } from "../base/html.js";
+import { t } from "../base/words.js";
+import { Switch, Trouble, useRequest } from "../controls/controls.js";
+import { KeyList } from "../shell/keys.js";
+import { learn, lettersAreKeys } from "../state/settings_of.js";
+import { accounts } from "../state/state.js";
 
 /** Letters are switched for the person: on all accounts. */
 export function Keyboard() {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 /** The language of the pages: the browser's, or one that is chosen. */
 
-import { Choices } from "../controls.js";
-import { html, useState } from "../html.js";
-import { chooseLanguage, chosenLanguage, LANGUAGES, t } from "../words.js";
+import { html, useState } from "../base/html.js";
+import { chooseLanguage, chosenLanguage, LANGUAGES, t } from "../base/words.js";
+import { Choices } from "../controls/controls.js";
 
 /** Of this browser: others of the person may be on a device of other words. */
 export function Language() {

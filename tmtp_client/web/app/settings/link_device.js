@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 /** Adding a device, on one that the account has: a text goes there, a text comes back, both show the same number (B4). */
 
-import { call } from "../api.js";
-import { Copy, Dialog, Field, Notice, QrCode, Trouble, useRequest, wrongOf } from "../controls.js";
-import { FromPicture } from "../from_picture.js";
-import { html, useEffect, useState } from "../html.js";
-import { t } from "../words.js";
+import { call } from "../base/api.js";
+import { html, useEffect, useState } from "../base/html.js";
+import { t } from "../base/words.js";
+import { Copy, Dialog, Field, Notice, QrCode, Trouble, useRequest, wrongOf } from "../controls/controls.js";
+import { FromPicture } from "../onboarding/from_picture.js";
 
 /** @param {{account: any, onClose: () => void, onLinked: (devices: any) => void}} of */
 export function LinkDevice({ account, onClose, onLinked }) {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 /** What opens this device's history, when it locks by itself, and locking it now (B8). */
 
-import { call } from "../api.js";
-import { Confirm, Notice, Switch, Trouble, useRequest, whenText, wrongOf } from "../controls.js";
-import { html, Icon, useState } from "../html.js";
-import { PassphraseFields, passphraseWrong } from "../passphrase.js";
-import { home } from "../state.js";
-import { language, t } from "../words.js";
+import { call } from "../base/api.js";
+import { html, Icon, useState } from "../base/html.js";
+import { language, t } from "../base/words.js";
+import { Confirm, Notice, Switch, Trouble, useRequest, whenText, wrongOf } from "../controls/controls.js";
+import { PassphraseFields, passphraseWrong } from "../onboarding/passphrase.js";
+import { home } from "../state/state.js";
 
 const IDLE_MINUTES = [0, 1, 5, 15, 30, 60, 240];
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 /** Of what a person is told, and how much a notification shows to who looks over a shoulder. The service is named always. */
 
-import { Choices, Switch, Trouble } from "../controls.js";
-import { html } from "../html.js";
-import { t } from "../words.js";
+import { html } from "../base/html.js";
+import { t } from "../base/words.js";
+import { Choices, Switch, Trouble } from "../controls/controls.js";
 import { useSettings } from "./of_account.js";
 
 /** @param {{account: any}} of */

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 /** The settings of one account, the same on all its devices; changed here or elsewhere. */
 
-import { call, listen } from "../api.js";
-import { useRequest } from "../controls.js";
-import { useEffect, useState } from "../html.js";
+import { call, listen } from "../base/api.js";
+import { useEffect, useState } from "../base/html.js";
+import { useRequest } from "../controls/controls.js";
 
 /**
  * @param {string} account

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: AGPL-3.0-or-later
 /** What can be set: of this device, and of each account on all its devices. */
 
-import { html, Icon, signal, useEffect, useRef } from "../html.js";
-import { link } from "../routes.js";
-import { accounts } from "../state.js";
-import { t } from "../words.js";
+import { html, Icon, signal, useEffect, useRef } from "../base/html.js";
+import { t } from "../base/words.js";
+import { link } from "../state/routes.js";
+import { accounts } from "../state/state.js";
 import { Account } from "./account.js";
 import { Appearance } from "./appearance.js";
 import { Devices } from "./devices.js";
