@@ -204,6 +204,7 @@ async def test_a_further_device_is_linked_confirmed_and_barred(service: TestInst
             answering.kill()
             await answering.wait()
     assert (await phone.does("whoami", "--json")).json["alias"] == "Ada Lovelace"
+    assert [one["label"] for one in (await phone.does("devices", "--json")).json["devices"] if one["this"]] == ["phone"]
     listed = (await ada.does("devices", "--json")).json
     (new,) = [one for one in listed["devices"] if not one["this"]]
     named = (await ada.does("devices", "name", new["key"][-8:], "the phone", "--json")).json

@@ -495,6 +495,20 @@ async def test_keys_safety_and_recovery(world: World) -> None:
     assert (await problem(ada("devices.check_recovery", o.CheckRecovery("work", "one two")))).field == "words"
 
 
+async def test_a_home_that_is_being_locked_or_opened_says_how_it_is_then(gateway: Gateway, tmp_path: Path) -> None:
+    """In between it is neither: open, and without accounts, as if its person had joined nothing."""
+    async with device(tmp_path / "ada") as ada:
+        words = (await ada.join(gateway, "public", "work", ADA)).recovery
+        await ada("home.passphrase", o.SetPassphrase("correct horse"))
+        for act, params in (("home.lock", None), ("home.unlock", o.Unlock(words))):
+            acting = asyncio.create_task(ada(act, params) if params is not None else ada(act))
+            while not acting.done():
+                state = await ada("home.state")
+                assert state.locked or state.accounts, act
+                await asyncio.sleep(0)
+            await acting
+
+
 async def test_a_new_recovery_sheet_replaces_the_old_one(gateway: Gateway, tmp_path: Path) -> None:
     async with device(tmp_path / "ada") as ada:
         old = (await ada.join(gateway, "public", "work", ADA)).recovery

@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What `tmtp` says to somebody who uses it wrongly, or for the first time."""
 
+import os
 import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +15,9 @@ import typer
 from typer.testing import CliRunner
 
 from tmtp_client.api.frames import Problem
+from tmtp_client.api.models import Attachment
 from tmtp_client.cli.common import bare, default_home, fail_by, moment_ms
+from tmtp_client.cli.forms import _chosen
 from tmtp_client.cli.main import app, main
 from tmtp_client.cli.query import query_of
 
@@ -59,6 +65,7 @@ def commands() -> Iterator[tuple[str, ...]]:
         (["mark", "1f2e3d4c"], 2, "say what"),
         (["mark", "1f2e3d4c", "--snooze", "soon"], 2, "--snooze takes 30m, 3h"),
         (["lock", "--set-passphrase", "--no-passphrase"], 2, "either"),
+        (["lock", "--after", "10081"], 2, "less than or equal to 10080"),
         (["accounts", "leave", "club"], 2, "--yes"),
         (["recovery", "new"], 2, "--yes"),
         (["fly"], 2, "No such command"),
@@ -139,6 +146,45 @@ def test_a_home_that_cannot_be_used_is_said_without_a_traceback(
         main()
     assert ended.value.code == 1
     assert "cannot be used" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("typed", "given", "code", "words"),
+    [
+        ("send Bob -", b"\xff", 2, b"no valid UTF-8"),
+        ("lock --set-passphrase", b"\xff" * 12, 2, b"no valid UTF-8"),
+        ("recovery check", b"\xff", 2, b"no valid UTF-8"),
+        ("link answer -", b"\xff", 2, b"no valid UTF-8"),
+        ("send $(printf 'B\\377b') hello", b"", 2, b"An argument is no valid UTF-8"),
+        ("lock --set-passphrase <&-", b"", 2, b"a passphrase has to say something"),
+        ("accounts --json >&-", b"", 0, b""),
+        ("accounts > /dev/full", b"", 1, b"or where the output goes, takes no more: No space left"),
+    ],
+)
+@pytest.mark.skipif(sys.platform == "win32", reason="as a shell has it")
+def test_what_comes_and_goes_through_the_streams_is_no_reason_for_a_traceback(
+    tmp_path: Path, typed: str, given: bytes, code: int, words: bytes
+) -> None:
+    """As under a desktop's language, where Python takes nothing that is no UTF-8."""
+    environment = {**os.environ, "TMTP_HOME": str(tmp_path), "PYTHONIOENCODING": "utf-8:strict", "COLUMNS": "200"}
+    command = f"{shlex.quote(sys.executable)} -c 'from tmtp_client.program import main; main()' {typed}"
+    ran = subprocess.run(
+        command, shell=True, input=given, capture_output=True, env=environment, timeout=120, check=False
+    )
+    assert (ran.returncode, b"Traceback" in ran.stderr) == (code, False), ran.stderr.decode(errors="replace")
+    assert words in ran.stderr
+
+
+def test_of_several_forms_of_a_message_one_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where they have one name, as after a forward: their answers are told apart by where they stand."""
+    two = [Attachment(place, "form", "plan", 9, 9, form="plan") for place in (0, 2)]
+    assert _chosen(two, 2) is two[1]
+    assert _chosen(two[:1], None) is two[0]
+    for forms, place, words in ((two, None, "--place 0, 2"), (two, 1, "no form is there"), ([], None, "no form")):
+        with pytest.raises(typer.Exit) as ended:
+            _chosen(forms, place)
+        assert ended.value.exit_code == 2
+        assert words in capsys.readouterr().err
 
 
 def test_an_id_is_never_nothing_which_every_id_ends_in(capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,7 +33,8 @@ class OnAccounts:
         self._rooms = rooms
         self._random_bytes = random_bytes
         self._sign_ins = SignIns(random_bytes)
-        self._being_linked = BeingLinked(self._place, rooms.home.start, now_ms, rooms.home.tell_state)
+        home = rooms.home
+        self._being_linked = BeingLinked(self._place, home.start, now_ms, home.tell_state, self._name_linked)
         rooms.home.coming = self._being_linked.coming
         rooms.home.when_locked = self._when_locked
         self._one_at_a_time = asyncio.Lock()
@@ -187,6 +188,11 @@ class OnAccounts:
         if called and context.trust is not None:
             key = NAME + context.trust.own.device
             await changed(context, lambda c, at: state.set(c, at, settings.KIND, key, {settings.FIELD: called}))
+
+    async def _name_linked(self, account: str, label: str) -> None:
+        """The others take it in once this device is confirmed (B4)."""
+        with contextlib.suppress(problems.ProblemError):  # locked meanwhile, say: it can be named at any time
+            await self._name(account, label)
 
     async def _take_alias(self, account: str, alias: str) -> None:
         context = self._rooms.context(account)

@@ -30,6 +30,7 @@ class OnHome:
 
     async def state(self, p: o.Nothing) -> m.Home:
         """This device."""
+        await self._home.at_rest()
         return await self._home.state()
 
     async def unlock(self, p: o.Unlock) -> m.Home:

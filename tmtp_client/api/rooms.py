@@ -64,6 +64,9 @@ class Home(Source, Protocol):
     async def state(self) -> models.Home:
         """As a person sees it."""
 
+    async def at_rest(self) -> None:
+        """Wait until it is open or locked, and not in between."""
+
     async def unlock(self, secret: str) -> None:
         """Open the vault and start all accounts. Raises `WrongSecret`."""
 

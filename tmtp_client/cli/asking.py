@@ -14,7 +14,7 @@ from typing import Final
 import typer
 
 from tmtp_client import limits
-from tmtp_client.cli.common import FAILED, USAGE, err, fail, say
+from tmtp_client.cli.common import FAILED, USAGE, err, fail, say, utf8
 from tmtp_core.text import visible
 
 _YES: Final = frozenset({"y", "yes"})
@@ -37,7 +37,7 @@ async def confirmed(question: str) -> None:
 async def secret_of(question: str, *, again: bool = False) -> str:
     """Typed unseen on a terminal (twice with `again`), else a line of standard input. Never an argument."""
     if not sys.stdin.isatty():
-        return sys.stdin.readline().rstrip("\r\n")
+        return utf8(sys.stdin.readline()).rstrip("\r\n")
     while True:
         typed = await _some(question, hidden=True)
         if not again or await _some("Repeat it", hidden=True) == typed:
@@ -47,7 +47,7 @@ async def secret_of(question: str, *, again: bool = False) -> str:
 
 async def words_of(question: str) -> str:
     """24 words, which may be seen while they are typed; from standard input they may have several lines."""
-    return await _some(question) if sys.stdin.isatty() else sys.stdin.read(limits.PASSPHRASE_MAX_BYTES)
+    return await _some(question) if sys.stdin.isatty() else utf8(sys.stdin.read(limits.PASSPHRASE_MAX_BYTES))
 
 
 async def line(question: str, *, hidden: bool = False) -> str:

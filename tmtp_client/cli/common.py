@@ -31,8 +31,10 @@ _PLAIN_FIELDS: Final = frozenset(
         "address",
         "alias",
         "answer",
+        "due_ms",
         "form",
         "gid",
+        "name",
         "new",
         "note",
         "offer",
@@ -40,6 +42,8 @@ _PLAIN_FIELDS: Final = frozenset(
         "place",
         "shown",
         "text",
+        "value",
+        "words",
     )
 )
 _ENDING: Final = 8  # characters of an id that are shown, and are enough to name it
@@ -140,7 +144,11 @@ def print_qr(text: str) -> None:
 # -- asking ----------------------------------------------------------------------------------------------------------
 def text_of(argument: str) -> str:
     """What was typed, or with `-` what standard input has."""
-    text = sys.stdin.read(limits.TEXT_MAX_BYTES + 1) if argument == "-" else argument
+    return utf8(sys.stdin.read(limits.TEXT_MAX_BYTES + 1)) if argument == "-" else argument
+
+
+def utf8(text: str) -> str:
+    """What standard input gave. Ends the command where it is no text."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -29,6 +29,7 @@ from tmtp_client.cli.common import (
     print_qr,
     say,
     time_text,
+    utf8,
     warn,
 )
 from tmtp_client.cli.joining import print_words
@@ -109,11 +110,13 @@ def resume(device: DeviceArgument, account: AccountOption = "", as_json: JsonOpt
 def contest(
     device: DeviceArgument, yes: YesOption = False, account: AccountOption = "", as_json: JsonOption = False
 ) -> None:
-    """A device was added that is not yours: it goes, and what it did is undone.
+    """On a device that was suspended, and not by you: the one that did so is suspended, too.
 
-    Example: tmtp devices contest 1f2e3d4c
+    This one stays suspended until you let it in again: tmtp devices resume
+
+    Example: tmtp devices contest phone
     """
-    confirm(f"Is {device} not yours? It is barred.", yes=yes)
+    confirm(f"Was it not you who suspended {device}? The device that did so is suspended, too.", yes=yes)
     _act(device, "contest", account, as_json=as_json)
 
 
@@ -217,7 +220,7 @@ def start(account: AccountOption = "", as_json: JsonOption = False) -> None:
 def answer(
     text: TextArgument,
     label: Annotated[
-        str, typer.Option(help="What this device calls itself here; the others name it by `tmtp devices name`.")
+        str, typer.Option(help="What this device is called; your others take that in once it is confirmed.")
     ] = "",
     account: AccountOption = "",
     as_json: JsonOption = False,
@@ -226,7 +229,7 @@ def answer(
 
     Ctrl-C ends the waiting; the same text may be answered again.
 
-    Example: tmtp link answer 'tmtp-link:…'
+    Example: tmtp link answer 'tmtp-link-1:…'
     """
     offer = _carried(text)
     name = account or FIRST_NAME
@@ -275,7 +278,7 @@ def finish(
 ) -> None:
     """On a device that you have: take the new device in, once you have compared the number.
 
-    Example: tmtp link finish 'tmtp-link:…'
+    Example: tmtp link finish 'tmtp-linked-1:…'
     """
     carried = _carried(text)
 
@@ -307,7 +310,7 @@ async def _any(next: Callable[[], Awaitable[m.Event]]) -> None:
 
 
 def _carried(text: str) -> str:
-    return (sys.stdin.read(limits.LINK_TEXT_MAX_BYTES) if text == "-" else text).strip()
+    return (utf8(sys.stdin.read(limits.LINK_TEXT_MAX_BYTES)) if text == "-" else text).strip()
 
 
 # -- the recovery sheet ----------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 import contextlib
 import re
 import sys
+from collections.abc import Sequence
 from datetime import date
 from typing import Annotated, Any, Final
 
@@ -181,13 +182,10 @@ def fill(
 async def _blank(client: Client, account: str, message_id: str, place: int | None) -> tuple[str, int, m.Form]:
     """The message, the place in it, and the form that is there. Ends the command where there is none."""
     message: m.Message = await client.call("messages.show", o.OfMessage(account, bare(message_id)))
-    found = [one for one in message.attachments if one.kind == "form" and place in {one.place, None}]
-    if len(found) != 1:
-        places = ", ".join(str(one.place) for one in found)
-        fail(f"the message has several forms; say which: --place {places}" if found else "no form is there", USAGE)
-    asked = o.OfForm(account, found[0].form, message.id, found[0].place)
+    one = _chosen([one for one in message.attachments if one.kind == "form"], place)
+    asked = o.OfForm(account, one.form, message.id, one.place)
     table: m.FormAnswers = await client.call("forms.answers", asked)
-    return message.id, found[0].place, table.form
+    return message.id, one.place, table.form
 
 
 async def _asked(one: m.FormField) -> Any:
@@ -242,6 +240,7 @@ def _hint(one: m.FormField) -> str:
 @form.command("answers")
 def answers(
     id: Annotated[str, typer.Argument(metavar="ID", help="Of the message that has the form, or the form's own.")],
+    place: PlaceOption = None,
     csv: Annotated[bool, typer.Option("--csv", help="As CSV, for a spreadsheet.")] = False,
     account: AccountOption = "",
     as_json: JsonOption = False,
@@ -253,7 +252,7 @@ def answers(
 
     async def work(client: Client) -> tuple[m.FormAnswers | m.Text, int]:
         of = await account_of(client, account)
-        asked = await _of_form(client, of.name, bare(id))
+        asked = await _of_form(client, of.name, bare(id), place)
         code = await fetched(client, [of.name])
         table: m.FormAnswers | m.Text = await client.call("forms.csv" if csv else "forms.answers", asked)
         return table, code
@@ -288,7 +287,7 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-async def _of_form(client: Client, account: str, id: str) -> o.OfForm:
+async def _of_form(client: Client, account: str, id: str, place: int | None) -> o.OfForm:
     """The form that a message has, or answers; what names no message is taken for a form's own name."""
     try:
         message: m.Message = await client.call("messages.show", o.OfMessage(account, id))
@@ -296,7 +295,14 @@ async def _of_form(client: Client, account: str, id: str) -> o.OfForm:
         if error.problem.code != "not_found":
             raise
         return o.OfForm(account, id)
-    forms = [one for one in message.attachments if one.kind in {"form", "filled"}]
-    if not forms:
-        fail(f"the message {id} has no form", USAGE)
-    return o.OfForm(account, forms[0].form, message.id, forms[0].place)
+    one = _chosen([one for one in message.attachments if one.kind in {"form", "filled"}], place)
+    return o.OfForm(account, one.form, message.id, one.place)
+
+
+def _chosen(forms: Sequence[m.Attachment], place: int | None) -> m.Attachment:
+    """The form that is meant of those of a message. Ends the command where it is none, or one of several."""
+    found = [one for one in forms if place in {one.place, None}]
+    if len(found) != 1:
+        places = ", ".join(str(one.place) for one in found)
+        fail(f"the message has several forms; say which: --place {places}" if found else "no form is there", USAGE)
+    return found[0]

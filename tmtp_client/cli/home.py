@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 import typer
 
+from tmtp_client import limits
 from tmtp_client.api import models as m
 from tmtp_client.api import operations as o
 from tmtp_client.api.client import Client, Remote
@@ -105,7 +106,14 @@ def lock(
         bool | None, typer.Option("--keyring/--no-keyring", help="Let the system's keyring open it, too, or no more.")
     ] = None,
     after: Annotated[
-        int | None, typer.Option("--after", metavar="MINUTES", min=0, help="A daemon locks by itself; 0: never.")
+        int | None,
+        typer.Option(
+            "--after",
+            metavar="MINUTES",
+            min=0,
+            max=limits.IDLE_LOCK_MAX_S // 60,
+            help="A daemon locks by itself; 0: never.",
+        ),
     ] = None,
     status: Annotated[bool, typer.Option("--status", help="Say what opens it, and lock nothing.")] = False,
     yes: YesOption = False,

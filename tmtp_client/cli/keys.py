@@ -76,7 +76,7 @@ def keys(
         if not as_json:
             _print_keys(person, number, devices)
         held: o.Compared | None = None
-        head, same = devices.head, compared
+        head, same = (number.head if compared else devices.head), compared  # as it was shown; they may differ
         if carried:
             held = await client.call("keys.compare", o.CompareKeys(of.name, person.uid, carried))
             head, same = held.head, held.same

@@ -4,8 +4,10 @@
 Exit codes: 0 done · 1 refused or failed, and said why · 2 wrong usage · 3 not now, try again · 130 interrupted.
 """
 
+import io
 import os
 import sys
+from pathlib import Path
 
 import typer
 
@@ -23,7 +25,7 @@ from tmtp_client.cli import (
     watching,
     writing,
 )
-from tmtp_client.cli.common import FAILED, INTERRUPTED, default_home, err, say
+from tmtp_client.cli.common import FAILED, INTERRUPTED, USAGE, default_home, err, say
 from tmtp_client.cli.query import QueryCommand
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich")
@@ -76,6 +78,12 @@ app.command()(daemon.daemon)
 
 def main() -> None:
     """The program `tmtp`. Never shows a traceback for what a person can mend."""
+    _stand_in_for_closed_streams()
+    if isinstance(sys.stdin, io.TextIOWrapper):  # what is no UTF-8 is found where it is taken: `common.utf8`
+        sys.stdin.reconfigure(errors="surrogateescape")
+    if not all(map(_is_text, sys.argv)):
+        say("An argument is no valid UTF-8; is the terminal set to another encoding?", to=err, style="red")
+        sys.exit(USAGE)
     try:
         try:
             app()
@@ -84,8 +92,34 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # whoever read the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _say_no_more()
         sys.exit(FAILED)
     except OSError as error:
-        say(f"The home {default_home()} cannot be used: {error.strerror or error}", to=err, style="red")
+        where = f"The home {default_home()} cannot be used"
+        if error.filename is None:  # something was open already, and no more could be written
+            where = f"The home {default_home()}, or where the output goes, takes no more"
+            _say_no_more()
+        say(f"{where}: {error.strerror or error}", to=err, style="red")
         sys.exit(FAILED)
+
+
+def _stand_in_for_closed_streams() -> None:
+    """Whoever starts a program may have closed them (`<&-`): nothing comes then, and nothing is said. Nor may a file of
+    the home be opened as one of them.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - until the program ends
+
+
+def _is_text(argument: str) -> bool:
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _say_no_more() -> None:
+    """Python writes out what waits when it ends, and would fail once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -112,8 +112,13 @@ def passphrase_file() -> str:
 
 # -- accounts --------------------------------------------------------------------------------------------------------
 async def account_of(client: Client, name: str) -> m.Account:
-    """The account that is meant: of this name, or the only one. Ends the command where there is none."""
+    """The account that is meant: of this name, or the only one. Ends the command where there is none.
+
+    Raises `ProblemError` (locked) where the home was locked meanwhile: nothing is told of accounts then.
+    """
     state: m.Home = await client.call("home.state")
+    if state.locked:
+        raise ProblemError("locked", "")
     by_name = {one.name: one for one in state.accounts}
     if not name and len(by_name) == 1:
         return next(iter(by_name.values()))

@@ -39,7 +39,10 @@ OpenPlace = Callable[[str], AbstractAsyncContextManager[Place]]
 
 
 class BeingLinked:
-    """Accounts of which this device is not one yet. `start` runs an account that is there; `stop` this at the end."""
+    """Accounts of which this device is not one yet. `start` runs an account that is there; `stop` this at the end.
+
+    `name` tells the account's devices what its person calls this one (account, label).
+    """
 
     def __init__(
         self,
@@ -47,11 +50,13 @@ class BeingLinked:
         start: Callable[[str], Awaitable[Any]],
         now_ms: Callable[[], int],
         tell: Callable[[], Awaitable[None]] | None = None,
+        name: Callable[[str, str], Awaitable[None]] | None = None,
     ) -> None:
         self._open_place = open_place
         self._start = start
         self._now_ms = now_ms
         self._tell = tell
+        self._name = name
         self._coming: dict[str, Coming] = {}
         self._waiting: dict[str, asyncio.Task[None]] = {}
         self._tries: set[asyncio.Task[bool]] = set()
@@ -65,7 +70,7 @@ class BeingLinked:
         if before is not None:
             before.cancel()
         link = linking.answer(offer, keys)
-        self._waiting[name] = asyncio.create_task(self._wait(name, offer, label or socket.gethostname()))
+        self._waiting[name] = asyncio.create_task(self._wait(name, offer, label))
         await self._told(name, Coming(name, offer.service, link.fingerprint))
         return link
 
@@ -92,10 +97,12 @@ class BeingLinked:
         """Until the account takes this device in; then it runs."""
         try:
             async with asyncio.timeout(limits.LINK_PATIENCE_S):
-                while not await self._try(name, offer, label):  # noqa: ASYNC110 - nobody tells
+                while not await self._try(name, offer, label or socket.gethostname()):  # noqa: ASYNC110 - nobody tells
                     await asyncio.sleep(limits.LINK_POLL_S)
             with contextlib.suppress(Locked):  # by now: it starts with the others
                 await self._start(name)
+                if self._name is not None:
+                    await self._name(name, label)
         except TimeoutError:
             await self._gave_up(name, "No device of the account added this one in time. Begin again there.")
         except (LinkRefused, WrongService, Refused) as refused:

@@ -130,6 +130,11 @@ class Home:
         """Whether nothing but its state can be told: also when it is about to be locked, since nobody was there."""
         return self.vault.locked or self._is_overdue()
 
+    async def at_rest(self) -> None:
+        """Wait until it is open or locked: in between it is open and has no accounts, and nobody is to be told so."""
+        async with self._changing:
+            pass
+
     # -- accounts ----------------------------------------------------------------------------------------------------
     def account(self, name: str) -> Account:
         """A running account. Raises LookupError."""

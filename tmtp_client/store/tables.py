@@ -30,7 +30,8 @@ identity = Table(  # one row
     Column("box_key", LargeBinary),  # its private X25519 key
     Column("label", String, nullable=False),  # what the person calls this device
 )
-pending = Table(  # an account that is being opened, linked or come back to; gone when its person has what he needs
+pending = Table(  # keys of an account that is being opened, linked or come back to, or that gets a new recovery key;
+    # gone when its person has what he needs
     "pending",
     metadata,
     Column("service_key", String, primary_key=True),
