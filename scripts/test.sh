@@ -10,7 +10,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 what=${1:-all}
 unsteady_max=4 # so many failures may be a busy machine's
-patience=65m   # with all tests together: then they are told to stop, and say what failed until then
+patience=75m   # with all tests together: then they are told to stop, and say what failed until then
 
 python_tests="libpython$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)-testsuite"
 debian_packages="chromium chromium-headless-shell firefox-esr ffmpeg npm swaks curl openssl strace dbus-run-session:dbus-daemon gnome-keyring-daemon:gnome-keyring valgrind systemd-analyze:systemd fusermount3:fuse3

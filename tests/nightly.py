@@ -115,7 +115,7 @@ def steps() -> list[Step]:
         ),
         Step(
             "journeys, filmed",
-            "pytest tests/browser/test_client_journeys.py",
+            "HYPOTHESIS_PROFILE=nightly pytest tests/browser/test_client_journeys.py",
             "runs",
             1,
             1,

@@ -39,6 +39,8 @@ T = TypeVar("T")
 FAILED: Final = 1
 USAGE: Final = 2
 INTERRUPTED: Final = 130
+_PATIENCE_S: Final = 10.0  # with who else is about the same data
+_PAUSE_S: Final = 0.1
 _FILE_COLUMNS: Final = 1_000  # a line in a file or a pipe is as long as it is
 _DURATION: Final = re.compile(r"([1-9]\d{0,5})([smhdw])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -162,15 +164,26 @@ def to_its_end() -> Iterator[None]:
 
 @asynccontextmanager
 async def _performing(settings: Settings) -> AsyncIterator[Performs]:
-    async with control_client(settings.data_dir / SOCKET_NAME) as client:
-        if client is not None:
-            yield client
-            return
+    """The gateway that runs; else one that starts for this and listens to nobody. Who is about to start or to stop, or
+    does the same beside this, is waited for. Raises `StartFailed`, `DataFolderInUse`.
+    """
     configure_logs("error", "console")  # what is logged is not what was asked for
     import os  # noqa: PLC0415 - the one source of randomness, where nothing else is handed in
 
-    gateway = Gateway(settings, SystemClock(), os.urandom)
-    await gateway.start(listening=False)
+    end = time.monotonic() + _PATIENCE_S
+    while True:
+        async with control_client(settings.data_dir / SOCKET_NAME) as client:
+            if client is not None:
+                yield client
+                return
+        gateway = Gateway(settings, SystemClock(), os.urandom)
+        try:
+            await gateway.start(listening=False)
+            break
+        except DataFolderInUse:
+            if time.monotonic() > end:
+                raise
+        await asyncio.sleep(_PAUSE_S)
     try:
         yield gateway.administration.on_behalf_of(local_user())
     finally:

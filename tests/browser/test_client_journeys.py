@@ -24,6 +24,7 @@ from tests.support.cable import Cable
 from tests.support.canaille import running_canaille
 from tests.support.canaille_server import PASSWORD
 from tests.support.keyboard import Keyboard, without_pointer
+from tests.support.night import NIGHTLY
 from tests.support.pages import SERVICES, Someone, Town, coming_in
 from tmtp_client.api import operations as o
 
@@ -159,7 +160,7 @@ def sit(browser: Browser, axe: str, screens: Path, request: pytest.FixtureReques
 
 
 # -- the first day ---------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("width", ["wide", "narrow"])
+@pytest.mark.parametrize("width", ["wide", "narrow"] if NIGHTLY else ["wide"])
 def test_the_first_day(town: Town, sit: Sit, width: Width) -> None:
     """Two services joined, a ping accepted, a conversation with files both ways, an undo after a reload, a group, a search."""
     ada, bob = town.device(f"Ada Arrives {width}"), town.person(f"Bob Builder {width}", "work")
@@ -343,7 +344,7 @@ def find_it_again(desk: Desk) -> None:
 
 
 # -- a bad week ------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("width", ["wide", "narrow"])
+@pytest.mark.parametrize("width", ["wide", "narrow"] if NIGHTLY else ["narrow"])
 def test_a_bad_week(town: Town, sit: Sit, width: Width) -> None:
     """No connection for a while, changed keys, another look, a device suspended, and every device lost."""
     ada, bob = town.device(f"Ada Weathers {width}"), town.person(f"Bob Weathers {width}", "work")

@@ -17,11 +17,11 @@ from sqlalchemy import select
 
 from tests.faults.disk import Disk
 from tests.faults.needed import DISK
+from tests.support.night import NIGHTLY
 from tmtp_client.store.database import Database
 from tmtp_client.store.tables import stamp
 from tmtp_client.vault.vault import Vault
 
-NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 CUTS = 300 if NIGHTLY else 8
 LIFE_S = (0.0, 0.6)  # after it was opened
 

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """A short run of the kill -9 harness; the long one is `python -m tests.faults.kill9`."""
 
-import os
 from pathlib import Path
 
 import pytest
 
 from tests.faults import kill9
+from tests.support.night import NIGHTLY
 
-KILLS = 200 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 5
+KILLS = 200 if NIGHTLY else 5
 
 
 @pytest.mark.slow

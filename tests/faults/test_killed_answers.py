@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """A short run of the harness; the long one is `python -m tests.faults.killed_answers`."""
 
-import os
 from pathlib import Path
 
 import pytest
 
 from tests.faults import killed_answers
+from tests.support.night import NIGHTLY
 
-KILLS = 100 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 4
+KILLS = 100 if NIGHTLY else 4
 
 
 @pytest.mark.slow

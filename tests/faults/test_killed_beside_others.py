@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """A short run of two processes of which one is killed; the long one is `python -m tests.faults.killed_beside_others`."""
 
-import os
 from pathlib import Path
 
 import pytest
 
 from tests.faults import killed_beside_others
+from tests.support.night import NIGHTLY
 from tests.support.postgresql import binaries, cluster
 
-KILLS = 100 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 4
+KILLS = 100 if NIGHTLY else 4
 
 
 @pytest.mark.slow

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """A short run of the harness; the long one is `python -m tests.faults.killed_clients`."""
 
-import os
 from pathlib import Path
 
 import pytest
 
 from tests.faults import killed_clients
+from tests.support.night import NIGHTLY
 
-NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 KILLS, MESSAGES = (100, 2_500) if NIGHTLY else (4, 60)
 
 

@@ -18,6 +18,7 @@ from tests.faults.load import PROGRAM
 from tests.faults.machine_lost import PATIENCE_S, Person, Site
 from tests.faults.needed import ROOT, small_disk
 from tests.support.homes import look_until, running_home, until
+from tests.support.night import NIGHTLY
 from tmtp_client.connection import Connection, DeviceKeys, Disconnected
 from tmtp_client.engine.account import Account
 from tmtp_client.engine.home import Home
@@ -31,8 +32,6 @@ from tmtp_core.crypto.signing import Signer
 from tmtp_core.wire import messages as m
 from tmtp_core.wire import revision2 as m2
 from tmtp_core.wire.address import parse_address
-
-NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 """A short run of the power cuts, and the runs that must lose something; the long one is `tests.faults.power_cut`."""
 
 import asyncio
-import os
 import random
 import signal
 from collections import Counter
@@ -15,10 +14,10 @@ from tests.faults.disk import Disk
 from tests.faults.load import Process
 from tests.faults.needed import DISK
 from tests.faults.volatile import SECTOR_BYTES, File, Folder
+from tests.support.night import NIGHTLY
 from tmtp_client.connection import Connection
 from tmtp_client.connection.link import LOGIN_OK
 
-NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 CUTS = {False: 1_000, True: 200} if NIGHTLY else {False: 6, True: 6}  # without and with syncs that fail
 FIRST_STARTS = 60 if NIGHTLY else 4
 FIRST_S = (0.2, 1.5)  # most of a start, and some moments after it

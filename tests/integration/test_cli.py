@@ -2,6 +2,7 @@
 """`tmtp-gateway` as an administrator runs it (C1, C4): exit codes, plain words, no traceback."""
 
 import asyncio
+import fcntl
 import json
 import os
 import signal
@@ -101,6 +102,22 @@ def test_a_gateway_serves_and_stops(config: Path, serving: "subprocess.Popen[str
     serving.send_signal(signal.SIGTERM)
     assert serving.wait(20) == 0
     assert not (config.parent / "data" / "control.sock").exists()
+
+
+def test_a_command_waits_for_a_gateway_that_is_about_to_start(config: Path) -> None:
+    """Its data is taken, and it does not answer yet: nobody is told to stop it (C1)."""
+    data = config.parent / "data"
+    data.mkdir(mode=0o700)
+    with (data / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        asked = subprocess.Popen(
+            [*PROGRAM, "invitation", "list", "-c", str(config), "-i", "members", "--json"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        with pytest.raises(subprocess.TimeoutExpired):
+            asked.wait(4)
+    assert (asked.communicate(timeout=60)[0].strip(), asked.returncode) == (b"[]", 0)
 
 
 def test_ctrl_c_ends_it_cleanly(serving: "subprocess.Popen[str]") -> None:

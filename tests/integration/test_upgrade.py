@@ -23,6 +23,7 @@ import pytest
 
 from bench.server import free_port
 from tests.support.forked import Loaded
+from tests.support.night import NIGHTLY
 
 ROOT = Path(__file__).parents[2]
 STEPS = sorted(path.name[1:5] for path in (ROOT / "migrations" / "versions").glob("s[0-9]*.py"))
@@ -167,7 +168,6 @@ def test_each_form_of_the_data_but_todays_has_a_release_that_wrote_it() -> None:
     assert set(STEPS[:-1]) <= set(RELEASES)
 
 
-NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 TRIED = [*RELEASES] if NIGHTLY else [*RELEASES][:2] + [*RELEASES][-1:]
 """The eldest, which have most to go through, and the latest, which most people have; by night all."""
 

@@ -2,17 +2,16 @@
 """Every wire vector over a real TLS socket, as written and byte by byte (A3, A4; tests/vectors/format.md)."""
 
 import asyncio
-import os
 from pathlib import Path
 
 import pytest
 
 from tests.support.instance import running_instance
+from tests.support.night import NIGHTLY
 from tests.vectors.runner import Vector, read_vectors, replay
 
 _FOLDER = Path(__file__).parent.parent / "vectors" / "wire"
 VECTORS = [vector for file in sorted(_FOLDER.glob("*.vec")) for vector in read_vectors(file)]
-NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 IN_BYTES = [vector for vector in VECTORS if "whole" not in vector.settings][:: 1 if NIGHTLY else 3]
 """By day every third, since they differ in what is decided and not in how it is cut; by night all."""
 

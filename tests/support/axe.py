@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """axe-core, which finds what keeps people from using a page: fetched from npm by the test set-up, never committed."""
 
-import os
 import subprocess
 import tarfile
 from pathlib import Path
@@ -10,13 +9,15 @@ from typing import Any, Final, Literal
 import pytest
 from playwright.sync_api import Page, ViewportSize
 
+from tests.support.night import NIGHTLY
+
 Looks = tuple[tuple[str, ViewportSize, tuple[Literal["light", "dark"], ...]], ...]
 
 WIDE: Final[ViewportSize] = {"width": 1280, "height": 800}
 NARROW: Final[ViewportSize] = {"width": 390, "height": 844}
 LOOKS: Final[Looks] = (
     (("wide", WIDE, ("light", "dark")), ("narrow", NARROW, ("light", "dark")))
-    if os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
+    if NIGHTLY
     else (("wide", WIDE, ("light",)), ("narrow", NARROW, ("dark",)))
 )
 """How a page is looked at. A scheme changes colours and a width places: by day both of each, by night each in each."""

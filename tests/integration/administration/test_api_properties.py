@@ -8,7 +8,6 @@ HYPOTHESIS_PROFILE=nightly pytest tests/integration/administration/test_api_prop
 import asyncio
 import itertools
 import json
-import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -25,10 +24,11 @@ from gateway.api import API
 from gateway.api.openapi import document
 from gateway.app import Gateway
 from tests.support.gateway import SETTINGS, member, running_gateway
+from tests.support.night import NIGHTLY
 from tmtp_core import limits
 from tmtp_core.wire import revision2 as m2
 
-EXAMPLES_MAX = 2_000 if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else 15
+EXAMPLES_MAX = 2_000 if NIGHTLY else 15
 """Made at random for each operation, beside all that schemathesis thinks of by itself."""
 
 TOKENS = 25
