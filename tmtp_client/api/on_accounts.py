@@ -191,7 +191,7 @@ class OnAccounts:
 
     async def _name_linked(self, account: str, label: str) -> None:
         """The others take it in once this device is confirmed (B4)."""
-        with contextlib.suppress(problems.ProblemError):  # locked meanwhile, say: it can be named at any time
+        with contextlib.suppress(problems.ProblemError, OSError):  # locked meanwhile, say: it can be named at any time
             await self._name(account, label)
 
     async def _take_alias(self, account: str, alias: str) -> None:

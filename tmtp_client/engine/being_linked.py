@@ -41,7 +41,7 @@ OpenPlace = Callable[[str], AbstractAsyncContextManager[Place]]
 class BeingLinked:
     """Accounts of which this device is not one yet. `start` runs an account that is there; `stop` this at the end.
 
-    `name` tells the account's devices what its person calls this one (account, label).
+    `name` tells the account's devices what its person calls this one (account, label); it fails at nothing.
     """
 
     def __init__(
@@ -101,8 +101,6 @@ class BeingLinked:
                     await asyncio.sleep(limits.LINK_POLL_S)
             with contextlib.suppress(Locked):  # by now: it starts with the others
                 await self._start(name)
-                if self._name is not None:
-                    await self._name(name, label)
         except TimeoutError:
             await self._gave_up(name, "No device of the account added this one in time. Begin again there.")
         except (LinkRefused, WrongService, Refused) as refused:
@@ -111,6 +109,8 @@ class BeingLinked:
             await self._gave_up(name, f"The account cannot be opened here: {error}")
         else:
             await self._told(name, None)
+            if self._name is not None:
+                await self._name(name, label)
 
     async def _try(self, name: str, offer: Offer, label: str) -> bool:
         """Once, unless `rest` ends it."""
