@@ -13,15 +13,16 @@ LISTED = "Feldspar-44-was-in-the-list"
 PASSPHRASE = "correct horse battery staple"
 
 
-def memory(context: BrowserContext, page: Page) -> str:
-    """All that the page's scripts hold, as the browser writes it out."""
+def remembered(context: BrowserContext, page: Page, *texts: str) -> set[str]:
+    """Those of the texts that the page's scripts hold."""
     session = context.new_cdp_session(page)
     pieces: list[str] = []
     session.on("HeapProfiler.addHeapSnapshotChunk", lambda piece: pieces.append(piece["chunk"]))
     session.send("HeapProfiler.collectGarbage")
     session.send("HeapProfiler.takeHeapSnapshot", {"reportProgress": False})
     session.detach()
-    return "".join(pieces)
+    written_out = "".join(pieces)
+    return {text for text in texts if text in written_out}
 
 
 def test_what_was_read_and_written_leaves_the_page_with_the_key(
@@ -38,19 +39,16 @@ def test_what_was_read_and_written_leaves_the_page_with_the_key(
     reply.get_by_role("textbox").fill(WRITTEN)
     reply.get_by_role("button", name="Send", exact=True).click()
     expect(page.get_by_role("button", name="Undo").first).to_be_visible()
-    before = memory(context, page)
-    assert READ in before
-    assert WRITTEN in before
+    assert remembered(context, page, READ, WRITTEN) == {READ, WRITTEN}
 
     ada.ask("home.lock")
     passphrase = page.get_by_label("Passphrase", exact=True)
     expect(passphrase).to_be_visible()
     for _ in looks(page):
-        after = memory(context, page)
-        if READ not in after and WRITTEN not in after:
+        after = remembered(context, page, READ, WRITTEN)
+        if not after:
             break
-    assert READ not in after
-    assert WRITTEN not in after
+    assert after == set()
 
     passphrase.fill(PASSPHRASE)
     passphrase.press("Enter")
@@ -68,15 +66,27 @@ def test_what_was_read_of_an_account_leaves_the_page_with_it(
     page = come_in(ada, "/#/a/work")
     conversations = page.get_by_role("list", name="Conversations").get_by_role("link")
     expect(conversations.filter(has_text=LISTED)).to_be_visible()
-    assert LISTED in memory(context, page)
+    assert remembered(context, page, LISTED) == {LISTED}
 
     ada.ask("accounts.leave", o.OfAccount("work"))
     expect(page.get_by_role("link", name="Example Works")).to_have_count(0)
     for _ in looks(page):
-        after = memory(context, page)
-        if LISTED not in after:
+        after = remembered(context, page, LISTED)
+        if not after:
             break
-    assert LISTED not in after
+    assert after == set()
+
+
+def test_what_never_changes_in_a_page_is_made_anew_each_time(town: Town, come_in: ComeIn) -> None:
+    """An element kept for ever keeps the place where it was shown, with all that stood there."""
+    page = come_in(town.person("Ada Remakes", "work"))
+    script = """async () => {
+        const { html, Fragment } = await import("/app/base/html.js");
+        const make = () => html`<main><p>Same</p><${Fragment} /></main>`;
+        const [one, other] = [make(), make()];
+        return [one === other, ...one.props.children.map((child, at) => child === other.props.children[at])];
+    }"""
+    assert page.evaluate(script) == [False, False, False]
 
 
 def looks(page: Page) -> Iterator[int]:

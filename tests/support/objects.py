@@ -8,7 +8,6 @@ Ceph are in no registry from which these tests could have them, or want a cluste
 
 import atexit
 import contextlib
-import os
 import shutil
 import signal
 import socket
@@ -27,13 +26,14 @@ from botocore.config import Config
 from botocore.session import Session
 
 from bench.server import free_port
+from tests.support.thorough import NOTHING_IS_MISSED
 from tmtp_core.store.places import Bucket
 
 USER, KEY = "tmtp:gateway", "only-for-tests"
 _PROGRAM = Path(__file__).parent / "swift_server.py"
 
 SWIFT = pytest.mark.skipif(
-    find_spec("swift") is None and os.environ.get("CI") != "true", reason="Swift is not installed: pip install swift"
+    find_spec("swift") is None and not NOTHING_IS_MISSED, reason="Swift is not installed: pip install swift"
 )
 
 

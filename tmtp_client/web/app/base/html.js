@@ -6,7 +6,18 @@ import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } fr
 import { batch, computed, effect, signal, untracked, useComputed, useSignal } from "../../lib/signals.js";
 import htm from "../../lib/htm.js";
 
-const html = htm.bind(h);
+/**
+ * An element, made anew each time. Htm would keep what never changes for as long as the page is open, and with it the place
+ * where it was last shown and all that stood there: a conversation, after the home was locked (B8). 3 tells it not to.
+ * @this {number[]}
+ * @param {Parameters<typeof h>} of
+ */
+function element(...of) {
+  this[0] = 3;
+  return h(...of);
+}
+
+const html = htm.bind(element);
 
 /**
  * A picture of the design system's set, beside words that say the same.
