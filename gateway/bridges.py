@@ -17,8 +17,7 @@ from msgspec.structs import replace
 
 from bridges.smtp.control.models import Proof, VetSender
 from bridges.smtp.intake import SmtpIntake
-from bridges.smtp.proof.prover import Trust
-from bridges.smtp.rules import (
+from bridges.smtp.policy.rules import (
     Door,
     HoldBounds,
     IntakeLimits,
@@ -29,6 +28,7 @@ from bridges.smtp.rules import (
     Route,
     SpoolBounds,
 )
+from bridges.smtp.proof.prover import Trust
 from gateway.bridge_account import provided_folder
 from gateway.bridge_folder import BridgeFolder, ServicePlace
 from gateway.certificates import ensure_self_signed

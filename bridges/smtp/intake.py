@@ -18,34 +18,34 @@ from sqlalchemy import Connection, func, select
 
 from bridges import limits
 from bridges.mime.pool import ParserPool
-from bridges.smtp import replies
-from bridges.smtp.answering import Answering
+from bridges.smtp.answers.answering import Answering
 from bridges.smtp.control import models as m
-from bridges.smtp.control.desk import Desk
-from bridges.smtp.control.desk import Rooms as DeskRooms
-from bridges.smtp.conversations import Conversations
-from bridges.smtp.correspondents import Correspondents
-from bridges.smtp.delivery import Delivery, Rooms
-from bridges.smtp.evidence import Evidence
-from bridges.smtp.gathering import Gathering, Transaction
-from bridges.smtp.holding import Holding
-from bridges.smtp.kept import KeptPoster
-from bridges.smtp.posting import Accepted, Poster
+from bridges.smtp.control.evidence import Evidence
+from bridges.smtp.desk import Desk
+from bridges.smtp.desk import Rooms as DeskRooms
+from bridges.smtp.line.session import GuardedSession, Traffic
+from bridges.smtp.line.tls import server_context
+from bridges.smtp.policy import replies
+from bridges.smtp.policy.rules import Door, IntakeSettings, Route
+from bridges.smtp.posts.posting import Accepted, Poster
+from bridges.smtp.posts.telling import Telling
 from bridges.smtp.proof.prover import Origin, Prover
 from bridges.smtp.proof.resolver import DnsResolver
-from bridges.smtp.refusals import Refusals
-from bridges.smtp.replay import replay
-from bridges.smtp.report import report
-from bridges.smtp.rules import Door, IntakeSettings, Route
-from bridges.smtp.session import GuardedSession, Traffic
-from bridges.smtp.spool import Spool
+from bridges.smtp.reports.replay import replay
+from bridges.smtp.reports.report import report
+from bridges.smtp.senders.correspondents import Correspondents
+from bridges.smtp.senders.vetting import Vetting
+from bridges.smtp.store.conversations import Conversations
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.decisions import Decisions
 from bridges.smtp.store.delivered import Delivered
 from bridges.smtp.store.tables import outgoing
-from bridges.smtp.telling import Telling
-from bridges.smtp.tls import server_context
-from bridges.smtp.vetting import Vetting
+from bridges.smtp.transaction.delivery import Delivery, Rooms
+from bridges.smtp.transaction.gathering import Gathering, Transaction
+from bridges.smtp.transaction.refusals import Refusals
+from bridges.smtp.waiting.holding import Holding
+from bridges.smtp.waiting.kept import KeptPoster
+from bridges.smtp.waiting.spool import Spool
 from tmtp_client.connection import Disconnected, Endpoint, Payload, PersistentConnection
 from tmtp_core.clock import Clock
 from tmtp_core.ids import RandomBytes

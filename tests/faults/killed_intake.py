@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.server import free_port
-from bridges.smtp.replies import SPOOLED
+from bridges.smtp.policy.replies import SPOOLED
 from gateway.logs import configure_logs
 from tests.faults.load import READY_S, Process, PromiseBroken
 from tests.support.gateway import endpoint, invited, running_gateway

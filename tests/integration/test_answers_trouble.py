@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from bridges import limits
-from bridges.smtp import answering as answering_room
-from bridges.smtp import outgoing as outgoing_room
+from bridges.smtp.answers import answering as answering_room
+from bridges.smtp.answers import outgoing as outgoing_room
 from tests.integration.test_answers import PARTNER, answer, answering, impatient, outgoing, settings, settled, told
 from tests.integration.test_bridges_smtp import a_mail, content, smtp
 from tests.support.devices import fresh_id

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bridges import limits
-from bridges.smtp.telling import Telling
+from bridges.smtp.posts.telling import Telling
 from tests.support.devices import KeyDevice, genesis_of, newcomer
 from tests.support.instance import TestInstance, running_instance
 from tmtp_client import limits as client_limits

@@ -13,7 +13,7 @@ import pytest
 
 from bridges import limits
 from bridges.smtp.control import models as m
-from bridges.smtp.evidence import MailDecided
+from bridges.smtp.control.evidence import MailDecided
 from gateway.app import Gateway
 from tests.support.dns_server import Zone
 from tests.support.gateway import Desk, member

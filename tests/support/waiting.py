@@ -14,20 +14,20 @@ import pytest
 from bridges import limits
 from bridges.mime import Letter
 from bridges.mime.pool import ParserPool
-from bridges.smtp import replies
 from bridges.smtp.control import models as m
 from bridges.smtp.control.door import BridgeRefused
-from bridges.smtp.evidence import ActDone, Entry, Evidence, Found, MailDecided
-from bridges.smtp.holding import Holding
-from bridges.smtp.kept import KeptPoster
-from bridges.smtp.mail import post_id
-from bridges.smtp.posting import AWAY, Accepted, Posted
-from bridges.smtp.rules import Route, Rules
-from bridges.smtp.spool import Spool
+from bridges.smtp.control.evidence import ActDone, Entry, Evidence, Found, MailDecided
+from bridges.smtp.policy import replies
+from bridges.smtp.policy.rules import Route, Rules
+from bridges.smtp.posts.mail import post_id
+from bridges.smtp.posts.posting import AWAY, Accepted, Posted
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.decisions import Decisions
 from bridges.smtp.store.delivered import Correspondence, Delivered
 from bridges.smtp.store.tables import sender
+from bridges.smtp.waiting.holding import Holding
+from bridges.smtp.waiting.kept import KeptPoster
+from bridges.smtp.waiting.spool import Spool
 from tests.support.instance import ManualClock
 
 AUTHOR, SUPPORT, SALES = "ann@partner.example", "support@example.org", "sales@example.org"

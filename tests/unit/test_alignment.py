@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from bridges.smtp.policy.rules import Rules, SenderRule
 from bridges.smtp.proof.dmarc import Alignment, Unsure, walk_targets
 from bridges.smtp.proof.resolver import LookupFailed, Lookups
 from bridges.smtp.proof.verdict import Claim, Standing
-from bridges.smtp.rules import Rules, SenderRule
 from tests.support.proving import DKIM, DMARC, ORIGIN, SPF, Bench
 from tests.support.signing import Records, mail_of, rsa_key, rsa_record, signed
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridges import limits
-from bridges.smtp.composing import Answer, File, mail_of, read_answer
-from bridges.smtp.conversations import Conversation
+from bridges.smtp.answers.composing import Answer, File, mail_of, read_answer
+from bridges.smtp.store.conversations import Conversation
 from tmtp_core.wire.payload import Attached, PostHead, encode_post_head
 
 OURS = "<0123456789abcdef0123456789abcdef@example.org>"

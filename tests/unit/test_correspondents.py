@@ -14,8 +14,8 @@ from sqlalchemy import Connection, func, select
 from bridges import limits
 from bridges.smtp.control import models as m
 from bridges.smtp.control.door import BridgeRefused
-from bridges.smtp.correspondents import STEPS, Correspondents
-from bridges.smtp.evidence import Evidence, Machine, Strength
+from bridges.smtp.control.evidence import Evidence, Machine, Strength
+from bridges.smtp.senders.correspondents import STEPS, Correspondents
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.decisions import Decisions
 from bridges.smtp.store.tables import correspondent, correspondent_mail

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from structlog.testing import capture_logs
 
 from bridges import limits
-from bridges.smtp.evidence import ActDone, Decided, Evidence, MailDecided
+from bridges.smtp.control.evidence import ActDone, Decided, Evidence, MailDecided
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.decisions import Decisions
 from tests.support.instance import ManualClock

@@ -23,8 +23,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridges.smtp.data import MailData
-from bridges.smtp.guard import LineGuard, LineViolation
+from bridges.smtp.line.data import MailData
+from bridges.smtp.line.guard import LineGuard, LineViolation
 from tests.support.smtp_session import BEGIN, END, SMUGGLED, WELL_FORMED, check, right, spoken
 
 LENGTH = int(os.environ.get("TMTP_SESSION_WORDS", "6"))

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from bridges import limits
-from bridges.smtp.gathering import Gathered, Gathering, Transaction
+from bridges.smtp.policy.rules import Rules, SenderRule
 from bridges.smtp.proof.prover import Prover, Trust
-from bridges.smtp.rules import Rules, SenderRule
+from bridges.smtp.transaction.gathering import Gathered, Gathering, Transaction
 from tests.support.proving import DKIM, ORIGIN, InThisProcess, keys
 from tests.support.signing import Records, mail_of, signed
 

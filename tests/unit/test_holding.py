@@ -18,11 +18,11 @@ from bridges import limits
 from bridges.mime.pool import ParserPool
 from bridges.smtp.control import models as m
 from bridges.smtp.control.door import BridgeRefused
-from bridges.smtp.deciding import Decision
-from bridges.smtp.evidence import ActDone, Evidence, Found
-from bridges.smtp.held_mail import suggested, suggested_record
+from bridges.smtp.control.evidence import ActDone, Evidence, Found
 from bridges.smtp.store.held import compare_and_set
 from bridges.smtp.store.tables import held, sender
+from bridges.smtp.waiting.deciding import Decision
+from bridges.smtp.waiting.held_mail import suggested, suggested_record
 from tests.support.instance import ManualClock
 from tests.support.waiting import ACCEPTED, AUTHOR, SALES, SUPPORT, Waiting, a_mail, evidence, patient, waiting
 

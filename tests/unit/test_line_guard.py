@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridges import limits
-from bridges.smtp.guard import LineGuard, LineViolation
+from bridges.smtp.line.guard import LineGuard, LineViolation
 
 _WELL_FORMED = re.compile(rb"(?:[^\r\n\x00]|\r\n)*\r?")
 

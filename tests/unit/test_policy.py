@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from bridges import limits
-from bridges.smtp import policy, replies
-from bridges.smtp.evidence import Evidence, Found
-from bridges.smtp.machines import machine_of
-from bridges.smtp.policy import Known, Ruling
+from bridges.smtp.control.evidence import Evidence, Found
+from bridges.smtp.policy import policy, replies
+from bridges.smtp.policy.policy import Known, Ruling
+from bridges.smtp.policy.rules import Route, Rules, SenderRule
 from bridges.smtp.proof.author import Header
 from bridges.smtp.proof.verdict import Claim, Standing
-from bridges.smtp.refusals import Refusals
-from bridges.smtp.rules import Route, Rules, SenderRule
+from bridges.smtp.transaction.machines import machine_of
+from bridges.smtp.transaction.refusals import Refusals
 
 NOW_MS = 1_800_000_000_000
 AUTHOR, DESK, SALES = "orders@partner.example", "support@example.org", "sales@example.org"

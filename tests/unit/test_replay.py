@@ -10,13 +10,13 @@ from msgspec.structs import replace
 from sqlalchemy import insert
 
 from bridges import limits
-from bridges.smtp import policy
 from bridges.smtp.control import models as m
 from bridges.smtp.control.door import BridgeRefused
-from bridges.smtp.evidence import ActDone, Decided, Evidence, Found, MailDecided, Outcome
-from bridges.smtp.policy import Known
-from bridges.smtp.replay import replay
-from bridges.smtp.rules import Route, Rules, sender_rule
+from bridges.smtp.control.evidence import ActDone, Decided, Evidence, Found, MailDecided, Outcome
+from bridges.smtp.policy import policy
+from bridges.smtp.policy.policy import Known
+from bridges.smtp.policy.rules import Route, Rules, sender_rule
+from bridges.smtp.reports.replay import replay
 from bridges.smtp.store import senders
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.decisions import Decisions

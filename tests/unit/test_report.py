@@ -10,8 +10,8 @@ from sqlalchemy import insert
 
 from bridges import limits
 from bridges.smtp.control import models as m
-from bridges.smtp.evidence import ActDone, Decided, Entry, Evidence, Found, Machine, MailDecided, Outcome
-from bridges.smtp.report import report, zero_date
+from bridges.smtp.control.evidence import ActDone, Decided, Entry, Evidence, Found, Machine, MailDecided, Outcome
+from bridges.smtp.reports.report import report, zero_date
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.decisions import Decisions
 from bridges.smtp.store.tables import correspondent

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridges import limits
-from bridges.smtp.proxy import Announced, ProxyHeaderWrong, read_proxy_header
-from bridges.smtp.rules import Door, IntakeLimits, Networks
-from bridges.smtp.session import _PLAIN_PATH, GuardedSession, Traffic
+from bridges.smtp.line.proxy import Announced, ProxyHeaderWrong, read_proxy_header
+from bridges.smtp.line.session import _PLAIN_PATH, GuardedSession, Traffic
+from bridges.smtp.policy.rules import Door, IntakeLimits, Networks
 from tests.support.smtp_session import BEGIN, Taker, Wire, spoken, turns
 
 

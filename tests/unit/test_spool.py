@@ -13,7 +13,7 @@ import pytest
 
 from bridges import limits
 from bridges.mime.pool import ParserPool
-from bridges.smtp.evidence import ActDone
+from bridges.smtp.control.evidence import ActDone
 from bridges.smtp.store import files
 from tests.support.instance import ManualClock
 from tests.support.waiting import ACCEPTED, AUTHOR, SALES, SUPPORT, Waiting, a_mail, evidence, patient, waiting

@@ -11,11 +11,11 @@ from email.utils import formatdate
 import pytest
 
 from bridges.mime.parse import parse_mail
-from bridges.smtp.mail import post_id
-from bridges.smtp.posting import without
+from bridges.smtp.policy.rules import SenderRule, covered_fields
+from bridges.smtp.posts.mail import post_id
+from bridges.smtp.posts.posting import without
 from bridges.smtp.proof.author import read_header
 from bridges.smtp.proof.verdict import Standing
-from bridges.smtp.rules import SenderRule, covered_fields
 from tests.support.proving import DKIM, ORIGIN, SPF, Bench, keys
 from tests.support.signing import mail_of, signed
 

@@ -15,12 +15,12 @@ import pytest
 from bridges import limits
 from bridges.smtp.control import models as m
 from bridges.smtp.control.door import BridgeRefused
-from bridges.smtp.evidence import Evidence
+from bridges.smtp.control.evidence import Evidence
 from bridges.smtp.peers import customer_of, network_of
-from bridges.smtp.rules import Networks, Route, SenderRule
+from bridges.smtp.policy.rules import Networks, Route, SenderRule
+from bridges.smtp.senders.vetting import Vetting
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.decisions import Decisions
-from bridges.smtp.vetting import Vetting
 
 DAY_MS = 86_400_000
 NOON_MS = 20_000 * DAY_MS + DAY_MS // 2

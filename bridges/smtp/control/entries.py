@@ -3,8 +3,8 @@
 
 import msgspec
 
+from bridges.smtp.control.evidence import ActDone, Decided, Entry, MailDecided
 from bridges.smtp.control.models import DecisionEntry
-from bridges.smtp.evidence import ActDone, Decided, Entry, MailDecided
 
 __all__ = ["ActDone", "Decided", "Entry", "MailDecided", "decoded"]
 

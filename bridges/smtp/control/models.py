@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """What goes into an operation on an intake, and what comes out (C2, C5). The gateway's API is made from these, too.
 
-Times are milliseconds since 1970, sizes octets, addresses in the one form of `proof.author.canonical`.
+Times are milliseconds since 1970, sizes octets, addresses in the one form of `proof.author.canonical_address`.
 """
 
 from typing import Annotated, Literal
 
 import msgspec
 
-from bridges.smtp.evidence import Machine, Outcome, Strength
+from bridges.smtp.control.evidence import Machine, Outcome, Strength
 
 PAGE_MAX = 500
 """Rows of one page at most."""

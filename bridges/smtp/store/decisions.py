@@ -19,7 +19,7 @@ from sqlalchemy import Connection, LargeBinary, Row, String, cast, delete, func,
 
 from bridges import limits
 from bridges.smtp.control import models as m
-from bridges.smtp.evidence import ActDone, Entry
+from bridges.smtp.control.evidence import ActDone, Entry
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.tables import decision, decision_begin
 from tmtp_core.clock import Clock

@@ -10,10 +10,10 @@ from sqlalchemy import Connection, Row, select, text, update
 
 from bridges.smtp.control import models as m
 from bridges.smtp.control.door import BridgeRefused
-from bridges.smtp.evidence import ActDone, Decided, Evidence
-from bridges.smtp.held_mail import refused_because
-from bridges.smtp.rules import folded
+from bridges.smtp.control.evidence import ActDone, Decided, Evidence
+from bridges.smtp.policy.rules import folded
 from bridges.smtp.store.tables import held
+from bridges.smtp.waiting.held_mail import refused_because
 
 WAITING: Final = ("held", "deciding")
 NEWEST: Final = text("SELECT seq FROM sqlite_sequence WHERE name = 'held'")  # also of rows that are gone

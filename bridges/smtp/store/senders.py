@@ -11,7 +11,7 @@ from sqlalchemy.sql import ColumnElement
 
 from bridges import limits
 from bridges.smtp.control import models as m
-from bridges.smtp.rules import SenderRule, sender_rule
+from bridges.smtp.policy.rules import SenderRule, sender_rule
 from bridges.smtp.store.tables import sender, sender_day, sender_failure, sender_network
 from tmtp_core.prepared import Prepared
 

@@ -37,7 +37,7 @@ conversation = Table(  # of threads that members may answer by mail: what an ans
     Column("at_s", Integer, nullable=False, index=True),
 )
 
-sender = Table(  # vetting records: `bridges.smtp.vetting`
+sender = Table(  # vetting records: `bridges.smtp.senders.vetting`
     "sender",
     metadata,
     Column("number", Integer, primary_key=True, autoincrement=True),

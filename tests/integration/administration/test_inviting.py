@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from bridges.smtp.control import models as s
-from bridges.smtp.control.desk import Desk
 from bridges.smtp.control.door import BridgeRefused
+from bridges.smtp.desk import Desk
 from gateway.administration import ROLES, Actor, Denied, Invalid, NotFound, models
 from gateway.administration.inviting import RULE
 from gateway.app import Gateway

@@ -12,11 +12,11 @@ from sqlalchemy import Connection
 
 from bridges import limits
 from bridges.mime import Letter
-from bridges.smtp import replies
-from bridges.smtp.conversations import Conversations
-from bridges.smtp.evidence import Outcome
-from bridges.smtp.mail import MailPost, post_id
-from bridges.smtp.rules import Route, folded
+from bridges.smtp.control.evidence import Outcome
+from bridges.smtp.policy import replies
+from bridges.smtp.policy.rules import Route, folded
+from bridges.smtp.posts.mail import MailPost, post_id
+from bridges.smtp.store.conversations import Conversations
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.delivered import Correspondence, Delivered, Names
 from tmtp_client.connection import Disconnected, PersistentConnection, Refused

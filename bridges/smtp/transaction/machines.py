@@ -4,7 +4,7 @@
 import re
 from typing import Final
 
-from bridges.smtp.evidence import Machine
+from bridges.smtp.control.evidence import Machine
 from bridges.smtp.proof.author import Header
 
 _NO_REPLY: Final = re.compile(

@@ -10,7 +10,7 @@ from collections import Counter
 from typing import Final
 
 from bridges import limits
-from bridges.smtp.evidence import ActDone
+from bridges.smtp.control.evidence import ActDone
 
 _HOUR_MS: Final = 3_600_000
 _ELSEWHERE: Final = "elsewhere"

@@ -14,15 +14,15 @@ import structlog
 from msgspec.structs import replace
 
 from bridges import limits
-from bridges.smtp import policy, replies
-from bridges.smtp.evidence import Evidence, Found
-from bridges.smtp.machines import machine_of
-from bridges.smtp.posting import Accepted
+from bridges.smtp.control.evidence import Evidence, Found
+from bridges.smtp.policy import policy, replies
+from bridges.smtp.policy.rules import Rules, SenderRule, covered_fields
+from bridges.smtp.posts.posting import Accepted
 from bridges.smtp.proof.author import Header, HeaderRefused, read_header
 from bridges.smtp.proof.prover import Origin, Prover
 from bridges.smtp.proof.resolver import Lookups
 from bridges.smtp.proof.verdict import Claim, Finding, Standing, Verdict
-from bridges.smtp.rules import Rules, SenderRule, covered_fields
+from bridges.smtp.transaction.machines import machine_of
 from bridges.workers import WorkerFailed
 
 log = structlog.get_logger()

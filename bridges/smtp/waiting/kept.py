@@ -14,10 +14,10 @@ import structlog
 from bridges.mime import Letter, Unparsable
 from bridges.mime.letter import Reason
 from bridges.mime.pool import ParserPool
-from bridges.smtp import replies
-from bridges.smtp.posting import AWAY, Accepted, Posted, Poster
+from bridges.smtp.policy import replies
+from bridges.smtp.policy.rules import Route
+from bridges.smtp.posts.posting import AWAY, Accepted, Posted, Poster
 from bridges.smtp.proof.author import canonical_address
-from bridges.smtp.rules import Route
 
 log = structlog.get_logger()
 

@@ -16,16 +16,16 @@ import structlog
 from sqlalchemy import Connection, select
 
 from bridges import limits
-from bridges.smtp.composing import Answer, mail_of, read_answer
-from bridges.smtp.conversations import Conversation, Conversations
-from bridges.smtp.outgoing import FAILED, INVITE, Outbox, Outgoing
-from bridges.smtp.posting import refused_for_now
-from bridges.smtp.rules import IntakeSettings, folded
-from bridges.smtp.smarthost import MailDeferred, MailRefused, Relay, RelayAway, Session
+from bridges.smtp.answers.composing import Answer, mail_of, read_answer
+from bridges.smtp.answers.outgoing import FAILED, INVITE, Outbox, Outgoing
+from bridges.smtp.answers.smarthost import MailDeferred, MailRefused, Relay, RelayAway, Session
+from bridges.smtp.policy.rules import IntakeSettings, folded
+from bridges.smtp.posts.posting import refused_for_now
+from bridges.smtp.posts.telling import OWN_PROOF, Telling, own_address, own_words
+from bridges.smtp.store.conversations import Conversation, Conversations
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.delivered import Correspondence, Delivered
 from bridges.smtp.store.tables import correspondent
-from bridges.smtp.telling import OWN_PROOF, Telling, own_address, own_words
 from tmtp_client.connection import Disconnected, Payload, PersistentConnection, Refused
 from tmtp_core.clock import Clock
 from tmtp_core.wire.messages import TO_UID, Delivery, Outsider, Recipient

@@ -12,7 +12,7 @@ import structlog
 
 from bridges import limits
 from bridges.mime.readable import NOTE_MARK, one_line
-from bridges.smtp.posting import refused_for_now
+from bridges.smtp.posts.posting import refused_for_now
 from tmtp_client.connection import Disconnected, PersistentConnection, Refused
 from tmtp_core.clock import Clock
 from tmtp_core.ids import RandomBytes

@@ -21,18 +21,18 @@ from bridges.mime import Unparsable
 from bridges.mime.pool import ParserFailed
 from bridges.smtp.control import models as m
 from bridges.smtp.control.door import BridgeRefused
-from bridges.smtp.deciding import Deciding, SpoolsMail, VetsSenders
-from bridges.smtp.evidence import Evidence
-from bridges.smtp.held_mail import detail, of_row
-from bridges.smtp.kept import KeptPoster
+from bridges.smtp.control.evidence import Evidence
 from bridges.smtp.peers import network_of
-from bridges.smtp.policy import proven
-from bridges.smtp.posting import Accepted
-from bridges.smtp.spool import Append
+from bridges.smtp.policy.policy import proven
+from bridges.smtp.posts.posting import Accepted
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.files import make_folder, remove_file, sync_folder, write_new
 from bridges.smtp.store.held import NEWEST, WAITING, act_on, row_of, same_mail, waiting
 from bridges.smtp.store.tables import held
+from bridges.smtp.waiting.deciding import Deciding, SpoolsMail, VetsSenders
+from bridges.smtp.waiting.held_mail import detail, of_row
+from bridges.smtp.waiting.kept import KeptPoster
+from bridges.smtp.waiting.spool import Append
 from tmtp_core.clock import Clock
 
 log = structlog.get_logger()

@@ -25,12 +25,12 @@ from sqlalchemy import Connection
 from bridges import limits
 from bridges.mime import Unparsable
 from bridges.mime.pool import ParserFailed
-from bridges.smtp.evidence import ActDone, Decided, Entry, Evidence
-from bridges.smtp.kept import KeptPoster
-from bridges.smtp.posting import Accepted, Posted
-from bridges.smtp.rules import folded
+from bridges.smtp.control.evidence import ActDone, Decided, Entry, Evidence
+from bridges.smtp.policy.rules import folded
+from bridges.smtp.posts.posting import Accepted, Posted
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.files import make_folder, remove_folder, replace_file, sync_folder, write_new
+from bridges.smtp.waiting.kept import KeptPoster
 from tmtp_core.clock import Clock
 
 log = structlog.get_logger()

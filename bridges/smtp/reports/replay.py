@@ -17,13 +17,13 @@ import msgspec
 from sqlalchemy import Connection, Row, select
 
 from bridges import limits
-from bridges.smtp import policy
 from bridges.smtp.control import models as m
 from bridges.smtp.control.checks import sender_checks
 from bridges.smtp.control.door import BridgeRefused
-from bridges.smtp.evidence import Decided, Evidence, MailDecided, Outcome
-from bridges.smtp.policy import Known, Ruling
-from bridges.smtp.rules import Route, Rules, SenderRule, folded, sender_rule
+from bridges.smtp.control.evidence import Decided, Evidence, MailDecided, Outcome
+from bridges.smtp.policy import policy
+from bridges.smtp.policy.policy import Known, Ruling
+from bridges.smtp.policy.rules import Route, Rules, SenderRule, folded, sender_rule
 from bridges.smtp.store import senders
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.decisions import read_some, span

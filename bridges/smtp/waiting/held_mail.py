@@ -12,7 +12,7 @@ from sqlalchemy import Row
 from bridges.mime import Letter
 from bridges.smtp.control import models as m
 from bridges.smtp.control.door import BridgeRefused
-from bridges.smtp.evidence import Evidence
+from bridges.smtp.control.evidence import Evidence
 from bridges.smtp.proof.author import canonical_address
 from bridges.smtp.proof.verdict import Finding
 

@@ -19,10 +19,10 @@ from sqlalchemy import Connection, func, select
 from bridges import limits
 from bridges.smtp.control import models as m
 from bridges.smtp.control.models import LifeState
+from bridges.smtp.reports.tally import DAY_MS, Author, Tally
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.decisions import read_some, span
 from bridges.smtp.store.tables import correspondent
-from bridges.smtp.tally import DAY_MS, Author, Tally
 
 _WEEK_MS: Final = 7 * DAY_MS
 _WEEKS_MIN: Final = 4  # of less, nobody can say how it goes on

@@ -7,12 +7,12 @@ Pure: it decides on a mail at hand, and on one that was decided on long ago, who
 from collections.abc import Iterable
 from typing import Final, Literal, NamedTuple
 
-from bridges.smtp import replies
+from bridges.smtp.control.evidence import Evidence, Found, Strength
 from bridges.smtp.control.models import LifeState
-from bridges.smtp.evidence import Evidence, Found, Strength
+from bridges.smtp.policy import replies
+from bridges.smtp.policy.rules import Route, Rules, SenderRule, folded
 from bridges.smtp.proof.author import canonical_address
 from bridges.smtp.proof.verdict import SEALER, Claim, Standing, standing
-from bridges.smtp.rules import Route, Rules, SenderRule, folded
 
 SMTP_IS_REFUSED: Final = "his SMTP is refused"
 SUSPENDED: Final = "the record is suspended"

@@ -15,8 +15,8 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from bridges import limits
 from bridges.smtp.control import models as m
 from bridges.smtp.control.door import BridgeRefused
+from bridges.smtp.control.evidence import ActDone, Evidence, Strength
 from bridges.smtp.control.models import LifeState
-from bridges.smtp.evidence import ActDone, Evidence, Strength
 from bridges.smtp.proof.author import canonical_address
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.decisions import Decisions

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from bridges import limits
-from bridges.smtp.conversations import Conversations
+from bridges.smtp.store.conversations import Conversations
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.delivered import Delivered
 from bridges.smtp.store.tables import outgoing

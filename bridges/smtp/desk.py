@@ -11,10 +11,10 @@ from bridges.smtp.control import models as m
 from bridges.smtp.control.door import BRIDGE_OPERATIONS, BridgeRefused
 
 if TYPE_CHECKING:  # whoever only asks needs none of them
-    from bridges.smtp.correspondents import Correspondents
-    from bridges.smtp.holding import Holding
+    from bridges.smtp.senders.correspondents import Correspondents
+    from bridges.smtp.senders.vetting import Vetting
     from bridges.smtp.store.decisions import Decisions
-    from bridges.smtp.vetting import Vetting
+    from bridges.smtp.waiting.holding import Holding
 
 _PAGE: Final = 100
 _BY_MAX: Final = 200  # characters of who asks, as the log has it

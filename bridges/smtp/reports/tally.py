@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from bridges.smtp.control import models as m
-from bridges.smtp.evidence import Found, Machine, Outcome, Strength
+from bridges.smtp.control.evidence import Found, Machine, Outcome, Strength
 
 DAYS: Final = 90
 DAY_MS: Final = 86_400_000
@@ -241,7 +241,7 @@ class _Window:
 
 
 def _strength(entry: _Mail) -> Strength:
-    """As `bridges.smtp.policy.strength` says it: whether a record's proof held is seen by what it led to."""
+    """As `bridges.smtp.policy.policy.strength` says it: whether a record's proof held is seen by what it led to."""
     if not entry.evidence.author:
         return "none"
     passed = [one for one in entry.evidence.found if one.state == "pass" and one.aligned]

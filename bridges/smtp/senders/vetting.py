@@ -19,10 +19,10 @@ from bridges import limits
 from bridges.smtp.control import models as m
 from bridges.smtp.control.checks import sender_checks
 from bridges.smtp.control.door import BridgeRefused
-from bridges.smtp.evidence import ActDone, Entry, Evidence
+from bridges.smtp.control.evidence import ActDone, Entry, Evidence
 from bridges.smtp.peers import network_of
+from bridges.smtp.policy.rules import Networks, Route, Rules, SenderRule, folded
 from bridges.smtp.proof.author import canonical_address
-from bridges.smtp.rules import Networks, Route, Rules, SenderRule, folded
 from bridges.smtp.store import senders
 from bridges.smtp.store.database import BridgeDatabase
 from tmtp_core.clock import Clock

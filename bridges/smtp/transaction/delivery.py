@@ -22,22 +22,22 @@ from sqlalchemy import Connection
 
 from bridges.mime import Letter, Unparsable
 from bridges.mime.pool import ParserPool
-from bridges.smtp import policy, replies
-from bridges.smtp.correspondents import Correspondents
-from bridges.smtp.evidence import ActDone, Decided, Evidence, MailDecided, Outcome
-from bridges.smtp.gathering import Gathered, Gathering, Transaction
-from bridges.smtp.holding import Holding
+from bridges.smtp.control.evidence import ActDone, Decided, Evidence, MailDecided, Outcome
 from bridges.smtp.peers import network_of
-from bridges.smtp.policy import Known, Ruling
-from bridges.smtp.posting import AWAY, Accepted, Posted, Poster
+from bridges.smtp.policy import policy, replies
+from bridges.smtp.policy.policy import Known, Ruling
+from bridges.smtp.policy.rules import Rules, SenderRule
+from bridges.smtp.posts.posting import AWAY, Accepted, Posted, Poster
 from bridges.smtp.proof.author import canonical_address
 from bridges.smtp.proof.verdict import Standing
-from bridges.smtp.refusals import Refusals
-from bridges.smtp.rules import Rules, SenderRule
-from bridges.smtp.spool import Spool
+from bridges.smtp.senders.correspondents import Correspondents
+from bridges.smtp.senders.vetting import Vetting
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.decisions import Decisions
-from bridges.smtp.vetting import Vetting
+from bridges.smtp.transaction.gathering import Gathered, Gathering, Transaction
+from bridges.smtp.transaction.refusals import Refusals
+from bridges.smtp.waiting.holding import Holding
+from bridges.smtp.waiting.spool import Spool
 from bridges.workers import WorkerFailed
 from tmtp_core.clock import Clock
 

@@ -17,8 +17,8 @@ from msgspec import Struct
 from bridges import limits
 from bridges.mime.names import UniqueNames, safe_name
 from bridges.mime.readable import one_line
-from bridges.smtp.conversations import Conversation
 from bridges.smtp.proof.author import canonical_address
+from bridges.smtp.store.conversations import Conversation
 from tmtp_core.wire.payload import PostHead, decode_post_head, text_size
 
 _PLAIN: Final = SMTP.clone(cte_type="7bit")  # RFC 2045: no relay needs 8BITMIME for it
