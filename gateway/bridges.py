@@ -17,18 +17,18 @@ from msgspec.structs import replace
 
 from bridges.smtp.control.models import Proof, VetSender
 from bridges.smtp.intake import SmtpIntake
-from bridges.smtp.policy.rules import (
+from bridges.smtp.peers import Networks
+from bridges.smtp.proof.prover import Trust
+from bridges.smtp.settings import (
     Door,
     HoldBounds,
     IntakeLimits,
     IntakeSettings,
     LifeCycle,
-    Networks,
     RelaySettings,
     Route,
     SpoolBounds,
 )
-from bridges.smtp.proof.prover import Trust
 from gateway.bridge_account import provided_folder
 from gateway.bridge_folder import BridgeFolder, ServicePlace
 from gateway.certificates import ensure_self_signed

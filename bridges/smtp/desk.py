@@ -3,18 +3,16 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
 from bridges.smtp.control import models as m
 from bridges.smtp.control.door import BRIDGE_OPERATIONS, BridgeRefused
-
-if TYPE_CHECKING:  # whoever only asks needs none of them
-    from bridges.smtp.senders.correspondents import Correspondents
-    from bridges.smtp.senders.vetting import Vetting
-    from bridges.smtp.store.decisions import Decisions
-    from bridges.smtp.waiting.holding import Holding
+from bridges.smtp.senders.correspondents import Correspondents
+from bridges.smtp.senders.vetting import Vetting
+from bridges.smtp.store.decisions import Decisions
+from bridges.smtp.waiting.holding import Holding
 
 _PAGE: Final = 100
 _BY_MAX: Final = 200  # characters of who asks, as the log has it
@@ -95,10 +93,10 @@ _ARGUMENTS: Final[dict[str, type[msgspec.Struct]]] = {
 class Rooms:
     """Who does what; the last three are asked as they are."""
 
-    vetting: "Vetting"
-    holding: "Holding"
-    correspondents: "Correspondents"
-    decisions: "Decisions"
+    vetting: Vetting
+    holding: Holding
+    correspondents: Correspondents
+    decisions: Decisions
     status: Callable[[], Awaitable[m.Status]]
     report: Callable[[], Awaitable[m.Report]]
     replay: Callable[[m.Replay], Awaitable[m.ReplayAnswer]]

@@ -26,7 +26,6 @@ from bridges.smtp.desk import Rooms as DeskRooms
 from bridges.smtp.line.session import GuardedSession, Traffic
 from bridges.smtp.line.tls import server_context
 from bridges.smtp.policy import replies
-from bridges.smtp.policy.rules import Door, IntakeSettings, Route
 from bridges.smtp.posts.posting import Accepted, Poster
 from bridges.smtp.posts.telling import Telling
 from bridges.smtp.proof.prover import Origin, Prover
@@ -35,6 +34,7 @@ from bridges.smtp.reports.replay import replay
 from bridges.smtp.reports.report import report
 from bridges.smtp.senders.correspondents import Correspondents
 from bridges.smtp.senders.vetting import Vetting
+from bridges.smtp.settings import Door, IntakeSettings, Route
 from bridges.smtp.store.conversations import Conversations
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.decisions import Decisions
@@ -58,7 +58,7 @@ _SOCKET_MODE = 0o660  # who is in the socket's group may hand in mail
 
 
 class SmtpIntake:
-    """Listens from `start` to `stop`. What it knows and keeps is in rooms of their own, which `control` asks."""
+    """Listens from `start` to `stop`. What it knows and keeps is in rooms of its own, which the desk asks."""
 
     def __init__(self, settings: IntakeSettings, clock: Clock, random_bytes: RandomBytes) -> None:
         self._settings = settings

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from bridges.smtp.control import models as s
-from bridges.smtp.control.entries import decoded
+from bridges.smtp.control.evidence import decoded
 from gateway.console.rendering import part
 from tests.browser.conftest import Enter
 from tests.browser.test_journeys import press, tab_to
@@ -52,7 +52,7 @@ def released(world: MailWorld) -> int:
     a month ago goes back meanwhile.)
     """
     page: s.DecisionPage = world.smtp("decisions.list", search="held.decide", limit=500)
-    return sum(one.outcome == "delivered" for entry in page.entries for one in decoded(entry).decided)
+    return sum(one.outcome == "delivered" for entry in page.entries for one in decoded(entry.body).decided)
 
 
 # -- held mail -------------------------------------------------------------------------------------------------------

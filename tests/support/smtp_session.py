@@ -7,7 +7,8 @@ import re
 from typing import Any
 
 from bridges.smtp.line.session import GuardedSession, Traffic
-from bridges.smtp.policy.rules import Door, IntakeLimits, Networks
+from bridges.smtp.peers import Networks
+from bridges.smtp.settings import Door, IntakeLimits
 
 BEGIN = b"EHLO x.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nDATA\r\n"
 SMUGGLED = b"MAIL FROM:<evil@x.example>\r\nRCPT TO:<victim@d.example>\r\nDATA\r\nFrom: evil\r\n\r\n.\r\n"

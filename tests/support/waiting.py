@@ -18,9 +18,10 @@ from bridges.smtp.control import models as m
 from bridges.smtp.control.door import BridgeRefused
 from bridges.smtp.control.evidence import ActDone, Entry, Evidence, Found, MailDecided
 from bridges.smtp.policy import replies
-from bridges.smtp.policy.rules import Route, Rules
+from bridges.smtp.policy.rules import Rules
 from bridges.smtp.posts.mail import post_id
 from bridges.smtp.posts.posting import AWAY, Accepted, Posted
+from bridges.smtp.settings import Route
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.decisions import Decisions
 from bridges.smtp.store.delivered import Correspondence, Delivered

@@ -13,9 +13,10 @@ from bridges import limits
 from bridges.smtp.control.evidence import Evidence, Found
 from bridges.smtp.policy import policy, replies
 from bridges.smtp.policy.policy import Known, Ruling
-from bridges.smtp.policy.rules import Route, Rules, SenderRule
+from bridges.smtp.policy.rules import Rules, SenderRule
 from bridges.smtp.proof.author import Header
 from bridges.smtp.proof.verdict import Claim, Standing
+from bridges.smtp.settings import Route
 from bridges.smtp.transaction.machines import machine_of
 from bridges.smtp.transaction.refusals import Refusals
 

@@ -15,8 +15,9 @@ from bridges.smtp.control.door import BridgeRefused
 from bridges.smtp.control.evidence import ActDone, Decided, Evidence, Found, MailDecided, Outcome
 from bridges.smtp.policy import policy
 from bridges.smtp.policy.policy import Known
-from bridges.smtp.policy.rules import Route, Rules, sender_rule
+from bridges.smtp.policy.rules import Rules, sender_rule
 from bridges.smtp.reports.replay import replay
+from bridges.smtp.settings import Route
 from bridges.smtp.store import senders
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.decisions import Decisions

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from bridges import limits
 from bridges.smtp.line.proxy import Announced, ProxyHeaderWrong, read_proxy_header
 from bridges.smtp.line.session import _PLAIN_PATH, GuardedSession, Traffic
-from bridges.smtp.policy.rules import Door, IntakeLimits, Networks
+from bridges.smtp.peers import Networks
+from bridges.smtp.settings import Door, IntakeLimits
 from tests.support.smtp_session import BEGIN, Taker, Wire, spoken, turns
 
 

@@ -16,9 +16,10 @@ from bridges import limits
 from bridges.smtp.control import models as m
 from bridges.smtp.control.door import BridgeRefused
 from bridges.smtp.control.evidence import Evidence
-from bridges.smtp.peers import customer_of, network_of
-from bridges.smtp.policy.rules import Networks, Route, SenderRule
+from bridges.smtp.peers import Networks, customer_of, network_of
+from bridges.smtp.policy.rules import SenderRule
 from bridges.smtp.senders.vetting import Vetting
+from bridges.smtp.settings import Route
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.decisions import Decisions
 

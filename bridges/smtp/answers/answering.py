@@ -19,9 +19,10 @@ from bridges import limits
 from bridges.smtp.answers.composing import Answer, mail_of, read_answer
 from bridges.smtp.answers.outgoing import FAILED, INVITE, Outbox, Outgoing
 from bridges.smtp.answers.smarthost import MailDeferred, MailRefused, Relay, RelayAway, Session
-from bridges.smtp.policy.rules import IntakeSettings, folded
+from bridges.smtp.policy.rules import folded
 from bridges.smtp.posts.posting import refused_for_now
 from bridges.smtp.posts.telling import OWN_PROOF, Telling, own_address, own_words
+from bridges.smtp.settings import IntakeSettings
 from bridges.smtp.store.conversations import Conversation, Conversations
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.delivered import Correspondence, Delivered

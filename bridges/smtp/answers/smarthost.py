@@ -24,7 +24,7 @@ from aiosmtplib import (
 
 from bridges import limits
 from bridges.mime.readable import one_line
-from bridges.smtp.policy.rules import RelaySettings
+from bridges.smtp.settings import RelaySettings
 
 _TOO_LARGE = 552  # RFC 1870 §6.1: said to MAIL, of the mail and not of its sender
 _SERVICE_ENDS = 421

@@ -6,6 +6,7 @@ Nothing of what a mail says is in it. A changed rule is tried on it (`smtp repla
 
 from typing import Literal
 
+import msgspec
 from msgspec import Struct
 
 Outcome = Literal["delivered", "spooled", "held", "refused", "deferred", "duplicate"]
@@ -82,3 +83,8 @@ class ActDone(Struct, frozen=True, tag="act", tag_field="kind", omit_defaults=Tr
 
 
 Entry = MailDecided | ActDone
+
+
+def decoded(body: msgspec.Raw) -> Entry:
+    """An entry, of its JSON. Raises `msgspec.DecodeError` where it is not as one was written."""
+    return msgspec.json.decode(body, type=MailDecided | ActDone)

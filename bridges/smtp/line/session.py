@@ -16,8 +16,8 @@ from bridges.smtp.line.data import MailData
 from bridges.smtp.line.guard import LineGuard, LineViolation
 from bridges.smtp.line.proxy import ProxyHeaderWrong, read_proxy_header
 from bridges.smtp.line.tls import TlsEnd, TlsFailed
-from bridges.smtp.peers import customer_of
-from bridges.smtp.policy.rules import Door, IntakeLimits, Networks
+from bridges.smtp.peers import Networks, customer_of
+from bridges.smtp.settings import Door, IntakeLimits
 
 _TOO_MANY: Final = "421 4.7.0 Too many connections, try again later"
 _TOO_BUSY: Final = "452 4.3.1 Too much mail at once, try again later"

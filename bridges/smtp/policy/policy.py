@@ -10,9 +10,10 @@ from typing import Final, Literal, NamedTuple
 from bridges.smtp.control.evidence import Evidence, Found, Strength
 from bridges.smtp.control.models import LifeState
 from bridges.smtp.policy import replies
-from bridges.smtp.policy.rules import Route, Rules, SenderRule, folded
+from bridges.smtp.policy.rules import Rules, SenderRule, folded
 from bridges.smtp.proof.author import canonical_address
 from bridges.smtp.proof.verdict import SEALER, Claim, Standing, standing
+from bridges.smtp.settings import Route
 
 SMTP_IS_REFUSED: Final = "his SMTP is refused"
 SUSPENDED: Final = "the record is suspended"

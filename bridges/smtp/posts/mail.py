@@ -10,7 +10,7 @@ from bridges import limits
 from bridges.mime import Attachment, Letter
 from bridges.mime.names import UniqueNames
 from bridges.mime.readable import NOTE_MARK
-from bridges.smtp.policy.rules import Route
+from bridges.smtp.settings import Route
 from bridges.smtp.store.delivered import Place
 from tmtp_core.wire.payload import Attached, PostHead, Subscriber, encode_post_head
 

@@ -14,8 +14,9 @@ from bridges import limits
 from bridges.mime import Letter
 from bridges.smtp.control.evidence import Outcome
 from bridges.smtp.policy import replies
-from bridges.smtp.policy.rules import Route, folded
+from bridges.smtp.policy.rules import folded
 from bridges.smtp.posts.mail import MailPost, post_id
+from bridges.smtp.settings import Route
 from bridges.smtp.store.conversations import Conversations
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.delivered import Correspondence, Delivered, Names

@@ -23,7 +23,8 @@ from bridges.smtp.control.door import BridgeRefused
 from bridges.smtp.control.evidence import Decided, Evidence, MailDecided, Outcome
 from bridges.smtp.policy import policy
 from bridges.smtp.policy.policy import Known, Ruling
-from bridges.smtp.policy.rules import Route, Rules, SenderRule, folded, sender_rule
+from bridges.smtp.policy.rules import Rules, SenderRule, folded, sender_rule
+from bridges.smtp.settings import Route
 from bridges.smtp.store import senders
 from bridges.smtp.store.database import BridgeDatabase
 from bridges.smtp.store.decisions import read_some, span

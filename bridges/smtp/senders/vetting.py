@@ -20,9 +20,10 @@ from bridges.smtp.control import models as m
 from bridges.smtp.control.checks import sender_checks
 from bridges.smtp.control.door import BridgeRefused
 from bridges.smtp.control.evidence import ActDone, Entry, Evidence
-from bridges.smtp.peers import network_of
-from bridges.smtp.policy.rules import Networks, Route, Rules, SenderRule, folded
+from bridges.smtp.peers import Networks, network_of
+from bridges.smtp.policy.rules import Rules, SenderRule, folded
 from bridges.smtp.proof.author import canonical_address
+from bridges.smtp.settings import Route
 from bridges.smtp.store import senders
 from bridges.smtp.store.database import BridgeDatabase
 from tmtp_core.clock import Clock

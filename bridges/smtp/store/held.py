@@ -2,6 +2,7 @@
 """Rows of held mail: what is read and changed of them within one change of the database (C2)."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -13,10 +14,10 @@ from bridges.smtp.control.door import BridgeRefused
 from bridges.smtp.control.evidence import ActDone, Decided, Evidence
 from bridges.smtp.policy.rules import folded
 from bridges.smtp.store.tables import held
-from bridges.smtp.waiting.held_mail import refused_because
 
 WAITING: Final = ("held", "deciding")
 NEWEST: Final = text("SELECT seq FROM sqlite_sequence WHERE name = 'held'")  # also of rows that are gone
+_DONE: Final[dict[m.HeldState, str]] = {"released": "has released", "rejected": "has rejected"}
 
 
 def row_of(connection: Connection, number: int) -> Row[Any]:
@@ -51,3 +52,17 @@ def act_on(row: Row[Any], by: str, act: str, detail: str, decided: tuple[Decided
     """An entry of the log."""
     evidence = msgspec.json.decode(row.evidence, type=Evidence)
     return ActDone(by, act, str(row.number), detail, decided, evidence.mail)
+
+
+def refused_because(row: Row[Any]) -> BridgeRefused:
+    """Why nobody decides on this mail now."""
+    at = (
+        ""
+        if row.decided_ms is None
+        else f" at {datetime.fromtimestamp(row.decided_ms // 1_000, UTC):%Y-%m-%d %H:%M} UTC"
+    )
+    if row.state in _DONE:
+        return BridgeRefused("refused", f"{row.decided_by} {_DONE[row.state]} this mail{at}")
+    if row.state == "deciding":
+        return BridgeRefused("refused", f"{row.decided_by} decided on this mail{at}, and that is being carried out")
+    return BridgeRefused("refused", f"This mail is gone since{at.removeprefix(' at')}: {row.decided_by}")

@@ -25,9 +25,9 @@ from bridges.smtp.control.evidence import Decided, Evidence, Outcome
 from bridges.smtp.posts.posting import Accepted, Posted
 from bridges.smtp.proof.author import canonical_address
 from bridges.smtp.store.database import BridgeDatabase
-from bridges.smtp.store.held import act_on, compare_and_set, row_of
+from bridges.smtp.store.held import act_on, compare_and_set, refused_because, row_of
 from bridges.smtp.store.tables import held, sender
-from bridges.smtp.waiting.held_mail import of_row, refused_because, suggested_record
+from bridges.smtp.waiting.held_mail import of_row, suggested_record
 from bridges.smtp.waiting.kept import KeptPoster, ReadMail, must_be_of
 from bridges.smtp.waiting.spool import Append
 from tmtp_core.clock import Clock

@@ -3,20 +3,16 @@
 
 import base64
 import ipaddress
-from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from sqlalchemy import Row
 
 from bridges.mime import Letter
 from bridges.smtp.control import models as m
-from bridges.smtp.control.door import BridgeRefused
 from bridges.smtp.control.evidence import Evidence
 from bridges.smtp.proof.author import canonical_address
 from bridges.smtp.proof.verdict import Finding
-
-_DONE: Final[dict[m.HeldState, str]] = {"released": "has released", "rejected": "has rejected"}
 
 
 def of_row(row: Row[Any]) -> m.HeldMail:
@@ -95,20 +91,6 @@ def suggested_record(evidence: Evidence, reason: str) -> m.VetSender | None:
     """The vetting record that this mail would pass, for its author alone, by the strongest proof; or None."""
     proofs = suggested(evidence)
     return m.VetSender(address=evidence.author, proof=proofs[:1], reason=reason) if proofs else None
-
-
-def refused_because(row: Row[Any]) -> BridgeRefused:
-    """Why nobody decides on this mail now."""
-    at = (
-        ""
-        if row.decided_ms is None
-        else f" at {datetime.fromtimestamp(row.decided_ms // 1_000, UTC):%Y-%m-%d %H:%M} UTC"
-    )
-    if row.state in _DONE:
-        return BridgeRefused("refused", f"{row.decided_by} {_DONE[row.state]} this mail{at}")
-    if row.state == "deciding":
-        return BridgeRefused("refused", f"{row.decided_by} decided on this mail{at}, and that is being carried out")
-    return BridgeRefused("refused", f"This mail is gone since{at.removeprefix(' at')}: {row.decided_by}")
 
 
 def _network(peer: str) -> str:

@@ -15,9 +15,9 @@ from bridges.mime import Letter, Unparsable
 from bridges.mime.letter import Reason
 from bridges.mime.pool import ParserPool
 from bridges.smtp.policy import replies
-from bridges.smtp.policy.rules import Route
 from bridges.smtp.posts.posting import AWAY, Accepted, Posted, Poster
 from bridges.smtp.proof.author import canonical_address
+from bridges.smtp.settings import Route
 
 log = structlog.get_logger()
 

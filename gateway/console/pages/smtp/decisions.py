@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 
 from bridges.smtp.control import models as s
-from bridges.smtp.control.entries import ActDone, Decided, decoded
+from bridges.smtp.control.evidence import ActDone, Decided, decoded
 from gateway.console.pages.smtp.intake import ask, href, of_intake, page
 from gateway.console.pages.smtp.words import OUTCOMES
 from gateway.console.paging import address
@@ -82,7 +82,7 @@ async def entries_about(visit: Visit, whom: str) -> list[Shown]:
 
 def _shown(one: s.DecisionEntry) -> Shown:
     try:
-        entry = decoded(one)
+        entry = decoded(one.body)
     except msgspec.MsgspecError:
         return Shown(one.number, one.at_ms, "Not as it was written", "", "", "", (), (), one.hash)
     if isinstance(entry, ActDone):
