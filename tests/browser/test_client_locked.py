@@ -28,9 +28,9 @@ def remembered(context: BrowserContext, page: Page, *texts: str) -> set[str]:
 def test_what_was_read_and_written_leaves_the_page_with_the_key(
     town: Town, come_in: ComeIn, context: BrowserContext
 ) -> None:
-    ada, bob = town.person("Ada Locks", "work"), town.person("Bob Tells", "work")
+    ada, bob = town.person("Ada Closes", "work"), town.person("Bob Tells", "work")
     town.acquaint(ada, bob, "work")
-    bob.ask("messages.send", o.Send("work", ("Ada Locks",), "Stones", f"**{READ}**", delay_s=0))
+    bob.ask("messages.send", o.Send("work", ("Ada Closes",), "Stones", f"**{READ}**", delay_s=0))
     thread = ada.message("work", f"**{READ}").thread
     ada.ask("home.passphrase", o.SetPassphrase(PASSPHRASE))
     page = come_in(ada, f"/#/a/work/t/{thread}")

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 """axe-core, which finds what keeps people from using a page: fetched from npm by the test set-up, never committed."""
 
-import subprocess
 import tarfile
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import pytest
 from playwright.sync_api import Page, ViewportSize
 
+from tests.support.downloads import from_npm
 from tests.support.night import NIGHTLY
 
 Looks = tuple[tuple[str, ViewportSize, tuple[Literal["light", "dark"], ...]], ...]
@@ -22,19 +21,13 @@ LOOKS: Final[Looks] = (
 )
 """How a page is looked at. A scheme changes colours and a width places: by day both of each, by night each in each."""
 _VERSION: Final = "4.10.3"
-_FOLDER: Final = Path(__file__).parent.parent.parent / ".cache" / "axe"
 
 
 def axe_source() -> str:
     """The program, as a text to be run in a page."""
-    archive = _FOLDER / f"axe-core-{_VERSION}.tgz"
-    if not archive.exists():
-        _FOLDER.mkdir(parents=True, exist_ok=True)
-        command = ["npm", "pack", f"axe-core@{_VERSION}", "--pack-destination", str(_FOLDER), "--silent"]
-        try:
-            subprocess.run(command, check=True, capture_output=True, timeout=120)
-        except (OSError, subprocess.SubprocessError):
-            pytest.skip("axe-core cannot be fetched: npm or its registry is away")
+    archive = from_npm("axe-core", _VERSION)
+    if archive is None:
+        pytest.skip("axe-core cannot be fetched: npm or its registry is away")
     with tarfile.open(archive) as opened:
         member = opened.extractfile("package/axe.min.js")
         assert member is not None

@@ -1,38 +1,55 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Test material that is fetched once, from PyPI and from Debian, into a folder that is never committed."""
+"""Test material that is fetched once, from PyPI, npm and Debian, into a folder that is never committed.
 
+Several processes run tests, and each would fetch what it finds missing: one does, the others wait, and what is there is
+whole, also where somebody ended an earlier run in the middle.
+"""
+
+import fcntl
 import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import pytest
 
-CACHE = Path(__file__).parent.parent.parent / ".cache" / "downloads"
+CACHE: Final = Path(__file__).parent.parent.parent / ".cache" / "downloads"
+_PATIENCE_S: Final = 300.0
+
+
+def from_pypi(name: str, version: str) -> Path | None:
+    """The archive of a source distribution; None where it cannot be had."""
+    command = ("-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest")
+    return _fetched(f"{name}-{version}.tar.gz", (sys.executable, *command), f"{name}=={version}")
+
+
+def from_npm(name: str, version: str) -> Path | None:
+    """The archive of a package; None where it cannot be had."""
+    npm = shutil.which("npm") or "npm"
+    return _fetched(f"{name}-{version}.tgz", (npm, "pack", "--silent", "--pack-destination"), f"{name}@{version}")
 
 
 def sdist(name: str, version: str) -> Path:
     """The folder of a source distribution, with its tests; skips by name where it cannot be had."""
-    folder = CACHE / f"{name}-{version}"
-    if not folder.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        command = (
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--no-binary",
-            ":all:",
-            "--dest",
-            str(CACHE),
-            f"{name}=={version}",
-        )
-        done = subprocess.run([sys.executable, "-m", "pip", *command], capture_output=True, check=False)
-        archive = CACHE / f"{name}-{version}.tar.gz"
-        if done.returncode or not archive.exists():
-            pytest.skip(f"the source distribution of {name} {version} cannot be downloaded")
-        with tarfile.open(archive) as tar:
-            tar.extractall(CACHE, filter="data")
+    archive = from_pypi(name, version)
+    if archive is None:
+        pytest.skip(f"the source distribution of {name} {version} cannot be downloaded")
+    return unpacked(archive) / f"{name}-{version}"
+
+
+def unpacked(archive: Path) -> Path:
+    """A folder with what is in an archive."""
+    folder = archive.with_name(f"{archive.name}.unpacked")
+    with _alone() as unfinished:
+        if not folder.exists():
+            with tarfile.open(archive) as tar:
+                tar.extractall(unfinished / "all", filter="data")
+            (unfinished / "all").rename(folder)
     return folder
 
 
@@ -42,13 +59,16 @@ def debian(package: str) -> Path:
     Mail servers cannot be installed beside each other. Skips by name where it cannot be had.
     """
     folder = CACHE / f"debian-{package}"
-    if folder.exists():
-        return folder
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
         pytest.skip(f"{package} can be had only on Debian")
-    unfinished = CACHE / f"debian-{package}.unfinished"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
+    with _alone() as unfinished:
+        if not folder.exists():
+            _unpack_debian(package, unfinished)
+            unfinished.rename(folder)
+    return folder
+
+
+def _unpack_debian(package: str, unfinished: Path) -> None:
     for one in (package, *_missing_libraries_of(package)):
         done = subprocess.run(["apt-get", "download", one], cwd=unfinished, capture_output=True, check=False)
         if done.returncode and one == package:
@@ -59,8 +79,33 @@ def debian(package: str) -> Path:
     for file in unfinished.rglob("*"):  # what is unpacked is nobody's way to become another user
         if file.is_file() and not file.is_symlink():
             file.chmod(file.stat().st_mode & 0o777)
-    unfinished.rename(folder)
-    return folder
+
+
+def _fetched(archive: str, command: tuple[str, ...], what: str) -> Path | None:
+    """An archive of the cache, or what the command puts under that name into the folder that it is given."""
+    kept = CACHE / archive
+    with _alone() as unfinished:
+        if not kept.exists():
+            try:
+                fetch = (*command, str(unfinished), what)
+                subprocess.run(fetch, check=True, capture_output=True, timeout=_PATIENCE_S, stdin=subprocess.DEVNULL)
+                (unfinished / archive).rename(kept)
+            except (OSError, subprocess.SubprocessError):
+                return None
+    return kept
+
+
+@contextmanager
+def _alone() -> Iterator[Path]:
+    """An empty folder of the cache's disk, while nobody else fetches anything."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=CACHE))
+        try:
+            yield unfinished
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _missing_libraries_of(package: str) -> list[str]:

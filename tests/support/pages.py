@@ -75,6 +75,7 @@ class Town:
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._stack = AsyncExitStack()
         self._homes = itertools.count(1)
+        self._names: set[str] = set()
         self.gateways: dict[str, Gateway] = {}
 
     def __enter__(self) -> Self:
@@ -101,6 +102,8 @@ class Town:
 
     def person(self, name: str, *services: str) -> "Someone":
         """Somebody with a device of his own, a member of these services; each account is called as its service."""
+        assert name not in self._names, f"{name} is somebody in another test: those of a process have one town"
+        self._names.add(name)
         someone = self.device(name)
         for service in services:
             someone.join(service)

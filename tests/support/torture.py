@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Mails that others have collected to break parsers with, fetched once into `.cache/mails`, never committed.
+"""Mails that others have collected to break parsers with, fetched once, never committed: tests/support/downloads.py.
 
 From PyPI the sources of flufl.bounce, hyperkitty, mail-parser and tnefparse; from npm wildduck; and what CPython tests
 `email` with, which comes with the interpreter or with Debian's libpython3.11-testsuite.
@@ -7,27 +7,24 @@ From PyPI the sources of flufl.bounce, hyperkitty, mail-parser and tnefparse; fr
 
 import hashlib
 import re
-import shutil
-import subprocess
-import sys
 import sysconfig
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-CACHE = Path(__file__).parents[2] / ".cache" / "mails"
+from tests.support.downloads import from_npm, from_pypi
+
 _FROM_PYPI = {
-    "flufl.bounce": "flufl_bounce-6.0.0",
-    "hyperkitty": "hyperkitty-1.3.12",
-    "mail-parser": "mail_parser-4.8.0",
-    "tnefparse": "tnefparse-1.4.0",
+    "flufl.bounce": ("flufl_bounce", "6.0.0"),
+    "hyperkitty": ("hyperkitty", "1.3.12"),
+    "mail-parser": ("mail_parser", "4.8.0"),
+    "tnefparse": ("tnefparse", "1.4.0"),
 }
-_FROM_NPM = {"wildduck": "wildduck-1.46.1"}
+_FROM_NPM = {"wildduck": ("wildduck", "1.46.1")}
 _DEBIAN_TESTS = "python3*/test/test_email/data"
 _FIELD = re.compile(rb"\A(?:From [^\n]*\n)?\s*(?:[A-Za-z][A-Za-z0-9-]{0,60}:[^\n]*\r?\n(?:[ \t][^\n]*\n)*){2}")
 _CODE = (".py", ".js", ".ts", ".json", ".html", ".css", ".md", ".rst", ".po", ".yml", ".yaml", ".cfg", ".toml", ".ini")
-_PATIENCE_S = 300.0
 
 
 class Torture(NamedTuple):
@@ -39,20 +36,7 @@ class Torture(NamedTuple):
 
 def source(package: str) -> Path | None:
     """The archive with a package's sources; None where it cannot be had."""
-    if package in _FROM_PYPI:
-        archive = CACHE / f"{_FROM_PYPI[package]}.tar.gz"
-        version = _FROM_PYPI[package].rpartition("-")[2]
-        pip = (sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", "-d", str(CACHE))
-        command: tuple[str, ...] = (*pip, f"{package}=={version}")
-    else:
-        archive = CACHE / f"{_FROM_NPM[package]}.tgz"
-        npm = shutil.which("npm") or ""
-        version = _FROM_NPM[package].rpartition("-")[2]
-        command = (npm, "pack", "--silent", "--pack-destination", str(CACHE), f"{package}@{version}") if npm else ()
-    if not archive.exists() and command:
-        CACHE.mkdir(parents=True, exist_ok=True)
-        subprocess.run(command, capture_output=True, timeout=_PATIENCE_S, check=False)
-    return archive if archive.exists() else None
+    return from_pypi(*_FROM_PYPI[package]) if package in _FROM_PYPI else from_npm(*_FROM_NPM[package])
 
 
 def mails(package: str) -> list[Torture]:
