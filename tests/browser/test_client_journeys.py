@@ -405,6 +405,7 @@ def look_at_changed_keys(town: Town, desk: Desk, bob: Someone, uid: str) -> None
     desk.reply("I have compared them.")
     desk.send()
     bob.message("work", "I have compared them.")
+    tablet.until("accounts.list", None, lambda found: bool(found) or None)  # it asks now and then whether it is added
     tablet.message("work", "I have compared them.")
 
 
