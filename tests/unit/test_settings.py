@@ -3,6 +3,7 @@
 
 from datetime import UTC, date, datetime
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -243,6 +244,20 @@ def test_a_value_that_yaml_cannot_make_is_a_mistake_with_its_place(tmp_path: Pat
     (mistake,) = problems(tmp_path, GOOD + f"host: {text}\n")
     assert (mistake.line, mistake.column, mistake.path) == (GOOD.count("\n") + 1, 7, "host")
     assert mistake.wrong.isprintable()
+
+
+def test_aliases_of_aliases_are_bounded_and_told_so(tmp_path: Path) -> None:
+    """Nine lines could be four hundred million values, and all of the memory."""
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
+    for before, name in pairwise("abcdefghi"):
+        lines.append(f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]")
+    (problem,) = problems(tmp_path, "\n".join(lines))
+    assert "more than 100,000 values" in problem.wrong
+    assert "fewer aliases" in problem.right
+    (problem,) = problems(tmp_path, "instances: &a [*a]")
+    assert "an alias (*name) is in what it names" in problem.wrong
+    few = GOOD.replace("[network: 127.0.0.0/8]}]", "&here [network: 127.0.0.0/8]}, {address: b@b.example, proof: *here}]")
+    assert len(load(tmp_path, few).bridges.smtp[0].senders) == 2
 
 
 @pytest.mark.parametrize("bridges", ["true", "5", "[x]", "{smtp: 5}", "{smtp: true}", "{smtp: [5]}"])
