@@ -216,6 +216,8 @@ HTTP_STOP_GRACE_S = 1.0  # for a request over HTTP that is being answered at a s
 JOURNAL_PATIENCE_S = (
     2.0  # how long an act waits for the disk of the journal beside the backups; then it goes on without
 )
+BACKUPS_PATIENCE_S = 2.0  # how long the overview waits for the disk of the backups
+BACKUP_OLD_S = 36 * 3600  # a backup a day, and one that was late; then somebody should look
 CERTIFICATE_LOOK_INTERVAL_S = 5.0  # between looks whether its files were replaced; used when they stay so till the next
 LISTEN_BACKLOG = 4_096  # who waits to shake hands; Linux takes no more unless it is told to
 ACCEPTED_AT_ONCE_MAX = 100  # connections, in one turn of the loop

@@ -136,6 +136,7 @@ ANSWERS: Final[dict[type[msgspec.Struct], msgspec.Struct]] = {
         disk_free_bytes=40_000_000_000,
         disk_total_bytes=80_000_000_000,
         certificate_ends_ms=_AT_MS,
+        backups=m.Backups(state="kept", kept=7, newest_ms=_AT_MS),
         instances=[_FIGURES],
     ),
     m.History: m.History(hour=[_SAMPLE], day=[_SAMPLE]),
