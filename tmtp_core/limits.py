@@ -209,7 +209,7 @@ SIGN_OUT_MAX_BYTES = 32 << 10  # of the form in which a provider says it
 SIGN_INS_CHECKED_MAX = 64  # at once; each may wait for the provider's keys
 
 # -- instances -------------------------------------------------------------------------------------------------------
-SETTINGS_VALUES_MAX = 100_000  # of a settings file, its aliases written out: ten thousand vetted senders; a second's work
+SETTINGS_VALUES_MAX = 100_000  # of a settings file, aliases written out: ten thousand vetted senders
 CONNECTIONS_MAX = 20_000
 STOP_GRACE_S = 10.0
 HTTP_STOP_GRACE_S = 1.0  # for a request over HTTP that is being answered at a stop

@@ -53,7 +53,7 @@ class YamlSource:
             wrong = "what stands here is nested too deep, or an alias (*name) is in what it names"
             self.problems.append(Problem(1, 1, "", wrong, _MANUAL))
         except _TooMany:
-            wrong = f"with its aliases (*name) written out this file has more than {limits.SETTINGS_VALUES_MAX:,} values"
+            wrong = f"with aliases (*name) written out this file has more than {limits.SETTINGS_VALUES_MAX:,} values"
             self.problems.append(Problem(1, 1, "", wrong, f"fewer aliases of aliases; {_MANUAL}"))
 
     def problem(self, path: Path, wrong: str, right: str) -> Problem:

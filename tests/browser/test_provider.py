@@ -9,11 +9,11 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from gateway.administration import models as m
-from tmtp_core import limits
 from tests.support.axe import violations
 from tests.support.canaille import Canaille, free_port, running_canaille
 from tests.support.canaille_server import PASSWORD
 from tests.support.console import World
+from tmtp_core import limits
 
 
 class Club:

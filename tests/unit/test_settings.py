@@ -256,7 +256,9 @@ def test_aliases_of_aliases_are_bounded_and_told_so(tmp_path: Path) -> None:
     assert "fewer aliases" in problem.right
     (problem,) = problems(tmp_path, "instances: &a [*a]")
     assert "an alias (*name) is in what it names" in problem.wrong
-    few = GOOD.replace("[network: 127.0.0.0/8]}]", "&here [network: 127.0.0.0/8]}, {address: b@b.example, proof: *here}]")
+    few = GOOD.replace(
+        "[network: 127.0.0.0/8]}]", "&here [network: 127.0.0.0/8]}, {address: b@b.example, proof: *here}]"
+    )
     assert len(load(tmp_path, few).bridges.smtp[0].senders) == 2
 
 
