@@ -181,6 +181,7 @@ def test_defaults_follow_the_policy(tmp_path: Path) -> None:
         ("listen: 127.0.0.1:2525", "listen: 127.0.0.1:2525\n      life_cycle: {invite: never}", 15, "bridges.smtp[0].life_cycle.invite", "never", "'by_hand' or 'when_vetted'"),
         ("listen: 127.0.0.1:2525", "listen: 127.0.0.1:2525\n      decisions_kept_days: 30", 15, "bridges.smtp[0].decisions_kept_days", "30 does not fit", "90"),
         ("data_dir: ./data", 'http: {listen: "0.0.0.0:8080"}', 1, "http.listen", "from outside", "loopback"),
+        ("policy: public", "policy: public\n    reached_at: chat.example.org:0", 8, "instances[1].reached_at", "need a port", "chat.example.org:4433"),
         ("data_dir: ./data", "data_dir: a\ndata_dir: b", 2, "data_dir", "twice", "line 1"),
         ("data_dir: ./data", "data_dir:\n\tx", 2, "", "not YAML", "never with tabs"),
         ("data_dir: ./data", "data_dir: [", 3, "", "not YAML", "syntax"),
