@@ -178,7 +178,8 @@ class Identity(Struct, frozen=True):
 class Account(Struct, frozen=True):
     """What an administrator sees of an account; `queued` deliveries wait, `connected` of its devices have links.
 
-    `identity`: whose it is, where it came to be by sign-in with a provider.
+    `identity`: whose it is, where it came to be by sign-in with a provider. `address`: of a ghost, who writes by a
+    bridge from there; else empty.
     """
 
     uid: str
@@ -190,6 +191,7 @@ class Account(Struct, frozen=True):
     created_ms: int
     connected: int
     identity: Identity | None
+    address: str
 
 
 class AccountPage(Struct, frozen=True):

@@ -22,6 +22,7 @@ _ACCOUNT: Final = m.Account(
     created_ms=_AT_MS,
     connected=1,
     identity=m.Identity(issuer="https://id.example.org/realms/example", subject="f2b8a1c4"),
+    address="",
 )
 _DEVICE: Final = m.Device(
     device=17, label="laptop", standing="active", key="…", created_ms=_AT_MS, queued=3, connected=False
