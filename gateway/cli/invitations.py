@@ -65,7 +65,7 @@ def warn_of_own_name(link: str) -> None:
     """
     host = parse_address(link).host
     if Address(host=host, port=0).loopback or host.startswith("localhost."):
-        mend = "give host: in the settings, listen where others come in, start again, and invite anew"
+        mend = "give host: and listen for others, or behind a proxy reached_at:; start again, and invite anew"
         err.print(f"Only this machine finds the service by this link, which names {host}: {mend}.", soft_wrap=True)
 
 
