@@ -188,14 +188,17 @@ class Gateway:
         return self._administration_listener.address
 
     def client_address(self, name: str) -> ServiceAddress:
-        """Where clients find an instance, with the pin of a self-signed certificate."""
+        """Where clients find an instance, with the pin of a self-signed certificate, if that is what they see there."""
         settings = next(one for one in self._settings.instances if one.name == name)
         running = self.instances[name]
+        pin = running.spki_pin if settings.tls.certificate is None else None
+        if settings.reached_at is not None:
+            by_proxy = settings.tls.proxy_pins or not any(one.tls or one.wss for one in settings.listen)
+            return ServiceAddress(settings.reached_at.host, settings.reached_at.port, None if by_proxy else pin)
         listen = next((one.tls for one in settings.listen if one.tls is not None), None)
         host, port = (listen.host, listen.port) if listen is not None else ("127.0.0.1", 0)
         if running.listeners and not port:
             port = running.address[1]
-        pin = running.spki_pin if settings.tls.certificate is None else None
         return ServiceAddress(self._reachable(host), port, pin)
 
     def _reachable(self, host: str) -> str:

@@ -209,12 +209,15 @@ SIGN_OUT_MAX_BYTES = 32 << 10  # of the form in which a provider says it
 SIGN_INS_CHECKED_MAX = 64  # at once; each may wait for the provider's keys
 
 # -- instances -------------------------------------------------------------------------------------------------------
+SETTINGS_VALUES_MAX = 100_000  # of a settings file, aliases written out: ten thousand vetted senders
 CONNECTIONS_MAX = 20_000
 STOP_GRACE_S = 10.0
 HTTP_STOP_GRACE_S = 1.0  # for a request over HTTP that is being answered at a stop
 JOURNAL_PATIENCE_S = (
     2.0  # how long an act waits for the disk of the journal beside the backups; then it goes on without
 )
+BACKUPS_PATIENCE_S = 2.0  # how long the overview waits for the disk of the backups
+BACKUP_OLD_S = 36 * 3600  # a backup a day, and one that was late; then somebody should look
 CERTIFICATE_LOOK_INTERVAL_S = 5.0  # between looks whether its files were replaced; used when they stay so till the next
 LISTEN_BACKLOG = 4_096  # who waits to shake hands; Linux takes no more unless it is told to
 ACCEPTED_AT_ONCE_MAX = 100  # connections, in one turn of the loop

@@ -20,6 +20,7 @@ MANY_MAX = 1_000
 """Invitations that are made at once at most."""
 
 AccountStatus = Literal["active", "barred"]
+BackupsState = Literal["not_set_up", "none", "kept", "unreadable"]
 ReportState = Literal["open", "closed"]
 Outcome = Literal["done", "refused", "denied", "failed"]
 AccountRole = Literal["member", "bridge", "ghost"]
@@ -123,6 +124,17 @@ class InstanceFigures(Struct, frozen=True):
     link: str
 
 
+class Backups(Struct, frozen=True):
+    """Which backups their folder has, by their names; whether they can be read, and their journal, the doctor says.
+
+    `state` `none`: there is no whole one; `unreadable`: the folder cannot be looked at, or does not answer.
+    """
+
+    state: BackupsState
+    kept: int
+    newest_ms: int | None
+
+
 class Overview(Struct, frozen=True):
     """The whole service now."""
 
@@ -133,6 +145,7 @@ class Overview(Struct, frozen=True):
     disk_free_bytes: int
     disk_total_bytes: int
     certificate_ends_ms: int | None
+    backups: Backups
     instances: list[InstanceFigures]
 
 
@@ -165,7 +178,8 @@ class Identity(Struct, frozen=True):
 class Account(Struct, frozen=True):
     """What an administrator sees of an account; `queued` deliveries wait, `connected` of its devices have links.
 
-    `identity`: whose it is, where it came to be by sign-in with a provider.
+    `identity`: whose it is, where it came to be by sign-in with a provider. `address`: of a ghost, who writes by a
+    bridge from there; else empty.
     """
 
     uid: str
@@ -177,6 +191,7 @@ class Account(Struct, frozen=True):
     created_ms: int
     connected: int
     identity: Identity | None
+    address: str
 
 
 class AccountPage(Struct, frozen=True):

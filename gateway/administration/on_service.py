@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 from gateway.administration import models as m
 from gateway.administration.audit import AuditLog
+from gateway.administration.backup_folder import BackupFolder
 from gateway.administration.errors import Denied, Invalid
 from gateway.administration.on_instances import Administered, Handler
 from gateway.administration.operations import Actor
@@ -60,6 +61,7 @@ class ServiceOperations:
         self._audit = audit
         self._tokens = tokens
         self._clock = clock
+        self._backups = BackupFolder(settings.backup)
         self._started_ms = self._now_ms()
         self._version = version("tmtp-gateway")
 
@@ -93,6 +95,7 @@ class ServiceOperations:
             disk_free_bytes=disk.free,
             disk_total_bytes=disk.total,
             certificate_ends_ms=min(ends, default=None),
+            backups=await self._backups.look(),
             instances=figures,
         )
 

@@ -22,6 +22,7 @@ _ACCOUNT: Final = m.Account(
     created_ms=_AT_MS,
     connected=1,
     identity=m.Identity(issuer="https://id.example.org/realms/example", subject="f2b8a1c4"),
+    address="",
 )
 _DEVICE: Final = m.Device(
     device=17, label="laptop", standing="active", key="…", created_ms=_AT_MS, queued=3, connected=False
@@ -136,6 +137,7 @@ ANSWERS: Final[dict[type[msgspec.Struct], msgspec.Struct]] = {
         disk_free_bytes=40_000_000_000,
         disk_total_bytes=80_000_000_000,
         certificate_ends_ms=_AT_MS,
+        backups=m.Backups(state="kept", kept=7, newest_ms=_AT_MS),
         instances=[_FIGURES],
     ),
     m.History: m.History(hour=[_SAMPLE], day=[_SAMPLE]),

@@ -86,7 +86,7 @@ def list_accounts(
         ),
         (
             (
-                "\n".join(one.aliases) or "(none)",
+                "\n".join(one.aliases) or one.address or "(none)",
                 one.uid,
                 *((one.identity.subject if one.identity else "-",) if by_sign_in else ()),
                 str(one.devices),
@@ -115,6 +115,8 @@ def show_account(
     one = found.account
     say(f"{named(one)}: {one.role}, {one.status}, since {posted_text(one.created_ms)}")
     say(f"aliases: {', '.join(one.aliases) or 'none'}")
+    if one.address:
+        say(f"stands for: {one.address}, who writes by a bridge")
     say(f"groups: {', '.join(found.groups) or 'none'}")
     if one.identity is not None:
         say(f"signs in as: {one.identity.subject} at {one.identity.issuer}")

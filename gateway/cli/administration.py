@@ -21,13 +21,9 @@ from gateway.cli.common import (
     fail,
     print_json,
     say,
-    settings_of,
     show_table,
     to_its_end,
 )
-from gateway.clock import SystemClock
-from gateway.doctor.backups import examine_backups
-from gateway.settings import Settings
 from tmtp_core.ids import posted_text
 
 queue = typer.Typer(no_args_is_help=True, help="See what waits for whom; never what it says.")
@@ -37,6 +33,12 @@ token = typer.Typer(no_args_is_help=True, help="Make, list and revoke tokens for
 LimitOption = Annotated[int, typer.Option(min=1, max=m.PAGE_MAX, help="How many at most.")]
 _MIB = 1 << 20
 _ARCHIVES = {"none": "no archive: what is delivered is kept by the members' devices alone"}
+_BACKUPS = {
+    "not_set_up": "none are set up: with this machine everything would be lost",
+    "none": "there is none yet: tmtp-gateway backup",
+    "kept": "the newest",
+    "unreadable": "their folder cannot be read, or does not answer: tmtp-gateway doctor",
+}
 
 
 def overview(config: ConfigOption = Path("gateway.yaml"), as_json: JsonOption = False) -> None:
@@ -80,16 +82,14 @@ def overview(config: ConfigOption = Path("gateway.yaml"), as_json: JsonOption = 
     )
     for one in seen.instances:
         say(f"{one.instance}: {_ARCHIVES[one.archive]}")
-    if config.is_file():  # a pipe cannot be read again
-        say(f"backups: {_newest_backup(settings_of(config))}")
+    say(f"backups: {_BACKUPS[seen.backups.state]}{_newest(seen)}")
 
 
-def _newest_backup(settings: Settings) -> str:
-    """As the doctor says it, who also looks at what else belongs to backups (disk)."""
-    try:
-        return next(examine_backups(settings, SystemClock())).text
-    except OSError as error:
-        return f"{error.filename} cannot be looked at: {error.strerror}"
+def _newest(seen: m.Overview) -> str:
+    if seen.backups.newest_ms is None:
+        return ""
+    hours = (seen.now_ms - seen.backups.newest_ms) / 3_600_000
+    return f" of {seen.backups.kept} is {hours:.0f} hours old"
 
 
 @queue.command("list")

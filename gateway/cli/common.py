@@ -72,7 +72,8 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 def named(one: m.Account) -> str:
     """How an account is called."""
-    return f"{one.aliases[0]} ({one.uid})" if one.aliases else one.uid
+    name = one.aliases[0] if one.aliases else one.address
+    return f"{name} ({one.uid})" if name else one.uid
 
 
 def ask(config: Path, answer: type[T], operation: str, body: msgspec.Struct | None = None, **arguments: object) -> T:

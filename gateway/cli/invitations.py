@@ -14,14 +14,17 @@ from gateway.cli.common import (
     JsonOption,
     ask,
     ask_pages,
+    err,
     expiry_ms,
     print_json,
     say,
     show_table,
     to_its_end,
 )
+from gateway.settings import Address
 from tmtp_core import limits
 from tmtp_core.ids import posted_text
+from tmtp_core.wire.address import parse_address
 
 invitation = typer.Typer(no_args_is_help=True, help="List and revoke invitations.")
 
@@ -53,6 +56,17 @@ def invite(
         say("Give this to the person; it is shown only now:")
         say(f"  tmtp join '{made.link}' --alias 'Their Name'")
         say(f"The token alone, for other clients: {made.token}")
+        warn_of_own_name(made.link)
+
+
+def warn_of_own_name(link: str) -> None:
+    """Say so where a link names this machine as only it names itself: a machine may be called localhost, and a listener
+    may be on loopback. Whoever has the link would look for the service on his own device.
+    """
+    host = parse_address(link).host
+    if Address(host=host, port=0).loopback or host.startswith("localhost."):
+        mend = "give host: and listen for others, or behind a proxy reached_at:; start again, and invite anew"
+        err.print(f"Only this machine finds the service by this link, which names {host}: {mend}.", soft_wrap=True)
 
 
 @invitation.command("list")

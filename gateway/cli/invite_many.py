@@ -24,6 +24,7 @@ from gateway.cli.common import (
     settings_of,
     to_its_end,
 )
+from gateway.cli.invitations import warn_of_own_name
 from gateway.files import write_private
 from gateway.invitations.people import PeopleInvalid, read_people
 from tmtp_core.ids import posted_text
@@ -92,6 +93,7 @@ def _tell(
         )
     elif to is not None:
         say(f"{len(made)} invitations to {instance} are in {to}: print it, cut it, hand the cards out, delete it.")
+        warn_of_own_name(made[0].link)
 
 
 def _people(file: Path) -> list[str]:

@@ -30,6 +30,7 @@ from gateway.cli.common import (
     settings_of,
 )
 from gateway.cli.doctor import doctor
+from gateway.cli.finding import VARIABLE, found_config
 from gateway.cli.groups import group
 from gateway.cli.invitations import invitation, invite
 from gateway.cli.invite_many import invite_many
@@ -107,8 +108,15 @@ def serve(
 
 
 @app.command("check-config")
-def check_config(file: Annotated[Path, typer.Argument(metavar="FILE")], as_json: JsonOption = False) -> None:
+def check_config(
+    file: Annotated[Path, typer.Argument(metavar="FILE", envvar=VARIABLE, callback=found_config)] = Path(
+        "gateway.yaml"
+    ),
+    as_json: JsonOption = False,
+) -> None:
     """Name every mistake of a settings file: where, what is wrong, what would be right. Exit code 2 if there are any.
+
+    Without FILE it is the one that the other commands take.
 
     Example: tmtp-gateway check-config gateway.yaml
     """

@@ -62,9 +62,8 @@ class SigningIn:
         """A one-time link, used."""
         secret = (await form_of(request)).text("token")
         person = await self._rooms.people.use_link(secret)
-        if person is None:  # only who fails is counted: whoever shares an address with him gets in
-            seldom = self._attempts.allow(request.remote or "")
-            return self._page(request, _LINK_OVER, 403) if seldom else self._page(request, _TOO_OFTEN, 429)
+        if person is None:
+            return self._failed(request, _LINK_OVER)
         return await self._enter(request, person, "link", web.Response(status=303, headers={"Location": "/"}))
 
     async def begin_passkey(self, request: web.Request) -> web.Response:
@@ -86,7 +85,7 @@ class SigningIn:
         return await self._enter(request, person, "passkey", web.json_response({"href": "/"}))
 
     def _not_good(self, text: str, request: web.Request, status: int) -> web.Response:
-        """A passkey's answer that is not good. Only those are counted: who shares an address with one gets in."""
+        """A passkey's answer that is not good, which is counted as `_failed` does, and told to a script."""
         if not self._attempts.allow(request.remote or ""):
             return web.json_response({"error": _TOO_OFTEN}, status=429)
         return web.json_response({"error": text}, status=status)
@@ -111,7 +110,7 @@ class SigningIn:
         try:
             person, role = await self._by_provider.finish(request.cookies.get(_WAY, ""), request.query)
         except RequestRefused as refusal:
-            answer = self._page(request, sentence(refusal.text), 403)
+            answer = self._failed(request, sentence(refusal.text))
         except ServiceUnavailable:
             answer = self._page(request, f"{self._by_provider.label} does not answer at present. Try again.", 503)
         else:
@@ -144,6 +143,12 @@ class SigningIn:
             self._rooms.notices.say(number, Notice(_ADD_PASSKEY, "good"))
         answer.set_cookie(COOKIE, secret, secure=True, httponly=True, samesite="Strict", path="/")
         return answer
+
+    def _failed(self, request: web.Request, wrong: str) -> web.Response:
+        """A try that failed. Only those are counted: who shares an address with one gets in."""
+        if not self._attempts.allow(request.remote or ""):
+            return self._page(request, _TOO_OFTEN, 429)
+        return self._page(request, wrong, 403)
 
     async def _signed_in(self, request: web.Request) -> bool:
         secret = request.cookies.get(COOKIE)

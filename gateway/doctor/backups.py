@@ -15,10 +15,10 @@ from gateway.backup.journal import current_path, is_cut_off, journals_of, lacks_
 from gateway.backup.taking import backups_in
 from gateway.doctor.findings import Finding, fail, ok, warn
 from gateway.settings import Settings
+from tmtp_core import limits
 from tmtp_core.clock import Clock
 from tmtp_core.domain.facts import FACTS_COUNTER, FACTS_LEAP
 
-_OLD_S: Final = 36 * 3600  # a backup a day, and one that was late
 _TOO_OLD_S: Final = 7 * 24 * 3600
 _CLOCK_PATIENCE_S: Final = 60.0
 _JOURNAL_PATIENCE_S: Final = 1.0
@@ -59,7 +59,7 @@ def _age(age_s: float, newest: Path, count: int) -> Finding:
     text = f"the newest of {count} is {age_s / 3600:.0f} hours old: {newest.name}"
     if age_s > _TOO_OLD_S:
         return fail("backups", text, _TAKE)
-    if age_s > _OLD_S:
+    if age_s > limits.BACKUP_OLD_S:
         return warn("backups", text, _TAKE)
     return ok("backups", text)
 

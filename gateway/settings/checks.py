@@ -166,6 +166,8 @@ def _instance_checks(path: Path, instance: Instance) -> Iterator[Found]:
     yield from _sign_in_checks(path, instance)
     for index, listen in enumerate(instance.listen):
         yield from _listen_checks((*path, "listen", index), listen)
+    if instance.reached_at is not None and not instance.reached_at.port:
+        yield (*path, "reached_at"), "clients need a port", "for example chat.example.org:4433"
     yield from _tls_checks((*path, "tls"), instance.tls)
     if instance.skin is not None:
         yield from _skin_checks((*path, "skin"), instance.skin)

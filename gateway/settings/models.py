@@ -256,6 +256,7 @@ class Instance(_Model):
     groups: Groups = Groups()
     delivery: DeliverySettings = DeliverySettings()
     listen: list[Listen] = Field(min_length=1, max_length=16)
+    reached_at: Address | None = None
     tls: Tls = Tls()
     database: str | None = None
     payloads: PayloadSettings | None = None

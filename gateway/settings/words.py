@@ -17,7 +17,7 @@ def explained(source: YamlSource, detail: ErrorDetails, whole: type[BaseModel] =
     key = path[-1] if path else "the file"
     context = detail.get("ctx", {})
     shown = _shown(detail["input"])
-    manual = "see config/gateway.yaml"
+    manual = "see tmtp-gateway sample-config"
     words: dict[str, tuple[str, str]] = {
         "extra_forbidden": (f"there is no setting {key}", _nearest(path, whole)),
         "missing": (f"{key} is missing", f"add {key}:; {manual}"),
@@ -44,7 +44,7 @@ def _shown(value: Any) -> str:
 def _nearest(path: Path, whole: type[BaseModel]) -> str:
     """The known settings beside an unknown one, the likeliest first."""
     if not path:
-        return "settings with their names, as in config/gateway.yaml"
+        return "settings with their names, as tmtp-gateway sample-config prints them"
     model: Any = whole
     for part in path[:-1]:
         if isinstance(part, int):
@@ -52,7 +52,7 @@ def _nearest(path: Path, whole: type[BaseModel]) -> str:
         field = model.model_fields.get(part)
         model = _model_of(field.annotation) if field is not None else None
         if model is None:
-            return "see config/gateway.yaml"
+            return "see tmtp-gateway sample-config"
     known = list(model.model_fields)
     near = difflib.get_close_matches(str(path[-1]), known, n=1)
     return f"did you mean {near[0]}?" if near else "one of " + ", ".join(known)

@@ -6,8 +6,12 @@ from typing import Any
 
 import yaml
 
+from tmtp_core import limits
+
 Path = tuple[str | int, ...]
 """Keys and indices from the root of the file to a value."""
+
+_MANUAL = "tmtp-gateway sample-config prints a whole file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,24 +25,36 @@ class Problem:
     right: str
 
 
+class _TooMany(Exception):
+    """With its aliases written out the text has more values than `limits.SETTINGS_VALUES_MAX`."""
+
+
 class YamlSource:
     """The plain data of a YAML text, and the place of every value in it.
 
-    `problems` has what is wrong with the text itself: bad syntax, a key that comes twice, a value that is none.
+    `problems` has what is wrong with the text itself: bad syntax, a key that comes twice, a value that is none, more
+    values than a settings file can need.
     """
 
     def __init__(self, text: str) -> None:
         self.data: Any = None
         self.problems: list[Problem] = []
         self._places: dict[Path, tuple[int, int]] = {(): (1, 1)}
+        self._values = 0
         try:
             node = yaml.compose(text, Loader=yaml.SafeLoader)
             if node is not None:
                 self.data = self._read(node, ())
         except yaml.MarkedYAMLError as error:
             self._syntax(error)
-        except (yaml.YAMLError, RecursionError) as error:
-            self.problems.append(Problem(1, 1, "", f"this is not YAML: {error}", "see config/gateway.yaml"))
+        except yaml.YAMLError as error:
+            self.problems.append(Problem(1, 1, "", f"this is not YAML: {error}", _MANUAL))
+        except RecursionError:
+            wrong = "what stands here is nested too deep, or an alias (*name) is in what it names"
+            self.problems.append(Problem(1, 1, "", wrong, _MANUAL))
+        except _TooMany:
+            wrong = f"with aliases (*name) written out this file has more than {limits.SETTINGS_VALUES_MAX:,} values"
+            self.problems.append(Problem(1, 1, "", wrong, f"fewer aliases of aliases; {_MANUAL}"))
 
     def problem(self, path: Path, wrong: str, right: str) -> Problem:
         """A mistake at a value, or at the nearest one around it that stands in the file."""
@@ -49,6 +65,9 @@ class YamlSource:
         return Problem(line, column, path_text(path), wrong, right)
 
     def _read(self, node: yaml.Node, path: Path) -> Any:
+        self._values += 1
+        if self._values > limits.SETTINGS_VALUES_MAX:
+            raise _TooMany
         self._places.setdefault(path, (node.start_mark.line + 1, node.start_mark.column + 1))
         if isinstance(node, yaml.MappingNode):
             return self._read_mapping(node, path)
@@ -97,7 +116,7 @@ class YamlSource:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
         tab = "\\t" in str(error.problem)
-        right = "indent with blanks, never with tabs" if tab else "mend the YAML syntax here; see config/gateway.yaml"
+        right = "indent with blanks, never with tabs" if tab else f"mend the YAML syntax here; {_MANUAL}"
         self.problems.append(Problem(line, column, "", f"this is not YAML: {error.problem}", right))
 
 

@@ -3,16 +3,20 @@
 
 import asyncio
 import re
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+from nacl.public import PrivateKey
 from playwright.sync_api import BrowserContext, Page, Request, expect
 
 from gateway.administration import models as m
+from gateway.backup.keys import public_text
 from gateway.console.rendering import part
 from tests.browser.conftest import Enter
 from tests.support.console import HOSTILE_NAMES, HOSTILE_NOTES, World
-from tests.support.gateway import endpoint, member
+from tests.support.gateway import SETTINGS, endpoint, member
 from tmtp_client.connection import Connection
 from tmtp_core.wire.address import parse_address
 
@@ -120,6 +124,23 @@ def test_people_are_shown_by_the_names_that_are_known_of_them(world: World, ente
 
 def test_the_overview_says_that_nothing_is_archived(world: World, enter: Enter) -> None:
     expect(enter().get_by_role("region", name="This service")).to_contain_text("none: what is delivered is kept by the")
+
+
+def test_a_backup_that_is_missing_or_old_is_told(tmp_path: Path, context: BrowserContext) -> None:
+    (tmp_path / "backups").mkdir()
+    recipient = public_text(PrivateKey.generate().public_key)
+    with World(tmp_path, settings=f"backup: {{recipient: '{recipient}'}}\n{SETTINGS}") as world:
+        page = context.new_page()
+        page.goto(world.link())
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("main")).to_contain_text("There is no backup.")
+        facts = page.get_by_role("region", name="This service")
+        for days, is_old in ((2, True), (1, False)):
+            taken = datetime.fromtimestamp(world.clock.wall_ns() / 1e9 - 86_400 * days, UTC)
+            (tmp_path / "backups" / f"tmtp-{taken:%Y%m%dT%H%M%S}000Z.tmtpbackup").touch()
+            page.reload()
+            expect(facts).to_contain_text(f"{3 - days}, the newest {days} day")
+            assert ("The newest backup is old." in page.get_by_role("main").inner_text()) is is_old
 
 
 def test_a_password_device_is_barred(world: World, enter: Enter) -> None:

@@ -13,6 +13,7 @@ from tests.support.axe import violations
 from tests.support.canaille import Canaille, free_port, running_canaille
 from tests.support.canaille_server import PASSWORD
 from tests.support.console import World
+from tmtp_core import limits
 
 
 class Club:
@@ -108,3 +109,13 @@ def test_a_way_back_is_good_in_its_own_browser_and_once(club: Club, page: Page, 
     assert again.status == 403
     page.goto(f"{back}?error=access_denied")
     expect(page.get_by_role("alert")).to_be_visible()
+
+
+def test_ways_back_that_fail_are_counted_and_keep_nobody_out(club: Club, page: Page) -> None:
+    """The last here: from then on what fails is refused without a word why."""
+    back = f"{club.world.url}/sign-in/provider/back?code=guessed&state=guessed"
+    statuses = [page.request.get(back).status for _ in range(limits.CONSOLE_ATTEMPTS_MAX + 2)]
+    assert statuses[0] == 403
+    assert statuses[-1] == 429
+    sign_in(page, club, "ada")
+    page.wait_for_url("**/i/members")

@@ -16,7 +16,8 @@ from gateway.instance import StartFailed
 from tests.support.devices import KeyDevice, newcomer
 from tests.support.gateway import running_gateway
 from tests.support.instance import TestInstance, running_instance
-from tests.support.people import form_group, people
+from tests.support.outside import bridge
+from tests.support.people import form_group, instance_with, people
 from tests.support.postgresql import ON_SQLITE
 from tests.support.raw_peer import RawPeer
 from tmtp_core import limits
@@ -128,6 +129,19 @@ async def test_accounts_are_found_by_parts_of_names_and_of_uids(instance: TestIn
     assert await found(instance, search=" ") == []
     for one in everybody:
         await one.quit()
+
+
+async def test_who_writes_by_mail_is_shown_by_his_address_and_found_by_it(tmp_path: Path) -> None:
+    """C1, C2: a ghost has no alias; whoever is to bar one must know which."""
+    async with instance_with(tmp_path, "introduction") as instance:
+        (desk,) = await people(instance, "Support Desk")
+        async with bridge(instance, {"support@example.org": "Support Desk"}) as intake:
+            await intake.post("support@example.org", "Offers@Spam.example")
+        (seen,) = await instance.service.list_accounts(AccountsWanted(search="@spam.EX"))
+        assert (seen.role, seen.aliases, seen.address) == ("ghost", (), "offers@spam.example")
+        shown, _, _ = await instance.service.show_account(seen.uid)
+        assert shown.address == seen.address
+        assert (await instance.service.show_account(desk.uid))[0].address == ""
 
 
 async def test_an_account_is_shown_as_it_is(instance: TestInstance) -> None:

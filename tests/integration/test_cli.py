@@ -186,8 +186,11 @@ def test_removing_asks_first(config: Path) -> None:
     assert "Nothing was removed" in done.stderr
 
 
-def test_check_config(config: Path, tmp_path: Path) -> None:
+def test_check_config(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("check-config", config).stdout.startswith(f"{config} is fine")
+    with monkeypatch.context() as named:  # as all commands find it
+        named.setenv("TMTP_GATEWAY_CONFIG", str(config))
+        assert run("check-config").stdout.startswith(f"{config} is fine")
     bad = tmp_path / "bad.yaml"
     bad.write_text(config.read_text().replace("policy: members", "policy: member"), "utf-8")
     done = run("check-config", bad)

@@ -53,6 +53,18 @@ def test_a_sheet_for_each_person_of_a_list(config: Path, people: Path, tmp_path:
     assert [(one["note"], one["uses_left"]) for one in kept] == [(one["name"], 1) for one in told]
 
 
+def test_links_that_only_this_machine_can_follow_are_told_so(config: Path, people: Path, tmp_path: Path) -> None:
+    """Before a sheet is printed: a machine may be called localhost, and the sample listens on loopback."""
+    for name, command in (("s.html", ("invite-many", people)), ("t.html", ("invite",))):
+        more = ("--sheet", tmp_path / name) if command[0] == "invite-many" else ()
+        made = run(*command, "-c", config, "-i", "members", *more)
+        assert made.returncode == 0
+        assert "names 127.0.0.1: give host:" in made.stderr
+    config.write_text(config.read_text("utf-8") + "host: chat.example.org\n", "utf-8")
+    config.write_text(config.read_text("utf-8").replace('tls: "127.0.0.1', 'tls: "0.0.0.0'), "utf-8")
+    assert run("invite", "-c", config, "-i", "members").stderr == ""
+
+
 def test_nobody_is_invited_when_the_list_has_a_mistake(config: Path, people: Path, tmp_path: Path) -> None:
     people.write_bytes(b"name\nAda Lovelace\n\xff\n")
     refused = run("invite-many", people, "-c", config, "-i", "members", "--sheet", tmp_path / "s.html")

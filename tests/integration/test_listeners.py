@@ -34,6 +34,8 @@ instances:
     tls: {certificate: own.crt, key: own.key}
 """
 
+PIN = "sha256:" + "A" * 43
+
 
 async def test_this_machines_name_is_asked_for_once_and_keeps_nobody_waiting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -87,6 +89,24 @@ instances:
         everywhere = gateway._settings.administration.model_copy(update={"listen": Address(host="0.0.0.0", port=0)})
         monkeypatch.setattr(gateway, "_settings", gateway._settings.model_copy(update={"administration": everywhere}))
         assert urlsplit(gateway._console_url()).hostname == host
+
+
+async def test_links_name_where_a_proxy_or_a_mapped_port_takes_clients(tmp_path: Path) -> None:
+    """C1: and the pin of a key that they see there, which is not the gateway's where a proxy ends TLS."""
+    elsewhere = "reached_at: chat.example.org:443"
+    settings = f"""\
+data_dir: ./data
+http: {{listen: "127.0.0.1:0"}}
+log: {{level: error}}
+instances:
+  - {{name: mapped, policy: members, listen: [{{tls: "127.0.0.1:0"}}], {elsewhere}}}
+  - {{name: proxied, policy: members, listen: [{{tcp: "127.0.0.1:0"}}], {elsewhere}, tls: {{proxy_pins: [{PIN}]}}}}
+"""
+    async with running_gateway(tmp_path, settings) as gateway:
+        for name, pin in (("mapped", gateway.instances["mapped"].spki_pin), ("proxied", None)):
+            made = parse_address((await invited(gateway, name)).link)
+            assert (made.host, made.port, made.pin) == ("chat.example.org", 443, pin)
+            assert made.invite
 
 
 async def test_plain_tcp_and_an_own_certificate(tmp_path: Path) -> None:

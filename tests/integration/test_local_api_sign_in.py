@@ -38,8 +38,9 @@ def joining(gateway: Gateway, alias: str = ADA, account: str = "club") -> o.Join
 async def back(canaille: Canaille, sign_in: m.SignIn, who: str) -> None:
     """The person was at the provider's pages, and his browser comes back to this device."""
     url = await canaille.sign_in(sign_in.url, who)
-    async with aiohttp.ClientSession() as browser, browser.get(url) as page:
-        assert "You are signed in" in await page.text()
+    german = {"Accept-Language": "de-DE, en;q=0.8"}
+    async with aiohttp.ClientSession(headers=german) as browser, browser.get(url) as page:
+        assert "Du bist angemeldet" in await page.text()
 
 
 async def finished(person: Person, asked: o.Join, sign_in: m.SignIn) -> m.Joined:

@@ -98,17 +98,6 @@ UNTOLD: Final = frozenset(
         "{} has a vault already",
         "the seed of a recovery key has {} bytes",
         "another process runs the accounts in {}",  # to whoever starts a second one
-        # of the page on which a sign-in ends, which is in English
-        "You are signed in",
-        "You may close this page, and go on in your client.",
-        "Nothing here",
-        "This is where a sign-in ends.",
-        "Not your sign-in",
-        "Begin again in your client.",
-        "It was here already",
-        "You may close this page.",
-        "You are not signed in",
-        "Your client says why. You may close this page.",
     }
 )
 """What looks like a sentence and is not told to who uses the pages."""

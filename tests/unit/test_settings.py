@@ -3,6 +3,7 @@
 
 from datetime import UTC, date, datetime
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -180,6 +181,7 @@ def test_defaults_follow_the_policy(tmp_path: Path) -> None:
         ("listen: 127.0.0.1:2525", "listen: 127.0.0.1:2525\n      life_cycle: {invite: never}", 15, "bridges.smtp[0].life_cycle.invite", "never", "'by_hand' or 'when_vetted'"),
         ("listen: 127.0.0.1:2525", "listen: 127.0.0.1:2525\n      decisions_kept_days: 30", 15, "bridges.smtp[0].decisions_kept_days", "30 does not fit", "90"),
         ("data_dir: ./data", 'http: {listen: "0.0.0.0:8080"}', 1, "http.listen", "from outside", "loopback"),
+        ("policy: public", "policy: public\n    reached_at: chat.example.org:0", 8, "instances[1].reached_at", "need a port", "chat.example.org:4433"),
         ("data_dir: ./data", "data_dir: a\ndata_dir: b", 2, "data_dir", "twice", "line 1"),
         ("data_dir: ./data", "data_dir:\n\tx", 2, "", "not YAML", "never with tabs"),
         ("data_dir: ./data", "data_dir: [", 3, "", "not YAML", "syntax"),
@@ -243,6 +245,22 @@ def test_a_value_that_yaml_cannot_make_is_a_mistake_with_its_place(tmp_path: Pat
     (mistake,) = problems(tmp_path, GOOD + f"host: {text}\n")
     assert (mistake.line, mistake.column, mistake.path) == (GOOD.count("\n") + 1, 7, "host")
     assert mistake.wrong.isprintable()
+
+
+def test_aliases_of_aliases_are_bounded_and_told_so(tmp_path: Path) -> None:
+    """Nine lines could be four hundred million values, and all of the memory."""
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
+    for before, name in pairwise("abcdefghi"):
+        lines.append(f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]")
+    (problem,) = problems(tmp_path, "\n".join(lines))
+    assert "more than 100,000 values" in problem.wrong
+    assert "fewer aliases" in problem.right
+    (problem,) = problems(tmp_path, "instances: &a [*a]")
+    assert "an alias (*name) is in what it names" in problem.wrong
+    few = GOOD.replace(
+        "[network: 127.0.0.0/8]}]", "&here [network: 127.0.0.0/8]}, {address: b@b.example, proof: *here}]"
+    )
+    assert len(load(tmp_path, few).bridges.smtp[0].senders) == 2
 
 
 @pytest.mark.parametrize("bridges", ["true", "5", "[x]", "{smtp: 5}", "{smtp: true}", "{smtp: [5]}"])

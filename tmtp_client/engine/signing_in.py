@@ -19,19 +19,11 @@ from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 from tmtp_client import limits
 from tmtp_client.connection import RefusedHere
+from tmtp_client.engine import sign_in_page
 from tmtp_core.crypto.encoding import to_text
 from tmtp_core.wire import messages as m
 
 _REQUEST: Final = re.compile(rb"GET (/[!-~]{0,4096}) HTTP/1\.[01]\r\n")
-_PAGE: Final = (
-    "<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>"
-    "<body style='font-family:sans-serif;margin:4rem'><h1>{title}</h1><p>{words}</p></body></html>"
-)
-_ANSWER: Final = (
-    "HTTP/1.1 {status}\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: {size}\r\n"
-    "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'\r\nCache-Control: no-store\r\n"
-    "Connection: close\r\n\r\n"
-)
 
 
 OpenUrl = Callable[[str, str], None]
@@ -101,9 +93,7 @@ class _Waiting:
         try:
             async with asyncio.timeout(limits.BROWSER_TIMEOUT_S):
                 head = await reader.readuntil(b"\r\n\r\n")
-                status, title, words = self._taken(head)
-                page = _PAGE.format(title=title, words=words).encode()
-                writer.write(_ANSWER.format(status=status, size=len(page)).encode() + page)
+                writer.write(sign_in_page.answer(head, *self._taken(head)))
                 await writer.drain()
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass

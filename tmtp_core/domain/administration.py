@@ -60,6 +60,7 @@ class AccountSummary:
     """What an administrator sees of an account. `queued` counts deliveries that wait; content is never shown.
 
     `connected`: how many of its devices have links. `identity`: whose it is, where a provider of sign-in has said so.
+    `address`: of a ghost, for whom outside it stands; else empty.
     """
 
     uid: str
@@ -71,6 +72,7 @@ class AccountSummary:
     created_ms: int
     connected: int = 0
     identity: Identity | None = None
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,5 +279,6 @@ def _administered(
         queued=ledger.queued_for(account),
         created_ms=ledger.created_ms(account),
         identity=ledger.identity_of(account),
+        address=ledger.ghost(account).address if account.role is Role.GHOST else "",
     )
     return Administered(summary, cuts, copies, _devices(account), ledger.linked_elsewhere_of(account))

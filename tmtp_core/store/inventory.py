@@ -27,7 +27,8 @@ _LINKED_ASKED_MAX: Final = 10_000  # devices in one question; PostgreSQL takes 3
 class AccountsWanted:
     """Which accounts: of these whose uid comes after `after` in age, at most `limit`.
 
-    `search`: the beginning of a uid, or a part of an alias, in any case, also of one that looks like it (D1).
+    `search`: the beginning of a uid, or a part of an alias, in any case, also of one that looks like it (D1), or of
+    the address that a ghost stands for.
     """
 
     search: str = ""
@@ -121,6 +122,7 @@ def accounts(connection: Connection, wanted: AccountsWanted, linked: Linked) -> 
         devices[key].append(device)
     waiting = _waiting(connection, keys)
     persons = identities(connection, keys)
+    addresses = _addresses(connection, keys)
     linked |= linked_elsewhere(connection, [device for some in devices.values() for device in some])
     return [
         AccountSummary(
@@ -133,6 +135,7 @@ def accounts(connection: Connection, wanted: AccountsWanted, linked: Linked) -> 
             created_ms=row.created_ms,
             connected=len(linked.intersection(devices[row.key])),
             identity=persons.get(row.key),
+            address=addresses.get(row.key, ""),
         )
         for row in rows
     ]
@@ -327,16 +330,25 @@ def linked_elsewhere(connection: Connection, devices: Sequence[int]) -> Linked:
 
 def _sought(text: str) -> ColumnElement[bool]:
     by_uid = t.account.c.uid.startswith(text.upper(), autoescape=True)  # they have no small letters; PostgreSQL minds
+    address = func.lower(t.ghost.c.address).contains(text.lower(), autoescape=True)
+    by_address = t.account.c.key.in_(select(t.ghost.c.account).where(address))
     forms = [form for form in skeletons(text) if form]
     if not forms:
-        return by_uid
+        return or_(by_uid, by_address)
     like = [t.look_alike.c.skeleton.contains(form, autoescape=True) for form in forms]
     by_alias = (
         select(t.name.c.account)
         .join(t.look_alike, t.look_alike.c.name == t.name.c.name)
         .where(t.name.c.account.is_not(None), or_(*like))
     )
-    return or_(by_uid, t.account.c.key.in_(by_alias))
+    return or_(by_uid, by_address, t.account.c.key.in_(by_alias))
+
+
+def _addresses(connection: Connection, keys: Collection[int]) -> dict[int, str]:
+    """For whom outside the ghosts among accounts stand."""
+    g = t.ghost.c
+    rows = connection.execute(select(g.account, g.address).where(g.account.in_(keys)))
+    return {row.account: row.address for row in rows}
 
 
 def _first_aliases(connection: Connection, keys: Collection[int]) -> dict[int, str]:

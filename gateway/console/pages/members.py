@@ -190,7 +190,7 @@ async def _name(visit: Visit) -> str:
 
 
 def _called(account: m.Account) -> str:
-    return account.aliases[0] if account.aliases else account.uid
+    return account.aliases[0] if account.aliases else account.address or account.uid
 
 
 def _href(visit: Visit) -> str:

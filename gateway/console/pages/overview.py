@@ -8,6 +8,7 @@ from aiohttp import web
 from gateway.administration import models as m
 from gateway.console.plots import Plot, Series, plot
 from gateway.console.visits import Visit
+from tmtp_core import limits
 
 _DISK_SHORT: Final = 0.1  # of the disk, free
 _LINE_POINTS_MIN: Final = 2
@@ -37,6 +38,7 @@ async def _figures(visit: Visit) -> dict[str, Any]:
         "overview": now,
         "figures": figures,
         "disk_short": now.disk_free_bytes < _DISK_SHORT * now.disk_total_bytes,
+        "backup_late": _is_late(now),
         "plots": _plots(history.day if daily else history.hour, now.now_ms, *(_DAY if daily else _HOUR)),
         "spans": (("Hour", visit.base), ("Day", f"{visit.base}?span=day")),
         "span_chosen": int(daily),
@@ -44,6 +46,14 @@ async def _figures(visit: Visit) -> dict[str, Any]:
         "may_invite": visit.may("invitations:write"),
         "may_reports": visit.may("reports:read"),
     }
+
+
+def _is_late(now: m.Overview) -> bool:
+    """Whether backups are set up, and the newest is older than it should be, or missing."""
+    newest_ms = now.backups.newest_ms
+    if newest_ms is None:
+        return now.backups.state != "not_set_up"
+    return now.now_ms - newest_ms > limits.BACKUP_OLD_S * 1000
 
 
 def _plots(samples: list[m.Sample], now_ms: int, span_s: int, span: tuple[str, ...]) -> list[Plot]:

@@ -2,14 +2,17 @@
 """The last hour and day of an instance, and looks that several share (C1)."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from gateway.administration import ROLES, Actor, Administration, models
+from gateway.administration.backup_folder import BackupFolder
 from gateway.administration.history import InstanceHistory, Kept
 from gateway.app import Gateway
+from gateway.settings.models import BackupSettings
 from tests.support.gateway import member, running_gateway
 from tests.support.instance import ManualClock, TestInstance, running_instance
 from tests.support.people import people
@@ -111,6 +114,37 @@ async def test_who_asks_while_somebody_looks_waits_for_the_next_look_and_shares_
     await asyncio.sleep(0)
     clock.advance(0.001)
     assert await asyncio.gather(first, *(kept.get() for _ in range(9))) == [1] + [2] * 9
+
+
+# -- backups ---------------------------------------------------------------------------------------------------------
+async def test_how_old_the_newest_backup_is(tmp_path: Path) -> None:
+    assert await BackupFolder(BackupSettings(to=tmp_path)).look() == models.Backups(
+        state="not_set_up", kept=0, newest_ms=None
+    )
+    folder = BackupFolder(BackupSettings(recipient="somebody", to=tmp_path))
+    assert await folder.look() == models.Backups(state="none", kept=0, newest_ms=None)
+    for name in ("tmtp-19700101T000002000Z", "tmtp-19700101T000003500Z", ".tmtp-19700101T000009000Z"):
+        (tmp_path / f"{name}.tmtpbackup").touch()
+    assert await folder.look() == models.Backups(state="kept", kept=2, newest_ms=3_500)
+
+
+async def test_a_disk_of_backups_that_does_not_answer_keeps_one_thread_and_nobody_who_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "BACKUPS_PATIENCE_S", 0.01)
+    answers, looks = threading.Event(), []
+
+    def hang(folder: Path) -> list[tuple[int, Path]]:
+        looks.append(folder)
+        answers.wait()
+        return [(7, folder)]
+
+    folder = BackupFolder(BackupSettings(recipient="somebody", to=tmp_path), hang)
+    assert [(await folder.look()).state for _ in range(3)] == ["unreadable"] * 3
+    assert looks == [tmp_path]
+    monkeypatch.setattr(limits, "BACKUPS_PATIENCE_S", 30)
+    answers.set()
+    assert (await folder.look()).newest_ms == 7
 
 
 # -- what an actor sees ----------------------------------------------------------------------------------------------
