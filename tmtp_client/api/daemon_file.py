@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+HOST: Final = "127.0.0.1"
 API: Final = "/api/1"  # of the WebSocket; the number is the version
 NAME: Final = "daemon.json"
 _MAX_BYTES: Final = 4096
@@ -34,6 +35,14 @@ class DaemonFile(msgspec.Struct, frozen=True):
             os.fchmod(descriptor, 0o600)
             file.write(msgspec.json.encode(self))
         unfinished.replace(home / NAME)
+
+    def lives(self) -> bool:
+        """Whether a process of this person has its number: where none has, the port may be a stranger's by now."""
+        try:
+            os.kill(self.pid, 0)
+        except (OSError, OverflowError):
+            return False
+        return self.pid > 0
 
     def remove(self, home: Path) -> None:
         """Take it away, if it is still this daemon's."""
