@@ -229,7 +229,12 @@ async def test_no_more_is_read_while_too_much_is_unanswered(visitor: Visitor, mo
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "null", '{"id": "a", "method": "x"}', '{"id": 1}', '{"id": 1, "method": "x", "more": 1}']
+    "text",
+    [
+        *("", "{", "[]", "null", '{"id": "a", "method": "x"}', '{"id": 1}', '{"id": 1, "method": "x", "more": 1}'),
+        f'{{"id": 1, "method": "render", "params": {{"text": {"[" * 100_000 + "]" * 100_000}}}}}',
+    ],
+    ids=lambda text: text[:40],
 )
 async def test_what_is_no_request_is_answered_so_and_the_socket_goes_on(visitor: Visitor, text: str) -> None:
     ws = await visitor.socket()
