@@ -5,6 +5,7 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.instance import TestInstance, running_instance
-from tests.support.terminal import PATIENCE_S, Terminal, joined, link
+from tests.support.terminal import PATIENCE_S, TMTP, Terminal, joined, link
 from tmtp_client.vault.recovery import seed_of
 
 
@@ -186,6 +187,29 @@ async def test_the_recovery_sheet_is_shown_once(service: TestInstance, tmp_path:
     assert len(seed_of(" ".join(words))) == 32
     uid = (await terminal.run("whoami", "--json")).json["uid"]
     assert f"--uid '{uid}' --alias 'Ada Lovelace'" in ran.out
+
+
+async def test_a_sheet_that_could_not_be_written_out_is_told_again(service: TestInstance, tmp_path: Path) -> None:
+    """A disk that is full, say: this device may forget the sheet only once somebody has it (B4)."""
+    terminal = Terminal(tmp_path / "ada", PYTHONUNBUFFERED="")  # as a shell has it
+    command = f"{shlex.join(TMTP)} join '{link(service)}' --alias 'Ada Lovelace' --json > /dev/full"
+    process = await asyncio.create_subprocess_shell(command, env=terminal.environment)
+    assert await asyncio.wait_for(process.wait(), PATIENCE_S) == 1
+    again = await terminal.does("join", link(service), "--alias", "Ada Lovelace", "--json")
+    assert len(seed_of(again.json["recovery"])) == 32
+
+
+async def test_others_letters_are_no_trouble_to_a_terminal_that_has_not_got_them(
+    service: TestInstance, tmp_path: Path
+) -> None:
+    """Programs get all of them: JSON is UTF-8 everywhere (RFC 8259 §8.1)."""
+    ada = await joined(service, tmp_path / "ada", "Ada Lovelace")
+    await ada.does("drafts", "edit", "--text", "Привет, Ada")
+    plain = Terminal(tmp_path / "ada", PYTHONIOENCODING="ascii")
+    for arguments, said in ((("drafts",), "??????, Ada"), (("drafts", "--json"), "Привет, Ada")):
+        process = await plain.start(*arguments)
+        out, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
+        assert (process.returncode, said in out.decode()) == (0, True), err.decode()
 
 
 async def test_whose_alias_is_taken_has_the_sheet_all_the_same(service: TestInstance, tmp_path: Path) -> None:

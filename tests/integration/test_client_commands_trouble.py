@@ -35,6 +35,8 @@ async def test_refusals_end_with_the_words_of_the_service(service: TestInstance,
     assert "nobody here is called so" in ran.err
     assert (await ada.run("send", "B" * 32, "hello")).code == 1
     assert (await ada.run("send", "B" * 32, "hello", "-f", "no such file")).code == 2
+    long = await ada.run("send", "B" * 32, "hello", "-f", "x" * 300)
+    assert (long.code, long.err) == (2, f"{'x' * 300}: File name too long\n")
     assert (await ada.run("send", "B" * 32, "hello", "--reply", "ffffffff")).code == 1
     assert (await ada.run("read", "ffffffff")).code == 1
     assert "Nothing here yet" in (await ada.run("inbox")).out

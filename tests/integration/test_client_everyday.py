@@ -267,6 +267,8 @@ async def test_settings_and_accounts(service: TestInstance, tmp_path: Path) -> N
     wrong = await ada.run("settings", "undo_s", "ever")
     assert (wrong.code, "whole number of seconds" in wrong.err) == (2, True)
     assert (await ada.run("settings", "no_such_setting")).code == 2
+    nothing = await ada.run("settings", "order", "")
+    assert (nothing.code, "must be one of" in nothing.err) == (2, True)
     await ada.does("join", link_of(service), "--alias", "Countess of L.", "--account", "club")
     several = await ada.run("inbox")
     assert (several.code, "club, default" in several.err) == (0, False)  # there is one called default

@@ -233,14 +233,11 @@ async def test_who_is_linked_to_something_else_is_told_so(service: TestInstance,
     ada = await joined(service, tmp_path / "ada", "Ada Lovelace")
     offer = (await ada.does("link", "start", "--json")).json["text"]
     phone = Terminal(tmp_path / "phone")
-    answering = await phone.start("link", "answer", homes.of_another(offer))
+    answering = await phone.start("link", "answer", homes.of_another(offer), "--json")
     assert answering.stdout is not None
     try:
-        said = ""
-        while "same number" not in said:
-            said += (await asyncio.wait_for(answering.stdout.readline(), PATIENCE_S)).decode()
-        answer = next(line for line in said.splitlines() if line.startswith("tmtp-link"))
-        await ada.does("link", "finish", answer, "--fingerprint", said.rpartition(": ")[2].strip())
+        said = json.loads(await asyncio.wait_for(answering.stdout.readline(), PATIENCE_S))
+        await ada.does("link", "finish", said["text"], "--fingerprint", said["fingerprint"])
         _, errors = await asyncio.wait_for(answering.communicate(), PATIENCE_S)
     finally:
         if answering.returncode is None:

@@ -33,7 +33,7 @@ async def begun(home: Path, *arguments: str) -> asyncio.subprocess.Process:
         "from tmtp_client.program import main; main()",
         "daemon",
         *arguments,
-        env=os.environ | {"TMTP_HOME": str(home)},
+        env=os.environ | {"TMTP_HOME": str(home), "PYTHONUNBUFFERED": ""},  # as a shell has it
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

@@ -127,6 +127,13 @@ async def test_another_server_at_the_port_is_not_taken_for_the_daemon(visitor: V
             pass
 
 
+def test_a_file_that_cannot_be_put_there_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "daemon.json" / "in the way").mkdir(parents=True)
+    with pytest.raises(OSError, match="directory"):
+        DaemonFile(1, 7, 1, "http://127.0.0.1:1", "key").write(tmp_path)
+    assert [one.name for one in tmp_path.iterdir()] == ["daemon.json"]
+
+
 def test_the_file_is_the_owners_alone_and_does_not_print_its_key(tmp_path: Path) -> None:
     file = DaemonFile(1, 7, 80, "http://127.0.0.1:80", "secret")
     file.write(tmp_path)

@@ -253,6 +253,10 @@ async def test_numbers_and_names_beyond_all_bounds_are_answered_in_words(world: 
         ada("messages.fill", o.FillForm("work", mine.id, far, {})),
         ada("forms.answers", o.OfForm("work", "dinner", mine.id, far)),
         ada("files.save", o.SaveFile("work", mine.id, far, "/")),
+        ada("files.stage", o.Stage("work", "/tmp/\0")),
+        ada("files.save", o.SaveFile("work", mine.id, 0, "/tmp/\0")),
+        ada("history.export", o.Export("work", "/tmp/\0", "mbox")),
+        ada("codes.read", o.ReadCode("/tmp/\0", "link")),
         ada("groups.act", o.ActOnGroup("work", "Analytical Engine", "join", "x" * 300_000)),
         ada("groups.act", o.ActOnGroup("work", "Analytical Engine", "drop", "x" * 300_000)),
     ]

@@ -229,7 +229,12 @@ async def test_no_more_is_read_while_too_much_is_unanswered(visitor: Visitor, mo
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "null", '{"id": "a", "method": "x"}', '{"id": 1}', '{"id": 1, "method": "x", "more": 1}']
+    "text",
+    [
+        *("", "{", "[]", "null", '{"id": "a", "method": "x"}', '{"id": 1}', '{"id": 1, "method": "x", "more": 1}'),
+        f'{{"id": 1, "method": "render", "params": {{"text": {"[" * 100_000 + "]" * 100_000}}}}}',
+    ],
+    ids=lambda text: text[:40],
 )
 async def test_what_is_no_request_is_answered_so_and_the_socket_goes_on(visitor: Visitor, text: str) -> None:
     ws = await visitor.socket()
@@ -447,7 +452,9 @@ async def test_what_has_not_changed_is_not_sent_again_and_what_has_changed_is_se
     (tmp_path / "work-m-0").write_bytes(b"0123456789")
     first = await visitor.get("/files/work/m/0", visitor.bearer)
     tag = first.headers["ETag"]
-    assert (await visitor.get("/files/work/m/0", visitor.bearer | {"If-None-Match": tag})).status == 304
+    for known in (tag, f'"v0", {tag}', f"W/{tag}", "*"):  # RFC 9110 §13.1.2
+        assert (await visitor.get("/files/work/m/0", visitor.bearer | {"If-None-Match": known})).status == 304
+    assert (await visitor.get("/files/work/m/0", visitor.bearer | {"If-None-Match": '"v0"'})).status == 200
     one = visitor.bearer | {"Range": "bytes=1-2"}
     assert (await visitor.get("/files/work/m/0", one | {"If-Range": tag})).body == b"12"
     assert (await visitor.get("/files/work/m/0", one | {"If-Range": '"v0"'})).body == b"0123456789"

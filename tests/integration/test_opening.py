@@ -2,6 +2,7 @@
 """`tmtp open` and the daemon behind it, as processes: begun where none runs, told from strangers, ended when asked (B1)."""
 
 import asyncio
+import json
 import os
 import signal
 import stat
@@ -142,6 +143,50 @@ async def test_a_stranger_at_the_port_of_a_dead_daemon_is_not_asked(home: Path) 
         DaemonFile(1, ended.pid, port, f"http://127.0.0.1:{port}", "key").write(home)
         assert not (await opened(home)).startswith(f"http://127.0.0.1:{port}/")
         assert asked == []
+
+
+_TAKES = """
+import os, socket
+os.setuid(65534)
+listening = socket.create_server(("0.0.0.0", 0))
+print(listening.getsockname()[1], flush=True)
+listening.accept()
+print("asked", flush=True)
+"""
+
+
+async def test_no_command_asks_a_stranger_at_the_port_of_a_dead_daemon(home: Path) -> None:
+    """He would be told the passphrase (B8)."""
+    ended = await asyncio.create_subprocess_exec("true")
+    await ended.wait()
+    async with stranger(b"{}") as (port, asked):
+        home.mkdir(mode=0o700)
+        DaemonFile(1, ended.pid, port, f"http://127.0.0.1:{port}", "key").write(home)
+        assert (await tmtp(home, "accounts")).exit_code == 0
+        assert asked == []
+
+
+async def test_another_user_of_the_machine_who_has_taken_the_port_is_not_asked(home: Path) -> None:
+    """Also where some process has the number of the daemon that was killed."""
+    if os.getuid() != 0 or not Path("/proc/net/tcp").exists():
+        pytest.skip("to be another user one has to be root, on Linux")
+    other = await asyncio.create_subprocess_exec(sys.executable, "-c", _TAKES, stdout=asyncio.subprocess.PIPE)
+    assert other.stdout is not None
+    try:
+        port = int(await asyncio.wait_for(other.stdout.readline(), PATIENCE_S))
+        home.mkdir(mode=0o700)
+        DaemonFile(1, os.getpid(), port, f"http://127.0.0.1:{port}", "key").write(home)
+        assert (await tmtp(home, "accounts")).exit_code == 0
+        assert other.returncode is None  # nobody came
+    finally:
+        if other.returncode is None:
+            other.kill()
+            await other.wait()
+
+
+async def test_that_nothing_ran_is_said_to_programs_too(home: Path) -> None:
+    ran = await tmtp(home, "daemon", "--stop", "--json")
+    assert (ran.exit_code, json.loads(ran.stdout)) == (0, {"ended": False})
 
 
 @pytest.mark.parametrize("answer", [b'{"url": "http://evil.example/enter?token=1"}', b'{"url": 1}', b"<html>", b""])

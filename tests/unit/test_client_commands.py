@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from tmtp_client import limits
 from tmtp_client.api.frames import Problem
 from tmtp_client.api.models import Attachment
-from tmtp_client.cli.common import bare, default_home, fail_by, moment_ms
+from tmtp_client.cli.common import bare, default_home, fail_by, moment_ms, time_text
 from tmtp_client.cli.forms import _chosen
 from tmtp_client.cli.main import app, main
 from tmtp_client.cli.query import query_of
@@ -80,6 +82,9 @@ def commands() -> Iterator[tuple[str, ...]]:
         (["form", "write", "Bob Builder", "-q", "day date(2026)"], 2, "--ask takes"),
         (["form", "fill", "1f2e3d4c", "day"], 2, "an answer is NAME=ANSWER; not day"),
         (["keys", "Bob Builder", "--shown", "12345", "--compared"], 2, "either"),
+        (["form", "answers", "1f2e3d4c", "--csv", "--json"], 2, "either --csv or --json"),
+        (["send", "Bob Builder", "later", "--at", "9" * 5_000 + "d"], 2, "--at takes 30m"),
+        (["mark", "1f2e3d4c", "--snooze", "9999999d"], 2, "--snooze takes 30m"),
         (["search", "-n", "5"], 2, "Missing argument"),
         (["search", "-word", "-n"], 2, "requires an argument"),
         (["search", "--nonsense"], 2, "No such option"),
@@ -157,6 +162,7 @@ def test_a_home_that_cannot_be_used_is_said_without_a_traceback(
         ("link answer -", b"\xff", 2, b"no valid UTF-8"),
         ("send $(printf 'B\\377b') hello", b"", 2, b"An argument is no valid UTF-8"),
         ("lock --set-passphrase <&-", b"", 2, b"a passphrase has to say something"),
+        ("lock --set-passphrase </dev/zero", b"", 2, b"1024 bytes at most"),
         ("accounts --json >&-", b"", 0, b""),
         ("accounts > /dev/full", b"", 1, b"or where the output goes, takes no more: No space left"),
     ],
@@ -202,6 +208,7 @@ def test_a_problem_says_what_is_meant_and_not_how_the_api_calls_it(capsys: pytes
         (Problem("usage", "a passphrase has 8 characters or more", "new"), "A passphrase has 8 characters or more\n"),
         (Problem("usage", "the form has no such question", "wine"), "Wine: the form has no such question\n"),
         (Problem("not_found", "no message", "message"), "No message. tmtp inbox and tmtp thread show their ids\n"),
+        (Problem("usage", "plan.txt: Permission denied", "path"), "plan.txt: Permission denied\n"),
     ):
         with pytest.raises(typer.Exit):
             fail_by(problem)
@@ -214,6 +221,34 @@ def test_home_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.delenv("TMTP_HOME")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     assert default_home() == tmp_path / "tmtp"
+
+
+def test_without_any_home_a_person_is_asked_to_name_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in a container, whose user the system knows nothing of."""
+
+    def none() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", none)
+    monkeypatch.delenv("TMTP_HOME", raising=False)
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    with pytest.raises(typer.Exit) as ended:
+        default_home()
+    assert ended.value.exit_code == 2
+    assert "TMTP_HOME" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/Los_Angeles"])
+def test_the_last_moment_that_can_be_said_can_be_shown_everywhere(monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        assert time_text(limits.STAMP_MAX_MS)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_times_are_spans_or_moments_of_this_device() -> None:

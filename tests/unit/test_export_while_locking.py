@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
-"""Whoever locks a home waits for no export, and nothing of it stays in plain text (B8)."""
+"""Whoever locks a home waits for no export, and of one that was given up nothing stays in plain text (B8)."""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -15,9 +16,14 @@ from tests.support.homes import places, running_home
 from tests.unit.test_client_database import message
 from tests.unit.test_client_kept_and_sent import ADA
 from tmtp_client.api import operations as o
+from tmtp_client.api.client import to_daemon
+from tmtp_client.api.daemon_file import DaemonFile
+from tmtp_client.api.dispatcher import Dispatcher
+from tmtp_client.api.entrance import Entrance
 from tmtp_client.api.on_files import OnFiles
 from tmtp_client.api.problems import ProblemError
 from tmtp_client.api.rooms import Rooms
+from tmtp_client.api.server import Server
 from tmtp_client.engine.home import Home
 from tmtp_client.store import identity as identities
 from tmtp_client.store import messages
@@ -71,3 +77,26 @@ async def test_a_lock_waits_for_no_export(tmp_path: Path, monkeypatch: pytest.Mo
         assert problem.value.problem.code == "not_now"
         assert home.locked
         assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize("asked", ["mbox", "json"])
+async def test_an_export_whose_asker_has_gone_ends_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: Any
+) -> None:
+    """Who interrupts a command has given it up: a daemon would else write on for hours, where nobody looks."""
+    out = tmp_path / "out"
+    out.mkdir()
+    async with home_with_a_film(tmp_path, monkeypatch) as home:
+        files = OnFiles(Rooms(home))
+        dispatcher = Dispatcher(files.handlers(), lambda: home.locked, home.stir)
+        entrance = Entrance(time.monotonic, os.urandom)
+        server = Server(dispatcher, home, files, entrance)
+        async with server.listening(Server.bound()):
+            file = DaemonFile(1, os.getpid(), server.port, server.url, entrance.key)
+            async with to_daemon(file) as client:
+                doing = asyncio.ensure_future(client.call("history.export", o.Export("work", str(out / "all"), asked)))
+                await is_written(out)
+                doing.cancel()
+            async with asyncio.timeout(60):
+                while list(out.iterdir()):
+                    await asyncio.sleep(0.01)

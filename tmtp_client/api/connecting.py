@@ -9,6 +9,8 @@ from pathlib import Path
 from tmtp_client import limits
 from tmtp_client.api import daemon_file, problems
 from tmtp_client.api.client import Client, Local, to_daemon
+from tmtp_client.api.daemon_file import HOST, DaemonFile
+from tmtp_client.api.neighbours import whose_server
 from tmtp_client.api.problems import ProblemError
 
 
@@ -37,13 +39,22 @@ async def connected(
 
 async def _client(home: Path, stack: AsyncExitStack, *, serves: bool) -> Client | None:
     """The daemon's, or one's own; None: another process has the home, and does not answer."""
-    file = daemon_file.read(home)
-    if file is not None:
+    file = await asyncio.to_thread(daemon_file.read, home)
+    if file is not None and await asyncio.to_thread(is_own, file):
         try:
             return await stack.enter_async_context(to_daemon(file))
         except ProblemError:  # what a daemon left that was killed: the lock says whether one runs
             pass
     return await _here(home, stack, serves=serves)
+
+
+def is_own(file: DaemonFile) -> bool:
+    """Whether what this file tells of can be a daemon of this person, as far as the system says.
+
+    A daemon that was killed leaves its file, and its port to whoever takes it next: a stranger there would be handed
+    the passphrase.
+    """
+    return file.lives() and whose_server((HOST, file.port)) != "other"
 
 
 async def _here(home: Path, stack: AsyncExitStack, *, serves: bool) -> Client | None:

@@ -3,6 +3,7 @@
 
 import asyncio
 import os
+import threading
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -65,11 +66,12 @@ class OnFiles:
         return m.Exported(str(path), 0, 1)
 
     async def export(self, p: o.Export) -> m.Exported:
-        """Everything, in plain text."""
+        """Everything, in plain text. Whoever asked and has gone gets none of it."""
         context = self._rooms.context(p.account)
         path = absolute(p.path, "path")
         loop = asyncio.get_running_loop()
-        files = export.WhileOpen(context.files, context.closing)
+        gone = threading.Event()
+        files = export.WhileOpen(context.files, context.closing, gone)
 
         def progress(have: int, size: int) -> None:
             files.check()
@@ -78,6 +80,9 @@ class OnFiles:
         write = export.to_mbox if p.format == "mbox" else export.to_json
         try:
             return await context.database.read(lambda c: write(c, files, path, progress))
+        except asyncio.CancelledError:
+            gone.set()
+            raise
         except export.Stopped:
             raise problems.not_now(_CLOSED) from None
         except FileExistsError:

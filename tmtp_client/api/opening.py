@@ -2,6 +2,7 @@
 """How the pages are opened: by a daemon, which is started where none runs, and by a token that it gives (B1)."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import msgspec
 
 from tmtp_client import limits
 from tmtp_client.api import daemon_file, problems
+from tmtp_client.api.connecting import is_own
 from tmtp_client.api.daemon_file import DaemonFile
 from tmtp_client.api.guards import DOOR
 from tmtp_client.api.server import TOKENS, Token
@@ -56,9 +58,10 @@ async def ended(home: Path, patience_s: float) -> bool:
     if running is None:
         return False
     file, _ = running
-    os.kill(file.pid, signal.SIGTERM)
+    with contextlib.suppress(ProcessLookupError):  # it ends by itself just now
+        os.kill(file.pid, signal.SIGTERM)
     until = asyncio.get_running_loop().time() + patience_s
-    while _lives(file.pid) and await asyncio.to_thread(daemon_file.read, home) == file:
+    while file.lives() and await asyncio.to_thread(daemon_file.read, home) == file:
         if asyncio.get_running_loop().time() >= until:
             raise problems.not_now(f"the daemon (process {file.pid}) does not end")
         await asyncio.sleep(limits.HOME_POLL_S)
@@ -68,7 +71,7 @@ async def ended(home: Path, patience_s: float) -> bool:
 async def _running(home: Path) -> tuple[DaemonFile, str] | None:
     """The daemon that answers there, and a way in; None: none does."""
     file = await asyncio.to_thread(daemon_file.read, home)
-    if file is None or not _lives(file.pid):
+    if file is None or not await asyncio.to_thread(is_own, file):
         return None
     found = await _asked(file)
     return None if found is None else (file, found)
@@ -87,15 +90,6 @@ async def _asked(file: DaemonFile) -> str | None:
     except (aiohttp.ClientError, OSError, TimeoutError, msgspec.DecodeError):
         return None
     return found.url if found.url.startswith(f"{file.url}{DOOR}?") else None
-
-
-def _lives(pid: int) -> bool:
-    """Whether a process of this person has that number: where none has, the port may be a stranger's by now."""
-    try:
-        os.kill(pid, 0)
-    except (OSError, OverflowError):
-        return False
-    return pid > 0
 
 
 def _begin(home: Path) -> "subprocess.Popen[bytes]":

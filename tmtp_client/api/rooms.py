@@ -139,6 +139,8 @@ def found(value: Got | None, what: str, field: str) -> Got:
 def absolute(text: str, field: str) -> Path:
     """A path as it is meant: the engine may run in another folder than who asks. Raises `ProblemError`."""
     path = Path(text)
+    if "\0" in text:
+        raise problems.usage("no path has such a character in it", field)
     if not path.is_absolute():
         raise problems.usage("say the whole path, from / on", field)
     return path

@@ -15,7 +15,7 @@ import msgspec
 from aiohttp import web
 
 from tmtp_client import limits
-from tmtp_client.api.daemon_file import API
+from tmtp_client.api.daemon_file import API, HOST
 from tmtp_client.api.dispatcher import Dispatcher
 from tmtp_client.api.doorkeeper import Doorkeeper
 from tmtp_client.api.entrance import Entrance
@@ -27,7 +27,6 @@ from tmtp_client.api.pictures import Pictures
 from tmtp_client.api.socket import Socket
 from tmtp_client.api.transfers import FileRoom, Transfers
 
-HOST: Final = "127.0.0.1"
 TOKENS: Final = "/tokens"
 
 # A page and not a redirect: what follows is then asked for by this site, and a Strict cookie goes along.

@@ -99,7 +99,7 @@ class Socket:
     def _ask(self, text: str) -> None:
         try:
             request = _READER.decode(text)
-        except (msgspec.DecodeError, UnicodeEncodeError) as error:
+        except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
             unread = Answer(_NO_REQUEST, problem=Problem("usage", f"this is no request: {error}"))
             work, only_waits = self._send(unread, if_locked=unread), False
         else:

@@ -117,7 +117,7 @@ class Transfers:
                     found = _as_shown(found)
             except ProblemError as error:
                 return _refused(error.problem)
-            if request.headers.get("If-None-Match") == f'"{found.tag}"':
+            if any(one.value in {found.tag, "*"} for one in request.if_none_match or ()):
                 return web.Response(status=304, headers={"ETag": f'"{found.tag}"'})
             return await self._stream(request, found, which)
 

@@ -37,7 +37,7 @@ async def confirmed(question: str) -> None:
 async def secret_of(question: str, *, again: bool = False) -> str:
     """Typed unseen on a terminal (twice with `again`), else a line of standard input. Never an argument."""
     if not sys.stdin.isatty():
-        return utf8(sys.stdin.readline()).rstrip("\r\n")
+        return utf8(sys.stdin.readline(limits.PASSPHRASE_MAX_BYTES + 1)).rstrip("\r\n")
     while True:
         typed = await _some(question, hidden=True)
         if not again or await _some("Repeat it", hidden=True) == typed:

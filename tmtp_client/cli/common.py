@@ -47,6 +47,7 @@ _PLAIN_FIELDS: Final = frozenset(
     )
 )
 _ENDING: Final = 8  # characters of an id that are shown, and are enough to name it
+_SHOWN: Final = 80  # characters of what was typed for a time and is none
 LOCKED: Final = (
     "The history is locked. On a terminal you are asked for the passphrase; a script names a file that has it: "
     "TMTP_PASSPHRASE_FILE. With tmtp daemon running, tmtp unlock opens it for all"
@@ -77,7 +78,10 @@ def default_home() -> Path:
     named = os.environ.get("TMTP_HOME")
     if named:
         return Path(named).absolute()
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "tmtp"
+    try:
+        return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "tmtp"
+    except RuntimeError:  # neither the environment nor the system knows one, as for a container's user
+        fail("You have no home directory here; say which folder to use: TMTP_HOME", USAGE)
 
 
 # -- saying ----------------------------------------------------------------------------------------------------------
@@ -108,17 +112,27 @@ def fail_by(problem: Problem) -> NoReturn:
         text += ". tmtp inbox and tmtp thread show their ids"
     if problem.code == "not_found" and problem.field == "to":
         text += ". If they have answered that, look first: tmtp inbox"
-    fail(text[:1].upper() + text[1:], _CODES.get(problem.code, FAILED))
+    # A file's name stands as it is called.
+    fail(text if problem.field == "path" else text[:1].upper() + text[1:], _CODES.get(problem.code, FAILED))
 
 
 def print_json(value: Any) -> None:
     """For scripts: structs with all their fields, also those that are as they are by default."""
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(plain(value)), indent=2).decode() + "\n")
+    print_octets(msgspec.json.format(msgspec.json.encode(plain(value)), indent=2) + b"\n")
 
 
 def print_json_line(value: Any) -> None:
-    """The same on one line, at once: for what comes one by one."""
-    sys.stdout.write(msgspec.json.encode(plain(value)).decode() + "\n")
+    """The same on one line: for what comes one by one."""
+    print_octets(msgspec.json.encode(plain(value)) + b"\n")
+
+
+def print_octets(octets: bytes) -> None:
+    """What programs read, in its own encoding, whatever the terminal's is; it has left this process when this returns.
+
+    A recovery sheet is told once: it must not wait in a buffer that may never be taken. Raises OSError.
+    """
+    sys.stdout.flush()
+    sys.stdout.buffer.write(octets)
     sys.stdout.flush()
 
 
@@ -159,12 +173,16 @@ def utf8(text: str) -> str:
 # -- times, ids ------------------------------------------------------------------------------------------------------
 def moment_ms(text: str, option: str) -> int:
     """`30m`, `3h`, `2d`, `1w` from now, or a date, or date and time of this device; milliseconds since 1970."""
-    if text[-1:] in _UNITS and text[:-1].isdecimal():
-        return time.time_ns() // 1_000_000 + 1000 * int(text[:-1]) * _UNITS[text[-1]]
     try:
-        return int(datetime.fromisoformat(text).astimezone().timestamp() * 1000)
+        if text[-1:] in _UNITS and text[:-1].isdecimal():
+            at_ms = time.time_ns() // 1_000_000 + 1000 * int(text[:-1]) * _UNITS[text[-1]]
+        else:
+            at_ms = int(datetime.fromisoformat(text).astimezone().timestamp() * 1000)
     except (ValueError, OverflowError):
-        fail(f"{option} takes 30m, 3h, 2d, 1w, or a time such as {_example()}; not {text}", USAGE)
+        at_ms = -1
+    if not 0 <= at_ms <= limits.STAMP_MAX_MS:
+        fail(f"{option} takes 30m, 3h, 2d, 1w, or a time such as {_example()}; not {text[:_SHOWN]}", USAGE)
+    return at_ms
 
 
 def _example() -> str:
@@ -172,8 +190,11 @@ def _example() -> str:
 
 
 def time_text(at_ms: int) -> str:
-    """For people, as this device has it."""
-    return datetime.fromtimestamp(at_ms / 1000).astimezone().strftime("%Y-%m-%d %H:%M") if at_ms else ""
+    """For people, as this device has it; empty for no time."""
+    try:
+        return datetime.fromtimestamp(at_ms / 1000).astimezone().strftime("%Y-%m-%d %H:%M") if at_ms else ""
+    except (ValueError, OverflowError, OSError):  # the last day that there is lies in the year 10000 somewhere
+        return "the end of time"
 
 
 def ending(id: str) -> str:

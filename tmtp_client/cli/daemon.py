@@ -35,7 +35,7 @@ def daemon(port: PortOption = 0, stop: StopOption = False, as_json: JsonOption =
     Example: tmtp daemon
     """
     if stop:
-        _stop(default_home())
+        _stop(default_home(), as_json=as_json)
         return
     from tmtp_client.api.opening import BUSY  # noqa: PLC0415 - other commands need not load an engine
     from tmtp_client.api.serving import HomeBusy, PortTaken  # noqa: PLC0415
@@ -49,14 +49,17 @@ def daemon(port: PortOption = 0, stop: StopOption = False, as_json: JsonOption =
         fail(f"The port {port} cannot be had: {taken}", FAILED)
 
 
-def _stop(home: Path) -> None:
+def _stop(home: Path, *, as_json: bool) -> None:
     from tmtp_client.api.opening import ended  # noqa: PLC0415
 
     try:
         found = asyncio.run(ended(home, limits.PATIENCE_S))
     except ProblemError as error:
         fail_by(error.problem)
-    say("The daemon has ended." if found else "No daemon runs.", to=err)
+    if as_json:
+        print_json({"ended": found})
+    else:
+        say("The daemon has ended." if found else "No daemon runs.", to=err)
 
 
 async def _run(home: Path, port: int, *, as_json: bool) -> None:

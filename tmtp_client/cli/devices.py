@@ -26,6 +26,7 @@ from tmtp_client.cli.common import (
     fail,
     out,
     print_json,
+    print_json_line,
     print_qr,
     say,
     time_text,
@@ -227,7 +228,8 @@ def answer(
 ) -> None:
     """On the new device: answer the first text, and wait until a device that you have has signed.
 
-    Ctrl-C ends the waiting; the same text may be answered again.
+    Ctrl-C ends the waiting; the same text may be answered again. --json prints a line for the text, with its number,
+    and one for the account.
 
     Example: tmtp link answer 'tmtp-link-1:…'
     """
@@ -238,8 +240,7 @@ def answer(
         async with listening(client) as heard:
             made: m.Link = await client.call("devices.answer_link", o.AnswerLink(name, offer, label))
             if as_json:
-                sys.stdout.write(made.text + "\n")
-                sys.stdout.flush()
+                print_json_line(made)
             else:
                 say("On the device that you have, type: tmtp link finish and this text, or show it to its camera:")
                 out.print(made.text, soft_wrap=True, markup=False)
@@ -261,7 +262,7 @@ def answer(
 
     now = run(work)
     if as_json:
-        print_json(now)
+        print_json_line(now)
     else:
         say(f"This device is one of {now.alias} on {now.service}, provisional until it is confirmed.")
         say("A third device can do that, or the recovery sheet on any: tmtp devices confirm")

@@ -26,6 +26,7 @@ from tmtp_client.cli.common import (
     fail,
     out,
     print_json,
+    print_octets,
     say,
     text_of,
     warn,
@@ -250,6 +251,9 @@ def answers(
     Example: tmtp form answers 1f2e3d4c --csv > answers.csv
     """
 
+    if csv and as_json:
+        fail("either --csv or --json", USAGE)
+
     async def work(client: Client) -> tuple[m.FormAnswers | m.Text, int]:
         of = await account_of(client, account)
         asked = await _of_form(client, of.name, bare(id), place)
@@ -259,7 +263,7 @@ def answers(
 
     found, code = run(work)
     if isinstance(found, m.Text):
-        sys.stdout.write(found.text)
+        print_octets(found.text.encode())
     elif as_json:
         print_json(found)
     else:

@@ -196,7 +196,7 @@ def unlock(as_json: JsonOption = False) -> None:
 # -- settings --------------------------------------------------------------------------------------------------------
 def settings(
     name: Annotated[str, typer.Argument(metavar="[NAME]", help="Which.")] = "",
-    value: Annotated[str, typer.Argument(metavar="[VALUE]", help="What it is to be.")] = "",
+    value: Annotated[str | None, typer.Argument(metavar="[VALUE]", help="What it is to be.")] = None,
     account: AccountOption = "",
     as_json: JsonOption = False,
 ) -> None:
@@ -207,7 +207,7 @@ def settings(
 
     async def work(client: Client) -> dict[str, Any]:
         of = await account_of(client, account)
-        if name and value:
+        if value is not None:
             await client.call("settings.set", o.SetSetting(of.name, name, _value(value)))
         listed: o.Settings = await client.call("settings.list", o.OfAccount(of.name))
         if name and name not in listed.values:
@@ -225,7 +225,7 @@ def _value(text: str) -> Any:
     """JSON where it is some, else the text itself."""
     try:
         return msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeEncodeError):
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return text
 
 

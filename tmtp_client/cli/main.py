@@ -81,6 +81,8 @@ def main() -> None:
     _stand_in_for_closed_streams()
     if isinstance(sys.stdin, io.TextIOWrapper):  # what is no UTF-8 is found where it is taken: `common.utf8`
         sys.stdin.reconfigure(errors="surrogateescape")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # others' letters, on a terminal that has not all of them
+        sys.stdout.reconfigure(errors="replace")
     if not all(map(_is_text, sys.argv)):
         say("An argument is no valid UTF-8; is the terminal set to another encoding?", to=err, style="red")
         sys.exit(USAGE)

@@ -223,7 +223,11 @@ def bar_of(size: int, what: str, *, counts: bool = False) -> tuple[Progress, Tas
 async def staged(client: Client, account: str, paths: Sequence[Path]) -> tuple[str, ...]:
     """Copies of files as they are now: a later try must not send another content."""
     for path in paths:
-        if not path.is_file():
+        try:
+            is_file = path.is_file()
+        except OSError as error:  # a folder that is not for this person, or a name that no file can have
+            fail(f"{path}: {error.strerror}", USAGE)
+        if not is_file:
             fail(f"{path} is not a file", USAGE)
     taken: list[m.Staged] = [await client.call("files.stage", o.Stage(account, str(path.absolute()))) for path in paths]
     return tuple(one.file for one in taken)

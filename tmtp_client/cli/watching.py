@@ -65,8 +65,7 @@ class _Watch:
         several = len(names) > 1
         async with listening(client) as heard:
             for name in names:
-                latest: list[m.Message] = await client.call("messages.latest", o.Latest(name, limits.PAGE_MAX))
-                await self._show(client, name, latest, several=several)
+                await self._show_latest(client, name, several=several)
             for account in await client.call("accounts.list"):
                 self._tell_how(account, several=several)
             while True:
@@ -79,6 +78,8 @@ class _Watch:
                     continue
                 if isinstance(data, m.MessageEvent):
                     await self._show(client, event.account, [data.message], several=several)
+                elif isinstance(data, m.GapEvent):  # what came meanwhile is not told one by one any more
+                    await self._show_latest(client, event.account, several=several)
                 elif isinstance(data, m.AccountEvent):
                     self._tell_how(data.account, several=several)
 
@@ -86,6 +87,10 @@ class _Watch:
         """Raises `ProblemError` once no service lets any of these in: nothing will come until the person mends that."""
         if all(name in self._refused for name in names):
             raise self._refused[names[0]]
+
+    async def _show_latest(self, client: Client, account: str, *, several: bool) -> None:
+        latest: list[m.Message] = await client.call("messages.latest", o.Latest(account, limits.PAGE_MAX))
+        await self._show(client, account, latest, several=several)
 
     async def _show(self, client: Client, account: str, messages: Iterable[m.Message], *, several: bool) -> None:
         new = [one for one in messages if not one.outgoing and not one.seen and (account, one.id) not in self._known]

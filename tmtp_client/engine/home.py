@@ -173,7 +173,7 @@ class Home:
                 self.damaged.pop(name, None)
             except OSError as error:
                 if name in self.vault.accounts():  # its key is there: it is not gone because it does not run
-                    self.damaged[name] = str(error)
+                    self.damaged[name] = error.strerror or str(error)
                 raise
             finally:
                 await self.tell_state()
@@ -296,7 +296,9 @@ class Home:
                 self.damaged.pop(name, None)
             except LookupError:  # it is being joined, and is nobody yet
                 continue
-            except (OSError, ValueError, VaultDamaged) as error:
+            except OSError as error:
+                self.damaged[name] = error.strerror or str(error)
+            except (ValueError, VaultDamaged) as error:
                 self.damaged[name] = str(error)
 
     async def _run(self, name: str) -> Account:

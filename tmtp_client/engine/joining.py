@@ -160,9 +160,10 @@ async def join(place: Place, service: Service, alias: str, label: str, ways: Way
     """
     known, pending = await place.database.read(_known)
     if known is not None and pending is None:
-        raise Occupied(f"{place.name} is {known.alias or known.uid} on {known.service} already; choose another name")
+        who = known.alias or known.uid
+        raise Occupied(f"the account {place.name} is {who} on {known.service} already; choose another name")
     if known is not None and (known.host, known.port) != (service.address.host, service.address.port):
-        raise Occupied(f"{place.name} is an account on {known.service}, whose recovery sheet was not shown yet")
+        raise Occupied(f"the account {place.name} is on {known.service}; its recovery sheet was not shown yet")
     if known is not None and pending is not None:
         return await _sealed(place, Joined(known, pending.recovery_seed))
     try:
@@ -193,7 +194,8 @@ async def recover(
     recovery = Signer(seed)
     known, _ = await place.database.read(_known)
     if known is not None:
-        raise Occupied(f"{place.name} is {known.alias or known.uid} on {known.service} already; choose another name")
+        who = known.alias or known.uid
+        raise Occupied(f"the account {place.name} is {who} on {known.service} already; choose another name")
     async with _greeted(service) as (connection, greeting):
         if greeting.service is None:
             raise RefusedHere("the service speaks revision 1 only, which knows no recovery keys")

@@ -52,9 +52,9 @@ class Stopped(Exception):
 
 
 class WhileOpen:
-    """Files that can be read until `closing` is set: then `Stopped` is raised, within a piece."""
+    """Files that can be read until one of `closing` is set: then `Stopped` is raised, within a piece."""
 
-    def __init__(self, files: Files, closing: threading.Event) -> None:
+    def __init__(self, files: Files, *closing: threading.Event) -> None:
         self._files = files
         self._closing = closing
 
@@ -66,7 +66,7 @@ class WhileOpen:
 
     def check(self) -> None:
         """Raises `Stopped`, where it is time."""
-        if self._closing.is_set():
+        if any(one.is_set() for one in self._closing):
             raise Stopped
 
 

@@ -91,5 +91,5 @@ CONTENTS: Final = (
     Operation("render", Render, m.Rendered, "Markdown as safe HTML.", keeps_open=False),
     Operation("settings.list", OfAccount, Settings, "Settings of an account."),
     Operation("settings.set", SetSetting, Settings, "Change one."),
-    Operation("history.export", Export, m.Exported, "Write everything out."),
+    Operation("history.export", Export, m.Exported, "Write everything out.", only_waits=True),
 )

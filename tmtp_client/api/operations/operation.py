@@ -27,4 +27,4 @@ class Operation:
     many: bool = False
     locked: bool = False  # also answered while the home is locked
     keeps_open: bool = True  # a person did it: the idle lock begins anew
-    only_waits: bool = False  # it does nothing, and ends when nobody hears its answer any more
+    only_waits: bool = False  # it ends when nobody hears its answer any more, and then has done nothing
