@@ -58,9 +58,9 @@ def test_changed_keys_are_seen_before_anything_is_written(town: Town, come_in: C
 # -- the home --------------------------------------------------------------------------------------------------------------
 def test_what_is_locked_is_gone_from_the_page_until_it_is_opened(town: Town, come_in: ComeIn) -> None:
     """B8."""
-    ada, bob = town.person("Ada Locks", "work"), town.person("Bob Locks", "work")
+    ada, bob = town.person("Ada Locked", "work"), town.person("Bob Locks", "work")
     town.acquaint(ada, bob, "work")
-    bob.ask("messages.send", o.Send("work", ("Ada Locks",), "Private", "Nobody else reads this", delay_s=0))
+    bob.ask("messages.send", o.Send("work", ("Ada Locked",), "Private", "Nobody else reads this", delay_s=0))
     thread = ada.message("work", "Nobody else").thread
     ada.ask("home.passphrase", o.SetPassphrase("correct horse battery"))
     page = come_in(ada, f"/#{WORK}/t/{thread}")

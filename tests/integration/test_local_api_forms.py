@@ -55,6 +55,9 @@ async def test_forms_of_one_name_are_told_apart_by_where_they_stand(world: World
         assert [one.name for one in shown.form.fields] == [name]
     waiting = await bob("messages.fill", o.FillForm("work", there.id, 0, {"dish": "soup"}, "Soup, please"))
     assert waiting.filled == "dinner"
+    said = await bob("forms.waiting", o.OfWaitingAnswer("work", waiting.request))
+    assert said == m.WaitingAnswer(beside.id, 0, {"dish": "soup"})
+    assert (await problem(bob("forms.waiting", o.OfWaitingAnswer("work", "nothing")))).field == "request"
     await send_now(bob)
     answer = await ada.message("work", "Soup, please")
     of_thread = await ada("forms.answers", o.OfForm("work", "dinner", mine.id, 0))

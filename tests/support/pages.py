@@ -206,8 +206,9 @@ class Someone:
         return found
 
     @contextmanager
-    def late(self, operation: str) -> Iterator[Callable[[], None]]:
+    def late(self, operation: str, first: bool = False) -> Iterator[Callable[[], None]]:
         """What the engine answers to this is on its way to whoever asks, until the block ends. Gives what waits until one is.
+        With `first` only the first answer is, and later ones come before it.
 
         So it is on a slow machine: what happens meanwhile is told before an answer that knows nothing of it.
         """
@@ -216,6 +217,8 @@ class Someone:
 
         async def later(params: Any) -> Any:
             answer = await answered(params)
+            if first and made.is_set():
+                return answer
             made.set()
             await over.wait()
             return answer

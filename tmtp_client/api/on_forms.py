@@ -15,7 +15,7 @@ from tmtp_client.api.rooms import NO_MESSAGE, Handlers, Rooms, found
 from tmtp_client.engine import answers, forms
 from tmtp_client.engine.composing import Composing
 from tmtp_client.engine.context import Context
-from tmtp_client.store import messages
+from tmtp_client.store import messages, outbox
 from tmtp_client.store.outbox import File
 from tmtp_client.store.tables import attachment, message
 
@@ -35,6 +35,7 @@ class OnForms:
             "messages.fill": self.fill,
             "forms.answers": self.answers,
             "forms.csv": self.csv,
+            "forms.waiting": self.waiting,
         }
 
     async def send(self, p: o.Send) -> m.Waiting:
@@ -84,6 +85,27 @@ class OnForms:
         form = await _read(context, stored, p.ffn)
         return await context.database.read(lambda c: answers.table(c, form, thread))
 
+    async def waiting(self, p: o.OfWaitingAnswer) -> m.WaitingAnswer:
+        """So that an answer that is taken back can be changed, on whichever page that is done."""
+        context = self._rooms.context(p.account)
+
+        def look(c: Rows) -> tuple[str, str, int]:
+            entry = found(outbox.find(c, p.request), "nothing of this name waits", "request")
+            answer = next((one for one in entry.content.files if one.kind == "filled"), None)
+            answer = found(answer, _NO_FORM, "request")
+            a, of = attachment.c, message.c
+            asking = select(a.message, a.place).join(message, of.id == a.message)
+            asking = asking.where(of.thread == entry.content.thread, a.kind == "form", a.form == answer.form)
+            row = c.execute(asking.order_by(of.posted.desc(), of.id.desc()).limit(1)).one_or_none()
+            row = found(row, _NO_FORM, "request")
+            return answer.file, row.message, row.place
+
+        stored, id, place = await context.database.read(look)
+        with problems.explained("request"):
+            return m.WaitingAnswer(
+                id, place, forms.read_values(await _octets(context, stored, limits.FILLED_MAX_BYTES))
+            )
+
     async def csv(self, p: o.OfForm) -> m.Text:
         """The same as CSV."""
         return m.Text(answers.to_csv(await self.answers(p)))
@@ -93,12 +115,17 @@ async def _read(context: Context, stored: str, ffn: str) -> m.Form:
     """A blank form of the vault. Raises `ProblemError` for one that is none, or is not here yet."""
     if not stored:
         raise problems.not_now("the form has not come yet")
+    with problems.explained("form"):
+        return forms.read_form(await _octets(context, stored, limits.FORM_MAX_BYTES), ffn)
+
+
+async def _octets(context: Context, stored: str, most: int) -> bytes:
+    """A file of the vault; of a longer one its beginning, with which it is too long."""
     data = bytearray()
     pieces = context.files.read(stored)
-    while len(data) <= limits.FORM_MAX_BYTES and (piece := await asyncio.to_thread(next, pieces, b"")):
+    while len(data) <= most and (piece := await asyncio.to_thread(next, pieces, b"")):
         data += piece
-    with problems.explained("form"):
-        return forms.read_form(bytes(data), ffn)
+    return bytes(data)
 
 
 async def _kept(context: Context, kind: Literal["form", "filled"], name: str, ffn: str, data: bytes) -> File:

@@ -28,6 +28,16 @@ class Form(Struct, frozen=True, omit_defaults=True):
     fields: tuple[FormField, ...]
 
 
+class WaitingAnswer(Struct, frozen=True):
+    """What an answer says that has not left yet, and the latest message of its thread that asks: which has the form at
+    `place`.
+    """
+
+    message: str
+    place: int
+    values: dict[str, Any]
+
+
 class FormAnswers(Struct, frozen=True):
     """All answers to a form, a row each: message id, author's uid and alias, when, and a value for each field."""
 

@@ -41,6 +41,13 @@ class Search(Struct, frozen=True, forbid_unknown_fields=True):
     skip: int = 0
 
 
+class OfWaitingAnswer(Struct, frozen=True, forbid_unknown_fields=True):
+    """An answer to a form that waits to be sent, by its request."""
+
+    account: str
+    request: str
+
+
 class OfForm(Struct, frozen=True, forbid_unknown_fields=True):
     """A form, by its `ffn`. Two may go by one: with a `message` it is that which this has at `place`, or else its
     thread, with the answers that were given there.
@@ -87,6 +94,7 @@ CONTENTS: Final = (
     Operation("tags.list", OfAccount, m.Tag, "Tags in use.", many=True),
     Operation("search", Search, m.Results, "Find messages."),
     Operation("forms.answers", OfForm, m.FormAnswers, "The table of a form's answers."),
+    Operation("forms.waiting", OfWaitingAnswer, m.WaitingAnswer, "What an answer says that has not left yet."),
     Operation("forms.csv", OfForm, m.Text, "The same as CSV."),
     Operation("render", Render, m.Rendered, "Markdown as safe HTML.", keeps_open=False),
     Operation("settings.list", OfAccount, Settings, "Settings of an account."),

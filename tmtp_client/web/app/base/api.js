@@ -14,7 +14,7 @@ const LONGEST_WAIT_MS = 5000;
 const AGAIN = new Set([
   "home.state", "accounts.list", "accounts.skin", "people.list", "people.show", "people.find", "groups.list", "groups.show",
   "threads.list", "threads.read", "messages.latest", "messages.show", "messages.render", "outbox.list", "drafts.list", "tags.list", "search",
-  "forms.answers", "forms.csv", "render", "settings.list", "devices.list", "devices.of", "keys.wishes", "keys.safety",
+  "forms.answers", "forms.csv", "forms.waiting", "render", "settings.list", "devices.list", "devices.of", "keys.wishes", "keys.safety",
   "drafts.save", "drafts.drop", "messages.seen",
 ]);
 

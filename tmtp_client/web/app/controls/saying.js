@@ -31,6 +31,7 @@ export function undoLast() {
 /** Where it is said. One region that is always there: what is put in later may not be heard. */
 export function Said() {
   const now = said.value;
+  useEffect(() => () => void (said.value = null), []); // it goes with the page: at the lock, too (B8)
   useEffect(() => {
     if (!now || now.bad) return undefined; // what went wrong stays until it was seen
     const timer = setTimeout(() => (said.value = null), SHOWN_MS);

@@ -2,7 +2,7 @@
 /** Answering a form: a draft at once, sent by one act, and shown with what became of it. It can be answered again. */
 
 import { call, listen } from "../base/api.js";
-import { html, Icon, useEffect, useRef, useState } from "../base/html.js";
+import { html, Icon, useEffect, useLayoutEffect, useRef, useState } from "../base/html.js";
 import { fullMoment, moment } from "../base/text.js";
 import { t } from "../base/words.js";
 import { sentence, Trouble, useRequest, wrongOf } from "../controls/controls.js";
@@ -32,10 +32,10 @@ export function Filling({ account, message, place, table, own }) {
       if (of === account && type === "outbox" && data.request === gone.request && !data.waiting && !data.message) setGone(null);
     });
   }, [waiting?.request, gone, own?.message]);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (document.activeElement === document.body && state.current) state.current.focus(); // what had the focus is not here any more
   }, [shown]);
-  if (shown === "waiting") return html`<${OnItsWay} account=${account} waiting=${waiting} place=${state} />`;
+  if (shown === "waiting") return html`<${OnItsWay} account=${account} waiting=${waiting} asks=${{ message: message.id, place }} place=${state} />`;
   if (shown === "own") return html`<${Answered} own=${own} table=${table} place=${state} onAgain=${() => setAgain(true)} />`;
   return html`<${Blank} account=${account} message=${message} place=${place} form=${table.form} own=${own} takesFocus=${again}
     onSent=${(request) => setGone({ request, before: own?.message })} onCancel=${own ? () => setAgain(false) : null} />`;
@@ -44,11 +44,13 @@ export function Filling({ account, message, place, table, own }) {
 /** What was typed comes from the draft, else from the last answer. */
 function Blank({ account, message, place, form, own, takesFocus, onSent, onCancel }) {
   const key = `fill-${message.id}-${place}`;
-  const { draft, saved, change, flush, end } = useDraft(account, key, message.thread);
+  const { draft, saved, change, flush, willHear, end } = useDraft(account, key, message.thread);
   const { busy, problem, run, clear } = useRequest();
   const [wrong, setWrong] = useState(/** @type {Record<string, string>} */ ({}));
   const [tried, setTried] = useState(false);
   const box = useRef(/** @type {HTMLFormElement | null} */ (null));
+  const latest = useRef(draft);
+  latest.current = draft;
   useEffect(() => {
     if (takesFocus && draft) box.current?.querySelector("input, select, textarea")?.focus();
   }, [Boolean(draft)]);
@@ -64,6 +66,7 @@ function Blank({ account, message, place, form, own, takesFocus, onSent, onCance
   };
   const send = (event) => {
     event.preventDefault();
+    if (busy) return; // it is on its way: a key sends it, too
     const found = wrongIn(form.fields, values, box.current);
     setTried(true);
     setWrong(found);
@@ -71,17 +74,21 @@ function Blank({ account, message, place, form, own, takesFocus, onSent, onCance
     run(async () => {
       await flush();
       const waiting = await call("messages.fill", { account, message: message.id, place, values: sent(form.fields, values) });
-      await call("drafts.drop", { account, key }).catch(() => {});
-      end();
+      if (latest.current === draft) await drop(); // else somebody typed on: that is kept for another answer
       leaves({ account, waiting, draft: { ...emptyDraft(key, message.thread), filled: values } });
       onSent(waiting.request);
     });
   };
-  const empty = async () => {
+  const drop = async () => {
+    willHear(null);
+    end(); // first: what is typed is saved a moment later, and would come back
     await call("drafts.drop", { account, key }).catch(() => {});
-    end();
+  };
+  const empty = async () => {
     setTried(false);
     setWrong({});
+    box.current?.querySelector("input, select, textarea")?.focus(); // the button goes
+    await drop();
   };
   const keyed = (event) => {
     if (event.key === "Escape") box.current?.closest("[data-message]")?.focus();
@@ -111,10 +118,10 @@ const typedOf = (questions, values) =>
 const ICONS = { undo: "clock", scheduled: "clock", waiting: "queue", sending: "send", held: "key", refused: "warn" };
 
 /** It has not left yet. */
-function OnItsWay({ account, waiting, place }) {
+function OnItsWay({ account, waiting, asks, place }) {
   const { state, error = "", due_ms = 0 } = waiting ?? { state: "sending" }; // it has just left, or is about to wait
   const bad = state === "held" || state === "refused";
-  const back = () => takeBack(account, waiting).catch(sayProblem);
+  const back = () => takeBack(account, waiting, asks).catch(sayProblem);
   return html`<div class="notice ${bad ? "bad" : ""}" tabindex="-1" ref=${place} role="group" aria-label=${t("forms.yours")}><${Icon} name=${ICONS[state]} /><div>
     <p role="status">${t(`forms.wait_${state}`, { when: moment(due_ms) })}${error && html` <span class="wrong">${sentence(error)}</span>`}</p>
     ${state !== "sending" && html`<div class="form-acts"><button class="button small" type="button" onClick=${back}>${t("thread.take_back")}</button></div>`}

@@ -5,6 +5,7 @@ import { html, Icon, useEffect, useRef, useState } from "../base/html.js";
 import { visible } from "../base/text.js";
 import { t } from "../base/words.js";
 import { Dialog, Field } from "../controls/controls.js";
+import { say } from "../controls/saying.js";
 import { Questions } from "./questions.js";
 import { titleOf } from "./tables.js";
 import { finished, HELP_MAX, missingIn, newForm, newQuestion, QUESTIONS_MAX, retyped, TITLE_MAX, TYPES } from "./written.js";
@@ -30,6 +31,7 @@ export function Making({ writing, isOpen, onOpen }) {
   const leaveOut = (event) => {
     const box = event.currentTarget.closest("form");
     change({ form: null });
+    say(t("forms.left_out"), { undo: () => change({ form }) });
     setTimeout(() => box?.querySelector("textarea")?.focus(), SETTLED_MS);
   };
   const count = Object.keys(missingIn(form)).length;
@@ -125,6 +127,8 @@ function Shown({ form }) {
 function Made({ question, place, count, wrong, onChange, onMove, onRemove }) {
   const { name, type, title, required = false, choices = [], minimum = null, maximum = null, longest = 0, help = "" } = question;
   const put = (fields) => onChange({ ...question, ...fields });
+  const before = useRef(question); // with what another type does not know: whoever looks through the types by the arrow keys loses nothing
+  before.current = { ...before.current, ...question };
   const number = (event) => (event.currentTarget.value === "" ? null : Number(event.currentTarget.value));
   const bound = (field, value) => html`<${Field} label=${t(`forms.${field}`)} optional wrong=${field === "maximum" ? (wrong.bounds ?? "") : ""}>
     ${(attributes) => html`<input ...${attributes} type="number" step="any" value=${value ?? ""} onInput=${(event) => put({ [field]: number(event) })} />`}<//>`;
@@ -142,7 +146,7 @@ function Made({ question, place, count, wrong, onChange, onMove, onRemove }) {
     <//>
     <div class="in-a-row">
       <${Field} label=${t("forms.type")}>
-        ${(attributes) => html`<select ...${attributes} value=${type} onChange=${(event) => onChange(retyped(question, event.currentTarget.value))}>
+        ${(attributes) => html`<select ...${attributes} value=${type} onChange=${(event) => onChange(retyped(before.current, event.currentTarget.value))}>
           ${TYPES.map((one) => html`<option key=${one} value=${one}>${t(`forms.type_${one}`)}</option>`)}</select>`}
       <//>
       <label class="choice"><input type="checkbox" checked=${required} onChange=${(event) => put({ required: event.currentTarget.checked })} /> ${t("forms.must")}</label>

@@ -10,6 +10,7 @@ import { t } from "../base/words.js";
 import { Choices, Copy, Field, Notice, QrCode, sentence, Trouble, useRequest, wrongOf } from "../controls/controls.js";
 import { PingForm } from "../people/ping.js";
 import { accounts, home, route, select } from "../state/state.js";
+import { useTyped } from "../state/typed.js";
 import { FromPicture } from "./from_picture.js";
 import { accountName, invited, label } from "./invitation.js";
 import { PassphraseFields, passphraseWrong } from "./passphrase.js";
@@ -100,9 +101,8 @@ function Protect({ onDone }) {
 
 // -- an invitation and a name ----------------------------------------------------------------------------------------------
 function Join({ onJoined, onOther }) {
-  const [address, setAddress] = useState(route.value.query?.link ?? "");
-  const [alias, setAlias] = useState("");
-  const [device, setDevice] = useState(label());
+  const link = route.value.query?.link ?? "";
+  const { words: { address, alias, device }, change, done } = useTyped("", `join ${link}`, { address: link, alias: "", device: label() });
   const [progress, setProgress] = useState(/** @type {any} */ (null));
   const [signIn, setSignIn] = useState(/** @type {any} */ (null));
   const { busy, problem, run, clear } = useRequest();
@@ -118,10 +118,13 @@ function Join({ onJoined, onOther }) {
 
   const ask = async (fields) => {
     const answer = await call("accounts.join", { account: name, address: address.trim(), alias: alias.trim(), label: device.trim(), ...fields });
-    if (!answer.url) return onJoined(answer);
+    if (!answer.url) return came(answer);
     setSignIn(answer);
-    const done = await call("accounts.join", { account: name, address: address.trim(), alias: alias.trim(), sign_in: answer.sign_in });
-    return onJoined(done);
+    return came(await call("accounts.join", { account: name, address: address.trim(), alias: alias.trim(), sign_in: answer.sign_in }));
+  };
+  const came = (answer) => {
+    done();
+    onJoined(answer);
   };
   const join = (event) => {
     event.preventDefault();
@@ -131,18 +134,18 @@ function Join({ onJoined, onOther }) {
   };
   if (signIn) return html`<${SignIn} signIn=${signIn} problem=${problem} onBack=${() => (setSignIn(null), clear())} />`;
   return html`<form class="card first-card" onSubmit=${join} noValidate aria-busy=${busy ? "true" : "false"}><div class="card-body">
-    <${FromPicture} of="invitation" onText=${setAddress}><${Field} label=${t("first.link")} hint=${t("first.link_hint")} wrong=${wrongOf(problem, "address") || wrongOf(problem, "invite")}>
+    <${FromPicture} of="invitation" onText=${(text) => change({ address: text })}><${Field} label=${t("first.link")} hint=${t("first.link_hint")} wrong=${wrongOf(problem, "address") || wrongOf(problem, "invite")}>
       ${(attributes) => html`<textarea ...${attributes} rows="3" class="link-input" dir="ltr" autocapitalize="off" autocomplete="off" spellcheck=${false} required
-        placeholder="tmtp://chat.example.org:4433#invite=…" value=${address} onInput=${(event) => setAddress(event.currentTarget.value)}
-        onKeyDown=${(event) => event.key === "Enter" && (event.preventDefault(), event.currentTarget.form.requestSubmit())}></textarea>`}
+        placeholder="tmtp://chat.example.org:4433#invite=…" value=${address} onInput=${(event) => change({ address: event.currentTarget.value })}
+        onKeyDown=${(event) => event.key === "Enter" && (event.preventDefault(), event.currentTarget.form.querySelector("[type=submit]").click())}></textarea>`}
     <//><//>
     ${invitation && html`<p class="invited" role="status"><${Icon} name="good" /> ${t(invitation.invite ? "first.invited_to" : "first.address_of", { host: invitation.host })}</p>`}
     <${Field} label=${t("first.alias")} hint=${t("first.alias_hint")} wrong=${wrongOf(problem, "alias")}>
-      ${(attributes) => html`<input ...${attributes} dir="auto" autocomplete="name" maxlength="64" required value=${alias} onInput=${(event) => setAlias(event.currentTarget.value)} />`}
+      ${(attributes) => html`<input ...${attributes} dir="auto" autocomplete="name" maxlength="64" required value=${alias} onInput=${(event) => change({ alias: event.currentTarget.value })} />`}
     <//>
     <details class="more"><summary>${t("first.more")}</summary>
       <${Field} label=${t("first.device")} hint=${t("first.device_hint")}>
-        ${(attributes) => html`<input ...${attributes} dir="auto" maxlength="64" value=${device} onInput=${(event) => setDevice(event.currentTarget.value)} />`}
+        ${(attributes) => html`<input ...${attributes} dir="auto" maxlength="64" value=${device} onInput=${(event) => change({ device: event.currentTarget.value })} />`}
       <//></details>
     <${Trouble} problem=${problem} except=${["address", "invite", "alias"]} />
     <div class="form-acts"><button class="button first" type="submit" disabled=${busy || !address.trim() || !alias.trim()}>${t(busy ? "first.joining" : "first.join")}</button>
@@ -168,12 +171,14 @@ function SignIn({ signIn, problem, onBack }) {
 }
 
 // -- an account that is there already ----------------------------------------------------------------------------------------
+/** Both ways are in the page: what is typed in one stays while somebody looks at the other. */
 function Other({ onJoined, onBack }) {
   const [way, setWay] = useState("device");
   const choices = ["device", "sheet"].map((one) => [one, t(`first.other_${one}`), t(`first.other_${one}_text`)]);
   return html`<div class="card first-card"><div class="card-body">
     <${Choices} legend=${t("first.other_legend")} name="other" value=${way} choices=${choices} onChange=${setWay} />
-    ${way === "device" ? html`<${AnswerLink} onBack=${onBack} />` : html`<${Recover} onJoined=${onJoined} onBack=${onBack} />`}
+    <div hidden=${way !== "device"}><${AnswerLink} onBack=${onBack} /></div>
+    <div hidden=${way !== "sheet"}><${Recover} onJoined=${onJoined} onBack=${onBack} /></div>
   </div></div>`;
 }
 

@@ -9,6 +9,7 @@ import { Confirm, Dialog, Switch, Trouble, useRequest, whenText, wrongOf } from 
 import { Fetched } from "../controls/fetched.js";
 import { link } from "../state/routes.js";
 import { accountOf } from "../state/state.js";
+import { useTyped } from "../state/typed.js";
 import { Groups } from "./groups.js";
 import { PING_MAX_UNITS, PingText } from "./ping.js";
 
@@ -74,7 +75,7 @@ export function Contacts({ account }) {
   const of = (...stands) => shown.filter((one) => !one.blocked && stands.includes(one.stands));
   const asking = people.filter((one) => one.stands === "asks" && !one.blocked);
   const nobody = people.every((one) => one.stands === "self" || one.stands === "stranger");
-  return html`<section class="writing-page contacts" aria-labelledby="contacts-title">
+  return html`<section class="writing-page contacts" aria-labelledby="contacts-title" data-keeps-focus>
     <header class="page-head"><div><h1 id="contacts-title">${t("contacts.title")}</h1><p>${t("contacts.text")}</p></div>
       <div class="form-acts"><a class="button ${asking.length ? "" : "first"}" href=${link({ account, pane: "ping" })}><${Icon} name="plus" /> ${t("contacts.ping_title")}</a></div></header>
     ${asking.length > 0 && html`<section class="asking" aria-labelledby="asking"><h2 id="asking">${t("contacts.asking", { count: asking.length })}</h2>
@@ -124,13 +125,14 @@ function Asking({ account, person, ping }) {
 
 /** Accepting is a ping back: so an answer fits in. */
 function Accept({ account, person, onClose }) {
-  const [text, setText] = useState("");
+  const { words: { text }, change, done } = useTyped(account, `accept ${person.uid}`, { text: "" });
   const { busy, problem, run } = useRequest();
   const accept = (event) => {
     event.preventDefault();
     if (text.length > PING_MAX_UNITS) return;
     run(async () => {
       await call("people.answer", { account, uid: person.uid, act: "accept", text });
+      done();
       onClose();
     });
   };
@@ -138,7 +140,7 @@ function Accept({ account, person, onClose }) {
     <form class="confirm" onSubmit=${accept}>
       <h2>${t("contacts.accept_title", { name: visible(person.alias) })}</h2>
       <p>${t("contacts.accept_text")}</p>
-      <${PingText} label=${t("contacts.accept_answer")} optional rows=${3} value=${text} onInput=${setText} wrong=${wrongOf(problem, "text")} />
+      <${PingText} label=${t("contacts.accept_answer")} optional rows=${3} value=${text} onInput=${(words) => change({ text: words })} wrong=${wrongOf(problem, "text")} />
       <${Trouble} problem=${problem} except=${["text"]} />
       <div class="form-acts"><button class="button" type="button" onClick=${onClose}>${t("writing.cancel")}</button>
         <button class="button first" type="submit" disabled=${busy || text.length > PING_MAX_UNITS}>${t("contacts.accept")}</button></div>

@@ -8,13 +8,14 @@ import { t } from "../base/words.js";
 import { Fetched } from "../controls/fetched.js";
 import { say, sayProblem } from "../controls/saying.js";
 import { accountOf } from "../state/state.js";
+import { useTyped } from "../state/typed.js";
 
 const PING_UNITS = 140;
 const SAID = { accept: "accepted", ignore: "ignored", block: "blocked", unblock: "unblocked" };
 
 /** Accept, ignore, block or report whoever made a first contact; nothing where that was answered. */
 export function AnswerContact({ account, message, person }) {
-  const [text, setText] = useState("");
+  const { words: { text }, change, done } = useTyped(account, `answer ${message.id}`, { text: "" });
   const [busy, setBusy] = useState(false);
   const [reporting, setReporting] = useState(false);
   const name = visible(message.alias || message.author);
@@ -24,6 +25,7 @@ export function AnswerContact({ account, message, person }) {
     setBusy(true);
     try {
       await call("people.answer", { account, uid: message.author, act: what, ...(what === "accept" && !outside ? { text: text.trim() } : {}) });
+      done();
       say(t(`thread.contact_${SAID[what]}`, { name }));
     } catch (problem) {
       sayProblem(problem);
@@ -42,7 +44,7 @@ export function AnswerContact({ account, message, person }) {
   const field = `answer-${message.id}`;
   return html`<div><form class="contact-answer" aria-label=${t("thread.contact_answer", { name })} onSubmit=${(event) => (event.preventDefault(), act("accept"))}>
     ${!outside && html`<div class="field"><label for=${field}>${t("thread.contact_words")} <span class="muted">${t("main.optional")}</span></label>
-      <input id=${field} value=${text} maxlength=${PING_UNITS} dir="auto" autocomplete="off" aria-describedby=${`${field}-left`} onInput=${(event) => setText(event.target.value)} />
+      <input id=${field} value=${text} maxlength=${PING_UNITS} dir="auto" autocomplete="off" aria-describedby=${`${field}-left`} onInput=${(event) => change({ text: event.target.value })} />
       <p class="hint" id=${`${field}-left`}>${t("thread.contact_left", { count: PING_UNITS - text.length })}</p></div>`}
     <div class="form-acts">
       <button class="button first small" disabled=${busy}><${Icon} name="good" /> ${t("thread.contact_accept")}</button>

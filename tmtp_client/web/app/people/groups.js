@@ -6,8 +6,12 @@ import { html, Icon, useEffect, useState } from "../base/html.js";
 import { joined, visible } from "../base/text.js";
 import { t } from "../base/words.js";
 import { Confirm, Dialog, Field, Notice, sentence, Trouble, useRequest, wrongOf } from "../controls/controls.js";
+import { Fetched } from "../controls/fetched.js";
+import { newsOf } from "../state/outbox.js";
+import { peopleOf } from "../state/people.js";
 import { link } from "../state/routes.js";
 import { accountOf } from "../state/state.js";
+import { useTyped } from "../state/typed.js";
 import { PersonPicker } from "./person_picker.js";
 import { PING_MAX_UNITS, PingText } from "./ping.js";
 
@@ -18,7 +22,11 @@ function useGroups(account) {
   const [groups, setGroups] = useState(/** @type {any[] | null} */ (null));
   useEffect(() => {
     let over = false;
-    const ask = () => call("groups.list", { account }).then((found) => over || setGroups(found), () => {});
+    let turn = 0;
+    const ask = () => {
+      const own = ++turn;
+      call("groups.list", { account }).then((found) => over || own !== turn || setGroups(found), () => {}); // asked again meanwhile: that answer is newer
+    };
     ask();
     const stop = listen(({ account: of, type }) => {
       if (type === "gap" || (of === account && type === "group")) ask();
@@ -74,7 +82,7 @@ function Group({ account, group, onOpen }) {
 /**
  * Asking somebody in: what was asked for last, and what became of it.
  * @param {string} account
- * @returns {{asked: any, busy: boolean, problem: any, ask: (gid: string, alias: string, text: string) => void}}
+ * @returns {{asked: any, busy: boolean, problem: any, ask: (gid: string, alias: string, text: string, onAsked: () => void) => void}}
  */
 function useInviting(account) {
   const [asked, setAsked] = useState(/** @type {any} */ (null));
@@ -83,18 +91,23 @@ function useInviting(account) {
     () =>
       listen(({ account: of, type, data }) => {
         if (of !== account || type !== "outbox") return;
-        setAsked((now) => (now?.request !== data.request ? now : data.waiting ? { ...now, ...data.waiting } : { ...now, state: "gone" }));
+        setAsked((now) => (now?.request === data.request ? outcome(now, data) : now));
       }),
     [account],
   );
-  const ask = (gid, alias, text) =>
+  const ask = (gid, alias, text, onAsked) =>
     run(async () => {
       const before = asked?.state === "refused" ? asked.request : "";
       if (before) await call("outbox.act", { account, request: before, act: "drop" }).catch(() => {}); // this one is in its place
-      setAsked({ ...(await call("groups.invite", { account, gid, alias, text })), alias });
+      const waiting = await call("groups.invite", { account, gid, alias, text });
+      onAsked();
+      setAsked(outcome({ ...waiting, alias }, newsOf(account, waiting.request) ?? { waiting })); // it may have left by now
     });
   return { asked, busy, problem, ask };
 }
+
+/** What became of it. @param {any} now @param {any} data of an outbox event */
+const outcome = (now, data) => (data.waiting ? { ...now, ...data.waiting } : { ...now, state: "gone" });
 
 function Asked({ asked }) {
   if (!asked) return null;
@@ -105,13 +118,13 @@ function Asked({ asked }) {
 
 /** A new group begins with its first invitation. */
 function Founding({ account, onClose }) {
-  const [name, setName] = useState("");
+  const { words: { name }, change, done } = useTyped(account, "found", { name: "" });
   return html`<${Dialog} label=${t("groups.found")} onClose=${onClose}>
     <div class="confirm">
       <h2>${t("groups.found")}</h2><p>${t("groups.text")}</p>
-      <${Inviting} account=${account} gid=${name.trim()} act=${t("groups.found_act")} onClose=${onClose}>
+      <${Inviting} account=${account} gid=${name.trim()} onAsked=${done} act=${t("groups.found_act")} onClose=${onClose}>
         ${(wrong) => html`<${Field} label=${t("groups.name")} hint=${t("groups.name_hint")} wrong=${wrong}>
-          ${(attributes) => html`<input ...${attributes} dir="auto" maxlength="64" required autofocus value=${name} onInput=${(event) => setName(event.currentTarget.value)} />`}
+          ${(attributes) => html`<input ...${attributes} dir="auto" maxlength="64" required autofocus value=${name} onInput=${(event) => change({ name: event.currentTarget.value })} />`}
         <//>`}
       <//>
     </div>
@@ -119,21 +132,20 @@ function Founding({ account, onClose }) {
 }
 
 /** Whom to ask in, and the words that come with it. `children`, of a group that is not there yet, makes the field of its name, of what was wrong about it. */
-function Inviting({ account, gid, act, onClose, children }) {
-  const [to, setTo] = useState("");
-  const [text, setText] = useState("");
-  const { asked, busy, problem, ask } = useInviting(account);
+function Inviting({ account, gid, act, onAsked = () => {}, onClose, children }) {
   const founds = Boolean(children);
+  const { words: { to, text }, change, done } = useTyped(account, founds ? "found it" : `invite ${gid}`, { to: "", text: "" });
+  const { asked, busy, problem, ask } = useInviting(account);
   const can = gid && to.trim() && !busy && text.length <= PING_MAX_UNITS;
   const isDone = asked?.state === "gone" && asked.alias === to.trim();
   const send = (event) => {
     event.preventDefault();
-    if (can) ask(gid, to.trim(), text);
+    if (can) ask(gid, to.trim(), text, () => (done(), onAsked()));
   };
   return html`<form class="stacked" onSubmit=${send}>
     ${founds && children(wrongOf(problem, "gid"))}
-    <${PersonPicker} account=${account} label=${t("groups.whom")} value=${to} onInput=${setTo} wrong=${wrongOf(problem, "alias")} autofocus=${!founds} />
-    <${PingText} label=${t("contacts.ping_words")} optional rows=${2} value=${text} onInput=${setText} wrong=${wrongOf(problem, "text")} />
+    <${PersonPicker} account=${account} label=${t("groups.whom")} value=${to} onInput=${(name) => change({ to: name })} wrong=${wrongOf(problem, "alias")} autofocus=${!founds} />
+    <${PingText} label=${t("contacts.ping_words")} optional rows=${2} value=${text} onInput=${(words) => change({ text: words })} wrong=${wrongOf(problem, "text")} />
     <${Trouble} problem=${problem} except=${["gid", "alias", "text"]} />
     <${Asked} asked=${asked} />
     <div class="form-acts"><button class="button" type="button" onClick=${onClose}>${t(asked ? "main.close" : "writing.cancel")}</button>
@@ -144,7 +156,9 @@ function Inviting({ account, gid, act, onClose, children }) {
 /** Who is in it, asking more people in, and leaving it. */
 function Opened({ account, group, onClose }) {
   const [leaving, setLeaving] = useState(false);
+  const [reported, setReported] = useState(/** @type {any} */ (null));
   const { busy, problem, run } = useRequest();
+  const people = peopleOf(account).value;
   const name = visible(group.gid);
   useEffect(() => {
     call("groups.show", { account, gid: group.gid }).catch(() => {}); // an event says what is other than it is known here
@@ -170,12 +184,15 @@ function Opened({ account, group, onClose }) {
           ${one.uid === self && html` <span class="muted">${t("contacts.stands_self")}</span>`}
           ${one.owner && html` <span class="badge">${t("groups.owner")}</span>`}
           ${one.stands !== "joined" && html` <span class="badge">${t(`groups.stands_${one.stands}`)}</span>`}</div>
+        ${accountOf(account)?.reports && one.uid !== self && html`<button class="button small quiet" type="button" onClick=${() => setReported(people.get(one.uid) ?? one)}>
+          ${t("contacts.report")}<span class="spoken"> ${visible(one.alias)}</span></button>`}
         ${isOwner && one.uid !== self && one.stands === "joined" && html`<button class="button small quiet danger" type="button" disabled=${busy} onClick=${() => drop(one.alias)}>
           ${t("groups.drop")}<span class="spoken"> ${visible(one.alias)}</span></button>`}
       </li>`)}</ul>
       <${Trouble} problem=${problem} />
       <h3>${t("groups.invite_title")}</h3>
       <${Inviting} account=${account} gid=${group.gid} act=${t("groups.invite")} onClose=${onClose} />
+      ${reported && html`<${Fetched} from="people/report" part="ReportDialog" account=${account} person=${reported} onClose=${() => setReported(null)} />`}
       <p class="group-leave"><button class="button small quiet danger" type="button" onClick=${() => setLeaving(true)}>${t("groups.leave")}</button></p>
     </div>
   <//>`;

@@ -74,6 +74,7 @@ function Combobox({ account, attributes, value, onInput, onChoose, onBack, group
     setOpen(false);
   };
   const key = (event) => {
+    if (event.isComposing) return; // a name in Japanese, say, whose letters are still being chosen by the same keys
     if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       if (!found.length) return;
       event.preventDefault();

@@ -7,6 +7,7 @@ import { t } from "../base/words.js";
 import { Field, Notice, sentence, Trouble, useId, useRequest, wrongOf } from "../controls/controls.js";
 import { newsOf } from "../state/outbox.js";
 import { link } from "../state/routes.js";
+import { useTyped } from "../state/typed.js";
 import { PersonPicker } from "./person_picker.js";
 
 /** wire.md §6; a letter is one, an emoji mostly two: a JavaScript string counts in the same units. */
@@ -37,8 +38,7 @@ export function PingText({ label, value, onInput, hint = "", wrong = "", optiona
  * @param {{account: string, alias?: string, heading?: boolean}} of `heading`: whether it says itself what it is
  */
 export function PingForm({ account, alias = "", heading = true }) {
-  const [to, setTo] = useState(alias);
-  const [text, setText] = useState("");
+  const { words: { to, text }, change, done } = useTyped(account, `ping ${alias}`, { to: alias, text: "" });
   const [sent, setSent] = useState(/** @type {any} */ (null));
   const { busy, problem, run } = useRequest();
   const next = useRef(/** @type {HTMLButtonElement | null} */ (null));
@@ -58,18 +58,17 @@ export function PingForm({ account, alias = "", heading = true }) {
     if (text.length > PING_MAX_UNITS) return;
     run(async () => {
       const waiting = await call("people.ping", { account, alias: to.trim(), text });
+      done();
       const news = newsOf(account, waiting.request) ?? { waiting };
       setSent(outcome({ request: waiting.request, to: to.trim(), text, state: "", error: "" }, news));
     });
   };
   const again = () => {
     setSent(null);
-    setTo("");
-    setText("");
+    change({ to: "", text: "" });
   };
   const back = () => {
-    setText(sent.text);
-    setTo(sent.to);
+    change({ to: sent.to, text: sent.text });
     call("outbox.act", { account, request: sent.request, act: "drop" }).catch(() => {});
     setSent(null);
   };
@@ -90,9 +89,9 @@ export function PingForm({ account, alias = "", heading = true }) {
           </div>
         </div></div>`
       : html`<form class="form" onSubmit=${send} noValidate>
-          <${PersonPicker} account=${account} label=${t("contacts.ping_to")} hint=${t("contacts.ping_to_hint")} value=${to} onInput=${setTo}
+          <${PersonPicker} account=${account} label=${t("contacts.ping_to")} hint=${t("contacts.ping_to_hint")} value=${to} onInput=${(name) => change({ to: name })}
             wrong=${wrongOf(problem, "alias")} autofocus=${!alias} />
-          <${PingText} label=${t("contacts.ping_words")} hint=${t("contacts.ping_plain")} value=${text} onInput=${setText} wrong=${wrongOf(problem, "text")} />
+          <${PingText} label=${t("contacts.ping_words")} hint=${t("contacts.ping_plain")} value=${text} onInput=${(words) => change({ text: words })} wrong=${wrongOf(problem, "text")} />
           <${Trouble} problem=${problem} except=${["alias", "text"]} />
           <div class="form-acts"><button class="button first" type="submit" disabled=${busy || !to.trim() || !text.trim() || text.length > PING_MAX_UNITS}>
             <${Icon} name="send" /> ${t("contacts.ping_send")}</button></div>

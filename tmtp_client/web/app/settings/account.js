@@ -45,7 +45,7 @@ export function Account({ account }) {
     <section class="card narrow" aria-labelledby="about-account"><div class="card-head"><h2 id="about-account">${t("settings.about_account")}</h2></div><div class="card-body">
       <dl class="facts">
         <dt>${t("first.sheet_service")}</dt><dd><bdi>${account.service}</bdi></dd>
-        <dt>${t("settings.address")}</dt><dd>${account.host}:${account.port}</dd>
+        <dt>${t("settings.address")}</dt><dd><bdi dir="ltr">${account.host.includes(":") ? `[${account.host}]` : account.host}:${account.port}</bdi></dd>
         <dt>${t("settings.state")}</dt><dd><span class="badge dot ${account.state === "online" ? "good" : account.state === "refused" ? "bad" : ""}">${t(`settings.state_${account.state}`)}</span>
           ${account.trouble && html` ${sentence(account.trouble)}`}</dd>
         <dt>${t("first.sheet_account")}</dt><dd><code class="break">${account.uid}</code></dd>

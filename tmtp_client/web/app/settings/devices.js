@@ -2,7 +2,7 @@
 /** The account's devices: which there are, what became of them in plain words, barring one, and the recovery sheet (B4). */
 
 import { call, listen } from "../base/api.js";
-import { html, Icon, useEffect, useState } from "../base/html.js";
+import { html, Icon, useEffect, useRef, useState } from "../base/html.js";
 import { fromEngine, language, t } from "../base/words.js";
 import { Confirm, Dialog, Field, Notice, sentence, Trouble, useRequest, whenText, wrongOf } from "../controls/controls.js";
 import { RecoverySheet } from "../onboarding/recovery_sheet.js";
@@ -15,7 +15,17 @@ export function Devices({ account }) {
   const [found, setFound] = useState(/** @type {any} */ (null));
   const [linking, setLinking] = useState(false);
   const { problem, run } = useRequest();
-  const ask = () => run(async () => setFound(await call("devices.list", { account: account.name })));
+  const turn = useRef(0);
+  const take = (devices) => {
+    turn.current += 1; // what was asked for before is older
+    setFound(devices);
+  };
+  const ask = () =>
+    run(async () => {
+      const own = ++turn.current;
+      const devices = await call("devices.list", { account: account.name });
+      if (own === turn.current) setFound(devices);
+    });
   useEffect(() => {
     ask();
     return listen(({ account: of, type, data }) => {
@@ -39,13 +49,13 @@ export function Devices({ account }) {
       <button class="button small" type="button" onClick=${seen}>${t("settings.unseen_seen")}</button><//>`}
     <section class="card screen-only" aria-labelledby="devices-here"><div class="card-head"><h2 id="devices-here">${t("settings.devices_there")}</h2>
       <button class="button small" type="button" onClick=${() => setLinking(true)}><${Icon} name="plus" /> ${t("settings.link")}</button></div>
-      <ul class="device-list">${there.map((one) => html`<${Device} key=${one.key} account=${account} device=${one} onChanged=${setFound} />`)}</ul>
+      <ul class="device-list">${there.map((one) => html`<${Device} key=${one.key} account=${account} device=${one} onChanged=${take} />`)}</ul>
       ${gone.length > 0 && html`<details class="more card-foot"><summary>${t("settings.devices_gone", { count: gone.length })}</summary>
-        <ul class="device-list">${gone.map((one) => html`<${Device} key=${one.key} account=${account} device=${one} onChanged=${setFound} />`)}</ul></details>`}
+        <ul class="device-list">${gone.map((one) => html`<${Device} key=${one.key} account=${account} device=${one} onChanged=${take} />`)}</ul></details>`}
     </section>
     <${Recovery} account=${account} />
     <${Log} log=${found.log} />
-    ${linking && html`<${LinkDevice} account=${account} onClose=${() => setLinking(false)} onLinked=${setFound} />`}
+    ${linking && html`<${LinkDevice} account=${account} onClose=${() => setLinking(false)} onLinked=${take} />`}
   </div>`;
 }
 

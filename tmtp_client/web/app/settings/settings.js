@@ -42,7 +42,7 @@ export function Settings({ section }) {
       <div class="nav">${SECTIONS.map(([one, icon]) => html`<a key=${one} href=${link({ page: "settings", section: one })} aria-current=${one === name ? "page" : undefined}>
         <${Icon} name=${icon} /> ${t(`settings.${one}`)}</a>`)}</div>
     </nav>
-    <div class="settings-page">
+    <div class="settings-page" data-keeps-focus>
       <header class="page-head screen-only"><div><h1 ref=${title} tabindex="-1">${t(`settings.${name}`)}</h1><p>${t(`settings.${name}_text`)}</p></div>
         ${ofAccount && accounts.value.length > 1 && html`<div class="field account-choice"><label for="settings-account">${t("settings.of_account")}</label>
           <select id="settings-account" value=${account.name} onChange=${(event) => (chosen.value = event.currentTarget.value)}>

@@ -39,7 +39,7 @@ export function Message({ account, message, subject: topic, person, me, isCurren
     text: told(wordsOf(message) || (message.attachments ?? []).map((one) => one.name).join(", ")).slice(0, NAME_CHARACTERS),
   });
   const classes = ["message", kind, outgoing ? "own" : "", state, message.seen === false && !outgoing ? "unseen" : ""].filter(Boolean);
-  return html`<article class=${classes.join(" ")} data-message=${message.id} aria-label=${spoken} tabindex=${isCurrent ? 0 : -1}
+  return html`<article class=${classes.join(" ")} data-message=${message.id} aria-label=${spoken} data-keeps-focus tabindex=${isCurrent ? 0 : -1}
     onFocus=${() => (currentMessage.value = message.id)}>
     <span class="avatar" aria-hidden="true">${initials(outgoing ? me : message.alias || "")}</span>
     <header class="message-head">

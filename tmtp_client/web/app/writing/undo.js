@@ -7,6 +7,7 @@ import { fullMoment, joined, visible } from "../base/text.js";
 import { t } from "../base/words.js";
 import { sentence } from "../controls/controls.js";
 import { say, sayProblem } from "../controls/saying.js";
+import { emptyDraft } from "../state/drafts.js";
 import { newsOf } from "../state/outbox.js";
 import { link } from "../state/routes.js";
 import { route, whenLocked } from "../state/state.js";
@@ -51,19 +52,22 @@ function follow(data) {
 /**
  * Take back what waits: what was written is a draft again, before whatever was written there meanwhile.
  * @param {string} account @param {any} waiting of the outbox
+ * @param {{message: string, place: number} | null} [asks] of an answer to a form: where it stands, if that is known
  */
-export async function takeBack(account, waiting) {
+export async function takeBack(account, waiting, asks = null) {
   const now = leaving.value?.request === waiting.request ? leaving.value : null;
   if (now) leaving.value = { ...now, state: "undone" };
+  const known = written.get(waiting.request);
+  let answer = null; // to a form, which another page sent, or this one before it was loaded again
   try {
+    if (!known && waiting.filled) answer = await call("forms.waiting", { account, request: waiting.request });
     await call("outbox.act", { account, request: waiting.request, act: "undo" });
   } catch (error) {
     if (now) leaving.value = null;
     return sayProblem(error);
   }
-  const known = written.get(waiting.request);
   written.delete(waiting.request);
-  const draft = known ?? (waiting.kind === "message" && !waiting.filled ? draftOf(waiting) : null);
+  const draft = known ?? (answer ? answerOf(waiting, { ...answer, ...asks }) : waiting.kind === "message" && !waiting.filled ? draftOf(waiting) : null);
   if (draft) await isDraftAgain(account, draft).catch(sayProblem);
   if (draft && !known && waiting.files?.length) say(t("writing.files_again"));
   if (now) leaving.value = null;
@@ -75,13 +79,16 @@ async function isDraftAgain(account, draft) {
   const { staged, ...kept } = draft;
   const later = (await call("drafts.list", { account })).find((one) => one.key === draft.key);
   const text = [kept.text, later?.text].filter(Boolean).join("\n\n");
-  await call("drafts.save", { account, draft: { ...kept, text, files: [...kept.files, ...(later?.files ?? [])], form: kept.form ?? later?.form ?? null } });
+  await call("drafts.save", { account, draft: { ...kept, text, files: [...kept.files, ...(later?.files ?? [])], form: kept.form ?? later?.form ?? null, filled: { ...kept.filled, ...later?.filled } } });
 }
 
 /** What waited, as a draft: its files are in the outbox, and went with it. */
 const draftOf = ({ thread = "", to, subject = "", text = "" }) => ({
   key: thread || `new-${crypto.randomUUID()}`, thread, to: thread ? [] : to, subject, text, files: [], staged: [],
 });
+
+/** An answer to a form, as a draft of where it is asked. */
+const answerOf = ({ thread = "" }, { message, place, values }) => ({ ...emptyDraft(`fill-${message}-${place}`, thread), filled: values });
 
 /** Seconds until then, from second to second. @param {number} due_ms */
 function useSecondsLeft(due_ms) {

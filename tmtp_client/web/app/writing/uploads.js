@@ -3,6 +3,10 @@
 
 import { call, Problem } from "../base/api.js";
 import { useLayoutEffect, useRef, useState } from "../base/html.js";
+import { joined, visible } from "../base/text.js";
+import { t } from "../base/words.js";
+import { say } from "../controls/saying.js";
+import { locked } from "../state/state.js";
 
 /** @typedef {{id: number, name: string, size: number, have: number, problem: string, request: XMLHttpRequest | null}} Underway */
 
@@ -41,7 +45,7 @@ export function useUploads(account, key, onStaged) {
   staged.current = onStaged;
   const live = useRef(underway);
   live.current = underway;
-  useLayoutEffect(() => () => live.current.forEach((one) => one.request?.abort()), [account, key]);
+  useLayoutEffect(() => () => leaveBehind(live.current.filter((one) => one.request)), [account, key]);
 
   const change = (id, fields) => setUnderway((all) => all.map((one) => (one.id === id ? { ...one, ...fields } : one)));
   const leave = (id) => setUnderway((all) => all.filter((one) => one.id !== id));
@@ -66,6 +70,12 @@ export function useUploads(account, key, onStaged) {
     else leave(id);
   };
   return { underway, add, cancel };
+}
+
+/** Another message is written, or none: what is on its way belongs to neither, and that is said. @param {Underway[]} some */
+function leaveBehind(some) {
+  some.forEach((one) => one.request.abort());
+  if (some.length && !locked.peek()) say(t("writing.files_left", { names: joined(some.map((one) => visible(one.name))), count: some.length }), { bad: true });
 }
 
 /** Forget one that is there. @param {string} account @param {string} file */

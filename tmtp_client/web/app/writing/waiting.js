@@ -15,14 +15,29 @@ const ICONS = { undo: "clock", scheduled: "clock", waiting: "queue", sending: "s
 /** What waits, kept true. @param {string} account */
 function useOutbox(account) {
   const [waiting, setWaiting] = useState(null);
-  useEffect(() => {
-    const ask = () => call("outbox.list", { account }).then(setWaiting, () => {});
-    ask();
-    return listen((event) => {
-      if (event.account === account && (event.type === "outbox" || event.type === "gap")) ask();
-    });
-  }, [account]);
+  useEffect(() => follow(account, "outbox.list", "outbox", setWaiting), [account]);
   return waiting;
+}
+
+/**
+ * Ask now, and whenever it may have changed. What was asked for last is newer than what is answered late.
+ * @param {string} account @param {string} operation @param {string} type of the events that tell of it @param {(found: any[]) => void} onFound
+ * @returns {() => void} to ask no more
+ */
+function follow(account, operation, type, onFound) {
+  let turn = 0;
+  const ask = () => {
+    const own = ++turn;
+    call(operation, { account }).then((found) => own === turn && onFound(found), () => {});
+  };
+  ask();
+  const stop = listen((event) => {
+    if (event.account === account && (event.type === type || event.type === "gap")) ask();
+  });
+  return () => {
+    turn = -1;
+    stop();
+  };
 }
 
 export function WaitingList({ account }) {
@@ -77,13 +92,7 @@ function useSecondsLeft(due_ms) {
 
 export function DraftList({ account }) {
   const [drafts, setDrafts] = useState(null);
-  useEffect(() => {
-    const ask = () => call("drafts.list", { account }).then(setDrafts, () => {});
-    ask();
-    return listen((event) => {
-      if (event.account === account && (event.type === "draft" || event.type === "gap")) ask();
-    });
-  }, [account]);
+  useEffect(() => follow(account, "drafts.list", "draft", setDrafts), [account]);
   if (!drafts) return null;
   if (!drafts.length) return html`<div class="empty"><${Icon} name="pen" /><h2>${t("list.empty_drafts")}</h2><p>${t("list.empty_drafts_help")}</p></div>`;
   const to = (one) => (one.thread ? link({ account, pane: "thread", thread: one.thread }) : link({ account, pane: "new" }));
