@@ -31,21 +31,26 @@ let timer = 0;
  */
 export function keepFocus() {
   addEventListener("focusin", ({ target }) => {
-    had = null;
-    isOff = false;
+    forget();
     if (!(target instanceof HTMLElement) || !target.closest("[data-keeps-focus]")) return;
     had = target;
-    around = [];
     for (let one = target.parentElement; one; one = one.parentElement?.closest("[data-keeps-focus] *, [data-keeps-focus]") ?? null) {
       if (one.matches("[data-keeps-focus], [data-message], section")) around.push(one);
     }
   });
-  addEventListener("pointerdown", ({ target }) => void (had?.contains(/** @type {Node} */ (target)) || (had = null)), true);
+  addEventListener("pointerdown", ({ target }) => void (had?.contains(/** @type {Node} */ (target)) || forget()), true);
   const observer = new MutationObserver(() => {
     clearTimeout(timer);
     if (had) timer = window.setTimeout(look, SETTLED_MS);
   });
   observer.observe(document, { childList: true, subtree: true, attributes: true, attributeFilter: ["disabled"] });
+}
+
+/** What is not in the page any more is not kept by this: at the lock, a conversation would be (B8). */
+function forget() {
+  had = null;
+  around = [];
+  isOff = false;
 }
 
 function look() {
@@ -56,6 +61,7 @@ function look() {
     return;
   }
   const near = around.find((one) => one.isConnected);
+  forget();
   if (document.activeElement !== document.body || !near) return;
   if (!near.hasAttribute("tabindex")) near.tabIndex = -1;
   near.focus({ preventScroll: true });
