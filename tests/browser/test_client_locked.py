@@ -40,7 +40,9 @@ def test_what_was_read_and_written_leaves_the_page_with_the_key(
     reply.get_by_role("button", name="Send", exact=True).click()
     expect(page.get_by_role("button", name="Undo").first).to_be_visible()
     assert remembered(context, page, READ, WRITTEN) == {READ, WRITTEN}
-    page.locator("[data-message] button").first.focus()  # where the focus was is looked after (controls/focus.js), and forgotten
+    page.locator(
+        "[data-message] button"
+    ).first.focus()  # where the focus was is looked after (controls/focus.js), and forgotten
 
     ada.ask("home.lock")
     passphrase = page.get_by_label("Passphrase", exact=True)
